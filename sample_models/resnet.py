@@ -1,0 +1,63 @@
+"""The CIFAR-10 ResNet of He et al. (2016, section 4.2) with projection shortcuts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a skip; a strided block projects its skip by a 1x1 convolution."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.downsample: nn.Module = nn.Identity()
+        if stride != 1 or c_in != c_out:
+            projection = nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+            self.downsample = nn.Sequential(projection, nn.BatchNorm2d(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, c_in, h, w] -> [batch, c_out, h / stride, w / stride]."""
+        y = functional.relu(self.bn1(self.conv1(x)))
+        return functional.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+
+
+class ResNet(nn.Module):
+    """Input [batch, 3, 32, 32] in [0, 1], normalised inside the network; output [batch, 10] logits.
+
+    With the normalisation inside, a Lipschitz constant of the network is one in units of pixels.
+    `depth = 6 * blocks + 2`: three blocks a stage give ResNet-20.
+    """
+
+    def __init__(self, blocks: int = 3, width: int = 16, classes: int = 10) -> None:
+        super().__init__()
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
+        self.register_buffer("pixel_mean", torch.tensor(CIFAR10_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(CIFAR10_STD).view(3, 1, 1), persistent=False)
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = self._stage(width, width, blocks, stride=1)
+        self.layer2 = self._stage(width, 2 * width, blocks, stride=2)
+        self.layer3 = self._stage(2 * width, 4 * width, blocks, stride=2)
+        self.fc = nn.Linear(4 * width, classes)
+
+    @staticmethod
+    def _stage(c_in: int, c_out: int, blocks: int, stride: int) -> nn.Sequential:
+        first = BasicBlock(c_in, c_out, stride)
+        return nn.Sequential(first, *(BasicBlock(c_out, c_out, 1) for _ in range(blocks - 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, 3, h, w] pixels -> [batch, classes] logits."""
+        x = (x - self.pixel_mean) / self.pixel_std
+        x = functional.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.fc(x.mean(dim=(2, 3)))
