@@ -1,0 +1,33 @@
+"""convsv: how much can the layers of a neural network amplify a perturbation?
+
+The public API; everything is imported on first use, so that `import convsv_cli` is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from convsv_cli.version import __version__
+
+if TYPE_CHECKING:
+    from convsv_cli.api import audit, load, spectral_norm
+    from convsv_cli.errors import ConvsvError
+    from convsv_cli.report import Audit, Interval
+
+__all__ = ["Audit", "ConvsvError", "Interval", "__version__", "audit", "load", "spectral_norm"]
+
+_HOME = {
+    "Audit": "report",
+    "ConvsvError": "errors",
+    "Interval": "report",
+    "audit": "api",
+    "load": "api",
+    "spectral_norm": "api",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  (PEP 562)
+    if name not in _HOME:
+        raise AttributeError(f"module 'convsv_cli' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"convsv_cli.{_HOME[name]}"), name)

@@ -1,0 +1,121 @@
+"""Exact reductions: every geometry becomes a batch of ungrouped, stride-1, undilated kernels.
+
+With circular padding a layer's singular values are, over all reduced kernels and all frequencies of
+an equispaced grid, those of the symbol `G(theta) = sum_t K[:, :, t] exp(-i <t, theta>)` (Sedghi,
+Gupta & Long, ICLR 2019). The reductions keep them:
+
+* groups: the layer is block diagonal; its singular values are the union over the blocks.
+* transposed: the adjoint of the convolution with the same weights has the same singular values.
+* stride s: one kernel on the coarse lattice, of which each residue of the fine lattice modulo s is
+  an input channel (polyphase). Exact where s divides the circular size.
+* dilation d: with g = gcd(s, d), residues modulo g that no tap reaches contribute zeros, so s and d
+  may be divided by g. Coprime s and d: a residue's taps t = r + s m stand at coarse distances d m, up
+  to a shift, which is unitary. What is left of d maps the n coarse frequencies j to d j modulo n: the
+  equispaced grid of n / gcd(d, n) frequencies.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from convsv_cli.network import Geometry
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Kernel:
+    """A layer reduced to plain kernels.
+
+    Attributes:
+        weight: float64 [blocks, c_out, c_in, *k]; polyphase components count as channels.
+        stride, dilation: of the layer, what `grid` needs to know.
+        transposed: the layer maps the coarse lattice to the fine one.
+    """
+
+    weight: torch.Tensor
+    stride: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    transposed: bool = False
+
+    def unfolding(self, rows: tuple[int, ...]) -> torch.Tensor:
+        """The matrices [blocks, c_out * prod(k[rows]), c_in * prod(k of the other axes)].
+
+        `rows` names the spatial axes that go with the output channels: () is T, every axis is U, and for
+        images (0,) and (1,) are Singla & Feizi's R and S.
+        """
+        columns = tuple(axis for axis in range(len(self.spatial)) if axis not in rows)
+        order = (0, 1, *(3 + axis for axis in rows), 2, *(3 + axis for axis in columns))
+        height = self.weight.shape[1] * math.prod(self.spatial[axis] for axis in rows)
+        return self.weight.permute(order).reshape(self.weight.shape[0], height, -1)
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """Size of the reduced kernel on each axis."""
+        return tuple(self.weight.shape[3:])
+
+    def circular_size(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
+        """The smallest circular input size >= `input_size` at which the layer has a symbol.
+
+        It differs from `input_size` only where a stride does not divide that: the strided circular
+        convolution is then no convolution on any coarse lattice.
+        """
+        if self.transposed:
+            return input_size
+        return tuple(-(-n // s) * s for n, s in zip(input_size, self.stride, strict=True))
+
+    def grid(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
+        """Number of equispaced frequencies on each axis at `circular_size(input_size)`.
+
+        An axis on which the reduced kernel has one tap needs only frequency zero.
+        """
+        size = self.circular_size(input_size)
+        coarse = size if self.transposed else tuple(n // s for n, s in zip(size, self.stride, strict=True))
+        geometry = zip(coarse, self.stride, self.dilation, self.spatial, strict=True)
+        return tuple(1 if k == 1 else n // math.gcd(d // math.gcd(s, d), n) for n, s, d, k in geometry)
+
+
+def reduce_kernel(weight: torch.Tensor, geometry: Geometry) -> Kernel:
+    """Reduce a layer's weight (see the module's text).
+
+    Args:
+        weight: real floating point [c_out, c_in / groups, *k], or [c_in, c_out / groups, *k] for
+            a transposed layer; converted to float64, which is exact.
+        geometry: with one stride and dilation a spatial axis of `weight`.
+
+    Raises:
+        ValueError: the channels do not split into `groups`, or an axis lacks a stride or dilation.
+    """
+    groups, axes = geometry.groups, weight.ndim - 2
+    if groups < 1 or weight.shape[0] % groups:
+        raise ValueError(f"{weight.shape[0]} channels do not split into {groups} groups")
+    if len(geometry.stride) != axes or len(geometry.dilation) != axes:
+        raise ValueError(f"a kernel with {axes} spatial axes needs as many strides and dilations")
+    blocks = weight.to(torch.float64).reshape(groups, -1, *weight.shape[1:])
+    for axis, (s, d) in enumerate(zip(geometry.stride, geometry.dilation, strict=True)):
+        blocks = _polyphase(blocks, axis, s // math.gcd(s, d))
+    return Kernel(
+        weight=blocks.transpose(1, 2) if geometry.transposed else blocks,
+        stride=geometry.stride,
+        dilation=geometry.dilation,
+        transposed=geometry.transposed,
+    )
+
+
+def _polyphase(blocks: torch.Tensor, axis: int, stride: int) -> torch.Tensor:
+    """Turn the residues modulo `stride` of one spatial axis into input channels.
+
+    [blocks, c_out, c_in, .., k, ..] -> [blocks, c_out, c_in * phases, .., ceil(k / stride), ..]; no
+    tap has a residue of k or more, so there are min(stride, k) phases.
+    """
+    if stride == 1:
+        return blocks
+    last = blocks.movedim(3 + axis, -1)
+    k = last.shape[-1]
+    taps, phases = -(-k // stride), min(stride, k)
+    padded = torch.nn.functional.pad(last, (0, taps * stride - k))
+    split = padded.reshape(*last.shape[:-1], taps, stride)[..., :phases]
+    return split.movedim(-1, 3).flatten(2, 3).movedim(-1, 3 + axis)

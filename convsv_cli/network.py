@@ -1,0 +1,119 @@
+"""A network as a loader gives it: its weight layers with their geometry, weights read on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How a kernel is applied; one entry a spatial axis, so all empty for a linear layer.
+
+    Attributes:
+        stride: of the convolution; of its adjoint where `transposed`.
+        dilation: distance of neighbouring taps.
+        groups: number of diagonal blocks in which channels are mapped.
+        transposed: the layer is the adjoint of the convolution with these weights.
+        padding: at the beginning of each axis, then at the end of each (ONNX order).
+        padding_mode: "zeros", "reflect", "replicate" or "circular".
+    """
+
+    stride: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+    transposed: bool = False
+    padding: tuple[int, ...] = ()
+    padding_mode: str = "zeros"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer that is a linear map: a convolution (D >= 1 spatial axes) or a matrix (D = 0).
+
+    Attributes:
+        name: unique in the network.
+        weight: name of the weight tensor in the file.
+        aliases: further names of the same layer (tied weights, shared nodes).
+        op: ONNX operator type.
+        kernel_shape: [c_out, c_in / groups, *k]; [c_in, c_out / groups, *k] where transposed.
+        dtype: as stored, e.g. "float16".
+        geometry: how the kernel is applied.
+        input_size: spatial size of the layer's input; None where unknown.
+        assumed: what the file does not say and was taken for granted, in plain words.
+        read: gives the effective weight, a real floating-point tensor of `kernel_shape`.
+    """
+
+    name: str
+    weight: str
+    aliases: tuple[str, ...] = ()
+    op: str
+    kernel_shape: tuple[int, ...]
+    dtype: str
+    geometry: Geometry
+    input_size: tuple[int, ...] | None = None
+    assumed: tuple[str, ...] = ()
+    read: Callable[[], Tensor] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnsupportedLayer:
+    """A layer with weights that convsv cannot audit, and why."""
+
+    name: str
+    weight: str
+    aliases: tuple[str, ...] = ()
+    op: str
+    kernel_shape: tuple[int, ...]
+    dtype: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSize:
+    """The input size that a user asks for.
+
+    Attributes:
+        size: spatial size, (224,) for every axis or one entry an axis; None: as in the file.
+        shapes: full shapes of named inputs, which win over `size`.
+    """
+
+    size: tuple[int, ...] | None = None
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def for_axes(self, axes: int) -> tuple[int, ...] | None:
+        """`size` for so many spatial axes; None where it has another number of entries."""
+        if self.size is None:
+            return None
+        size = self.size * axes if len(self.size) == 1 else self.size
+        return size if len(size) == axes else None
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self.size)) if self.size else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What a model file holds.
+
+    Attributes:
+        path: as the user gave it.
+        format: "onnx", "checkpoint", "safetensors".
+        files: every file that was read, relative to the model's folder, with `path`'s name first.
+        opset: of the default ONNX domain; None for other formats.
+        inputs: name and shape of each graph input, unknown dimensions as their name or "?".
+        layers: in the order of the file.
+        notes: what a reader of the audit should know, in plain words.
+    """
+
+    path: str
+    format: str
+    files: tuple[str, ...]
+    opset: int | None = None
+    inputs: tuple[tuple[str, tuple[int | str, ...]], ...] = ()
+    layers: tuple[Layer | UnsupportedLayer, ...]
+    notes: tuple[str, ...] = ()

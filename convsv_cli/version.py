@@ -1,0 +1,3 @@
+"""The version, semantic: https://semver.org."""
+
+__version__ = "0.1.0"
