@@ -1,0 +1,66 @@
+"""The bound sqrt(prod k) min(|R|, |S|, ...) for every input size (Singla & Feizi, 2019, theorem 1).
+
+Fantastic Four (ICLR 2021) adds T and U to the paper's R and S. With D spatial axes every split of the
+axes between rows and columns is an unfolding and gives a bound by the same proof: the symbol is the
+unfolding between I (x) f_rows and I (x) f_columns, whose norms multiply to sqrt(prod k).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+from convsv_cli.calculators.calculator import Advance, Calculator
+from convsv_cli.report import UPPER, Interval, Measurement, Method
+
+if TYPE_CHECKING:
+    from convsv_cli.kernels import Kernel
+
+
+def calculate(kernel: Kernel, input_size: tuple[int, ...], advance: Advance) -> Measurement:  # noqa: ARG001
+    """The least of all unfoldings' bounds; each norm is proven from above, never by power iteration."""
+    from convsv_cli.spectral.certify import round_up
+    from convsv_cli.spectral.unfolding import unfolding_norm, unfolding_work
+
+    factor = round_up(math.sqrt(math.prod(kernel.spatial)))
+    parts = []
+    for label, rows in unfoldings(len(kernel.spatial)):
+        parts.append((label, round_up(factor * unfolding_norm(kernel, rows).upper)))
+        advance(unfolding_work(kernel, rows))
+    upper = min(bound for _, bound in parts)
+    return Measurement(value=upper, enclosure=Interval(upper=upper), parts=tuple(parts))
+
+
+def unfoldings(axes: int) -> list[tuple[str, tuple[int, ...]]]:
+    """Each split of so many spatial axes: its label, and the axes that go to the rows.
+
+    T has none and U has all of them; for images R has the height and S the width, as in the papers. In
+    other dimensions the rest are named by their row axes: R0, R02 ...
+    """
+    if axes == 2:
+        return [("R", (0,)), ("S", (1,)), ("T", ()), ("U", (0, 1))]
+    everything = tuple(range(axes))
+    splits = [rows for count in range(1, axes) for rows in itertools.combinations(everything, count)]
+    named = [(f"R{''.join(map(str, rows))}", rows) for rows in splits]
+    return [*named, ("T", ()), ("U", everything)] if axes else [("T", ())]
+
+
+def work(kernel: Kernel, input_size: tuple[int, ...]) -> int:  # noqa: ARG001
+    """Multiplications."""
+    from convsv_cli.spectral.unfolding import unfolding_work
+
+    return sum(unfolding_work(kernel, rows) for _, rows in unfoldings(len(kernel.spatial)))
+
+
+CALCULATOR = Calculator(
+    method=Method(
+        name="bound",
+        kind=UPPER,
+        proves="the true norm is not larger, at every input size, with circular or zero padding",
+        reference="Singla & Feizi, Bounding Singular Values of Convolution Layers, arXiv 1911.10258",
+        cost="O(c^3 prod(k)^2) for c = max(c_out, c_in), independent of the input size",
+    ),
+    calculate=calculate,
+    work=work,
+)

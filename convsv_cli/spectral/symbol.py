@@ -1,0 +1,76 @@
+"""Symbols of convolution kernels at equispaced frequencies, streamed in blocks of bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from convsv_cli.spectral.certify import UNIT_ROUNDOFF, gamma
+
+BLOCK_BYTES = 2**25
+
+
+def half_grid_size(grid: tuple[int, ...]) -> int:
+    """Number of frequencies that `symbols` visits."""
+    return math.prod(_half(grid))
+
+
+def symbols(weight: torch.Tensor, grid: tuple[int, ...]) -> Iterator[torch.Tensor]:
+    """The symbols at one of each pair of opposite frequencies 2 pi j / grid.
+
+    Kernels are real, so `G(-theta)` is the conjugate of `G(theta)` and has the same singular values.
+
+    Args:
+        weight: float64 [blocks, c_out, c_in, *k].
+        grid: number of frequencies on each axis, >= 1; it may be less than k (taps then wrap around).
+
+    Yields:
+        complex128 [frequencies * blocks, c_out, c_in]; float64 where frequency zero is the only one.
+    """
+    blocks, c_out, c_in, *k = weight.shape
+    matrix = weight.reshape(blocks * c_out * c_in, -1).T.contiguous()
+    if all(n == 1 for n in grid):
+        yield matrix.sum(0).reshape(blocks, c_out, c_in)
+        return
+    size = max(1, BLOCK_BYTES // (16 * matrix.shape[1]))
+    for start in range(0, half_grid_size(grid), size):
+        flat = torch.arange(start, min(start + size, half_grid_size(grid)), device=weight.device)
+        angle = _angles(flat, grid, tuple(k))
+        block = torch.complex(angle.cos() @ matrix, angle.sin() @ matrix)
+        yield block.reshape(-1, c_out, c_in)
+
+
+def symbol_error(weight: torch.Tensor) -> float:
+    """Bound of the spectral norm of what rounding does to one symbol that `symbols` computes.
+
+    Each of real and imaginary part is a real sum over the taps, each angle (below 2 pi D) is off by at
+    most 2 pi D (D + 4) u and its cosine by another 2 u; so `|dG| <= c sum_t |K_t|` entry by entry, which
+    bounds the Frobenius norm by `c sum_t |K_t|_F`.
+    """
+    axes = weight.ndim - 3
+    taps = weight.flatten(3) if axes else weight[..., None]
+    norms = torch.linalg.vector_norm(taps, dim=(1, 2)).sum(-1).max()
+    phase = (2 * math.pi * axes * (axes + 4) + 4) * UNIT_ROUNDOFF
+    relative = math.sqrt(2) * (gamma(taps.shape[-1] + 2) + phase)
+    return relative * float(norms) * (1 + gamma(weight[0].numel()))
+
+
+def _half(grid: tuple[int, ...]) -> tuple[int, ...]:
+    """The grid's shape with the last axis that has opposite frequencies cut to 0 .. n // 2."""
+    axis = max((i for i, n in enumerate(grid) if n > 2), default=None)
+    return tuple(n // 2 + 1 if i == axis else n for i, n in enumerate(grid))
+
+
+def _angles(flat: torch.Tensor, grid: tuple[int, ...], k: tuple[int, ...]) -> torch.Tensor:
+    """<t, theta_j> for flat indices j into the half grid and all taps t: [j] -> [j, taps].
+
+    Products are reduced modulo the grid as integers, so that large sizes lose no digits.
+    """
+    turns = torch.zeros(len(flat), 1, dtype=torch.float64, device=flat.device)
+    for j, n, taps in zip(torch.unravel_index(flat, _half(grid)), grid, k, strict=True):
+        t = torch.arange(taps, device=flat.device)
+        axis = (j[:, None] * t % n).to(torch.float64) / n
+        turns = (turns[:, :, None] + axis[:, None, :]).flatten(1)
+    return 2 * math.pi * turns
