@@ -1,0 +1,54 @@
+"""The one orchestrator: a `Network` and what the user wants to know become an `Audit`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from convsv_cli.auditing.measure import measure
+from convsv_cli.auditing.meter import Meter
+from convsv_cli.auditing.plan import plan, resolve_device
+from convsv_cli.auditing.summary import file_digest, findings, totals
+from convsv_cli.calculators import CALCULATORS
+from convsv_cli.network import Network
+from convsv_cli.report import Audit, Model, Settings
+from convsv_cli.version import __version__
+
+
+def audit_network(
+    network: Network, settings: Settings, progress: Callable[[str, float], None] | None = None
+) -> Audit:
+    """Audit the chosen layers of a network.
+
+    Args:
+        network: as a loader gave it, at the input size of `settings`.
+        settings: which layers and figures, and where to compute them.
+        progress: called with the layer that is being worked on and the share of all work done, 0 to 1.
+
+    Raises:
+        UsageError: no layer matches one of `settings.layers`; an exact norm is asked for, and no
+            convolution knows its input size; the device is not there.
+    """
+    start = time.perf_counter()
+    device = resolve_device(settings.device)
+    tasks = plan(network, settings)
+    meter = Meter(progress, sum(task.work for task in tasks))
+    rows = tuple(measure(task, device, meter) for task in tasks)
+    return Audit(
+        version=__version__,
+        model=Model(
+            path=network.path,
+            format=network.format,
+            sha256=file_digest(Path(network.path)),
+            files=network.files,
+            opset=network.opset,
+            input_shape=network.inputs,
+        ),
+        settings=settings,
+        methods=tuple(calculator.method for calculator in CALCULATORS),
+        layers=rows,
+        network=totals(rows),
+        findings=findings(rows, network.notes, settings),
+        seconds=time.perf_counter() - start,
+    )

@@ -1,0 +1,78 @@
+"""One layer: its weight is read, checked and reduced, and each calculator has its say."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import torch
+
+from convsv_cli.auditing.meter import Meter
+from convsv_cli.auditing.plan import AnyLayer, Task
+from convsv_cli.calculators.calculator import Calculator
+from convsv_cli.kernels import Kernel, reduce_kernel
+from convsv_cli.network import Geometry, Layer
+from convsv_cli.report import INVALID, UNSUPPORTED, LayerAudit, Measurement
+
+
+def measure(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
+    """The row of one layer: its measurements, or why there are none."""
+    layer = task.layer
+    if not isinstance(layer, Layer):
+        return replace(_row(layer), status=UNSUPPORTED, reason=layer.reason)
+    meter.start(layer.name)
+    weight = layer.read()
+    fault = _fault(weight, layer.geometry)
+    if fault:
+        meter.advance(task.work)
+        return replace(_row(layer), status=INVALID, reason=fault)
+    kernel = reduce_kernel(weight.to(device), layer.geometry)
+    measurements = {c.method.name: _timed(c, kernel, layer, meter) for c in task.calculators}
+    row = replace(_row(layer), measurements=tuple(measurements.items()))
+    return replace(row, assumed=row.assumed + _moved(row))
+
+
+def _timed(calculator: Calculator, kernel: Kernel, layer: Layer, meter: Meter) -> Measurement:
+    start = time.perf_counter()
+    measurement = calculator.calculate(kernel, layer.input_size or (), meter.advance)
+    return replace(measurement, seconds=time.perf_counter() - start)
+
+
+def _fault(weight: torch.Tensor, geometry: Geometry) -> str:
+    """Why the weight is no kernel; empty where it is one."""
+    if not weight.numel():
+        return f"the weight is empty: its shape is {'x'.join(map(str, weight.shape))}"
+    if not weight.isfinite().all():
+        return "the weight holds NaN or infinity"
+    if weight.shape[0] % geometry.groups:
+        return f"{weight.shape[0]} channels do not split into {geometry.groups} groups"
+    return ""
+
+
+def _moved(row: LayerAudit) -> tuple[str, ...]:
+    """Says so where an exact figure is for another size than the layer's."""
+    sizes = sorted({m.size for _, m in row.measurements if m.size not in (None, row.input_size)}, key=str)
+    return tuple(
+        f"exact at n = {'x'.join(map(str, size or ()))}: circular padding needs a multiple of the stride"
+        for size in sizes
+    )
+
+
+def _row(layer: AnyLayer) -> LayerAudit:
+    geometry = layer.geometry if isinstance(layer, Layer) else Geometry()
+    return LayerAudit(
+        name=layer.name,
+        weight=layer.weight,
+        aliases=layer.aliases,
+        op=layer.op,
+        kernel_shape=layer.kernel_shape,
+        stride=geometry.stride,
+        dilation=geometry.dilation,
+        groups=geometry.groups,
+        transposed=geometry.transposed,
+        padding=geometry.padding,
+        padding_mode=geometry.padding_mode,
+        input_size=layer.input_size if isinstance(layer, Layer) else None,
+        dtype=layer.dtype,
+        assumed=layer.assumed if isinstance(layer, Layer) else (),
+    )

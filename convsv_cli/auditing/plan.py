@@ -1,0 +1,105 @@
+"""What is to be done: which layers, by which calculators, and how much work that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import torch
+
+from convsv_cli.calculators import CALCULATORS
+from convsv_cli.calculators.calculator import Calculator
+from convsv_cli.errors import UsageError
+from convsv_cli.kernels import reduce_kernel
+from convsv_cli.network import Layer, Network, UnsupportedLayer
+from convsv_cli.report import EXACT, Settings
+
+AnyLayer = Layer | UnsupportedLayer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A layer as it is to be audited, the calculators that apply, and an estimate of multiplications."""
+
+    layer: AnyLayer
+    calculators: tuple[Calculator, ...] = ()
+    work: int = 0
+
+
+def plan(network: Network, settings: Settings) -> list[Task]:
+    """The tasks of an audit, in the network's order.
+
+    Raises:
+        UsageError: no layer matches one of `settings.layers`, or an exact norm is asked for and no
+            convolution knows its input size.
+    """
+    layers = [_as_asked(layer, settings) for layer in _chosen(network, settings.layers)]
+    if settings.exact:
+        _check_sizes(network, layers)
+    return [_task(layer, settings) for layer in layers]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device of that name; "auto" is a GPU where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "mps":
+        raise UsageError("the mps device has no float64, which certificates need", hint="use --device cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("torch finds no CUDA device", hint="use --device cpu")
+    return torch.device(name)
+
+
+def _chosen(network: Network, patterns: tuple[str, ...]) -> Iterator[AnyLayer]:
+    """The layers of which some name matches some glob; all layers without globs."""
+    for pattern in patterns:
+        if not any(_matches(layer, pattern) for layer in network.layers):
+            names = ", ".join(layer.name for layer in network.layers[:4])
+            raise UsageError(
+                f"no layer matches {pattern!r}", where=network.path, hint=f"its layers are {names}, ..."
+            )
+    for layer in network.layers:
+        if not patterns or any(_matches(layer, pattern) for pattern in patterns):
+            yield layer
+
+
+def _matches(layer: AnyLayer, pattern: str) -> bool:
+    return any(fnmatchcase(name, pattern) for name in (layer.name, layer.weight, *layer.aliases))
+
+
+def _as_asked(layer: AnyLayer, settings: Settings) -> AnyLayer:
+    """The layer, with stride 1 where the paper's convention is asked for."""
+    if isinstance(layer, UnsupportedLayer) or not settings.as_stride_1 or set(layer.geometry.stride) <= {1}:
+        return layer
+    strides = "x".join(map(str, layer.geometry.stride))
+    geometry = replace(layer.geometry, stride=(1,) * len(layer.geometry.stride))
+    return replace(
+        layer, geometry=geometry, assumed=(*layer.assumed, f"stride 1 instead of {strides}, as asked")
+    )
+
+
+def _check_sizes(network: Network, layers: list[AnyLayer]) -> None:
+    sizes = [layer.input_size for layer in layers if isinstance(layer, Layer) and len(layer.kernel_shape) > 2]
+    if sizes and all(size is None for size in sizes):
+        raise UsageError(
+            "--exact needs the input size, which the file does not say",
+            where=network.path,
+            hint="add --input-size, e.g. --input-size 224",
+        )
+
+
+def _task(layer: AnyLayer, settings: Settings) -> Task:
+    if isinstance(layer, UnsupportedLayer):
+        return Task(layer=layer)
+    exact = settings.exact and layer.input_size is not None
+    calculators = tuple(c for c in CALCULATORS if exact or c.method.kind != EXACT)
+    return Task(layer=layer, calculators=calculators, work=_work(layer, calculators))
+
+
+def _work(layer: Layer, calculators: tuple[Calculator, ...]) -> int:
+    """Multiplications, from the shape alone: a meta tensor has no data. None for a kernel that is none."""
+    if 0 in layer.kernel_shape or layer.kernel_shape[0] % layer.geometry.groups:
+        return 0
+    kernel = reduce_kernel(torch.empty(layer.kernel_shape, device="meta"), layer.geometry)
+    return sum(calculator.work(kernel, layer.input_size or ()) for calculator in calculators)

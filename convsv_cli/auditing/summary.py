@@ -1,0 +1,65 @@
+"""What the rows say together: products, coverage, and findings that a reader should act on."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from convsv_cli.calculators import CALCULATORS
+from convsv_cli.report import (
+    AUDITED,
+    ERROR,
+    INVALID,
+    NOTE,
+    UNSUPPORTED,
+    WARNING,
+    Finding,
+    LayerAudit,
+    NetworkTotals,
+    Settings,
+)
+
+
+def totals(rows: tuple[LayerAudit, ...]) -> NetworkTotals:
+    """Products by calculator, coverage, and each assumption once."""
+    audited = [row for row in rows if row.status == AUDITED]
+    return NetworkTotals(
+        product=tuple((c.method.name, _product(audited, c.method.name)) for c in CALCULATORS),
+        coverage=len(audited) / len(rows) if rows else 1.0,
+        assumptions=tuple(dict.fromkeys(line for row in rows for line in row.assumed)),
+    )
+
+
+def _product(rows: list[LayerAudit], calculator: str) -> float | None:
+    """The product of the figures; None where a row lacks it, or there is no row."""
+    figures = [m.value for row in rows if (m := row.measurement(calculator)) is not None]
+    return math.prod(figures) if figures and len(figures) == len(rows) else None
+
+
+def findings(rows: tuple[LayerAudit, ...], notes: tuple[str, ...], settings: Settings) -> tuple[Finding, ...]:
+    """Layers that were not audited, figures that are missing, and assumptions, in the rows' order."""
+    general = [Finding(rule="file", severity=NOTE, node="", message=note) for note in notes]
+    return (*general, *(finding for row in rows for finding in _row_findings(row, settings)))
+
+
+def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
+    if row.status == UNSUPPORTED:
+        yield Finding(rule="unsupported-layer", severity=WARNING, node=row.name, message=row.reason)
+    elif row.status == INVALID:
+        yield Finding(rule="invalid-layer", severity=ERROR, node=row.name, message=row.reason)
+    elif settings.exact and row.input_size is None:
+        message = "no exact norm: the layer's input size is unknown; give the network's as --input-shape"
+        yield Finding(rule="exact-unavailable", severity=WARNING, node=row.name, message=message)
+    for line in row.assumed:
+        yield Finding(rule="assumed", severity=NOTE, node=row.name, message=line)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

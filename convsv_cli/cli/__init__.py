@@ -1,0 +1,60 @@
+"""The command line: one command a file. torch, onnx and rich are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from convsv_cli.cli.audit import audit
+from convsv_cli.cli.methods import methods
+from convsv_cli.errors import ConvsvError
+from convsv_cli.sanitize import printable
+from convsv_cli.version import __version__
+
+USAGE, INTERNAL, INTERRUPTED = 2, 70, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="convsv")
+def cli() -> None:
+    r"""Audit how much the layers of a neural network can amplify a perturbation.
+
+    \b
+    Examples:
+      convsv audit resnet18.onnx --exact --input-size 224
+      convsv audit checkpoint.pth --format json | jq .network.product
+      convsv methods
+    """
+
+
+cli.add_command(audit)
+cli.add_command(methods)
+
+
+def main() -> None:
+    """Run the command line; every error is one line on stderr."""
+    try:
+        code = cli.main(prog_name="convsv", standalone_mode=False)
+    except ConvsvError as error:
+        code = _complain(str(error), error.exit_code)
+    except click.ClickException as error:
+        code = _complain(f"{error.format_message()} (see convsv --help)", USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        code = _complain("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has gone; without this, Python would complain about it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        if os.environ.get("CONVSV_TRACEBACK"):
+            raise
+        line = f"internal error: {type(error).__name__}: {error}"
+        code = _complain(f"{line} (please report it; CONVSV_TRACEBACK=1 shows where)", INTERNAL)
+    sys.exit(code)
+
+
+def _complain(message: str, code: int) -> int:
+    click.echo(f"convsv: {printable(' '.join(message.split()))}", err=True)
+    return code

@@ -1,0 +1,99 @@
+"""`convsv audit`: the per-layer table of one model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from convsv_cli.cli import options
+from convsv_cli.cli.output import prepare, write
+from convsv_cli.renderers import RENDERERS
+
+INCOMPLETE = 3
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--exact", is_flag=True, help="Also compute exact norms at each layer's input size.")
+@click.option(
+    "--input-size",
+    metavar="N|HxW",
+    callback=options.input_size,
+    help="Spatial size of the network's input.",
+)
+@click.option(
+    "--input-shape",
+    "input_shapes",
+    metavar="NAME:AxBxC",
+    multiple=True,
+    callback=options.input_shapes,
+    help="Full shape of a named ONNX input. Repeatable.",
+)
+@click.option("--layers", metavar="GLOB", multiple=True, help="Audit only layers of that name. Repeatable.")
+@click.option("--as-stride-1", is_flag=True, help="Ignore strides, as the paper's tables do.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
+)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice([renderer.name for renderer in RENDERERS]),
+    help="Format of what goes to stdout, or to files without a telling suffix.  [default: table]",
+)
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    help="Write to a file, in the format that its suffix tells. Repeatable.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 also where layers could not be audited.")
+def audit(
+    *,
+    model: Path,
+    exact: bool,
+    input_size: tuple[int, ...] | None,
+    input_shapes: dict[str, tuple[int, ...]],
+    layers: tuple[str, ...],
+    as_stride_1: bool,
+    device: str,
+    format_name: str | None,
+    outputs: tuple[Path, ...],
+    quiet: bool,
+    exit_zero: bool,
+) -> int:
+    r"""Audit every layer with weights of MODEL: an ONNX graph, a PyTorch checkpoint, or safetensors.
+
+    Nothing in the file is executed. Exits with 3 where a layer could not be audited.
+
+    \b
+    Examples:
+      convsv audit resnet18.onnx --exact --input-size 224
+      convsv audit speech.onnx --exact --input-shape audio:1x16000
+      convsv audit checkpoint.pth --layers 'layer4.*' --format csv
+      convsv audit model.safetensors -o audit.json -o audit.txt
+    """
+    targets = prepare(outputs, format_name, model)
+    from convsv_cli import api
+    from convsv_cli.cli.progress import progress_bar
+
+    with progress_bar(hidden=quiet) as progress:
+        result = api.audit(
+            model,
+            exact=exact,
+            input_size=input_size,
+            input_shapes=input_shapes,
+            layers=layers,
+            as_stride_1=as_stride_1,
+            device=device,
+            progress=progress,
+        )
+    write(result, targets)
+    return 0 if exit_zero or result.audited == len(result.layers) else INCOMPLETE

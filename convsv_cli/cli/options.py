@@ -1,0 +1,38 @@
+"""Values of options: sizes and shapes."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+
+def input_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """224 is (224,), every axis alike; 224x160 has one entry an axis."""
+    if value is None:
+        return None
+    sizes = _dimensions(value)
+    if sizes is None:
+        raise click.BadParameter(f"{value!r} is no size: write 224 or 224x160, each at least 1", ctx, param)
+    return sizes
+
+
+def input_shapes(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, tuple[int, ...]]:
+    """Each NAME:1x3x224x224 as the name of an input and its shape."""
+    shapes = {}
+    for value in values:
+        name, _, shape = value.rpartition(":")
+        sizes = _dimensions(shape)
+        if not name or sizes is None:
+            raise click.BadParameter(f"{value!r} is no shape: write NAME:1x3x224x224", ctx, param)
+        shapes[name] = sizes
+    return shapes
+
+
+def _dimensions(text: str) -> tuple[int, ...] | None:
+    if not re.fullmatch(r"[0-9]{1,9}(x[0-9]{1,9})*", text):
+        return None
+    sizes = tuple(map(int, text.split("x")))
+    return sizes if min(sizes) > 0 else None

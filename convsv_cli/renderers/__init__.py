@@ -1,0 +1,8 @@
+"""Audits to text: one module a format, each a pure function."""
+
+from __future__ import annotations
+
+from convsv_cli.renderers import csv, json, table
+from convsv_cli.renderers.renderer import Renderer
+
+RENDERERS: tuple[Renderer, ...] = (table.RENDERER, json.RENDERER, csv.RENDERER)

@@ -1,0 +1,112 @@
+"""JSON, schema 1.0: fields are only ever added within a major version."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from convsv_cli.renderers.renderer import Renderer, Terminal
+from convsv_cli.report import EXACT, Audit, Interval, LayerAudit, Measurement, Method
+
+SCHEMA_VERSION = "1.0"
+
+
+def render(audit: Audit, terminal: Terminal) -> str:  # noqa: ARG001
+    """The document, with keys in a fixed order; what is not finite is null."""
+    return json.dumps(document(audit), indent=2, allow_nan=False) + "\n"
+
+
+def document(audit: Audit) -> dict[str, Any]:
+    """The audit as JSON values; `schema/audit-1.schema.json` describes it."""
+    model, settings = audit.model, audit.settings
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "convsv", "version": audit.version},
+        "command": "audit",
+        "model": {
+            "path": model.path,
+            "format": model.format,
+            "sha256": model.sha256,
+            "files": list(model.files),
+            "opset": model.opset,
+            "input_shape": {name: list(shape) for name, shape in model.input_shape},
+        },
+        "settings": {
+            "exact": settings.exact,
+            "input_size": _list(settings.input_size),
+            "input_shapes": {name: list(shape) for name, shape in settings.input_shapes},
+            "layers": list(settings.layers),
+            "as_stride_1": settings.as_stride_1,
+            "device": settings.device,
+            "dtype": settings.dtype,
+        },
+        "layers": [_layer(layer, audit.methods) for layer in audit.layers],
+        "network": {
+            "product": {name: _finite(value) for name, value in audit.network.product},
+            "coverage": audit.network.coverage,
+            "assumptions": list(audit.network.assumptions),
+        },
+        "findings": [
+            {"rule": f.rule, "severity": f.severity, "node": f.node, "message": f.message}
+            for f in audit.findings
+        ],
+        "summary": {"layers": len(audit.layers), "audited": audit.audited, "seconds": audit.seconds},
+    }
+
+
+def _layer(layer: LayerAudit, methods: tuple[Method, ...]) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "weight": layer.weight,
+        "aliases": list(layer.aliases),
+        "op": layer.op,
+        "kernel_shape": list(layer.kernel_shape),
+        "stride": list(layer.stride),
+        "dilation": list(layer.dilation),
+        "groups": layer.groups,
+        "transposed": layer.transposed,
+        "padding": list(layer.padding),
+        "padding_mode": layer.padding_mode,
+        "input_size": _list(layer.input_size),
+        "dtype": layer.dtype,
+        "assumed": list(layer.assumed),
+        "status": layer.status,
+        "reason": layer.reason or None,
+        **{
+            field: value
+            for method in methods
+            for field, value in _measured(method, layer.measurement(method.name)).items()
+        },
+        "seconds": {name: measurement.seconds for name, measurement in layer.measurements},
+    }
+
+
+def _measured(method: Method, measurement: Measurement | None) -> dict[str, Any]:
+    """The fields of one calculator: its figure, and the parts that it was chosen from."""
+    if method.kind == EXACT:
+        return {method.name: measurement and _enclosed(measurement, measurement.enclosure or Interval())}
+    fields: dict[str, Any] = {method.name: measurement and _finite(measurement.value)}
+    if measurement is not None and measurement.parts:
+        fields[f"{method.name}s"] = {name: _finite(value) for name, value in measurement.parts}
+    return fields
+
+
+def _enclosed(measurement: Measurement, enclosure: Interval) -> dict[str, Any]:
+    return {
+        "value": _finite(measurement.value),
+        "lower": _finite(enclosure.lower),
+        "upper": _finite(enclosure.upper),
+        "size": _list(measurement.size),
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _list(values: tuple[int, ...] | None) -> list[int] | None:
+    return None if values is None else list(values)
+
+
+RENDERER = Renderer(name="json", suffixes=(".json",), render=render)

@@ -1,0 +1,31 @@
+"""The descriptor of an output format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from convsv_cli.report import Audit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terminal:
+    """Where text is going to be shown; the defaults are those of a file: wide and plain."""
+
+    width: int | None = None
+    color: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renderer:
+    """An output format.
+
+    Attributes:
+        name: what `--format` calls it.
+        suffixes: endings of output files that choose it.
+        render: the document, which ends with a line break; only text for a terminal looks at the latter.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    render: Callable[[Audit, Terminal], str]
