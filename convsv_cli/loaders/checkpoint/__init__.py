@@ -1,0 +1,29 @@
+"""PyTorch state dicts and training checkpoints: `.pt .pth .th .ckpt .bin`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from convsv_cli.loaders.loader import Loader
+from convsv_cli.network import InputSize, Network
+
+SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin")
+ZIP, PICKLE = b"PK\x03\x04", b"\x80"
+
+
+def _recognises(head: bytes, suffix: str) -> bool:
+    return head.startswith((ZIP, PICKLE)) or suffix in SUFFIXES
+
+
+def _load(path: Path, input_size: InputSize) -> Network:
+    from convsv_cli.loaders.checkpoint.reading import read
+
+    return read(path, input_size)
+
+
+LOADER = Loader(
+    name="checkpoint",
+    description="PyTorch state dicts and training checkpoints (.pt .pth .th .ckpt .bin)",
+    recognises=_recognises,
+    load=_load,
+)

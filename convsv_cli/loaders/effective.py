@@ -1,0 +1,105 @@
+"""Effective weights of reparametrised layers: what the layer multiplies by, never the raw parts.
+
+* weight_norm (Salimans & Kingma 2016): g v / |v|, the norm over the axes on which g has one entry. Parts
+  `weight_g`, `weight_v`, or `parametrizations.weight.original0`, `.original1`.
+* spectral_norm (Miyato et al. 2018) as in evaluation: weight / (u' W v) with the stored u and v. Parts
+  `weight_orig`, `weight_u`, `weight_v`, or `parametrizations.weight.original`, `.0._u`, `.0._v`.
+* pruning: weight * mask. Parts `weight_orig`, `weight_mask`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+
+from convsv_cli.loaders.state_dict import StoredTensor
+
+Parts = Mapping[str, StoredTensor]
+_SUFFIXED = re.compile(r"(?P<target>.*weight\w*)_(?P<part>g|v|u|orig|mask)")
+_REGISTERED = re.compile(r"(?P<module>.*?)parametrizations\.(?P<parameter>[^.]+)\.(?P<part>.+)", re.DOTALL)
+
+
+def effective(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """The tensors with each set of parts replaced, at its first one's place, by the effective weight."""
+    groups: dict[str, dict[str, str]] = {}
+    for name in tensors:
+        target, part = _split(name)
+        groups.setdefault(target, {})[part] = name
+    result: dict[str, StoredTensor] = {}
+    for name, tensor in tensors.items():
+        target, _ = _split(name)
+        names = groups[target]
+        resolved = resolve({part: tensors[whole] for part, whole in names.items() if part})
+        if resolved is None:
+            result[name] = tensor
+        elif next(iter(names.values())) == name:
+            result[target] = resolved
+    return result
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The parameter's name and which part of it this is; the part is empty for a plain tensor."""
+    registered = _REGISTERED.fullmatch(name)
+    if registered:
+        return registered["module"] + registered["parameter"], registered["part"]
+    suffixed = _SUFFIXED.fullmatch(name)
+    return (suffixed["target"], suffixed["part"]) if suffixed else (name, "")
+
+
+def resolve(parts: Parts) -> StoredTensor | None:
+    """The effective weight of these parts; None where they are tensors in their own right."""
+    rule = _RULES.get(frozenset(parts))
+    if rule is not None:
+        return rule(parts)
+    original = parts.get("original") or parts.get("original0")
+    if original is not None:
+        return replace(original, unusable="a parametrization that convsv does not know")
+    return None
+
+
+def _combined(like: StoredTensor, combine: Callable[..., torch.Tensor], *parts: StoredTensor) -> StoredTensor:
+    """A tensor of the same shape, computed in float64 when it is read."""
+    unusable = next((part.unusable for part in parts if part.unusable), "")
+    return StoredTensor(
+        shape=like.shape,
+        dtype=like.dtype,
+        read=lambda: combine(*(part.read().to(torch.float64) for part in parts)),
+        unusable=unusable,
+    )
+
+
+def _weight_norm(g: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """One entry of g an output channel, [c, 1, ..., 1], or a single one for the whole of v."""
+    axes = [axis for axis in range(v.ndim) if g.ndim != v.ndim or g.shape[axis] == 1]
+    norms: torch.Tensor = torch.linalg.vector_norm(v, dim=axes, keepdim=True)
+    return v * (g / norms)
+
+
+def _spectral(weight: StoredTensor, u: StoredTensor, v: StoredTensor) -> StoredTensor:
+    """The stored u tells which axis was the rows': the first, or the second for a transposed convolution."""
+    fits = [axis for axis in (0, 1) if weight.shape[axis : axis + 1] == u.shape]
+    if not fits:
+        return replace(weight, unusable="spectral_norm whose u does not fit the weight")
+
+    def normalise(w: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        sigmas = [left @ w.movedim(axis, 0).flatten(1) @ right for axis in fits]
+        return w / max(sigmas, key=abs)
+
+    combined = _combined(weight, normalise, weight, u, v)
+    if len(fits) == 1:
+        return combined
+    return replace(combined, assumed=("spectral_norm over the axis that its stored vectors fit better",))
+
+
+_RULES: dict[frozenset[str], Callable[[Parts], StoredTensor]] = {
+    frozenset(("g", "v")): lambda p: _combined(p["v"], _weight_norm, p["g"], p["v"]),
+    frozenset(("original0", "original1")): lambda p: _combined(
+        p["original1"], _weight_norm, p["original0"], p["original1"]
+    ),
+    frozenset(("orig", "u", "v")): lambda p: _spectral(p["orig"], p["u"], p["v"]),
+    frozenset(("original", "0._u", "0._v")): lambda p: _spectral(p["original"], p["0._u"], p["0._v"]),
+    frozenset(("orig", "mask")): lambda p: _combined(p["orig"], torch.mul, p["orig"], p["mask"]),
+}

@@ -1,0 +1,24 @@
+"""ONNX graphs, with or without external data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from convsv_cli.loaders.loader import Loader
+from convsv_cli.network import InputSize, Network
+
+_IR_VERSIONS = range(1, 32)
+
+
+def _recognises(head: bytes, suffix: str) -> bool:
+    """By the suffix, or as a protobuf message that begins with a plausible `ir_version` (field 1)."""
+    return suffix == ".onnx" or (head[:1] == b"\x08" and head[1] in _IR_VERSIONS)
+
+
+def _load(path: Path, input_size: InputSize) -> Network:
+    from convsv_cli.loaders.onnx.reading import read
+
+    return read(path, input_size)
+
+
+LOADER = Loader(name="onnx", description="ONNX graphs (.onnx)", recognises=_recognises, load=_load)

@@ -1,0 +1,184 @@
+"""Constant expressions: weights that reach their layer through casts, reshapes, norms and scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from onnx import NodeProto, SparseTensorProto, TensorProto
+from onnx.reference import ReferenceEvaluator
+
+from convsv_cli.loaders.onnx import tensors
+from convsv_cli.loaders.onnx.scopes import Scope
+from convsv_cli.loaders.onnx.tensors import Array
+
+MAX_NODES = 1000
+MAX_ELEMENTS = 2**28
+BROADCASTING = frozenset(("Add", "Sub", "Mul", "Div", "Pow"))
+FILLING = frozenset(("Expand", "ConstantOfShape"))
+FOLDABLE = (
+    BROADCASTING
+    | FILLING
+    | {"Abs", "Cast", "CastLike", "Clip", "Concat", "Constant", "DequantizeLinear", "Flatten", "Gather"}
+    | {"Identity", "Neg", "QuantizeLinear", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum"}
+    | {"ReduceSumSquare", "Reshape", "Shape", "Slice", "Split", "Sqrt", "Squeeze", "Transpose", "Unsqueeze"}
+)
+Step = tuple[Scope, NodeProto]
+Key = tuple[int, str]
+
+
+class NotFoldableError(Exception):
+    """The expression is constant, but too large to compute or beyond the reference implementation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """A constant tensor of the graph.
+
+    Attributes:
+        name: of the tensor in the file that its values come from.
+        shape, dtype: of the result.
+        identity: equal for equal expressions.
+        read: computes the values.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    identity: Key
+    read: Callable[[], Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constants:
+    """Finds and computes the constants of one model; `opsets` maps domains to versions."""
+
+    model: Path
+    opsets: Mapping[str, int]
+
+    def find(self, scope: Scope, name: str) -> Constant | None:
+        """The constant that a name means in a scope; None where it depends on an input.
+
+        Raises:
+            NotFoldableError: constant, but too large to compute.
+            UnreadableModelError, UnsafeModelError: its values are not where the file says.
+        """
+        home, source = self._resolve(scope, name)
+        if isinstance(source, TensorProto):
+            tensors.check(source, self.model)
+            stored = source
+            return Constant(
+                name=source.name or name,
+                shape=tuple(source.dims),
+                dtype=tensors.dtype_name(source),
+                identity=(id(home), name),
+                read=lambda: tensors.values(stored, self.model),
+            )
+        if isinstance(source, SparseTensorProto):
+            raise NotFoldableError("sparse weights, which convsv does not read yet")
+        plan = self._plan(home, name)
+        if plan is None:
+            return None
+        result = self._compute(plan, home, name)
+        return Constant(
+            name=_origin(plan, name),
+            shape=result.shape,
+            dtype=str(result.dtype),
+            identity=(id(home), name),
+            read=lambda: self._compute(plan, home, name),
+        )
+
+    def _resolve(self, scope: Scope, name: str) -> tuple[Scope, object]:
+        """Follow Identity nodes, by which exporters tie weights, to what they pass on."""
+        home, source = scope.find(name)
+        for _ in range(MAX_NODES):
+            if not (isinstance(source, NodeProto) and source.op_type == "Identity"):
+                break
+            home, source = home.find(source.input[0])
+        return home, source
+
+    def _plan(self, scope: Scope, name: str) -> list[Step] | None:
+        """The nodes to compute, in order; None where the name does not mean a constant expression."""
+        steps: list[Step] = []
+        seen: set[Key] = set()
+        stack: list[tuple[Scope, str, NodeProto | None]] = [(scope, name, None)]
+        while stack:
+            here, wanted, finished = stack.pop()
+            if finished is not None:
+                steps.append((here, finished))
+                continue
+            home, source = here.find(wanted)
+            if (id(home), wanted) in seen or isinstance(source, TensorProto):
+                continue
+            seen.add((id(home), wanted))
+            if not isinstance(source, NodeProto) or not _foldable(source) or len(seen) > MAX_NODES:
+                return None
+            stack.append((home, wanted, source))
+            stack.extend((home, operand, None) for operand in source.input if operand)
+        return steps
+
+    def _compute(self, plan: list[Step], scope: Scope, name: str) -> Array:
+        known: dict[Key, Array] = {}
+        for home, node in plan:
+            operands = [self._operand(home, operand, known) for operand in node.input]
+            if _result_elements(node, operands) > MAX_ELEMENTS:
+                raise NotFoldableError(f"a constant {node.op_type} of more than 2^28 elements")
+            for output, value in zip(node.output, self._apply(node, operands), strict=False):
+                known[id(home), output] = value
+        home, _ = scope.find(name)
+        return known[id(home), name]
+
+    def _operand(self, scope: Scope, name: str, known: Mapping[Key, Array]) -> Array | None:
+        if not name:
+            return None
+        home, source = scope.find(name)
+        if isinstance(source, TensorProto):
+            tensors.check(source, self.model)
+            return tensors.values(source, self.model)
+        return known[id(home), name]
+
+    def _apply(self, node: NodeProto, operands: list[Array | None]) -> list[Array]:
+        """One node by onnx's reference implementation, in the types that the graph says."""
+        feeds = {name: value for name, value in zip(node.input, operands, strict=True) if name}
+        try:
+            with np.errstate(all="ignore"):
+                results = ReferenceEvaluator(node, opsets=dict(self.opsets)).run(None, feeds)
+        except Exception as error:
+            raise NotFoldableError(f"a constant {node.op_type} that cannot be computed: {error}") from error
+        return [np.asarray(result) for result in results]
+
+
+def _foldable(node: NodeProto) -> bool:
+    return node.domain in ("", "ai.onnx") and node.op_type in FOLDABLE
+
+
+def _origin(plan: list[Step], name: str) -> str:
+    """The largest stored tensor that goes into an expression: the one that users know the layer by."""
+    stored = [
+        source
+        for scope, node in plan
+        for operand in node.input
+        if isinstance(source := scope.find(operand)[1], TensorProto)
+    ]
+    largest = max(stored, key=lambda tensor: math.prod(tensor.dims), default=None)
+    return largest.name if largest is not None and largest.name else name
+
+
+def _result_elements(node: NodeProto, operands: list[Array | None]) -> int:
+    """How many elements a node will make, at most, known before it makes them."""
+    shapes = [operand.shape for operand in operands if operand is not None]
+    given = sum(math.prod(shape) for shape in shapes)
+    try:
+        if node.op_type in BROADCASTING:
+            return math.prod(np.broadcast_shapes(*shapes))
+        if node.op_type in FILLING and operands[-1] is not None:
+            target = tuple(int(size) for size in operands[-1].astype(np.int64).ravel())
+            return math.prod(np.broadcast_shapes(*shapes[:-1], target))
+        if node.op_type == "Gather":
+            return math.prod(shapes[1]) * math.prod(shapes[0]) // max(min(shapes[0], default=1), 1)
+    except ValueError:
+        return given  # shapes that do not fit: the computation will say so
+    return given

@@ -1,0 +1,54 @@
+"""Local functions, inlined; how far they unfold is counted first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onnx import FunctionProto, ModelProto, NodeProto
+from onnx.inliner import inline_local_functions
+
+from convsv_cli.errors import UnsafeModelError
+from convsv_cli.loaders.onnx.scopes import bodies
+
+MAX_NODES = 100_000
+Key = tuple[str, str, str]
+
+
+def inlined(model: ModelProto) -> ModelProto:
+    """The model without local functions.
+
+    Raises:
+        UnsafeModelError: they call each other in a circle, or unfold to more than `MAX_NODES` nodes.
+    """
+    if not model.functions:
+        return model
+    functions = {_key(function): function for function in model.functions}
+    counts: dict[Key, int | None] = {}
+    if _count(model.graph.node, functions, counts) > MAX_NODES:
+        raise UnsafeModelError(f"its local functions unfold to more than {MAX_NODES} nodes")
+    result: ModelProto = inline_local_functions(model)
+    return result
+
+
+def _key(item: FunctionProto | NodeProto) -> Key:
+    name = item.name if isinstance(item, FunctionProto) else item.op_type
+    return item.domain, name, item.overload
+
+
+def _count(
+    nodes: Iterable[NodeProto], functions: dict[Key, FunctionProto], counts: dict[Key, int | None]
+) -> int:
+    """Nodes after inlining; `counts` remembers each function, None while it is being counted."""
+    total = 0
+    for node in nodes:
+        total += 1 + sum(_count(body.node, functions, counts) for _, body in bodies(node))
+        key = _key(node)
+        if key not in functions:
+            continue
+        if key in counts and counts[key] is None:
+            raise UnsafeModelError(f"the local function {key[1]!r} calls itself")
+        if key not in counts:
+            counts[key] = None
+            counts[key] = _count(functions[key].node, functions, counts)
+        total += counts[key] or 0
+    return total

@@ -1,0 +1,180 @@
+"""An ONNX file to a `Network`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from onnx import GraphProto, ModelProto
+
+from convsv_cli.errors import ConvsvError, UnreadableModelError
+from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
+from convsv_cli.loaders.onnx.functions import inlined
+from convsv_cli.loaders.onnx.linear_maps import linear_maps
+from convsv_cli.loaders.onnx.names import layer_name, unique
+from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
+from convsv_cli.loaders.onnx.scopes import scopes
+from convsv_cli.loaders.onnx.shapes import Shapes, impossible, infer
+from convsv_cli.loaders.onnx.tensors import Array, external_file
+from convsv_cli.network import InputSize, Layer, Network, UnsupportedLayer
+
+GATE_WEIGHT = r"\.weight_[ih]h\w*$"
+Found = tuple[Site, LinearMap | Unsupported]
+
+
+def read(path: Path, input_size: InputSize) -> Network:
+    """The layers of an ONNX graph, in the order of its nodes, bodies of nodes after their graph.
+
+    Raises:
+        UnreadableModelError: damaged, or no ONNX model; its external data are missing.
+        UsageError: the network cannot have that input size.
+        UnsafeModelError: it wants files outside its folder, or unfolds without bounds.
+    """
+    model = _parse(path)
+    try:
+        return _network(inlined(model), path, input_size)
+    except ConvsvError as error:
+        raise type(error)(error.what, where=error.where or str(path), hint=error.hint) from error
+    except Exception as error:
+        raise UnreadableModelError(
+            f"the graph is damaged: {type(error).__name__}: {error}",
+            where=str(path),
+            hint="export the model again",
+        ) from error
+
+
+def _parse(path: Path) -> ModelProto:
+    try:
+        model = onnx.load(path, format="protobuf", load_external_data=False)
+    except Exception as error:
+        raise UnreadableModelError(
+            "the file is damaged or no ONNX model", where=str(path), hint="export or download it again"
+        ) from error
+    if not model.graph.node:
+        raise UnreadableModelError("the ONNX model has no nodes", where=str(path), hint="export it again")
+    return model
+
+
+def _network(model: ModelProto, path: Path, input_size: InputSize) -> Network:
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    constants = Constants(model=path, opsets=opsets)
+    all_scopes = list(scopes(model.graph))
+    shapes = infer(model, all_scopes, input_size, path)
+    sites = [
+        Site(node=node, scope=scope, constants=constants, shapes=shapes)
+        for scope in all_scopes
+        for node in scope.graph.node
+    ]
+    found = [(site, item) for site in sites for item in _maps(site)]
+    if input_size.size or input_size.shapes:
+        _check_sizes(found, input_size, path)
+    return Network(
+        path=str(path),
+        format="onnx",
+        files=(path.name, *_external_files(all_scopes[0].graph)),
+        opset=opsets.get("", opsets.get("ai.onnx")),
+        inputs=_inputs(shapes),
+        layers=_layers(found),
+    )
+
+
+def _maps(site: Site) -> list[LinearMap | Unsupported]:
+    try:
+        return linear_maps(site)
+    except NotFoldableError as error:
+        return [Unsupported(reason=str(error))]
+
+
+def _check_sizes(found: list[Found], input_size: InputSize, path: Path) -> None:
+    """Inference lets convolutions pass whose kernel does not fit; the user's size is to blame for those."""
+    for site, item in found:
+        if not isinstance(item, LinearMap) or item.geometry.transposed or not item.input_size:
+            continue
+        axes = len(item.input_size)
+        pads = np.add(item.geometry.padding[:axes], item.geometry.padding[axes:])
+        reach = np.multiply(item.geometry.dilation, np.subtract(item.kernel_shape[2:], 1)) + 1
+        if (np.add(item.input_size, pads) < reach).any() or min(item.input_size) < 1:
+            seen = "x".join(map(str, item.input_size))
+            name = site.node.name or site.node.output[0]
+            raise impossible(input_size, path, f"the kernel of {name!r} does not fit its {seen} input")
+
+
+def _layers(found: list[Found]) -> tuple[Layer | UnsupportedLayer, ...]:
+    """One row for nodes that share weight, geometry and input size; the further ones become aliases."""
+    rows: dict[object, list[Found]] = {}
+    for site, item in found:
+        rows.setdefault(_row_key(site, item), []).append((site, item))
+    firsts = [group[0] for group in rows.values()]
+    names = unique((site.scope.path, _name(site, item)) for site, item in firsts)
+    return tuple(_layer(name, group) for name, group in zip(names, rows.values(), strict=True))
+
+
+def _row_key(site: Site, item: LinearMap | Unsupported) -> object:
+    if isinstance(item, Unsupported):
+        return id(site.node)
+    return item.constant.identity, site.node.op_type, item.kernel_shape, item.geometry, item.input_size
+
+
+def _name(site: Site, item: LinearMap | Unsupported) -> str:
+    weight = item.constant.name if item.constant else ""
+    name = layer_name(weight, site.node.name, site.node.op_type, next(iter(site.node.output), ""))
+    role = item.role if isinstance(item, LinearMap) else ""
+    return f"{re.sub(GATE_WEIGHT, '', name)}.{role}" if role else name
+
+
+def _layer(name: str, group: list[Found]) -> Layer | UnsupportedLayer:
+    site, item = group[0]
+    aliases = tuple(other.node.name or other.node.output[0] for other, _ in group[1:])
+    constant = item.constant
+    weight = constant.name if constant else next(iter(site.node.input[1:2]), "")
+    reason = item.reason if isinstance(item, Unsupported) else _unreal(item)
+    if isinstance(item, Unsupported) or reason:
+        return UnsupportedLayer(
+            name=name,
+            weight=weight,
+            aliases=aliases,
+            op=site.node.op_type,
+            kernel_shape=constant.shape if constant else (),
+            dtype=constant.dtype if constant else "",
+            reason=reason,
+        )
+    return Layer(
+        name=name,
+        weight=weight,
+        aliases=aliases,
+        op=site.node.op_type,
+        kernel_shape=item.kernel_shape,
+        dtype=item.constant.dtype,
+        geometry=item.geometry,
+        input_size=item.input_size,
+        assumed=item.assumed,
+        read=lambda: _tensor(item.arrange(item.constant.read())),
+    )
+
+
+def _unreal(item: LinearMap) -> str:
+    """Why the values are no real numbers that stand for themselves; empty where they are."""
+    dtype = item.constant.dtype
+    return (
+        "" if dtype.startswith(("float", "bfloat")) else f"{dtype} weights: what they stand for is not known"
+    )
+
+
+def _tensor(values: Array) -> torch.Tensor:
+    """A copy as torch has it; types that numpy borrows from ml_dtypes become float32, which is exact."""
+    native = values.dtype.kind == "f" and values.dtype.itemsize in (2, 4, 8) and values.dtype.isbuiltin
+    return torch.from_numpy(
+        np.array(values, dtype=values.dtype.newbyteorder("=") if native else np.float32, order="C")
+    )
+
+
+def _inputs(shapes: Shapes) -> tuple[tuple[str, tuple[int | str, ...]], ...]:
+    return tuple((name, dims) for name, dims in shapes.inputs)
+
+
+def _external_files(graph: GraphProto) -> list[str]:
+    names = (external_file(tensor) for tensor in graph.initializer)
+    return list(dict.fromkeys(name for name in names if name))

@@ -1,0 +1,97 @@
+"""Graphs and the bodies inside them, and which tensor a name means where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
+
+from convsv_cli.errors import UnreadableModelError, UnsafeModelError
+
+Source = TensorProto | SparseTensorProto | NodeProto | None
+MAX_DEPTH = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scope:
+    """A graph, and the graph in whose node it stands.
+
+    Attributes:
+        graph: the main graph, or the body of a node.
+        parent: None for the main graph.
+        path: how to reach the body, e.g. "If_0.then_branch"; empty for the main graph.
+        sources: what defines each name of this graph: a tensor, a node, or None for an input.
+    """
+
+    graph: GraphProto
+    parent: Scope | None = None
+    path: str = ""
+    sources: dict[str, Source] = field(default_factory=dict)
+
+    def find(self, name: str) -> tuple[Scope, Source]:
+        """Where the name is defined, seen from here, and by what; None where nothing does."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.sources:
+                return scope, scope.sources[name]
+            scope = scope.parent
+        return self, None
+
+
+def scopes(graph: GraphProto) -> Iterator[Scope]:
+    """The graph's scope, then those of the bodies in it, each before its own inner ones.
+
+    Raises:
+        UnreadableModelError: a graph defines an initializer twice.
+        UnsafeModelError: bodies are nested too deeply.
+    """
+    pending = [(_scope(graph, None, ""), 0)]
+    while pending:
+        scope, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise UnsafeModelError(f"graphs are nested more than {MAX_DEPTH} deep")
+        yield scope
+        inner = [
+            (
+                _scope(
+                    body, scope, f"{scope.path}{'/' if scope.path else ''}{node.name or node.op_type}.{name}"
+                ),
+                depth + 1,
+            )
+            for node in scope.graph.node
+            for name, body in bodies(node)
+        ]
+        pending.extend(reversed(inner))
+
+
+def bodies(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
+    """The graphs among a node's attributes, by attribute name."""
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            yield attribute.name, attribute.g
+        for i, graph in enumerate(attribute.graphs):
+            yield f"{attribute.name}{i}", graph
+
+
+def _scope(graph: GraphProto, parent: Scope | None, path: str) -> Scope:
+    sources: dict[str, Source] = {value.name: None for value in graph.input}
+    for node in graph.node:
+        constant = _constant_tensor(node)
+        sources |= {name: constant or node for name in node.output if name}
+    stored: dict[str, Source] = {}
+    for initializer in [*graph.initializer, *graph.sparse_initializer]:
+        name = initializer.values.name if isinstance(initializer, SparseTensorProto) else initializer.name
+        if name in stored:
+            raise UnreadableModelError(
+                f"the initializer {name!r} is defined twice", hint="export the model again"
+            )
+        stored[name] = initializer
+    return Scope(graph=graph, parent=parent, path=path, sources=sources | stored)
+
+
+def _constant_tensor(node: NodeProto) -> TensorProto | None:
+    """The tensor of a Constant node that holds one as such."""
+    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
+        return None
+    return next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)

@@ -1,0 +1,188 @@
+"""Shapes of all tensors at the input size that the user asks for, by ONNX shape inference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+
+from convsv_cli.errors import UsageError
+from convsv_cli.loaders.onnx.scopes import Scope, scopes
+from convsv_cli.network import InputSize
+
+Dims = tuple[int | str, ...]
+SMALL = 1024
+"""Initializers of so many elements may be shapes that inference wants to see; it needs no larger one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shapes:
+    """Dimensions by name, for each scope in the order of `scopes`; unknown ones are names or "?"."""
+
+    inputs: tuple[tuple[str, Dims], ...]
+    by_scope: dict[int, dict[str, Dims]]
+
+    def find(self, scope: Scope, name: str) -> Dims | None:
+        """The dimensions of the tensor that a name means in a scope; None where nothing is known."""
+        here: Scope | None = scope
+        while here is not None:
+            dims = self.by_scope[id(here)].get(name)
+            if dims is not None or name in here.sources:
+                return dims
+            here = here.parent
+        return None
+
+
+def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: Path) -> Shapes:
+    """Infer all shapes with the inputs' dimensions replaced by what `size` says.
+
+    Raises:
+        UsageError: `size` names an unknown input, has the wrong number of axes, or is impossible.
+    """
+    inputs = _inputs(model.graph)
+    skeleton = _skeleton(model)
+    resized = _resized(skeleton, inputs, size, path)
+    inferred = _run(resized, skeleton, size, path)
+    tables = [_table(scope.graph) for scope in scopes(inferred.graph)]
+    return Shapes(
+        inputs=tuple((value.name, dims(value)) for value in inferred.graph.input if value.name in inputs),
+        by_scope={id(scope): table for scope, table in zip(model_scopes, tables, strict=True)},
+    )
+
+
+def dims(value: ValueInfoProto) -> Dims:
+    """A tensor's dimensions: numbers, names, or "?"."""
+    shape = value.type.tensor_type.shape
+    return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in shape.dim)
+
+
+def _inputs(graph: GraphProto) -> set[str]:
+    """Names of what the user feeds: graph inputs without a default."""
+    return {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
+
+
+def _skeleton(model: ModelProto) -> ModelProto:
+    """The model without large initializers, which become inputs of their shape, and without old results."""
+    skeleton = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    graph = skeleton.graph
+    graph.name = model.graph.name or "graph"
+    graph.node.extend(model.graph.node)
+    graph.output.extend(model.graph.output)
+    names = _inputs(model.graph)
+    graph.input.extend(value for value in model.graph.input if value.name in names)
+    for tensor in model.graph.initializer:
+        if tensor.data_location != TensorProto.EXTERNAL and _elements(tensor) <= SMALL:
+            graph.initializer.append(tensor)
+        else:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return skeleton
+
+
+def _elements(tensor: TensorProto) -> int:
+    count = 1
+    for dim in tensor.dims:
+        count *= dim
+    return count
+
+
+def _resized(skeleton: ModelProto, inputs: set[str], size: InputSize, path: Path) -> ModelProto:
+    model = ModelProto()
+    model.CopyFrom(skeleton)
+    shapes = dict(size.shapes)
+    unknown = shapes.keys() - inputs
+    if unknown:
+        raise UsageError(
+            f"the graph has no input {min(unknown)!r}",
+            where=str(path),
+            hint=f"its inputs are {', '.join(sorted(inputs))}",
+        )
+    for value in model.graph.input:
+        if value.name in inputs:
+            _resize(value, shapes.get(value.name), size, path)
+    if shapes or size.size:
+        del model.graph.value_info[:]
+        for output in model.graph.output:
+            output.type.tensor_type.ClearField("shape")
+    return model
+
+
+def _resize(value: ValueInfoProto, shape: tuple[int, ...] | None, size: InputSize, path: Path) -> None:
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape"):
+        if shape is None:
+            return
+        tensor.shape.dim.extend([onnx.TensorShapeProto.Dimension() for _ in shape])
+    dim = tensor.shape.dim
+    if shape is not None and len(shape) != len(dim):
+        raise UsageError(
+            f"the input {value.name!r} has {len(dim)} dimensions, not {len(shape)}",
+            where=str(path),
+            hint=f"it is {'x'.join(map(str, dims(value)))}",
+        )
+    if shape is None:
+        shape = _spatial(value, size, path)
+    for one, wanted in zip(dim, shape, strict=True):
+        if wanted:
+            one.dim_value = wanted
+
+
+def _spatial(value: ValueInfoProto, size: InputSize, path: Path) -> tuple[int, ...]:
+    """The dimensions that `size` asks of an input [batch, channels, *spatial]; 0 leaves one as it is."""
+    known = dims(value)
+    batch = 0 if not known or isinstance(known[0], int) else 1
+    axes = len(known) - 2
+    if axes < 1 or value.type.tensor_type.elem_type not in (
+        TensorProto.FLOAT,
+        TensorProto.FLOAT16,
+        TensorProto.DOUBLE,
+    ):
+        return (batch, *(0 for _ in known[1:])) if known else ()
+    spatial = size.for_axes(axes)
+    if size.size and spatial is None:
+        raise UsageError(
+            f"the input {value.name!r} has {axes} spatial axes, which the input size {size} does not fit",
+            where=str(path),
+            hint=f"it is {'x'.join(map(str, known))}",
+        )
+    return (batch, 0, *(spatial or (0,) * axes))
+
+
+def _run(resized: ModelProto, original: ModelProto, size: InputSize, path: Path) -> ModelProto:
+    """Inference that stops at contradictions, unless the graph has some at its own input size too."""
+    try:
+        return onnx.shape_inference.infer_shapes(resized, strict_mode=True, data_prop=True)
+    except Exception as error:
+        asked = size.size or size.shapes
+        if asked and _consistent(original):
+            raise impossible(size, path, str(error)) from error
+    try:
+        return onnx.shape_inference.infer_shapes(resized, data_prop=True)
+    except Exception:  # noqa: BLE001
+        return resized
+
+
+def _consistent(model: ModelProto) -> bool:
+    try:
+        onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except Exception:  # noqa: BLE001
+        return False
+    return True
+
+
+def impossible(size: InputSize, path: Path, reason: str) -> UsageError:
+    """The error for an input size that the network cannot have."""
+    asked = str(size) or ", ".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in size.shapes)
+    lines = [line.strip() for line in reason.splitlines() if line.strip()]
+    return UsageError(
+        f"the network cannot have the input size {asked}: {lines[-1] if lines else 'shapes contradict'}",
+        where=str(path),
+        hint="choose another --input-size",
+    )
+
+
+def _table(graph: GraphProto) -> dict[str, Dims]:
+    values = [*graph.input, *graph.value_info, *graph.output]
+    table = {value.name: dims(value) for value in values if value.type.tensor_type.HasField("shape")}
+    return {tensor.name: tuple(tensor.dims) for tensor in graph.initializer} | table

@@ -1,0 +1,110 @@
+"""Values of ONNX tensors, embedded in the model or in files beside it."""
+
+from __future__ import annotations
+
+import math
+import stat
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from convsv_cli.errors import UnreadableModelError, UnsafeModelError
+
+Array = NDArray[np.generic]
+TYPED_FIELDS = (
+    "raw_data",
+    "float_data",
+    "int32_data",
+    "string_data",
+    "int64_data",
+    "double_data",
+    "uint64_data",
+)
+
+
+def external_file(tensor: TensorProto) -> str | None:
+    """The file that holds the values, relative to the model's folder; None where they are embedded."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return None
+    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+
+
+def dtype_name(tensor: TensorProto) -> str:
+    """As stored, e.g. "float16"."""
+    return str(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+
+
+def check(tensor: TensorProto, model: Path) -> None:
+    """See that the values are there, without reading them.
+
+    Raises:
+        UnreadableModelError: there are none, or not as many as the shape says.
+        UnsafeModelError: they lie outside the model's folder, or in what is no regular file.
+    """
+    if external_file(tensor) is not None:
+        _external_span(tensor, model)
+    elif math.prod(tensor.dims) and not any(len(getattr(tensor, field)) for field in TYPED_FIELDS):
+        raise UnreadableModelError(
+            f"the tensor {tensor.name!r} has no data", where=str(model), hint="export the model again"
+        )
+
+
+def values(tensor: TensorProto, model: Path) -> Array:
+    """The values; those of an external file are mapped, not read."""
+    if external_file(tensor) is None:
+        array: Array = numpy_helper.to_array(tensor)
+        return array
+    path, offset, length = _external_span(tensor, model)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    if not length:
+        return np.zeros(tuple(tensor.dims), dtype)
+    stored = np.memmap(path, np.uint8, "r", offset, (length,))
+    return stored.view(dtype).reshape(tuple(tensor.dims))
+
+
+def _external_span(tensor: TensorProto, model: Path) -> tuple[Path, int, int]:
+    """The file, offset and length of the values, checked against the folder, the file and the shape."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    path = _inside(entries.get("location", ""), tensor.name, model)
+    itemsize = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    needed = math.prod(tensor.dims) * itemsize
+    try:
+        offset = int(entries.get("offset", 0))
+        length = int(entries.get("length", needed))
+    except ValueError:
+        offset = length = -1
+    if length != needed or offset < 0 or offset + length > path.stat().st_size:
+        raise UnreadableModelError(
+            f"the external data of {tensor.name!r} in {path.name!r} are too short, or of another length",
+            where=str(model),
+            hint="copy the data file again, or export the model again",
+        )
+    return path, offset, length
+
+
+def _inside(location: str, name: str, model: Path) -> Path:
+    """The file at `location`, which must be a regular one inside the model's folder.
+
+    A cache may link both the model and its data elsewhere, so the folder of the resolved model counts too.
+    """
+    path = model.parent / location
+    if Path(location).is_absolute() or ".." in Path(location).parts or not location:
+        raise UnsafeModelError(
+            f"the tensor {name!r} wants data from {location!r}, outside the model's folder", where=str(model)
+        )
+    if not path.exists():
+        raise UnreadableModelError(
+            f"the data file {location!r} is missing", where=str(model), hint="put it beside the model"
+        )
+    resolved = path.resolve()
+    folders = {model.parent.resolve(), model.resolve().parent}
+    if not any(resolved.is_relative_to(folder) for folder in folders):
+        raise UnsafeModelError(
+            f"the data file {location!r} lies outside the model's folder", where=str(model)
+        )
+    if not stat.S_ISREG(resolved.stat().st_mode):
+        raise UnsafeModelError(f"the data file {location!r} is no regular file", where=str(model))
+    return resolved

@@ -1,0 +1,75 @@
+"""safetensors files: named tensors and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convsv_cli.errors import UnreadableModelError, UsageError
+from convsv_cli.loaders.loader import Loader
+from convsv_cli.network import InputSize, Network
+
+if TYPE_CHECKING:
+    import torch
+
+    from convsv_cli.loaders.state_dict import StoredTensor
+
+DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+}
+
+
+def _recognises(head: bytes, suffix: str) -> bool:
+    return suffix == ".safetensors" or head[8:10] == b'{"'
+
+
+def _load(path: Path, input_size: InputSize) -> Network:
+    from convsv_cli.loaders.effective import effective
+    from convsv_cli.loaders.state_dict import layers
+
+    if input_size.shapes:
+        raise UsageError("a state dict has no named inputs", where=str(path), hint="use --input-size")
+    found = layers(effective(_tensors(path)), input_size)
+    if not found:
+        raise UnreadableModelError(
+            "no weights found", where=str(path), hint="name a file that holds a network"
+        )
+    return Network(path=str(path), format="safetensors", files=(path.name,), layers=found)
+
+
+def _tensors(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of the file, each read when its values are asked for."""
+    from safetensors import SafetensorError, safe_open
+
+    from convsv_cli.loaders.state_dict import StoredTensor
+
+    def read(name: str) -> torch.Tensor:
+        with safe_open(path, framework="pt") as file:
+            tensor: torch.Tensor = file.get_tensor(name)
+            return tensor
+
+    def stored(name: str) -> StoredTensor:
+        header = file.get_slice(name)
+        dtype = DTYPES.get(header.get_dtype(), header.get_dtype().lower())
+        return StoredTensor(shape=tuple(header.get_shape()), dtype=dtype, read=lambda: read(name))
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: stored(name) for name in file.offset_keys()}
+    except SafetensorError as error:
+        raise UnreadableModelError(
+            f"the file is damaged ({error})", where=str(path), hint="download or save it again"
+        ) from error
+
+
+LOADER = Loader(
+    name="safetensors",
+    description="safetensors (.safetensors)",
+    recognises=_recognises,
+    load=_load,
+)

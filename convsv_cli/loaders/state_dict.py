@@ -1,0 +1,138 @@
+"""Named tensors to layers: what a bare state dict says, and what has to be assumed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from convsv_cli.network import Geometry, InputSize, Layer, UnsupportedLayer
+
+_WEIGHT = re.compile(r"(^|[._])(weight|kernel)(_[a-z0-9]+)*$")
+_EMBEDDING = re.compile(r"embed|(^|[._])(emb|wte|wpe|tok|token|tokens)([._]|$)", re.IGNORECASE)
+CONVOLUTION_AXES = range(1, 4)
+GEOMETRY = "stride 1, dilation 1, groups 1: a state dict holds no geometry, and this over-estimates the norm"
+LINEAR = "a linear layer, not an embedding: a state dict does not say"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor:
+    """A tensor of a file.
+
+    Attributes:
+        shape, dtype: as stored; the latter as torch calls it, such as "float16".
+        read: gives its values.
+        unusable: why its values cannot be audited; empty where they can.
+        identity: equal for tensors that are one in memory; None where the file does not say.
+        assumed: what was taken for granted to get the values.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], torch.Tensor]
+    unusable: str = ""
+    identity: Hashable | None = None
+    assumed: tuple[str, ...] = ()
+
+
+def layers(
+    tensors: Mapping[str, StoredTensor], input_size: InputSize
+) -> tuple[Layer | UnsupportedLayer, ...]:
+    """The layers among a state dict's tensors, in its order; tied weights once, with all their names."""
+    tied: dict[Hashable, list[str]] = {}
+    for name, tensor in tensors.items():
+        tied.setdefault(_identity(name, tensor), []).append(name)
+    rows = _unique(_layer(name, tensors, tied, input_size) for name in _candidates(tensors, tied))
+    return tuple(rows)
+
+
+def _identity(name: str, tensor: StoredTensor) -> Hashable:
+    return name if tensor.identity is None else (tensor.identity, tensor.shape)
+
+
+def _candidates(tensors: Mapping[str, StoredTensor], tied: dict[Hashable, list[str]]) -> Iterator[str]:
+    """Names of what may be a weight: no vectors, no scales, of tied tensors the first."""
+    for name, tensor in tensors.items():
+        is_first = tied[_identity(name, tensor)][0] == name
+        is_vector = sum(size != 1 for size in tensor.shape) <= 1 and not _WEIGHT.search(name)
+        if is_first and len(tensor.shape) >= 2 and not is_vector and not _is_scale(name, tensors):
+            yield name
+
+
+def _is_scale(name: str, tensors: Mapping[str, StoredTensor]) -> bool:
+    """Whether it scales or shifts each element, as LayerNorm does: weight and bias match."""
+    twins = {"weight": "bias", "bias": "weight"}
+    for ending, other in twins.items():
+        twin = tensors.get(name.removesuffix(ending) + other) if name.endswith(ending) else None
+        if twin is not None and twin.shape == tensors[name].shape:
+            return True
+    return False
+
+
+def _layer(
+    name: str,
+    tensors: Mapping[str, StoredTensor],
+    tied: dict[Hashable, list[str]],
+    input_size: InputSize,
+) -> Layer | UnsupportedLayer:
+    tensor = tensors[name]
+    aliases = tuple(tied[_identity(name, tensor)][1:])
+    axes = len(tensor.shape) - 2
+    reason = _reason(name, tensor, aliases)
+    op = "Conv" if axes else "Gemm"
+    stem = re.sub(r"[._]?weight$", "", name) or name
+    if reason:
+        return UnsupportedLayer(
+            name=stem,
+            weight=name,
+            aliases=aliases,
+            op=op,
+            kernel_shape=tensor.shape,
+            dtype=tensor.dtype,
+            reason=reason,
+        )
+    size = input_size.for_axes(axes) if axes else ()
+    return Layer(
+        name=stem,
+        weight=name,
+        aliases=aliases,
+        op=op,
+        kernel_shape=tensor.shape,
+        dtype=tensor.dtype,
+        geometry=Geometry(stride=(1,) * axes, dilation=(1,) * axes, padding=(0,) * 2 * axes),
+        input_size=size,
+        assumed=(*tensor.assumed, *_assumed(axes, size)),
+        read=tensor.read,
+    )
+
+
+def _assumed(axes: int, size: tuple[int, ...] | None) -> Iterator[str]:
+    yield GEOMETRY if axes else LINEAR
+    if size:
+        yield f"the layer's input is {'x'.join(map(str, size))}, as large as the network's"
+
+
+def _reason(name: str, tensor: StoredTensor, aliases: tuple[str, ...]) -> str:
+    """Why it cannot be audited; empty where it can."""
+    if tensor.unusable:
+        return tensor.unusable
+    if not _WEIGHT.search(name):
+        return "not named as a weight: a state dict does not say how it is used"
+    if len(tensor.shape) == 2 and _EMBEDDING.search(name) and not aliases:
+        return "looks like an embedding table: a look-up of integer indices amplifies nothing"
+    if not tensor.dtype.startswith(("float", "bfloat")):
+        return f"{tensor.dtype} weights: what real values they stand for is not known"
+    if len(tensor.shape) - 2 not in (0, *CONVOLUTION_AXES):
+        return f"a weight with {len(tensor.shape)} axes is no convolution in one to three dimensions"
+    return ""
+
+
+def _unique(rows: Iterator[Layer | UnsupportedLayer]) -> Iterator[Layer | UnsupportedLayer]:
+    """Rows with short names where these are unique, else with the tensor's full name."""
+    seen: set[str] = set()
+    for row in rows:
+        name = row.name if row.name not in seen else row.weight
+        seen.add(name)
+        yield replace(row, name=name)
