@@ -35,7 +35,7 @@ def plan(network: Network, settings: Settings) -> list[Task]:
             convolution knows its input size.
     """
     layers = [_as_asked(layer, settings) for layer in _chosen(network, settings.layers)]
-    if settings.exact:
+    if settings.exact and not settings.input_size and not settings.input_shapes:
         _check_sizes(network, layers)
     return [_task(layer, settings) for layer in layers]
 

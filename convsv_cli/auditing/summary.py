@@ -50,7 +50,7 @@ def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
     elif row.status == INVALID:
         yield Finding(rule="invalid-layer", severity=ERROR, node=row.name, message=row.reason)
     elif settings.exact and row.input_size is None:
-        message = "no exact norm: the layer's input size is unknown; give the network's as --input-shape"
+        message = "no exact norm: shape inference cannot tell the size of this layer's input"
         yield Finding(rule="exact-unavailable", severity=WARNING, node=row.name, message=message)
     for line in row.assumed:
         yield Finding(rule="assumed", severity=NOTE, node=row.name, message=line)

@@ -19,14 +19,14 @@ USAGE, INTERNAL, INTERRUPTED = 2, 70, 130
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="convsv")
 def cli() -> None:
-    r"""Audit how much the layers of a neural network can amplify a perturbation.
+    """Audit how much the layers of a neural network can amplify a perturbation.
 
     \b
     Examples:
       convsv audit resnet18.onnx --exact --input-size 224
       convsv audit checkpoint.pth --format json | jq .network.product
       convsv methods
-    """
+    """  # noqa: D301  (click takes \b for "keep these lines")
 
 
 cli.add_command(audit)

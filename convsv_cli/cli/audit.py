@@ -69,7 +69,7 @@ def audit(
     quiet: bool,
     exit_zero: bool,
 ) -> int:
-    r"""Audit every layer with weights of MODEL: an ONNX graph, a PyTorch checkpoint, or safetensors.
+    """Audit every layer with weights of MODEL: an ONNX graph, a PyTorch checkpoint, or safetensors.
 
     Nothing in the file is executed. Exits with 3 where a layer could not be audited.
 
@@ -79,7 +79,7 @@ def audit(
       convsv audit speech.onnx --exact --input-shape audio:1x16000
       convsv audit checkpoint.pth --layers 'layer4.*' --format csv
       convsv audit model.safetensors -o audit.json -o audit.txt
-    """
+    """  # noqa: D301  (click takes \b for "keep these lines")
     targets = prepare(outputs, format_name, model)
     from convsv_cli import api
     from convsv_cli.cli.progress import progress_bar

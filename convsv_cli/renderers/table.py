@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 WIDE = 10_000
 """Columns where there is no terminal: nothing is ever cut."""
+TEXTS = ("layer", "op", "kernel")
+EXPENDABLE = ("op", "bound/exact", "kernel", "heuristic", "stride", "n")
+"""Columns that a narrow terminal goes without, the first ones first."""
 
 
 def render(audit: Audit, terminal: Terminal) -> str:
@@ -33,8 +36,15 @@ def render(audit: Audit, terminal: Terminal) -> str:
         emoji=False,
     )
     methods = [m for m in audit.methods if any(layer.measurement(m.name) for layer in audit.layers)]
-    parts: list[RenderableType] = [_title(audit), _table(audit, methods), *_products(audit, methods)]
-    for part in [*parts, "", *_remarks(audit), *_legend(methods)]:
+    parts: list[RenderableType] = [
+        _title(audit),
+        "",
+        _table(audit, methods, terminal.width),
+        "",
+        *_products(audit, methods),
+    ]
+    remarks = _remarks(audit)
+    for part in [*parts, *(["", *remarks] if remarks else []), "", *_legend(methods)]:
         console.print(part, soft_wrap=terminal.width is None)
     text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
@@ -43,48 +53,69 @@ def render(audit: Audit, terminal: Terminal) -> str:
 def _title(audit: Audit) -> str:
     model = audit.model
     opset = f" opset {model.opset}" if model.opset is not None else ""
-    inputs = [f"{printable(name)} {_times(shape)}" for name, shape in model.input_shape]
+    inputs = [f"{printable(name)} {_times(shape) or 'scalar'}" for name, shape in model.input_shape]
     covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
     return " · ".join([printable(model.path), f"{model.format}{opset}", *inputs, covered])
 
 
-def _table(audit: Audit, methods: list[Method]) -> Table:
+def _table(audit: Audit, methods: list[Method], width: int | None) -> Table:
+    """All columns; those that fit where there is a terminal, which is never answered by cutting names."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in ("layer", "op", "kernel"):
-        table.add_column(name, overflow="fold")
-    for name in ("stride", "n", *(method.name for method in methods)):
-        table.add_column(name, justify="right", no_wrap=True)
-    if _both(methods):
-        table.add_column("bound/exact", justify="right", no_wrap=True)
+    columns = _columns(audit, methods)
+    for name in EXPENDABLE:
+        if width is None or _width(columns) <= width:
+            break
+        columns.pop(name, None)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="left" if name in TEXTS else "right", overflow="fold")
     largest = _largest(audit)
-    for layer in audit.layers:
+    for layer, *cells in zip(audit.layers, *columns.values(), strict=True):
         style = "bold yellow" if layer.name == largest else "red" if layer.status != AUDITED else ""
-        table.add_row(*_cells(layer, methods), style=style)
+        table.add_row(*cells, style=style)
     return table
 
 
-def _cells(layer: LayerAudit, methods: list[Method]) -> list[str]:
-    kernel = _times(layer.kernel_shape)
+def _columns(audit: Audit, methods: list[Method]) -> dict[str, list[str]]:
+    """Each column's cells, from left to right; a layer that was not audited says so below `bound`."""
+    layers = audit.layers
+    columns = {
+        "layer": [printable(layer.name) for layer in layers],
+        "op": [layer.op for layer in layers],
+        "kernel": [_kernel(layer) for layer in layers],
+        "stride": [_size(layer.stride) for layer in layers],
+        "n": [_size(layer.input_size or ()) for layer in layers],
+    }
+    for method in methods:
+        columns[method.name] = [_figure(layer, method) for layer in layers]
+    exact, upper = (next((m for m in methods if m.kind == kind), None) for kind in (EXACT, UPPER))
+    if exact and upper:
+        columns[f"{upper.name}/{exact.name}"] = [_ratio(layer, upper, exact) for layer in layers]
+    return columns
+
+
+def _width(columns: dict[str, list[str]]) -> int:
+    return sum(max(map(len, [name, *cells])) + 2 for name, cells in columns.items()) - 2
+
+
+def _kernel(layer: LayerAudit) -> str:
     groups = f" groups {layer.groups}" if layer.groups > 1 else ""
     dilation = f" dilation {_size(layer.dilation)}" if set(layer.dilation) - {1} else ""
-    cells = [printable(layer.name), layer.op, kernel + groups + dilation]
+    return _times(layer.kernel_shape) + groups + dilation
+
+
+def _figure(layer: LayerAudit, method: Method) -> str:
     if layer.status != AUDITED:
-        return [*cells, "", "", layer.status]
-    cells += [_size(layer.stride), _size(layer.input_size or ())]
-    measured = [(method, layer.measurement(method.name)) for method in methods]
-    cells += [figure(m.value, method.kind) if m else "" for method, m in measured]
-    values = {method.kind: m.value for method, m in measured if m}
-    if _both(methods):
-        exact = values.get(EXACT)
-        cells.append(f"{values[UPPER] / exact:.2f}" if exact else "")
-    return cells
+        return layer.status if method.kind == UPPER else ""
+    measurement = layer.measurement(method.name)
+    return figure(measurement.value, method.kind) if measurement else ""
 
 
-def _both(methods: list[Method]) -> bool:
-    return {EXACT, UPPER} <= {method.kind for method in methods}
+def _ratio(layer: LayerAudit, above: Method, below: Method) -> str:
+    upper, lower = layer.measurement(above.name), layer.measurement(below.name)
+    return f"{upper.value / lower.value:.2f}" if upper and lower and lower.value else ""
 
 
 def _largest(audit: Audit) -> str:
