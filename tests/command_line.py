@@ -1,0 +1,20 @@
+"""Run the command line as a user does, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def convsv(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The finished process; stdin is closed and stdout and stderr are no terminals."""
+    return subprocess.run(
+        [sys.executable, "-m", "convsv_cli", *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )

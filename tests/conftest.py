@@ -1,0 +1,23 @@
+"""Where the tests find the real models and data that are not part of the repository."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real models and data; a test that needs it fails loudly where it is absent."""
+    path = Path(os.environ.get("CONVSV_SHARED", ROOT.parent / "shared"))
+    if not (path / "models").is_dir():
+        pytest.fail(f"no real models at {path}/models: set CONVSV_SHARED to the shared folder")
+    return path

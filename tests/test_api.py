@@ -1,0 +1,82 @@
+"""The Python API, checked against dense matrices and the file's own tensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convsv_cli import Audit, ConvsvError, Interval, audit, load, spectral_norm
+from convsv_cli.spectral import symbol
+
+
+def test_spectral_norm_encloses_the_norm_of_numpy_symbols() -> None:
+    kernel = torch.randn(5, 4, 3, 2, generator=torch.Generator().manual_seed(0))
+    symbols = np.fft.fft2(kernel.double().numpy(), (7, 6), axes=(2, 3)).transpose(2, 3, 0, 1)
+    truth = np.linalg.norm(symbols, 2, axis=(2, 3)).max()
+    norm = spectral_norm(kernel, input_size=(7, 6))
+    assert isinstance(norm, Interval)
+    assert norm.lower <= truth * (1 + 1e-14)
+    assert norm.upper >= truth * (1 - 1e-14)
+    assert norm.upper - norm.lower < 1e-10 * truth
+
+
+def test_spectral_norm_of_a_matrix() -> None:
+    matrix = torch.diag(torch.tensor([1.0, 3.0, 2.0]))
+    assert spectral_norm(matrix, input_size=1).lower == pytest.approx(3.0, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_size": 7, "stride": 2}, "does not divide"),
+        ({"input_size": (8, 8, 8)}, "2 spatial axes"),
+        ({"input_size": 0}, "positive"),
+        ({"input_size": 8, "groups": 3}, "groups"),
+    ],
+)
+def test_spectral_norm_says_what_is_wrong(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConvsvError, match=message):
+        spectral_norm(torch.ones(4, 4, 3, 3), **options)
+
+
+def test_spectral_norm_refuses_what_is_not_finite() -> None:
+    with pytest.raises(ConvsvError, match="NaN"):
+        spectral_norm(torch.full((1, 1, 3), torch.inf), input_size=8)
+
+
+def test_load_gives_lazy_layers_and_audit_measures_them(root: Path) -> None:
+    path = root / "sample_models" / "resnet20.pt"
+    state = torch.load(path, weights_only=True)
+    network = load(path)
+    assert [layer.weight for layer in network.layers] == [k for k, v in state.items() if v.ndim > 1]
+    for layer in network.layers:
+        assert torch.equal(layer.read(), state[layer.weight])
+    seen = []
+    result = audit(path, layers=["layer1.*"], progress=lambda name, share: seen.append((name, share)))
+    assert isinstance(result, Audit)
+    assert {layer.name for layer in result.layers} == {name for name, _ in seen}
+    shares = [share for _, share in seen]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+
+
+def test_sizes_must_be_positive(root: Path) -> None:
+    with pytest.raises(ConvsvError, match="positive"):
+        audit(root / "sample_models" / "resnet20.pt", input_size=(0,))
+
+
+def test_memory_of_the_exact_norm_does_not_grow_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    largest = []
+    original = torch.complex
+
+    def watched(real: torch.Tensor, imaginary: torch.Tensor) -> torch.Tensor:
+        largest.append(real.numel() * 16)
+        return original(real, imaginary)
+
+    monkeypatch.setattr(torch, "complex", watched)
+    spectral_norm(torch.ones(16, 16, 3, 3), input_size=512)
+    assert len(largest) > 10
+    assert max(largest) <= symbol.BLOCK_BYTES

@@ -1,0 +1,27 @@
+"""Peak memory of a whole audit, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.resnet18 import export, random_resnet18
+
+SCRIPT = """
+import resource, sys
+from convsv_cli import audit
+result = audit(sys.argv[1], exact=True, input_size=224)
+print(len(result.layers), result.audited, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_an_exact_audit_of_resnet18_at_224_peaks_below_1_5_gb(tmp_path: Path) -> None:
+    path = tmp_path / "resnet18.onnx"
+    export(random_resnet18(), path)
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(path)], capture_output=True, text=True, check=True
+    )
+    layers, audited, peak = map(int, process.stdout.split())
+    assert (layers, audited) == (21, 21)
+    assert peak < 1.5e9
