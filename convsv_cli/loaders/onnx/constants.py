@@ -66,7 +66,8 @@ class Constants:
             NotFoldableError: constant, but too large to compute.
             UnreadableModelError, UnsafeModelError: its values are not where the file says.
         """
-        home, source = self._resolve(scope, name)
+        home, name = _untied(scope, name)
+        source = home.find(name)[1]
         if isinstance(source, TensorProto):
             tensors.check(source, self.model)
             stored = source
@@ -90,15 +91,6 @@ class Constants:
             identity=(id(home), name),
             read=lambda: self._compute(plan, home, name),
         )
-
-    def _resolve(self, scope: Scope, name: str) -> tuple[Scope, object]:
-        """Follow Identity nodes, by which exporters tie weights, to what they pass on."""
-        home, source = scope.find(name)
-        for _ in range(MAX_NODES):
-            if not (isinstance(source, NodeProto) and source.op_type == "Identity"):
-                break
-            home, source = home.find(source.input[0])
-        return home, source
 
     def _plan(self, scope: Scope, name: str) -> list[Step] | None:
         """The nodes to compute, in order; None where the name does not mean a constant expression."""
@@ -149,6 +141,16 @@ class Constants:
         except Exception as error:
             raise NotFoldableError(f"a constant {node.op_type} that cannot be computed: {error}") from error
         return [np.asarray(result) for result in results]
+
+
+def _untied(scope: Scope, name: str) -> tuple[Scope, str]:
+    """What is behind the Identity nodes by which exporters tie weights: where it is defined, and its name."""
+    for _ in range(MAX_NODES):
+        home, source = scope.find(name)
+        if not (isinstance(source, NodeProto) and source.op_type == "Identity"):
+            return home, name
+        scope, name = home, source.input[0]
+    return scope, name
 
 
 def _foldable(node: NodeProto) -> bool:
