@@ -1,0 +1,241 @@
+"""State dicts and training checkpoints: which tensors are layers, and what their weights are."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.utils import parametrizations, prune
+
+from convsv_cli import load
+from convsv_cli.errors import UsageError
+from convsv_cli.network import Layer, UnsupportedLayer
+
+
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(3, 4, (3, 5)),
+            bn=nn.BatchNorm2d(4),
+            wave=nn.Conv1d(4, 2, 7),
+            volume=nn.Conv3d(2, 2, 2),
+            fc=nn.Linear(6, 5),
+        )
+    )
+
+
+def saved(value: object, folder: Path, name: str = "model.pt", **options: object) -> Path:
+    path = folder / name
+    torch.save(value, path, **options)
+    return path
+
+
+def names(path: Path) -> list[str]:
+    return [layer.name for layer in load(path).layers]
+
+
+def assert_net(path: Path) -> None:
+    state = net().state_dict()
+    network = load(path)
+    assert [layer.name for layer in network.layers] == ["conv", "wave", "volume", "fc"]
+    assert [layer.op for layer in network.layers] == ["Conv", "Conv", "Conv", "Gemm"]
+    for layer in network.layers:
+        assert isinstance(layer, Layer)
+        assert torch.equal(layer.read(), state[f"{layer.name}.weight"])
+        assert layer.kernel_shape == tuple(layer.read().shape)
+        assert layer.dtype == "float32"
+        assert layer.assumed
+
+
+WRAPPINGS = {
+    "bare": lambda state: state,
+    "training": lambda state: {
+        "epoch": 3,
+        "state_dict": state,
+        "optimizer": {"state": {}, "param_groups": []},
+    },
+    "model": lambda state: {"model": state, "args": {"lr": 0.1}},
+    "nested": lambda state: {
+        "checkpoint": 1,
+        "model_state_dict": OrderedDict(state),
+        "loss": torch.ones(3, 3),
+    },
+    "parallel": lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+    "compiled": lambda state: {f"_orig_mod.{name}": tensor for name, tensor in state.items()},
+    "both": lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()},
+    "lightning": lambda state: {
+        "pytorch-lightning_version": "2.5",
+        "state_dict": {f"model.{name}": tensor for name, tensor in state.items()},
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(4, 3, 3, 5)}}, "param_groups": []}],
+        "callbacks": {},
+    },
+    "parameters": lambda state: {
+        name: nn.Parameter(tensor) if tensor.is_floating_point() else tensor for name, tensor in state.items()
+    },
+}
+
+
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_wrapped_state_dicts(wrapping: str, zipped: bool, tmp_path: Path) -> None:
+    value = WRAPPINGS[wrapping](net().state_dict())
+    assert_net(saved(value, tmp_path, "model.th", _use_new_zipfile_serialization=zipped))
+
+
+def test_safetensors_give_the_same(tmp_path: Path) -> None:
+    save_file(net().state_dict(), tmp_path / "model.safetensors")
+    network = load(tmp_path / "model.safetensors")
+    assert network.format == "safetensors"
+    state = net().state_dict()
+    assert {layer.name for layer in network.layers} == {"conv", "wave", "volume", "fc"}
+    for layer in network.layers:
+        assert torch.equal(layer.read(), state[layer.weight])
+
+
+def test_averaged_weights_only_where_there_is_nothing_better(tmp_path: Path) -> None:
+    state = {"conv.weight": torch.ones(2, 2, 3, 3)}
+    average = {"conv.weight": torch.zeros(2, 2, 3, 3)}
+    network = load(saved({"ema": average, "model": state}, tmp_path))
+    assert network.layers[0].read().sum() == 36
+    assert network.notes == ("also holds 'ema': not audited",)
+    assert load(saved({"ema": average}, tmp_path)).layers[0].read().sum() == 0
+
+
+def test_networks_side_by_side_keep_their_names(tmp_path: Path) -> None:
+    state = {"conv.weight": torch.ones(2, 2, 3, 3)}
+    both = {"generator": state, "discriminator": state, "optim_g": {"state": {0: torch.ones(2, 2)}}}
+    network = load(saved(both, tmp_path))
+    (layer,) = network.layers
+    assert layer.name == "generator.conv"
+    assert layer.aliases == ("discriminator.conv.weight",)
+
+
+def test_prefixes_stay_where_names_would_collide(tmp_path: Path) -> None:
+    state = {"module.a.weight": torch.ones(2, 2), "a.weight": torch.zeros(2, 2)}
+    assert names(saved(state, tmp_path)) == ["module.a", "a"]
+
+
+def test_input_sizes_are_assumed_to_be_the_networks(tmp_path: Path) -> None:
+    path = saved(net().state_dict(), tmp_path)
+    assert [layer.input_size for layer in load(path, input_size=9).layers] == [(9, 9), (9,), (9, 9, 9), ()]
+    sized = load(path, input_size=(9, 8)).layers
+    assert [layer.input_size for layer in sized] == [(9, 8), None, None, ()]
+    assert "9x8" in sized[0].assumed[-1]
+    with pytest.raises(UsageError, match="no named inputs"):
+        load(path, input_shapes={"x": (1, 3, 9, 8)})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_precisions(dtype: torch.dtype, tmp_path: Path) -> None:
+    weight = torch.randn(2, 3, 3, 3).to(dtype)
+    for path in (saved({"a.weight": weight}, tmp_path), tmp_path / "a.safetensors"):
+        if path.suffix == ".safetensors":
+            save_file({"a.weight": weight}, path)
+        (layer,) = load(path).layers
+        assert layer.dtype == str(dtype).removeprefix("torch.")
+        assert torch.equal(layer.read().to(torch.float64), weight.to(torch.float64))
+
+
+def test_tied_weights_are_one_row_with_all_names(tmp_path: Path) -> None:
+    weight = torch.randn(4, 4)
+    state = {"encoder.weight": weight, "other.weight": weight.clone(), "decoder.weight": weight}
+    first, second = load(saved(state, tmp_path)).layers
+    assert (first.name, first.aliases) == ("encoder", ("decoder.weight",))
+    assert second.name == "other"
+
+
+def test_what_is_no_layer_and_what_cannot_be_told(tmp_path: Path) -> None:
+    state = {
+        "embed_tokens.weight": torch.ones(9, 4),
+        "position": torch.ones(1, 5, 4),
+        "codes.weight": torch.ones(4, 4, dtype=torch.int8),
+        "waves.weight": torch.ones(4, 4, dtype=torch.complex64),
+        "many.weight": torch.ones(1, 2, 1, 2, 1, 2),
+        "norm.weight": torch.ones(3, 4),
+        "norm.bias": torch.ones(3, 4),
+        "scale": torch.ones(1, 3, 1, 1),
+        "bn.running_mean": torch.ones(3),
+        "rnn.weight_hh_l0": torch.ones(4, 4),
+        "attention.in_proj_weight": torch.ones(4, 4),
+    }
+    layers = {layer.weight: layer for layer in load(saved(state, tmp_path)).layers}
+    reasons = {name: layer.reason for name, layer in layers.items() if isinstance(layer, UnsupportedLayer)}
+    assert set(layers) == {*state} - {"norm.weight", "norm.bias", "scale", "bn.running_mean"}
+    assert set(reasons) == {"embed_tokens.weight", "position", "codes.weight", "waves.weight", "many.weight"}
+    fragments = ("embedding", "not named", "int8", "complex64", "6 axes")
+    for reason, fragment in zip(reasons.values(), fragments, strict=True):
+        assert fragment in reason
+
+
+def test_tensors_without_values_are_listed(tmp_path: Path) -> None:
+    state = {"meta.weight": torch.ones(2, 2, device="meta"), "sparse.weight": torch.eye(3).to_sparse()}
+    layers = load(saved(state, tmp_path)).layers
+    assert [layer.reason.split()[0] for layer in layers if isinstance(layer, UnsupportedLayer)] == [
+        "a",
+        "sparse",
+    ]
+
+
+MODULES = [
+    nn.Conv2d(3, 4, 3),
+    nn.Conv1d(4, 4, 3),
+    nn.Linear(5, 4),
+    nn.ConvTranspose2d(4, 4, 3),
+    nn.ConvTranspose2d(3, 5, 2),
+]
+REPARAMETRISATIONS = {
+    "weight_norm": nn.utils.weight_norm,
+    "weight_norm of the whole": lambda module: nn.utils.weight_norm(module, dim=None),
+    "weight_norm by columns": lambda module: nn.utils.weight_norm(module, dim=1),
+    "parametrized weight_norm": parametrizations.weight_norm,
+    "spectral_norm": nn.utils.spectral_norm,
+    "parametrized spectral_norm": parametrizations.spectral_norm,
+    "pruning": lambda module: prune.l1_unstructured(module, "weight", amount=0.3),
+}
+
+
+@pytest.mark.parametrize("kind", REPARAMETRISATIONS)
+@pytest.mark.parametrize("index", range(len(MODULES)), ids=lambda i: str(MODULES[i]))
+def test_effective_weights(kind: str, index: int, tmp_path: Path) -> None:
+    module = copy.deepcopy(MODULES[index])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        REPARAMETRISATIONS[kind](module)
+        shape = (
+            (1, 5)
+            if isinstance(module, nn.Linear)
+            else (1, module.in_channels, *(6,) * (module.weight.ndim - 2))
+        )
+        for _ in range(15):
+            module(torch.rand(shape))
+        module.eval()
+        module(torch.rand(shape))
+    state = {f"block.{name}": tensor for name, tensor in module.state_dict().items()}
+    (layer,) = load(saved(state, tmp_path)).layers
+    assert (layer.name, layer.weight) == ("block", "block.weight")
+    assert layer.kernel_shape == tuple(module.weight.shape)
+    torch.testing.assert_close(layer.read(), module.weight.detach().double(), rtol=1e-6, atol=1e-7)
+
+
+def test_an_unknown_parametrization_is_listed(tmp_path: Path) -> None:
+    module = parametrizations.orthogonal(nn.Linear(4, 4))
+    (layer,) = load(saved(module.state_dict(), tmp_path)).layers
+    assert isinstance(layer, UnsupportedLayer)
+    assert layer.name == "weight"
+    assert "parametrization" in layer.reason
+
+
+def test_names_like_parts_are_left_alone(tmp_path: Path) -> None:
+    state = {
+        "a.weight_v": torch.ones(3, 3),
+        "b.weight_g": torch.ones(2, 2),
+        "c.weight_mask": torch.ones(2, 2),
+    }
+    assert [layer.weight for layer in load(saved(state, tmp_path)).layers] == list(state)
