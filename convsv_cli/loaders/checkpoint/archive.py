@@ -11,6 +11,7 @@ import torch
 
 from convsv_cli.errors import UnreadableModelError
 
+_UNSUPPORTED = re.compile(r"unsupported (?:global|class|operand)[:\s]+(?:GLOBAL )?([\w.]+)", re.IGNORECASE)
 STATE_DICT_HINT = "save model.state_dict(), or export the model to ONNX"
 
 
@@ -58,7 +59,7 @@ def _refuse_programs(path: Path) -> None:
 
 def _refusal(path: Path, error: Exception) -> UnreadableModelError:
     """Plain words for what the unpickler objects to."""
-    rejected = re.search(r"Unsupported (?:global|class|operand)[:\s]+(?:GLOBAL )?([\w.]+)", str(error))
+    rejected = _UNSUPPORTED.search(str(error))
     if rejected:
         return UnreadableModelError(
             f"the file holds a pickled {rejected[1]}, and convsv runs nothing that is in a file",
