@@ -314,6 +314,25 @@ def test_a_shared_weight_is_one_row_with_all_its_nodes(tmp_path: Path) -> None:
     assert (other.name, other.geometry.stride) == ("strided", (2, 2))
 
 
+@pytest.mark.parametrize(
+    ("shape", "nodes"),
+    [
+        ((4, 4), [("Gemm", {"alpha": 1.0}), ("Gemm", {"alpha": 10.0})]),
+        ((4, 4, 4), [("Einsum", {"equation": "bi,oik->bo"}), ("Einsum", {"equation": "bi,oki->bo"})]),
+    ],
+    ids=["alpha", "equation"],
+)
+def test_a_weight_used_in_two_ways_is_two_rows(shape, nodes, tmp_path: Path) -> None:
+    (first, a), (second, b) = nodes
+    graph = [
+        helper.make_node(first, ["x", "w"], ["z"], **a),
+        helper.make_node(second, ["z", "w"], ["y"], **b),
+    ]
+    one, other = layers_of(graph, {"x": [1, 4]}, {"w": normal(*shape)}, tmp_path)
+    assert (one.aliases, other.aliases) == ((), ())
+    assert not torch.equal(one.read(), other.read())
+
+
 def test_what_is_no_layer_is_not_listed(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "x"], ["a"]),

@@ -47,6 +47,7 @@ def einsum(site: Site) -> Iterator[LinearMap | Unsupported]:
         constant=constant,
         kernel_shape=(groups * c_out, c_in),
         arrange=arrange,
+        variant=(weight, *batch, *rows, *columns),
         geometry=Geometry(groups=groups),
     )
 

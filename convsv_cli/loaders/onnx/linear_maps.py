@@ -67,7 +67,9 @@ def gemm(site: Site) -> Iterator[LinearMap | Unsupported]:
         return matrix if alpha == 1 else np.asarray(matrix.astype(np.float64) * alpha)
 
     shape = constant.shape[::-1] if flip else constant.shape
-    yield LinearMap(constant=constant, kernel_shape=shape, arrange=arrange, geometry=Geometry())
+    yield LinearMap(
+        constant=constant, kernel_shape=shape, arrange=arrange, variant=alpha, geometry=Geometry()
+    )
 
 
 def matmul(site: Site) -> Iterator[LinearMap | Unsupported]:

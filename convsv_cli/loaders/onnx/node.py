@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ class LinearMap:
         constant: the tensor in the graph.
         kernel_shape: [c_out, c_in / groups, *k] (see `Layer`).
         arrange: turns the constant's values into the kernel.
+        variant: tells arrangements of one constant into kernels of the same shape apart, e.g. a factor.
         geometry: how the kernel is applied.
         input_size: spatial size of the input; None where unknown.
         assumed: what was taken for granted.
@@ -35,6 +36,7 @@ class LinearMap:
     constant: Constant
     kernel_shape: tuple[int, ...]
     arrange: Callable[[Array], Array]
+    variant: Hashable = None
     geometry: Geometry
     input_size: tuple[int, ...] | None = ()
     assumed: tuple[str, ...] = ()

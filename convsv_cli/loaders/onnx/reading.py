@@ -115,7 +115,8 @@ def _layers(found: list[Found]) -> tuple[Layer | UnsupportedLayer, ...]:
 def _row_key(site: Site, item: LinearMap | Unsupported) -> object:
     if isinstance(item, Unsupported):
         return id(site.node)
-    return item.constant.identity, site.node.op_type, item.kernel_shape, item.geometry, item.input_size
+    kernel = item.constant.identity, item.variant, item.kernel_shape
+    return kernel, site.node.op_type, item.geometry, item.input_size
 
 
 def _name(site: Site, item: LinearMap | Unsupported) -> str:
