@@ -375,6 +375,20 @@ def test_weights_that_cannot_be_audited_are_listed_with_the_reason(
     assert fragment in layer.reason
 
 
+def test_a_constant_by_an_unknown_operator_is_listed_where_it_is_a_weight(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Exp", ["w"], ["v"]),
+        helper.make_node("MatMul", ["w", "v"], ["u"]),
+        helper.make_node("MatMul", ["x", "u"], ["z"]),
+        helper.make_node("Gemm", ["z", "v"], ["y"]),
+    ]
+    layers = layers_of(nodes, {"x": [1, 4]}, {"w": normal(4, 4)}, tmp_path)
+    assert [(layer.op, layer.reason) for layer in layers] == [
+        ("MatMul", "a constant Exp, which convsv does not compute"),
+        ("Gemm", "a constant Exp, which convsv does not compute"),
+    ]
+
+
 def test_a_constant_that_explodes_is_not_computed(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Expand", ["w", "shape"], ["big"]),
@@ -411,3 +425,18 @@ def test_both_of_torchs_exporters(dynamo: bool, tmp_path: Path) -> None:
     assert (up.geometry.stride, up.geometry.groups, up.geometry.transposed) == ((2, 2), 2, True)
     for layer, module in ((conv, model.conv), (up, model.up), (fc, model.fc)):
         assert_kernel(layer, module.weight.detach().numpy())
+
+
+@pytest.mark.parametrize("normalise", [torch.nn.utils.spectral_norm, torch.nn.utils.weight_norm])
+def test_reparametrised_layers_as_exported_without_folding(normalise, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch.nn.Sequential(
+            normalise(torch.nn.Conv2d(3, 4, 3)), torch.nn.Flatten(), normalise(torch.nn.Linear(144, 5))
+        ).eval()
+        torch.onnx.export(model, (torch.rand(1, 3, 8, 8),), path, dynamo=False, do_constant_folding=False)
+    conv, fc = load(path).layers
+    assert [(layer.name, layer.op) for layer in (conv, fc)] == [("0", "Conv"), ("2", "Gemm")]
+    assert_kernel(conv, model[0].weight.detach().numpy(), rtol=1e-5)
+    assert_kernel(fc, model[2].weight.detach().numpy(), rtol=1e-5)

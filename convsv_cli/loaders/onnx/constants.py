@@ -17,14 +17,26 @@ from convsv_cli.loaders.onnx.tensors import Array
 
 MAX_NODES = 1000
 MAX_ELEMENTS = 2**28
+"""Of a result, and of the multiplications of a matrix product."""
 BROADCASTING = frozenset(("Add", "Sub", "Mul", "Div", "Pow"))
 FILLING = frozenset(("Expand", "ConstantOfShape"))
 FOLDABLE = (
     BROADCASTING
     | FILLING
     | {"Abs", "Cast", "CastLike", "Clip", "Concat", "Constant", "DequantizeLinear", "Flatten", "Gather"}
-    | {"Identity", "Neg", "QuantizeLinear", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum"}
-    | {"ReduceSumSquare", "Reshape", "Shape", "Slice", "Split", "Sqrt", "Squeeze", "Transpose", "Unsqueeze"}
+    | {"Identity", "MatMul", "Neg", "QuantizeLinear", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean"}
+    | {
+        "ReduceSum",
+        "ReduceSumSquare",
+        "Reshape",
+        "Shape",
+        "Slice",
+        "Split",
+        "Sqrt",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
 )
 Step = tuple[Scope, NodeProto]
 Key = tuple[int, str]
@@ -63,7 +75,7 @@ class Constants:
         """The constant that a name means in a scope; None where it depends on an input.
 
         Raises:
-            NotFoldableError: constant, but too large to compute.
+            NotFoldableError: constant, but too large to compute, or by operators that are not computed.
             UnreadableModelError, UnsafeModelError: its values are not where the file says.
         """
         home, name = _untied(scope, name)
@@ -80,9 +92,9 @@ class Constants:
             )
         if isinstance(source, SparseTensorProto):
             raise NotFoldableError("sparse weights, which convsv does not read yet")
-        plan = self._plan(home, name)
-        if plan is None:
+        if home.varies(name):
             return None
+        plan = self._plan(home, name)
         result = self._compute(plan, home, name)
         return Constant(
             name=_origin(plan, name),
@@ -92,8 +104,8 @@ class Constants:
             read=lambda: self._compute(plan, home, name),
         )
 
-    def _plan(self, scope: Scope, name: str) -> list[Step] | None:
-        """The nodes to compute, in order; None where the name does not mean a constant expression."""
+    def _plan(self, scope: Scope, name: str) -> list[Step]:
+        """The nodes to compute for a constant, in order."""
         steps: list[Step] = []
         seen: set[Key] = set()
         stack: list[tuple[Scope, str, NodeProto | None]] = [(scope, name, None)]
@@ -106,8 +118,11 @@ class Constants:
             if (id(home), wanted) in seen or isinstance(source, TensorProto):
                 continue
             seen.add((id(home), wanted))
-            if not isinstance(source, NodeProto) or not _foldable(source) or len(seen) > MAX_NODES:
-                return None
+            if not isinstance(source, NodeProto) or not _foldable(source):
+                operator = source.op_type if isinstance(source, NodeProto) else "sparse tensor"
+                raise NotFoldableError(f"a constant {operator}, which convsv does not compute")
+            if len(seen) > MAX_NODES:
+                raise NotFoldableError(f"a constant expression of more than {MAX_NODES} nodes")
             stack.append((home, wanted, source))
             stack.extend((home, operand, None) for operand in source.input if operand)
         return steps
@@ -170,7 +185,7 @@ def _origin(plan: list[Step], name: str) -> str:
 
 
 def _result_elements(node: NodeProto, operands: list[Array | None]) -> int:
-    """How many elements a node will make, at most, known before it makes them."""
+    """How many elements a node will make or multiply, at most, known before it does."""
     shapes = [operand.shape for operand in operands if operand is not None]
     given = sum(math.prod(shape) for shape in shapes)
     try:
@@ -179,8 +194,10 @@ def _result_elements(node: NodeProto, operands: list[Array | None]) -> int:
         if node.op_type in FILLING and operands[-1] is not None:
             target = tuple(int(size) for size in operands[-1].astype(np.int64).ravel())
             return math.prod(np.broadcast_shapes(*shapes[:-1], target))
+        if node.op_type == "MatMul":
+            return int(math.prod(shapes[0]) * math.prod(shapes[1]) // max(shapes[0][-1], 1))
         if node.op_type == "Gather":
             return math.prod(shapes[1]) * math.prod(shapes[0]) // max(min(shapes[0], default=1), 1)
-    except ValueError:
+    except (ValueError, IndexError):
         return given  # shapes that do not fit: the computation will say so
     return given

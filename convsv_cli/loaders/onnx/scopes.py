@@ -11,6 +11,9 @@ from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 
 Source = TensorProto | SparseTensorProto | NodeProto | None
 MAX_DEPTH = 64
+RANDOM = frozenset(
+    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,12 +25,14 @@ class Scope:
         parent: None for the main graph.
         path: how to reach the body, e.g. "If_0.then_branch"; empty for the main graph.
         sources: what defines each name of this graph: a tensor, a node, or None for an input.
+        varying: results of this graph's nodes that depend on an input, on chance or on a body.
     """
 
     graph: GraphProto
     parent: Scope | None = None
     path: str = ""
     sources: dict[str, Source] = field(default_factory=dict)
+    varying: set[str] = field(default_factory=set)
 
     def find(self, name: str) -> tuple[Scope, Source]:
         """Where the name is defined, seen from here, and by what; None where nothing does."""
@@ -37,6 +42,11 @@ class Scope:
                 return scope, scope.sources[name]
             scope = scope.parent
         return self, None
+
+    def varies(self, name: str) -> bool:
+        """Whether the name, seen from here, means no constant."""
+        home, source = self.find(name)
+        return source is None or name in home.varying
 
 
 def scopes(graph: GraphProto) -> Iterator[Scope]:
@@ -87,7 +97,12 @@ def _scope(graph: GraphProto, parent: Scope | None, path: str) -> Scope:
                 f"the initializer {name!r} is defined twice", hint="export the model again"
             )
         stored[name] = initializer
-    return Scope(graph=graph, parent=parent, path=path, sources=sources | stored)
+    scope = Scope(graph=graph, parent=parent, path=path, sources=sources | stored)
+    for node in graph.node:  # in topological order, as ONNX demands
+        chance = node.op_type in RANDOM or any(bodies(node))
+        if chance or any(scope.varies(name) for name in node.input if name):
+            scope.varying.update(node.output)
+    return scope
 
 
 def _constant_tensor(node: NodeProto) -> TensorProto | None:
