@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli import load
+from convsv_cli.errors import UnreadableModelError
 from convsv_cli.network import Layer, UnsupportedLayer
 from tests.onnx_models import graph_model, normal, saved
 
@@ -300,6 +301,18 @@ def test_layers_in_local_functions(tmp_path: Path) -> None:
     a, b = load(saved(model, tmp_path), input_size=16).layers
     assert [(layer.name, layer.input_size) for layer in (a, b)] == [("a", (16, 16)), ("b", (14, 14))]
     assert_kernel(b, weights["b.weight"])
+
+
+def test_layers_in_local_functions_of_another_operator_set(tmp_path: Path) -> None:
+    constant = helper.make_node("Constant", [], ["w"], value=numpy_helper.from_array(normal(4, 4, 3, 3)))
+    body = [constant, helper.make_node("Conv", ["x", "w"], ["y"])]
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("custom", 1)]
+    call = helper.make_node("Block", ["x"], ["y"], domain="local")
+    function = helper.make_function("local", "Block", ["x"], ["y"], body, imports)
+    assert_kernel(only(layers_of([call], X, {}, tmp_path, functions=[function])), normal(4, 4, 3, 3))
+    function.opset_import[1].version = 3
+    with pytest.raises(UnreadableModelError, match="'Block' needs other operator versions"):
+        layers_of([call], X, {}, tmp_path, functions=[function])
 
 
 def test_a_shared_weight_is_one_row_with_all_its_nodes(tmp_path: Path) -> None:

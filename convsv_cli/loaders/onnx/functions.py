@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from onnx import FunctionProto, ModelProto, NodeProto
 from onnx.inliner import inline_local_functions
 
-from convsv_cli.errors import UnsafeModelError
+from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.onnx.scopes import bodies
 
 MAX_NODES = 100_000
@@ -15,9 +15,10 @@ Key = tuple[str, str, str]
 
 
 def inlined(model: ModelProto) -> ModelProto:
-    """The model without local functions.
+    """The model without local functions; those of other operator sets are converted to the model's.
 
     Raises:
+        UnreadableModelError: one cannot be converted, so that its layers would stay out of sight.
         UnsafeModelError: they call each other in a circle, or unfold to more than `MAX_NODES` nodes.
     """
     if not model.functions:
@@ -26,7 +27,12 @@ def inlined(model: ModelProto) -> ModelProto:
     counts: dict[Key, int | None] = {}
     if _count(model.graph.node, functions, counts) > MAX_NODES:
         raise UnsafeModelError(f"its local functions unfold to more than {MAX_NODES} nodes")
-    result: ModelProto = inline_local_functions(model)
+    result: ModelProto = inline_local_functions(model, convert_version=True)
+    if result.functions:
+        raise UnreadableModelError(
+            f"the local function {result.functions[0].name!r} needs other operator versions than the model",
+            hint="export the model again with one version for all",
+        )
     return result
 
 
