@@ -6,6 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -125,6 +126,20 @@ def test_external_data_that_are_missing_or_too_short(tmp_path: Path) -> None:
         load(path)
 
 
+def test_external_data_of_four_bits(tmp_path: Path) -> None:
+    stored = (np.arange(-4, 5).repeat(3).reshape(3, 3, 3, 1) % 8).astype(ml_dtypes.int4)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "scale"], ["w"]),
+        helper.make_node("Conv", ["x", "w"], ["y"]),
+    ]
+    weights = {"q": stored, "scale": np.array(0.5, np.float32)}
+    model = graph_model(nodes, {"x": [1, 3, 8, 8]}, weights, opset=21)
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="data", size_threshold=0)
+    (layer,) = load(path).layers
+    np.testing.assert_array_equal(layer.read().numpy(), stored.astype(np.float32) / 2)
+
+
 def external_at(location: str, folder: Path) -> Path:
     model = graph_model([CONV], {"x": [1, 3, 8, 8]}, WEIGHTS)
     tensor = model.graph.initializer[0]
@@ -197,13 +212,39 @@ def without_nodes() -> onnx.ModelProto:
     return graph_model([], {"x": [1]}, {})
 
 
+def with_data_cut() -> onnx.ModelProto:
+    model = graph_model([CONV], {"x": [1, 3, 8, 8]}, WEIGHTS)
+    model.graph.initializer[0].raw_data = bytes(8)
+    return model
+
+
+def with_numbers_cut() -> onnx.ModelProto:
+    model = graph_model([CONV], {"x": [1, 3, 8, 8]}, WEIGHTS)
+    model.graph.initializer[0].ClearField("raw_data")
+    model.graph.initializer[0].float_data.extend([1.0, 2.0])
+    return model
+
+
+def with_a_negative_size() -> onnx.ModelProto:
+    model = graph_model([CONV], {"x": [1, 3, 8, 8]}, WEIGHTS)
+    model.graph.initializer[0].dims[0] = -4
+    return model
+
+
 @pytest.mark.parametrize(
     ("make", "fragment"),
-    [(without_data, "has no data"), (defined_twice, "defined twice"), (without_nodes, "no nodes")],
+    [
+        (without_data, "has no data"),
+        (defined_twice, "defined twice"),
+        (without_nodes, "no nodes"),
+        (with_data_cut, "another length"),
+        (with_numbers_cut, "do not fit"),
+        (with_a_negative_size, "negative size"),
+    ],
 )
 def test_damaged_models(make, fragment: str, tmp_path: Path) -> None:
     with pytest.raises(UnreadableModelError, match=fragment):
-        load(saved(make(), tmp_path))
+        audit(saved(make(), tmp_path))
 
 
 def test_every_truncation_is_an_error_or_a_whole_model(tmp_path: Path) -> None:

@@ -14,6 +14,16 @@ from onnx import TensorProto, numpy_helper
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 
 Array = NDArray[np.generic]
+PACKED_BITS = {
+    "INT4": 4,
+    "UINT4": 4,
+    "FLOAT4E2M1": 4,
+    "INT2": 2,
+    "UINT2": 2,
+    "FLOAT6E2M3": 6,
+    "FLOAT6E3M2": 6,
+}
+"""Of an element, for the types that share bytes."""
 TYPED_FIELDS = (
     "raw_data",
     "float_data",
@@ -44,8 +54,18 @@ def check(tensor: TensorProto, model: Path) -> None:
         UnreadableModelError: there are none, or not as many as the shape says.
         UnsafeModelError: they lie outside the model's folder, or in what is no regular file.
     """
+    if min(tensor.dims, default=0) < 0:
+        raise UnreadableModelError(
+            f"the tensor {tensor.name!r} has a negative size", where=str(model), hint="export the model again"
+        )
     if external_file(tensor) is not None:
         _external_span(tensor, model)
+    elif len(tensor.raw_data) not in (0, _stored_bytes(tensor)):
+        raise UnreadableModelError(
+            f"the data of the tensor {tensor.name!r} are of another length than its shape",
+            where=str(model),
+            hint="export the model again",
+        )
     elif math.prod(tensor.dims) and not any(len(getattr(tensor, field)) for field in TYPED_FIELDS):
         raise UnreadableModelError(
             f"the tensor {tensor.name!r} has no data", where=str(model), hint="export the model again"
@@ -55,9 +75,11 @@ def check(tensor: TensorProto, model: Path) -> None:
 def values(tensor: TensorProto, model: Path) -> Array:
     """The values; those of an external file are mapped, not read."""
     if external_file(tensor) is None:
-        array: Array = numpy_helper.to_array(tensor)
-        return array
+        return _embedded(tensor, model)
     path, offset, length = _external_span(tensor, model)
+    if _type_name(tensor) in PACKED_BITS:
+        packed = np.fromfile(path, np.uint8, length, offset=offset).tobytes()
+        return _embedded(TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=packed), model)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     if not length:
         return np.zeros(tuple(tensor.dims), dtype)
@@ -65,12 +87,34 @@ def values(tensor: TensorProto, model: Path) -> Array:
     return stored.view(dtype).reshape(tuple(tensor.dims))
 
 
+def _embedded(tensor: TensorProto, model: Path) -> Array:
+    try:
+        array: Array = numpy_helper.to_array(tensor)
+    except ValueError as error:
+        raise UnreadableModelError(
+            f"the data of the tensor {tensor.name!r} do not fit its shape: {error}",
+            where=str(model),
+            hint="export the model again",
+        ) from error
+    return array
+
+
+def _type_name(tensor: TensorProto) -> str:
+    return str(TensorProto.DataType.Name(tensor.data_type))
+
+
+def _stored_bytes(tensor: TensorProto) -> int:
+    """How many bytes the values take, as the shape and the type say."""
+    whole = 8 * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    bits = math.prod(tensor.dims) * PACKED_BITS.get(_type_name(tensor), whole)
+    return int(-(-bits // 8))
+
+
 def _external_span(tensor: TensorProto, model: Path) -> tuple[Path, int, int]:
     """The file, offset and length of the values, checked against the folder, the file and the shape."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     path = _inside(entries.get("location", ""), tensor.name, model)
-    itemsize = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    needed = math.prod(tensor.dims) * itemsize
+    needed = _stored_bytes(tensor)
     try:
         offset = int(entries.get("offset", 0))
         length = int(entries.get("length", needed))
