@@ -369,6 +369,10 @@ def test_what_is_no_layer_is_not_listed(tmp_path: Path) -> None:
         (helper.make_node("Gather", ["f", "index"], ["y"]), "look-up"),
         (helper.make_node("Conv", ["x", "x"], ["y"]), "computed from the network's input"),
         (helper.make_node("Conv", ["x", "w"], ["y"]), "uint8"),
+        (helper.make_node("Conv", ["x", "f"], ["y"], strides=[2]), "fit no kernel"),
+        (helper.make_node("Conv", ["x", "f"], ["y"], pads=[1, 1]), "fit no kernel"),
+        (helper.make_node("Conv", ["x", "f"], ["y"], dilations=[0, 1]), "fit no kernel"),
+        (helper.make_node("ConvTranspose", ["x", "f"], ["y"], group=0), "fit no kernel"),
     ],
     ids=lambda value: getattr(value, "op_type", value),
 )

@@ -31,6 +31,12 @@ def convolution(site: Site) -> Iterator[LinearMap | Unsupported]:
         yield Unsupported(reason=f"a kernel with {len(weight.shape)} axes is no convolution", constant=weight)
         return
     ones = (1,) * axes
+    strides, dilations = site.attribute("strides", ones), site.attribute("dilations", ones)
+    groups, pads = site.attribute("group", 1), site.attribute("pads", ones * 2)
+    fits = (len(strides), len(dilations), len(pads)) == (axes, axes, 2 * axes)
+    if not fits or min(*strides, *dilations, groups) < 1:
+        yield Unsupported(reason="strides, dilations, pads or groups that fit no kernel", constant=weight)
+        return
     size = spatial_size(site, axes)
     pads, assumed = padding(site, weight.shape[2:], size)
     yield LinearMap(
@@ -38,9 +44,9 @@ def convolution(site: Site) -> Iterator[LinearMap | Unsupported]:
         kernel_shape=weight.shape,
         arrange=lambda values: values,
         geometry=Geometry(
-            stride=site.attribute("strides", ones),
-            dilation=site.attribute("dilations", ones),
-            groups=site.attribute("group", 1),
+            stride=strides,
+            dilation=dilations,
+            groups=groups,
             transposed=site.node.op_type == "ConvTranspose",
             padding=pads,
         ),
