@@ -44,6 +44,24 @@ def test_input_sizes_of_layers_follow_the_input(tmp_path: Path) -> None:
     assert [layer.input_size for layer in named.layers] == [(20, 16), (10, 8)]
 
 
+@pytest.mark.parametrize("any_size", [0, -1])
+def test_sizes_below_one_are_open(any_size: int, tmp_path: Path) -> None:
+    path = saved(graph_model([CONV], {"x": [any_size, 3, any_size, any_size]}, WEIGHTS), tmp_path)
+    assert load(path).layers[0].input_size is None
+    network = load(path, input_size=16)
+    assert network.layers[0].input_size == (16, 16)
+    assert network.inputs == (("x", (1, 3, 16, 16)),)
+
+
+def test_a_layer_that_nothing_reaches_at_the_files_own_size_has_no_size(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["z"], kernel_shape=[7, 7]),
+        helper.make_node("Conv", ["z", "conv.weight"], ["y"]),
+    ]
+    path = saved(graph_model(nodes, {"x": [1, 3, 4, 4]}, WEIGHTS), tmp_path)
+    assert load(path).layers[0].input_size is None
+
+
 def test_a_fixed_size_may_be_overridden(tmp_path: Path) -> None:
     path = saved(graph_model([CONV], {"x": [1, 3, 32, 32]}, WEIGHTS), tmp_path)
     assert load(path).layers[0].input_size == (32, 32)

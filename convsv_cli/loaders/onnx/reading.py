@@ -151,7 +151,7 @@ def _layer(name: str, group: list[Found]) -> Layer | UnsupportedLayer:
         kernel_shape=item.kernel_shape,
         dtype=item.constant.dtype,
         geometry=item.geometry,
-        input_size=item.input_size,
+        input_size=item.input_size if min(item.input_size or (1,)) > 0 else None,
         assumed=item.assumed,
         read=lambda: _tensor(item.arrange(item.constant.read())),
     )

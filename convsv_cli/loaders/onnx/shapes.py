@@ -72,12 +72,21 @@ def _skeleton(model: ModelProto) -> ModelProto:
     graph.output.extend(model.graph.output)
     names = _inputs(model.graph)
     graph.input.extend(value for value in model.graph.input if value.name in names)
+    for value in graph.input:
+        _open_sizes(value)
     for tensor in model.graph.initializer:
         if tensor.data_location != TensorProto.EXTERNAL and _elements(tensor) <= SMALL:
             graph.initializer.append(tensor)
         else:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     return skeleton
+
+
+def _open_sizes(value: ValueInfoProto) -> None:
+    """Forget sizes of 0 and -1, by which some exporters mean that any will do."""
+    for dim in value.type.tensor_type.shape.dim:
+        if dim.dim_value < 1:
+            dim.ClearField("dim_value")
 
 
 def _elements(tensor: TensorProto) -> int:
