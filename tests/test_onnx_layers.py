@@ -172,6 +172,21 @@ def test_other_einsums_are_listed_with_the_reason(equation: str, tmp_path: Path)
     assert "Einsum" in layer.reason
 
 
+@pytest.mark.parametrize(
+    ("equation", "x", "w"),
+    [
+        ("bhi,hio->bho", [2, 1, 4], (3, 4, 5)),
+        ("bi,oi->bo", [2, 1], (5, 4)),
+        ("...i,oi->...o", [2, 3, 4], (5, 1)),
+    ],
+)
+def test_an_einsum_that_repeats_an_axis_is_listed_with_the_reason(equation, x, w, tmp_path: Path) -> None:
+    node = helper.make_node("Einsum", ["x", "w"], ["y"], equation=equation)
+    (layer,) = layers_of([node], {"x": x}, {"w": normal(*w)}, tmp_path)
+    assert isinstance(layer, UnsupportedLayer)
+    assert "stretches" in layer.reason
+
+
 def test_recurrent_layers_give_their_gate_matrices(tmp_path: Path) -> None:
     weights = {"rnn.weight_ih": normal(2, 12, 5), "rnn.weight_hh": normal(2, 12, 3)}
     node = helper.make_node("LSTM", ["x", *weights], ["y"], hidden_size=3, direction="bidirectional")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
+from convsv_cli.loaders.onnx.shapes import Dims
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.network import Geometry
 
@@ -28,7 +29,8 @@ def einsum(site: Site) -> Iterator[LinearMap | Unsupported]:
         yield Unsupported(reason="an Einsum of other than two operands", constant=constant)
         return
     weight, data = terms[constant_at[0]], terms[1 - constant_at[0]]
-    reason = _reason(weight, data, output, constant.shape)
+    lengths = _lengths(data, site.dims(1 - constant_at[0]))
+    reason = _reason(weight, data, output, constant.shape) or _stretched(weight, constant.shape, lengths)
     if reason:
         yield Unsupported(reason=reason, constant=constant)
         return
@@ -61,6 +63,21 @@ def _labels(site: Site) -> tuple[list[str], str]:
         once = "".join(sorted(label for label in set(letters) if letters.count(label) == 1))
         output = ("..." if "..." in inputs else "") + once
     return inputs.split(","), output
+
+
+def _lengths(labels: str, dims: Dims | None) -> dict[str, int | str]:
+    """The length of each labelled axis, as far as it is known; an ellipsis takes what is left."""
+    head, _, tail = labels.partition("...")
+    if dims is None or len(dims) < len(head + tail):
+        return {}
+    return dict(zip(head + tail, (*dims[: len(head)], *dims[len(dims) - len(tail) :]), strict=True))
+
+
+def _stretched(weight: str, shape: tuple[int, ...], lengths: dict[str, int | str]) -> str:
+    """Says so where an axis of length 1 meets a longer one, which repeats it; empty where none does."""
+    sizes = zip(weight, shape, strict=True)
+    stretched = any(isinstance(n := lengths.get(label), int) and n != size for label, size in sizes)
+    return "an Einsum that stretches an axis of length 1" if stretched else ""
 
 
 def _reason(weight: str, data: str, output: str, shape: tuple[int, ...]) -> str:
