@@ -128,14 +128,14 @@ def test_matmul_by_a_vector(tmp_path: Path) -> None:
     assert_kernel(layer, vector[None])
 
 
-@pytest.mark.parametrize(("batch", "groups"), [(3, 3), (1, 1), ("n", 1)])
+@pytest.mark.parametrize(("batch", "groups"), [((3,), 3), ((7, 3), 3), (("n", 3), 3), ((1,), 1), (("n",), 1)])
 def test_batched_matmul_is_blocks_only_where_the_input_is_known_to_have_the_batch(
     batch, groups, tmp_path
 ) -> None:
     weight = normal(3, 4, 5)
     layer = only(
         layers_of(
-            [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [batch, 2, 4]}, {"w": weight}, tmp_path
+            [helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [*batch, 2, 4]}, {"w": weight}, tmp_path
         )
     )
     assert layer.geometry.groups == groups

@@ -91,7 +91,7 @@ def matmul(site: Site) -> Iterator[LinearMap | Unsupported]:
     turned = right is not None and len(constant.shape) > 1
     c_out, c_in = (columns, rows) if turned else (rows, columns)
     count = math.prod(batch)
-    blocks = count > 1 and (site.dims(other) or ())[:-2] == tuple(batch)
+    blocks = count > 1 and (site.dims(other) or ())[:-2][-len(batch) :] == tuple(batch)
 
     def arrange(values: Array) -> Array:
         matrices = values.reshape(count, rows, columns)
