@@ -421,6 +421,15 @@ def test_a_constant_by_an_unknown_operator_is_listed_where_it_is_a_weight(tmp_pa
     ]
 
 
+def test_a_foreign_operator_between_a_weight_and_its_layer_is_no_layer(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Unpack", ["w"], ["v"], domain="custom"),
+        helper.make_node("MatMul", ["x", "v"], ["y"]),
+    ]
+    (layer,) = layers_of(nodes, {"x": [1, 4]}, {"w": normal(4, 4)}, tmp_path)
+    assert (layer.op, layer.reason) == ("MatMul", "a constant Unpack, which convsv does not compute")
+
+
 def test_a_constant_that_explodes_is_not_computed(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Expand", ["w", "shape"], ["big"]),

@@ -135,7 +135,7 @@ def unknown(reason: str) -> Rule:
     """The rule of an operator that convsv cannot audit, but only where it has weights."""
 
     def rule(site: Site) -> Iterator[LinearMap | Unsupported]:
-        constants = [site.constant(i) for i in range(len(site.node.input))]
+        constants = [site.constant(i) for i in range(len(site.node.input)) if site.varies]
         weights = [c for c in constants if c is not None and sum(size > 1 for size in c.shape) >= 2]
         if weights:
             yield Unsupported(reason=reason, constant=max(weights, key=lambda c: math.prod(c.shape)))

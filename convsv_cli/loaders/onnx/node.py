@@ -60,6 +60,11 @@ class Site:
     constants: Constants
     shapes: Shapes
 
+    @property
+    def varies(self) -> bool:
+        """Whether the node depends on the network's input; else it is part of a constant, and no layer."""
+        return any(self.scope.varies(name) for name in self.node.output if name)
+
     def attribute(self, name: str, default: T) -> T:
         """The attribute's value, of the default's type; the default where it is absent."""
         for attribute in self.node.attribute:

@@ -85,8 +85,7 @@ def _maps(site: Site) -> list[LinearMap | Unsupported]:
     try:
         return linear_maps(site)
     except NotFoldableError as error:
-        varies = any(site.scope.varies(name) for name in site.node.output if name)
-        return [Unsupported(reason=str(error))] if varies else []
+        return [Unsupported(reason=str(error))] if site.varies else []
 
 
 def _check_sizes(found: list[Found], input_size: InputSize, path: Path) -> None:
