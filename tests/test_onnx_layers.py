@@ -367,9 +367,12 @@ def test_what_is_no_layer_is_not_listed(tmp_path: Path) -> None:
         helper.make_node("Add", ["a", "matrix"], ["b"]),
         helper.make_node("MatMul", ["matrix", "matrix"], ["c"]),
         helper.make_node("Mul", ["b", "c"], ["d"]),
+        helper.make_node("Exp", ["matrix"], ["positions"]),
+        helper.make_node("Gather", ["positions", "index"], ["e"]),
+        helper.make_node("Rotate", ["e", "positions"], ["f"], domain="custom"),
         helper.make_node("MatMul", ["d", "matrix"], ["y"]),
     ]
-    layer = only(layers_of(nodes, {"x": [4, 4]}, {"matrix": normal(4, 4)}, tmp_path))
+    layer = only(layers_of(nodes, {"x": [4, 4], "index": [1]}, {"matrix": normal(4, 4)}, tmp_path))
     assert layer.name == "matrix"
 
 

@@ -126,8 +126,8 @@ def recurrent(site: Site) -> Iterator[LinearMap | Unsupported]:
 
 def gather(site: Site) -> Iterator[LinearMap | Unsupported]:
     """A look-up in a constant table of floats."""
-    table = site.constant(0)
-    if table is not None and site.constant(1) is None and _is_weight(table.shape, table.dtype):
+    table = site.computed(0)
+    if table is not None and site.scope.varies(site.node.input[1]) and _is_weight(table.shape, table.dtype):
         yield Unsupported(reason="a table look-up of integer indices: it amplifies nothing", constant=table)
 
 
@@ -135,7 +135,7 @@ def unknown(reason: str) -> Rule:
     """The rule of an operator that convsv cannot audit, but only where it has weights."""
 
     def rule(site: Site) -> Iterator[LinearMap | Unsupported]:
-        constants = [site.constant(i) for i in range(len(site.node.input)) if site.varies]
+        constants = [site.computed(i) for i in range(len(site.node.input)) if site.varies]
         weights = [c for c in constants if c is not None and sum(size > 1 for size in c.shape) >= 2]
         if weights:
             yield Unsupported(reason=reason, constant=max(weights, key=lambda c: math.prod(c.shape)))

@@ -9,7 +9,7 @@ from typing import TypeVar
 import onnx
 from onnx import NodeProto
 
-from convsv_cli.loaders.onnx.constants import Constant, Constants
+from convsv_cli.loaders.onnx.constants import Constant, Constants, NotFoldableError
 from convsv_cli.loaders.onnx.scopes import Scope
 from convsv_cli.loaders.onnx.shapes import Dims, Shapes
 from convsv_cli.loaders.onnx.tensors import Array
@@ -80,6 +80,13 @@ class Site:
         if index >= len(self.node.input) or not self.node.input[index]:
             return None
         return self.constants.find(self.scope, self.node.input[index])
+
+    def computed(self, index: int) -> Constant | None:
+        """As `constant`, but None too where convsv cannot compute it: for inputs that may be no weight."""
+        try:
+            return self.constant(index)
+        except NotFoldableError:
+            return None
 
     def dims(self, index: int) -> Dims | None:
         """The dimensions of an input, as far as they are known."""
