@@ -85,7 +85,7 @@ def test_sizes_survive_shape_arithmetic(tmp_path: Path) -> None:
     ("options", "fragment"),
     [
         ({"input_size": 16}, "input size 16"),
-        ({"input_size": (8, 8, 8)}, "2 spatial axes"),
+        ({"input_size": (8, 8, 8)}, "spatial axes of the input size 8x8x8"),
         ({"input_shapes": {"z": (1, 3, 8, 8)}}, "no input 'z'"),
         ({"input_shapes": {"x": (1, 3, 8)}}, "4 dimensions, not 3"),
     ],
@@ -96,6 +96,34 @@ def test_impossible_sizes(options, fragment: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=fragment) as raised:
         load(path, **options)
     assert raised.value.where == str(path)
+
+
+def test_outputs_may_be_sequences(tmp_path: Path) -> None:
+    model = graph_model(
+        [CONV, helper.make_node("SequenceConstruct", ["y"], ["s"])], {"x": [1, 3, 8, 8]}, WEIGHTS
+    )
+    model.graph.output.append(helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None))
+    assert load(saved(model, tmp_path), input_size=12).layers[0].input_size == (12, 12)
+
+
+def with_a_state() -> onnx.ModelProto:
+    nodes = [CONV, helper.make_node("Conv", ["state", "wave.weight"], ["z"])]
+    weights = {**WEIGHTS, "wave.weight": normal(1, 1, 3)}
+    inputs = {"x": ["n", 3, "h", "w"], "state": [2, 1, 64], "rate": []}
+    return graph_model(nodes, inputs, weights, outputs=["y", "z"])
+
+
+@pytest.mark.parametrize("size", [(32,), (32, 24)])
+def test_the_input_size_is_for_the_inputs_of_open_size(size: tuple[int, ...], tmp_path: Path) -> None:
+    image, state = load(saved(with_a_state(), tmp_path), input_size=size).layers
+    assert (image.input_size, state.input_size) == ((32, size[-1]), (64,))
+
+
+def test_an_input_size_for_a_network_without_spatial_inputs(tmp_path: Path) -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    path = saved(graph_model([node], {"x": ["n", 4]}, {"w": normal(4, 4)}), tmp_path)
+    with pytest.raises(UsageError, match=r"no input has the spatial axes .* x:nx4"):
+        load(path, input_size=32)
 
 
 def test_kernels_must_fit_their_input(tmp_path: Path) -> None:

@@ -107,55 +107,63 @@ def _resized(skeleton: ModelProto, inputs: set[str], size: InputSize, path: Path
             where=str(path),
             hint=f"its inputs are {', '.join(sorted(inputs))}",
         )
-    for value in model.graph.input:
-        if value.name in inputs:
-            _resize(value, shapes.get(value.name), size, path)
+    fed = [value for value in model.graph.input if value.name in inputs]
+    images = _images([value for value in fed if value.name not in shapes], size, path) if size.size else []
+    for value in fed:
+        _resize(value, shapes.get(value.name) or _sized(value, size, spatial=value in images), path)
     if shapes or size.size:
         del model.graph.value_info[:]
         for output in model.graph.output:
-            output.type.tensor_type.ClearField("shape")
+            if output.type.HasField("tensor_type"):
+                output.type.tensor_type.ClearField("shape")
     return model
 
 
-def _resize(value: ValueInfoProto, shape: tuple[int, ...] | None, size: InputSize, path: Path) -> None:
+def _resize(value: ValueInfoProto, shape: tuple[int, ...], path: Path) -> None:
+    """Give an input this shape, of which 0 leaves a dimension as it is, and () all of them."""
     tensor = value.type.tensor_type
+    if not shape:
+        return
     if not tensor.HasField("shape"):
-        if shape is None:
-            return
         tensor.shape.dim.extend([onnx.TensorShapeProto.Dimension() for _ in shape])
     dim = tensor.shape.dim
-    if shape is not None and len(shape) != len(dim):
+    if len(shape) != len(dim):
         raise UsageError(
             f"the input {value.name!r} has {len(dim)} dimensions, not {len(shape)}",
             where=str(path),
             hint=f"it is {'x'.join(map(str, dims(value)))}",
         )
-    if shape is None:
-        shape = _spatial(value, size, path)
     for one, wanted in zip(dim, shape, strict=True):
         if wanted:
             one.dim_value = wanted
 
 
-def _spatial(value: ValueInfoProto, size: InputSize, path: Path) -> tuple[int, ...]:
-    """The dimensions that `size` asks of an input [batch, channels, *spatial]; 0 leaves one as it is."""
-    known = dims(value)
-    batch = 0 if not known or isinstance(known[0], int) else 1
-    axes = len(known) - 2
-    if axes < 1 or value.type.tensor_type.elem_type not in (
-        TensorProto.FLOAT,
-        TensorProto.FLOAT16,
-        TensorProto.DOUBLE,
-    ):
-        return (batch, *(0 for _ in known[1:])) if known else ()
-    spatial = size.for_axes(axes)
-    if size.size and spatial is None:
+def _images(values: list[ValueInfoProto], size: InputSize, path: Path) -> list[ValueInfoProto]:
+    """The inputs [batch, channels, *spatial] that `size` is for: those of open sizes, or else all.
+
+    Raises:
+        UsageError: it fits none of them.
+    """
+    floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+    spatial = [v for v in values if len(dims(v)) > 2 and v.type.tensor_type.elem_type in floats]
+    open_ = [v for v in spatial if any(not isinstance(size, int) for size in dims(v)[2:])]
+    fitting = [v for v in open_ or spatial if size.for_axes(len(dims(v)) - 2)]
+    if not fitting and not size.shapes:
+        shapes = [f"{v.name}:{'x'.join(map(str, dims(v)))}" for v in open_ or values]
         raise UsageError(
-            f"the input {value.name!r} has {axes} spatial axes, which the input size {size} does not fit",
+            f"no input has the spatial axes of the input size {size}",
             where=str(path),
-            hint=f"it is {'x'.join(map(str, known))}",
+            hint=f"use --input-shape; its inputs are {', '.join(shapes)}",
         )
-    return (batch, 0, *(spatial or (0,) * axes))
+    return fitting
+
+
+def _sized(value: ValueInfoProto, size: InputSize, *, spatial: bool) -> tuple[int, ...]:
+    """An input's shape with one sample a batch, and at the size asked for; 0 is what is left as it is."""
+    known = dims(value)
+    batch = tuple(0 if isinstance(first, int) else 1 for first in known[:1])
+    asked = size.for_axes(len(known) - 2) if spatial else None
+    return (*batch, 0, *asked) if asked else (*batch, *(0 for _ in known[1:]))
 
 
 def _run(resized: ModelProto, original: ModelProto, size: InputSize, path: Path) -> ModelProto:
@@ -187,7 +195,7 @@ def impossible(size: InputSize, path: Path, reason: str) -> UsageError:
     return UsageError(
         f"the network cannot have the input size {asked}: {lines[-1] if lines else 'shapes contradict'}",
         where=str(path),
-        hint="choose another --input-size",
+        hint="choose another --input-size, or give --input-shape",
     )
 
 
