@@ -140,6 +140,12 @@ def test_the_table_leaves_out_what_was_not_computed() -> None:
     assert "2.104" in text
 
 
+def test_the_largest_layer_is_by_bounds_where_some_layer_has_no_exact_norm() -> None:
+    bound = Measurement(value=9.0, enclosure=Interval(upper=9.0))
+    larger = replace(AUDITED, name="conv2", input_size=None, measurements=(("bound", bound),))
+    assert "largest layer: conv2" in render("table", replace(AUDIT, layers=(AUDITED, larger)))
+
+
 def test_the_table_fits_a_terminal_and_is_never_cut_in_a_file() -> None:
     layer = replace(AUDITED, name="a.very.long.name." * 10)
     audit = replace(AUDIT, layers=(layer,))

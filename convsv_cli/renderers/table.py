@@ -119,13 +119,13 @@ def _ratio(layer: LayerAudit, above: Method, below: Method) -> str:
 
 
 def _largest(audit: Audit) -> str:
-    """The name of the layer with the largest exact norm, or else the largest bound."""
+    """The name of the layer with the largest exact norm, or the largest bound where one has no exact norm."""
     for kind in (EXACT, UPPER):
         for method in audit.methods:
             measured = [
                 (m.value, layer.name) for layer in audit.layers if (m := layer.measurement(method.name))
             ]
-            if method.kind == kind and measured:
+            if method.kind == kind and measured and len(measured) == audit.audited:
                 return max(measured)[1]
     return ""
 
