@@ -117,6 +117,29 @@ def test_networks_side_by_side_keep_their_names(tmp_path: Path) -> None:
     assert layer.aliases == ("discriminator.conv.weight",)
 
 
+@pytest.mark.parametrize("other", ["target", "large", "optimal"])
+def test_networks_with_names_like_training_state(other: str, tmp_path: Path) -> None:
+    state, more = {"a.weight": torch.ones(2, 2)}, {"a.weight": torch.zeros(2, 2)}
+    assert names(saved({"policy": state, other: more, "kwargs": more}, tmp_path)) == [
+        "policy.a",
+        f"{other}.a",
+    ]
+    assert load(saved({"model": state, other: more}, tmp_path)).notes == (
+        f"also holds {other!r}: not audited",
+    )
+
+
+def test_networks_beside_a_loose_tensor(tmp_path: Path) -> None:
+    state, average = {"a.weight": torch.ones(2, 2)}, {"a.weight": torch.zeros(2, 2)}
+    both = {"anchors": torch.ones(9, 4), "backbone": {"model": state, "ema": average}}
+    network = load(saved(both, tmp_path))
+    assert [layer.name for layer in network.layers] == ["anchors", "backbone.a"]
+    assert network.notes == ("also holds 'backbone.ema': not audited",)
+    assert load(saved({"state_dict": state, "head.weight": torch.ones(2, 2)}, tmp_path)).notes == (
+        "also holds 'head.weight': not audited",
+    )
+
+
 def test_prefixes_stay_where_names_would_collide(tmp_path: Path) -> None:
     state = {"module.a.weight": torch.ones(2, 2), "a.weight": torch.zeros(2, 2)}
     assert names(saved(state, tmp_path)) == ["module.a", "a"]

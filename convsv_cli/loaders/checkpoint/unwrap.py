@@ -21,7 +21,8 @@ WRAPPERS = (
 )
 AVERAGES = ("ema_state_dict", "model_ema", "params_ema", "state_dict_ema", "ema_model", "ema")
 _TRAINING = re.compile(
-    r"optim|sched|scaler|callback|loop|loss|rng|random|hparam|hyper|arg|config", re.IGNORECASE
+    r"optim(?!al)|sched|scaler|callback|random|hparam|hyper|config|(?<![a-z])(?:loops?|loss|rng|(?:kw)?args?)(?![a-z])",
+    re.IGNORECASE,
 )
 _TRANSPARENT = re.compile(r"^(?:(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
 MAX_DEPTH = 8
@@ -45,20 +46,21 @@ def _open(value: Any, depth: int) -> tuple[dict[str, torch.Tensor], list[str]]: 
     for wrapper in (*WRAPPERS, *AVERAGES):
         inside, left_out = _open(items.get(wrapper), depth + 1)
         if inside:
-            others = [key for key, item in items.items() if key != wrapper and _holds_network(key, item)]
+            others = [key for key, item in items.items() if key != wrapper and _holds_weights(key, item)]
             return inside, left_out + others
     tensors = {key: item for key, item in items.items() if isinstance(item, torch.Tensor)}
-    if not any(tensor.ndim >= 2 for tensor in tensors.values()):
-        for key, item in items.items():
-            if _holds_network(key, item):
-                nested, _ = _open(item, depth + 1)
-                tensors |= {f"{key}.{name}": tensor for name, tensor in nested.items()}
-    return tensors, []
+    left_out = []
+    for key, item in items.items():
+        if isinstance(item, Mapping) and _holds_weights(key, item):
+            nested, others = _open(item, depth + 1)
+            tensors |= {f"{key}.{name}": tensor for name, tensor in nested.items()}
+            left_out += [f"{key}.{name}" for name in others]
+    return tensors, left_out
 
 
-def _holds_network(key: str, item: Any) -> bool:  # noqa: ANN401
-    """Whether it is a mapping with weights in it that is not the state of the training."""
-    if not isinstance(item, Mapping) or _TRAINING.search(key) or {"state", "param_groups"} <= item.keys():
+def _holds_weights(key: str, item: Any) -> bool:  # noqa: ANN401
+    """Whether it is a matrix, or a mapping with some in it, that is not the state of the training."""
+    if _TRAINING.search(key) or (isinstance(item, Mapping) and {"state", "param_groups"} <= item.keys()):
         return False
     return any(tensor.ndim >= 2 for tensor in _tensors(item, depth=0))
 
