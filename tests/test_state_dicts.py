@@ -108,6 +108,15 @@ def test_averaged_weights_only_where_there_is_nothing_better(tmp_path: Path) -> 
     assert load(saved({"ema": average}, tmp_path)).layers[0].read().sum() == 0
 
 
+def test_averaged_weights_by_prefix(tmp_path: Path) -> None:
+    state = {"model.conv.weight": torch.ones(2, 2, 3, 3), "ema_model.conv.weight": torch.zeros(2, 2, 3, 3)}
+    network = load(saved({"state_dict": state}, tmp_path))
+    assert [(layer.name, layer.read().sum()) for layer in network.layers] == [("conv", 36)]
+    assert network.notes == ("also holds 'ema_model': not audited",)
+    alone = {"ema_model.conv.weight": torch.ones(2, 2, 3, 3)}
+    assert names(saved(alone, tmp_path)) == ["ema_model.conv"]
+
+
 def test_networks_side_by_side_keep_their_names(tmp_path: Path) -> None:
     state = {"conv.weight": torch.ones(2, 2, 3, 3)}
     both = {"generator": state, "discriminator": state, "optim_g": {"state": {0: torch.ones(2, 2)}}}

@@ -35,6 +35,10 @@ def unwrap(checkpoint: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]: 
     where there is nothing better. Several networks side by side keep their keys as prefixes.
     """
     tensors, left_out = _open(checkpoint, depth=0)
+    averages = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in AVERAGES}
+    if any(tensor.ndim >= 2 for name, tensor in tensors.items() if name not in averages):
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in averages}
+        left_out += dict.fromkeys(name.partition(".")[0] for name in averages)
     notes = tuple(f"also holds {name!r}: not audited" for name in left_out)
     return _without_prefix(tensors), notes
 
