@@ -264,6 +264,27 @@ def test_an_unknown_parametrization_is_listed(tmp_path: Path) -> None:
     assert "parametrization" in layer.reason
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [("orig",), ("orig", "u"), ("orig", "u", "v", "mask"), ("bar", "u", "v")],
+    ids="+".join,
+)
+def test_raw_parts_are_never_audited(parts: tuple[str, ...], tmp_path: Path) -> None:
+    shapes = {"orig": (4, 3), "bar": (4, 3), "mask": (4, 3), "u": (4,), "v": (3,)}
+    state = {f"fc.weight_{part}": torch.ones(shapes[part]) for part in parts}
+    (layer,) = load(saved(state, tmp_path)).layers
+    assert isinstance(layer, UnsupportedLayer)
+    assert (layer.name, layer.kernel_shape) == ("fc", (4, 3))
+
+
+def test_tied_parts_are_one_row(tmp_path: Path) -> None:
+    g, v = torch.ones(4, 1), torch.randn(4, 3)
+    state = {"a.weight_g": g, "a.weight_v": v, "b.weight_g": g, "b.weight_v": v, "c.weight_g": g + 1}
+    state["c.weight_v"] = v
+    first, second = load(saved(state, tmp_path)).layers
+    assert (first.name, first.aliases, second.name) == ("a", ("b.weight",), "c")
+
+
 def test_names_like_parts_are_left_alone(tmp_path: Path) -> None:
     state = {
         "a.weight_v": torch.ones(3, 3),

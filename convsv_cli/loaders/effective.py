@@ -18,7 +18,7 @@ import torch
 from convsv_cli.loaders.state_dict import StoredTensor
 
 Parts = Mapping[str, StoredTensor]
-_SUFFIXED = re.compile(r"(?P<target>.*weight\w*)_(?P<part>g|v|u|orig|mask)")
+_SUFFIXED = re.compile(r"(?P<target>.*weight\w*)_(?P<part>g|v|u|orig|bar|mask)")
 _REGISTERED = re.compile(r"(?P<module>.*?)parametrizations\.(?P<parameter>[^.]+)\.(?P<part>.+)", re.DOTALL)
 
 
@@ -54,7 +54,7 @@ def resolve(parts: Parts) -> StoredTensor | None:
     rule = _RULES.get(frozenset(parts))
     if rule is not None:
         return rule(parts)
-    original = parts.get("original") or parts.get("original0")
+    original = next((parts[part] for part in ("original", "original0", "orig", "bar") if part in parts), None)
     if original is not None:
         return replace(original, unusable="a parametrization that convsv does not know")
     return None
@@ -62,12 +62,14 @@ def resolve(parts: Parts) -> StoredTensor | None:
 
 def _combined(like: StoredTensor, combine: Callable[..., torch.Tensor], *parts: StoredTensor) -> StoredTensor:
     """A tensor of the same shape, computed in float64 when it is read."""
+    identities = tuple(part.identity for part in parts)
     unusable = next((part.unusable for part in parts if part.unusable), "")
     return StoredTensor(
         shape=like.shape,
         dtype=like.dtype,
         read=lambda: combine(*(part.read().to(torch.float64) for part in parts)),
         unusable=unusable,
+        identity=None if None in identities else identities,
     )
 
 
