@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from convsv_cli import load
+from convsv_cli import audit, load
 from convsv_cli.errors import UsageError
 from convsv_cli.network import Layer, UnsupportedLayer
 
@@ -173,6 +173,19 @@ def test_precisions(dtype: torch.dtype, tmp_path: Path) -> None:
         (layer,) = load(path).layers
         assert layer.dtype == str(dtype).removeprefix("torch.")
         assert torch.equal(layer.read().to(torch.float64), weight.to(torch.float64))
+
+
+def test_eight_bit_floats(tmp_path: Path) -> None:
+    plain, scaled = torch.ones(2, 2), torch.full((2, 2), 2.0)
+    state = {"a.weight": plain, "b.weight": scaled, "b.weight_scale": torch.full((2, 1), 0.1)}
+    path = tmp_path / "model.safetensors"
+    save_file({name: tensor.to(torch.float8_e4m3fn) for name, tensor in state.items()}, path)
+    a, b = audit(path).layers
+    assert a.measurement("heuristic").value == pytest.approx(2)
+    assert (b.status, b.reason) == (
+        "unsupported",
+        "quantised: its values stand for others, by b.weight_scale",
+    )
 
 
 def test_tied_weights_are_one_row_with_all_names(tmp_path: Path) -> None:

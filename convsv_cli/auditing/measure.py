@@ -21,7 +21,7 @@ def measure(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
     if not isinstance(layer, Layer):
         return replace(_row(layer), status=UNSUPPORTED, reason=layer.reason)
     meter.start(layer.name)
-    weight = layer.read()
+    weight = layer.read().to(torch.float64)
     fault = _fault(weight, layer.geometry)
     if fault:
         meter.advance(task.work)

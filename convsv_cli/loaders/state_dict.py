@@ -11,6 +11,7 @@ import torch
 from convsv_cli.network import Geometry, InputSize, Layer, UnsupportedLayer
 
 _WEIGHT = re.compile(r"(^|[._])(weight|kernel)(_[a-z0-9]+)*$")
+_SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
 _EMBEDDING = re.compile(r"embed|(^|[._])(emb|wte|wpe|tok|token|tokens)([._]|$)", re.IGNORECASE)
 CONVOLUTION_AXES = range(1, 4)
 GEOMETRY = "stride 1, dilation 1, groups 1: a state dict holds no geometry, and this over-estimates the norm"
@@ -57,7 +58,8 @@ def _candidates(tensors: Mapping[str, StoredTensor], tied: dict[Hashable, list[s
     for name, tensor in tensors.items():
         is_first = tied[_identity(name, tensor)][0] == name
         is_vector = sum(size != 1 for size in tensor.shape) <= 1 and not _WEIGHT.search(name)
-        if is_first and len(tensor.shape) >= 2 and not is_vector and not _is_scale(name, tensors):
+        is_scale = _SCALE.search(name) or _is_scale(name, tensors)
+        if is_first and len(tensor.shape) >= 2 and not is_vector and not is_scale:
             yield name
 
 
@@ -80,7 +82,10 @@ def _layer(
     tensor = tensors[name]
     aliases = tuple(tied[_identity(name, tensor)][1:])
     axes = len(tensor.shape) - 2
-    reason = _reason(name, tensor, aliases)
+    scale = next((other for other in (f"{name}_scale", f"{name}_scale_inv") if other in tensors), "")
+    reason = (
+        f"quantised: its values stand for others, by {scale}" if scale else _reason(name, tensor, aliases)
+    )
     op = "Conv" if axes else "Gemm"
     stem = re.sub(r"[._]?weight$", "", name) or name
     if reason:
