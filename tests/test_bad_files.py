@@ -33,6 +33,10 @@ def pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+def one_byte(path: Path) -> None:
+    path.write_bytes(b"\x08")
+
+
 def lfs_pointer(path: Path) -> None:
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 45\n")
 
@@ -89,6 +93,7 @@ BAD: list[tuple[Callable[[Path], None], str, str]] = [
     (folder, "model.pt", "a folder"),
     (pipe, "model.pt", "a pipe"),
     (Path.touch, "model.pt", "empty"),
+    (one_byte, "model.dat", "not a model file"),
     (lfs_pointer, "model.onnx", "git lfs pull"),
     (web_page, "model.pth", "web page"),
     (text, "model.dat", "it reads PyTorch state dicts"),

@@ -12,7 +12,7 @@ _IR_VERSIONS = range(1, 32)
 
 def _recognises(head: bytes, suffix: str) -> bool:
     """By the suffix, or as a protobuf message that begins with a plausible `ir_version` (field 1)."""
-    return suffix == ".onnx" or (head[:1] == b"\x08" and head[1] in _IR_VERSIONS)
+    return suffix == ".onnx" or (head[:1] == b"\x08" and int.from_bytes(head[1:2], "big") in _IR_VERSIONS)
 
 
 def _load(path: Path, input_size: InputSize) -> Network:
