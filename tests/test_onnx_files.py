@@ -152,6 +152,18 @@ def test_external_data(tmp_path: Path) -> None:
         np.testing.assert_array_equal(a.read().numpy(), b.read().numpy())
 
 
+def test_external_data_of_a_body_are_among_the_files(tmp_path: Path) -> None:
+    output = helper.make_tensor_value_info("z", TensorProto.FLOAT, None)
+    conv = helper.make_node("Conv", ["x", "own"], ["z"])
+    tensor = numpy_helper.from_array(normal(4, 3, 3, 3), "own")
+    branches = [helper.make_graph([conv], name, [], [output], [tensor]) for name in ("a", "b")]
+    node = helper.make_node("If", ["flag"], ["y"], then_branch=branches[0], else_branch=branches[1])
+    model = graph_model([node], {"x": [1, 3, 8, 8]}, {"flag": np.array(True)})
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="data", size_threshold=16)
+    assert load(path).files == ("model.onnx", "data")
+
+
 def test_external_data_in_a_cache_of_links(tmp_path: Path) -> None:
     blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshot"
     blobs.mkdir(), snapshot.mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import GraphProto, ModelProto
+from onnx import ModelProto, TensorProto
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError
 from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
@@ -16,7 +16,7 @@ from convsv_cli.loaders.onnx.functions import inlined
 from convsv_cli.loaders.onnx.linear_maps import linear_maps
 from convsv_cli.loaders.onnx.names import layer_name, unique
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
-from convsv_cli.loaders.onnx.scopes import scopes
+from convsv_cli.loaders.onnx.scopes import Scope, scopes
 from convsv_cli.loaders.onnx.shapes import Shapes, impossible, infer
 from convsv_cli.loaders.onnx.tensors import Array, external_file
 from convsv_cli.network import InputSize, Layer, Network, UnsupportedLayer
@@ -74,7 +74,7 @@ def _network(model: ModelProto, path: Path, input_size: InputSize) -> Network:
     return Network(
         path=str(path),
         format="onnx",
-        files=(path.name, *_external_files(all_scopes[0].graph)),
+        files=(path.name, *_external_files(all_scopes)),
         opset=opsets.get("", opsets.get("ai.onnx")),
         inputs=_inputs(shapes),
         layers=_layers(found),
@@ -176,6 +176,7 @@ def _inputs(shapes: Shapes) -> tuple[tuple[str, tuple[int | str, ...]], ...]:
     return tuple((name, dims) for name, dims in shapes.inputs)
 
 
-def _external_files(graph: GraphProto) -> list[str]:
-    names = (external_file(tensor) for tensor in graph.initializer)
+def _external_files(all_scopes: list[Scope]) -> list[str]:
+    sources = (source for scope in all_scopes for source in scope.sources.values())
+    names = (external_file(source) for source in sources if isinstance(source, TensorProto))
     return list(dict.fromkeys(name for name in names if name))
