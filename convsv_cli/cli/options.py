@@ -27,6 +27,8 @@ def input_shapes(
         sizes = _dimensions(shape)
         if not name or sizes is None:
             raise click.BadParameter(f"{value!r} is no shape: write NAME:1x3x224x224", ctx, param)
+        if name in shapes:
+            raise click.BadParameter(f"the shape of {name!r} is given twice", ctx, param)
         shapes[name] = sizes
     return shapes
 
