@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -16,9 +17,10 @@ from convsv_cli.version import __version__
 USAGE, INTERNAL, INTERRUPTED = 2, 70, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(__version__, prog_name="convsv")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Audit how much the layers of a neural network can amplify a perturbation.
 
     \b
@@ -27,6 +29,8 @@ def cli() -> None:
       convsv audit checkpoint.pth --format json | jq .network.product
       convsv methods
     """  # noqa: D301  (click takes \b for "keep these lines")
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 cli.add_command(audit)
@@ -35,6 +39,8 @@ cli.add_command(methods)
 
 def main() -> None:
     """Run the command line; every error is one line on stderr."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(prog_name="convsv", standalone_mode=False)
     except ConvsvError as error:
