@@ -6,7 +6,10 @@ import csv
 import io
 import json
 import math
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
@@ -105,6 +108,8 @@ def test_the_model_is_never_overwritten(checkpoint: Path) -> None:
         (["--input-size", "0"], ["'0'", "224x160"]),
         (["--input-size", "big"], ["'big'", "224x160"]),
         (["--input-shape", "1x3x8x8"], ["NAME:1x3x224x224"]),
+        (["--input-shape", "x:1", "--input-shape", "x:2"], ["'x'", "twice"]),
+        (["-o", "a" * 300 + ".json"], ["File name too long"]),
         (["--input-shape", "x:1x3x8x8"], ["state dict", "--input-size"]),
         (["--layers", "layer9.*"], ["'layer9.*'", "conv", "fc"]),
         (["--exact"], ["--input-size"]),
@@ -128,6 +133,42 @@ def test_an_impossible_input_size_is_one_line(size: str, tmp_path: Path) -> None
     assert_one_line(
         convsv("audit", path, "--exact", "--input-size", size), "valid.onnx", size.split("x", maxsplit=1)[0]
     )
+
+
+@pytest.mark.parametrize("special", ["pipe.json", "device.json"])
+def test_what_is_no_file_is_never_replaced(special: str, checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / special
+    os.mkfifo(path) if special.startswith("pipe") else path.symlink_to(os.devnull)
+    assert_one_line(convsv("audit", checkpoint, "-o", path), special, "cannot be replaced")
+    assert not path.is_file()
+
+
+def test_a_circle_of_links_is_replaced(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.json").symlink_to("b.json")
+    (tmp_path / "b.json").symlink_to("a.json")
+    assert convsv("audit", checkpoint, "-o", tmp_path / "a.json").returncode == 0
+    assert json.loads((tmp_path / "a.json").read_text())["command"] == "audit"
+
+
+def test_an_encoding_without_lines_and_crosses_will_do(checkpoint: Path) -> None:
+    command = [sys.executable, "-m", "convsv_cli", "audit", checkpoint]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    process = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert (process.returncode, process.stderr) == (0, b"")
+    assert "4×3×3×3".encode("cp1252") in process.stdout
+
+
+@pytest.mark.parametrize(("redirection", "code"), [(">/dev/full", 2), (">&-", 0)])
+def test_a_full_disk_is_one_line_and_a_closed_stdout_none(redirection, code, checkpoint: Path) -> None:
+    command = f'"{sys.executable}" -m convsv_cli audit "{checkpoint}" {redirection}'
+    process = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert process.returncode == code, process.stderr
+    assert process.stderr == ("convsv: stdout: cannot write: No space left on device\n" if code else "")
+
+
+def test_without_a_command_it_prints_the_help() -> None:
+    process = convsv()
+    assert (process.returncode, process.stdout) == (0, convsv("--help").stdout)
 
 
 def test_layers_selects_by_glob(sample: Path) -> None:

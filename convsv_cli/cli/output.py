@@ -33,7 +33,10 @@ def prepare(outputs: tuple[Path, ...], format_name: str | None, model: Path) -> 
     """
     if not outputs:
         return [Target(renderer=_by_name(format_name or "table"), path=None)]
-    return [_target(path, format_name, model) for path in outputs]
+    try:
+        return [_target(path, format_name, model) for path in outputs]
+    except OSError as error:
+        raise UsageError(f"no path: {error.strerror}", where=str(error.filename)) from error
 
 
 def write(audit: Audit, targets: list[Target]) -> None:
@@ -43,13 +46,17 @@ def write(audit: Audit, targets: list[Target]) -> None:
         UsageError: a file cannot be written; what was there is untouched.
     """
     for target in targets:
-        if target.path is None:
-            click.echo(target.renderer.render(audit, _terminal()), nl=False)
-            continue
+        text = target.renderer.render(audit, Terminal() if target.path else _terminal())
         try:
-            _replace(target.path, target.renderer.render(audit, Terminal()))
+            if target.path is None:
+                click.echo(text, nl=False)
+            else:
+                _replace(target.path, text)
+        except BrokenPipeError:
+            raise
         except OSError as error:
-            raise UsageError(f"cannot write: {error.strerror or error}", where=str(target.path)) from error
+            where = str(target.path or "stdout")
+            raise UsageError(f"cannot write: {error.strerror or error}", where=where) from error
 
 
 def _target(path: Path, format_name: str | None, model: Path) -> Target:
@@ -59,6 +66,8 @@ def _target(path: Path, format_name: str | None, model: Path) -> Target:
         raise UsageError("no such folder", where=str(path.parent), hint="create it first")
     if not os.access(path.parent, os.W_OK):
         raise UsageError("the folder is not writable", where=str(path.parent))
+    if path.exists() and not path.is_file():
+        raise UsageError("a pipe or device cannot be replaced", where=str(path), hint="redirect stdout to it")
     if path.exists() and model.exists() and path.samefile(model):
         raise UsageError("the output would replace the model", where=str(path), hint="choose another file")
     by_suffix = [r for r in RENDERERS if path.suffix.lower() in r.suffixes]
@@ -77,14 +86,14 @@ def _by_name(name: str) -> Renderer:
 
 
 def _terminal() -> Terminal:
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         return Terminal()
     return Terminal(width=shutil.get_terminal_size().columns, color="NO_COLOR" not in os.environ)
 
 
 def _replace(path: Path, text: str) -> None:
     """Write beside the file, then rename: readers see the old document or the new one, whole."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # which takes a circle of links for a file
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     beside = Path(name)
     try:
