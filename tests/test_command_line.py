@@ -166,6 +166,14 @@ def test_a_full_disk_is_one_line_and_a_closed_stdout_none(redirection, code, che
     assert process.stderr == ("convsv: stdout: cannot write: No space left on device\n" if code else "")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_warnings_of_libraries_stay_out_of_stderr(tmp_path: Path) -> None:
+    path = tmp_path / "quantised.pt"
+    torch.save({"fc.weight": torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)}, path)
+    process = convsv("audit", path)
+    assert (process.returncode, process.stderr) == (3, "")
+
+
 def test_without_a_command_it_prints_the_help() -> None:
     process = convsv()
     assert (process.returncode, process.stdout) == (0, convsv("--help").stdout)

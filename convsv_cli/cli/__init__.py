@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 
 import click
 
@@ -41,6 +42,8 @@ def main() -> None:
     """Run the command line; every error is one line on stderr."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # what libraries say to programmers
     try:
         code = cli.main(prog_name="convsv", standalone_mode=False)
     except ConvsvError as error:
