@@ -44,6 +44,23 @@ def test_input_sizes_of_layers_follow_the_input(tmp_path: Path) -> None:
     assert [layer.input_size for layer in named.layers] == [(20, 16), (10, 8)]
 
 
+def test_sizes_survive_pads_that_are_an_expression(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Concat", ["pairs", "zeros"], ["all"], axis=0),
+        helper.make_node("Reshape", ["all", "two"], ["matrix"]),
+        helper.make_node("Slice", ["matrix", "last", "first", "zero", "back"], ["turned"]),
+        helper.make_node("Transpose", ["turned"], ["t"], perm=[1, 0]),
+        helper.make_node("Reshape", ["t", "flat"], ["pads"]),
+        helper.make_node("Pad", ["x", "pads"], ["p"], mode="reflect"),
+        helper.make_node("Conv", ["p", "w"], ["y"]),
+    ]
+    numbers = {"pairs": [1, 2, 3, 4], "zeros": [0] * 4, "two": [-1, 2], "flat": [-1]}
+    numbers |= {"last": [-1], "first": [-10], "zero": [0], "back": [-1]}
+    weights = {name: np.array(value) for name, value in numbers.items()} | {"w": normal(4, 3, 3, 3)}
+    path = saved(graph_model(nodes, {"x": ["n", 3, "h", "w_"]}, weights), tmp_path)
+    assert load(path, input_size=16).layers[0].input_size == (23, 19)
+
+
 @pytest.mark.parametrize("any_size", [0, -1])
 def test_sizes_below_one_are_open(any_size: int, tmp_path: Path) -> None:
     path = saved(graph_model([CONV], {"x": [any_size, 3, any_size, any_size]}, WEIGHTS), tmp_path)
@@ -124,6 +141,19 @@ def test_an_input_size_for_a_network_without_spatial_inputs(tmp_path: Path) -> N
     path = saved(graph_model([node], {"x": ["n", 4]}, {"w": normal(4, 4)}), tmp_path)
     with pytest.raises(UsageError, match=r"no input has the spatial axes .* x:nx4"):
         load(path, input_size=32)
+
+
+def test_a_size_that_fits_one_branch_will_do(tmp_path: Path) -> None:
+    output = helper.make_tensor_value_info("z", TensorProto.FLOAT, None)
+    branches = {}
+    for key, length in (("then_branch", 8), ("else_branch", 9)):
+        tensor = numpy_helper.from_array(normal(length, 2), f"{key}.weight")
+        node = helper.make_node("MatMul", ["x", tensor.name], ["z"])
+        branches[key] = helper.make_graph([node], key, [], [output], [tensor])
+    nodes = [CONV, helper.make_node("If", ["flag"], ["z"], **branches)]
+    model = graph_model(nodes, {"x": ["n", 3, "h", "w"]}, {**WEIGHTS, "flag": np.array(True)}, outputs=["z"])
+    conv, _, _ = load(saved(model, tmp_path), input_size=8).layers
+    assert conv.input_size == (8, 8)
 
 
 def test_kernels_must_fit_their_input(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import onnx
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from convsv_cli.errors import UsageError
-from convsv_cli.loaders.onnx.scopes import Scope, scopes
+from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
+from convsv_cli.loaders.onnx.scopes import Scope, bodies, scopes
 from convsv_cli.network import InputSize
 
 Dims = tuple[int | str, ...]
@@ -43,6 +46,7 @@ def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: P
     """
     inputs = _inputs(model.graph)
     skeleton = _skeleton(model)
+    _fold(skeleton, path)
     resized = _resized(skeleton, inputs, size, path)
     inferred = _run(resized, skeleton, size, path)
     tables = [_table(scope.graph) for scope in scopes(inferred.graph)]
@@ -75,11 +79,26 @@ def _skeleton(model: ModelProto) -> ModelProto:
     for value in graph.input:
         _open_sizes(value)
     for tensor in model.graph.initializer:
-        if tensor.data_location != TensorProto.EXTERNAL and _elements(tensor) <= SMALL:
+        if tensor.data_location != TensorProto.EXTERNAL and math.prod(tensor.dims) <= SMALL:
             graph.initializer.append(tensor)
         else:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     return skeleton
+
+
+def _fold(skeleton: ModelProto, path: Path) -> None:
+    """Compute small constants, such as the pads that torch exports as expressions: inference stops there."""
+    opsets = {entry.domain: entry.version for entry in skeleton.opset_import}
+    constants = Constants(model=path, opsets=opsets)
+    for scope in scopes(skeleton.graph):
+        for node in scope.graph.node:
+            if node.op_type == "Constant" or len(node.output) != 1 or scope.varies(node.output[0]):
+                continue
+            with contextlib.suppress(NotFoldableError):
+                constant = constants.find(scope, node.output[0])
+                if constant is not None and math.prod(constant.shape) <= SMALL:
+                    value = onnx.numpy_helper.from_array(constant.read())
+                    node.CopyFrom(onnx.helper.make_node("Constant", [], node.output, value=value))
 
 
 def _open_sizes(value: ValueInfoProto) -> None:
@@ -87,13 +106,6 @@ def _open_sizes(value: ValueInfoProto) -> None:
     for dim in value.type.tensor_type.shape.dim:
         if dim.dim_value < 1:
             dim.ClearField("dim_value")
-
-
-def _elements(tensor: TensorProto) -> int:
-    count = 1
-    for dim in tensor.dims:
-        count *= dim
-    return count
 
 
 def _resized(skeleton: ModelProto, inputs: set[str], size: InputSize, path: Path) -> ModelProto:
@@ -167,12 +179,16 @@ def _sized(value: ValueInfoProto, size: InputSize, *, spatial: bool) -> tuple[in
 
 
 def _run(resized: ModelProto, original: ModelProto, size: InputSize, path: Path) -> ModelProto:
-    """Inference that stops at contradictions, unless the graph has some at its own input size too."""
+    """Inference that stops at contradictions, unless the graph has some at its own input size too.
+
+    A graph with bodies may: a branch of an If is for other sizes than another one.
+    """
     try:
         return onnx.shape_inference.infer_shapes(resized, strict_mode=True, data_prop=True)
     except Exception as error:
         asked = size.size or size.shapes
-        if asked and _consistent(original):
+        branching = any(any(bodies(node)) for node in original.graph.node)
+        if asked and not branching and _consistent(original):
             raise impossible(size, path, str(error)) from error
     try:
         return onnx.shape_inference.infer_shapes(resized, data_prop=True)
