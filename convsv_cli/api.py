@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from convsv_cli.errors import UsageError
 from convsv_cli.kernels import reduce_kernel
 from convsv_cli.loaders import load as load_network
 from convsv_cli.network import Geometry, InputSize, Network
-from convsv_cli.report import Audit, Interval, Settings
-from convsv_cli.spectral.norms import grid_norm
+from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Interval, Settings
+from convsv_cli.spectral.norms import norms_of
+from convsv_cli.spectral.zero_padding import zero_padded_norm
 
 Size = int | Sequence[int]
 
@@ -27,6 +29,8 @@ def audit(
     layers: Sequence[str] = (),
     as_stride_1: bool = False,
     device: str = "auto",
+    tolerance: float = TOLERANCE,
+    work_limit: float = WORK_LIMIT,
     progress: Callable[[str, float], None] | None = None,
 ) -> Audit:
     """Audit every layer with weights of a model file; nothing in the file is executed.
@@ -39,6 +43,9 @@ def audit(
         layers: globs; only layers of which some name matches one are audited.
         as_stride_1: treat strided layers as if their stride were 1, as the paper's tables do.
         device: "auto", "cpu" or "cuda".
+        tolerance: relative width of an enclosure that is good enough; positive.
+        work_limit: multiplications after which the search for a layer's norm stops with what is proven by
+            then; 0 or more.
         progress: called with the layer being worked on and the share of work done, 0 to 1.
 
     Raises:
@@ -51,6 +58,8 @@ def audit(
         layers=tuple(layers),
         as_stride_1=as_stride_1,
         device=device,
+        tolerance=_tolerance(tolerance),
+        work_limit=_work_limit(work_limit),
     )
     network = load(model, input_size=input_size, input_shapes=input_shapes)
     return audit_network(network, settings, progress)
@@ -78,37 +87,75 @@ def load(
 def spectral_norm(
     kernel: torch.Tensor,
     *,
-    input_size: Size,
+    input_size: Size | None = None,
+    padding: Size | None = None,
     stride: Size = 1,
     dilation: Size = 1,
     groups: int = 1,
     transposed: bool = False,
+    tolerance: float = TOLERANCE,
+    work_limit: float = WORK_LIMIT,
 ) -> Interval:
-    """The largest singular value of a convolution with circular padding, enclosed to about 1e-10.
+    """The spectral norm of a convolution, enclosed from both sides by proofs that count all rounding.
+
+    * Without `input_size`: the supremum over all input sizes, circular or zero-padded, to `tolerance`.
+    * With it: at that size, to about 1e-10 with circular padding, or, with `padding`, with so many zeros.
 
     Args:
         kernel: real [c_out, c_in / groups, *k], or [c_in, c_out / groups, *k] where transposed; computed
             in float64 on the kernel's device. A matrix [c_out, c_in] has no spatial axes.
-        input_size: spatial size of the input, which each stride must divide.
+        input_size: spatial size of the input, which each stride must divide where the padding is circular.
+        padding: zeros on both sides of each axis, or before each axis and then after each.
         stride, dilation, groups, transposed: as in torch.nn.
+        tolerance: relative width of a supremum that is good enough; positive.
+        work_limit: multiplications after which a search stops with the wider enclosure that it has by then.
 
     Raises:
         UsageError: the sizes, the channels or the values make no convolution.
     """
     axes = kernel.ndim - 2
-    size, strides = _per_axis(input_size, axes), _per_axis(stride, axes)
     geometry = Geometry(
-        stride=strides, dilation=_per_axis(dilation, axes), groups=groups, transposed=transposed
+        stride=_per_axis(stride, axes),
+        dilation=_per_axis(dilation, axes),
+        groups=groups,
+        transposed=transposed,
+        padding=() if padding is None else _pads(padding, axes),
     )
-    if not transposed and any(n % s for n, s in zip(size, strides, strict=True)):
-        raise UsageError(f"stride {strides} does not divide the circular input size {size}")
     if not kernel.numel() or not kernel.isfinite().all():
         raise UsageError("the kernel is empty, or holds NaN or infinity")
     try:
         reduced = reduce_kernel(kernel.detach(), geometry)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return grid_norm(reduced.weight, reduced.grid(size))
+    limits = {"tolerance": _tolerance(tolerance), "limit": _work_limit(work_limit)}
+    if input_size is None:
+        return norms_of(reduced).everywhere(**limits)
+    size = _per_axis(input_size, axes)
+    if geometry.padding:
+        return zero_padded_norm(reduced, size, **limits)
+    if size != reduced.circular_size(size):
+        raise UsageError(f"stride {geometry.stride} does not divide the circular input size {size}")
+    return norms_of(reduced).on_grid(reduced.grid(size), **limits)
+
+
+def _pads(padding: Size, axes: int) -> tuple[int, ...]:
+    pads = (padding,) * axes if isinstance(padding, int) else tuple(padding)
+    pads = pads * 2 if len(pads) == axes else pads
+    if not axes or len(pads) != 2 * axes or min(pads) < 0:
+        raise UsageError(f"the padding {padding} does not fit a kernel with {axes} spatial axes")
+    return pads
+
+
+def _tolerance(value: float) -> float:
+    if not 0 < value < math.inf:
+        raise UsageError(f"the tolerance must be a positive number, not {value}")
+    return value
+
+
+def _work_limit(value: float) -> float:
+    if not value >= 0:
+        raise UsageError(f"the work limit must be 0 or more, not {value}")
+    return value
 
 
 def _sizes(size: Size) -> tuple[int, ...]:

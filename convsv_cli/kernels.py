@@ -32,25 +32,13 @@ class Kernel:
 
     Attributes:
         weight: float64 [blocks, c_out, c_in, *k]; polyphase components count as channels.
-        stride, dilation: of the layer, what `grid` needs to know.
-        transposed: the layer maps the coarse lattice to the fine one.
+        original: the layer's weight, float64, as `reduce_kernel` was given it.
+        geometry: of the layer; a transposed one maps the coarse lattice to the fine one.
     """
 
     weight: torch.Tensor
-    stride: tuple[int, ...] = ()
-    dilation: tuple[int, ...] = ()
-    transposed: bool = False
-
-    def unfolding(self, rows: tuple[int, ...]) -> torch.Tensor:
-        """The matrices [blocks, c_out * prod(k[rows]), c_in * prod(k of the other axes)].
-
-        `rows` names the spatial axes that go with the output channels: () is T, every axis is U, and for
-        images (0,) and (1,) are Singla & Feizi's R and S.
-        """
-        columns = tuple(axis for axis in range(len(self.spatial)) if axis not in rows)
-        order = (0, 1, *(3 + axis for axis in rows), 2, *(3 + axis for axis in columns))
-        height = self.weight.shape[1] * math.prod(self.spatial[axis] for axis in rows)
-        return self.weight.permute(order).reshape(self.weight.shape[0], height, -1)
+    original: torch.Tensor
+    geometry: Geometry
 
     @property
     def spatial(self) -> tuple[int, ...]:
@@ -63,19 +51,40 @@ class Kernel:
         It differs from `input_size` only where a stride does not divide that: the strided circular
         convolution is then no convolution on any coarse lattice.
         """
-        if self.transposed:
+        if self.geometry.transposed:
             return input_size
-        return tuple(-(-n // s) * s for n, s in zip(input_size, self.stride, strict=True))
+        return tuple(-(-n // s) * s for n, s in zip(input_size, self.geometry.stride, strict=True))
 
     def grid(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
         """Number of equispaced frequencies on each axis at `circular_size(input_size)`.
 
         An axis on which the reduced kernel has one tap needs only frequency zero.
         """
-        size = self.circular_size(input_size)
-        coarse = size if self.transposed else tuple(n // s for n, s in zip(size, self.stride, strict=True))
-        geometry = zip(coarse, self.stride, self.dilation, self.spatial, strict=True)
-        return tuple(1 if k == 1 else n // math.gcd(d // math.gcd(s, d), n) for n, s, d, k in geometry)
+        size, g = self.circular_size(input_size), self.geometry
+        coarse = size if g.transposed else tuple(n // s for n, s in zip(size, g.stride, strict=True))
+        axes = zip(coarse, g.stride, g.dilation, self.spatial, strict=True)
+        return tuple(1 if k == 1 else n // math.gcd(d // math.gcd(s, d), n) for n, s, d, k in axes)
+
+
+def unfolded(weight: torch.Tensor, rows: tuple[int, ...]) -> torch.Tensor:
+    """The matrices [blocks, c_out * prod(k[rows]), c_in * prod(other k)] of [blocks, c_out, c_in, *k].
+
+    `rows` names the spatial axes that go with the output channels: () is T, every axis is U, and for images
+    (0,) and (1,) are Singla & Feizi's R and S.
+    """
+    spatial = weight.shape[3:]
+    columns = tuple(axis for axis in range(len(spatial)) if axis not in rows)
+    order = (0, 1, *(3 + axis for axis in rows), 2, *(3 + axis for axis in columns))
+    height = weight.shape[1] * math.prod(spatial[axis] for axis in rows)
+    return weight.permute(order).reshape(weight.shape[0], height, -1)
+
+
+def unfolding_work(kernel: Kernel, rows: tuple[int, ...]) -> int:
+    """Multiplications for the Gram matrices of `unfolded` and their factorizations."""
+    blocks, c_out, c_in = kernel.weight.shape[:3]
+    height = c_out * math.prod(kernel.spatial[axis] for axis in rows)
+    width = c_out * c_in * math.prod(kernel.spatial) // height
+    return blocks * min(height, width) ** 2 * (height + width)
 
 
 def reduce_kernel(weight: torch.Tensor, geometry: Geometry) -> Kernel:
@@ -94,14 +103,14 @@ def reduce_kernel(weight: torch.Tensor, geometry: Geometry) -> Kernel:
         raise ValueError(f"{weight.shape[0]} channels do not split into {groups} groups")
     if len(geometry.stride) != axes or len(geometry.dilation) != axes:
         raise ValueError(f"a kernel with {axes} spatial axes needs as many strides and dilations")
-    blocks = weight.to(torch.float64).reshape(groups, -1, *weight.shape[1:])
+    original = weight.to(torch.float64)
+    blocks = original.reshape(groups, -1, *weight.shape[1:])
     for axis, (s, d) in enumerate(zip(geometry.stride, geometry.dilation, strict=True)):
         blocks = _polyphase(blocks, axis, s // math.gcd(s, d))
     return Kernel(
         weight=blocks.transpose(1, 2) if geometry.transposed else blocks,
-        stride=geometry.stride,
-        dilation=geometry.dilation,
-        transposed=geometry.transposed,
+        original=original,
+        geometry=geometry,
     )
 
 

@@ -19,7 +19,7 @@ class Geometry:
         dilation: distance of neighbouring taps.
         groups: number of diagonal blocks in which channels are mapped.
         transposed: the layer is the adjoint of the convolution with these weights.
-        padding: at the beginning of each axis, then at the end of each (ONNX order).
+        padding: at the beginning of each axis, then at the end of each (ONNX order); empty where unknown.
         padding_mode: "zeros", "reflect", "replicate" or "circular".
     """
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-ESTIMATE, UPPER, EXACT = "estimate", "upper", "exact"
+ESTIMATE, UPPER, EXACT, CERTIFIED, PADDED = "estimate", "upper", "exact", "certified", "padded"
 AUDITED, UNSUPPORTED, INVALID = "audited", "unsupported", "invalid"
 ERROR, WARNING, NOTE = "error", "warning", "note"
+TOLERANCE = 1e-4
+WORK_LIMIT = 5e10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,13 @@ class Measurement:
     parts: tuple[tuple[str, float], ...] = ()
     size: tuple[int, ...] | None = None
     seconds: float = 0.0
+
+    @property
+    def relative_width(self) -> float:
+        """Of the enclosure, beside its upper end; 0 for a norm that is proven to be zero."""
+        if self.enclosure is None or not self.enclosure.upper:
+            return 0.0
+        return 1 - self.enclosure.lower / self.enclosure.upper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +101,12 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the user asked for, as far as it decides the figures."""
+    """What the user asked for, as far as it decides the figures.
+
+    Attributes:
+        tolerance: relative width of an enclosure that is good enough.
+        work_limit: multiplications after which each search stops with the enclosure that it has.
+    """
 
     exact: bool = False
     input_size: tuple[int, ...] | None = None
@@ -100,6 +114,8 @@ class Settings:
     layers: tuple[str, ...] = ()
     as_stride_1: bool = False
     device: str = "cpu"
+    tolerance: float = TOLERANCE
+    work_limit: float = WORK_LIMIT
     dtype: str = "float64"
 
 
@@ -124,15 +140,18 @@ class Method:
     """A calculator, as a reader meets it.
 
     Attributes:
-        name: of its column, its JSON field and its product.
-        kind: `ESTIMATE` (proves nothing), `UPPER` (a certified upper bound for every input size) or
-            `EXACT` (enclosed from both sides, at one input size).
+        name: of its JSON field and its product.
+        column: heading in the table; empty where it has no column there, and no product.
+        kind: `ESTIMATE` (proves nothing), `UPPER` (a certified upper bound for every input size), `CERTIFIED`
+            (such a bound that is nearly attained), `EXACT` or `PADDED` (enclosed from both sides at one input
+            size, with circular padding or the layer's own).
         proves: what a reader may conclude from the figure, one line.
         reference: where the method is from.
         cost: as a function of the layer's and the input's size.
     """
 
     name: str
+    column: str
     kind: str
     proves: str
     reference: str

@@ -9,8 +9,8 @@ import torch
 
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.plan import AnyLayer, Task
-from convsv_cli.calculators.calculator import Calculator
-from convsv_cli.kernels import Kernel, reduce_kernel
+from convsv_cli.calculators.calculator import Calculator, Problem
+from convsv_cli.kernels import reduce_kernel
 from convsv_cli.network import Geometry, Layer
 from convsv_cli.report import INVALID, UNSUPPORTED, LayerAudit, Measurement
 
@@ -27,14 +27,16 @@ def measure(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
         meter.advance(task.work)
         return replace(_row(layer), status=INVALID, reason=fault)
     kernel = reduce_kernel(weight.to(device), layer.geometry)
-    measurements = {c.method.name: _timed(c, kernel, layer, meter) for c in task.calculators}
+    problem = task.problem(kernel)
+    measurements = {c.method.name: _timed(c, problem, meter) for c in task.calculators}
     row = replace(_row(layer), measurements=tuple(measurements.items()))
     return replace(row, assumed=row.assumed + _moved(row))
 
 
-def _timed(calculator: Calculator, kernel: Kernel, layer: Layer, meter: Meter) -> Measurement:
+def _timed(calculator: Calculator, problem: Problem, meter: Meter) -> Measurement:
     start = time.perf_counter()
-    measurement = calculator.calculate(kernel, layer.input_size or (), meter.advance)
+    measurement = calculator.calculate(problem)
+    meter.advance(calculator.work(problem))
     return replace(measurement, seconds=time.perf_counter() - start)
 
 

@@ -9,11 +9,11 @@ from fnmatch import fnmatchcase
 import torch
 
 from convsv_cli.calculators import CALCULATORS
-from convsv_cli.calculators.calculator import Calculator
+from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.errors import UsageError
-from convsv_cli.kernels import reduce_kernel
+from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.network import Layer, Network, UnsupportedLayer
-from convsv_cli.report import EXACT, Settings
+from convsv_cli.report import EXACT, PADDED, Settings
 
 AnyLayer = Layer | UnsupportedLayer
 
@@ -23,8 +23,18 @@ class Task:
     """A layer as it is to be audited, the calculators that apply, and an estimate of multiplications."""
 
     layer: AnyLayer
+    settings: Settings
     calculators: tuple[Calculator, ...] = ()
     work: int = 0
+
+    def problem(self, kernel: Kernel) -> Problem:
+        """What the calculators are given."""
+        return Problem(
+            kernel=kernel,
+            input_size=self.layer.input_size or () if isinstance(self.layer, Layer) else (),
+            tolerance=self.settings.tolerance,
+            work_limit=self.settings.work_limit,
+        )
 
 
 def plan(network: Network, settings: Settings) -> list[Task]:
@@ -90,16 +100,28 @@ def _check_sizes(network: Network, layers: list[AnyLayer]) -> None:
 
 
 def _task(layer: AnyLayer, settings: Settings) -> Task:
+    task = Task(layer=layer, settings=settings)
     if isinstance(layer, UnsupportedLayer):
-        return Task(layer=layer)
-    exact = settings.exact and layer.input_size is not None
-    calculators = tuple(c for c in CALCULATORS if exact or c.method.kind != EXACT)
-    return Task(layer=layer, calculators=calculators, work=_work(layer, calculators))
+        return task
+    task = replace(task, calculators=tuple(c for c in CALCULATORS if _applies(c, layer, settings)))
+    return replace(task, work=_work(task, layer))
 
 
-def _work(layer: Layer, calculators: tuple[Calculator, ...]) -> int:
+def _applies(calculator: Calculator, layer: Layer, settings: Settings) -> bool:
+    """Whether the calculator is asked for, and the layer has what it needs."""
+    kind, geometry = calculator.method.kind, layer.geometry
+    if kind not in (EXACT, PADDED):
+        return True
+    if not settings.exact or layer.input_size is None:
+        return False
+    axes = len(layer.kernel_shape) - 2
+    padded = axes > 0 and len(geometry.padding) == 2 * axes and geometry.padding_mode == "zeros"
+    return kind == EXACT or padded
+
+
+def _work(task: Task, layer: Layer) -> int:
     """Multiplications, from the shape alone: a meta tensor has no data. None for a kernel that is none."""
     if 0 in layer.kernel_shape or layer.kernel_shape[0] % layer.geometry.groups:
         return 0
     kernel = reduce_kernel(torch.empty(layer.kernel_shape, device="meta"), layer.geometry)
-    return sum(calculator.work(kernel, layer.input_size or ()) for calculator in calculators)
+    return sum(calculator.work(task.problem(kernel)) for calculator in task.calculators)

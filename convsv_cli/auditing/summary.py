@@ -26,7 +26,9 @@ def totals(rows: tuple[LayerAudit, ...]) -> NetworkTotals:
     """Products by calculator, coverage, and each assumption once."""
     audited = [row for row in rows if row.status == AUDITED]
     return NetworkTotals(
-        product=tuple((c.method.name, _product(audited, c.method.name)) for c in CALCULATORS),
+        product=tuple(
+            (c.method.name, _product(audited, c.method.name)) for c in CALCULATORS if c.method.column
+        ),
         coverage=len(audited) / len(rows) if rows else 1.0,
         assumptions=tuple(dict.fromkeys(line for row in rows for line in row.assumed)),
     )
@@ -52,6 +54,11 @@ def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
     elif settings.exact and row.input_size is None:
         message = "no exact norm: shape inference cannot tell the size of this layer's input"
         yield Finding(rule="exact-unavailable", severity=WARNING, node=row.name, message=message)
+    for name, measurement in row.measurements:
+        width = measurement.relative_width
+        if name == "certified" and width > 2 * settings.tolerance:
+            message = f"certified only to {width:.1%}: the work limit came first; raise --work-limit"
+            yield Finding(rule="work-limit", severity=WARNING, node=row.name, message=message)
     for line in row.assumed:
         yield Finding(rule="assumed", severity=NOTE, node=row.name, message=line)
 

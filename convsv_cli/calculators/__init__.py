@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from convsv_cli.calculators import exact, heuristic, singla_feizi
+from convsv_cli.calculators import certified, exact, heuristic, singla_feizi, zero_padded
 from convsv_cli.calculators.calculator import Calculator
 
-CALCULATORS: tuple[Calculator, ...] = (heuristic.CALCULATOR, exact.CALCULATOR, singla_feizi.CALCULATOR)
+CALCULATORS: tuple[Calculator, ...] = (
+    heuristic.CALCULATOR,
+    exact.CALCULATOR,
+    certified.CALCULATOR,
+    zero_padded.CALCULATOR,
+    singla_feizi.CALCULATOR,
+)

@@ -8,28 +8,19 @@ unfolding between I (x) f_rows and I (x) f_columns, whose norms multiply to sqrt
 from __future__ import annotations
 
 import itertools
-import math
-from typing import TYPE_CHECKING
 
-from convsv_cli.calculators.calculator import Advance, Calculator
+from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.report import UPPER, Interval, Measurement, Method
 
-if TYPE_CHECKING:
-    from convsv_cli.kernels import Kernel
 
-
-def calculate(kernel: Kernel, input_size: tuple[int, ...], advance: Advance) -> Measurement:  # noqa: ARG001
+def calculate(problem: Problem) -> Measurement:
     """The least of all unfoldings' bounds; each norm is proven from above, never by power iteration."""
-    from convsv_cli.spectral.certify import round_up
-    from convsv_cli.spectral.unfolding import unfolding_norm, unfolding_work
+    from convsv_cli.spectral.norms import norms_of
 
-    factor = round_up(math.sqrt(math.prod(kernel.spatial)))
-    parts = []
-    for label, rows in unfoldings(len(kernel.spatial)):
-        parts.append((label, round_up(factor * unfolding_norm(kernel, rows).upper)))
-        advance(unfolding_work(kernel, rows))
+    norms = norms_of(problem.kernel)
+    parts = tuple((label, norms.unfolding_bound(rows)) for label, rows in unfoldings(len(norms.spatial)))
     upper = min(bound for _, bound in parts)
-    return Measurement(value=upper, enclosure=Interval(upper=upper), parts=tuple(parts))
+    return Measurement(value=upper, enclosure=Interval(upper=upper), parts=parts)
 
 
 def unfoldings(axes: int) -> list[tuple[str, tuple[int, ...]]]:
@@ -46,16 +37,17 @@ def unfoldings(axes: int) -> list[tuple[str, tuple[int, ...]]]:
     return [*named, ("T", ()), ("U", everything)] if axes else [("T", ())]
 
 
-def work(kernel: Kernel, input_size: tuple[int, ...]) -> int:  # noqa: ARG001
-    """Multiplications."""
-    from convsv_cli.spectral.unfolding import unfolding_work
+def work(problem: Problem) -> int:
+    """Multiplications for Gram matrices and their factorizations."""
+    from convsv_cli.kernels import unfolding_work
 
-    return sum(unfolding_work(kernel, rows) for _, rows in unfoldings(len(kernel.spatial)))
+    return sum(unfolding_work(problem.kernel, rows) for _, rows in unfoldings(len(problem.kernel.spatial)))
 
 
 CALCULATOR = Calculator(
     method=Method(
         name="bound",
+        column="bound",
         kind=UPPER,
         proves="the true norm is not larger, at every input size, with circular or zero padding",
         reference="Singla & Feizi, Bounding Singular Values of Convolution Layers, arXiv 1911.10258",

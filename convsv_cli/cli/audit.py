@@ -9,6 +9,7 @@ import click
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.renderers import RENDERERS
+from convsv_cli.report import TOLERANCE, WORK_LIMIT
 
 INCOMPLETE = 3
 
@@ -40,6 +41,20 @@ INCOMPLETE = 3
     help="Where to compute.",
 )
 @click.option(
+    "--tolerance",
+    type=float,
+    default=TOLERANCE,
+    show_default=True,
+    help="Relative width of a certified interval that is good enough.",
+)
+@click.option(
+    "--work-limit",
+    type=float,
+    default=WORK_LIMIT,
+    show_default=True,
+    help="Multiplications after which the search for a norm stops with the interval it has.",
+)
+@click.option(
     "--format",
     "format_name",
     type=click.Choice([renderer.name for renderer in RENDERERS]),
@@ -64,6 +79,8 @@ def audit(
     layers: tuple[str, ...],
     as_stride_1: bool,
     device: str,
+    tolerance: float,
+    work_limit: float,
     format_name: str | None,
     outputs: tuple[Path, ...],
     quiet: bool,
@@ -93,6 +110,8 @@ def audit(
             layers=layers,
             as_stride_1=as_stride_1,
             device=device,
+            tolerance=tolerance,
+            work_limit=work_limit,
             progress=progress,
         )
     write(result, targets)

@@ -106,7 +106,7 @@ def _layer(
         op=op,
         kernel_shape=tensor.shape,
         dtype=tensor.dtype,
-        geometry=Geometry(stride=(1,) * axes, dilation=(1,) * axes, padding=(0,) * 2 * axes),
+        geometry=Geometry(stride=(1,) * axes, dilation=(1,) * axes),
         input_size=size,
         assumed=(*tensor.assumed, *_assumed(axes, size)),
         read=tensor.read,

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import EXACT, Audit, Interval, LayerAudit, Measurement, Method
+from convsv_cli.report import CERTIFIED, EXACT, PADDED, Audit, Interval, LayerAudit, Measurement, Method
 
 SCHEMA_VERSION = "1.0"
 
@@ -39,6 +39,8 @@ def document(audit: Audit) -> dict[str, Any]:
             "layers": list(settings.layers),
             "as_stride_1": settings.as_stride_1,
             "device": settings.device,
+            "tolerance": settings.tolerance,
+            "work_limit": _finite(settings.work_limit),
             "dtype": settings.dtype,
         },
         "layers": [_layer(layer, audit.methods) for layer in audit.layers],
@@ -84,21 +86,20 @@ def _layer(layer: LayerAudit, methods: tuple[Method, ...]) -> dict[str, Any]:
 
 def _measured(method: Method, measurement: Measurement | None) -> dict[str, Any]:
     """The fields of one calculator: its figure, and the parts that it was chosen from."""
-    if method.kind == EXACT:
-        return {method.name: measurement and _enclosed(measurement, measurement.enclosure or Interval())}
+    if method.kind in (EXACT, CERTIFIED, PADDED):
+        return {method.name: measurement and _enclosed(measurement, method)}
     fields: dict[str, Any] = {method.name: measurement and _finite(measurement.value)}
     if measurement is not None and measurement.parts:
         fields[f"{method.name}s"] = {name: _finite(value) for name, value in measurement.parts}
     return fields
 
 
-def _enclosed(measurement: Measurement, enclosure: Interval) -> dict[str, Any]:
-    return {
-        "value": _finite(measurement.value),
-        "lower": _finite(enclosure.lower),
-        "upper": _finite(enclosure.upper),
-        "size": _list(measurement.size),
-    }
+def _enclosed(measurement: Measurement, method: Method) -> dict[str, Any]:
+    enclosure = measurement.enclosure or Interval()
+    ends = {"lower": _finite(enclosure.lower), "upper": _finite(enclosure.upper)}
+    if method.kind != EXACT:
+        return ends
+    return {"value": _finite(measurement.value), **ends, "size": _list(measurement.size)}
 
 
 def _finite(value: float | None) -> float | None:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 
-from convsv_cli.report import UPPER
+from convsv_cli.report import CERTIFIED, UPPER
 
 DIGITS = 4
 FIXED = range(-3, 5)
 
 
 def figure(value: float | None, kind: str = "") -> str:
-    """Four significant digits; of an `UPPER` bound the smallest such number that is not below it."""
+    """Four significant digits; of a proven upper bound the smallest such number that is not below it."""
     if value is None:
         return ""
     if math.isinf(value):
         return "overflow"
     if value == 0:
         return "0"
-    rounding = ROUND_CEILING if kind == UPPER else ROUND_HALF_EVEN
+    rounding = ROUND_CEILING if kind in (UPPER, CERTIFIED) else ROUND_HALF_EVEN
     rounded = Context(prec=DIGITS, rounding=rounding).create_decimal_from_float(value)
     exponent = rounded.adjusted()
     if exponent in FIXED:

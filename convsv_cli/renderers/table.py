@@ -35,7 +35,8 @@ def render(audit: Audit, terminal: Terminal) -> str:
         markup=False,
         emoji=False,
     )
-    methods = [m for m in audit.methods if any(layer.measurement(m.name) for layer in audit.layers)]
+    ran = [m for m in audit.methods if any(layer.measurement(m.name) for layer in audit.layers)]
+    methods = [method for method in ran if method.column]
     parts: list[RenderableType] = [
         _title(audit),
         "",
@@ -89,10 +90,10 @@ def _columns(audit: Audit, methods: list[Method]) -> dict[str, list[str]]:
         "n": [_size(layer.input_size or ()) for layer in layers],
     }
     for method in methods:
-        columns[method.name] = [_figure(layer, method) for layer in layers]
+        columns[method.column] = [_figure(layer, method) for layer in layers]
     exact, upper = (next((m for m in methods if m.kind == kind), None) for kind in (EXACT, UPPER))
     if exact and upper:
-        columns[f"{upper.name}/{exact.name}"] = [_ratio(layer, upper, exact) for layer in layers]
+        columns[f"{upper.column}/{exact.column}"] = [_ratio(layer, upper, exact) for layer in layers]
     return columns
 
 
@@ -153,16 +154,17 @@ def _remarks(audit: Audit) -> list[str]:
         if layer.status != AUDITED
     ]
     others = [f"note: {printable(f.message)}" for f in audit.findings if not f.node]
+    stopped = [f"{printable(f.node)}: {f.message}" for f in audit.findings if f.rule == "work-limit"]
     unavailable = [f for f in audit.findings if f.rule == "exact-unavailable"]
     missing = [f"{printable(f.node)}: {printable(f.message)}" for f in unavailable]
     counts = Counter(line for layer in audit.layers for line in layer.assumed)
     assumed = [f"assumed: {printable(line)} ({_layers(count)})" for line, count in counts.items()]
-    return [*skipped, *missing, *assumed, *others]
+    return [*skipped, *missing, *stopped, *assumed, *others]
 
 
 def _legend(methods: list[Method]) -> list[str]:
-    width = max((len(method.name) for method in methods), default=0)
-    return [f"{method.name:{width}}  {method.proves}" for method in methods]
+    width = max((len(method.column) for method in methods), default=0)
+    return [f"{method.column:{width}}  {method.proves}" for method in methods]
 
 
 def _times(sizes: tuple[int | str, ...]) -> str:

@@ -1,76 +1,193 @@
-"""Certified spectral norms: of matrices, and of a convolution on a grid of frequencies."""
+"""Certified norms of a convolution, at every input size, at one, and of its unfoldings, computed once."""
 
 from __future__ import annotations
 
+import itertools
 import math
-import sys
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import torch
 
+from convsv_cli.kernels import Kernel, unfolded
 from convsv_cli.report import Interval
-from convsv_cli.spectral.certify import round_up
-from convsv_cli.spectral.running import RunningNorm
-from convsv_cli.spectral.symbol import symbol_error, symbols
+from convsv_cli.spectral.ascent import Peaks
+from convsv_cli.spectral.gram_symbol import GramSymbol, gram_symbol
+from convsv_cli.spectral.grid_maximum import grid_maximum, is_small
+from convsv_cli.spectral.matrix_norm import matrix_norm, rayleigh_lower
+from convsv_cli.spectral.rounding import gamma, round_down, round_up
+from convsv_cli.spectral.scaling import Scale
+from convsv_cli.spectral.supremum import CONTINUUM, Spectrum, Supremum, supremum
+from convsv_cli.spectral.symbol import symbol_at, symbol_error
+from convsv_cli.spectral.tiles import Tiling, tiling
 
-ZERO = Interval(lower=0.0, upper=0.0)
-LARGEST_EXPONENT = 1000  # of a power of two whose inverse is a normal float64 too
+AUXILIARY = 1e-3
+"""Tolerance of a supremum that is only to help with a grid."""
 
 
-def matrix_norm(matrices: torch.Tensor) -> Interval:
-    """The largest spectral norm of a batch of matrices.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Wave:
+    """A frequency, and vectors that the symbol there maps onto each other, up to a factor.
 
-    Args:
-        matrices: finite float64 [b, p, q].
-
-    Returns:
-        An interval whose ends are proven; its relative width is about max(p, q)^2 2^-53.
-
-    Cost: one Gram matrix, one `eigvalsh` and a few Cholesky factorizations of the smaller side.
+    Attributes:
+        block: of which kernel.
+        turns: the frequency on each axis, in turns.
+        left, right: complex128 [c_out], [c_in].
     """
-    if not matrices.any():
-        return ZERO
-    scaled, scale = _scaled(matrices)
-    running = RunningNorm()
-    running.include(scaled)
-    return _rescaled(running.enclosure(), scale, error=0.0)
+
+    block: int
+    turns: tuple[float, ...]
+    left: torch.Tensor
+    right: torch.Tensor
 
 
-def grid_norm(
-    weight: torch.Tensor, grid: tuple[int, ...], advance: Callable[[int], None] | None = None
-) -> Interval:
-    """The largest singular value of a circular convolution (Sedghi, Gupta & Long, ICLR 2019).
+TYPICAL_TESTS = 100
 
-    Args:
-        weight: finite float64 [blocks, c_out, c_in, *k].
-        grid: number of equispaced frequencies on each axis (`Kernel.grid`).
-        advance: called with the number of symbols done since the last call.
+_NORMS: WeakKeyDictionary[Kernel, Norms] = WeakKeyDictionary()
 
-    Returns:
-        An interval whose ends are proven, of relative width about 1e-10.
 
-    Cost: half of prod(grid) symbols, for each a Gram matrix and a Cholesky factorization of the smaller
-    side c, O(blocks c_out c_in c) each; memory does not depend on the grid.
+def norms_of(kernel: Kernel) -> Norms:
+    """The kernel's norms; the same object, and what it has computed, for as long as the kernel lives."""
+    if kernel not in _NORMS:
+        _NORMS[kernel] = Norms(kernel.weight)
+    return _NORMS[kernel]
+
+
+def search_work(kernel: Kernel) -> int:
+    """About as many multiplications as a search takes, where the symbol has a few smooth peaks."""
+    blocks, c_out, c_in = kernel.weight.shape[:3]
+    return TYPICAL_TESTS * blocks * min(c_out, c_in) ** 3
+
+
+class Norms:
+    """The norms of plain kernels, the largest over the blocks.
+
+    Every interval has proven ends. Limits are numbers of multiplications after which the interval is as wide
+    as it then is.
     """
-    if not weight.any():
-        return ZERO
-    scaled, scale = _scaled(weight)
-    running = RunningNorm()
-    for block in symbols(scaled, grid):
-        running.include(block)
-        if advance is not None:
-            advance(len(block))
-    return _rescaled(running.enclosure(), scale, symbol_error(scaled))
 
+    def __init__(self, weight: torch.Tensor) -> None:
+        self._weight = weight
+        self._unfolded: dict[tuple[int, ...], Interval] = {}
+        self._suprema: dict[tuple[float, float], Supremum] = {}
 
-def _scaled(weight: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """The weight times a power of two, which is exact, so that no square over- or underflows."""
-    _, exponent = math.frexp(float(weight.abs().max()))
-    exponent = min(max(exponent, -LARGEST_EXPONENT), LARGEST_EXPONENT)
-    return weight * math.ldexp(1.0, -exponent), math.ldexp(1.0, exponent)
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """Size of the kernels on each axis."""
+        return tuple(self._weight.shape[3:])
 
+    def unfolding(self, rows: tuple[int, ...]) -> Interval:
+        """The largest norm of the unfolding with those spatial axes in its rows.
 
-def _rescaled(interval: Interval, scale: float, error: float) -> Interval:
-    lower = min((interval.lower - error) * scale, sys.float_info.max)
-    upper = round_up(interval.upper + error) * scale
-    return Interval(lower=max(0.0, math.nextafter(lower, 0)), upper=math.nextafter(upper, math.inf))
+        Axes of one tap make unfoldings coincide.
+        """
+        rows = tuple(axis for axis in rows if self.spatial[axis] > 1)
+        if rows not in self._unfolded:
+            self._unfolded[rows] = matrix_norm(unfolded(self._weight, rows))
+        return self._unfolded[rows]
+
+    def unfolding_bound(self, rows: tuple[int, ...]) -> float:
+        """`sqrt(prod k)` times the unfolding's norm: a bound at every size (Singla & Feizi, theorem 1)."""
+        return round_up(round_up(math.sqrt(math.prod(self.spatial))) * self.unfolding(rows).upper)
+
+    def everywhere(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> Interval:
+        """The supremum over all frequencies: the norm of the convolution on the infinite lattice.
+
+        No circular or zero-padded layer, whatever its size, has a larger norm. `tolerance` is the relative
+        width that is good enough.
+        """
+        if self._is_matrix:
+            return self.unfolding(())
+        found = self._supremum(tolerance, limit)
+        interval = self._interval(found.spectrum.upper, found.peaks, (CONTINUUM,) * len(self.spatial))
+        if interval.upper <= interval.lower * (1 + 2 * tolerance):
+            return interval
+        axes = range(len(self.spatial))
+        splits = [rows for count in range(len(axes) + 1) for rows in itertools.combinations(axes, count)]
+        return Interval(lower=interval.lower, upper=min(interval.upper, *map(self.unfolding_bound, splits)))
+
+    def on_grid(
+        self, grid: tuple[int, ...], *, tolerance: float = AUXILIARY, limit: float = math.inf
+    ) -> Interval:
+        """The maximum over the frequencies 2 pi j / grid, to about 1e-10: the norm of a circular convolution.
+
+        `tolerance` is of the supremum that it is found by.
+        """
+        if self._is_matrix:
+            return self.unfolding(())
+        if any(n < k for n, k in zip(grid, self.spatial, strict=True)):
+            return self._wrapped(grid, tolerance, limit)
+        known = None if is_small(grid) else self._supremum(tolerance, limit)
+        level, peaks = grid_maximum(self._gram, self._tiling, grid, known, limit)
+        return self._interval(level, peaks, grid)
+
+    def _wrapped(self, grid: tuple[int, ...], tolerance: float, limit: float) -> Interval:
+        """The same where taps meet on the circle: they are added first, for they may cancel.
+
+        Each sum of m taps is off by gamma_m of its terms.
+        """
+        weight = self._weight
+        for axis, n in enumerate(grid, start=3):
+            laps = -(-weight.shape[axis] // n)
+            last = torch.nn.functional.pad(weight.movedim(axis, -1), (0, laps * n - weight.shape[axis]))
+            weight = last.reshape(*last.shape[:-1], laps, n).sum(-2).movedim(-1, axis)
+        scale = Scale.of(self._weight)
+        taps = scale.apply(self._weight).flatten(3)
+        lost = gamma(taps.shape[-1]) * float(torch.linalg.vector_norm(taps, dim=(1, 2)).sum(-1).max())
+        error = scale.restore(Interval(upper=round_up(lost))).upper
+        inner = Norms(weight.contiguous()).on_grid(grid, tolerance=tolerance, limit=limit)
+        return Interval(lower=max(0.0, inner.lower - error), upper=round_up(inner.upper + error))
+
+    def wave(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> Wave:
+        """The plane wave that the convolution amplifies nearly most."""
+        found = self._supremum(tolerance, limit)
+        block = int(found.peaks.block[0])
+        index = tuple(found.peaks.index[0].tolist())
+        grid = (CONTINUUM,) * len(self.spatial)
+        symbol = symbol_at(self._scaled[block], index, grid)
+        vector = found.peaks.vector[0]
+        if symbol.shape[0] <= symbol.shape[1]:
+            left, right = vector, symbol.mH @ vector
+        else:
+            left, right = symbol @ vector.conj(), vector.conj()
+        turns = tuple(i / n for i, n in zip(index, grid, strict=True))
+        return Wave(block=block, turns=turns, left=left, right=right)
+
+    @property
+    def _is_matrix(self) -> bool:
+        """Whether the symbol is the same at all frequencies."""
+        return math.prod(self.spatial) == 1 or not self._weight.any()
+
+    @cached_property
+    def _scale(self) -> Scale:
+        return Scale.of(self._weight)
+
+    @cached_property
+    def _scaled(self) -> torch.Tensor:
+        return self._scale.apply(self._weight)
+
+    @cached_property
+    def _gram(self) -> GramSymbol:
+        return gram_symbol(self._scaled)
+
+    @cached_property
+    def _tiling(self) -> Tiling:
+        return tiling(self.spatial)
+
+    def _supremum(self, tolerance: float, limit: float) -> Supremum:
+        key = (tolerance, limit)
+        if key not in self._suprema:
+            known = Spectrum(upper=math.inf)
+            eigenvalues = 1.9 * tolerance  # (1 + t)^2 - 1, and something to spare
+            self._suprema[key] = supremum(self._gram, self._tiling, known, tolerance=eigenvalues, limit=limit)
+        return self._suprema[key]
+
+    def _interval(self, level: float, peaks: Peaks, grid: tuple[int, ...]) -> Interval:
+        """From a proven upper end of H's eigenvalues, and a point where it is nearly attained."""
+        symbol = symbol_at(self._scaled[int(peaks.block[0])], tuple(peaks.index[0].tolist()), grid)
+        wide = symbol if symbol.shape[0] <= symbol.shape[1] else symbol.mT
+        quotient = rayleigh_lower(wide.mH, peaks.vector[0])
+        lower = max(0.0, round_down(quotient - symbol_error(self._scaled)))
+        upper = round_up(math.sqrt(level))
+        return self._scale.restore(Interval(lower=min(lower, upper), upper=upper))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from convsv_cli.spectral.certify import UNIT_ROUNDOFF, gamma
+from convsv_cli.spectral.rounding import UNIT_ROUNDOFF, gamma
 
 BLOCK_BYTES = 2**25
 
@@ -37,9 +37,17 @@ def symbols(weight: torch.Tensor, grid: tuple[int, ...]) -> Iterator[torch.Tenso
     size = max(1, BLOCK_BYTES // (16 * matrix.shape[1]))
     for start in range(0, half_grid_size(grid), size):
         flat = torch.arange(start, min(start + size, half_grid_size(grid)), device=weight.device)
-        angle = _angles(flat, grid, tuple(k))
-        block = torch.complex(angle.cos() @ matrix, angle.sin() @ matrix)
+        index = torch.stack(torch.unravel_index(flat, _half(grid)), 1)
+        angle = _angles(index, grid, tuple(k))
+        block = torch.complex(angle.cos() @ matrix, -(angle.sin() @ matrix))
         yield block.reshape(-1, c_out, c_in)
+
+
+def symbol_at(kernel: torch.Tensor, index: tuple[int, ...], grid: tuple[int, ...]) -> torch.Tensor:
+    """The symbol of [c_out, c_in, *k] at the one frequency 2 pi index / grid: complex128 [c_out, c_in]."""
+    angle = _angles(torch.tensor([index], device=kernel.device), grid, tuple(kernel.shape[2:]))[0]
+    taps = kernel.flatten(2)
+    return torch.complex(taps @ angle.cos(), -(taps @ angle.sin()))
 
 
 def symbol_error(weight: torch.Tensor) -> float:
@@ -63,14 +71,14 @@ def _half(grid: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(n // 2 + 1 if i == axis else n for i, n in enumerate(grid))
 
 
-def _angles(flat: torch.Tensor, grid: tuple[int, ...], k: tuple[int, ...]) -> torch.Tensor:
-    """<t, theta_j> for flat indices j into the half grid and all taps t: [j] -> [j, taps].
+def _angles(index: torch.Tensor, grid: tuple[int, ...], k: tuple[int, ...]) -> torch.Tensor:
+    """<t, theta_j> for grid points j and all taps t: int64 [n, axes] -> float64 [n, taps].
 
     Products are reduced modulo the grid as integers, so that large sizes lose no digits.
     """
-    turns = torch.zeros(len(flat), 1, dtype=torch.float64, device=flat.device)
-    for j, n, taps in zip(torch.unravel_index(flat, _half(grid)), grid, k, strict=True):
-        t = torch.arange(taps, device=flat.device)
-        axis = (j[:, None] * t % n).to(torch.float64) / n
-        turns = (turns[:, :, None] + axis[:, None, :]).flatten(1)
+    turns = torch.zeros(len(index), 1, dtype=torch.float64, device=index.device)
+    for axis, (n, taps) in enumerate(zip(grid, k, strict=True)):
+        t = torch.arange(taps, device=index.device)
+        part = (index[:, axis, None] * t % n).to(torch.float64) / n
+        turns = (turns[:, :, None] + part[:, None, :]).flatten(1)
     return 2 * math.pi * turns

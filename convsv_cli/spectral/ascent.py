@@ -1,0 +1,143 @@
+"""Local maxima of the largest eigenvalue of a Gram symbol: estimates, to be proven elsewhere."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+
+from convsv_cli.spectral.eigen import lanczos, start_vectors, top_pair
+from convsv_cli.spectral.gram_symbol import GramSymbol
+
+CHUNK_BYTES = 2**22
+NEWTON_STEPS = 2
+STEPS = 6
+ROUNDS = 8
+CONTENDER = 0.95  # of the highest: what is lower is no reason to go on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Peaks:
+    """Points of a grid, and how large the eigenvalue is there, largest first.
+
+    Attributes:
+        block: int64 [n].
+        index: int64 [n, axes], frequencies 2 pi index / grid.
+        value: float64 [n], not above the largest eigenvalue but for rounding.
+        vector: complex64 [n, p].
+    """
+
+    block: torch.Tensor
+    index: torch.Tensor
+    value: torch.Tensor
+    vector: torch.Tensor
+
+    @property
+    def top(self) -> float:
+        """The value at the first of them."""
+        return float(self.value[0])
+
+    def best(self, count: int) -> Peaks:
+        """The first of them."""
+        order = self.value.argsort(descending=True, stable=True)[:count]
+        return Peaks(
+            block=self.block[order],
+            index=self.index[order],
+            value=self.value[order],
+            vector=self.vector[order],
+        )
+
+
+def turns_of(index: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+    """Grid points in turns: int64 [n, axes] -> float64 [n, axes]."""
+    return index.double() / torch.tensor(grid, dtype=torch.float64, device=index.device)
+
+
+def nearest(turns: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+    """The nearest grid points: float64 [n, axes] -> int64 [n, axes]."""
+    sizes = torch.tensor(grid, dtype=torch.float64, device=turns.device)
+    return (turns * sizes).round().long().remainder(sizes.long())
+
+
+def measured(
+    gram: GramSymbol,
+    block: torch.Tensor,
+    index: torch.Tensor,
+    grid: tuple[int, ...],
+    start: torch.Tensor | None = None,
+) -> Peaks:
+    """How large the eigenvalue is at grid points, by a few Lanczos steps in single precision."""
+    size = max(1, CHUNK_BYTES // (8 * gram.side**2))
+    values, vectors = [], []
+    for first in range(0, len(block), size):
+        chunk = slice(first, first + size)
+        matrices = gram.at(block[chunk], turns_of(index[chunk], grid), torch.complex64)
+        value, vector = lanczos(matrices, start_vectors(matrices) if start is None else start[chunk], STEPS)
+        values.append(value)
+        vectors.append(vector)
+    return Peaks(block=block, index=index, value=torch.cat(values), vector=torch.cat(vectors))
+
+
+def climb(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: float) -> Peaks:
+    """Walk uphill from each point until less than `tolerance`, relative, is gained; resolve the highest.
+
+    For a fixed unit v, v* H(theta) v is a trigonometric polynomial below the largest eigenvalue. Newton
+    steps find its maximum, Lanczos steps a better v there, and so on.
+    """
+    for _ in range(ROUNDS):
+        found = measured(gram, peaks.block, summits(gram, peaks, peaks.index, grid), grid, peaks.vector)
+        better = found.value > peaks.value
+        gains = torch.where(found.value > CONTENDER * peaks.value.max(), found.value / peaks.value, 1.0)
+        peaks = Peaks(
+            block=peaks.block,
+            index=torch.where(better[:, None], found.index, peaks.index),
+            value=torch.where(better, found.value, peaks.value),
+            vector=torch.where(better[:, None], found.vector, peaks.vector),
+        )
+        if float(gains.max()) < 1 + tolerance:
+            break
+    return resolved(gram, peaks.best(len(peaks.value)), grid)
+
+
+def resolved(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...]) -> Peaks:
+    """The same, with value and vector of the first one to double precision."""
+    matrix = gram.at(peaks.block[:1], turns_of(peaks.index[:1], grid), torch.complex128)[0]
+    top, vector = top_pair(matrix, peaks.vector[0])
+    value, vectors = peaks.value.clone(), peaks.vector.to(torch.complex128)
+    value[0], vectors[0] = top, vector
+    return Peaks(block=peaks.block, index=peaks.index, value=value, vector=vectors)
+
+
+def summits(gram: GramSymbol, peaks: Peaks, start: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+    """The grid points near `start` at which the peaks' v* H v are largest: Newton, then corners."""
+    if not len(gram.lags):
+        return start
+    forms = gram.forms(peaks.block, peaks.vector.to(torch.complex64))
+    turns = turns_of(start, grid)
+    for _ in range(NEWTON_STEPS):
+        turns = turns + _newton_step(gram, forms, turns)
+    axes = len(grid)
+    around = torch.tensor(list(itertools.product((0, 1), repeat=axes)), device=start.device).reshape(-1, axes)
+    sizes = torch.tensor(grid, device=start.device)
+    corners = ((turns * sizes).floor().long()[:, None] + around).remainder(sizes)
+    candidates = torch.cat([start[:, None], corners], 1)
+    phases = gram.phases(turns_of(candidates.flatten(0, 1), grid)).view(*candidates.shape[:2], -1)
+    choice = (phases @ forms[:, :, None])[..., 0].argmax(1)
+    return candidates[torch.arange(len(start), device=start.device), choice]
+
+
+def _newton_step(gram: GramSymbol, forms: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """Uphill on forms . phases: the gradient over the absolute curvatures, at most 1 / (4 degree) long."""
+    lags = gram.lags
+    cosine, sine = gram.phases(turns)[:, 1:].chunk(2, 1)
+    along, across = forms[:, 1:].chunk(2, 1)
+    slope = (across * cosine - along * sine) @ lags
+    bend = torch.einsum("nl,li,lj->nij", -(along * cosine + across * sine), lags, lags)
+    curvatures, directions = torch.linalg.eigh(bend)
+    scale = forms.abs().sum(1, keepdim=True) * 1e-12 + 1e-300
+    steps = (directions.mT @ slope[..., None])[..., 0] / curvatures.abs().clamp_min(scale)
+    step: torch.Tensor = (directions @ steps[..., None])[..., 0] / (2 * math.pi)
+    limit = 0.25 / (lags.abs().amax(0) + 1)
+    return step.clamp(-limit, limit)

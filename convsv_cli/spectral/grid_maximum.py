@@ -1,0 +1,156 @@
+"""The largest eigenvalue of a Gram symbol over a grid, by branch and bound (see `supremum`)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest, resolved, summits, turns_of
+from convsv_cli.spectral.certify import proven_level
+from convsv_cli.spectral.gram_symbol import GramSymbol
+from convsv_cli.spectral.prover import Prover
+from convsv_cli.spectral.supremum import CLIMBERS, CONTINUUM, Spectrum, Supremum
+from convsv_cli.spectral.tiles import Tiles, Tiling, root_tiles
+
+DIRECT = 512  # grid points that are looked at one by one
+POINTS_PER_LEAF = 4
+LEAVES = 2**16  # tiles whose points are listed at a time
+ENOUGH = 1e-9
+SAMPLES = 16
+CLIMBED = 1e-3  # relative; the contest finds what is higher
+
+
+def is_small(grid: tuple[int, ...]) -> bool:
+    """Whether `grid_maximum` looks at each point, and needs nothing but the symbol."""
+    return math.prod(grid) <= 2 * DIRECT
+
+
+def grid_maximum(
+    gram: GramSymbol,
+    tiling: Tiling,
+    grid: tuple[int, ...],
+    known: Supremum | None,
+    limit: float,
+) -> tuple[float, Peaks]:
+    """A proven upper end of the largest eigenvalue at frequencies 2 pi j / grid, and where it is attained.
+
+    Args:
+        gram, tiling: as for `supremum`.
+        grid: number of frequencies on each axis.
+        known: what `supremum` found; may be None where the grid `is_small`.
+        limit: multiplications after which the upper end of the whole spectrum has to do. Else it is sharp.
+
+    Cost: that of a few smooth peaks does not depend on the grid; a flat symbol may need every point.
+    """
+    prover = Prover(gram, limit)
+    if known is None:
+        block, index = _all_points(gram, grid)
+        step = -(-len(block) // SAMPLES)
+        start = measured(gram, block[::step], index[::step], grid).best(CLIMBERS)
+        contest = _Contest(prover, grid, climb(gram, start, grid, CLIMBED))
+        contest.enter(block, index)
+        return contest.level, contest.peaks
+    contest = _Contest(prover, grid, _nearby(gram, known.peaks, grid))
+    upper = known.spectrum.upper
+    if upper > contest.level * (1 + ENOUGH) and not _clear(contest, prover, tiling, known.spectrum):
+        return upper, contest.peaks
+    return min(contest.level, upper), contest.peaks
+
+
+def _nearby(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...]) -> Peaks:
+    """The highest point of a grid near peaks on the `CONTINUUM`."""
+    turns = turns_of(peaks.index, (CONTINUUM,) * len(grid))
+    index = summits(gram, peaks, nearest(turns, grid), grid)
+    found = measured(gram, peaks.block, index, grid, peaks.vector.to(torch.complex64))
+    return resolved(gram, found.best(1), grid)
+
+
+def _clear(contest: _Contest, prover: Prover, tiling: Tiling, spectrum: Spectrum) -> bool:
+    """Whether every tile could be cleared, or each of its points entered, within the limit."""
+    tiles, grid = root_tiles(tiling, prover.gram.blocks, prover.gram.device), contest.grid
+    while tiling.volume(tiles.rho) * math.prod(grid) > POINTS_PER_LEAF:
+        level = spectrum.threshold(contest.level, tiling.reach(tiles.rho))
+        if level > 0:
+            if not prover.affords(len(tiles)):
+                return False
+            gain = contest.level - level
+            tiles = tiles.where(~prover.below(tiles.block, tiles.centre, level, gain))
+        if not prover.affords(tiling.halves * len(tiles)):
+            return False
+        tiles = tiles.split(tiling)
+    for first in range(0, len(tiles), LEAVES):
+        block, index = _points(tiles.slice(first, first + LEAVES), tiling, grid)
+        if not prover.affords(len(block)):
+            return False
+        contest.enter(block, index)
+    return True
+
+
+class _Contest:
+    """Grid points compared with the largest so far.
+
+    Attributes:
+        level: proven to be above the eigenvalue at every point that entered, and just above the largest.
+        peaks: where that is.
+    """
+
+    def __init__(self, prover: Prover, grid: tuple[int, ...], peaks: Peaks) -> None:
+        self._prover = prover
+        self.grid = grid
+        self.peaks = peaks
+        self.level = 0.0
+        self._raise(peaks)
+
+    def enter(self, block: torch.Tensor, index: torch.Tensor) -> None:
+        """Prove each point to lie below the level, and let that rise where it cannot be."""
+        gram = self._prover.gram
+        while len(block):
+            left = ~self._prover.below(block, turns_of(index, self.grid), self.level)
+            block, index = block[left], index[left]
+            if len(block):
+                found = measured(gram, block, index, self.grid)
+                found = found.best(len(block))
+                self._raise(resolved(gram, found.best(1), self.grid))
+                block, index = found.block[1:], found.index[1:]
+
+    def _raise(self, peaks: Peaks) -> None:
+        """Let the level be above the first of the points."""
+        gram = self._prover.gram
+        matrix = gram.at(peaks.block[:1], turns_of(peaks.index[:1], self.grid), torch.complex128)
+        self.level = max(self.level, proven_level(matrix, peaks.top, gram.error))
+        if peaks.top > self.peaks.top:
+            self.peaks = peaks
+
+
+def _all_points(gram: GramSymbol, grid: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Every grid point, one of each opposite pair, for every block: int64 [n], [n, axes]."""
+    ranges = [torch.arange(n, device=gram.device) for n in grid]
+    index = torch.cartesian_prod(*ranges).reshape(-1, len(grid))
+    index = torch.unique(_canonical(index, grid), dim=0)
+    block = torch.arange(gram.blocks, device=gram.device).repeat_interleave(len(index))
+    return block, index.repeat(gram.blocks, 1)
+
+
+def _points(tiles: Tiles, tiling: Tiling, grid: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The grid points in the tiles, one of each opposite pair, each once: int64 [n], [n, axes]."""
+    sizes = torch.tensor(grid, dtype=torch.float64, device=tiles.centre.device)
+    halves = [tiles.rho / count if count else 0.0 for count in tiling.counts]
+    half = sizes.new_tensor(halves)
+    spans = [torch.arange(int(2 * h * n) + 3, device=sizes.device) for h, n in zip(halves, grid, strict=True)]
+    around = torch.cartesian_prod(*spans).reshape(-1, len(grid))
+    candidates = ((tiles.centre - half) * sizes).floor()[:, None] + around
+    inside = tiling.contains(candidates / sizes - tiles.centre[:, None], tiles.rho)
+    block = tiles.block[:, None].expand(inside.shape)[inside]
+    index = _canonical(candidates[inside].long().remainder(sizes.long()), grid)
+    rows = torch.unique(torch.cat([block[:, None], index], 1), dim=0)
+    return rows[:, 0], rows[:, 1:]
+
+
+def _canonical(index: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+    """Of each point and its opposite, the one that comes first in row-major order."""
+    sizes = torch.tensor(grid, device=index.device)
+    opposite = (-index).remainder(sizes)
+    strides = torch.tensor([math.prod(grid[axis + 1 :]) for axis in range(len(grid))], device=index.device)
+    first = (index * strides).sum(-1) <= (opposite * strides).sum(-1)
+    return torch.where(first[:, None], index, opposite)

@@ -1,0 +1,216 @@
+r"""The largest eigenvalue of a Gram symbol H over all frequencies, by branch and bound.
+
+Let the spectrum of H lie in [ell, M] on the whole torus, and let a = sum_i d_i |delta_i| <= pi / 2.
+
+**Lemma.** If lambda_1(H(theta)) = m, then lambda_1(H(theta + delta)) >= ell + (M - ell) cos^2(alpha + a)
+with alpha = arccos sqrt((m - ell) / (M - ell)), as long as alpha + a <= pi / 2. *Proof.* For the top
+vector v at theta, f = v* H v is a real trigonometric polynomial of exponential type 2 d_i along axis i,
+with ell <= f <= M. Bernstein and Szegoe's f'^2 + (2d)^2 (f - mid)^2 <= (2d)^2 amp^2, with mid = (M +
+ell) / 2 and amp = (M - ell) / 2, makes arccos((f - mid) / amp) Lipschitz with constants 2 d_i. It is 2
+alpha at theta, so at most 2 (alpha + a) at theta + delta.
+
+So a tile of reach a around c holds no frequency at which lambda_1 exceeds m if lambda_1(H(c)) < ell + (M
+- ell) cos^2(alpha + a): one Cholesky factorization. For the supremum, m = M and alpha = 0: were M above
+the level that is to be proven, the tile that holds the maximum could not be cleared. On a grid M has to
+be known. (m cos^2 a alone is wrong there: the lemma needs the supremum.)
+
+Tiles that are not cleared are split. Flat symbols, whose spectrum is nearly constant, clear none with
+ell = 0; for them ell and M are narrowed first: from lambda_1 <= beta and lambda_p >= kappa at all
+centres, f - mid has at most the amplitude (beta - kappa) / (2 cos 2a), by the same lemma.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest
+from convsv_cli.spectral.certify import cholesky_margin, proven_level
+from convsv_cli.spectral.eigen import top_pair
+from convsv_cli.spectral.gram_symbol import GramSymbol
+from convsv_cli.spectral.prover import Prover
+from convsv_cli.spectral.rounding import UNIT_ROUNDOFF, gamma, round_down, round_up
+from convsv_cli.spectral.tiles import Tiles, Tiling, root_tiles
+
+CONTINUUM = 2**40  # grid points on an axis that stand for all frequencies
+CLIMBERS = 3
+MANY = 64  # blocks, of which the largest eigenvalue is estimated one by one
+FINEST = 2.0**-36
+HOPELESS = 0.9  # of the smallest largest eigenvalue seen: tiles that need less are split untried
+FLAT = 0.6  # mean eigenvalue by largest, above which narrowing the spectrum pays
+ANGLE_SLACK = 3e-8  # radians: near 1, arccos sqrt turns a rounding into its square root
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectrum:
+    """A proven enclosure of all eigenvalues of H on the whole torus."""
+
+    lower: float = 0.0
+    upper: float
+
+    def threshold(self, level: float, reach: float) -> float:
+        """What lambda_1 at a tile's centre must lie below, so that nothing in it exceeds `level` (the lemma).
+
+        Minus infinity where nothing can be concluded.
+        """
+        span = self.upper - self.lower
+        alpha = 0.0
+        if level < self.upper:
+            alpha = math.acos(math.sqrt(max(0.0, level - self.lower) / span)) + ANGLE_SLACK
+        if alpha + reach >= math.pi / 2:
+            return -math.inf
+        return (self.lower + span * math.cos(alpha + reach) ** 2) * (1 - 1e-15)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supremum:
+    """What is known of a Gram symbol on the whole torus.
+
+    Attributes:
+        spectrum: proven.
+        peaks: where the largest eigenvalue nearly is, on the `CONTINUUM`.
+    """
+
+    spectrum: Spectrum
+    peaks: Peaks
+
+
+def supremum(
+    gram: GramSymbol, tiling: Tiling, known: Spectrum, *, tolerance: float, limit: float
+) -> Supremum:
+    """Enclose the largest eigenvalue over all frequencies.
+
+    Args:
+        gram: with a spectrum that `known` encloses, and not zero.
+        tiling: for the sizes of its kernels.
+        known: what is proven already.
+        tolerance: relative distance of the upper end from the supremum that is good enough.
+        limit: multiplications after which to stop with what is proven by then.
+
+    Cost: the number of factorizations grows with log(1 / tolerance) where the symbol has a few smooth peaks,
+    and like tolerance^(-axes / 2) where it is flat; it does not depend on any input size.
+    """
+    prover = Prover(gram, limit)
+    tiles = root_tiles(tiling, gram.blocks, gram.device)
+    grid = (CONTINUUM,) * len(tiling.counts)
+    seen = measured(gram, tiles.block, nearest(tiles.centre, grid), grid)
+    peaks = climb(gram, seen.best(CLIMBERS), grid, tolerance / 20)
+    known = replace(known, upper=min(known.upper, correlation_bound(gram)))
+    margin = cholesky_margin(gram.side, torch.complex128) + gram.error / peaks.top
+    search = _Search(prover, tiling, known, peaks, max(tolerance, 8 * margin))
+    if (
+        search.goal < known.upper
+        and _is_flat(gram, peaks.top)
+        and prover.affords(4 * tiling.halves * len(tiles))
+    ):
+        search.narrow(tiles.split(tiling))
+    if search.goal < search.known.upper and prover.affords(2 * len(tiles)):
+        search.run(tiles, hopeless=HOPELESS * float(seen.value.min()))
+    return Supremum(spectrum=search.known, peaks=search.peaks)
+
+
+class _Search:
+    """Branch and bound for a proof that `goal` is an upper end.
+
+    Attributes:
+        known: what is proven.
+        peaks: the highest points found.
+        goal: what is to be proven: `tolerance` above the highest point.
+    """
+
+    def __init__(
+        self, prover: Prover, tiling: Tiling, known: Spectrum, peaks: Peaks, tolerance: float
+    ) -> None:
+        self._prover, self._tiling, self._tolerance = prover, tiling, tolerance
+        self.known = known
+        self.peaks = peaks
+        self.goal = min(known.upper, peaks.top * (1 + tolerance))
+
+    def run(self, tiles: Tiles, hopeless: float) -> None:
+        """Clear all tiles, or as many as the limit allows; then `known` has a new upper end."""
+        while len(tiles):
+            tiles = self._open(tiles, hopeless)
+            if len(tiles) and (self._limited(tiles) or tiles.rho < FINEST):
+                self._settle(tiles)
+                return
+            tiles = tiles.split(self._tiling)
+        self.known = replace(self.known, upper=self.goal)
+
+    def _limited(self, tiles: Tiles) -> bool:
+        """Whether the halves, and once more a test of each, are beyond the limit."""
+        return not self._prover.affords(2 * self._tiling.halves * len(tiles))
+
+    def _open(self, tiles: Tiles, hopeless: float) -> Tiles:
+        """The tiles that cannot be cleared."""
+        target, reach = replace(self.known, upper=self.goal), self._tiling.reach(tiles.rho)
+        level = target.threshold(self.goal, reach)
+        if level < hopeless:
+            return tiles
+        gain = target.threshold(self.goal, reach / 2) - level
+        tiles = tiles.where(~self._prover.below(tiles.block, tiles.centre, level, gain))
+        if len(tiles) and level > self.peaks.top:
+            self._climb_higher(tiles)
+        return tiles
+
+    def _climb_higher(self, tiles: Tiles) -> None:
+        """Some eigenvalue is above the highest point known: find it, and raise the goal."""
+        grid = (CONTINUUM,) * len(self._tiling.counts)
+        found = measured(self._prover.gram, tiles.block, nearest(tiles.centre, grid), grid)
+        found = climb(self._prover.gram, found.best(CLIMBERS), grid, self._tolerance / 20)
+        if found.top > self.peaks.top:
+            self.peaks = found
+            self.goal = min(self.known.upper, max(self.goal, found.top * (1 + self._tolerance)))
+
+    def narrow(self, tiles: Tiles) -> None:
+        """Prove both ends at all centres, and from these both ends of the whole spectrum."""
+        gram = self._prover.gram
+        if not self._prover.affords(2 * len(tiles)):
+            return
+        self._prover.work += self._prover.cost(2 * len(tiles))
+        matrices = gram.at(tiles.block, tiles.centre, torch.complex128)
+        beta = proven_level(matrices, self.peaks.top, gram.error)
+        flipped = matrices.neg_()
+        flipped.diagonal(dim1=-2, dim2=-1).add_(beta)
+        rounding = 4 * UNIT_ROUNDOFF * beta
+        kappa = beta - proven_level(flipped, top_pair(flipped[0])[0], gram.error + rounding)
+        middle, amplitude = (
+            (beta + kappa) / 2,
+            (beta - kappa) / 2 / math.cos(2 * self._tiling.reach(tiles.rho)),
+        )
+        self.known = Spectrum(
+            lower=max(self.known.lower, round_down(middle - amplitude)),
+            upper=min(self.known.upper, round_up(middle + amplitude)),
+        )
+        self.goal = min(self.known.upper, self.goal)
+
+    def _settle(self, tiles: Tiles) -> None:
+        """The work runs out: prove of the tiles that are left what can be proven without splitting them."""
+        reach, excess = self._tiling.reach(tiles.rho), self._tolerance
+        level = self.peaks.top
+        while len(tiles) and self._prover.affords(len(tiles)):
+            level = self.peaks.top * (1 + excess)
+            tiles = tiles.where(~self._prover.below(tiles.block, tiles.centre, level))
+            excess *= 4
+        if not len(tiles) and reach < math.pi / 2:
+            sine, cosine = math.sin(reach) ** 2, math.cos(reach) ** 2
+            upper = round_up((level - self.known.lower * sine) / cosine)
+            self.known = replace(self.known, upper=min(self.known.upper, max(self.goal, upper)))
+
+
+def correlation_bound(gram: GramSymbol) -> float:
+    """The largest eigenvalue of A_0 and the norms of all other A: sharp for orthogonal convolutions."""
+    norms = gram.row_norms
+    lags = len(gram.lags)
+    others = torch.hypot(norms[:, 1 : 1 + lags], norms[:, 1 + lags :]).sum(1)
+    crude = float((norms[:, 0] + others).max())
+    if float(others.max()) < float(norms[:, 0].max()) / 8:
+        zero = gram.double[:, 0].contiguous()
+        level = proven_level(zero, max(top_pair(matrix)[0] for matrix in zero[:MANY]), gram.error)
+        crude = min(crude, level + float(others.max()))
+    return round_up(crude * (1 + gamma(2 * gram.rows + gram.side**2))) + gram.error
+
+
+def _is_flat(gram: GramSymbol, top: float) -> bool:
+    return float(gram.double[:, 0].diagonal(dim1=-2, dim2=-1).real.mean(-1).min()) > FLAT * top

@@ -1,0 +1,135 @@
+r"""Tiles of frequency space that shrink by half at every level.
+
+Frequencies count in turns, theta = 2 pi x, so that the torus is [0, 1)^D. A tile of relative size rho
+around x is `|y_1 - x_1| N_1 + |y_2 - x_2| N_2 <= rho` on the first two axes, and `|y_i - x_i| N_i <= rho
+/ 2` on any further one. In one dimension it is an interval, in two a diamond: the certificates ask for a
+small sum of distances, and of all shapes that tile the plane this one covers the most for a given sum.
+It splits into tiles of half the size around x +- rho / (2 N_i) on the first two axes and x_i +- rho / (4
+N_i) on the others.
+
+Real kernels have the same singular values at opposite frequencies, so one tile of each opposite pair is
+enough.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+
+import torch
+
+PAIR = 2
+SLACK = 1e-12  # radians; many times what rounding can move the centres of tiles
+ROOT_REACH = 0.8  # radians, about; a maximum is at least cos^2 of it across a tile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """A tiling of the torus by tiles of relative size 1.
+
+    Attributes:
+        counts: the N of each axis; even on the first two. 0 for an axis on which the symbol is constant.
+        degrees: d of each axis, (k - 1) / 2: the symbol's v* G u is of exponential type d along it.
+    """
+
+    counts: tuple[int, ...]
+    degrees: tuple[float, ...]
+
+    @property
+    def active(self) -> tuple[int, ...]:
+        """The axes on which the symbol is not constant."""
+        return tuple(axis for axis, count in enumerate(self.counts) if count)
+
+    def reach(self, rho: float) -> float:
+        """The largest `sum_i d_i |theta_i|` from the centre of a tile to its edge, in radians, rounded up."""
+        steps = [self.degrees[axis] / self.counts[axis] for axis in self.active]
+        turns = max(steps[:PAIR], default=0.0) + sum(steps[PAIR:]) / 2
+        return 2 * math.pi * rho * turns + SLACK
+
+    @property
+    def halves(self) -> int:
+        """Into how many tiles one splits."""
+        pair = len(self.active[:PAIR])
+        return 2 * pair << len(self.active) - pair
+
+    def contains(self, offsets: torch.Tensor, rho: float) -> torch.Tensor:
+        """Whether a tile holds points that far, in turns, from its centre: [..., axes] -> bool [...]."""
+        scale = offsets.new_tensor(self.counts)
+        scaled = (offsets * scale).abs()[..., list(self.active)]
+        rest = scaled[..., PAIR:].amax(-1) if len(self.active) > PAIR else 0.0
+        return torch.maximum(scaled[..., :PAIR].sum(-1), 2 * torch.as_tensor(rest)) <= rho * (1 + 1e-6)
+
+    def volume(self, rho: float) -> float:
+        """The share of the torus that a tile covers."""
+        sides = [rho / self.counts[axis] for axis in self.active]
+        return (2 if sides else 1) * math.prod(sides)
+
+    def roots(self, device: torch.device) -> torch.Tensor:
+        """Centres of tiles of size 1, one of each opposite pair: float64 [n, axes]."""
+        pair, rest = self.active[:PAIR], self.active[PAIR:]
+        centres = []
+        for index in itertools.product(*(range(self.counts[axis]) for axis in self.active)):
+            if sum(index[: len(pair)]) % 2:
+                continue
+            doubled = [2 * i for i in index[: len(pair)]] + [2 * i + 1 for i in index[len(pair) :]]
+            periods = [2 * self.counts[axis] for axis in (*pair, *rest)]
+            opposite = [(n - i) % n for i, n in zip(doubled, periods, strict=True)]
+            if doubled <= opposite:
+                turns = {a: i / n for a, i, n in zip((*pair, *rest), doubled, periods, strict=True)}
+                centres.append([turns.get(axis, 0.0) for axis in range(len(self.counts))])
+        return torch.tensor(centres, dtype=torch.float64, device=device).reshape(-1, len(self.counts))
+
+    def children(self, centres: torch.Tensor, rho: float) -> torch.Tensor:
+        """Centres of the halves of tiles of that size: [n, axes] -> [n, halves, axes]."""
+        pair, rest = self.active[:PAIR], self.active[PAIR:]
+        first = [{axis: sign / (2 * self.counts[axis])} for axis in pair for sign in (1, -1)]
+        others = [[(axis, sign / (4 * self.counts[axis])) for sign in (1, -1)] for axis in rest]
+        rows = [
+            [{**step, **dict(steps)}.get(axis, 0.0) for axis in range(len(self.counts))]
+            for step in first
+            for steps in itertools.product(*others)
+        ]
+        return centres[:, None] + centres.new_tensor(rows) * rho
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """Tiles of one size, each of one block: block int64 [n], centre float64 [n, axes] in turns."""
+
+    block: torch.Tensor
+    centre: torch.Tensor
+    rho: float = 1.0
+
+    def __len__(self) -> int:
+        return len(self.block)
+
+    def where(self, mask: torch.Tensor) -> Tiles:
+        """Those for which the mask is true."""
+        return replace(self, block=self.block[mask], centre=self.centre[mask])
+
+    def slice(self, first: int, last: int) -> Tiles:
+        """Those from the first up to, without it, the last."""
+        return replace(self, block=self.block[first:last], centre=self.centre[first:last])
+
+    def split(self, tiling: Tiling) -> Tiles:
+        """Their halves."""
+        children = tiling.children(self.centre, self.rho)
+        block = self.block.repeat_interleave(children.shape[1])
+        return Tiles(block=block, centre=children.flatten(0, 1), rho=self.rho / 2)
+
+
+def root_tiles(tiling: Tiling, blocks: int, device: torch.device) -> Tiles:
+    """The coarsest tiles, for every block."""
+    centre = tiling.roots(device)
+    block = torch.arange(blocks, device=device).repeat_interleave(len(centre))
+    return Tiles(block=block, centre=centre.repeat(blocks, 1))
+
+
+def tiling(k: tuple[int, ...]) -> Tiling:
+    """The tiling for kernels of size k, with tiles of about `ROOT_REACH`."""
+    degrees = tuple((size - 1) / 2 for size in k)
+    active = [axis for axis, size in enumerate(k) if size > 1]
+    share = ROOT_REACH / (1 + max(0, len(active) - PAIR) / 2)
+    counts = {axis: 2 * math.ceil(math.pi * degrees[axis] / share) for axis in active}
+    return Tiling(counts=tuple(counts.get(axis, 0) for axis in range(len(k))), degrees=degrees)
