@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
@@ -11,8 +12,10 @@ import torch
 from convsv_cli.spectral.certify import MIDDLE, cholesky_margin, proven_below
 from convsv_cli.spectral.gram_symbol import GramSymbol
 
+Chunk = tuple[torch.Tensor, torch.Tensor]
 CHUNK_BYTES = 2**22
-PAYS = 0.3  # share of what is proven that single precision has to prove
+PAYS = 0.3  # share of the proofs that single precision has to give
+PROBES = 16
 
 
 class Prover:
@@ -28,7 +31,7 @@ class Prover:
         self.gram = gram
         self.limit = limit
         self.work = 0
-        self._single_pays = True
+        self._paid = True
 
     def affords(self, count: int) -> bool:
         """Whether so many more tests are within the limit."""
@@ -47,15 +50,23 @@ class Prover:
         What single precision leaves open is tried in double precision, unless its margin is small beside
         `gain`: by how much the level will rise if the caller splits a tile instead.
         """
-        if not self._single_pays or not len(block):
+        if not self._single_pays(block, turns, level):
             return self._below(block, turns, level, torch.complex128)
         proven = self._below(block, turns, level, torch.complex64)
         margin = cholesky_margin(self.gram.side, torch.complex64) * level + self.gram.error_single
         if margin > 0.7 * gain and not proven.all():
             cheap, left = int(proven.sum()), (~proven).nonzero()[:, 0]
             proven[left] = self._below(block[left], turns[left], level, torch.complex128)
-            self._single_pays = cheap >= PAYS * int(proven.sum())
+            self._paid = cheap >= PAYS * int(proven.sum())
         return proven
+
+    def _single_pays(self, block: torch.Tensor, turns: torch.Tensor, level: float) -> bool:
+        """Whether it proved enough the last time; for many frequencies, whether it does for some of them."""
+        if len(block) <= 4 * PROBES:
+            return self._paid
+        step = len(block) // PROBES
+        proven = self._below(block[::step], turns[::step], level, torch.complex64)
+        return int(proven.sum()) >= PAYS * len(proven)
 
     def _below(
         self, block: torch.Tensor, turns: torch.Tensor, level: float, dtype: torch.dtype
@@ -63,23 +74,28 @@ class Prover:
         self.work += self.cost(len(block))
         error = self.gram.error_of(dtype)
 
-        def prove(chunk: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        def prove(chunk: Chunk) -> torch.Tensor:
             return proven_below(self.gram.at(*chunk, dtype), level, error)
 
         size = max(1, CHUNK_BYTES // (dtype.itemsize * self.gram.side**2))
-        if self.gram.side > MIDDLE:
-            size = max(1, min(size, -(-len(block) // _workers())))
+        by_lapack = block.device.type == "cpu" and self.gram.side > MIDDLE
+        if by_lapack:
+            size = max(1, min(size, -(-len(block) // torch.get_num_threads())))
         chunks = zip(torch.split(block, size), torch.split(turns, size), strict=True)
-        one_by_one = block.device.type == "cpu" and self.gram.side > MIDDLE
-        parts = _pool().map(prove, chunks) if one_by_one else map(prove, chunks)
+        parts = _each_on_a_core(prove, chunks) if by_lapack else list(map(prove, chunks))
         return torch.cat([block.new_zeros(0, dtype=torch.bool), *parts])
 
 
-def _workers() -> int:
-    return torch.get_num_threads()
+def _each_on_a_core(prove: Callable[[Chunk], torch.Tensor], chunks: Iterable[Chunk]) -> list[torch.Tensor]:
+    """LAPACK gains little from a second core on a matrix of this size: give each core a matrix of its own."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return list(_pool(threads).map(prove, chunks))
+    finally:
+        torch.set_num_threads(threads)
 
 
 @cache
-def _pool() -> ThreadPoolExecutor:
-    """LAPACK factorizes small matrices on one core each; torch lets go of the interpreter meanwhile."""
-    return ThreadPoolExecutor(_workers(), thread_name_prefix="convsv")
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="convsv")

@@ -38,7 +38,9 @@ CONTINUUM = 2**40  # grid points on an axis that stand for all frequencies
 CLIMBERS = 3
 MANY = 64  # blocks, of which the largest eigenvalue is estimated one by one
 FINEST = 2.0**-36
-HOPELESS = 0.9  # of the smallest largest eigenvalue seen: tiles that need less are split untried
+PROBES = 16  # tiles that are tried before all are, where there are many
+MOST_MEASURED = 256
+MANY_OPEN = 32  # tiles left at a level, which a symbol with a few smooth peaks does not have
 FLAT = 0.6  # mean eigenvalue by largest, above which narrowing the spectrum pays
 ANGLE_SLACK = 3e-8  # radians: near 1, arccos sqrt turns a rounding into its square root
 
@@ -107,7 +109,7 @@ def supremum(
     ):
         search.narrow(tiles.split(tiling))
     if search.goal < search.known.upper and prover.affords(2 * len(tiles)):
-        search.run(tiles, hopeless=HOPELESS * float(seen.value.min()))
+        search.run(tiles)
     return Supremum(spectrum=search.known, peaks=search.peaks)
 
 
@@ -128,37 +130,39 @@ class _Search:
         self.peaks = peaks
         self.goal = min(known.upper, peaks.top * (1 + tolerance))
 
-    def run(self, tiles: Tiles, hopeless: float) -> None:
+    def run(self, tiles: Tiles) -> None:
         """Clear all tiles, or as many as the limit allows; then `known` has a new upper end."""
-        while len(tiles):
-            tiles = self._open(tiles, hopeless)
-            if len(tiles) and (self._limited(tiles) or tiles.rho < FINEST):
-                self._settle(tiles)
+        while len(tiles := self._open(tiles)):
+            halves = self._tiling.halves * len(tiles)
+            if not self._prover.affords(2 * halves) or tiles.rho < FINEST:
+                self._settle(
+                    tiles.split(self._tiling) if self._prover.affords(halves + halves // 4) else tiles
+                )
                 return
             tiles = tiles.split(self._tiling)
         self.known = replace(self.known, upper=self.goal)
 
-    def _limited(self, tiles: Tiles) -> bool:
-        """Whether the halves, and once more a test of each, are beyond the limit."""
-        return not self._prover.affords(2 * self._tiling.halves * len(tiles))
-
-    def _open(self, tiles: Tiles, hopeless: float) -> Tiles:
+    def _open(self, tiles: Tiles) -> Tiles:
         """The tiles that cannot be cleared."""
         target, reach = replace(self.known, upper=self.goal), self._tiling.reach(tiles.rho)
         level = target.threshold(self.goal, reach)
-        if level < hopeless:
-            return tiles
         gain = target.threshold(self.goal, reach / 2) - level
-        tiles = tiles.where(~self._prover.below(tiles.block, tiles.centre, level, gain))
-        if len(tiles) and level > self.peaks.top:
+        if len(tiles) > 4 * PROBES and not self._cleared(tiles.spread(PROBES), level, gain).any():
+            self._climb_higher(tiles)
+            return tiles
+        tiles = tiles.where(~self._cleared(tiles, level, gain))
+        if len(tiles) > MANY_OPEN or (len(tiles) and level > self.peaks.top):
             self._climb_higher(tiles)
         return tiles
 
+    def _cleared(self, tiles: Tiles, level: float, gain: float) -> torch.Tensor:
+        return self._prover.below(tiles.block, tiles.centre, level, gain)
+
     def _climb_higher(self, tiles: Tiles) -> None:
-        """Some eigenvalue is above the highest point known: find it, and raise the goal."""
-        grid = (CONTINUUM,) * len(self._tiling.counts)
+        """Look among tiles, of which one may hold more than the highest point known, and raise the goal."""
+        grid, tiles = (CONTINUUM,) * len(self._tiling.counts), tiles.spread(MOST_MEASURED)
         found = measured(self._prover.gram, tiles.block, nearest(tiles.centre, grid), grid)
-        found = climb(self._prover.gram, found.best(CLIMBERS), grid, self._tolerance / 20)
+        found = climb(self._prover.gram, found.best(2 * CLIMBERS), grid, self._tolerance / 20)
         if found.top > self.peaks.top:
             self.peaks = found
             self.goal = min(self.known.upper, max(self.goal, found.top * (1 + self._tolerance)))
@@ -187,12 +191,14 @@ class _Search:
 
     def _settle(self, tiles: Tiles) -> None:
         """The work runs out: prove of the tiles that are left what can be proven without splitting them."""
-        reach, excess = self._tiling.reach(tiles.rho), self._tolerance
-        level = self.peaks.top
-        while len(tiles) and self._prover.affords(len(tiles)):
+        self._climb_higher(tiles)
+        reach = self._tiling.reach(tiles.rho)
+        excess = max(self._tolerance, math.tan(reach) ** 2 / 8)  # beside what the tiles' size costs
+        level, few = self.peaks.top, len(tiles) // 8
+        while len(tiles) and (self._prover.affords(len(tiles)) or len(tiles) <= few):
             level = self.peaks.top * (1 + excess)
-            tiles = tiles.where(~self._prover.below(tiles.block, tiles.centre, level))
-            excess *= 4
+            tiles = tiles.where(~self._cleared(tiles, level, gain=0.0))
+            excess *= 2
         if not len(tiles) and reach < math.pi / 2:
             sine, cosine = math.sin(reach) ** 2, math.cos(reach) ** 2
             upper = round_up((level - self.known.lower * sine) / cosine)

@@ -108,6 +108,11 @@ class Tiles:
         """Those for which the mask is true."""
         return replace(self, block=self.block[mask], centre=self.centre[mask])
 
+    def spread(self, count: int) -> Tiles:
+        """At most so many of them, evenly spread."""
+        step = -(-len(self) // count) or 1
+        return replace(self, block=self.block[::step], centre=self.centre[::step])
+
     def slice(self, first: int, last: int) -> Tiles:
         """Those from the first up to, without it, the last."""
         return replace(self, block=self.block[first:last], centre=self.centre[first:last])
