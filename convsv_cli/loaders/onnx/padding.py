@@ -21,22 +21,48 @@ def padding(
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """The padding, all beginnings then all ends, and what had to be assumed for it.
 
-    SAME_UPPER and SAME_LOWER make the output ceil(input / stride) long; the odd element goes to the end
-    or to the beginning.
+    SAME_UPPER and SAME_LOWER, and the output shape of a ConvTranspose, say how long the output is; an odd
+    element goes to the end with SAME_UPPER, else to the beginning.
     """
     axes = len(kernel)
     mode = site.attribute("auto_pad", "NOTSET")
-    if mode == "NOTSET":
+    asked = site.attribute("output_shape", ())[-axes:] if site.node.op_type == "ConvTranspose" else ()
+    if mode == "NOTSET" and not asked:
         return site.attribute("pads", (0,) * 2 * axes), ()
-    if not mode.startswith("SAME") or site.node.op_type == "ConvTranspose":
+    if not mode.startswith("SAME") and not asked:
         return (0,) * 2 * axes, ()
     if size is None:
-        return (0,) * 2 * axes, (UNKNOWN.format(mode),)
-    ones = (1,) * axes
+        return (), (UNKNOWN.format(mode),)
+    totals = (
+        _transposed_totals(site, kernel, size, asked) if _is_transposed(site) else _totals(site, kernel, size)
+    )
+    smaller, larger = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    return (*smaller, *larger) if mode == "SAME_UPPER" else (*larger, *smaller), ()
+
+
+def _is_transposed(site: Site) -> bool:
+    return site.node.op_type == "ConvTranspose"
+
+
+def _totals(site: Site, kernel: tuple[int, ...], size: tuple[int, ...]) -> list[int]:
+    """So that the output is ceil(input / stride) long."""
+    ones = (1,) * len(kernel)
     strides, dilations = site.attribute("strides", ones), site.attribute("dilations", ones)
-    totals = [
+    return [
         max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
         for n, k, s, d in zip(size, kernel, strides, dilations, strict=True)
     ]
-    smaller, larger = [total // 2 for total in totals], [total - total // 2 for total in totals]
-    return (*smaller, *larger) if mode == "SAME_UPPER" else (*larger, *smaller), ()
+
+
+def _transposed_totals(
+    site: Site, kernel: tuple[int, ...], size: tuple[int, ...], asked: tuple[int, ...]
+) -> list[int]:
+    """So that the output is as long as asked, or else input times stride."""
+    ones = (1,) * len(kernel)
+    strides, dilations = site.attribute("strides", ones), site.attribute("dilations", ones)
+    extra = site.attribute("output_padding", (0,) * len(kernel))
+    outputs = asked or tuple(n * s for n, s in zip(size, strides, strict=True))
+    return [
+        max(s * (n - 1) + more + d * (k - 1) + 1 - out, 0)
+        for n, k, s, d, more, out in zip(size, kernel, strides, dilations, extra, outputs, strict=True)
+    ]
