@@ -127,15 +127,15 @@ def spectral_norm(
         reduced = reduce_kernel(kernel.detach(), geometry)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    limits = {"tolerance": _tolerance(tolerance), "limit": _work_limit(work_limit)}
+    tolerance, limit = _tolerance(tolerance), _work_limit(work_limit)
     if input_size is None:
-        return norms_of(reduced).everywhere(**limits)
+        return norms_of(reduced).everywhere(tolerance=tolerance, limit=limit)
     size = _per_axis(input_size, axes)
     if geometry.padding:
-        return zero_padded_norm(reduced, size, **limits)
+        return zero_padded_norm(reduced, size, tolerance=tolerance, limit=limit)
     if size != reduced.circular_size(size):
         raise UsageError(f"stride {geometry.stride} does not divide the circular input size {size}")
-    return norms_of(reduced).on_grid(reduced.grid(size), **limits)
+    return norms_of(reduced).on_grid(reduced.grid(size), limit=limit)
 
 
 def _pads(padding: Size, axes: int) -> tuple[int, ...]:

@@ -7,9 +7,11 @@ import io
 import json
 import math
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import onnx
@@ -251,3 +253,54 @@ def _convolution(path: Path) -> None:
         [weight],
     )
     onnx.save(helper.make_model(graph), path)
+
+
+@pytest.mark.parametrize("limit", ["0", "1e3", "1e8", "inf"])
+def test_any_work_limit_gives_intervals_that_hold_the_same_norms(checkpoint: Path, limit: str) -> None:
+    arguments = ("audit", checkpoint, "--exact", "--input-size", "64", "--format", "json")
+    free, limited = (
+        json.loads(convsv(*arguments, *more).stdout)["layers"][0] for more in ((), ("--work-limit", limit))
+    )
+    for name in ("exact", "certified"):
+        assert limited[name]["lower"] <= free[name]["upper"]
+        assert limited[name]["upper"] >= free[name]["lower"]
+
+
+def test_a_work_limit_that_came_first_is_a_finding(checkpoint: Path) -> None:
+    document = json.loads(convsv("audit", checkpoint, "--work-limit", "0", "--format", "json").stdout)
+    (finding,) = (f for f in document["findings"] if f["rule"] == "work-limit")
+    assert (finding["node"], finding["severity"]) == ("conv", "warning")
+    assert "raise --work-limit" in finding["message"]
+
+
+def test_the_tolerance_is_kept(checkpoint: Path) -> None:
+    for tolerance in (1e-2, 1e-7):
+        process = convsv("audit", checkpoint, "--tolerance", str(tolerance), "--format", "json")
+        for layer in json.loads(process.stdout)["layers"]:
+            assert layer["certified"]["upper"] <= layer["certified"]["lower"] * (1 + tolerance)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--tolerance", "0"), ("--tolerance", "nan"), ("--work-limit", "-1"), ("--work-limit", "nan")],
+)
+def test_impossible_limits_are_one_line(checkpoint: Path, arguments: tuple[str, str]) -> None:
+    assert_one_line(convsv("audit", checkpoint, *arguments), "must be")
+
+
+@pytest.mark.parametrize("seconds", [0.3, 3.0])
+def test_an_interrupt_leaves_no_file_behind(tmp_path: Path, seconds: float) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "model.pt"
+    torch.save({f"conv{i}.weight": torch.randn(256, 256, 3, 3) for i in range(40)}, path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "convsv_cli", "audit", str(path), "-o", str(tmp_path / "audit.json")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT), "before the command line runs, Python itself ends"
+    assert process.returncode != 130 or errors.strip() == "convsv: interrupted"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.pt"]
