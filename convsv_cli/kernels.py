@@ -55,14 +55,20 @@ class Kernel:
             return input_size
         return tuple(-(-n // s) * s for n, s in zip(input_size, self.geometry.stride, strict=True))
 
+    def coarse_size(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
+        """Size of the side that the stride makes smaller, at `circular_size(input_size)`."""
+        size = self.circular_size(input_size)
+        if self.geometry.transposed:
+            return size
+        return tuple(n // s for n, s in zip(size, self.geometry.stride, strict=True))
+
     def grid(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
         """Number of equispaced frequencies on each axis at `circular_size(input_size)`.
 
         An axis on which the reduced kernel has one tap needs only frequency zero.
         """
-        size, g = self.circular_size(input_size), self.geometry
-        coarse = size if g.transposed else tuple(n // s for n, s in zip(size, g.stride, strict=True))
-        axes = zip(coarse, g.stride, g.dilation, self.spatial, strict=True)
+        g = self.geometry
+        axes = zip(self.coarse_size(input_size), g.stride, g.dilation, self.spatial, strict=True)
         return tuple(1 if k == 1 else n // math.gcd(d // math.gcd(s, d), n) for n, s, d, k in axes)
 
 

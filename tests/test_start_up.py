@@ -13,7 +13,9 @@ from tests.command_line import convsv
 HEAVY = {"numpy", "onnx", "onnxruntime", "rich", "safetensors", "torch"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["methods"], ["audit", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["methods"], ["audit", "--help"], ["spectrum", "--help"]]
+)
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     code = (
         "import sys\n"

@@ -19,17 +19,17 @@ def measure(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
     """The row of one layer: its measurements, or why there are none."""
     layer = task.layer
     if not isinstance(layer, Layer):
-        return replace(_row(layer), status=UNSUPPORTED, reason=layer.reason)
+        return replace(row_of(layer), status=UNSUPPORTED, reason=layer.reason)
     meter.start(layer.name)
     weight = layer.read().to(torch.float64)
-    fault = _fault(weight, layer.geometry)
+    fault = fault_of(weight, layer.geometry)
     if fault:
         meter.advance(task.work)
-        return replace(_row(layer), status=INVALID, reason=fault)
+        return replace(row_of(layer), status=INVALID, reason=fault)
     kernel = reduce_kernel(weight.to(device), layer.geometry)
     problem = task.problem(kernel)
     measurements = {c.method.name: _timed(c, problem, meter) for c in task.calculators}
-    row = replace(_row(layer), measurements=tuple(measurements.items()))
+    row = replace(row_of(layer), measurements=tuple(measurements.items()))
     return replace(row, assumed=row.assumed + _moved(row))
 
 
@@ -40,7 +40,7 @@ def _timed(calculator: Calculator, problem: Problem, meter: Meter) -> Measuremen
     return replace(measurement, seconds=time.perf_counter() - start)
 
 
-def _fault(weight: torch.Tensor, geometry: Geometry) -> str:
+def fault_of(weight: torch.Tensor, geometry: Geometry) -> str:
     """Why the weight is no kernel; empty where it is one."""
     if not weight.numel():
         return f"the weight is empty: its shape is {'x'.join(map(str, weight.shape))}"
@@ -60,7 +60,8 @@ def _moved(row: LayerAudit) -> tuple[str, ...]:
     )
 
 
-def _row(layer: AnyLayer) -> LayerAudit:
+def row_of(layer: AnyLayer) -> LayerAudit:
+    """The row of a layer before anything is measured."""
     geometry = layer.geometry if isinstance(layer, Layer) else Geometry()
     return LayerAudit(
         name=layer.name,

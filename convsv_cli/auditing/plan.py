@@ -44,10 +44,20 @@ def plan(network: Network, settings: Settings) -> list[Task]:
         UsageError: no layer matches one of `settings.layers`, or an exact norm is asked for and no
             convolution knows its input size.
     """
-    layers = [_as_asked(layer, settings) for layer in _chosen(network, settings.layers)]
-    if settings.exact and not settings.input_size and not settings.input_shapes:
-        _check_sizes(network, layers)
+    layers = chosen_layers(network, settings, sizes_for="--exact" if settings.exact else "")
     return [_task(layer, settings) for layer in layers]
+
+
+def chosen_layers(network: Network, settings: Settings, *, sizes_for: str) -> list[AnyLayer]:
+    """The layers that the settings choose, as they ask for them; `sizes_for` names what needs input sizes.
+
+    Raises:
+        UsageError: as `plan`; nothing needs input sizes where `sizes_for` is empty.
+    """
+    layers = [_as_asked(layer, settings) for layer in _chosen(network, settings.layers)]
+    if sizes_for and not settings.input_size and not settings.input_shapes:
+        _check_sizes(network, layers, sizes_for)
+    return layers
 
 
 def resolve_device(name: str) -> torch.device:
@@ -89,11 +99,11 @@ def _as_asked(layer: AnyLayer, settings: Settings) -> AnyLayer:
     )
 
 
-def _check_sizes(network: Network, layers: list[AnyLayer]) -> None:
+def _check_sizes(network: Network, layers: list[AnyLayer], sizes_for: str) -> None:
     sizes = [layer.input_size for layer in layers if isinstance(layer, Layer) and len(layer.kernel_shape) > 2]
     if sizes and all(size is None for size in sizes):
         raise UsageError(
-            "--exact needs the input size, which the file does not say",
+            f"{sizes_for} needs the input size, which the file does not say",
             where=network.path,
             hint="add --input-size, e.g. --input-size 224",
         )

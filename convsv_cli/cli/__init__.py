@@ -11,6 +11,7 @@ import click
 
 from convsv_cli.cli.audit import audit
 from convsv_cli.cli.methods import methods
+from convsv_cli.cli.spectrum import spectrum
 from convsv_cli.errors import ConvsvError
 from convsv_cli.sanitize import printable
 from convsv_cli.version import __version__
@@ -28,6 +29,7 @@ def cli(ctx: click.Context) -> None:
     Examples:
       convsv audit resnet18.onnx --exact --input-size 224
       convsv audit checkpoint.pth --format json | jq .network.product
+      convsv spectrum resnet18.onnx --layer conv1 --input-size 224
       convsv methods
     """  # noqa: D301  (click takes \b for "keep these lines")
     if ctx.invoked_subcommand is None:
@@ -36,6 +38,7 @@ def cli(ctx: click.Context) -> None:
 
 cli.add_command(audit)
 cli.add_command(methods)
+cli.add_command(spectrum)
 
 
 def main() -> None:

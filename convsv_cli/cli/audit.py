@@ -17,29 +17,11 @@ INCOMPLETE = 3
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--exact", is_flag=True, help="Also compute exact norms at each layer's input size.")
-@click.option(
-    "--input-size",
-    metavar="N|HxW",
-    callback=options.input_size,
-    help="Spatial size of the network's input.",
-)
-@click.option(
-    "--input-shape",
-    "input_shapes",
-    metavar="NAME:AxBxC",
-    multiple=True,
-    callback=options.input_shapes,
-    help="Full shape of a named ONNX input. Repeatable.",
-)
+@options.INPUT_SIZE
+@options.INPUT_SHAPE
 @click.option("--layers", metavar="GLOB", multiple=True, help="Audit only layers of that name. Repeatable.")
-@click.option("--as-stride-1", is_flag=True, help="Ignore strides, as the paper's tables do.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute.",
-)
+@options.AS_STRIDE_1
+@options.DEVICE
 @click.option(
     "--tolerance",
     type=float,

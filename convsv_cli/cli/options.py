@@ -1,4 +1,4 @@
-"""Values of options: sizes and shapes."""
+"""Options that commands share, and their values: sizes and shapes."""
 
 from __future__ import annotations
 
@@ -38,3 +38,24 @@ def _dimensions(text: str) -> tuple[int, ...] | None:
         return None
     sizes = tuple(map(int, text.split("x")))
     return sizes if min(sizes) > 0 else None
+
+
+INPUT_SIZE = click.option(
+    "--input-size", metavar="N|HxW", callback=input_size, help="Spatial size of the network's input."
+)
+INPUT_SHAPE = click.option(
+    "--input-shape",
+    "input_shapes",
+    metavar="NAME:AxBxC",
+    multiple=True,
+    callback=input_shapes,
+    help="Full shape of a named ONNX input. Repeatable.",
+)
+AS_STRIDE_1 = click.option("--as-stride-1", is_flag=True, help="Ignore strides, as the paper's tables do.")
+DEVICE = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute.",
+)

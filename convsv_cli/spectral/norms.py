@@ -19,7 +19,7 @@ from convsv_cli.spectral.matrix_norm import matrix_norm, rayleigh_lower
 from convsv_cli.spectral.rounding import gamma, round_down, round_up
 from convsv_cli.spectral.scaling import Scale
 from convsv_cli.spectral.supremum import CONTINUUM, Spectrum, Supremum, supremum
-from convsv_cli.spectral.symbol import symbol_at, symbol_error
+from convsv_cli.spectral.symbol import symbol_at, symbol_error, wrapped
 from convsv_cli.spectral.tiles import Tiling, tiling
 
 AUXILIARY = 1e-3
@@ -127,16 +127,11 @@ class Norms:
 
         Each sum of m taps is off by gamma_m of its terms.
         """
-        weight = self._weight
-        for axis, n in enumerate(grid, start=3):
-            laps = -(-weight.shape[axis] // n)
-            last = torch.nn.functional.pad(weight.movedim(axis, -1), (0, laps * n - weight.shape[axis]))
-            weight = last.reshape(*last.shape[:-1], laps, n).sum(-2).movedim(-1, axis)
         scale = Scale.of(self._weight)
         taps = scale.apply(self._weight).flatten(3)
         lost = gamma(taps.shape[-1]) * float(torch.linalg.vector_norm(taps, dim=(1, 2)).sum(-1).max())
         error = scale.restore(Interval(upper=round_up(lost))).upper
-        inner = Norms(weight.contiguous()).on_grid(grid, tolerance=tolerance, limit=limit)
+        inner = Norms(wrapped(self._weight, grid)).on_grid(grid, tolerance=tolerance, limit=limit)
         return Interval(lower=max(0.0, inner.lower - error), upper=round_up(inner.upper + error))
 
     def wave(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> Wave:

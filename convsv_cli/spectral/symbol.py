@@ -43,6 +43,34 @@ def symbols(weight: torch.Tensor, grid: tuple[int, ...]) -> Iterator[torch.Tenso
         yield block.reshape(-1, c_out, c_in)
 
 
+def multiplicity(start: int, stop: int, grid: tuple[int, ...]) -> torch.Tensor:
+    """How many frequencies of the grid each stands for that `symbols` visits: int64 [stop - start], 1 or 2.
+
+    Only the halved axis decides: where its frequency is its own opposite (0 or pi), the other axes' opposite
+    frequencies are visited too.
+    """
+    axis = _halved_axis(grid)
+    if axis is None:
+        return torch.ones(stop - start, dtype=torch.int64)
+    index = torch.unravel_index(torch.arange(start, stop), _half(grid))[axis]
+    return 1 + ((index > 0) & (2 * index < grid[axis])).to(torch.int64)
+
+
+def wrapped(weight: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+    """The kernels with taps that meet on the circle added up, for they may cancel.
+
+    [blocks, c_out, c_in, *k] -> [blocks, c_out, c_in, *min(k, grid)]
+    """
+    for axis, n in enumerate(grid, start=3):
+        k = weight.shape[axis]
+        if k <= n:
+            continue
+        laps = -(-k // n)
+        last = torch.nn.functional.pad(weight.movedim(axis, -1), (0, laps * n - k))
+        weight = last.reshape(*last.shape[:-1], laps, n).sum(-2).movedim(-1, axis)
+    return weight.contiguous()
+
+
 def symbol_at(kernel: torch.Tensor, index: tuple[int, ...], grid: tuple[int, ...]) -> torch.Tensor:
     """The symbol of [c_out, c_in, *k] at the one frequency 2 pi index / grid: complex128 [c_out, c_in]."""
     angle = _angles(torch.tensor([index], device=kernel.device), grid, tuple(kernel.shape[2:]))[0]
@@ -67,8 +95,13 @@ def symbol_error(weight: torch.Tensor) -> float:
 
 def _half(grid: tuple[int, ...]) -> tuple[int, ...]:
     """The grid's shape with the last axis that has opposite frequencies cut to 0 .. n // 2."""
-    axis = max((i for i, n in enumerate(grid) if n > 2), default=None)
+    axis = _halved_axis(grid)
     return tuple(n // 2 + 1 if i == axis else n for i, n in enumerate(grid))
+
+
+def _halved_axis(grid: tuple[int, ...]) -> int | None:
+    """The last axis that has opposite frequencies; None where there is none."""
+    return max((i for i, n in enumerate(grid) if n > 2), default=None)
 
 
 def _angles(index: torch.Tensor, grid: tuple[int, ...], k: tuple[int, ...]) -> torch.Tensor:

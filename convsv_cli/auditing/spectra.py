@@ -1,0 +1,134 @@
+"""All singular values of chosen layers, summed up, and handed to whoever keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from convsv_cli.auditing.measure import fault_of, row_of
+from convsv_cli.auditing.meter import Meter
+from convsv_cli.auditing.plan import AnyLayer, chosen_layers, resolve_device
+from convsv_cli.kernels import Kernel, reduce_kernel
+from convsv_cli.network import Layer, Network
+from convsv_cli.report import INVALID, UNSUPPORTED, LayerAudit, Settings
+from convsv_cli.spectral.distribution import Distribution, Tally
+from convsv_cli.spectral.norms import norms_of
+from convsv_cli.spectral.spectrum import Block, count_values, singular_values, spectrum_work
+
+
+class Keeper(Protocol):
+    """Takes singular values, layer by layer."""
+
+    def begin(self, layer: str, count: int) -> None:
+        """So many values of this layer follow."""
+
+    def add(self, block: Block) -> None:
+        """Some of them, in no order."""
+
+    def end(self) -> None:
+        """That was the layer's last block."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSpectrum:
+    """A layer and its distribution of singular values, or why there is none.
+
+    Attributes:
+        row: the layer, as in an audit, with its status and reason.
+        size: circular input size that the values are for; () for a matrix.
+        distribution: None where the status is not "audited".
+    """
+
+    row: LayerAudit
+    size: tuple[int, ...] = ()
+    distribution: Distribution | None = None
+
+
+def layer_spectra(
+    network: Network,
+    settings: Settings,
+    *,
+    bins: int,
+    keepers: Sequence[Keeper] = (),
+    progress: Callable[[str, float], None] | None = None,
+) -> tuple[LayerSpectrum, ...]:
+    """The spectra of the chosen layers.
+
+    Args:
+        network: as a loader gave it, at the input size of `settings`.
+        settings: which layers, and where to compute.
+        bins: of each histogram, at least 1.
+        keepers: each is given all values.
+        progress: called with the layer that is being worked on and the share of all work done, 0 to 1.
+
+    Raises:
+        UsageError: no layer matches one of `settings.layers`; no convolution knows its input size; the
+            device is not there.
+    """
+    device = resolve_device(settings.device)
+    layers = chosen_layers(network, settings, sizes_for="a spectrum")
+    meter = Meter(progress, sum(map(_work, layers)))
+    spectrum = _Spectrum(settings, device, bins, keepers, meter)
+    return tuple(map(spectrum.of, layers))
+
+
+class _Spectrum:
+    """What is the same for all layers."""
+
+    def __init__(
+        self, settings: Settings, device: torch.device, bins: int, keepers: Sequence[Keeper], meter: Meter
+    ) -> None:
+        self._settings, self._device, self._bins = settings, device, bins
+        self._keepers, self._meter = keepers, meter
+
+    def of(self, layer: AnyLayer) -> LayerSpectrum:
+        """The spectrum of one layer, or why there is none."""
+        row = row_of(layer)
+        if not isinstance(layer, Layer):
+            return LayerSpectrum(row=replace(row, status=UNSUPPORTED, reason=layer.reason))
+        size = _size(layer)
+        if size is None:
+            reason = "shape inference cannot tell the size of this layer's input"
+            return LayerSpectrum(row=replace(row, status=UNSUPPORTED, reason=reason))
+        self._meter.start(layer.name)
+        weight = layer.read().to(torch.float64)
+        fault = fault_of(weight, layer.geometry)
+        if fault:
+            return LayerSpectrum(row=replace(row, status=INVALID, reason=fault))
+        kernel = reduce_kernel(weight.to(self._device), layer.geometry)
+        distribution = self._distribution(layer, kernel, size)
+        return LayerSpectrum(row=row, size=kernel.circular_size(size), distribution=distribution)
+
+    def _distribution(self, layer: Layer, kernel: Kernel, size: tuple[int, ...]) -> Distribution:
+        norm = norms_of(kernel).on_grid(kernel.grid(size), limit=self._settings.work_limit)
+        tally = Tally(upper=norm.upper, bins=self._bins)
+        count, work = count_values(kernel, size), spectrum_work(kernel, size)
+        for keeper in self._keepers:
+            keeper.begin(layer.name, count)
+        for block in singular_values(kernel, size):
+            tally.add(block)
+            for keeper in self._keepers:
+                keeper.add(block)
+            self._meter.advance(work * block.count // count)
+        for keeper in self._keepers:
+            keeper.end()
+        return tally.distribution()
+
+
+def _size(layer: Layer) -> tuple[int, ...] | None:
+    """Of the layer's input; () for a matrix, None where unknown."""
+    return () if len(layer.kernel_shape) == 2 else layer.input_size
+
+
+def _work(layer: AnyLayer) -> int:
+    """Up to a factor; none for a layer that has no spectrum."""
+    if not isinstance(layer, Layer) or 0 in layer.kernel_shape:
+        return 0
+    size = _size(layer)
+    if size is None or layer.kernel_shape[0] % layer.geometry.groups:
+        return 0
+    kernel = reduce_kernel(torch.empty(layer.kernel_shape, device="meta"), layer.geometry)
+    return spectrum_work(kernel, size)

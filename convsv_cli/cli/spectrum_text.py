@@ -1,0 +1,109 @@
+"""Spectra as text: a few figures and a histogram a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from convsv_cli.renderers.numbers import figure
+from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.sanitize import printable
+
+if TYPE_CHECKING:
+    from convsv_cli.auditing.spectra import LayerSpectrum
+    from convsv_cli.network import Network
+    from convsv_cli.report import LayerAudit
+    from convsv_cli.spectral.distribution import Distribution
+
+WIDTH, NARROWEST_BAR = 80, 8
+BLOCKS = " ▏▎▍▌▋▊▉█"
+"""Eighths of a character."""
+NOTE = "circular padding at size n; accurate to about 1e-13 of the largest value, not certified"
+
+
+def render(network: Network, spectra: Iterable[LayerSpectrum], terminal: Terminal, *, blocks: bool) -> str:
+    """The document, which ends with a line break; `blocks`: whether block characters can be shown."""
+    lines = [_title(network)]
+    for spectrum in spectra:
+        lines += ["", *_layer(spectrum, terminal, blocks=blocks)]
+    return "\n".join([*lines, "", NOTE]) + "\n"
+
+
+def _title(network: Network) -> str:
+    opset = f" opset {network.opset}" if network.opset is not None else ""
+    inputs = [f"{printable(name)} {_times(shape) or 'scalar'}" for name, shape in network.inputs]
+    return " · ".join([printable(network.path), f"{network.format}{opset}", *inputs])
+
+
+def _layer(spectrum: LayerSpectrum, terminal: Terminal, *, blocks: bool) -> Iterator[str]:
+    row, found = spectrum.row, spectrum.distribution
+    name = printable(row.name)
+    yield " · ".join(
+        [click.style(name, bold=True) if terminal.color else name, *_geometry(row, spectrum.size)]
+    )
+    if found is None:
+        yield f"  not computed: {printable(row.reason)}"
+        return
+    for line in row.assumed:
+        yield f"  assumed: {printable(line)}"
+    if row.input_size and spectrum.size not in ((), row.input_size):
+        yield f"  n is {_size(row.input_size)}: circular padding needs a multiple of the stride"
+    yield from _figures(found)
+    if found.largest:
+        yield from _histogram(found, min(terminal.width or WIDTH, 4 * WIDTH), blocks=blocks)
+
+
+def _geometry(row: LayerAudit, size: tuple[int, ...]) -> Iterator[str]:
+    extras = {"stride": row.stride, "dilation": row.dilation, "groups": (row.groups,)}
+    said = [f" {name} {_size(value)}" for name, value in extras.items() if set(value) - {1}]
+    yield f"{row.op} {_times(row.kernel_shape)}{''.join(said)}"
+    if size:
+        yield f"n {_size(size)}"
+
+
+def _figures(found: Distribution) -> Iterator[str]:
+    """The figures, in lines of less than 80 characters."""
+    smallest = "0" if found.vanishing else figure(found.smallest)
+    of = "1 singular value" if found.count == 1 else f"{found.count:,} singular values"
+    yield f"  {of}, from {smallest} to {figure(found.largest)}" + _zeros(found)
+    yield (
+        f"  rms {figure(found.rms)} · Frobenius norm {figure(found.frobenius)} · "
+        f"nuclear norm {figure(found.nuclear)} · stable rank {figure(found.stable_rank)}"
+    )
+
+
+def _zeros(found: Distribution) -> str:
+    if found.vanishing:
+        return f"; {found.vanishing:,} of them zero"
+    return f"; condition number {figure(found.condition)}"
+
+
+def _histogram(found: Distribution, width: int, *, blocks: bool) -> Iterator[str]:
+    """A line a bin: its ends, a bar, its count."""
+    bins = len(found.histogram)
+    ends = [figure(found.edge * i / bins) for i in range(bins + 1)]
+    counts = [f"{count:,}" for count in found.histogram]
+    end_width, count_width = max(map(len, ends)), max(map(len, counts))
+    room = max(NARROWEST_BAR, width - 2 * end_width - count_width - 9)
+    for i, count in enumerate(found.histogram):
+        bar = _bar(count / max(found.histogram), room, blocks=blocks)
+        line = f"  {ends[i]:>{end_width}} - {ends[i + 1]:>{end_width}}  {counts[i]:>{count_width}} {bar}"
+        yield line.rstrip()
+
+
+def _bar(share: float, room: int, *, blocks: bool) -> str:
+    """So much of the room; anything but nothing is seen."""
+    if not blocks:
+        return "#" * (max(1, round(share * room)) if share else 0)
+    eighths = max(1, round(share * room * 8)) if share else 0
+    return "█" * (eighths // 8) + BLOCKS[eighths % 8].strip()
+
+
+def _times(sizes: tuple[int | str, ...]) -> str:
+    return "×".join(printable(str(size)) for size in sizes)
+
+
+def _size(sizes: tuple[int, ...]) -> str:
+    return str(sizes[0]) if len(set(sizes)) == 1 else _times(sizes)
