@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WIDTH, NARROWEST_BAR = 80, 8
 BLOCKS = " ▏▎▍▌▋▊▉█"
 """Eighths of a character."""
-NOTE = "circular padding at size n; accurate to about 1e-13 of the largest value, not certified"
+NOTE = "to about 1e-13 of the largest value, not certified; convolutions with circular padding, at size n"
 
 
 def render(network: Network, spectra: Iterable[LayerSpectrum], terminal: Terminal, *, blocks: bool) -> str:
@@ -28,7 +28,8 @@ def render(network: Network, spectra: Iterable[LayerSpectrum], terminal: Termina
     lines = [_title(network)]
     for spectrum in spectra:
         lines += ["", *_layer(spectrum, terminal, blocks=blocks)]
-    return "\n".join([*lines, "", NOTE]) + "\n"
+    notes = [f"note: {printable(note)}" for note in network.notes]
+    return "\n".join([*lines, "", *notes, NOTE]) + "\n"
 
 
 def _title(network: Network) -> str:

@@ -34,7 +34,7 @@ def symbols(weight: torch.Tensor, grid: tuple[int, ...]) -> Iterator[torch.Tenso
     if all(n == 1 for n in grid):
         yield matrix.sum(0).reshape(blocks, c_out, c_in)
         return
-    size = max(1, BLOCK_BYTES // (16 * matrix.shape[1]))
+    size = max(1, BLOCK_BYTES // (16 * max(matrix.shape)))  # neither symbols nor angles take more
     for start in range(0, half_grid_size(grid), size):
         flat = torch.arange(start, min(start + size, half_grid_size(grid)), device=weight.device)
         index = torch.stack(torch.unravel_index(flat, _half(grid)), 1)
