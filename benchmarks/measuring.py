@@ -95,8 +95,6 @@ def table(section: Section) -> Table:
         box=None,
         pad_edge=False,
         padding=(0, 2, 0, 0),
-        caption="\n".join(section.notes) or None,
-        caption_justify="left",
     )
     for key, example in section.rows[0].items():
         heading = re.sub(r"_[sx]$", "", key).replace("_", " ")

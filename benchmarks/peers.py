@@ -23,13 +23,11 @@ def sedghi(kernel: Array, n: int, rows: Sequence[int] | None = None) -> float:
     As in the paper's listing, NumPy's FFT over the leading axes and its stacked SVD, here in slices of rows
     of frequencies, so that a large n does not swamp the machine. `rows`: only these, to sample the time.
     """
-    halfway = np.fft.fft(kernel.transpose(2, 3, 0, 1), n, axis=0)
-    chosen = range(n) if rows is None else rows
+    taps = kernel.transpose(2, 3, 0, 1)
+    halfway = np.fft.fft(taps, n, axis=0) if rows is None else _rows(taps, n, rows)
     step = max(1, SLICE_BYTES // (16 * n * kernel.shape[0] * kernel.shape[1]))
-    slices = (list(chosen[start : start + step]) for start in range(0, len(chosen), step))
-    return max(
-        float(np.linalg.svd(np.fft.fft(halfway[part], n, axis=1), compute_uv=False).max()) for part in slices
-    )
+    slices = (halfway[start : start + step] for start in range(0, len(halfway), step))
+    return max(float(np.linalg.svd(np.fft.fft(part, n, axis=1), compute_uv=False).max()) for part in slices)
 
 
 def half_plane(kernel: Array, n: int) -> float:
@@ -77,6 +75,12 @@ def unfolding(kernel: Array, rows: tuple[int, ...]) -> Array:
     order = (0, *(2 + axis for axis in rows), 1, *(2 + axis for axis in columns))
     height = kernel.shape[0] * math.prod(kernel.shape[2 + axis] for axis in rows)
     return kernel.transpose(order).reshape(height, -1)
+
+
+def _rows(taps: Array, n: int, rows: Sequence[int]) -> Array:
+    """These rows of the transform along the first axis."""
+    phases = np.exp(-2j * np.pi * np.outer(rows, np.arange(taps.shape[0])) / n)
+    return np.tensordot(phases, taps, 1)
 
 
 def _power(matrix: Array, iterations: int) -> float:

@@ -115,8 +115,7 @@ def growth(plan: Plan) -> Section:
         title=f"growth: {_shape(kernel)}, exact at n",
         rows=rows,
         notes=[
-            "peak growth: of the process's resident memory (VmHWM) during the first run, which torch's own",
-            "allocations belong to; each n in a process of its own.",
+            "peak growth: of resident memory, torch's included, in the first run; a process for each n.",
             _SAMPLED,
         ],
     )
@@ -192,7 +191,8 @@ def _upper(run: Timed[Interval]) -> Timed[float]:
 
 def _sedghi(kernel: Array, n: int, plan: Plan) -> tuple[Timed[float], bool]:
     """The peer, and whether its time was extrapolated from some of its SVDs."""
-    if n <= plan.measured_rows:
+    c_out, c_in = kernel.shape[:2]
+    if n**2 * c_out * c_in * min(c_out, c_in) <= plan.measured_work:
         return timed(lambda: peers.sedghi(kernel, n)), False
     rows = np.linspace(0, n, max(1, SAMPLED_FREQUENCIES // n), endpoint=False).astype(int).tolist()
     sample = timed(lambda: peers.sedghi(kernel, n, rows))

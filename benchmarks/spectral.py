@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name in arguments.sections:
         start = time.perf_counter()
         section = SECTIONS[name](plan)
-        console.print(table(section), "")
+        console.print(table(section), *section.notes, "", sep="\n")
         document["sections"][name] = _values(section, time.perf_counter() - start)
         if arguments.json:
             arguments.json.write_text(
