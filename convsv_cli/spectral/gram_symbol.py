@@ -1,16 +1,21 @@
 r"""The Gram symbol of a convolution, H = G G* or G* G on the smaller side, as a trigonometric polynomial.
 
 With the taps `K_t`, H(theta) = sum_lag A_lag exp(-i <lag, theta>), A_lag = sum_t K_t K_{t - lag}^T, and
-A_{-lag} = A_lag^T. The A are computed once; after that H at any frequencies is one real matrix product,
-O(rows p^2) a frequency for p = min(c_out, c_in), where a Gram matrix by its definition costs O(p^2 q).
+A_{-lag} = A_lag^T. Once the A are known, H at any frequencies is one real matrix product, O(rows p^2) a
+frequency for p = min(c_out, c_in), where a Gram matrix by its definition costs O(p^2 q).
 
-Rounding, u = 2^-53 and |.| entry by entry:
+Where the A cost much, they are first formed in single precision only, and a few H in double precision by
+their definition; the A in double precision are formed once many are asked for.
 
-* A: sums of q products and then of at most as many as there are taps, so |dH| <= gamma_{q + taps} (sum_t
-  |K_t|) (sum_t |K_t|)^T, whose norm is at most |sum_t |K_t||_F^2;
-* H: sums of `rows` products of a phase and a coefficient, each phase off by a few u for every turn that
-  enters it: at most (gamma_rows + phase) sum_rows |row|_F;
-* in complex64, coefficients and phases are rounded and sums are formed with u = 2^-24.
+Rounding, with |.| entry by entry, S = sum_t |K_t| and the unit roundoff u of the precision:
+
+* A: sums of q products and then of at most as many as there are taps, so |dH| <= gamma_{q + taps} S S^T,
+  whose norm is at most |S|_F^2;
+* H from A: sums of `rows` products of a phase and a coefficient, each phase off by a few 2^-53 for every turn
+  that enters it, and by u where it is rounded: at most (gamma_rows + phase) sum_rows |row|_F;
+* H by definition: |dG| <= c S with c = sqrt(2) (gamma_taps + phase), and complex sums of q products, which
+  count as real ones of four times the length: at most 2 c |S|_F |G|_F + gamma_{4q} |G|_F^2, and |G|_F^2 is
+  the trace of H, at most the sum of the rows' |traces|.
 """
 
 from __future__ import annotations
@@ -18,53 +23,64 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 
 from convsv_cli.spectral.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma
 
 TINY = 2.0**-120  # more than what underflow in single precision can hide of matrices of norm about 1
+COSTLY = 10**8  # multiplications for the A, above which single precision comes first
+FEW = 8  # frequencies that are cheaper by definition
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GramSymbol:
     """Gram symbols of a batch of kernels.
 
+    Rows are complex [blocks, rows, p, p]; H = sum_rows phase * row, with the real phases 1, then
+    cos <lag, theta>, then sin <lag, theta> for each lag.
+
     Attributes:
-        double: complex128 [blocks, rows, p, p]; H = sum_rows phase * row, with the real phases 1, then
-            cos <lag, theta>, then sin <lag, theta> for each lag.
-        single: the same in complex64.
+        taps: float64 [blocks, *k, p, q].
         lags: float64 [lags, axes], one of each pair of opposite lags, without zero.
-        row_norms: float64 [blocks, rows], their Frobenius norms.
+        single: the rows in complex64.
+        row_norms: float64 [blocks, rows], upper bounds of the rows' Frobenius norms.
         error, error_single: bounds of the spectral norm of what rounding does to one H.
     """
 
-    double: torch.Tensor
-    single: torch.Tensor
+    taps: torch.Tensor
     lags: torch.Tensor
+    single: torch.Tensor
     row_norms: torch.Tensor
     error: float
     error_single: float
 
+    @cached_property
+    def double(self) -> torch.Tensor:
+        """The rows in complex128."""
+        return _rows(self.taps, self.lags)
+
     @property
     def side(self) -> int:
         """p, the smaller number of channels."""
-        return self.double.shape[-1]
+        return self.taps.shape[-2]
 
     @property
     def blocks(self) -> int:
         """Number of kernels."""
-        return self.double.shape[0]
+        return len(self.taps)
 
     @property
     def rows(self) -> int:
         """Number of terms of the polynomial."""
-        return self.double.shape[1]
+        return 1 + 2 * len(self.lags)
 
     @property
     def device(self) -> torch.device:
         """Where it is kept."""
-        return self.double.device
+        return self.taps.device
 
     def error_of(self, dtype: torch.dtype) -> float:
         """The error in that precision."""
@@ -77,67 +93,96 @@ class GramSymbol:
 
     def at(self, block: torch.Tensor, turns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """H at theta = 2 pi turns: block [n], turns [n, axes] -> [n, p, p] of that complex type."""
+        if dtype == torch.complex128 and len(turns) <= FEW and "double" not in self.__dict__:
+            return self._by_definition(block, turns)
         rows = self.single if dtype == torch.complex64 else self.double
         real = torch.view_as_real(rows).flatten(2)
         phases = self.phases(turns).to(real.dtype)
         values = phases @ real[0] if self.blocks == 1 else torch.bmm(phases[:, None], real[block])
         return torch.view_as_complex(values.view(len(turns), self.side, self.side, 2))
 
+    def _by_definition(self, block: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+        k = self.taps.shape[1:-2]
+        places = [torch.arange(n, dtype=torch.float64, device=self.device) for n in k]
+        offsets = torch.cartesian_prod(*places).reshape(-1, len(k))
+        angle = (2 * math.pi) * (turns @ offsets.T).frac()
+        taps = self.taps.reshape(self.blocks, len(offsets), -1)
+        taps = taps if self.blocks == 1 else taps[block]
+        real, imaginary = (part[:, None] @ taps for part in (angle.cos(), -angle.sin()))
+        symbols = torch.complex(real, imaginary).view(len(turns), self.side, -1)
+        return symbols @ symbols.mH
+
     def forms(self, block: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-        """The quadratic forms v* row v, so that v* H v = phases . forms: [n, p] -> float64 [n, rows]."""
-        rows = self.single if vectors.dtype == torch.complex64 else self.double
+        """The quadratic forms v* row v, in single precision: complex64 [n, p] -> float64 [n, rows].
+
+        So that v* H v = phases . forms.
+        """
         if self.blocks == 1:
-            images = (rows[0].reshape(-1, self.side) @ vectors.T).view(-1, self.side, len(vectors))
+            images = (self.single[0].reshape(-1, self.side) @ vectors.T).view(-1, self.side, len(vectors))
             return torch.einsum("np,rpn->nr", vectors.conj(), images).real.double()
-        return torch.einsum("np,nrpq,nq->nr", vectors.conj(), rows[block], vectors).real.double()
+        return torch.einsum("np,nrpq,nq->nr", vectors.conj(), self.single[block], vectors).real.double()
 
 
 def gram_symbol(weight: torch.Tensor) -> GramSymbol:
     """The Gram symbols of kernels float64 [blocks, c_out, c_in, *k] whose norm is about 1.
 
-    Cost: O(taps^2 p^2 q) once, and 16 (2 lags + 1) p^2 bytes a block, half as many again for `single`.
+    Cost: O(taps^2 p^2 q) once in each precision, and 24 (2 lags + 1) p^2 bytes a block.
     """
     oriented = weight if weight.shape[1] <= weight.shape[2] else weight.transpose(1, 2)
     k = tuple(weight.shape[3:])
-    taps = oriented.permute(0, *range(3, weight.ndim), 1, 2).contiguous()  # [blocks, *k, p, q]
-    lags = [lag for lag in itertools.product(*(range(1 - n, n) for n in k)) if lag > (0,) * len(k)]
+    taps = oriented.permute(0, *range(3, weight.ndim), 1, 2).contiguous()
+    pairs = [lag for lag in itertools.product(*(range(1 - n, n) for n in k)) if lag > (0,) * len(k)]
+    lags = torch.tensor(pairs, dtype=weight.dtype, device=weight.device).reshape(-1, len(k))
+    if math.prod(k) ** 2 * taps[0].numel() // math.prod(k) * taps.shape[-2] * len(taps) < COSTLY:
+        double, unit = _rows(taps, lags), UNIT_ROUNDOFF
+        single = double.to(torch.complex64)
+    else:
+        single, unit = _rows(taps.float(), lags), UNIT_ROUNDOFF_32
+    errors = _errors(taps, single, unit)
+    return GramSymbol(taps=taps, lags=lags, single=single, **errors)
+
+
+def _rows(taps: torch.Tensor, lags: torch.Tensor) -> torch.Tensor:
+    """The rows, in the precision of the taps."""
     p, count = taps.shape[-2], len(lags)
     rows = taps.new_zeros((len(taps), 1 + 2 * count, p, p, 2))
-    rows[:, 0, ..., 0] = _correlation(taps, (0,) * len(k))
-    for i, lag in enumerate(lags, start=1):
+    rows[:, 0, ..., 0] = _correlation(taps, [0] * lags.shape[1])
+    for i, lag in enumerate(lags.tolist(), start=1):
         a = _correlation(taps, lag)
         torch.add(a, a.mT, out=rows[:, i, ..., 0])
         torch.sub(a.mT, a, out=rows[:, i + count, ..., 1])
-    norms = torch.linalg.vector_norm(rows.flatten(2), dim=2)
-    error, error_single = _errors(taps, norms, len(k))
-    return GramSymbol(
-        double=torch.view_as_complex(rows),
-        single=torch.view_as_complex(rows.float()),
-        lags=torch.tensor(lags, dtype=weight.dtype, device=weight.device).reshape(-1, len(k)),
-        row_norms=norms,
-        error=error,
-        error_single=error_single,
-    )
+    return torch.view_as_complex(rows)
 
 
-def _correlation(taps: torch.Tensor, lag: tuple[int, ...]) -> torch.Tensor:
+def _correlation(taps: torch.Tensor, lag: list[float]) -> torch.Tensor:
     """A_lag: [blocks, *k, p, q] -> [blocks, p, p]."""
-    sizes = taps.shape[1 : 1 + len(lag)]
-    here = tuple(slice(max(0, j), n + min(0, j)) for j, n in zip(lag, sizes, strict=True))
-    there = tuple(slice(max(0, -j), n - max(0, j)) for j, n in zip(lag, sizes, strict=True))
+    steps = [(int(j), n) for j, n in zip(lag, taps.shape[1:-2], strict=True)]
+    here = tuple(slice(max(0, j), n + min(0, j)) for j, n in steps)
+    there = tuple(slice(max(0, -j), n - max(0, j)) for j, n in steps)
     everything = (slice(None),)
     products = taps[everything + here] @ taps[everything + there].mT
     return products.flatten(1, -3).sum(1) if lag else products
 
 
-def _errors(taps: torch.Tensor, norms: torch.Tensor, axes: int) -> tuple[float, float]:
-    """The bounds of the module's text, the largest over the blocks."""
-    q, count = taps.shape[-1], math.prod(taps.shape[1 : 1 + axes])
+def _errors(taps: torch.Tensor, single: torch.Tensor, unit: float) -> dict[str, Any]:
+    """`row_norms`, and the errors of the module's text; `unit` is of the precision that made `single`."""
+    axes, q = taps.ndim - 3, taps.shape[-1]
+    count = math.prod(taps.shape[1:-2])
+    terms, rows = q + count + 6, single.shape[1]
     absolute = taps.abs().flatten(1, axes).sum(1) if axes else taps.abs()
-    correlation = gamma(q + count + 4) * float(torch.linalg.vector_norm(absolute, dim=(1, 2)).max()) ** 2
-    rows, rows_norm = norms.shape[1], float(norms.sum(1).max())
-    turns = 2 * math.pi * (axes * (axes + 1) * max(taps.shape[1 : 1 + axes], default=1) + 2) + 8
-    evaluation = gamma(rows + 4) + turns * UNIT_ROUNDOFF
-    double = 1.001 * (correlation + evaluation * rows_norm)
-    single = double + 1.001 * gamma(rows + 8, UNIT_ROUNDOFF_32) * rows_norm + TINY
-    return double, single
+    s = float(torch.linalg.vector_norm(absolute, dim=(1, 2)).max())
+    norms = torch.linalg.vector_norm(torch.view_as_real(single).double().flatten(2), dim=2)
+    norms = norms * (1 + 2.0**-20) + 2 * gamma(terms, unit) * count * float(taps.square().sum((-2, -1)).max())
+    trace = float(single.diagonal(dim1=-2, dim2=-1).real.double().sum(-1).abs().sum(1).max())
+    trace = trace * (1 + 2.0**-20) + gamma(terms, unit) * s**2
+    turns = 2 * math.pi * (axes * (axes + 1) * max(taps.shape[1:-2], default=1) + 2) + 8
+    phase, total = turns * UNIT_ROUNDOFF, float(norms.sum(1).max())
+    polynomial = gamma(terms) * s**2 + (gamma(rows + 4) + phase) * total
+    symbol = math.sqrt(2) * (gamma(count + 4) + phase)
+    definition = 2 * symbol * s * math.sqrt(trace) + gamma(4 * (q + 4)) * trace + symbol**2 * s**2
+    evaluation = (gamma(rows + 8, UNIT_ROUNDOFF_32) + phase) * total
+    return {
+        "row_norms": norms,
+        "error": 1.001 * max(polynomial, definition),
+        "error_single": 1.001 * (gamma(terms, unit) * s**2 + evaluation) + TINY,
+    }

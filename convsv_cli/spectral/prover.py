@@ -16,6 +16,8 @@ Chunk = tuple[torch.Tensor, torch.Tensor]
 CHUNK_BYTES = 2**22
 PAYS = 0.3  # share of the proofs that single precision has to give
 PROBES = 16
+NARROW = 0.01  # a margin of single precision that needs no probe
+FEWEST = 16  # frequencies a chunk: the rows are read once for all of them
 
 
 class Prover:
@@ -62,7 +64,7 @@ class Prover:
 
     def _single_pays(self, block: torch.Tensor, turns: torch.Tensor, level: float) -> bool:
         """Whether it proved enough the last time; for many frequencies, whether it does for some of them."""
-        if len(block) <= 4 * PROBES:
+        if len(block) <= 4 * PROBES or cholesky_margin(self.gram.side, torch.complex64) < NARROW:
             return self._paid
         step = len(block) // PROBES
         proven = self._below(block[::step], turns[::step], level, torch.complex64)
@@ -77,7 +79,7 @@ class Prover:
         def prove(chunk: Chunk) -> torch.Tensor:
             return proven_below(self.gram.at(*chunk, dtype), level, error)
 
-        size = max(1, CHUNK_BYTES // (dtype.itemsize * self.gram.side**2))
+        size = max(FEWEST, CHUNK_BYTES // (dtype.itemsize * self.gram.side**2))
         by_lapack = block.device.type == "cpu" and self.gram.side > MIDDLE
         if by_lapack:
             size = max(1, min(size, -(-len(block) // torch.get_num_threads())))

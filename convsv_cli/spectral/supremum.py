@@ -36,6 +36,7 @@ from convsv_cli.spectral.tiles import Tiles, Tiling, root_tiles
 
 CONTINUUM = 2**40  # grid points on an axis that stand for all frequencies
 CLIMBERS = 3
+CLIMBED = 4  # times below the tolerance: what else a climb would gain
 MANY = 64  # blocks, of which the largest eigenvalue is estimated one by one
 FINEST = 2.0**-36
 PROBES = 16  # tiles that are tried before all are, where there are many
@@ -98,7 +99,7 @@ def supremum(
     tiles = root_tiles(tiling, gram.blocks, gram.device)
     grid = (CONTINUUM,) * len(tiling.counts)
     seen = measured(gram, tiles.block, nearest(tiles.centre, grid), grid)
-    peaks = climb(gram, seen.best(CLIMBERS), grid, tolerance / 20)
+    peaks = climb(gram, seen.best(CLIMBERS), grid, tolerance / CLIMBED)
     known = replace(known, upper=min(known.upper, correlation_bound(gram)))
     margin = cholesky_margin(gram.side, torch.complex128) + gram.error / peaks.top
     search = _Search(prover, tiling, known, peaks, max(tolerance, 8 * margin))
@@ -162,7 +163,7 @@ class _Search:
         """Look among tiles, of which one may hold more than the highest point known, and raise the goal."""
         grid, tiles = (CONTINUUM,) * len(self._tiling.counts), tiles.spread(MOST_MEASURED)
         found = measured(self._prover.gram, tiles.block, nearest(tiles.centre, grid), grid)
-        found = climb(self._prover.gram, found.best(2 * CLIMBERS), grid, self._tolerance / 20)
+        found = climb(self._prover.gram, found.best(2 * CLIMBERS), grid, self._tolerance / CLIMBED)
         if found.top > self.peaks.top:
             self.peaks = found
             self.goal = min(self.known.upper, max(self.goal, found.top * (1 + self._tolerance)))
@@ -207,16 +208,20 @@ class _Search:
 
 def correlation_bound(gram: GramSymbol) -> float:
     """The largest eigenvalue of A_0 and the norms of all other A: sharp for orthogonal convolutions."""
-    norms = gram.row_norms
-    lags = len(gram.lags)
-    others = torch.hypot(norms[:, 1 : 1 + lags], norms[:, 1 + lags :]).sum(1)
-    crude = float((norms[:, 0] + others).max())
-    if float(others.max()) < float(norms[:, 0].max()) / 8:
+    crude = float((gram.row_norms[:, 0] + _other_norms(gram.row_norms)).max())
+    if float(_other_norms(gram.row_norms).max()) < float(gram.row_norms[:, 0].max()) / 8:
         zero = gram.double[:, 0].contiguous()
         level = proven_level(zero, max(top_pair(matrix)[0] for matrix in zero[:MANY]), gram.error)
-        crude = min(crude, level + float(others.max()))
-    return round_up(crude * (1 + gamma(2 * gram.rows + gram.side**2))) + gram.error
+        norms = torch.linalg.vector_norm(torch.view_as_real(gram.double).flatten(2), dim=2)
+        crude = min(crude, level + float(_other_norms(norms).max()) + gram.error)
+    return round_up(crude * (1 + gamma(2 * gram.rows + gram.side**2)))
+
+
+def _other_norms(norms: torch.Tensor) -> torch.Tensor:
+    """Of all A but A_0, from those of the rows: |S cos + i N sin| <= hypot(|S|, |N|)."""
+    cosines, sines = norms[:, 1:].chunk(2, 1) if norms.shape[1] > 1 else (norms[:, 1:], norms[:, 1:])
+    return torch.hypot(cosines, sines).sum(1)
 
 
 def _is_flat(gram: GramSymbol, top: float) -> bool:
-    return float(gram.double[:, 0].diagonal(dim1=-2, dim2=-1).real.mean(-1).min()) > FLAT * top
+    return float(gram.single[:, 0].diagonal(dim1=-2, dim2=-1).real.mean(-1).min()) > FLAT * top

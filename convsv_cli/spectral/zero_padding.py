@@ -32,6 +32,7 @@ from convsv_cli.spectral.scaling import Scale
 
 FEWEST, STEPS = 5, 24
 LITTLE = 1e-3
+EXHAUSTED = 1e-12  # of a vector that lies in the span of those before it, what rounding leaves
 
 
 def zero_padded_norm(
@@ -199,10 +200,10 @@ class PaddedConvolution:
             if len(basis) >= FEWEST and quotient <= before * (1 + tolerance):
                 break
             x = self.adjoint(y).flatten()
-            known = torch.stack(basis)
+            known, before_reduction = torch.stack(basis), float(torch.linalg.vector_norm(x))
             for _ in range(2):
                 x = x - known.T @ (known @ x)
-            if not x.any():
+            if float(torch.linalg.vector_norm(x)) <= EXHAUSTED * before_reduction:
                 break
             x = x.view(start.shape)
         return self._quotient((vectors[:, -1] @ torch.stack(basis)).view(start.shape))
