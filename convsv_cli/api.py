@@ -10,10 +10,11 @@ import torch
 
 from convsv_cli.auditing import audit_network
 from convsv_cli.errors import UsageError
-from convsv_cli.kernels import reduce_kernel
+from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.loaders import load as load_network
 from convsv_cli.network import Geometry, InputSize, Network
 from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Interval, Settings
+from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.zero_padding import zero_padded_norm
 
@@ -94,7 +95,7 @@ def spectral_norm(
     groups: int = 1,
     transposed: bool = False,
     tolerance: float = TOLERANCE,
-    work_limit: float = WORK_LIMIT,
+    work_limit: float = math.inf,
 ) -> Interval:
     """The spectral norm of a convolution, enclosed from both sides by proofs that count all rounding.
 
@@ -127,15 +128,19 @@ def spectral_norm(
         reduced = reduce_kernel(kernel.detach(), geometry)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    tolerance, limit = _tolerance(tolerance), _work_limit(work_limit)
+    with one_thread_each():
+        return _norm(reduced, input_size, _tolerance(tolerance), _work_limit(work_limit))
+
+
+def _norm(kernel: Kernel, input_size: Size | None, tolerance: float, limit: float) -> Interval:
     if input_size is None:
-        return norms_of(reduced).everywhere(tolerance=tolerance, limit=limit)
-    size = _per_axis(input_size, axes)
-    if geometry.padding:
-        return zero_padded_norm(reduced, size, tolerance=tolerance, limit=limit)
-    if size != reduced.circular_size(size):
-        raise UsageError(f"stride {geometry.stride} does not divide the circular input size {size}")
-    return norms_of(reduced).on_grid(reduced.grid(size), limit=limit)
+        return norms_of(kernel).everywhere(tolerance=tolerance, limit=limit)
+    size = _per_axis(input_size, len(kernel.spatial))
+    if kernel.geometry.padding:
+        return zero_padded_norm(kernel, size, tolerance=tolerance, limit=limit)
+    if size != kernel.circular_size(size):
+        raise UsageError(f"stride {kernel.geometry.stride} does not divide the circular input size {size}")
+    return norms_of(kernel).on_grid(kernel.grid(size), limit=limit)
 
 
 def _pads(padding: Size, axes: int) -> tuple[int, ...]:

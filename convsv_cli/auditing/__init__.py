@@ -13,6 +13,7 @@ from convsv_cli.auditing.summary import file_digest, findings, totals
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.network import Network
 from convsv_cli.report import Audit, Model, Settings
+from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.version import __version__
 
 
@@ -34,7 +35,8 @@ def audit_network(
     device = resolve_device(settings.device)
     tasks = plan(network, settings)
     meter = Meter(progress, sum(task.work for task in tasks))
-    rows = tuple(measure(task, device, meter) for task in tasks)
+    with one_thread_each():
+        rows = tuple(measure(task, device, meter) for task in tasks)
     return Audit(
         version=__version__,
         model=Model(

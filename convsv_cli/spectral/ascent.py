@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import torch
 
-from convsv_cli.spectral.eigen import lanczos, start_vectors, top_pair
+from convsv_cli.spectral.cores import each_on_a_core
+from convsv_cli.spectral.eigen import lanczos, start_vector, top_pair
 from convsv_cli.spectral.gram_symbol import GramSymbol
+from convsv_cli.spectral.prover import chunk_size
 
-CHUNK_BYTES = 2**22
 NEWTON_STEPS = 2
 STEPS = 6
 ROUNDS = 8
@@ -69,15 +70,18 @@ def measured(
     start: torch.Tensor | None = None,
 ) -> Peaks:
     """How large the eigenvalue is at grid points, by a few Lanczos steps in single precision."""
-    size = max(1, CHUNK_BYTES // (8 * gram.side**2))
-    values, vectors = [], []
-    for first in range(0, len(block), size):
-        chunk = slice(first, first + size)
-        matrices = gram.at(block[chunk], turns_of(index[chunk], grid), torch.complex64)
-        value, vector = lanczos(matrices, start_vectors(matrices) if start is None else start[chunk], STEPS)
-        values.append(value)
-        vectors.append(vector)
-    return Peaks(block=block, index=index, value=torch.cat(values), vector=torch.cat(vectors))
+    if start is None:
+        start = start_vector(gram.side, gram.device).to(torch.complex64).expand(len(block), -1)
+
+    def measure(chunk: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        some, places, begin = chunk
+        return lanczos(gram.at(some, turns_of(places, grid), torch.complex64), begin, STEPS)
+
+    size = chunk_size(len(block), gram.side, torch.complex64)
+    chunks = list(zip(*(torch.split(each, size) for each in (block, index, start)), strict=True))
+    found = each_on_a_core(measure, chunks)
+    value, vector = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return Peaks(block=block, index=index, value=value, vector=vector)
 
 
 def climb(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: float) -> Peaks:

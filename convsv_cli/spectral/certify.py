@@ -20,9 +20,10 @@ from functools import lru_cache
 
 import torch
 
-from convsv_cli.spectral.rounding import gamma, unit_roundoff
+from convsv_cli.spectral.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma, unit_roundoff
 
 BLOCK, MIDDLE, BATCH = 32, 192, 4  # sizes between which blocks beat LAPACK, one matrix after the other
+SMALLEST = {UNIT_ROUNDOFF: 2.0**-450, UNIT_ROUNDOFF_32: 2.0**-50}
 DOUBLINGS = 200
 TINY = 2.0**-200  # beside matrices scaled to entries of about 1
 
@@ -32,12 +33,12 @@ def proven_below(matrices: torch.Tensor, mu: float, error: float = 0.0) -> torch
 
     Args:
         matrices: computed, in any of the four real and complex types; overwritten.
-        mu: the level; at least 0.
+        mu: the level, not so small that the squares of entries like it underflow; below, nothing is proven.
         error: bound of the spectral norm of `matrices` minus what they stand for.
     """
     p = matrices.shape[-1]
     shift = mu - error - cholesky_margin(p, matrices.dtype) * (mu + error)
-    if not 0 < shift < math.inf:
+    if not SMALLEST[unit_roundoff(matrices.dtype)] < shift < math.inf:
         return torch.full(matrices.shape[:1], fill_value=mu == math.inf, device=matrices.device)
     if p == 1:
         return matrices[:, 0, 0].real < shift

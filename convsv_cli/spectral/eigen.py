@@ -14,11 +14,6 @@ def start_vector(n: int, device: torch.device) -> torch.Tensor:
     return (torch.arange(1, n + 1, dtype=torch.float64, device=device) * 0.6180339887498949).frac() + 0.25
 
 
-def start_vectors(matrices: torch.Tensor) -> torch.Tensor:
-    """`start_vector` for each matrix: [n, p, p] -> [n, p]."""
-    return start_vector(matrices.shape[-1], matrices.device).to(matrices.dtype).expand(len(matrices), -1)
-
-
 def lanczos(matrices: torch.Tensor, start: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The largest Ritz values and unit vectors: Hermitian [n, p, p], [n, p] -> [n], [n, p].
 
@@ -45,7 +40,8 @@ def top_pair(matrix: torch.Tensor, start: torch.Tensor | None = None) -> tuple[f
     if matrix.shape[-1] <= SMALL:
         values, vectors = torch.linalg.eigh(matrix)
         return float(values[-1]), vectors[:, -1]
-    start = start_vectors(matrix[None])[0] if start is None else start.to(matrix.dtype)
+    start = start_vector(len(matrix), matrix.device) if start is None else start
+    start = start.to(matrix.dtype)
     value, vector = lanczos(matrix[None], start[None], LANCZOS_STEPS)
     return _resolved(matrix, float(value), vector[0])
 

@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from convsv_cli.spectral.cores import each_on_a_core
 from convsv_cli.spectral.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma
 
 TINY = 2.0**-120  # more than what underflow in single precision can hide of matrices of norm about 1
@@ -147,10 +148,14 @@ def _rows(taps: torch.Tensor, lags: torch.Tensor) -> torch.Tensor:
     p, count = taps.shape[-2], len(lags)
     rows = taps.new_zeros((len(taps), 1 + 2 * count, p, p, 2))
     rows[:, 0, ..., 0] = _correlation(taps, [0] * lags.shape[1])
-    for i, lag in enumerate(lags.tolist(), start=1):
-        a = _correlation(taps, lag)
-        torch.add(a, a.mT, out=rows[:, i, ..., 0])
-        torch.sub(a.mT, a, out=rows[:, i + count, ..., 1])
+
+    def fill(i: int) -> None:
+        a = _correlation(taps, pairs[i])
+        torch.add(a, a.mT, out=rows[:, 1 + i, ..., 0])
+        torch.sub(a.mT, a, out=rows[:, 1 + i + count, ..., 1])
+
+    pairs = lags.tolist()
+    each_on_a_core(fill, range(count))
     return torch.view_as_complex(rows)
 
 

@@ -8,10 +8,12 @@ import torch
 
 from convsv_cli.report import Interval
 from convsv_cli.spectral.certify import proven_level
+from convsv_cli.spectral.cores import CORES, each_on_a_core
 from convsv_cli.spectral.eigen import top_pair
 from convsv_cli.spectral.rounding import gamma, real_length, round_up
 from convsv_cli.spectral.scaling import Scale
 
+LARGE = 10**5  # entries of a matrix that is worth a second core
 ZERO = Interval(lower=0.0, upper=0.0)
 
 
@@ -32,7 +34,7 @@ def matrix_norm(matrices: torch.Tensor) -> Interval:
     scale = Scale.of(matrices)
     scaled = scale.apply(matrices)
     wide = scaled if scaled.shape[1] <= scaled.shape[2] else scaled.mT
-    grams = wide @ wide.mT
+    grams = _grams(wide)
     best = 0 if len(grams) == 1 else int(torch.linalg.eigvalsh(grams)[:, -1].argmax())
     top, vector = top_pair(grams[best])
     # |fl(A A*) - A A*| <= gamma_q |A| |A*| entry by entry (Higham, section 3.5): gamma_q |A|_F^2 in norm.
@@ -40,6 +42,12 @@ def matrix_norm(matrices: torch.Tensor) -> Interval:
     level = proven_level(grams, top, gamma(wide.shape[-1] + 4) * round_up(frobenius) ** 2)
     upper = round_up(math.sqrt(level))
     return scale.restore(Interval(lower=min(rayleigh_lower(wide[best].mT, vector), upper), upper=upper))
+
+
+def _grams(wide: torch.Tensor) -> torch.Tensor:
+    """A A^T of [b, p, q]; rows of the result by pieces, for each core."""
+    pieces = torch.split(wide, max(1, -(-wide.shape[1] // CORES)), 1) if wide[0].numel() > LARGE else (wide,)
+    return torch.cat(each_on_a_core(lambda piece: piece @ wide.mT, pieces), 1)
 
 
 def rayleigh_lower(matrix: torch.Tensor, vector: torch.Tensor) -> float:

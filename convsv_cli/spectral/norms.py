@@ -42,6 +42,7 @@ class Wave:
     right: torch.Tensor
 
 
+FINEST = 1e-9
 TYPICAL_TESTS = 100
 
 _NORMS: WeakKeyDictionary[Kernel, Norms] = WeakKeyDictionary()
@@ -118,7 +119,7 @@ class Norms:
             return self.unfolding(())
         if any(n < k for n, k in zip(grid, self.spatial, strict=True)):
             return self._wrapped(grid, tolerance, limit)
-        known = None if is_small(grid) else self._supremum(tolerance, limit)
+        known = None if is_small(grid) else self._supremum(min(tolerance, self._needed(grid)), limit)
         level, peaks = grid_maximum(self._gram, self._tiling, grid, known, limit)
         return self._interval(level, peaks, grid)
 
@@ -170,7 +171,20 @@ class Norms:
     def _tiling(self) -> Tiling:
         return tiling(self.spatial)
 
+    def _needed(self, grid: tuple[int, ...]) -> float:
+        """The tolerance of the supremum at which a search on that grid costs the same at every size.
+
+        The maximum over a grid falls short of the supremum by the square of the distance of its points.
+        """
+        reach = sum(math.pi * (k - 1) / n for k, n in zip(self.spatial, grid, strict=True))
+        return max(FINEST, reach**2 / 8)
+
     def _supremum(self, tolerance: float, limit: float) -> Supremum:
+        found = [
+            known for (finer, same), known in self._suprema.items() if finer <= tolerance and same == limit
+        ]
+        if found:
+            return found[0]
         key = (tolerance, limit)
         if key not in self._suprema:
             known = Spectrum(upper=math.inf)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 
 import torch
 
-from convsv_cli.spectral.certify import MIDDLE, cholesky_margin, proven_below
+from convsv_cli.spectral.certify import cholesky_margin, proven_below
+from convsv_cli.spectral.cores import CORES, each_on_a_core
 from convsv_cli.spectral.gram_symbol import GramSymbol
 
 Chunk = tuple[torch.Tensor, torch.Tensor]
@@ -17,6 +15,7 @@ CHUNK_BYTES = 2**22
 PAYS = 0.3  # share of the proofs that single precision has to give
 PROBES = 16
 NARROW = 0.01  # a margin of single precision that needs no probe
+SMALL = 10**6  # multiplications that are not worth a second core
 FEWEST = 16  # frequencies a chunk: the rows are read once for all of them
 
 
@@ -79,25 +78,12 @@ class Prover:
         def prove(chunk: Chunk) -> torch.Tensor:
             return proven_below(self.gram.at(*chunk, dtype), level, error)
 
-        size = max(FEWEST, CHUNK_BYTES // (dtype.itemsize * self.gram.side**2))
-        by_lapack = block.device.type == "cpu" and self.gram.side > MIDDLE
-        if by_lapack:
-            size = max(1, min(size, -(-len(block) // torch.get_num_threads())))
-        chunks = zip(torch.split(block, size), torch.split(turns, size), strict=True)
-        parts = _each_on_a_core(prove, chunks) if by_lapack else list(map(prove, chunks))
-        return torch.cat([block.new_zeros(0, dtype=torch.bool), *parts])
+        size = chunk_size(len(block), self.gram.side, dtype)
+        chunks = list(zip(torch.split(block, size), torch.split(turns, size), strict=True))
+        return torch.cat([block.new_zeros(0, dtype=torch.bool), *each_on_a_core(prove, chunks)])
 
 
-def _each_on_a_core(prove: Callable[[Chunk], torch.Tensor], chunks: Iterable[Chunk]) -> list[torch.Tensor]:
-    """LAPACK gains little from a second core on a matrix of this size: give each core a matrix of its own."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return list(_pool(threads).map(prove, chunks))
-    finally:
-        torch.set_num_threads(threads)
-
-
-@cache
-def _pool(workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(workers, thread_name_prefix="convsv")
+def chunk_size(count: int, side: int, dtype: torch.dtype) -> int:
+    """How many of `count` matrices [side, side] to form at a time, on one core."""
+    fits = max(FEWEST, CHUNK_BYTES // (dtype.itemsize * side**2))
+    return fits if count * side**3 < SMALL else max(1, min(fits, -(-count // CORES)))

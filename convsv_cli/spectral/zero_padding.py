@@ -30,8 +30,8 @@ from convsv_cli.spectral.norms import Wave, norms_of
 from convsv_cli.spectral.rounding import gamma, round_down
 from convsv_cli.spectral.scaling import Scale
 
-FEWEST, STEPS = 5, 24
-LITTLE = 1e-3
+FEWEST, STEPS = 6, 24
+LITTLE = 1e-2
 EXHAUSTED = 1e-12  # of a vector that lies in the span of those before it, what rounding leaves
 
 

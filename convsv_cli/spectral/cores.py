@@ -1,0 +1,48 @@
+"""Which core does what, on a CPU.
+
+Norms are found in many small steps, in which the threads of one torch operation mostly wait for each
+other, the more so where other programs want the cores too; and torch takes milliseconds to change their
+number. So all of it runs on one thread, and gives every core whole pieces of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import TypeVar
+
+import torch
+
+CORES = torch.get_num_threads()
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Within it, a torch operation uses one thread; best entered once, around everything."""
+    before = torch.get_num_threads()
+    if before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def each_on_a_core(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """The function's results; torch lets go of the interpreter while it computes."""
+    if len(items) < 2 or CORES < 2:
+        return [function(item) for item in items]
+    with one_thread_each():
+        return list(_pool().map(function, items))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(CORES, thread_name_prefix="convsv")
