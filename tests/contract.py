@@ -9,19 +9,27 @@ import numpy as np
 import torch
 
 from convsv_cli import kernels
-from convsv_cli.calculators.calculator import Calculator
-from convsv_cli.report import ESTIMATE, EXACT, UPPER, Measurement
+from convsv_cli.calculators.calculator import Calculator, Problem
+from convsv_cli.report import CERTIFIED, ESTIMATE, EXACT, PADDED, UPPER, Interval, Measurement
 from tests import oracles
 from tests.geometry import Case
 
 DENSE_ROUNDING = 1e-12  # relative, of LAPACK's singular values at these sizes
 TOLERANCE = 1e-9  # relative, of what the package may lose
+WIDTH = 1e-4  # relative, of an enclosure that is asked for
+LANCZOS = 0.02  # relative, what the steps from below may leave at these sizes
+CLIMBED = 1e-7  # relative, what the oracle's ascent to the supremum may leave
+
+
+def problem(case: Case, *, tolerance: float = WIDTH, work_limit: float = math.inf) -> Problem:
+    """The layer as calculators are given it, reduced afresh."""
+    kernel = kernels.reduce_kernel(torch.from_numpy(case.weight), case.geometry)
+    return Problem(kernel=kernel, input_size=case.input_size, tolerance=tolerance, work_limit=work_limit)
 
 
 def calculate(calculator: Calculator, case: Case) -> Measurement:
-    """The calculator's word on the layer, reduced afresh."""
-    kernel = kernels.reduce_kernel(torch.from_numpy(case.weight), case.geometry)
-    return calculator.calculate(kernel, case.input_size, lambda _: None)
+    """The calculator's word on the layer."""
+    return calculator.calculate(problem(case))
 
 
 def check(calculator: Calculator, case: Case) -> None:
@@ -53,6 +61,41 @@ def check_upper(calculator: Calculator, case: Case) -> None:
     for matrix in operators(case):
         truth = oracles.spectral_norm(matrix)
         assert measured.value >= truth * (1 - DENSE_ROUNDING), f"{measured.value} does not bound {truth}"
+
+
+def check_certified(calculator: Calculator, case: Case) -> None:
+    """Its value bounds the layer at every size and padding; its enclosure of the supremum is narrow."""
+    measured = calculate(calculator, case)
+    assert measured.size is None, "a bound for every size names one"
+    enclosure = measured.enclosure
+    assert enclosure is not None, "a certified figure without an enclosure"
+    assert measured.value == enclosure.upper, "the figure is not the proven end"
+    assert_bounds_everywhere(enclosure, case)
+    assert enclosure.upper <= enclosure.lower * (1 + WIDTH), f"{enclosure} is wider than asked for"
+
+
+def assert_bounds_everywhere(enclosure: Interval, case: Case) -> None:
+    """The supremum lies in the enclosure, and no padded layer is above it."""
+    attained = case.supremum()
+    assert_enclosed(0.0, attained, enclosure.upper)
+    assert enclosure.lower <= attained * (1 + CLIMBED), f"{enclosure.lower} is above the supremum {attained}"
+    for matrix in operators(case):
+        assert_enclosed(0.0, oracles.spectral_norm(matrix), enclosure.upper)
+
+
+def check_padded(calculator: Calculator, case: Case) -> None:
+    """Its enclosure holds the dense norm with the layer's own padding, at the layer's own size."""
+    if not case.input_size:
+        return  # no axis, no padding: nothing asks for it
+    measured = calculate(calculator, case)
+    enclosure = measured.enclosure
+    assert enclosure is not None, "a padded figure without an enclosure"
+    assert measured.size == case.input_size, "the figure is for another size"
+    assert measured.value == enclosure.upper, "the figure is not the proven end"
+    truth = oracles.spectral_norm(case.own_padding())
+    assert_enclosed(enclosure.lower, truth, enclosure.upper)
+    assert enclosure.lower >= truth * (1 - LANCZOS), f"{enclosure.lower} is far below {truth}"
+    assert not case.own_padding().any() or enclosure.upper <= case.supremum() * (1 + WIDTH + CLIMBED)
 
 
 def check_parts(measured: Measurement, case: Case) -> None:
@@ -109,4 +152,10 @@ def assert_enclosed(lower: float, truth: float, upper: float) -> None:
     assert truth - slack <= upper, f"the upper end {upper} is below {truth}"
 
 
-CHECKS = {EXACT: check_exact, UPPER: check_upper, ESTIMATE: check_estimate}
+CHECKS = {
+    ESTIMATE: check_estimate,
+    EXACT: check_exact,
+    CERTIFIED: check_certified,
+    PADDED: check_padded,
+    UPPER: check_upper,
+}

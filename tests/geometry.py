@@ -68,6 +68,47 @@ class Case:
             end=end,
         )
 
+    def own_padding(self) -> np.ndarray:
+        """The layer with the padding of its geometry (the adjoint's, for a transposed layer).
+
+        A transposed layer's output is cut by its padding, without any output padding. Without entries where
+        the kernel does not fit or nothing is left.
+        """
+        g, axes = self.geometry, len(self.input_size)
+        begin, end = g.padding[:axes], g.padding[axes:]
+        fine = oracles.padded_fine_size(
+            self.weight.shape[2:],
+            self.input_size,
+            stride=g.stride,
+            dilation=g.dilation,
+            transposed=g.transposed,
+            begin=begin,
+            end=end,
+        )
+        if not fine:
+            return np.zeros((0, 0))
+        return oracles.zero_padded_matrix(
+            self.weight,
+            fine,
+            stride=g.stride,
+            dilation=g.dilation,
+            groups=g.groups,
+            begin=begin,
+            end=end,
+        )
+
+    def supremum(self) -> float:
+        """The norm on the infinite lattice, as far as an ascent finds it: never above, but for rounding."""
+        g = self.geometry
+        return max(
+            oracles.supremum(
+                oracles.reduced_kernel(
+                    block, stride=g.stride, dilation=g.dilation, transposed=g.transposed
+                )
+            )
+            for block in np.split(self.weight, g.groups)
+        )
+
     def unfoldings(self) -> dict[frozenset[int], float]:
         """The norm of each unfolding of the reduced kernel: the largest over the groups."""
         g = self.geometry
@@ -121,7 +162,7 @@ def cases(draw: st.DrawFn, *, divided: bool = True) -> Case:
 def weights(draw: st.DrawFn, shape: tuple[int, ...]) -> np.ndarray:
     """Random, degenerate and badly scaled weights [c_out, c_in, *k]."""
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    kind = draw(st.sampled_from(("normal", "normal", "normal", "zero", "rank one", "flat", "alternating")))
+    kind = draw(st.sampled_from(("normal", "normal", *KINDS)))
     return draw(st.sampled_from(SCALES)) * KINDS[kind](generator, shape)
 
 
@@ -161,10 +202,20 @@ def alternating(generator: np.random.Generator, shape: tuple[int, ...]) -> np.nd
     return signs
 
 
+def duplicated(generator: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """One filter for each channel, the same for all: every singular value of the symbol is a top one."""
+    weight = np.zeros(shape)
+    taps = generator.standard_normal(shape[2:])
+    for channel in range(min(shape[:2])):
+        weight[channel, channel] = taps
+    return weight
+
+
 KINDS = {
     "normal": normal,
     "zero": zero,
     "rank one": rank_one,
     "flat": flat,
     "alternating": alternating,
+    "duplicated": duplicated,
 }

@@ -104,6 +104,59 @@ def reduced_kernel(block: Array, *, stride: Size, dilation: Size, transposed: bo
     return np.swapaxes(reduced, 0, 1) if transposed else reduced
 
 
+def padded_fine_size(
+    k: Size, n: Size, *, stride: Size, dilation: Size, transposed: bool, begin: Size, end: Size
+) -> Size | None:
+    """Size on the side of a padded layer that the stride does not make smaller; None where nothing is left.
+
+    A transposed layer makes s (n - 1) + d (k - 1) + 1 - b - e outputs of n inputs.
+    """
+    reach = [d * (taps - 1) + 1 for d, taps in zip(dilation, k, strict=True)]
+    pads = [b + e for b, e in zip(begin, end, strict=True)]
+    if transposed:
+        fine = [s * (m - 1) + r - p for s, m, r, p in zip(stride, n, reach, pads, strict=True)]
+        return tuple(fine) if min(fine, default=1) >= 1 else None
+    fits = all(m + p >= r for m, p, r in zip(n, pads, reach, strict=True))
+    return tuple(n) if fits else None
+
+
+def supremum(kernel: Array) -> float:
+    """The largest singular value of the symbol over all frequencies: a fine grid, then a pattern search."""
+    k = kernel.shape[2:]
+    grids = [np.arange(1 if size == 1 else 8 * size) / (8 * size) for size in k]
+    theta = 2 * math.pi * _rows(product(*grids), len(k))
+    values = _largest_values(kernel, theta)
+    return max(_climbed(kernel, theta[i], values[i]) for i in np.argsort(-values)[:3])
+
+
+def _climbed(kernel: Array, theta: Array, value: float) -> float:
+    """Uphill by steps to all neighbours, which become shorter where none is higher."""
+    steps = _rows(product((-1, 0, 1), repeat=len(theta)), len(theta))
+    step = 0.3
+    while step > 1e-5 and len(theta):
+        around = theta + step * steps
+        values = _largest_values(kernel, around)
+        if values.max() > value * (1 + 1e-15):
+            theta, value = around[values.argmax()], values.max()
+        else:
+            step /= 3
+    return float(value)
+
+
+def _largest_values(kernel: Array, theta: Array) -> Array:
+    """Of the symbols at frequencies [n, axes]."""
+    taps = _rows(_indices(kernel.shape[2:]), theta.shape[1])
+    flat = kernel.reshape(*kernel.shape[:2], -1)
+    symbols = np.einsum("oit,nt->noi", flat, np.exp(-1j * (theta @ taps.T)))
+    return np.linalg.svd(symbols, compute_uv=False)[:, 0]
+
+
+def _rows(points: Iterator[tuple[float, ...]], width: int) -> Array:
+    """An array [n, width], also where the width is zero."""
+    rows = list(points)
+    return np.array(rows, dtype=float).reshape(len(rows), width)
+
+
 def taps_meet(k: Size, n: Size, *, dilation: Size) -> bool:
     """Whether two taps of one kernel reach the same place of a circular input of size n."""
     return any(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from convsv_cli.kernels import Kernel, reduce_kernel
+from convsv_cli.kernels import Kernel, reduce_kernel, unfolded
 from convsv_cli.network import Geometry
 from tests import oracles
 from tests.geometry import Case, cases
@@ -60,7 +60,7 @@ def test_symbols_have_all_singular_values_of_the_dense_layer(case: Case) -> None
 def test_unfoldings_are_those_of_the_definition(case: Case) -> None:
     kernel, axes = reduced(case), len(case.input_size)
     for rows, norm in case.unfoldings().items():
-        blocks = kernel.unfolding(tuple(sorted(rows))).numpy()
+        blocks = unfolded(kernel.weight, tuple(sorted(rows))).numpy()
         height = kernel.weight.shape[1] * math.prod(kernel.spatial[axis] for axis in rows)
         assert blocks.shape[1] == height, f"rows of {sorted(rows)} of {axes} axes"
         largest = max(map(oracles.spectral_norm, blocks))
