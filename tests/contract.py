@@ -17,7 +17,6 @@ from tests.geometry import Case
 DENSE_ROUNDING = 1e-12  # relative, of LAPACK's singular values at these sizes
 TOLERANCE = 1e-9  # relative, of what the package may lose
 WIDTH = 1e-4  # relative, of an enclosure that is asked for
-LANCZOS = 0.02  # relative, what the steps from below may leave at these sizes
 CLIMBED = 1e-7  # relative, what the oracle's ascent to the supremum may leave
 
 
@@ -94,7 +93,6 @@ def check_padded(calculator: Calculator, case: Case) -> None:
     assert measured.value == enclosure.upper, "the figure is not the proven end"
     truth = oracles.spectral_norm(case.own_padding())
     assert_enclosed(enclosure.lower, truth, enclosure.upper)
-    assert enclosure.lower >= truth * (1 - LANCZOS), f"{enclosure.lower} is far below {truth}"
     assert not case.own_padding().any() or enclosure.upper <= case.supremum() * (1 + WIDTH + CLIMBED)
 
 

@@ -136,7 +136,7 @@ def test_the_authors_kernel_shape_defeats_power_iteration() -> None:
     matrix = oracles.unfolding(weight, frozenset({0}))
     truth = oracles.spectral_norm(matrix)
     assert power_iteration(matrix, steps=10) < truth * (1 - contract.TOLERANCE)
-    for calculator in CALCULATORS:
+    for calculator in (c for c in CALCULATORS if c.method.kind == UPPER):
         for label, part in contract.calculate(calculator, case).parts:
             assert label != "R" or part >= 7 * truth * (1 - contract.DENSE_ROUNDING)
 
