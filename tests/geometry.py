@@ -102,9 +102,7 @@ class Case:
         g = self.geometry
         return max(
             oracles.supremum(
-                oracles.reduced_kernel(
-                    block, stride=g.stride, dilation=g.dilation, transposed=g.transposed
-                )
+                oracles.reduced_kernel(block, stride=g.stride, dilation=g.dilation, transposed=g.transposed)
             )
             for block in np.split(self.weight, g.groups)
         )

@@ -12,10 +12,11 @@ from hypothesis import Phase, given, settings
 
 from convsv_cli import kernels
 from convsv_cli.calculators import CALCULATORS
-from convsv_cli.calculators.calculator import Calculator
+from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.kernels import Kernel
 from convsv_cli.network import Geometry
-from convsv_cli.report import ESTIMATE, EXACT, UPPER, Interval, Measurement
+from convsv_cli.report import CERTIFIED, ESTIMATE, EXACT, PADDED, UPPER, Interval, Measurement
+from convsv_cli.spectral import matrix_norm
 from tests import contract
 from tests.geometry import Case, cases
 
@@ -52,17 +53,21 @@ def scaled(measured: Measurement, factor: float) -> Measurement:
     return replace(measured, value=measured.value * factor, enclosure=enclosure, parts=parts)
 
 
+def with_weight(problem: Problem, weight: torch.Tensor) -> Problem:
+    """The problem of other reduced kernels; the layer itself stays as it is."""
+    return replace(problem, kernel=replace(problem.kernel, weight=weight))
+
+
 def root_of_the_taps_dropped(calculate: Calculate) -> Calculate:
     """R and S without sqrt(hw), which is no bound."""
-    return lambda kernel, *rest: scaled(calculate(kernel, *rest), 1 / math.sqrt(math.prod(kernel.spatial)))
+    return lambda problem: scaled(calculate(problem), 1 / math.sqrt(math.prod(problem.kernel.spatial)))
 
 
 def groups_multiplied(calculate: Calculate) -> Calculate:
     """The product over the blocks instead of the maximum: 0.112 for 0.667 in a peer's tool."""
 
-    def planted(kernel: Kernel, *rest: object) -> Measurement:
-        blocks = [replace(kernel, weight=block[None]) for block in kernel.weight]
-        first, *others = (calculate(block, *rest) for block in blocks)
+    def planted(problem: Problem) -> Measurement:
+        first, *others = (calculate(with_weight(problem, block[None])) for block in problem.kernel.weight)
         return scaled(first, math.prod(other.value for other in others))
 
     return planted
@@ -70,14 +75,15 @@ def groups_multiplied(calculate: Calculate) -> Calculate:
 
 def first_group_only(calculate: Calculate) -> Calculate:
     """All groups taken to be like the first."""
-    return lambda kernel, *rest: calculate(replace(kernel, weight=kernel.weight[:1]), *rest)
+    return lambda problem: calculate(with_weight(problem, problem.kernel.weight[:1]))
 
 
 def float32(calculate: Calculate) -> Calculate:
-    """Single precision, which is off by 1e-7."""
+    """Single precision, which is off by 1e-7, and knows nothing below 1e-45."""
 
-    def planted(kernel: Kernel, *rest: object) -> Measurement:
-        return calculate(replace(kernel, weight=kernel.weight.float().double()), *rest)
+    def planted(problem: Problem) -> Measurement:
+        single = problem.kernel.weight.clamp(-3e38, 3e38).float().double()
+        return calculate(with_weight(problem, single))
 
     return planted
 
@@ -85,9 +91,21 @@ def float32(calculate: Calculate) -> Calculate:
 def squared(calculate: Calculate) -> Calculate:
     """The square of the norm in a column called norm."""
 
-    def planted(kernel: Kernel, *rest: object) -> Measurement:
-        measured = calculate(kernel, *rest)
+    def planted(problem: Problem) -> Measurement:
+        measured = calculate(problem)
         return scaled(measured, measured.value)
+
+    return planted
+
+
+def iterated_from_below(calculate: Calculate) -> Calculate:
+    """Power iteration as an upper end: the quotient that it ends with, which is never above the norm."""
+
+    def planted(problem: Problem) -> Measurement:
+        measured = calculate(problem)
+        assert measured.enclosure is not None
+        quotient = measured.enclosure.lower
+        return replace(measured, value=quotient, enclosure=Interval(lower=quotient, upper=quotient))
 
     return planted
 
@@ -105,6 +123,30 @@ def test_errors_of_every_calculator(calculator: Calculator, plant: Plant) -> Non
 )
 def test_root_of_the_taps_dropped(calculator: Calculator) -> None:
     assert_noticed(replace(calculator, calculate=root_of_the_taps_dropped(calculator.calculate)))
+
+
+@pytest.mark.parametrize(
+    "calculator",
+    [c for c in CALCULATORS if c.method.kind in (CERTIFIED, PADDED)],
+    ids=lambda c: c.method.name,
+)
+def test_power_iteration_as_an_upper_end(calculator: Calculator) -> None:
+    assert_noticed(replace(calculator, calculate=iterated_from_below(calculator.calculate)))
+
+
+def test_power_iteration_as_the_norm_of_an_unfolding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in Singla & Feizi's repository: ten steps, and no proof."""
+
+    def iterated(grams: torch.Tensor, *_: float) -> float:
+        vector = torch.ones(grams.shape[-1], dtype=grams.dtype)
+        for _ in range(10):
+            vector = torch.nn.functional.normalize(grams[0] @ vector, dim=0)
+        return float(vector @ grams[0] @ vector)
+
+    monkeypatch.setattr(matrix_norm, "proven_level", iterated)
+    for calculator in CALCULATORS:
+        if calculator.method.kind == UPPER:
+            assert_noticed(calculator)
 
 
 def stride_ignored(weight: torch.Tensor, geometry: Geometry) -> Kernel:
@@ -130,10 +172,10 @@ def transposed_axes_swapped(weight: torch.Tensor, geometry: Geometry) -> Kernel:
 @pytest.mark.parametrize(
     ("reduction", "kinds"),
     [
-        (stride_ignored, {ESTIMATE, EXACT, UPPER}),
-        (dilation_ignored, {EXACT}),
-        (groups_ignored, {ESTIMATE, EXACT, UPPER}),
-        (transposed_axes_swapped, {ESTIMATE, EXACT, UPPER}),
+        (stride_ignored, {ESTIMATE, EXACT, CERTIFIED, PADDED, UPPER}),
+        (dilation_ignored, {EXACT, PADDED}),
+        (groups_ignored, {ESTIMATE, EXACT, CERTIFIED, PADDED, UPPER}),
+        (transposed_axes_swapped, {ESTIMATE, EXACT, CERTIFIED, PADDED, UPPER}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
