@@ -9,7 +9,7 @@ the same weights, whose output channels are therefore the transposed layer's inp
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import numpy as np
@@ -122,33 +122,52 @@ def padded_fine_size(
 
 def supremum(kernel: Array) -> float:
     """The largest singular value of the symbol over all frequencies: a fine grid, then a pattern search."""
-    k = kernel.shape[2:]
+    return _extreme(lambda theta: largest_values(kernel, theta), kernel.shape[2:])
+
+
+def infimum(kernel: Array) -> float:
+    """The smallest of the min(c_out, c_in) singular values over all frequencies, found likewise."""
+    return -_extreme(lambda theta: -singular_values_at(kernel, theta)[:, -1], kernel.shape[2:])
+
+
+def _extreme(function: Callable[[Array], Array], k: Size) -> float:
     grids = [np.arange(1 if size == 1 else 8 * size) / (8 * size) for size in k]
     theta = 2 * math.pi * _rows(product(*grids), len(k))
-    values = _largest_values(kernel, theta)
-    return max(_climbed(kernel, theta[i], values[i]) for i in np.argsort(-values)[:3])
+    values = function(theta)
+    return max(_climbed(function, theta[i], values[i]) for i in np.argsort(-values)[:3])
 
 
-def _climbed(kernel: Array, theta: Array, value: float) -> float:
+def _climbed(function: Callable[[Array], Array], theta: Array, value: float) -> float:
     """Uphill by steps to all neighbours, which become shorter where none is higher."""
     steps = _rows(product((-1, 0, 1), repeat=len(theta)), len(theta))
     step = 0.3
     while step > 1e-5 and len(theta):
         around = theta + step * steps
-        values = _largest_values(kernel, around)
-        if values.max() > value * (1 + 1e-15):
+        values = function(around)
+        if values.max() > value + 1e-15 * abs(value):
             theta, value = around[values.argmax()], values.max()
         else:
             step /= 3
     return float(value)
 
 
-def _largest_values(kernel: Array, theta: Array) -> Array:
-    """Of the symbols at frequencies [n, axes]."""
+def largest_values(kernel: Array, theta: Array) -> Array:
+    """The largest singular values of the symbols at frequencies [n, axes]."""
+    return singular_values_at(kernel, theta)[:, 0]
+
+
+def singular_values_at(kernel: Array, theta: Array) -> Array:
+    """The singular values of the symbols at frequencies [n, axes]: [n, min(c_out, c_in)], descending."""
     taps = _rows(_indices(kernel.shape[2:]), theta.shape[1])
     flat = kernel.reshape(*kernel.shape[:2], -1)
     symbols = np.einsum("oit,nt->noi", flat, np.exp(-1j * (theta @ taps.T)))
-    return np.linalg.svd(symbols, compute_uv=False)[:, 0]
+    return np.linalg.svd(symbols, compute_uv=False)
+
+
+def grid_norm(kernel: Array, grid: Size) -> float:
+    """The largest singular value of the symbols at frequencies 2 pi j / grid."""
+    places = _rows(_indices(grid), len(grid))
+    return float(largest_values(kernel, 2 * math.pi * places / np.array(grid)).max())
 
 
 def _rows(points: Iterator[tuple[float, ...]], width: int) -> Array:
