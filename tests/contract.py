@@ -96,6 +96,18 @@ def check_padded(calculator: Calculator, case: Case) -> None:
     assert not case.own_padding().any() or enclosure.upper <= case.supremum() * (1 + WIDTH + CLIMBED)
 
 
+def assert_truth_of_kind(kind: str, enclosure: Interval | None, case: Case) -> None:
+    """Whatever its width, it encloses what a figure of that kind is about."""
+    assert enclosure is not None, "no enclosure"
+    if kind == CERTIFIED:
+        assert_bounds_everywhere(enclosure, case)
+        return
+    matrix = case.circular() if kind == EXACT else case.own_padding()
+    slack = 1e-15 * float(abs(case.weight).sum())
+    truth = oracles.spectral_norm(matrix)
+    assert_enclosed(max(0.0, enclosure.lower - slack), truth, enclosure.upper)
+
+
 def check_parts(measured: Measurement, case: Case) -> None:
     """Each part is, and is not below, sqrt(prod k) times its unfolding's norm; no unfolding is left out."""
     unfoldings = case.unfoldings()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.calculators.calculator import Calculator

@@ -136,7 +136,7 @@ def rounding_of_the_gram_matrix(matrix: np.ndarray, gram: torch.Tensor) -> float
 @given(matrix=matrices(most=4), seed=st.integers(0, 2**32 - 1), share=st.sampled_from((1e-6, 1e-3, 0.5)))
 @settings(max_examples=100, deadline=None)
 def test_the_error_of_the_matrix_is_taken_off(matrix: np.ndarray, seed: int, share: float) -> None:
-    """What is proven holds for every matrix within `error`, also for the worst: error times its top vector."""
+    """What is proven holds for every matrix within `error`, also for the worst, along the top vector."""
     gram = hermitian(matrix, torch.complex128)
     top = true_top(gram.numpy())
     error = share * float(top)
