@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import mpmath
+import numpy as np
 import pytest
 import torch
 from hypothesis import Phase, given, settings
@@ -16,8 +18,10 @@ from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.kernels import Kernel
 from convsv_cli.network import Geometry
 from convsv_cli.report import CERTIFIED, ESTIMATE, EXACT, PADDED, UPPER, Interval, Measurement
-from convsv_cli.spectral import matrix_norm
-from tests import contract
+from convsv_cli.spectral import certify, grid_maximum, matrix_norm
+from convsv_cli.spectral.supremum import Spectrum
+from convsv_cli.spectral.tiles import Tiling, tiling
+from tests import contract, coverage, proofs
 from tests.geometry import Case, cases
 
 Calculate = Callable[..., Measurement]
@@ -186,3 +190,74 @@ def test_errors_of_the_reduction(
     for calculator in CALCULATORS:
         if calculator.method.kind in kinds:
             assert_noticed(calculator)
+
+
+def test_the_finite_rule_with_m_cos_a_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the supremum, tiles cleared as if the level were the supremum."""
+    kernel = np.zeros((1, 1, 9))
+    kernel[0, 0, 0], kernel[0, 0, 8] = 1, -1
+    proofs.assert_lemma(kernel, seed=0, points=1000)
+    honest = Spectrum.threshold
+
+    def planted(spectrum: Spectrum, level: float, reach: float) -> float:
+        return honest(replace(spectrum, upper=min(level, spectrum.upper)), level, reach)
+
+    monkeypatch.setattr(Spectrum, "threshold", planted)
+    with pytest.raises(AssertionError, match="something higher"):
+        proofs.assert_lemma(kernel, seed=0, points=1000)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128, torch.float32, torch.float64], ids=str)
+def test_a_missing_rounding_margin(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Factorizations that run to their end although the matrix is singular, or slightly worse."""
+    grams = [
+        proofs.near_singular(p, dtype, seed, spectrum)
+        for p in (4, 6)
+        for seed in range(10)
+        for spectrum in ("equal", "one top", "rank one")
+    ]
+    with mpmath.workdps(50):
+        tops = [float(proofs.true_top(gram.numpy()) * (1 - mpmath.mpf("1e-15"))) for gram in grams]
+
+    def suite() -> None:
+        for gram, top in zip(grams, tops, strict=True):
+            proofs.assert_nothing_false_is_proven(gram, top)
+
+    suite()
+    monkeypatch.setattr(certify, "cholesky_margin", lambda *_: 0.0)
+    with pytest.raises(AssertionError, match="is called proven"):
+        suite()
+
+
+def test_grid_points_that_lose_the_nyquist_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the last axis, 0 .. (n - 1) // 2: without n / 2 where n is even."""
+    honest_all, honest_points = grid_maximum._all_points, grid_maximum._points
+
+    def without(
+        found: tuple[torch.Tensor, torch.Tensor], grid: tuple[int, ...]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        kept = 2 * found[1][:, -1] != grid[-1]
+        return found[0][kept], found[1][kept]
+
+    monkeypatch.setattr(grid_maximum, "_all_points", lambda gram, grid: without(honest_all(gram, grid), grid))
+    monkeypatch.setattr(
+        grid_maximum, "_points", lambda tiles, shape, grid: without(honest_points(tiles, shape, grid), grid)
+    )
+    coverage.assert_all_points((4, 5))
+    with pytest.raises(AssertionError, match="points are missing"):
+        coverage.assert_all_points((5, 4))
+    with pytest.raises(AssertionError):
+        coverage.assert_tiles_have_all_points(tiling((3, 3)), (5, 4), 1)
+
+
+@pytest.mark.parametrize("k", [(2,), (3, 3), (2, 1, 3)], ids=str)
+def test_tiles_that_lose_the_nyquist_column(k: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Tiling.roots
+
+    def planted(tiles: Tiling, device: torch.device) -> torch.Tensor:
+        centres = honest(tiles, device)
+        return centres[centres[:, tiles.active[0]] < 0.5 - 1e-9]
+
+    monkeypatch.setattr(Tiling, "roots", planted)
+    with pytest.raises(AssertionError, match="lie in no tile"):
+        coverage.assert_roots_cover(tiling(k))
