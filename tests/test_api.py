@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from convsv_cli import Audit, ConvsvError, Interval, audit, load, spectral_norm
-from convsv_cli.spectral import symbol
+from convsv_cli.spectral.gram_symbol import GramSymbol
 
 
 def test_spectral_norm_encloses_the_norm_of_numpy_symbols() -> None:
@@ -69,14 +69,20 @@ def test_sizes_must_be_positive(root: Path) -> None:
 
 
 def test_memory_of_the_exact_norm_does_not_grow_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    largest = []
-    original = torch.complex
+    """No more Gram symbols at a time for a large image than for a small one."""
+    largest: list[int] = []
+    original = GramSymbol.at
 
-    def watched(real: torch.Tensor, imaginary: torch.Tensor) -> torch.Tensor:
-        largest.append(real.numel() * 16)
-        return original(real, imaginary)
+    def watched(gram: GramSymbol, *args: object) -> torch.Tensor:
+        found = original(gram, *args)
+        largest.append(found.numel())
+        return found
 
-    monkeypatch.setattr(torch, "complex", watched)
-    spectral_norm(torch.ones(16, 16, 3, 3), input_size=512)
-    assert len(largest) > 10
-    assert max(largest) <= symbol.BLOCK_BYTES
+    monkeypatch.setattr(GramSymbol, "at", watched)
+    kernel = torch.randn(16, 16, 3, 3, generator=torch.Generator().manual_seed(0))
+    spectral_norm(kernel, input_size=64)
+    small = max(largest)
+    largest.clear()
+    spectral_norm(kernel, input_size=4096)
+    assert largest
+    assert max(largest) <= 2 * small

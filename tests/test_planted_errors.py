@@ -212,12 +212,13 @@ def test_a_missing_rounding_margin(dtype: torch.dtype, monkeypatch: pytest.Monke
     """Factorizations that run to their end although the matrix is singular, or slightly worse."""
     grams = [
         proofs.near_singular(p, dtype, seed, spectrum)
-        for p in (4, 6)
-        for seed in range(10)
+        for p in (4, 5)
+        for seed in range(4)
         for spectrum in ("equal", "one top", "rank one")
     ]
     with mpmath.workdps(50):
-        tops = [float(proofs.true_top(gram.numpy()) * (1 - mpmath.mpf("1e-15"))) for gram in grams]
+        truths = [proofs.true_top(gram.numpy()) for gram in grams]
+        tops = [math.nextafter(float(truth), 0) if float(truth) > truth else float(truth) for truth in truths]
 
     def suite() -> None:
         for gram, top in zip(grams, tops, strict=True):
