@@ -180,17 +180,19 @@ class Norms:
         return max(FINEST, reach**2 / 8)
 
     def _supremum(self, tolerance: float, limit: float) -> Supremum:
-        found = [
-            known for (finer, same), known in self._suprema.items() if finer <= tolerance and same == limit
-        ]
-        if found:
-            return found[0]
-        key = (tolerance, limit)
-        if key not in self._suprema:
-            known = Spectrum(upper=math.inf)
-            eigenvalues = 1.9 * tolerance  # (1 + t)^2 - 1, and something to spare
-            self._suprema[key] = supremum(self._gram, self._tiling, known, tolerance=eigenvalues, limit=limit)
-        return self._suprema[key]
+        """One that is known and as fine, or a new one."""
+        for (finer, same), known in self._suprema.items():
+            if finer <= tolerance and same == limit:
+                return known
+        found = supremum(
+            self._gram,
+            self._tiling,
+            Spectrum(upper=math.inf),
+            tolerance=1.9 * tolerance,  # of eigenvalues: (1 + t)^2 - 1, and something to spare
+            limit=limit,
+        )
+        self._suprema[tolerance, limit] = found
+        return found
 
     def _interval(self, level: float, peaks: Peaks, grid: tuple[int, ...]) -> Interval:
         """From a proven upper end of H's eigenvalues, and a point where it is nearly attained."""
