@@ -7,6 +7,7 @@ number. So all of it runs on one thread, and gives every core whole pieces of it
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import TypeVar
 import torch
 
 CORES = torch.get_num_threads()
+NAME = "convsv-core"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,8 +38,11 @@ def one_thread_each() -> Iterator[None]:
 
 
 def each_on_a_core(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """The function's results; torch lets go of the interpreter while it computes."""
-    if len(items) < 2 or CORES < 2:
+    """The function's results; torch lets go of the interpreter while it computes.
+
+    A function that comes here again, on a core of its own, gets no further ones: it would wait for itself.
+    """
+    if len(items) < 2 or CORES < 2 or threading.current_thread().name.startswith(NAME):
         return [function(item) for item in items]
     with one_thread_each():
         return list(_pool().map(function, items))
@@ -45,4 +50,4 @@ def each_on_a_core(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(CORES, thread_name_prefix="convsv")
+    return ThreadPoolExecutor(CORES, thread_name_prefix=NAME)

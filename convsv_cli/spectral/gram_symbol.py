@@ -92,6 +92,11 @@ class GramSymbol:
         angle = (2 * math.pi) * (turns @ self.lags.T).frac()
         return torch.cat([turns.new_ones(len(turns), 1), angle.cos(), angle.sin()], 1)
 
+    def prepare(self, count: int, dtype: torch.dtype) -> None:
+        """Form what H at so many frequencies will want; better before several cores want it at once."""
+        if dtype == torch.complex128 and count > FEW:
+            _ = self.double
+
     def at(self, block: torch.Tensor, turns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """H at theta = 2 pi turns: block [n], turns [n, axes] -> [n, p, p] of that complex type."""
         if dtype == torch.complex128 and len(turns) <= FEW and "double" not in self.__dict__:

@@ -78,6 +78,7 @@ class Prover:
         def prove(chunk: Chunk) -> torch.Tensor:
             return proven_below(self.gram.at(*chunk, dtype), level, error)
 
+        self.gram.prepare(len(block), dtype)
         size = chunk_size(len(block), self.gram.side, dtype)
         chunks = list(zip(torch.split(block, size), torch.split(turns, size), strict=True))
         return torch.cat([block.new_zeros(0, dtype=torch.bool), *each_on_a_core(prove, chunks)])
