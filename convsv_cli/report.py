@@ -9,7 +9,7 @@ ESTIMATE, UPPER, EXACT, CERTIFIED, PADDED = "estimate", "upper", "exact", "certi
 AUDITED, UNSUPPORTED, INVALID = "audited", "unsupported", "invalid"
 ERROR, WARNING, NOTE = "error", "warning", "note"
 TOLERANCE = 1e-4
-WORK_LIMIT = 1e11
+WORK_LIMIT = 5e10
 
 
 @dataclass(frozen=True, kw_only=True)
