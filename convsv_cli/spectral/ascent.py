@@ -16,6 +16,7 @@ from convsv_cli.spectral.prover import chunk_size
 NEWTON_STEPS = 2
 STEPS = 6
 ROUNDS = 8
+SINGLE = 1e-5  # relative: what Lanczos steps in single precision can safely tell apart
 CONTENDER = 0.95  # of the highest: what is lower is no reason to go on
 
 
@@ -102,7 +103,24 @@ def climb(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: floa
         )
         if float(gains.max()) < 1 + tolerance:
             break
-    return resolved(gram, peaks.best(len(peaks.value)), grid)
+    peaks = resolved(gram, peaks.best(len(peaks.value)), grid)
+    return _polished(gram, peaks, grid, tolerance) if tolerance < SINGLE else peaks
+
+
+def _polished(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: float) -> Peaks:
+    """The first of the points moved on, with values in double precision."""
+    for _ in range(ROUNDS):
+        first = peaks.best(1)
+        index = summits(gram, first, first.index, grid)
+        moved = resolved(
+            gram, Peaks(block=first.block, index=index, value=first.value, vector=first.vector), grid
+        )
+        if moved.top <= peaks.top:
+            break
+        gained, peaks = moved.top / peaks.top - 1, moved
+        if gained < tolerance:
+            break
+    return peaks
 
 
 def resolved(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...]) -> Peaks:

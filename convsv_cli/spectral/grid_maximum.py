@@ -10,7 +10,7 @@ from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest, resolved
 from convsv_cli.spectral.certify import proven_level
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.prover import Prover
-from convsv_cli.spectral.supremum import CLIMBERS, CONTINUUM, Spectrum, Supremum
+from convsv_cli.spectral.supremum import CLIMBERS, CONTINUUM, MOST_TILES, Spectrum, Supremum
 from convsv_cli.spectral.tiles import Tiles, Tiling, root_tiles
 
 DIRECT = 512  # grid points that are looked at one by one
@@ -76,7 +76,8 @@ def _clear(contest: _Contest, prover: Prover, tiling: Tiling, spectrum: Spectrum
                 return False
             gain = contest.level - level
             tiles = tiles.where(~prover.below(tiles.block, tiles.centre, level, gain))
-        if not prover.affords(tiling.halves * len(tiles)):
+        halves = tiling.halves * len(tiles)
+        if not prover.affords(halves) or halves > MOST_TILES:
             return False
         tiles = tiles.split(tiling)
     for first in range(0, len(tiles), LEAVES):

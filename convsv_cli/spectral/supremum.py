@@ -39,6 +39,7 @@ CLIMBERS = 3
 CLIMBED = 4  # times below the tolerance: what else a climb would gain
 MANY = 64  # blocks, of which the largest eigenvalue is estimated one by one
 FINEST = 2.0**-36
+MOST_TILES = 2**18  # at a level; what a proof wants more of is beyond the memory of many machines
 PROBES = 16  # tiles that are tried before all are, where there are many
 MOST_MEASURED = 256
 MANY_OPEN = 32  # tiles left at a level, which a symbol with a few smooth peaks does not have
@@ -135,7 +136,7 @@ class _Search:
         """Clear all tiles, or as many as the limit allows; then `known` has a new upper end."""
         while len(tiles := self._open(tiles)):
             halves = self._tiling.halves * len(tiles)
-            if not self._prover.affords(2 * halves) or tiles.rho < FINEST:
+            if not self._prover.affords(2 * halves) or tiles.rho < FINEST or halves > MOST_TILES:
                 self._settle(
                     tiles.split(self._tiling) if self._prover.affords(halves + halves // 4) else tiles
                 )
