@@ -47,6 +47,8 @@ AUDITED = LayerAudit(
     measurements=(
         ("heuristic", Measurement(value=2.1044, seconds=0.001)),
         ("exact", Measurement(value=4.8014, enclosure=Interval(lower=4.8014, upper=4.8015), size=(32, 32))),
+        ("certified", Measurement(value=4.80211, enclosure=Interval(lower=4.8019, upper=4.80211))),
+        ("zero_padded", Measurement(value=4.81, enclosure=Interval(lower=4.7, upper=4.81), size=(32, 32))),
         ("bound", Measurement(value=6.91301, enclosure=Interval(upper=6.91301), parts=BOUNDS)),
     ),
 )
@@ -73,7 +75,7 @@ AUDIT = Audit(
     methods=tuple(calculator.method for calculator in CALCULATORS),
     layers=(AUDITED, SKIPPED),
     network=NetworkTotals(
-        product=(("heuristic", 2.1044), ("exact", 4.8014), ("bound", 6.91301)),
+        product=(("heuristic", 2.1044), ("exact", 4.8014), ("certified", 4.80211), ("bound", 6.91301)),
         coverage=0.5,
         assumptions=("groups 1",),
     ),
@@ -86,12 +88,12 @@ AUDIT = Audit(
 TABLE = """\
 net.onnx · onnx opset 20 · image 1×3×32×w · 1 of 2 weight layers audited
 
-layer  op      kernel    stride   n  heuristic  exact        bound  bound/exact
-───────────────────────────────────────────────────────────────────────────────
-conv1  Conv    16×3×3×3       2  32      2.104  4.801        6.914         1.44
-embed  Gather  10×4                                    unsupported
+layer  op      kernel    stride   n  heuristic  exact  certified ≤        bound  bound/exact
+────────────────────────────────────────────────────────────────────────────────────────────
+conv1  Conv    16×3×3×3       2  32      2.104  4.801        4.803        6.914         1.44
+embed  Gather  10×4                                                 unsupported
 
-product of layer norms: heuristic 2.104, exact 4.801, bound 6.914
+product of layer norms: heuristic 2.104, exact 4.801, certified 4.803, bound 6.914
   not a bound of the network: it ignores skips, normalisation and pooling
 largest layer: conv1
 
@@ -127,14 +129,15 @@ def test_every_plug_in_of_the_folder_is_listed(folder: str) -> None:
 
 
 def test_the_table_is_golden() -> None:
-    legend = "".join(f"{m.name:9}  {m.proves}\n" for m in AUDIT.methods)
+    legend = "".join(f"{m.column:11}  {m.proves}\n" for m in AUDIT.methods if m.column)
     assert render("table") == TABLE + legend
 
 
 def test_the_table_leaves_out_what_was_not_computed() -> None:
     measured = tuple(pair for pair in AUDITED.measurements if pair[0] != "exact")
     layer = replace(AUDITED, measurements=measured, input_size=None)
-    network = replace(AUDIT.network, product=(("heuristic", 2.0), ("exact", None), ("bound", 6.0)))
+    product = (("heuristic", 2.0), ("exact", None), ("certified", 4.0), ("bound", 6.0))
+    network = replace(AUDIT.network, product=product)
     text = render("table", replace(AUDIT, layers=(layer,), network=network))
     assert "exact" not in text
     assert "2.104" in text
