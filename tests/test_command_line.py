@@ -19,7 +19,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from tests.command_line import convsv
+from tests.command_line import INTERRUPTIBLE, convsv
 
 
 @pytest.fixture(scope="module")
@@ -284,14 +284,6 @@ def test_the_tolerance_is_kept(checkpoint: Path) -> None:
 @pytest.mark.parametrize("value", ["-1", "nan"])
 def test_impossible_limits_are_one_line(checkpoint: Path, option: str, value: str) -> None:
     assert_one_line(convsv("audit", checkpoint, option, value), "must be")
-
-
-INTERRUPTIBLE = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
-from convsv_cli.cli import main
-main()
-"""
 
 
 @pytest.mark.parametrize("seconds", [0.3, 3.0])

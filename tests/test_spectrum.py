@@ -25,7 +25,7 @@ from convsv_cli.spectral.distribution import Distribution, Tally
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.spectrum import ACCURACY, count_values, singular_values
 from tests import oracles
-from tests.command_line import convsv
+from tests.command_line import INTERRUPTIBLE, convsv
 from tests.geometry import Case, cases
 
 ROUNDING = 10 * ACCURACY
@@ -271,8 +271,8 @@ def test_ctrl_c_leaves_no_half_written_file(suffix: str, checkpoint: Path, tmp_p
     output = tmp_path / f"values.{suffix}"
     command = [
         sys.executable,
-        "-m",
-        "convsv_cli",
+        "-c",
+        INTERRUPTIBLE,
         "spectrum",
         checkpoint,
         "--input-size",
