@@ -19,6 +19,7 @@ from convsv_cli.spectral import symbol as symbol_module
 from convsv_cli.spectral.certify import cholesky_margin, proven_below, proven_level
 from convsv_cli.spectral.gram_symbol import gram_symbol
 from convsv_cli.spectral.matrix_norm import matrix_norm, rayleigh_lower
+from convsv_cli.spectral.moments import moments
 from convsv_cli.spectral.norms import Norms
 from convsv_cli.spectral.supremum import Spectrum
 from convsv_cli.spectral.symbol import half_grid_size, symbol_at, symbol_error, symbols
@@ -415,6 +416,32 @@ def test_gram_symbols_at_opposite_frequencies_are_conjugate(weight: np.ndarray, 
     block = torch.zeros(4, dtype=torch.int64)
     here, there = (gram.at(block, x, torch.complex128) for x in (turns, -turns))
     assert (here - there.conj()).abs().max() <= 2 * gram.error
+
+
+@given(weight=kernels(), seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=120, deadline=None)
+def test_moments_bound_the_largest_eigenvalue(weight: np.ndarray, seed: int) -> None:
+    gram = gram_symbol(torch.from_numpy(weight[:1]))
+    oriented = weight[0] if weight.shape[1] <= weight.shape[2] else weight[0].swapaxes(0, 1)
+    turns = np.random.default_rng(seed).uniform(-0.5, 1.5, (2, weight.ndim - 3))
+    known = moments(gram)
+    if known is None:
+        assert gram.rows > gram.side**2
+        return
+    for x, upper in zip(turns, known.upper(torch.from_numpy(turns)).tolist(), strict=True):
+        symbol = true_symbol_at(oriented, tuple(x))
+        assert true_top(symbol * symbol.H) <= upper
+
+
+def test_moments_are_sharp_where_one_or_all_eigenvalues_count() -> None:
+    """A kernel of rank one; an orthogonal one."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randn(8, 1, generator=generator), torch.randn(1, 8, generator=generator)
+    for matrix in (left @ right / (left.norm() * right.norm()), torch.eye(8)):
+        known = moments(gram_symbol(matrix.double()[None, :, :, None] * torch.tensor([0.0, 1.0, 0.0])))
+        assert known is not None
+        upper = float(known.upper(torch.tensor([[0.3]], dtype=torch.float64)))
+        assert 1 <= upper < 1.01
 
 
 # --- the lemma ------------------------------------------------------------------------------------

@@ -120,12 +120,8 @@ def test_tiles_find_the_points_that_they_contain_and_no_others(data: st.DataObje
     tiles, rho = tiling(k), 2.0 ** -data.draw(st.integers(0, 4))
     turns = st.floats(-0.5, 1.5, allow_subnormal=False)
     centre = torch.tensor([[data.draw(turns) for _ in range(axes)]], dtype=torch.float64)
-    found = {
-        coverage.first(tuple(row), grid)
-        for row in grid_maximum._points(Tiles(block=torch.tensor([0]), centre=centre, rho=rho), tiles, grid)[
-            1
-        ].tolist()
-    }
+    one = Tiles(block=torch.tensor([0]), centre=centre, estimate=torch.zeros(1), rho=rho)
+    found = {coverage.first(tuple(row), grid) for row in grid_maximum._points(one, tiles, grid)[1].tolist()}
     everything = np.array(list(product(*map(range, grid))))
     offsets = everything / np.array(grid) - centre.numpy()
     offsets -= np.round(offsets)

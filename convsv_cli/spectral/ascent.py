@@ -125,7 +125,7 @@ def _polished(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: 
 
 def resolved(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...]) -> Peaks:
     """The same, with value and vector of the first one to double precision."""
-    matrix = gram.at(peaks.block[:1], turns_of(peaks.index[:1], grid), torch.complex128)[0]
+    matrix = gram.at_one(peaks.block[:1], turns_of(peaks.index[:1], grid))
     top, vector = top_pair(matrix, peaks.vector[0])
     value, vectors = peaks.value.clone(), peaks.vector.to(torch.complex128)
     value[0], vectors[0] = top, vector

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 SMALL = 48  # side up to which LAPACK's eigenvalues of a batch cost less than Lanczos steps
-LANCZOS_STEPS = 12
+LANCZOS_STEPS, STARTED_STEPS = 12, 2  # without and with a start that is nearly it
 SHIFT_INVERT_STEPS = 4
 
 
@@ -17,19 +17,21 @@ def start_vector(n: int, device: torch.device) -> torch.Tensor:
 def lanczos(matrices: torch.Tensor, start: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The largest Ritz values and unit vectors: Hermitian [n, p, p], [n, p] -> [n], [n, p].
 
-    Lanczos with full reorthogonalisation, all matrices at once.
+    A few Lanczos steps with reorthogonalisation, all matrices at once.
     """
-    basis, images = [_unit(start)], []
-    for _ in range(min(steps, matrices.shape[-1])):
-        images.append((matrices @ basis[-1][..., None])[..., 0])
-        known = torch.stack(basis, -1)
-        rest = images[-1]
-        for _ in range(2):
-            rest = rest - (known @ (known.mH @ rest[..., None]))[..., 0]
-        basis.append(_unit(rest))
-    known = torch.stack(basis[:-1], -1)
-    values, vectors = torch.linalg.eigh(known.mH @ torch.stack(images, -1))
-    return values[..., -1].double(), _unit((known @ vectors[..., -1:])[..., 0])
+    n, p = start.shape
+    steps = min(steps, p)
+    basis, images = matrices.new_zeros(n, p, steps), matrices.new_zeros(n, p, steps)
+    rest = start[..., None]
+    for step in range(steps):
+        basis[..., step : step + 1] = _unit(rest)
+        image = matrices @ basis[..., step : step + 1]
+        images[..., step : step + 1] = image
+        known, rest = basis[..., : step + 1], image
+        for _ in range(2):  # once is not enough where the rest is nearly nothing
+            rest = rest - known @ (known.mH @ rest)
+    values, vectors = torch.linalg.eigh(basis.mH @ images)
+    return values[..., -1].double(), _unit(basis @ vectors[..., -1:])[..., 0]
 
 
 def top_pair(matrix: torch.Tensor, start: torch.Tensor | None = None) -> tuple[float, torch.Tensor]:
@@ -40,9 +42,9 @@ def top_pair(matrix: torch.Tensor, start: torch.Tensor | None = None) -> tuple[f
     if matrix.shape[-1] <= SMALL:
         values, vectors = torch.linalg.eigh(matrix)
         return float(values[-1]), vectors[:, -1]
+    steps = LANCZOS_STEPS if start is None else STARTED_STEPS
     start = start_vector(len(matrix), matrix.device) if start is None else start
-    start = start.to(matrix.dtype)
-    value, vector = lanczos(matrix[None], start[None], LANCZOS_STEPS)
+    value, vector = lanczos(matrix[None], start.to(matrix.dtype)[None], steps)
     return _resolved(matrix, float(value), vector[0])
 
 
@@ -68,6 +70,6 @@ def _resolved(matrix: torch.Tensor, value: float, vector: torch.Tensor) -> tuple
 
 
 def _unit(vectors: torch.Tensor) -> torch.Tensor:
-    norms = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    norms = torch.linalg.vector_norm(vectors, dim=-2, keepdim=True)
     unit: torch.Tensor = vectors / norms.clamp_min(1e-30)
     return unit

@@ -22,9 +22,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import torch
 
@@ -33,6 +32,7 @@ from convsv_cli.spectral.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma
 
 TINY = 2.0**-120  # more than what underflow in single precision can hide of matrices of norm about 1
 COSTLY = 10**8  # multiplications for the A, above which single precision comes first
+TINY_SQUARES = 2.0**-70  # more than what underflow of its square can hide of a number in single precision
 FEW = 8  # frequencies that are cheaper by definition
 
 
@@ -40,13 +40,14 @@ FEW = 8  # frequencies that are cheaper by definition
 class GramSymbol:
     """Gram symbols of a batch of kernels.
 
-    Rows are complex [blocks, rows, p, p]; H = sum_rows phase * row, with the real phases 1, then
-    cos <lag, theta>, then sin <lag, theta> for each lag.
+    Rows are real [blocks, rows, p, p]. The first, `even` ones are symmetric, with the phases 1 and cos <lag,
+    theta> for each lag; the others are antisymmetric, with the phases sin <lag, theta>; and
+    H = sum_even phase * row + i sum_odd phase * row.
 
     Attributes:
         taps: float64 [blocks, *k, p, q].
         lags: float64 [lags, axes], one of each pair of opposite lags, without zero.
-        single: the rows in complex64.
+        single: the rows in float32.
         row_norms: float64 [blocks, rows], upper bounds of the rows' Frobenius norms.
         error, error_single: bounds of the spectral norm of what rounding does to one H.
     """
@@ -57,10 +58,11 @@ class GramSymbol:
     row_norms: torch.Tensor
     error: float
     error_single: float
+    _latest: dict[tuple[float, ...], torch.Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def double(self) -> torch.Tensor:
-        """The rows in complex128."""
+        """The rows in float64."""
         return _rows(self.taps, self.lags)
 
     @property
@@ -77,6 +79,11 @@ class GramSymbol:
     def rows(self) -> int:
         """Number of terms of the polynomial."""
         return 1 + 2 * len(self.lags)
+
+    @property
+    def even(self) -> int:
+        """Number of the symmetric ones."""
+        return 1 + len(self.lags)
 
     @property
     def device(self) -> torch.device:
@@ -101,11 +108,22 @@ class GramSymbol:
         """H at theta = 2 pi turns: block [n], turns [n, axes] -> [n, p, p] of that complex type."""
         if dtype == torch.complex128 and len(turns) <= FEW and "double" not in self.__dict__:
             return self._by_definition(block, turns)
-        rows = self.single if dtype == torch.complex64 else self.double
-        real = torch.view_as_real(rows).flatten(2)
-        phases = self.phases(turns).to(real.dtype)
-        values = phases @ real[0] if self.blocks == 1 else torch.bmm(phases[:, None], real[block])
-        return torch.view_as_complex(values.view(len(turns), self.side, self.side, 2))
+        rows = (self.single if dtype == torch.complex64 else self.double).flatten(2)
+        phases = self.phases(turns).to(rows.dtype)
+        real = self._sum(phases[:, : self.even], rows[:, : self.even], block)
+        imaginary = self._sum(phases[:, self.even :], rows[:, self.even :], block)
+        return torch.complex(real, imaginary).view(len(turns), self.side, self.side)
+
+    def _sum(self, phases: torch.Tensor, rows: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
+        return phases @ rows[0] if self.blocks == 1 else torch.bmm(phases[:, None], rows[block])[:, 0]
+
+    def at_one(self, block: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+        """H at one frequency in double precision, kept until another is asked for: [p, p]."""
+        key = (int(block), *turns[0].tolist())
+        if key not in self._latest:
+            self._latest.clear()
+            self._latest[key] = self.at(block, turns, torch.complex128)[0]
+        return self._latest[key]
 
     def _by_definition(self, block: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
         k = self.taps.shape[1:-2]
@@ -124,9 +142,13 @@ class GramSymbol:
         So that v* H v = phases . forms.
         """
         if self.blocks == 1:
-            images = (self.single[0].reshape(-1, self.side) @ vectors.T).view(-1, self.side, len(vectors))
-            return torch.einsum("np,rpn->nr", vectors.conj(), images).real.double()
-        return torch.einsum("np,nrpq,nq->nr", vectors.conj(), self.single[block], vectors).real.double()
+            parts = torch.view_as_real(vectors.T.contiguous()).flatten(1)
+            images = (self.single[0].flatten(0, 1) @ parts).view(-1, self.side, len(vectors), 2)
+            products = torch.einsum("np,rpn->nr", vectors.conj(), torch.view_as_complex(images))
+        else:
+            rows = self.single[block].to(torch.complex64)
+            products = torch.einsum("np,nrpq,nq->nr", vectors.conj(), rows, vectors)
+        return torch.cat([products[:, : self.even].real, -products[:, self.even :].imag], 1).double()
 
 
 def gram_symbol(weight: torch.Tensor) -> GramSymbol:
@@ -139,29 +161,31 @@ def gram_symbol(weight: torch.Tensor) -> GramSymbol:
     taps = oriented.permute(0, *range(3, weight.ndim), 1, 2).contiguous()
     pairs = [lag for lag in itertools.product(*(range(1 - n, n) for n in k)) if lag > (0,) * len(k)]
     lags = torch.tensor(pairs, dtype=weight.dtype, device=weight.device).reshape(-1, len(k))
-    if math.prod(k) ** 2 * taps[0].numel() // math.prod(k) * taps.shape[-2] * len(taps) < COSTLY:
-        double, unit = _rows(taps, lags), UNIT_ROUNDOFF
-        single = double.to(torch.complex64)
+    if math.prod(k) * taps.shape[-2] * taps.numel() < COSTLY:
+        single, unit = _rows(taps, lags).float(), UNIT_ROUNDOFF
     else:
         single, unit = _rows(taps.float(), lags), UNIT_ROUNDOFF_32
-    errors = _errors(taps, single, unit)
-    return GramSymbol(taps=taps, lags=lags, single=single, **errors)
+    norms = _row_norms(taps, single, unit)
+    error, error_single = _errors(taps, single, norms, unit)
+    return GramSymbol(
+        taps=taps, lags=lags, single=single, row_norms=norms, error=error, error_single=error_single
+    )
 
 
 def _rows(taps: torch.Tensor, lags: torch.Tensor) -> torch.Tensor:
     """The rows, in the precision of the taps."""
     p, count = taps.shape[-2], len(lags)
-    rows = taps.new_zeros((len(taps), 1 + 2 * count, p, p, 2))
-    rows[:, 0, ..., 0] = _correlation(taps, [0] * lags.shape[1])
+    rows = taps.new_empty((len(taps), 1 + 2 * count, p, p))
+    rows[:, 0] = _correlation(taps, [0] * lags.shape[1])
 
     def fill(i: int) -> None:
         a = _correlation(taps, pairs[i])
-        torch.add(a, a.mT, out=rows[:, 1 + i, ..., 0])
-        torch.sub(a.mT, a, out=rows[:, 1 + i + count, ..., 1])
+        torch.add(a, a.mT, out=rows[:, 1 + i])
+        torch.sub(a.mT, a, out=rows[:, 1 + i + count])
 
     pairs = lags.tolist()
     each_on_a_core(fill, range(count))
-    return torch.view_as_complex(rows)
+    return rows
 
 
 def _correlation(taps: torch.Tensor, lag: list[float]) -> torch.Tensor:
@@ -174,16 +198,26 @@ def _correlation(taps: torch.Tensor, lag: list[float]) -> torch.Tensor:
     return products.flatten(1, -3).sum(1) if lag else products
 
 
-def _errors(taps: torch.Tensor, single: torch.Tensor, unit: float) -> dict[str, Any]:
-    """`row_norms`, and the errors of the module's text; `unit` is of the precision that made `single`."""
+def _row_norms(taps: torch.Tensor, single: torch.Tensor, unit: float) -> torch.Tensor:
+    """`row_norms`; `unit` is of the precision that made `single`."""
+    p, q = taps.shape[-2:]
+    count = math.prod(taps.shape[1:-2])
+    norms: torch.Tensor = torch.linalg.vector_norm(torch.linalg.vector_norm(single, dim=3).double(), dim=2)
+    norms = norms * (1 + gamma(p + 4, UNIT_ROUNDOFF_32)) + p * TINY_SQUARES
+    norms += 2 * gamma(q + count + 6, unit) * count * float(taps.square().sum((-2, -1)).max())
+    return norms
+
+
+def _errors(
+    taps: torch.Tensor, single: torch.Tensor, norms: torch.Tensor, unit: float
+) -> tuple[float, float]:
+    """The errors of the module's text; `unit` is of the precision that made `single`."""
     axes, q = taps.ndim - 3, taps.shape[-1]
     count = math.prod(taps.shape[1:-2])
     terms, rows = q + count + 6, single.shape[1]
     absolute = taps.abs().flatten(1, axes).sum(1) if axes else taps.abs()
     s = float(torch.linalg.vector_norm(absolute, dim=(1, 2)).max())
-    norms = torch.linalg.vector_norm(torch.view_as_real(single).double().flatten(2), dim=2)
-    norms = norms * (1 + 2.0**-20) + 2 * gamma(terms, unit) * count * float(taps.square().sum((-2, -1)).max())
-    trace = float(single.diagonal(dim1=-2, dim2=-1).real.double().sum(-1).abs().sum(1).max())
+    trace = float(single.diagonal(dim1=-2, dim2=-1).double().sum(-1).abs().sum(1).max())
     trace = trace * (1 + 2.0**-20) + gamma(terms, unit) * s**2
     turns = 2 * math.pi * (axes * (axes + 1) * max(taps.shape[1:-2], default=1) + 2) + 8
     phase, total = turns * UNIT_ROUNDOFF, float(norms.sum(1).max())
@@ -191,8 +225,7 @@ def _errors(taps: torch.Tensor, single: torch.Tensor, unit: float) -> dict[str, 
     symbol = math.sqrt(2) * (gamma(count + 4) + phase)
     definition = 2 * symbol * s * math.sqrt(trace) + gamma(4 * (q + 4)) * trace + symbol**2 * s**2
     evaluation = (gamma(rows + 8, UNIT_ROUNDOFF_32) + phase) * total
-    return {
-        "row_norms": norms,
-        "error": 1.001 * max(polynomial, definition),
-        "error_single": 1.001 * (gamma(terms, unit) * s**2 + evaluation) + TINY,
-    }
+    return (
+        1.001 * max(polynomial, definition),
+        1.001 * (gamma(terms, unit) * s**2 + evaluation) + TINY,
+    )

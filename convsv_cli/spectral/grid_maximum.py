@@ -10,8 +10,8 @@ from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest, resolved
 from convsv_cli.spectral.certify import proven_level
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.prover import Prover
-from convsv_cli.spectral.supremum import CLIMBERS, CONTINUUM, MOST_TILES, Spectrum, Supremum
-from convsv_cli.spectral.tiles import Tiles, Tiling, root_tiles
+from convsv_cli.spectral.supremum import CLIMBERS, CONTINUUM, MOST_TILES, Supremum
+from convsv_cli.spectral.tiles import Tiles, Tiling
 
 DIRECT = 512  # grid points that are looked at one by one
 POINTS_PER_LEAF = 4
@@ -53,7 +53,7 @@ def grid_maximum(
         return contest.level, contest.peaks
     contest = _Contest(prover, grid, _nearby(gram, known.peaks, grid))
     upper = known.spectrum.upper
-    if upper > contest.level * (1 + ENOUGH) and not _clear(contest, prover, tiling, known.spectrum):
+    if upper > contest.level * (1 + ENOUGH) and not _clear(contest, prover, tiling, known):
         return upper, contest.peaks
     return min(contest.level, upper), contest.peaks
 
@@ -66,22 +66,22 @@ def _nearby(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...]) -> Peaks:
     return resolved(gram, found.best(1), grid)
 
 
-def _clear(contest: _Contest, prover: Prover, tiling: Tiling, spectrum: Spectrum) -> bool:
+def _clear(contest: _Contest, prover: Prover, tiling: Tiling, known: Supremum) -> bool:
     """Whether every tile could be cleared, or each of its points entered, within the limit."""
-    tiles, grid = root_tiles(tiling, prover.gram.blocks, prover.gram.device), contest.grid
+    tiles, grid = known.roots, contest.grid
     while tiling.volume(tiles.rho) * math.prod(grid) > POINTS_PER_LEAF:
-        level = spectrum.threshold(contest.level, tiling.reach(tiles.rho))
+        level = known.spectrum.threshold(contest.level, tiling.reach(tiles.rho))
         if level > 0:
             if not prover.affords(len(tiles)):
                 return False
             gain = contest.level - level
-            tiles = tiles.where(~prover.below(tiles.block, tiles.centre, level, gain))
+            tiles = tiles[~prover.clears(tiles, level, gain)]
         halves = tiling.halves * len(tiles)
         if not prover.affords(halves) or halves > MOST_TILES:
             return False
         tiles = tiles.split(tiling)
     for first in range(0, len(tiles), LEAVES):
-        block, index = _points(tiles.slice(first, first + LEAVES), tiling, grid)
+        block, index = _points(tiles[first : first + LEAVES], tiling, grid)
         if not prover.affords(len(block)):
             return False
         contest.enter(block, index)
@@ -106,6 +106,9 @@ class _Contest:
     def enter(self, block: torch.Tensor, index: torch.Tensor) -> None:
         """Prove each point to lie below the level, and let that rise where it cannot be."""
         gram = self._prover.gram
+        known = _canonical(self.peaks.index[:1], self.grid)
+        others = (index != known).any(1) | (block != self.peaks.block[0])
+        block, index = block[others], index[others]
         while len(block):
             left = ~self._prover.below(block, turns_of(index, self.grid), self.level)
             block, index = block[left], index[left]
@@ -118,8 +121,8 @@ class _Contest:
     def _raise(self, peaks: Peaks) -> None:
         """Let the level be above the first of the points."""
         gram = self._prover.gram
-        matrix = gram.at(peaks.block[:1], turns_of(peaks.index[:1], self.grid), torch.complex128)
-        self.level = max(self.level, proven_level(matrix, peaks.top, gram.error))
+        matrix = gram.at_one(peaks.block[:1], turns_of(peaks.index[:1], self.grid))
+        self.level = max(self.level, proven_level(matrix[None], peaks.top, gram.error))
         if peaks.top > self.peaks.top:
             self.peaks = peaks
 

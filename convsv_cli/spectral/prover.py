@@ -1,21 +1,25 @@
-"""Proofs at many frequencies at once: in single precision as long as it pays, then in double; counted."""
+"""Proofs at many frequencies at once: by moments, then factorizations in single, then in double precision."""
 
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 
 from convsv_cli.spectral.certify import cholesky_margin, proven_below
 from convsv_cli.spectral.cores import CORES, each_on_a_core
 from convsv_cli.spectral.gram_symbol import GramSymbol
+from convsv_cli.spectral.moments import Moments, moments
+from convsv_cli.spectral.tiles import Tiles
 
 Chunk = tuple[torch.Tensor, torch.Tensor]
 CHUNK_BYTES = 2**22
 PAYS = 0.3  # share of the proofs that single precision has to give
 PROBES = 16
 NARROW = 0.01  # a margin of single precision that needs no probe
-SMALL = 10**6  # multiplications that are not worth a second core
+SMALL = 10**7  # multiplications that are not worth a second core
+DOUBT = 1e-5  # relative error of estimates
 FEWEST = 16  # frequencies a chunk: the rows are read once for all of them
 
 
@@ -51,6 +55,27 @@ class Prover:
         What single precision leaves open is tried in double precision, unless its margin is small beside
         `gain`: by how much the level will rise if the caller splits a tile instead.
         """
+        proven = torch.zeros_like(block, dtype=torch.bool)
+        if len(block) > self.gram.rows and self._moments is not None:
+            proven = self._moments.upper(turns) < level
+        left = (~proven).nonzero()[:, 0]
+        proven[left] = self._factorized(block[left], turns[left], level, gain)
+        return proven
+
+    def clears(self, tiles: Tiles, level: float, gain: float = 0.0) -> torch.Tensor:
+        """The same at the centres of tiles, where their estimates leave hope."""
+        hope = (tiles.estimate < level * (1 + DOUBT)).nonzero()[:, 0]
+        proven = torch.zeros_like(tiles.block, dtype=torch.bool)
+        proven[hope] = self.below(tiles.block[hope], tiles.centre[hope], level, gain)
+        return proven
+
+    @cached_property
+    def _moments(self) -> Moments | None:
+        return moments(self.gram)
+
+    def _factorized(
+        self, block: torch.Tensor, turns: torch.Tensor, level: float, gain: float
+    ) -> torch.Tensor:
         if not self._single_pays(block, turns, level):
             return self._below(block, turns, level, torch.complex128)
         proven = self._below(block, turns, level, torch.complex64)

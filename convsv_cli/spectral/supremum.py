@@ -75,10 +75,12 @@ class Supremum:
     Attributes:
         spectrum: proven.
         peaks: where the largest eigenvalue nearly is, on the `CONTINUUM`.
+        roots: the root tiles, with estimates.
     """
 
     spectrum: Spectrum
     peaks: Peaks
+    roots: Tiles
 
 
 def supremum(
@@ -100,6 +102,7 @@ def supremum(
     tiles = root_tiles(tiling, gram.blocks, gram.device)
     grid = (CONTINUUM,) * len(tiling.counts)
     seen = measured(gram, tiles.block, nearest(tiles.centre, grid), grid)
+    tiles = replace(tiles, estimate=seen.value)
     peaks = climb(gram, seen.best(CLIMBERS), grid, tolerance / CLIMBED)
     known = replace(known, upper=min(known.upper, correlation_bound(gram)))
     margin = cholesky_margin(gram.side, torch.complex128) + gram.error / peaks.top
@@ -112,7 +115,7 @@ def supremum(
         search.narrow(tiles.split(tiling))
     if search.goal < search.known.upper and prover.affords(2 * len(tiles)):
         search.run(tiles)
-    return Supremum(spectrum=search.known, peaks=search.peaks)
+    return Supremum(spectrum=search.known, peaks=search.peaks, roots=tiles)
 
 
 class _Search:
@@ -149,16 +152,13 @@ class _Search:
         target, reach = replace(self.known, upper=self.goal), self._tiling.reach(tiles.rho)
         level = target.threshold(self.goal, reach)
         gain = target.threshold(self.goal, reach / 2) - level
-        if len(tiles) > 4 * PROBES and not self._cleared(tiles.spread(PROBES), level, gain).any():
+        if len(tiles) > 4 * PROBES and not self._prover.clears(tiles.spread(PROBES), level, gain).any():
             self._climb_higher(tiles)
             return tiles
-        tiles = tiles.where(~self._cleared(tiles, level, gain))
+        tiles = tiles[~self._prover.clears(tiles, level, gain)]
         if len(tiles) > MANY_OPEN or (len(tiles) and level > self.peaks.top):
             self._climb_higher(tiles)
         return tiles
-
-    def _cleared(self, tiles: Tiles, level: float, gain: float) -> torch.Tensor:
-        return self._prover.below(tiles.block, tiles.centre, level, gain)
 
     def _climb_higher(self, tiles: Tiles) -> None:
         """Look among tiles, of which one may hold more than the highest point known, and raise the goal."""
@@ -199,7 +199,7 @@ class _Search:
         level, few = self.peaks.top, len(tiles) // 8
         while len(tiles) and (self._prover.affords(len(tiles)) or len(tiles) <= few):
             level = self.peaks.top * (1 + excess)
-            tiles = tiles.where(~self._cleared(tiles, level, gain=0.0))
+            tiles = tiles[~self._prover.clears(tiles, level)]
             excess *= 2
         if not len(tiles) and reach < math.pi / 2:
             sine, cosine = math.sin(reach) ** 2, math.cos(reach) ** 2
@@ -213,7 +213,7 @@ def correlation_bound(gram: GramSymbol) -> float:
     if float(_other_norms(gram.row_norms).max()) < float(gram.row_norms[:, 0].max()) / 8:
         zero = gram.double[:, 0].contiguous()
         level = proven_level(zero, max(top_pair(matrix)[0] for matrix in zero[:MANY]), gram.error)
-        norms = torch.linalg.vector_norm(torch.view_as_real(gram.double).flatten(2), dim=2)
+        norms = torch.linalg.vector_norm(gram.double.flatten(2), dim=2)
         crude = min(crude, level + float(_other_norms(norms).max()) + gram.error)
     return round_up(crude * (1 + gamma(2 * gram.rows + gram.side**2)))
 
@@ -225,4 +225,4 @@ def _other_norms(norms: torch.Tensor) -> torch.Tensor:
 
 
 def _is_flat(gram: GramSymbol, top: float) -> bool:
-    return float(gram.single[:, 0].diagonal(dim1=-2, dim2=-1).real.mean(-1).min()) > FLAT * top
+    return float(gram.single[:, 0].diagonal(dim1=-2, dim2=-1).mean(-1).min()) > FLAT * top

@@ -95,40 +95,50 @@ class Tiling:
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """Tiles of one size, each of one block: block int64 [n], centre float64 [n, axes] in turns."""
+    """Tiles of one size, each of one block.
+
+    Attributes:
+        block: int64 [n].
+        centre: float64 [n, axes] in turns.
+        estimate: float64 [n], of the largest eigenvalue there, hardly above it; minus infinity if unknown.
+        rho: their size.
+    """
 
     block: torch.Tensor
     centre: torch.Tensor
+    estimate: torch.Tensor
     rho: float = 1.0
 
     def __len__(self) -> int:
         return len(self.block)
 
-    def where(self, mask: torch.Tensor) -> Tiles:
-        """Those for which the mask is true."""
-        return replace(self, block=self.block[mask], centre=self.centre[mask])
+    def __getitem__(self, which: slice | torch.Tensor) -> Tiles:
+        """Some of them, by indices or a mask."""
+        return replace(
+            self, block=self.block[which], centre=self.centre[which], estimate=self.estimate[which]
+        )
 
     def spread(self, count: int) -> Tiles:
         """At most so many of them, evenly spread."""
-        step = -(-len(self) // count) or 1
-        return replace(self, block=self.block[::step], centre=self.centre[::step])
-
-    def slice(self, first: int, last: int) -> Tiles:
-        """Those from the first up to, without it, the last."""
-        return replace(self, block=self.block[first:last], centre=self.centre[first:last])
+        return self[:: -(-len(self) // count) or 1]
 
     def split(self, tiling: Tiling) -> Tiles:
         """Their halves."""
         children = tiling.children(self.centre, self.rho)
         block = self.block.repeat_interleave(children.shape[1])
-        return Tiles(block=block, centre=children.flatten(0, 1), rho=self.rho / 2)
+        return _new(block, children.flatten(0, 1), self.rho / 2)
 
 
 def root_tiles(tiling: Tiling, blocks: int, device: torch.device) -> Tiles:
     """The coarsest tiles, for every block."""
     centre = tiling.roots(device)
     block = torch.arange(blocks, device=device).repeat_interleave(len(centre))
-    return Tiles(block=block, centre=centre.repeat(blocks, 1))
+    return _new(block, centre.repeat(blocks, 1), 1.0)
+
+
+def _new(block: torch.Tensor, centre: torch.Tensor, rho: float) -> Tiles:
+    estimate = centre.new_full((len(block),), fill_value=-math.inf)
+    return Tiles(block=block, centre=centre, estimate=estimate, rho=rho)
 
 
 def tiling(k: tuple[int, ...]) -> Tiling:
