@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from convsv_cli.graph import Graph
+
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
@@ -108,6 +110,7 @@ class Network:
         inputs: name and shape of each graph input, unknown dimensions as their name or "?".
         layers: in the order of the file.
         notes: what a reader of the audit should know, in plain words.
+        graph: the whole computation, at the input size asked for; None where the file has only weights.
     """
 
     path: str
@@ -117,3 +120,4 @@ class Network:
     inputs: tuple[tuple[str, tuple[int | str, ...]], ...] = ()
     layers: tuple[Layer | UnsupportedLayer, ...]
     notes: tuple[str, ...] = ()
+    graph: Graph | None = field(default=None, repr=False)

@@ -367,7 +367,7 @@ def test_what_is_no_layer_is_not_listed(tmp_path: Path) -> None:
         helper.make_node("Add", ["a", "matrix"], ["b"]),
         helper.make_node("MatMul", ["matrix", "matrix"], ["c"]),
         helper.make_node("Mul", ["b", "c"], ["d"]),
-        helper.make_node("Exp", ["matrix"], ["positions"]),
+        helper.make_node("Erf", ["matrix"], ["positions"]),
         helper.make_node("Gather", ["positions", "index"], ["e"]),
         helper.make_node("Rotate", ["e", "positions"], ["f"], domain="custom"),
         helper.make_node("MatMul", ["d", "matrix"], ["y"]),
@@ -412,15 +412,15 @@ def test_weights_that_cannot_be_audited_are_listed_with_the_reason(
 
 def test_a_constant_by_an_unknown_operator_is_listed_where_it_is_a_weight(tmp_path: Path) -> None:
     nodes = [
-        helper.make_node("Exp", ["w"], ["v"]),
+        helper.make_node("Erf", ["w"], ["v"]),
         helper.make_node("MatMul", ["w", "v"], ["u"]),
         helper.make_node("MatMul", ["x", "u"], ["z"]),
         helper.make_node("Gemm", ["z", "v"], ["y"]),
     ]
     layers = layers_of(nodes, {"x": [1, 4]}, {"w": normal(4, 4)}, tmp_path)
     assert [(layer.op, layer.reason) for layer in layers] == [
-        ("MatMul", "a constant Exp, which convsv does not compute"),
-        ("Gemm", "a constant Exp, which convsv does not compute"),
+        ("MatMul", "a constant Erf, which convsv does not compute"),
+        ("Gemm", "a constant Erf, which convsv does not compute"),
     ]
 
 

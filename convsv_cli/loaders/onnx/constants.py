@@ -11,6 +11,7 @@ import numpy as np
 from onnx import NodeProto, SparseTensorProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
+from convsv_cli.graph import UnknownValueError
 from convsv_cli.loaders.onnx import tensors
 from convsv_cli.loaders.onnx.scopes import Scope
 from convsv_cli.loaders.onnx.tensors import Array
@@ -18,31 +19,25 @@ from convsv_cli.loaders.onnx.tensors import Array
 MAX_NODES = 1000
 MAX_ELEMENTS = 2**28
 """Of a result, and of the multiplications of a matrix product."""
-BROADCASTING = frozenset(("Add", "Sub", "Mul", "Div", "Pow"))
-FILLING = frozenset(("Expand", "ConstantOfShape"))
-FOLDABLE = (
-    BROADCASTING
-    | FILLING
-    | {"Abs", "Cast", "CastLike", "Clip", "Concat", "Constant", "DequantizeLinear", "Flatten", "Gather"}
-    | {"Identity", "MatMul", "Neg", "QuantizeLinear", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean"}
-    | {
-        "ReduceSum",
-        "ReduceSumSquare",
-        "Reshape",
-        "Shape",
-        "Slice",
-        "Split",
-        "Sqrt",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-    }
-)
+# fmt: off
+BROADCASTING = frozenset((
+    "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Where", "And", "Or", "Xor", "Equal",
+    "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
+))
+FOLDABLE = BROADCASTING | {
+    "Abs", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Cos",
+    "CumSum", "DequantizeLinear", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements",
+    "GatherND", "Identity", "Log", "MatMul", "Neg", "Not", "QuantizeLinear", "Range", "Reciprocal",
+    "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
+    "Reshape", "Round", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Split", "Sqrt", "Squeeze",
+    "Tanh", "Tile", "Transpose", "Trilu", "Unsqueeze",
+}
+# fmt: on
 Step = tuple[Scope, NodeProto]
 Key = tuple[int, str]
 
 
-class NotFoldableError(Exception):
+class NotFoldableError(UnknownValueError):
     """The expression is constant, but too large to compute or beyond the reference implementation."""
 
 
@@ -186,18 +181,51 @@ def _origin(plan: list[Step], name: str) -> str:
 
 def _result_elements(node: NodeProto, operands: list[Array | None]) -> int:
     """How many elements a node will make or multiply, at most, known before it does."""
-    shapes = [operand.shape for operand in operands if operand is not None]
-    given = sum(math.prod(shape) for shape in shapes)
+    present = [operand for operand in operands if operand is not None]
+    count = COUNTS.get(node.op_type, _broadcast if node.op_type in BROADCASTING else _given)
     try:
-        if node.op_type in BROADCASTING:
-            return math.prod(np.broadcast_shapes(*shapes))
-        if node.op_type in FILLING and operands[-1] is not None:
-            target = tuple(int(size) for size in operands[-1].astype(np.int64).ravel())
-            return math.prod(np.broadcast_shapes(*shapes[:-1], target))
-        if node.op_type == "MatMul":
-            return int(math.prod(shapes[0]) * math.prod(shapes[1]) // max(shapes[0][-1], 1))
-        if node.op_type == "Gather":
-            return math.prod(shapes[1]) * math.prod(shapes[0]) // max(min(shapes[0], default=1), 1)
+        return count(present)
     except (ValueError, IndexError):
-        return given  # shapes that do not fit: the computation will say so
-    return given
+        return _given(present)  # shapes that do not fit: the computation will say so
+
+
+def _given(operands: list[Array]) -> int:
+    return sum(operand.size for operand in operands)
+
+
+def _broadcast(operands: list[Array]) -> int:
+    return math.prod(np.broadcast_shapes(*(operand.shape for operand in operands)))
+
+
+def _filled(operands: list[Array]) -> int:
+    target = tuple(int(size) for size in operands[-1].astype(np.int64).ravel())
+    return math.prod(np.broadcast_shapes(*(operand.shape for operand in operands[:-1]), target))
+
+
+def _tiled(operands: list[Array]) -> int:
+    return int(operands[0].size * math.prod(int(count) for count in operands[1].astype(np.int64)))
+
+
+def _ranged(operands: list[Array]) -> int:
+    start, stop, step = (float(operand.ravel()[0]) for operand in operands)
+    return math.ceil(abs((stop - start) / step)) if step else 0
+
+
+def _multiplied(operands: list[Array]) -> int:
+    left, right = operands[0].shape, operands[1].shape
+    return int(math.prod(left) * math.prod(right) // max(left[-1], 1))
+
+
+def _gathered(operands: list[Array]) -> int:
+    table, indices = operands[0].shape, operands[1].shape
+    return int(math.prod(indices) * math.prod(table) // max(min(table, default=1), 1))
+
+
+COUNTS: dict[str, Callable[[list[Array]], int]] = {
+    "Expand": _filled,
+    "ConstantOfShape": _filled,
+    "Tile": _tiled,
+    "Range": _ranged,
+    "MatMul": _multiplied,
+    "Gather": _gathered,
+}

@@ -13,6 +13,7 @@ from onnx import ModelProto, TensorProto
 from convsv_cli.errors import ConvsvError, UnreadableModelError
 from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
 from convsv_cli.loaders.onnx.functions import inlined
+from convsv_cli.loaders.onnx.graphs import Rows, build
 from convsv_cli.loaders.onnx.linear_maps import linear_maps
 from convsv_cli.loaders.onnx.names import layer_name, unique
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
@@ -71,13 +72,15 @@ def _network(model: ModelProto, path: Path, input_size: InputSize) -> Network:
     found = [(site, item) for site in sites for item in _maps(site)]
     if input_size.size or input_size.shapes:
         _check_sizes(found, input_size, path)
+    named = _named(found)
     return Network(
         path=str(path),
         format="onnx",
         files=(path.name, *_external_files(all_scopes)),
         opset=opsets.get("", opsets.get("ai.onnx")),
         inputs=_inputs(shapes),
-        layers=_layers(found),
+        layers=tuple(_layer(name, group) for name, group in named),
+        graph=build(model, all_scopes, shapes, constants, _rows(named)),
     )
 
 
@@ -102,14 +105,23 @@ def _check_sizes(found: list[Found], input_size: InputSize, path: Path) -> None:
             raise impossible(input_size, path, f"the kernel of {name!r} does not fit its {seen} input")
 
 
-def _layers(found: list[Found]) -> tuple[Layer | UnsupportedLayer, ...]:
-    """One row for nodes that share weight, geometry and input size; the further ones become aliases."""
+def _named(found: list[Found]) -> list[tuple[str, list[Found]]]:
+    """The rows: one for nodes that share weight, geometry and input size; the further ones become aliases."""
     rows: dict[object, list[Found]] = {}
     for site, item in found:
         rows.setdefault(_row_key(site, item), []).append((site, item))
     firsts = [group[0] for group in rows.values()]
     names = unique((site.scope.path, _name(site, item)) for site, item in firsts)
-    return tuple(_layer(name, group) for name, group in zip(names, rows.values(), strict=True))
+    return list(zip(names, rows.values(), strict=True))
+
+
+def _rows(named: list[tuple[str, list[Found]]]) -> Rows:
+    rows: dict[tuple[str, str], tuple[str, ...]] = {}
+    for name, group in named:
+        for site, _ in group:
+            key = site.scope.path, next((output for output in site.node.output if output), "")
+            rows[key] = (*rows.get(key, ()), name)
+    return rows
 
 
 def _row_key(site: Site, item: LinearMap | Unsupported) -> object:

@@ -22,10 +22,11 @@ SMALL = 1024
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shapes:
-    """Dimensions by name, for each scope in the order of `scopes`; unknown ones are names or "?"."""
+    """Dimensions and types by name, for each scope; unknown dimensions are names or "?"."""
 
     inputs: tuple[tuple[str, Dims], ...]
     by_scope: dict[int, dict[str, Dims]]
+    dtypes: dict[int, dict[str, str]]
 
     def find(self, scope: Scope, name: str) -> Dims | None:
         """The dimensions of the tensor that a name means in a scope; None where nothing is known."""
@@ -49,10 +50,11 @@ def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: P
     _fold(skeleton, path)
     resized = _resized(skeleton, inputs, size, path)
     inferred = _run(resized, skeleton, size, path)
-    tables = [_table(scope.graph) for scope in scopes(inferred.graph)]
+    found = [scope.graph for scope in scopes(inferred.graph)]
     return Shapes(
         inputs=tuple((value.name, dims(value)) for value in inferred.graph.input if value.name in inputs),
-        by_scope={id(scope): table for scope, table in zip(model_scopes, tables, strict=True)},
+        by_scope={id(scope): _table(graph) for scope, graph in zip(model_scopes, found, strict=True)},
+        dtypes={id(scope): _dtypes(graph) for scope, graph in zip(model_scopes, found, strict=True)},
     )
 
 
@@ -219,3 +221,10 @@ def _table(graph: GraphProto) -> dict[str, Dims]:
     values = [*graph.input, *graph.value_info, *graph.output]
     table = {value.name: dims(value) for value in values if value.type.tensor_type.HasField("shape")}
     return {tensor.name: tuple(tensor.dims) for tensor in graph.initializer} | table
+
+
+def _dtypes(graph: GraphProto) -> dict[str, str]:
+    values = [*graph.input, *graph.value_info, *graph.output]
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    return {name: TensorProto.DataType.Name(kind).lower() for name, kind in types.items() if kind}

@@ -1,0 +1,1 @@
+"""Sound Lipschitz bounds of whole graphs."""

@@ -1,0 +1,198 @@
+"""The rules of all nodes, composed: one upper bound a tensor, in topological order.
+
+Everything passes the `bottlenecks`, so that the bound of the network is the product of the bounds from each
+of them to the next; where one of these has none, the others still say something.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from convsv_cli.graph import Body, Graph, Node, UnknownValueError
+from convsv_cli.lipschitz.arithmetic import root_of_squares
+from convsv_cli.lipschitz.dependencies import (
+    bottlenecks,
+    needs,
+    real,
+    real_outputs,
+    relevant,
+    sources,
+    wanted,
+)
+from convsv_cli.lipschitz.operation import Operation, Rules, Tensor, UnboundedError
+from convsv_cli.lipschitz.ranges import ANYTHING, Range
+
+RANDOM = frozenset(
+    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+)
+UNKNOWN = "no Lipschitz rule for this operator"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offence:
+    """A node without a bound, and why."""
+
+    node: Node
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """What lies between two bottlenecks.
+
+    Attributes:
+        start, end: the tensors; empty for all inputs, and for all outputs.
+        nodes: in order, but those in bodies.
+        factor: upper bound of the Lipschitz constant from `start` to `end`; infinite where there is none.
+    """
+
+    start: str
+    end: str
+    nodes: tuple[Node, ...]
+    factor: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composed:
+    """The segments, one after the other, and every node that has no bound."""
+
+    segments: tuple[Segment, ...]
+    offences: tuple[Offence, ...]
+
+
+def compose(
+    graph: Graph,
+    rules: Rules,
+    layer_norm: Callable[[str], float],
+    input_range: Range = ANYTHING,
+) -> Composed:
+    """Bound the Lipschitz constant (L2) from all real inputs together to all real outputs together.
+
+    Args:
+        graph: at one input size; inputs that are not real are held fixed.
+        rules: by operator type.
+        layer_norm: gives the certified norm of an audited row by name; raises `UnboundedError`.
+        input_range: what the inputs are known to be in.
+    """
+    return _Composition(graph, rules, layer_norm, input_range).result()
+
+
+class _Composition:
+    def __init__(
+        self, graph: Graph, rules: Rules, layer_norm: Callable[[str], float], input_range: Range
+    ) -> None:
+        self._graph, self._rules, self._layer_norm = graph, rules, layer_norm
+        self._tensors: dict[str, Tensor] = {}
+        self._offences: list[Offence] = []
+        for name in sources(graph):
+            self._tensors[name] = self._tensor(name, reach=1.0, range_=input_range)
+
+    def result(self) -> Composed:
+        nodes = relevant(self._graph)
+        cuts = bottlenecks(self._graph, nodes)
+        segments: list[Segment] = []
+        start, inside = next(iter(cuts.intersection(sources(self._graph))), ""), []
+        for node in nodes:
+            inside.append(node)
+            self._run(node)
+            for end in cuts.intersection(node.outputs):
+                segments.append(self._segment(start, end, inside))
+                start, inside = end, []
+        outputs = [self._find(name) for name in real_outputs(self._graph)]
+        moving = [tensor for tensor in outputs if not tensor.constant]
+        if inside or len(moving) != 1:
+            factor = root_of_squares(tensor.reach for tensor in moving)
+            segments.append(Segment(start=start, end="", nodes=tuple(inside), factor=factor))
+        return Composed(segments=tuple(segments), offences=tuple(self._offences))
+
+    def _segment(self, start: str, end: str, nodes: list[Node]) -> Segment:
+        """Close one; what follows is bounded from its end."""
+        tensor = self._tensors[end]
+        if not tensor.constant and not tensor.discrete:
+            self._tensors[end] = replace(tensor, reach=1.0)
+        return Segment(start=start, end=end, nodes=tuple(nodes), factor=tensor.reach)
+
+    def _run(self, node: Node) -> None:
+        """Bound the outputs of a node."""
+        operation = self._operation(node)
+        moving = [self._find(name) for name in needs(node)]
+        if all(tensor.constant for tensor in moving) and node.op not in RANDOM and "." not in node.op:
+            reach, range_ = 0.0, ANYTHING
+        elif node.op == "If":
+            self._branch(node)
+            return
+        else:
+            reach, range_ = self._bounded(operation)
+        for name in filter(None, node.outputs):
+            self._tensors[name] = self._tensor(name, reach=reach, range_=range_)
+
+    def _bounded(self, operation: Operation) -> tuple[float, Range]:
+        node = operation.node
+        if not any(real(self._graph, name) for name in node.outputs if name):
+            return math.inf, ANYTHING
+        rule = self._rules.get(node.op)
+        if rule is None:
+            self._offences.append(Offence(node=node, reason=UNKNOWN))
+            return math.inf, ANYTHING
+        range_ = rule.range(operation)
+        try:
+            return rule.lipschitz(operation), range_
+        except UnboundedError as error:
+            self._offences.append(Offence(node=node, reason=str(error)))
+            return math.inf, range_
+
+    def _branch(self, node: Node) -> None:
+        """If: the larger of both branches, as long as the condition does not vary."""
+        condition = self._find(node.inputs[0])
+        if not condition.constant:
+            self._offences.append(Offence(node=node, reason="which branch is taken varies with the input"))
+        results = [self._inside(body) for body in _possible(condition, node)]
+        for i, name in enumerate(node.outputs):
+            ends = [outputs[i] for outputs in results]
+            reach = max(end.reach for end in ends) if condition.constant else math.inf
+            hull = ends[0].range.hull(*(end.range for end in ends))
+            self._tensors[name] = self._tensor(name, reach=reach, range_=hull)
+
+    def _inside(self, body: Body) -> list[Tensor]:
+        for node in wanted(body.nodes, body.outputs):
+            self._run(node)
+        return [self._find(name) for name in body.outputs]
+
+    def _operation(self, node: Node) -> Operation:
+        return Operation(
+            node=node,
+            inputs=tuple(self._find(name) if name else None for name in node.inputs),
+            outputs=tuple((name, self._graph.shapes.get(name)) for name in node.outputs),
+            opset=self._graph.opset,
+            layer_norm=self._layer_norm,
+        )
+
+    def _find(self, name: str) -> Tensor:
+        """What is known of a tensor; what no relevant node computes does not vary."""
+        if name not in self._tensors:
+            self._tensors[name] = self._tensor(name, reach=0.0, range_=ANYTHING)
+        return self._tensors[name]
+
+    def _tensor(self, name: str, *, reach: float, range_: Range) -> Tensor:
+        return Tensor(
+            name=name,
+            reach=reach,
+            discrete=reach > 0 and not real(self._graph, name),
+            known=range_,
+            shape=self._graph.shapes.get(name),
+            read=self._graph.constants.get(name),
+        )
+
+
+def _possible(condition: Tensor, node: Node) -> Iterable[Body]:
+    """The branches that may be taken."""
+    branches: Mapping[str, Body] = dict(node.bodies)
+    if condition.read is not None:
+        try:
+            taken = bool(condition.read().ravel()[0])
+        except UnknownValueError:
+            return branches.values()
+        return [branches["then_branch" if taken else "else_branch"]]
+    return branches.values()

@@ -1,0 +1,82 @@
+"""What depends on what, and the tensors that everything has to pass."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from convsv_cli.graph import Body, Graph, Node
+
+REAL = frozenset(("float", "double", "float16", "bfloat16"))
+
+
+def real(graph: Graph, tensor: str) -> bool:
+    """Whether a tensor has real entries; those of unknown type are taken for such, which proves no less."""
+    return graph.dtypes.get(tensor, "float") in REAL
+
+
+def sources(graph: Graph) -> tuple[str, ...]:
+    """The inputs that a perturbation is of: the real ones."""
+    return tuple(name for name in graph.inputs if real(graph, name))
+
+
+def needs(node: Node) -> tuple[str, ...]:
+    """What a node's result depends on, each once: its inputs, and what its bodies take from outside."""
+    names = [name for name in node.inputs if name]
+    for _, body in node.bodies:
+        names.extend(_free(body))
+    return tuple(dict.fromkeys(names))
+
+
+def _free(body: Body) -> Iterator[str]:
+    inside = {name for node in body.nodes for name in node.outputs}
+    for node in body.nodes:
+        yield from (name for name in needs(node) if name not in inside)
+    yield from (name for name in body.outputs if name not in inside)
+
+
+def real_outputs(graph: Graph) -> tuple[str, ...]:
+    """The outputs that a Lipschitz constant is of, each once."""
+    return tuple(dict.fromkeys(name for name in graph.main.outputs if real(graph, name)))
+
+
+def relevant(graph: Graph) -> tuple[Node, ...]:
+    """The nodes between the real inputs and the real outputs, in order."""
+    varying = set(sources(graph))
+    reached = []
+    for node in graph.main.nodes:
+        if varying.intersection(needs(node)):
+            varying.update(filter(None, node.outputs))
+            reached.append(node)
+    return wanted(reached, real_outputs(graph))
+
+
+def wanted(nodes: Sequence[Node], outputs: Iterable[str]) -> tuple[Node, ...]:
+    """Those of the nodes that the outputs depend on, in order."""
+    names, kept = set(outputs), []
+    for node in reversed(nodes):
+        if names.intersection(node.outputs):
+            names.update(needs(node))
+            kept.append(node)
+    return tuple(reversed(kept))
+
+
+def bottlenecks(graph: Graph, nodes: Sequence[Node]) -> frozenset[str]:
+    """Tensors that every path from the inputs to the outputs passes; `nodes` are the `relevant` ones.
+
+    Those are the tensors through which as many paths lead as there are. Cost: O(edges) additions of numbers
+    of as many bits as there are nodes.
+    """
+    inner = {name for node in nodes for name in node.outputs if name} | set(sources(graph))
+    into = Counter(dict.fromkeys(sources(graph), 1))
+    for node in nodes:
+        count = sum(into[name] for name in needs(node) if name in inner)
+        into.update(dict.fromkeys(set(node.outputs) - {""}, count))
+    onward = Counter({name: 1 for name in real_outputs(graph) if name in inner})
+    for node in reversed(nodes):
+        count = sum(onward[name] for name in set(node.outputs) - {""})
+        for name in needs(node):
+            if name in inner:
+                onward[name] += count
+    whole = sum(into[name] for name in real_outputs(graph) if name in inner)
+    return frozenset(name for name in inner if into[name] * onward[name] == whole and whole)

@@ -1,0 +1,181 @@
+"""A node as the rules see it: how its inputs vary with the network's input, and what is constant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from convsv_cli.graph import Dims, Node, Reader, UnknownValueError
+from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+T = TypeVar("T")
+MAX_ELEMENTS = 2**26  # of a constant whose range is looked for
+
+
+class UnboundedError(Exception):
+    """The node has no finite Lipschitz constant that convsv knows; the reason, in words."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tensor:
+    """What is known of a tensor.
+
+    Attributes:
+        name: of the tensor.
+        reach: upper bound of its Lipschitz constant from the input of the segment; 0 where it is constant,
+            infinite where there is none.
+        discrete: it varies with the network's input, and is not real-valued (an index, a comparison).
+        known: holds all entries of one that varies.
+        shape: its dimensions, None where one is unknown; None where nothing is known.
+        read: gives the values of a constant; None for others.
+    """
+
+    name: str
+    reach: float
+    discrete: bool = False
+    known: Range = ANYTHING
+    shape: Dims | None = None
+    read: Reader | None = field(default=None, repr=False)
+
+    @property
+    def lipschitz(self) -> float:
+        """`reach`.
+
+        Raises:
+            UnboundedError: it is discrete.
+        """
+        if self.discrete:
+            raise UnboundedError(f"its input {self.name!r} jumps with the network's input")
+        return self.reach
+
+    @cached_property
+    def range(self) -> Range:
+        """Holds all its entries; those of a constant are looked at where it is not too large."""
+        if self.read is None or self.shape is None or None in self.shape:
+            return self.known
+        if not 0 < math.prod(size or 0 for size in self.shape) <= MAX_ELEMENTS:
+            return self.known
+        try:
+            values = self.read()
+        except UnknownValueError:
+            return self.known
+        return (
+            outward(float(values.min()), float(values.max())) if values.dtype.kind in "fiub" else self.known
+        )
+
+    @property
+    def constant(self) -> bool:
+        """Whether it does not vary with the network's input."""
+        return self.reach == 0 and not self.discrete
+
+    def value(self) -> NDArray[np.generic]:
+        """The values of a constant.
+
+        Raises:
+            UnboundedError: it varies, or convsv cannot compute it.
+        """
+        if self.read is None:
+            raise UnboundedError(f"its input {self.name!r} is not known before the network runs")
+        try:
+            return self.read()
+        except UnknownValueError as error:
+            raise UnboundedError(f"its input {self.name!r} is {error}") from error
+
+    def sizes(self) -> tuple[int, ...]:
+        """All dimensions.
+
+        Raises:
+            UnboundedError: one is unknown.
+        """
+        if self.shape is None or None in self.shape:
+            raise UnboundedError(
+                f"the shape of {self.name!r} is not known: give --input-size or --input-shape"
+            )
+        return tuple(size for size in self.shape if size is not None)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Operation:
+    """A node with what is known of its tensors.
+
+    Attributes:
+        node: op, attributes and names.
+        inputs: None for an optional one that is left out.
+        outputs: name and dimensions of each.
+        opset: version of ONNX's own operators.
+        layer_norm: gives the certified norm of an audited row by name; raises `UnboundedError`.
+    """
+
+    node: Node
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[tuple[str, Dims | None], ...]
+    opset: int
+    layer_norm: Callable[[str], float]
+
+    def attribute(self, name: str, default: T) -> T:
+        """The node's attribute; the default where it is absent."""
+        return self.node.attribute(name, default)
+
+    def input(self, index: int) -> Tensor:
+        """An input that must be there.
+
+        Raises:
+            UnboundedError: it is not.
+        """
+        tensor = self.optional(index)
+        if tensor is None:
+            raise UnboundedError(f"its input {index} is missing")
+        return tensor
+
+    def optional(self, index: int) -> Tensor | None:
+        """An input, or None."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    @property
+    def given(self) -> tuple[Tensor, ...]:
+        """The inputs that are there."""
+        return tuple(tensor for tensor in self.inputs if tensor is not None)
+
+    @property
+    def varying(self) -> tuple[Tensor, ...]:
+        """The inputs that vary with the network's input."""
+        return tuple(tensor for tensor in self.given if not tensor.constant)
+
+    def output_shape(self, index: int = 0) -> tuple[int, ...]:
+        """All dimensions of an output.
+
+        Raises:
+            UnboundedError: one is unknown.
+        """
+        name, shape = self.outputs[index]
+        return Tensor(name=name, reach=math.inf, shape=shape).sizes()
+
+
+Gain = Callable[[Operation], float]
+"""Upper bound of the Lipschitz constant of a node's real outputs, from those of its inputs.
+
+It must not look at whether these are finite, so that every node without a bound is found in one run.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What is known of an operator.
+
+    Attributes:
+        lipschitz: see `Gain`; raises `UnboundedError` where there is no bound.
+        range: of the entries of the outputs.
+    """
+
+    lipschitz: Gain
+    range: Callable[[Operation], Range] = lambda _: ANYTHING
+
+
+Rules = Mapping[str, Rule]

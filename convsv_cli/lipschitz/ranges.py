@@ -1,0 +1,42 @@
+"""Intervals that hold all entries of a tensor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+UP = 1 + 2.0**-40  # more than the roundings of some operations in double precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """`lower <= x <= upper` for every entry of a tensor, at every input that is allowed."""
+
+    lower: float = -math.inf
+    upper: float = math.inf
+
+    @property
+    def magnitude(self) -> float:
+        """The largest absolute value."""
+        return max(abs(self.lower), abs(self.upper))
+
+    @property
+    def finite(self) -> bool:
+        """Whether both ends say something."""
+        return math.isfinite(self.lower) and math.isfinite(self.upper)
+
+    def hull(self, *others: Range) -> Range:
+        """The smallest range that holds all."""
+        every = (self, *others)
+        return Range(lower=min(r.lower for r in every), upper=max(r.upper for r in every))
+
+
+ANYTHING = Range()
+
+
+def outward(lower: float, upper: float) -> Range:
+    """The range, widened by more than what a few roundings can do; NaN says nothing."""
+    if math.isnan(lower) or math.isnan(upper):
+        return ANYTHING
+    slack = (UP - 1) * max(abs(x) for x in (lower, upper, 1e-300) if math.isfinite(x))
+    return Range(lower=lower - slack, upper=upper + slack)

@@ -1,0 +1,21 @@
+"""One Lipschitz rule an ONNX operator type, by family; explicit, so that an operator without one is found."""
+
+from __future__ import annotations
+
+from convsv_cli.lipschitz.operation import Rule
+from convsv_cli.lipschitz.rules import linear
+
+FAMILIES = (linear.RULES,)
+
+
+def _merged() -> dict[str, Rule]:
+    rules: dict[str, Rule] = {}
+    for family in FAMILIES:
+        twice = rules.keys() & family.keys()
+        if twice:
+            raise ValueError(f"two Lipschitz rules for {sorted(twice)}")
+        rules.update(family)
+    return rules
+
+
+RULES = _merged()
