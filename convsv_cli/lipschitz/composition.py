@@ -21,7 +21,7 @@ from convsv_cli.lipschitz.dependencies import (
     sources,
     wanted,
 )
-from convsv_cli.lipschitz.operation import Operation, Rules, Tensor, UnboundedError
+from convsv_cli.lipschitz.operation import KernelNorm, Operation, Rules, Tensor, UnboundedError, no_kernel
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
 
 RANDOM = frozenset(
@@ -67,6 +67,8 @@ def compose(
     rules: Rules,
     layer_norm: Callable[[str], float],
     input_range: Range = ANYTHING,
+    *,
+    kernel_norm: KernelNorm = no_kernel,
 ) -> Composed:
     """Bound the Lipschitz constant (L2) from all real inputs together to all real outputs together.
 
@@ -75,15 +77,22 @@ def compose(
         rules: by operator type.
         layer_norm: gives the certified norm of an audited row by name; raises `UnboundedError`.
         input_range: what the inputs are known to be in.
+        kernel_norm: gives the certified norm of a weight that is no row.
     """
-    return _Composition(graph, rules, layer_norm, input_range).result()
+    return _Composition(graph, rules, layer_norm, kernel_norm, input_range).result()
 
 
 class _Composition:
     def __init__(
-        self, graph: Graph, rules: Rules, layer_norm: Callable[[str], float], input_range: Range
+        self,
+        graph: Graph,
+        rules: Rules,
+        layer_norm: Callable[[str], float],
+        kernel_norm: KernelNorm,
+        input_range: Range,
     ) -> None:
-        self._graph, self._rules, self._layer_norm = graph, rules, layer_norm
+        self._graph, self._rules = graph, rules
+        self._layer_norm, self._kernel_norm = layer_norm, kernel_norm
         self._tensors: dict[str, Tensor] = {}
         self._offences: list[Offence] = []
         for name in sources(graph):
@@ -167,6 +176,7 @@ class _Composition:
             outputs=tuple((name, self._graph.shapes.get(name)) for name in node.outputs),
             opset=self._graph.opset,
             layer_norm=self._layer_norm,
+            kernel_norm=self._kernel_norm,
         )
 
     def _find(self, name: str) -> Tensor:

@@ -101,6 +101,14 @@ class Tensor:
         return tuple(size for size in self.shape if size is not None)
 
 
+KernelNorm = Callable[[Node, "NDArray[np.generic]"], float]
+
+
+def no_kernel(node: Node, weight: NDArray[np.generic]) -> float:  # noqa: ARG001
+    """Where the norms of rows are all that is known."""
+    raise UnboundedError("its weight is in no row of the audit")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Operation:
     """A node with what is known of its tensors.
@@ -111,6 +119,7 @@ class Operation:
         outputs: name and dimensions of each.
         opset: version of ONNX's own operators.
         layer_norm: gives the certified norm of an audited row by name; raises `UnboundedError`.
+        kernel_norm: gives that of a node's constant weight that is no row.
     """
 
     node: Node
@@ -118,6 +127,7 @@ class Operation:
     outputs: tuple[tuple[str, Dims | None], ...]
     opset: int
     layer_norm: Callable[[str], float]
+    kernel_norm: KernelNorm = no_kernel
 
     def attribute(self, name: str, default: T) -> T:
         """The node's attribute; the default where it is absent."""

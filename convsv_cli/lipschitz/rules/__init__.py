@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from convsv_cli.lipschitz.operation import Rule
-from convsv_cli.lipschitz.rules import linear
+from convsv_cli.lipschitz.rules import linear, merge
 
-FAMILIES = (linear.RULES,)
+FAMILIES = (linear.RULES, merge.RULES)
 
 
 def _merged() -> dict[str, Rule]:

@@ -1,37 +1,143 @@
-"""Linear maps by constants: convolutions, matrices, and scalings entry by entry."""
+"""Linear maps by constants, and products of matrices that both vary."""
 
 from __future__ import annotations
 
-from convsv_cli.lipschitz.arithmetic import times
-from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
+import math
+
+import numpy as np
+
+from convsv_cli.lipschitz.arithmetic import UP, times, total
+from convsv_cli.lipschitz.broadcasting import copies
+from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
+from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
+from convsv_cli.lipschitz.rules.merge import UNBOUNDED_PRODUCT
 
 
-def weighted(operation: Operation) -> float:
-    """Conv, ConvTranspose: the norm of the kernel."""
-    return times(_norm(operation), operation.input(0).lipschitz)
+def convolved(operation: Operation) -> float:
+    """Conv, ConvTranspose: the norm of the kernel, at every input size and with every zero padding."""
+    if not operation.input(1).constant:
+        raise UnboundedError("its kernel varies with the network's input")
+    bias = operation.optional(2)
+    if bias is not None and not bias.constant:
+        raise UnboundedError("its bias varies with the network's input")
+    return times(_norm(operation, 1), operation.input(0).lipschitz)
 
 
-def product(operation: Operation) -> float:
-    """MatMul, Gemm, Einsum: the norm of the constant, or the product rule of two activations."""
-    moving = operation.varying
-    left, right = operation.input(0), operation.input(1)
-    if operation.node.layers and len([t for t in (left, right) if not t.constant]) == 1:
-        other = right if left.constant else left
-        addend = operation.optional(2)
-        return times(_norm(operation), other.lipschitz) + (addend.lipschitz if addend is not None else 0.0)
-    raise UnboundedError(f"a product of {len(moving)} activations")
+def multiplied(operation: Operation) -> float:
+    """MatMul, Einsum: by a constant its norm; of two activations A and B, sup|A| L_B + sup|B| L_A."""
+    if len(operation.given) != 2:
+        raise UnboundedError(f"a product of {len(operation.given)} tensors")
+    a, b = operation.input(0), operation.input(1)
+    if a.constant or b.constant:
+        moving, index = (a, 1) if b.constant else (b, 0)
+        return times(_norm(operation, index), _stack(operation), moving.lipschitz)
+    if operation.node.op == "Einsum":
+        raise UnboundedError("a product of two activations")
+    return total(
+        (
+            times(_largest_norm(a), _stack(operation), b.lipschitz),
+            times(_largest_norm(b), _stack(operation), a.lipschitz),
+        )
+    )
 
 
-def _norm(operation: Operation) -> float:
-    if not operation.node.layers:
-        raise UnboundedError("its weight is no constant")
-    return operation.layer_norm(operation.node.layers[0])
+def affine(operation: Operation) -> float:
+    """Gemm: alpha A B + beta C."""
+    addend = operation.optional(2)
+    varying = 0.0
+    if addend is not None and not addend.constant:
+        varying = times(abs(operation.attribute("beta", 1.0)), _gemm_copies(addend, operation))
+    a, b = operation.input(0), operation.input(1)
+    if a.constant == b.constant:
+        if a.constant:
+            return varying
+        raise UnboundedError("a product of two activations")
+    moving, index = (a, 1) if b.constant else (b, 0)
+    return total((times(_norm(operation, index), moving.lipschitz), varying))
+
+
+def _gemm_copies(addend: Tensor, operation: Operation) -> float:
+    rows = Operation(
+        node=operation.node,
+        inputs=(addend, Tensor(name="", reach=0.0)),
+        outputs=operation.outputs,
+        opset=operation.opset,
+        layer_norm=operation.layer_norm,
+        kernel_norm=operation.kernel_norm,
+    )
+    return times(copies(addend, rows), addend.lipschitz)
+
+
+def _norm(operation: Operation, index: int) -> float:
+    """Of the constant at an input, as the layer has it that the audit lists."""
+    if operation.node.layers:
+        return operation.layer_norm(operation.node.layers[0])
+    return operation.kernel_norm(operation.node, operation.input(index).value())
+
+
+def _stack(operation: Operation) -> float:
+    """More than the matrices' own norms: a batch of them that is broadcast against another.
+
+    The norm of a constant counts all its matrices together; of activations, each copy counts.
+    """
+    a, b = operation.input(0), operation.input(1)
+    if a.constant or b.constant:
+        return 1.0
+    first, second = a.sizes()[:-2], b.sizes()[:-2]
+    whole = np.broadcast_shapes(first, second)
+    fewest = min(math.prod(first), math.prod(second))
+    return math.sqrt(math.prod(whole) / max(fewest, 1)) * UP
+
+
+def _largest_norm(tensor: Tensor) -> float:
+    """Of the matrices in a tensor: at most sqrt(rows * columns) times the largest entry."""
+    if not math.isfinite(tensor.range.magnitude):
+        raise UnboundedError(UNBOUNDED_PRODUCT.format(names=repr(tensor.name)))
+    return times(math.sqrt(math.prod(tensor.sizes()[-2:])) * UP, tensor.range.magnitude)
+
+
+def _convolved_range(operation: Operation) -> Range:
+    """Each output is a sum of at most all taps of its channel; each of them may lie in the padding."""
+    source = operation.input(0).range
+    weight = operation.input(1)
+    if not source.finite or not weight.constant or weight.read is None:
+        return ANYTHING
+    kernel = weight.value().astype(np.float64)
+    if operation.node.op == "ConvTranspose":
+        groups = operation.attribute("group", 1)
+        per_group = kernel.reshape(groups, -1, *kernel.shape[1:])
+        kernel = per_group.swapaxes(1, 2).reshape(-1, per_group.shape[1], *kernel.shape[2:])
+    padded = source.hull(Range(lower=0, upper=0))
+    return _row_range(kernel.reshape(len(kernel), -1), padded, operation.optional(2))
+
+
+def _product_range(operation: Operation) -> Range:
+    a, b = operation.input(0), operation.input(1)
+    moving, matrix = (a, b) if b.constant else (b, a)
+    if not moving.range.finite or not matrix.constant or matrix.read is None or operation.node.op == "Einsum":
+        return ANYTHING
+    values = matrix.value().astype(np.float64)
+    turned = operation.attribute("transB" if matrix is b else "transA", 0)
+    rows = values if (matrix is b) == bool(turned) else values.swapaxes(-1, -2)
+    rows = rows.reshape(-1, rows.shape[-1]) * operation.attribute("alpha", 1.0)
+    return _row_range(rows, moving.range, operation.optional(2), operation.attribute("beta", 1.0))
+
+
+def _row_range(rows: np.ndarray, source: Range, bias: Tensor | None, beta: float = 1.0) -> Range:
+    """Of rows times entries in `source`, plus a bias."""
+    positive, negative = rows.clip(min=0).sum(1), rows.clip(max=0).sum(1)
+    lower = float((positive * source.lower + negative * source.upper).min())
+    upper = float((positive * source.upper + negative * source.lower).max())
+    if bias is None:
+        return outward(lower, upper)
+    ends = sorted((beta * bias.range.lower, beta * bias.range.upper))
+    return outward(lower + ends[0], upper + ends[1])
 
 
 RULES = {
-    "Conv": Rule(lipschitz=weighted),
-    "ConvTranspose": Rule(lipschitz=weighted),
-    "MatMul": Rule(lipschitz=product),
-    "Gemm": Rule(lipschitz=product),
-    "Einsum": Rule(lipschitz=product),
+    "Conv": Rule(lipschitz=convolved, range=_convolved_range),
+    "ConvTranspose": Rule(lipschitz=convolved, range=_convolved_range),
+    "MatMul": Rule(lipschitz=multiplied, range=_product_range),
+    "Gemm": Rule(lipschitz=affine, range=_product_range),
+    "Einsum": Rule(lipschitz=multiplied),
 }

@@ -1,0 +1,142 @@
+"""Where branches meet: sums, products, the larger of two, and choices by a constant condition."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from convsv_cli.lipschitz.arithmetic import root_of_squares, times, total
+from convsv_cli.lipschitz.broadcasting import copies, gain_of_scaling
+from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
+from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
+
+UNBOUNDED_PRODUCT = "a product of two activations, of which {names} may be of any size"
+
+
+def added(operation: Operation) -> float:
+    """Add, Sub, Sum: the sum of the terms' constants; one that is broadcast counts with all its copies."""
+    return total(_spread(tensor, operation) for tensor in operation.given)
+
+
+def averaged(operation: Operation) -> float:
+    """Mean of several tensors."""
+    return times(added(operation), 1 / len(operation.given))
+
+
+def larger(operation: Operation) -> float:
+    """Max, Min: |max(a, b) - max(a', b')| <= max(|a - a'|, |b - b'|), entry by entry."""
+    return root_of_squares(_spread(tensor, operation) for tensor in operation.given)
+
+
+def chosen(operation: Operation) -> float:
+    """Where: each entry is one of two, as long as the condition does not vary."""
+    condition, *branches = (operation.input(i) for i in range(3))
+    if not condition.constant:
+        raise UnboundedError("which entries are taken varies with the network's input")
+    return root_of_squares(_spread(tensor, operation) for tensor in branches)
+
+
+def multiplied(operation: Operation) -> float:
+    """Mul: by a constant, its largest entry; of activations a and b, sup|a| L_b + sup|b| L_a."""
+    a, b = operation.input(0), operation.input(1)
+    if b.constant or a.constant:
+        moving, constant = (a, b) if b.constant else (b, a)
+        return times(_scaling(moving, constant, operation), moving.lipschitz)
+    return total((_part(a, b, operation), _part(b, a, operation)))
+
+
+def divided(operation: Operation) -> float:
+    """Div: by a constant, its smallest entry; else L_a / min|b| + sup|a| L_b / min|b|^2."""
+    a, b = operation.input(0), operation.input(1)
+    if b.constant and b.read is not None:
+        values = np.abs(b.value().astype(np.float64))
+        if not values.all():
+            raise UnboundedError("a division by a constant that holds zeros")
+        return times(gain_of_scaling(1 / values, a, operation), a.lipschitz)
+    smallest = max(b.range.lower, -b.range.upper)
+    if smallest <= 0:
+        raise UnboundedError(f"a division by {b.name!r}, which may be arbitrarily near zero")
+    if not math.isfinite(a.range.magnitude) and not b.constant:
+        raise UnboundedError(f"a quotient of two activations, of which {a.name!r} may be of any size")
+    first = times(_spread(a, operation), 1 / smallest)
+    second = 0.0 if b.constant else times(a.range.magnitude, _spread(b, operation), smallest**-2)
+    return total((first, second))
+
+
+def _spread(tensor: Tensor, operation: Operation) -> float:
+    """The constant of a tensor after it was broadcast to the output's shape."""
+    return 0.0 if tensor.constant else times(copies(tensor, operation), tensor.lipschitz)
+
+
+def _scaling(moving: Tensor, constant: Tensor, operation: Operation) -> float:
+    if constant.read is not None:
+        return gain_of_scaling(np.abs(constant.value().astype(np.float64)), moving, operation)
+    if not math.isfinite(constant.range.magnitude):
+        raise UnboundedError(f"a product with {constant.name!r}, which convsv cannot compute")
+    return times(constant.range.magnitude, copies(moving, operation))
+
+
+def _part(fixed: Tensor, moving: Tensor, operation: Operation) -> float:
+    """What changes of `moving` do to a product with `fixed`."""
+    if not math.isfinite(fixed.range.magnitude):
+        raise UnboundedError(UNBOUNDED_PRODUCT.format(names=repr(fixed.name)))
+    return times(fixed.range.magnitude, _spread(moving, operation))
+
+
+def _sum_range(operation: Operation) -> Range:
+    ranges = [tensor.range for tensor in operation.given]
+    return outward(math.fsum(r.lower for r in ranges), math.fsum(r.upper for r in ranges))
+
+
+def _difference_range(operation: Operation) -> Range:
+    a, b = operation.input(0).range, operation.input(1).range
+    return outward(a.lower - b.upper, a.upper - b.lower)
+
+
+def _mean_range(operation: Operation) -> Range:
+    return operation.given[0].range.hull(*(tensor.range for tensor in operation.given[1:]))
+
+
+def _product_range(operation: Operation) -> Range:
+    a, b = operation.input(0), operation.input(1)
+    if a.name == b.name:
+        squares = sorted((a.range.lower**2, a.range.upper**2))
+        return outward(0.0 if a.range.lower <= 0 <= a.range.upper else squares[0], squares[1])
+    ends = [x * y for x in (a.range.lower, a.range.upper) for y in (b.range.lower, b.range.upper)]
+    return ANYTHING if any(map(math.isnan, ends)) else outward(min(ends), max(ends))
+
+
+def _quotient_range(operation: Operation) -> Range:
+    a, b = operation.input(0).range, operation.input(1).range
+    if b.lower <= 0 <= b.upper or not a.finite:
+        return ANYTHING
+    ends = [x / y for x in (a.lower, a.upper) for y in (b.lower, b.upper)]
+    return outward(min(ends), max(ends))
+
+
+def _largest_range(operation: Operation) -> Range:
+    ranges = [tensor.range for tensor in operation.given]
+    return Range(lower=max(r.lower for r in ranges), upper=max(r.upper for r in ranges))
+
+
+def _smallest_range(operation: Operation) -> Range:
+    ranges = [tensor.range for tensor in operation.given]
+    return Range(lower=min(r.lower for r in ranges), upper=min(r.upper for r in ranges))
+
+
+def _chosen_range(operation: Operation) -> Range:
+    return operation.input(1).range.hull(operation.input(2).range)
+
+
+RULES = {
+    "Add": Rule(lipschitz=added, range=_sum_range),
+    "Sub": Rule(lipschitz=added, range=_difference_range),
+    "Sum": Rule(lipschitz=added, range=_sum_range),
+    "Mean": Rule(lipschitz=averaged, range=_mean_range),
+    "Mul": Rule(lipschitz=multiplied, range=_product_range),
+    "Div": Rule(lipschitz=divided, range=_quotient_range),
+    "Max": Rule(lipschitz=larger, range=_largest_range),
+    "Min": Rule(lipschitz=larger, range=_smallest_range),
+    "Where": Rule(lipschitz=chosen, range=_chosen_range),
+}
