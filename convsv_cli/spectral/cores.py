@@ -8,8 +8,9 @@ number. So all of it runs on one thread, and gives every core whole pieces of it
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
@@ -40,14 +41,30 @@ def one_thread_each() -> Iterator[None]:
 def each_on_a_core(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """The function's results; torch lets go of the interpreter while it computes.
 
-    A function that comes here again, on a core of its own, gets no further ones: it would wait for itself.
+    The caller's core takes its share. A function that comes here again on another core gets no further ones:
+    it would wait for itself.
     """
     if len(items) < 2 or CORES < 2 or threading.current_thread().name.startswith(NAME):
         return [function(item) for item in items]
+    left = iter(enumerate(items))  # every core takes the next one: an iterator gives each item once
+    results: dict[int, R] = {}
+
+    def work() -> None:
+        for index, item in left:
+            results[index] = function(item)
+
     with one_thread_each():
-        return list(_pool().map(function, items))
+        others = [_pool().submit(work) for _ in range(min(CORES, len(items)) - 1)]
+        try:
+            work()
+        finally:
+            deque(left, maxlen=0)  # after an interruption, nothing is left to do
+            wait(others)
+        for other in others:
+            other.result()
+    return [results[index] for index in range(len(items))]
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(CORES, thread_name_prefix=NAME)
+    return ThreadPoolExecutor(CORES - 1, thread_name_prefix=NAME)
