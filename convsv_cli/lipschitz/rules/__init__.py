@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from convsv_cli.lipschitz.operation import Rule
-from convsv_cli.lipschitz.rules import linear, merge
+from convsv_cli.lipschitz.rules import (
+    copying,
+    indexing,
+    linear,
+    merge,
+    movement,
+    pooling,
+    reduction,
+    resizing,
+)
 
-FAMILIES = (linear.RULES, merge.RULES)
+FAMILIES = (
+    linear.RULES,
+    merge.RULES,
+    pooling.RULES,
+    reduction.RULES,
+    movement.RULES,
+    copying.RULES,
+    indexing.RULES,
+    resizing.RULES,
+)
 
 
 def _merged() -> dict[str, Rule]:

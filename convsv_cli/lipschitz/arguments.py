@@ -1,0 +1,77 @@
+"""Arguments of nodes that must be constants: attributes in older opsets, inputs in newer ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from convsv_cli.lipschitz.operation import Operation, Tensor, UnboundedError
+from convsv_cli.lipschitz.ranges import ANYTHING, Range
+
+
+def first(operation: Operation) -> Tensor:
+    """The first input, where nothing else varies.
+
+    Raises:
+        UnboundedError: another input varies with the network's input.
+    """
+    require_constant(operation, *range(1, len(operation.inputs)))
+    return operation.input(0)
+
+
+def require_constant(operation: Operation, *indices: int) -> None:
+    """Check that some inputs do not vary; those left out do not.
+
+    Raises:
+        UnboundedError: one does.
+    """
+    for index in indices:
+        tensor = operation.optional(index)
+        if tensor is not None and not tensor.constant:
+            raise UnboundedError(f"its input {tensor.name!r} varies with the network's input")
+
+
+def integers(operation: Operation, name: str, index: int) -> tuple[int, ...] | None:
+    """A list of whole numbers: the input if it is there, else the attribute, else None.
+
+    Raises:
+        UnboundedError: the input varies, or convsv cannot compute it.
+    """
+    tensor = operation.optional(index)
+    if tensor is not None:
+        return tuple(int(value) for value in tensor.value().ravel())
+    value: tuple[int, ...] | int | None = operation.attribute(name, None)
+    return (value,) if isinstance(value, int) else value
+
+
+def size_of(tensor: Tensor, axis: int) -> int:
+    """One dimension.
+
+    Raises:
+        UnboundedError: it is unknown.
+    """
+    size = None if tensor.shape is None else tensor.shape[axis]
+    if size is None:
+        raise UnboundedError(f"the shape of {tensor.name!r} is not known; --input-size may tell it")
+    return size
+
+
+def or_anything(known: Callable[[Operation], Range]) -> Callable[[Operation], Range]:
+    """A range that says nothing where its arguments are not known."""
+
+    def range_(operation: Operation) -> Range:
+        try:
+            return known(operation)
+        except UnboundedError:
+            return ANYTHING
+
+    return range_
+
+
+def same(operation: Operation) -> Range:
+    """Of entries that are all entries of the first input."""
+    return operation.input(0).range
+
+
+def same_or_zero(operation: Operation) -> Range:
+    """Of entries of the first input, and zeros."""
+    return operation.input(0).range.hull(Range(lower=0.0, upper=0.0))

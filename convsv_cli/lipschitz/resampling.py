@@ -1,0 +1,132 @@
+"""The matrix of Resize along one axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convsv_cli.lipschitz.axis_matrices import AxisMatrix
+from convsv_cli.lipschitz.coordinates import HALF, Line, Stretch
+from convsv_cli.lipschitz.operation import UnboundedError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+ROUNDED: dict[str, Callable[[Line], NDArray[np.int64]]] = {
+    "floor": Line.floors,
+    "ceil": Line.ceils,
+    "round_prefer_floor": lambda line: line.shifted(-HALF).ceils(),
+    "round_prefer_ceil": lambda line: line.shifted(HALF).floors(),
+}
+LARGEST_COEFFICIENT = 16.0
+SMALLEST_SUM = 2.0**-10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """How entries between the others are interpolated.
+
+    Attributes:
+        mode: "nearest", "linear" or "cubic".
+        nearest: which way nearest rounds; a key of `ROUNDED`.
+        a: coefficient of the cubic (Keys 1981).
+        antialias: the filter is stretched where the axis shrinks.
+        exclude_outside: entries outside of the input do not count, instead of being the nearest ones inside.
+    """
+
+    mode: str
+    nearest: str = "round_prefer_floor"
+    a: float = -0.75
+    antialias: bool = False
+    exclude_outside: bool = False
+
+    @property
+    def support(self) -> int:
+        """Beyond this distance, weights are 0."""
+        return 2 if self.mode == "cubic" else 1
+
+    def weigh(self, distance: Floats) -> Floats:
+        """The weights of entries by their distance."""
+        x = np.abs(distance)
+        if self.mode == "linear":
+            return np.maximum(0.0, 1 - x)
+        a = self.a
+        near = ((a + 2) * x - (a + 3)) * x * x + 1
+        far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+        weights: Floats = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+        return weights
+
+
+def resampled(stretch: Stretch, how: Filter) -> AxisMatrix:
+    """The matrix [after, before], or with more rows than that.
+
+    Nearest: where single precision may round the coordinate to either of two entries, both have a row. Rows
+    of constants, outside of a crop, are left out, but those that single precision may see inside.
+
+    Raises:
+        UnboundedError: a mode that convsv does not know.
+    """
+    if how.mode == "nearest":
+        return _nearest(stretch, how)
+    if how.mode not in ("linear", "cubic"):
+        raise UnboundedError(f"its mode {how.mode!r} is none that convsv knows")
+    if abs(how.a) > LARGEST_COEFFICIENT:
+        raise UnboundedError(f"its cubic_coeff_a {how.a:g} is far from any that is in use")
+    return _interpolated(stretch, how)
+
+
+def _nearest(stretch: Stretch, how: Filter) -> AxisMatrix:
+    if how.antialias or how.nearest not in ROUNDED:
+        raise UnboundedError(f"a nearest_mode {how.nearest!r} or antialiasing that convsv does not know")
+    rounded, line = ROUNDED[how.nearest], stretch.line()
+    low, high = (rounded(line.shifted(by)) for by in (-stretch.tolerance, stretch.tolerance))
+    if stretch.robust:
+        twice = Line(count=line.count, slope=2 * line.slope, offset=2 * line.offset)
+        tie, exact = twice.floors() == twice.ceils(), rounded(line)
+        low, high = np.where(tie, exact, low), np.where(tie, exact, high)
+    low, high = (places.clip(0, stretch.before - 1) for places in (low, high))
+    inside = _inside(stretch, line)
+    two = inside & (low != high)
+    columns = np.concatenate([low[inside], high[two]])
+    rows = np.arange(len(columns), dtype=np.int64)
+    shape = (max(1, len(columns)), stretch.before)
+    return AxisMatrix(shape=shape, rows=rows, columns=columns, weights=np.ones(len(columns)))
+
+
+def _interpolated(stretch: Stretch, how: Filter) -> AxisMatrix:
+    line = stretch.line()
+    inside = _inside(stretch, line)
+    floors, remainders = line.floors()[inside], line.remainders()[inside]
+    narrow = float(min(1, stretch.scale)) if how.antialias else 1.0
+    reach = math.ceil(how.support / narrow) + 1 if narrow < 1 else how.support
+    steps = np.arange(1 - reach, reach + 1, dtype=np.int64)
+    weights = how.weigh((remainders[:, None] - steps) * narrow)
+    places = floors[:, None] + steps
+    if how.exclude_outside and (how.mode == "cubic" or how.antialias):
+        weights = np.where((places < 0) | (places >= stretch.before), 0.0, weights)
+    totals = weights.sum(1, keepdims=True)
+    least = float(np.append(np.abs(totals), 1.0).min())
+    if least < SMALLEST_SUM:
+        raise UnboundedError("weights whose sum is nearly zero are divided by it")
+    rows, steps_used = np.nonzero(weights)
+    return AxisMatrix(
+        shape=(stretch.after, stretch.before),
+        rows=rows.astype(np.int64),
+        columns=places[rows, steps_used].clip(0, stretch.before - 1),
+        weights=(weights / totals)[rows, steps_used],
+        error=2.0**-44 * (1 + abs(how.a)) * len(steps) / least**2,
+    )
+
+
+def _inside(stretch: Stretch, line: Line) -> NDArray[np.bool_]:
+    """Whether each entry is read from the input, by a runtime that sees the coordinate within tolerance."""
+    if not stretch.crops:
+        return np.ones(line.count, np.bool_)
+    low, high = line.shifted(stretch.tolerance), line.shifted(-stretch.tolerance)
+    return (low.floors() >= 0) & (high.ceils() <= stretch.before - 1)

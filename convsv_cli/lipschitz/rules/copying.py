@@ -1,0 +1,100 @@
+"""Entries that are repeated: an entry with m copies counts sqrt(m)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from convsv_cli.lipschitz.arguments import first, integers, or_anything, require_constant, same
+from convsv_cli.lipschitz.arithmetic import root_of_squares, times
+from convsv_cli.lipschitz.axis_matrices import root
+from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
+from convsv_cli.lipschitz.ranges import Range
+
+MODES = ("constant", "edge", "reflect", "wrap")
+
+
+def expanded(operation: Operation) -> float:
+    """Expand: the root of the number of copies; for an unknown size, the most that its shape allows."""
+    source, target = first(operation), integers(operation, "", 1)
+    if target is None:
+        raise UnboundedError("its shape is missing")
+    before = (None,) * len(target) if source.shape is None else source.shape
+    aligned = (1,) * (len(target) - len(before)) + before
+    aligned = aligned[len(aligned) - len(target) :] if target else ()
+    copies = (to if old in (None, 1) else 1 for old, to in zip(aligned, target, strict=True))
+    return times(root(math.prod(copies)), source.lipschitz)
+
+
+def tiled(operation: Operation) -> float:
+    """Tile: the root of the product of its repeats."""
+    source, repeats = first(operation), integers(operation, "", 1)
+    if repeats is None:
+        raise UnboundedError("its repeats are missing")
+    return times(root(math.prod(repeats)), source.lipschitz)
+
+
+def padded(operation: Operation) -> float:
+    """Pad: the root of the largest number of copies, counted an axis each.
+
+    Constants add nothing; one that varies fills at most all of the output. Only an upper bound where sizes
+    are unknown, where cropping meets padding with copies, or where more is padded than there is.
+    """
+    source, filler = operation.input(0), operation.optional(2)
+    require_constant(operation, 1, 3)
+    copies = math.prod(_copies(operation, axis, *ends) for axis, ends in _pads(operation).items())
+    own = times(root(copies), source.lipschitz)
+    if _mode(operation) != "constant" or filler is None or filler.constant:
+        return own
+    return root_of_squares((own, times(root(math.prod(operation.output_shape())), filler.lipschitz)))
+
+
+def _mode(operation: Operation) -> str:
+    mode = operation.attribute("mode", "constant")
+    if mode not in MODES:
+        raise UnboundedError(f"its mode {mode!r} is none that convsv knows")
+    return mode
+
+
+def _pads(operation: Operation) -> dict[int, tuple[int, int]]:
+    """Before and after, by axis."""
+    pads, axes = integers(operation, "pads", 1), integers(operation, "axes", 3)
+    if pads is None:
+        raise UnboundedError("its pads are missing")
+    rank = len(pads) // 2
+    ends = zip(pads[:rank], pads[rank:], strict=True)
+    return dict(zip(range(rank) if axes is None else axes, ends, strict=True))
+
+
+def _copies(operation: Operation, axis: int, before: int, after: int) -> int:
+    """The largest number of copies of an entry along an axis; never more than one and all of the padding."""
+    mode, shape = _mode(operation), operation.input(0).shape
+    if mode == "constant":
+        return 1
+    size = (shape[axis] if shape is not None else None) or 0
+    most = {"edge": math.inf, "reflect": size - 1, "wrap": size}[mode]
+    if not size or min(before, after) < 0 or max(before, after) > most:
+        return 1 + max(0, before) + max(0, after)
+    places, last = np.arange(-before, size + after), size - 1
+    if mode == "edge":
+        return int(np.bincount(places.clip(0, last)).max())
+    return int(np.bincount(places % size if mode == "wrap" else last - abs(last - abs(places))).max())
+
+
+def _padded_range(operation: Operation) -> Range:
+    """The hull with the constant."""
+    source, filler = operation.input(0).range, operation.optional(2)
+    if _mode(operation) != "constant":
+        return source
+    if filler is not None:
+        return source.hull(filler.range)
+    value = float(operation.attribute("value", 0.0))
+    return source.hull(Range(lower=value, upper=value))
+
+
+RULES = {
+    "Expand": Rule(lipschitz=expanded, range=same),
+    "Tile": Rule(lipschitz=tiled, range=same),
+    "Pad": Rule(lipschitz=padded, range=or_anything(_padded_range)),
+}

@@ -1,0 +1,117 @@
+"""Entries that are looked up, or written, at places that do not vary."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convsv_cli.lipschitz.arguments import or_anything, same, size_of
+from convsv_cli.lipschitz.arithmetic import root_of_squares, times, total
+from convsv_cli.lipschitz.axis_matrices import root
+from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
+from convsv_cli.lipschitz.ranges import Range
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Places = NDArray[np.int64]
+    """One column an axis, one row an entry that is read or written."""
+
+
+def gathered(operation: Operation) -> float:
+    """Gather, GatherElements, GatherND: the root of how often the same entry is looked up."""
+    indices = _fixed(operation)
+    return times(root(_repeats(_places(operation, indices))), operation.input(0).lipschitz)
+
+
+def scattered(operation: Operation) -> float:
+    """ScatterElements, ScatterND, Scatter: data and updates.
+
+    Overwritten, or the larger of both: each result depends on one of the data and some of the updates, each
+    of these at one place: the root of the sum of squares, even if the indices are not known; an upper bound
+    where all data are overwritten. Added: the updates count with the root of how many meet at a place.
+    """
+    data, updates = operation.input(0), operation.input(2)
+    reduction = operation.attribute("reduction", "none")
+    indices = _fixed(operation)
+    if reduction in ("none", "max", "min"):
+        return root_of_squares((_reach(data), _reach(updates)))
+    if reduction != "add":
+        raise UnboundedError(f"its reduction {reduction!r} makes products, or is none that convsv knows")
+    if updates.constant:
+        return data.lipschitz
+    meeting = root(_repeats(_places(operation, indices)))
+    return total((_reach(data), times(meeting, updates.lipschitz)))
+
+
+def _reach(tensor: Tensor) -> float:
+    return 0.0 if tensor.constant else tensor.lipschitz
+
+
+def _fixed(operation: Operation) -> Tensor:
+    """The indices.
+
+    Raises:
+        UnboundedError: they vary.
+    """
+    indices = operation.input(1)
+    if not indices.constant:
+        raise UnboundedError(f"where it looks, {indices.name!r}, jumps with the network's input")
+    return indices
+
+
+def _repeats(places: Places) -> int:
+    if not len(places):
+        return 0
+    _, counts = np.unique(places, axis=0, return_counts=True)
+    return int(counts.max())
+
+
+def _places(operation: Operation, indices: Tensor) -> Places:
+    """Where each index points."""
+    values = indices.value().astype(np.int64)
+    if operation.node.op in ("GatherND", "ScatterND"):
+        return _of_tuples(operation, values)
+    axis = operation.attribute("axis", 0)
+    if operation.node.op == "Gather":
+        return _wrapped(operation, values.reshape(-1, 1), (axis,))
+    grid = np.indices(values.shape).reshape(values.ndim, -1).T
+    grid[:, axis] = _wrapped(operation, values.reshape(-1, 1), (axis,))[:, 0]
+    return grid
+
+
+def _of_tuples(operation: Operation, values: Places) -> Places:
+    """The last axis of indices is a tuple of indices; those of different batches are different places."""
+    batch = operation.attribute("batch_dims", 0)
+    length = values.shape[-1]
+    flat = _wrapped(operation, values.reshape(-1, length), tuple(range(batch, batch + length)))
+    size = math.prod(values.shape[:batch])
+    owner = np.repeat(np.arange(size, dtype=np.int64), len(flat) // max(1, size))
+    return np.concatenate([owner[:, None], flat], 1)
+
+
+def _wrapped(operation: Operation, places: Places, axes: tuple[int, ...]) -> Places:
+    """Negative indices count from the end."""
+    if not (places < 0).any():
+        return places
+    sizes = np.array([size_of(operation.input(0), axis) for axis in axes], np.int64)
+    wrapped: Places = np.where(places < 0, places + sizes, places)
+    return wrapped
+
+
+def _scattered_range(operation: Operation) -> Range:
+    """The hull of data and updates where these are not added."""
+    if operation.attribute("reduction", "none") in ("none", "max", "min"):
+        return operation.input(0).range.hull(operation.input(2).range)
+    return Range()
+
+
+RULES = {
+    **{op: Rule(lipschitz=gathered, range=same) for op in ("Gather", "GatherElements", "GatherND")},
+    **{
+        op: Rule(lipschitz=scattered, range=or_anything(_scattered_range))
+        for op in ("Scatter", "ScatterElements", "ScatterND")
+    },
+}

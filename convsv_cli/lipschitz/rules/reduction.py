@@ -1,0 +1,146 @@
+"""Reductions over axes: sums, norms, the largest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from convsv_cli.lipschitz.arguments import integers, or_anything, require_constant, same
+from convsv_cli.lipschitz.arithmetic import UP, times
+from convsv_cli.lipschitz.axis_matrices import root
+from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
+from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
+
+
+def summed(operation: Operation) -> float:
+    """ReduceSum, ReduceL1: sqrt(n) where n entries become one."""
+    return times(root(_count(operation)), _moving(operation))
+
+
+def averaged(operation: Operation) -> float:
+    """ReduceMean: 1 / sqrt(n); an unknown size may be 1."""
+    return times(UP / math.sqrt(_least(operation)), _moving(operation))
+
+
+def nonexpansive(operation: Operation) -> float:
+    """ReduceMax, ReduceMin, ReduceL2, ReduceLogSumExp: 1; the gradient is a distribution or a unit vector."""
+    return _moving(operation)
+
+
+def multiplied(operation: Operation) -> float:
+    """ReduceProd: sqrt(n) B^(n - 1) for entries of absolute value at most B."""
+    count = _count(operation)
+    steepest = _power(operation.input(0).range.magnitude, max(0, count - 1))
+    if not math.isfinite(steepest):
+        raise UnboundedError("a product of activations that may be of any size")
+    return times(root(count), steepest, 1 + 2.0**-40, _moving(operation))
+
+
+def squared(operation: Operation) -> float:
+    """ReduceSumSquare: 2 sqrt(n) B for entries of absolute value at most B."""
+    largest = operation.input(0).range.magnitude
+    if not math.isfinite(largest):
+        raise UnboundedError("a sum of squares of activations that may be of any size")
+    return times(2.0, root(_count(operation)), largest, _moving(operation))
+
+
+def logarithm(operation: Operation) -> float:
+    """ReduceLogSum: 1 / (sqrt(n) a) for entries of at least a > 0."""
+    smallest = operation.input(0).range.lower
+    if smallest <= 0:
+        raise UnboundedError("the logarithm of a sum that may be arbitrarily near zero")
+    return times(UP / math.sqrt(_least(operation)), UP / smallest, _moving(operation))
+
+
+def _moving(operation: Operation) -> float:
+    require_constant(operation, 1)
+    return operation.input(0).lipschitz
+
+
+def _sizes(operation: Operation) -> list[int | None]:
+    """Of the axes that are reduced.
+
+    Raises:
+        UnboundedError: which these are is not known.
+    """
+    axes, shape = integers(operation, "axes", 1), operation.input(0).shape
+    if not axes and operation.attribute("noop_with_empty_axes", 0):
+        if operation.node.op in ("ReduceProd", "ReduceSumSquare", "ReduceLogSum"):
+            raise UnboundedError("it reduces no axis, which runtimes do not agree on")
+        return []
+    if shape is None:
+        return [None]
+    return [shape[axis] for axis in axes] if axes else list(shape)
+
+
+def _count(operation: Operation) -> int:
+    """How many entries become one."""
+    sizes = _sizes(operation)
+    if None in sizes:
+        operation.input(0).sizes()
+    return math.prod(size for size in sizes if size is not None)
+
+
+def _least(operation: Operation) -> int:
+    """At least so many entries become one."""
+    return math.prod(size for size in _sizes(operation) if size)
+
+
+def _power(base: float, exponent: int) -> float:
+    try:
+        return base**exponent
+    except OverflowError:
+        return math.inf
+
+
+def _sum_range(operation: Operation) -> Range:
+    source, count = operation.input(0).range, _count(operation)
+    return outward(count * source.lower, count * source.upper)
+
+
+def _norm_range(power: float) -> Callable[[Operation], Range]:
+    """Of the sum of absolute values (power 1), and of the length (power 1/2).
+
+    Where no axis is reduced, runtimes do not agree on whether absolute values are taken.
+    """
+
+    def range_(operation: Operation) -> Range:
+        largest = _count(operation) ** power * operation.input(0).range.magnitude
+        return outward(0.0 if _sizes(operation) else -largest, largest)
+
+    return or_anything(range_)
+
+
+def _square_range(operation: Operation) -> Range:
+    return outward(0.0, _count(operation) * _power(operation.input(0).range.magnitude, 2))
+
+
+def _product_range(operation: Operation) -> Range:
+    largest = _power(operation.input(0).range.magnitude, _count(operation))
+    return outward(0.0 if operation.input(0).range.lower >= 0 else -largest, largest)
+
+
+def _log_sum_exp_range(operation: Operation) -> Range:
+    source, more = operation.input(0).range, math.log(max(1, _count(operation)))
+    return outward(source.lower + more, source.upper + more)
+
+
+def _log_sum_range(operation: Operation) -> Range:
+    source, count = operation.input(0).range, _count(operation)
+    if source.lower <= 0 or not count or not source.finite:
+        return ANYTHING
+    return outward(math.log(count * source.lower), math.log(count * source.upper))
+
+
+RULES = {
+    "ReduceSum": Rule(lipschitz=summed, range=or_anything(_sum_range)),
+    "ReduceL1": Rule(lipschitz=summed, range=_norm_range(1.0)),
+    "ReduceMean": Rule(lipschitz=averaged, range=same),
+    "ReduceMax": Rule(lipschitz=nonexpansive, range=same),
+    "ReduceMin": Rule(lipschitz=nonexpansive, range=same),
+    "ReduceL2": Rule(lipschitz=nonexpansive, range=_norm_range(0.5)),
+    "ReduceLogSumExp": Rule(lipschitz=nonexpansive, range=or_anything(_log_sum_exp_range)),
+    "ReduceProd": Rule(lipschitz=multiplied, range=or_anything(_product_range)),
+    "ReduceSumSquare": Rule(lipschitz=squared, range=or_anything(_square_range)),
+    "ReduceLogSum": Rule(lipschitz=logarithm, range=or_anything(_log_sum_range)),
+}
