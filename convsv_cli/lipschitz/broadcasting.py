@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli.graph import Dims
-from convsv_cli.lipschitz.arithmetic import UP
+from convsv_cli.lipschitz.arithmetic import root
 from convsv_cli.lipschitz.operation import Operation, Tensor, UnboundedError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def repeated(tensor: Tensor, operation: Operation) -> tuple[int, ...]:
 
 def copies(tensor: Tensor, operation: Operation) -> float:
     """The norm of the repetition: the root of the number of copies."""
-    return math.sqrt(math.prod(repeated(tensor, operation))) * UP
+    return root(math.prod(repeated(tensor, operation)))
 
 
 def gain_of_scaling(factors: NDArray[np.float64], moving: Tensor, operation: Operation) -> float:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from convsv_cli.lipschitz.arithmetic import UP, times, total
+from convsv_cli.lipschitz.arithmetic import root, times, total
 from convsv_cli.lipschitz.broadcasting import copies
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
 from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
@@ -86,14 +86,14 @@ def _stack(operation: Operation) -> float:
     first, second = a.sizes()[:-2], b.sizes()[:-2]
     whole = np.broadcast_shapes(first, second)
     fewest = min(math.prod(first), math.prod(second))
-    return math.sqrt(math.prod(whole) / max(fewest, 1)) * UP
+    return root(math.prod(whole) / max(fewest, 1))
 
 
 def _largest_norm(tensor: Tensor) -> float:
     """Of the matrices in a tensor: at most sqrt(rows * columns) times the largest entry."""
     if not math.isfinite(tensor.range.magnitude):
         raise UnboundedError(UNBOUNDED_PRODUCT.format(names=repr(tensor.name)))
-    return times(math.sqrt(math.prod(tensor.sizes()[-2:])) * UP, tensor.range.magnitude)
+    return times(root(math.prod(tensor.sizes()[-2:])), tensor.range.magnitude)
 
 
 def _convolved_range(operation: Operation) -> Range:
