@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convsv_cli.errors import UnreadableModelError
+from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
 from convsv_cli.loaders.head import read_head
 from convsv_cli.loaders.loader import Loader
@@ -28,10 +28,37 @@ def load(path: str | Path, input_size: InputSize | None = None) -> Network:
         UnsafeModelError: a form that convsv refuses to read.
     """
     path = Path(path)
+    return _loader(path).load(path, input_size or InputSize())
+
+
+def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize | None = None) -> Network:
+    """The graph of an ONNX file with the weights of a checkpoint; nothing in either is executed.
+
+    Args:
+        path: a PyTorch state dict or training checkpoint, or a safetensors file.
+        graph: an ONNX graph that has a stored tensor of the same name and shape for each of the weights.
+        input_size: as in `load`.
+
+    Raises:
+        UsageError: one of the files is of another kind, or a weight has no place in the graph.
+        UnreadableModelError, UnsafeModelError: as in `load`.
+    """
+    from convsv_cli.loaders.onnx.transplant import transplanted
+
+    path, graph = Path(path), Path(graph)
+    tensors = _loader(path).tensors
+    if tensors is None:
+        raise UsageError("it has a graph of its own", where=str(path), hint="leave --graph out")
+    if _loader(graph) is not ONNX:
+        raise UsageError("not an ONNX graph", where=str(graph), hint="--graph wants an ONNX export")
+    return transplanted(path, tensors(path), graph, input_size or InputSize())
+
+
+def _loader(path: Path) -> Loader:
     head = read_head(path)
     for loader in LOADERS:
         if loader.recognises(head, path.suffix.lower()):
-            return loader.load(path, input_size or InputSize())
+            return loader
     known = "; ".join(loader.description for loader in LOADERS)
     raise UnreadableModelError(
         "not a model file that convsv reads", where=str(path), hint=f"it reads {known}"

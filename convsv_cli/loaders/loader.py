@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convsv_cli.network import InputSize, Network
+
+if TYPE_CHECKING:
+    from convsv_cli.loaders.state_dict import StoredTensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +23,11 @@ class Loader:
         recognises: whether a file that begins with these bytes (4 KiB at most) and ends in this
             suffix (lower case, with its dot) is of this format.
         load: read it; raises `UnreadableModelError`, `UsageError` or `UnsafeModelError`.
+        tensors: the named tensors of a format that holds nothing else, with the same errors; None for others.
     """
 
     name: str
     description: str
     recognises: Callable[[bytes, str], bool]
     load: Callable[[Path, InputSize], Network]
+    tensors: Callable[[Path], Mapping[str, StoredTensor]] | None = None

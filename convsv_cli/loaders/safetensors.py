@@ -72,4 +72,5 @@ LOADER = Loader(
     description="safetensors (.safetensors)",
     recognises=_recognises,
     load=_load,
+    tensors=_tensors,
 )

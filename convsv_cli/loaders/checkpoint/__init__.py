@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.network import InputSize, Network
+
+if TYPE_CHECKING:
+    from convsv_cli.loaders.state_dict import StoredTensor
 
 SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin")
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
@@ -21,9 +26,16 @@ def _load(path: Path, input_size: InputSize) -> Network:
     return read(path, input_size)
 
 
+def _tensors(path: Path) -> Mapping[str, StoredTensor]:
+    from convsv_cli.loaders.checkpoint.reading import tensors_of
+
+    return tensors_of(path)
+
+
 LOADER = Loader(
     name="checkpoint",
     description="PyTorch state dicts and training checkpoints (.pt .pth .th .ckpt .bin)",
     recognises=_recognises,
     load=_load,
+    tensors=_tensors,
 )

@@ -34,6 +34,16 @@ def read(path: Path, input_size: InputSize) -> Network:
     return Network(path=str(path), format="checkpoint", files=(path.name,), layers=found, notes=notes)
 
 
+def tensors_of(path: Path) -> dict[str, StoredTensor]:
+    """The named tensors of the network in a checkpoint, as they are stored.
+
+    Raises:
+        UnreadableModelError: see `archive.unpickle`.
+    """
+    tensors, _ = unwrap(unpickle(path))
+    return {name: _stored(tensor) for name, tensor in tensors.items()}
+
+
 def _stored(tensor: torch.Tensor) -> StoredTensor:
     unusable = _unusable(tensor)
     return StoredTensor(

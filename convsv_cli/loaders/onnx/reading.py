@@ -34,7 +34,15 @@ def read(path: Path, input_size: InputSize) -> Network:
         UsageError: the network cannot have that input size.
         UnsafeModelError: it wants files outside its folder, or unfolds without bounds.
     """
-    model = _parse(path)
+    return network_of(parse(path), path, input_size)
+
+
+def network_of(model: ModelProto, path: Path, input_size: InputSize) -> Network:
+    """The same of a model that was read from `path`.
+
+    Raises:
+        UnreadableModelError, UsageError, UnsafeModelError: as `read`.
+    """
     try:
         return _network(inlined(model), path, input_size)
     except ConvsvError as error:
@@ -47,7 +55,12 @@ def read(path: Path, input_size: InputSize) -> Network:
         ) from error
 
 
-def _parse(path: Path) -> ModelProto:
+def parse(path: Path) -> ModelProto:
+    """The model in a file, without its external data.
+
+    Raises:
+        UnreadableModelError: damaged, or no ONNX model.
+    """
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except Exception as error:

@@ -1,0 +1,70 @@
+"""The weights of a checkpoint in the graph of an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto, TensorProto
+
+from convsv_cli.errors import UsageError
+from convsv_cli.loaders.onnx.reading import network_of, parse
+from convsv_cli.loaders.state_dict import StoredTensor
+from convsv_cli.network import InputSize, Network
+
+KEPT = "the graph is {graph}'s; {replaced} of its tensors are the checkpoint's, {kept} its own"
+FOLDED_HINT = "export the graph with BatchNorm and parameter names kept, from the same architecture"
+
+
+def transplanted(
+    path: Path, tensors: Mapping[str, StoredTensor], graph: Path, input_size: InputSize
+) -> Network:
+    """The network of `graph` with each stored tensor replaced that `tensors` has by name and shape.
+
+    Raises:
+        UsageError: a tensor of the checkpoint has no place in the graph, so that the network would be
+            another one than the checkpoint's: a graph with BatchNorm folded in, or another architecture.
+        UnreadableModelError, UnsafeModelError: as `reading.read`.
+    """
+    model = parse(graph)
+    wanted = {name: tensor for name, tensor in tensors.items() if _counts(tensor)}
+    homes = {initializer.name: initializer for initializer in model.graph.initializer}
+    strangers = [name for name, tensor in wanted.items() if not _fits(tensor, homes.get(name))]
+    if strangers or not wanted:
+        named = ", ".join(strangers[:3]) or "any weight"
+        raise UsageError(
+            f"{graph.name} has no tensor of the name and shape of {named}", where=str(path), hint=FOLDED_HINT
+        )
+    for name, tensor in wanted.items():
+        _replace(homes[name], tensor)
+    network = network_of(model, graph, input_size)
+    note = KEPT.format(graph=graph.name, replaced=len(wanted), kept=_kept(model, wanted))
+    return replace(
+        network,
+        path=str(path),
+        format="checkpoint",
+        files=(path.name, *network.files),
+        notes=(*network.notes, note),
+    )
+
+
+def _counts(tensor: StoredTensor) -> bool:
+    """Whether it is a parameter: counters of batches have no axes, or no real numbers."""
+    return bool(tensor.shape) and tensor.dtype.startswith(("float", "bfloat"))
+
+
+def _fits(tensor: StoredTensor, home: TensorProto | None) -> bool:
+    return home is not None and not tensor.unusable and tuple(home.dims) == tensor.shape
+
+
+def _replace(home: TensorProto, tensor: StoredTensor) -> None:
+    """Put the values in, in the type that the graph has them in."""
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(home.data_type)
+    values = tensor.read().double().numpy().astype(dtype)
+    home.CopyFrom(onnx.numpy_helper.from_array(values, home.name))
+
+
+def _kept(model: ModelProto, wanted: Mapping[str, StoredTensor]) -> int:
+    return sum(initializer.name not in wanted for initializer in model.graph.initializer)
