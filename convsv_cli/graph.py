@@ -19,6 +19,11 @@ class UnknownValueError(Exception):
     """A tensor is constant, but too large to compute or beyond what convsv computes; the reason, in words."""
 
 
+def exact() -> float:
+    """No rounding at all."""
+    return 0.0
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """One operation.
@@ -30,6 +35,8 @@ class Node:
         attributes: by name; numbers, strings and tuples of these.
         bodies: graphs inside it (If, Loop), by attribute name; their tensors have names of their own.
         layers: rows of the audit that its weights are, in the order of its inputs.
+        rounding: bounds the Frobenius norm of what rounding has done to its constant weight, where that was
+            computed from others and has no row.
     """
 
     op: str
@@ -39,6 +46,7 @@ class Node:
     attributes: Mapping[str, object] = field(default_factory=dict)
     bodies: tuple[tuple[str, Body], ...] = ()
     layers: tuple[str, ...] = ()
+    rounding: Callable[[], float] = exact
 
     def attribute(self, name: str, default: T) -> T:
         """The attribute's value; the default where it is absent."""

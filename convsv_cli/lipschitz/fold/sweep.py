@@ -1,0 +1,180 @@
+"""One walk through a graph that replaces a node and what it alone uses by other nodes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convsv_cli.graph import Body, Dims, Graph, Node, Reader, UnknownValueError
+from convsv_cli.lipschitz.dependencies import needs
+from convsv_cli.lipschitz.fold.weight import Weight, stored
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LARGE = 2**24  # elements of a constant that is no scaling or shift of channels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Merged:
+    """What replaces a node.
+
+    Attributes:
+        gone: nodes before it that have no other use.
+        nodes: take its place, in order; the last one has its output.
+        kinds: what was folded, one entry a piece, for the report; empty where that is not worth a word.
+    """
+
+    gone: tuple[Node, ...]
+    nodes: tuple[Node, ...]
+    kinds: tuple[str, ...] = ()
+
+
+Merge = Callable[[Node, "Draft"], Merged | None]
+
+
+def swept(graph: Graph, merge: Merge) -> tuple[Graph, int, Counter[str]]:
+    """The graph after the merge was offered each node, and each that it made; how often it took one, of what.
+
+    A merge looks back only, at nodes that are done, and has to make something fewer.
+    """
+    draft, times, kinds = Draft(graph), 0, Counter[str]()
+    pending = list(reversed(graph.main.nodes))
+    while pending:
+        node = pending.pop()
+        merged = merge(node, draft)
+        if merged is None:
+            draft.add(node)
+            continue
+        draft.remove(merged.gone)
+        pending.extend(reversed(merged.nodes))
+        times += 1
+        kinds.update(merged.kinds)
+    return draft.graph(), times, kinds
+
+
+class Draft:
+    """A graph that is being rewritten, from its first node on."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._nodes: dict[str, Node] = {}  # by name, those that are done
+        self._makers: dict[str, Node] = {}
+        self._constants = dict(graph.constants)
+        self._shapes, self._dtypes = dict(graph.shapes), dict(graph.dtypes)
+        self._uses = uses(graph)
+        self._names = {node.name for node in graph.main.nodes} | set(self._uses) | set(self._constants)
+        self._names.update(graph.inputs, graph.shapes)
+        self._names.update(name for node in graph.main.nodes for name in node.outputs)
+
+    @property
+    def opset(self) -> int:
+        """Version of ONNX's own operators."""
+        return self._graph.opset
+
+    def add(self, node: Node) -> None:
+        """Append a node."""
+        self._nodes[node.name] = node
+        self._makers.update((name, node) for name in node.outputs if name)
+
+    def remove(self, nodes: tuple[Node, ...]) -> None:
+        """Take nodes out."""
+        for node in nodes:
+            del self._nodes[node.name]
+
+    def graph(self) -> Graph:
+        """All nodes that are done, and the constants of the file and those that they use."""
+        nodes = tuple(self._nodes.values())
+        used = {name for node in nodes for name in node.inputs}
+        used.update(self._graph.constants)
+        kept = {name: reader for name, reader in self._constants.items() if name in used}
+        return replace(
+            self._graph,
+            main=Body(nodes=nodes, outputs=self._graph.main.outputs),
+            constants=kept,
+            shapes=self._shapes,
+            dtypes=self._dtypes,
+        )
+
+    def private_maker(self, name: str) -> Node | None:
+        """The node of which a tensor is the only output, where nothing else uses it."""
+        node = self._makers.get(name)
+        return node if node is not None and self._uses[name] == 1 and node.outputs == (name,) else None
+
+    def is_constant(self, name: str) -> bool:
+        """Whether it does not depend on the network's input."""
+        return name in self._constants
+
+    def shape(self, name: str) -> Dims | None:
+        """Its dimensions; None where nothing is known."""
+        return self._shapes.get(name)
+
+    def dtype(self, name: str) -> str:
+        """Its element type."""
+        return self._dtypes.get(name, "float")
+
+    def weight(self, name: str) -> Weight | None:
+        """A constant, read when it is needed; None where its shape is not known."""
+        reader, shape = self._constants.get(name), self._shapes.get(name)
+        if reader is None:
+            return None
+        if isinstance(reader, Weight):
+            return reader
+        if shape is None:
+            values = _read(reader)
+            return None if values is None else stored(reader, values.shape)
+        sizes = tuple(size for size in shape if size is not None)
+        return stored(reader, sizes) if len(sizes) == len(shape) else None
+
+    def values(self, name: str) -> NDArray[np.float64] | None:
+        """A small constant's values; None where they are not known or not finite."""
+        weight = self.weight(name)
+        values = None if weight is None or math.prod(weight.shape) > LARGE else _read(weight)
+        return values if values is not None and np.isfinite(values).all() else None
+
+    def constant(self, base: str, weight: Weight, dtype: str) -> str:
+        """The name of a new constant."""
+        name = self.fresh(base)
+        self._constants[name] = weight
+        self._shapes[name] = weight.shape
+        self._dtypes[name] = dtype
+        return name
+
+    def tensor(self, base: str, like: str) -> str:
+        """The name of a new tensor that one node will use, with the shape and type of another one."""
+        name = self.fresh(base)
+        self._uses[name] = 1
+        if like in self._shapes:
+            self._shapes[name] = self._shapes[like]
+        if like in self._dtypes:
+            self._dtypes[name] = self._dtypes[like]
+        return name
+
+    def fresh(self, base: str) -> str:
+        """A name that nothing has yet."""
+        name, number = base, 2
+        while name in self._names:
+            name, number = f"{base}#{number}", number + 1
+        self._names.add(name)
+        return name
+
+
+def uses(graph: Graph) -> Counter[str]:
+    """How often each tensor is used: by nodes, by what is in their bodies, and as an output of the graph."""
+    counts = Counter(graph.main.outputs)
+    for node in graph.main.nodes:
+        counts.update(name for name in node.inputs if name)
+        counts.update(needs(replace(node, inputs=())))
+    return counts
+
+
+def _read(reader: Reader) -> NDArray[np.float64] | None:
+    try:
+        return np.asarray(reader(), np.float64)
+    except (UnknownValueError, TypeError, ValueError):
+        return None

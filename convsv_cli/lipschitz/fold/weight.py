@@ -1,0 +1,137 @@
+"""Constants that are computed from others when they are read, with a bound on what rounding does to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convsv_cli.graph import Reader
+
+    Array = NDArray[np.float64]
+
+UNIT = 2.0**-53
+FEW = 16 * UNIT  # of a factor, its product and a sum: more than the roundings of any of them
+UP = 1 + 2.0**-40
+TINY = 2.0**-1022  # more than what underflow takes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rounded:
+    """Values, and an upper bound of the Frobenius norm of their distance from those in real arithmetic."""
+
+    values: Array
+    error: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weight:
+    """A `Reader` of float64 values that are computed anew each time; nothing is kept.
+
+    Attributes:
+        shape: of the values.
+        compute: gives them.
+        depth: of the computation; each level is a stack frame.
+    """
+
+    shape: tuple[int, ...]
+    compute: Callable[[], Rounded]
+    depth: int = 0
+
+    def __call__(self) -> Array:
+        """The values."""
+        return self.compute().values
+
+    def error(self) -> float:
+        """Bound of the Frobenius norm of the values' error."""
+        return self.compute().error
+
+    def arranged(self, shape: tuple[int, ...], arrange: Callable[[Array], Array]) -> Weight:
+        """The same entries in another order, as an array of that shape."""
+
+        def compute() -> Rounded:
+            old = self.compute()
+            return Rounded(values=arrange(old.values), error=old.error)
+
+        return Weight(shape=shape, compute=compute, depth=self.depth + 1)
+
+    def scaled(self, factors: Array) -> Weight:
+        """Times factors that are right to a few units in the last place; both are broadcast."""
+        shape = np.broadcast_shapes(self.shape, factors.shape)
+        copies = math.sqrt(math.prod(shape) / max(1, math.prod(self.shape)))
+
+        def compute() -> Rounded:
+            old = self.compute()
+            values = old.values * factors
+            largest = float(np.abs(factors).max(initial=0.0))
+            error = copies * largest * old.error + FEW * _frobenius(values) + _underflow(values)
+            return Rounded(values=values, error=error * UP)
+
+        return Weight(shape=shape, compute=compute, depth=self.depth + 1)
+
+    def plus(self, other: Weight | Array) -> Weight:
+        """The sum, broadcast."""
+        right = other if isinstance(other, Weight) else fixed(other)
+        shape = np.broadcast_shapes(self.shape, right.shape)
+        copies = [math.sqrt(math.prod(shape) / max(1, math.prod(w.shape))) for w in (self, right)]
+
+        def compute() -> Rounded:
+            a, b = self.compute(), right.compute()
+            values = a.values + b.values
+            error = copies[0] * a.error + copies[1] * b.error + FEW * _frobenius(values)
+            return Rounded(values=values, error=error * UP)
+
+        return Weight(shape=shape, compute=compute, depth=max(self.depth, right.depth) + 1)
+
+
+def stored(reader: Reader, shape: tuple[int, ...]) -> Weight:
+    """A constant of the file, which is what it is; one that was computed keeps its error."""
+    if isinstance(reader, Weight):
+        return reader
+    return Weight(shape=shape, compute=lambda: Rounded(values=np.asarray(reader(), np.float64)))
+
+
+def fixed(values: Array) -> Weight:
+    """A few values that are at hand."""
+    return Weight(shape=values.shape, compute=lambda: Rounded(values=values))
+
+
+def product(
+    left: Weight,
+    right: Weight,
+    shape: tuple[int, ...],
+    multiply: Callable[[Array, Array], Array],
+    *,
+    terms: int,
+    repeats: int = 1,
+) -> Weight:
+    """A bilinear map whose entries are sums of `terms` products.
+
+    Such sums are those of a product of matrices A, with the entries of `left`, and B, with those of `right`,
+    each at most `repeats` times. |AB - fl(AB)| <= gamma_n |A||B| (Higham, Accuracy and Stability of Numerical
+    Algorithms, 2nd ed., section 3.5).
+    """
+
+    def compute() -> Rounded:
+        a, b = left.compute(), right.compute()
+        sizes = _frobenius(a.values), _frobenius(b.values)
+        gamma = (terms + 2) * UNIT * UP
+        error = sizes[0] * b.error + a.error * sizes[1] + a.error * b.error + gamma * sizes[0] * sizes[1]
+        values = multiply(a.values, b.values)
+        return Rounded(values=values, error=(math.sqrt(repeats) * error + terms * _underflow(values)) * UP)
+
+    return Weight(shape=shape, compute=compute, depth=max(left.depth, right.depth) + 1)
+
+
+def _frobenius(values: Array) -> float:
+    return float(np.linalg.norm(values.ravel())) * UP
+
+
+def _underflow(values: Array) -> float:
+    return TINY * math.sqrt(values.size)
