@@ -1,0 +1,118 @@
+"""Arrays of closed intervals of real numbers, rounded outward.
+
+An infinite end says that nothing bounds the number there; the number itself is finite, so that 0 times an
+unbounded interval is 0. One that nothing is known of is [-inf, inf].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+ARITHMETIC = 2.0**-50  # more than the relative error of one operation
+TINY = 1e-300  # more than what is lost where a result underflows
+HUGE = 1e307  # less than what overflows
+
+
+@dataclass(frozen=True, eq=False)
+class Intervals:
+    """`lower <= x <= upper`, entry by entry; arrays [n]."""
+
+    lower: Array
+    upper: Array
+
+    def __add__(self, other: Intervals) -> Intervals:
+        return outward(self.lower + other.lower, self.upper + other.upper, ARITHMETIC, 0.0)
+
+    def __neg__(self) -> Intervals:
+        return Intervals(-self.upper, -self.lower)
+
+    def __mul__(self, other: Intervals) -> Intervals:
+        ends = [(a, b) for a in (self.lower, self.upper) for b in (other.lower, other.upper)]
+        products = [np.where((a == 0) | (b == 0), 0.0, a * b) for a, b in ends]
+        lost = np.any([(p == 0) & (a != 0) & (b != 0) for p, (a, b) in zip(products, ends, strict=True)], 0)
+        small = np.any([(p != 0) & (np.abs(p) < TINY) for p in products], 0)
+        slack = np.where(lost | small, TINY, 0.0)
+        return outward(np.minimum.reduce(products), np.maximum.reduce(products), ARITHMETIC, slack)
+
+    def __truediv__(self, other: Intervals) -> Intervals:
+        """Nothing is known of a quotient by an interval that holds 0."""
+        return other.without_zero.choose(self * other.reciprocal(), anything(self))
+
+    def reciprocal(self) -> Intervals:
+        """Nothing is known of that of an interval that holds 0."""
+        inverse = outward(1 / self.upper, 1 / self.lower, ARITHMETIC, 0.0)
+        positive = self.lower > 0
+        signed = Intervals(
+            np.where(positive, inverse.lower.clip(min=0), inverse.lower),
+            np.where(positive, inverse.upper, inverse.upper.clip(max=0)),
+        )
+        return self.without_zero.choose(signed, anything(self))
+
+    def meet(self, other: Intervals) -> Intervals:
+        """What both hold."""
+        return Intervals(np.maximum(self.lower, other.lower), np.minimum(self.upper, other.upper))
+
+    def hull(self, other: Intervals) -> Intervals:
+        """The smallest that hold both."""
+        return Intervals(np.minimum(self.lower, other.lower), np.maximum(self.upper, other.upper))
+
+    def absolute(self) -> Intervals:
+        """Of the absolute values."""
+        smallest = np.maximum(np.maximum(self.lower, -self.upper), 0.0)
+        return Intervals(smallest, np.maximum(np.abs(self.lower), np.abs(self.upper)))
+
+    def kept(self, mask: NDArray[np.bool_]) -> Intervals:
+        """Those where the mask is true."""
+        return Intervals(self.lower[mask], self.upper[mask])
+
+    @property
+    def without_zero(self) -> Mask:
+        """Where 0 is not in it."""
+        return Mask((self.lower > 0) | (self.upper < 0))
+
+    @property
+    def known(self) -> Mask:
+        """Where at least one end is finite."""
+        return Mask(np.isfinite(self.lower) | np.isfinite(self.upper))
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """A choice, entry by entry."""
+
+    where: NDArray[np.bool_]
+
+    def choose(self, yes: Intervals, no: Intervals) -> Intervals:
+        """`yes` where it holds, `no` elsewhere."""
+        return Intervals(
+            np.where(self.where, yes.lower, no.lower), np.where(self.where, yes.upper, no.upper)
+        )
+
+    def __and__(self, other: Mask) -> Mask:
+        return Mask(self.where & other.where)
+
+
+def exactly(value: float, like: Intervals) -> Intervals:
+    """The same number everywhere."""
+    return Intervals(np.full_like(like.lower, value), np.full_like(like.lower, value))
+
+
+def anything(like: Intervals) -> Intervals:
+    """Nothing is known."""
+    return Intervals(np.full_like(like.lower, -np.inf), np.full_like(like.lower, np.inf))
+
+
+def outward(lower: Array, upper: Array, relative: float, absolute: float | Array) -> Intervals:
+    """Widened by relative and absolute errors; NaN says nothing, and an overflow is a large number."""
+    widened_lower = lower - (np.abs(lower) * relative + absolute)
+    widened_upper = upper + (np.abs(upper) * relative + absolute)
+    widened_lower = np.where(lower == np.inf, HUGE, widened_lower)
+    widened_upper = np.where(upper == -np.inf, -HUGE, widened_upper)
+    return Intervals(
+        np.where(np.isnan(widened_lower), -np.inf, widened_lower),
+        np.where(np.isnan(widened_upper), np.inf, widened_upper),
+    )

@@ -1,0 +1,188 @@
+"""Functions of one number x, built from ONNX's element-wise operators, with bounds of values and slopes.
+
+On an unbounded interval, the slope of x sigmoid(x) is a product of an unbounded and a vanishing factor. So each
+part f carries, beside f and f', enclosures of m = x f', r = f / x and the elasticity e = x f' / f. Then
+(f g)' = f' g + r_f m_g, and for f = P(u): m = e_u (u P'(u)), where primitives know u P'(u).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from convsv_cli.lipschitz.intervals import ARITHMETIC, Intervals, anything, exactly, outward
+from convsv_cli.lipschitz.primitives import PRIMITIVES, Primitive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expression:
+    """A tree.
+
+    Attributes:
+        op: "x", "constant", "Add", "Mul", or one of `PRIMITIVES`.
+        operands: of Add and Mul two, of a primitive one.
+        numbers: the constant's value; the parameters of the primitive.
+    """
+
+    op: str
+    operands: tuple[Expression, ...] = ()
+    numbers: tuple[float, ...] = ()
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is a number."""
+        return self.op == "constant"
+
+    def __add__(self, other: Expression | float) -> Expression:
+        return Expression(op="Add", operands=(self, number(other)))
+
+    def __mul__(self, other: Expression | float) -> Expression:
+        """A square is known not to be negative, and x f(x) to hold x only once."""
+        if self == other and not self.constant:
+            return self.apply("Pow", 2.0)
+        return Expression(op="Mul", operands=(self, number(other)))
+
+    def __truediv__(self, other: Expression | float) -> Expression:
+        divisor = number(other)
+        return Expression(op="Mul", operands=(self, divisor.apply("Reciprocal")))
+
+    def apply(self, op: str, *numbers: float) -> Expression:
+        """A primitive of it; two that exporters take apart are put together again."""
+        if op in ("Log", "Reciprocal") and self.op == "Add":
+            for one, power in (self.operands, self.operands[::-1]):
+                if one == number(1.0) and power.op == "Exp":
+                    (inner,) = power.operands
+                    return inner.apply("Softplus") if op == "Log" else (inner * -1.0).apply("Sigmoid")
+        return Expression(op=op, operands=(self,), numbers=numbers)
+
+
+X = Expression(op="x")
+
+
+def number(value: Expression | float) -> Expression:
+    """A constant; it stands for all numbers that round to it."""
+    return value if isinstance(value, Expression) else Expression(op="constant", numbers=(float(value),))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Jet:
+    """Enclosures over each interval.
+
+    Attributes:
+        value, slope: f(x), and f'(x) with all of Clarke's derivative at kinks.
+        product: m = x f'(x).
+        ratio: r with f = r x; [-inf, inf] says nothing, not even that there is one.
+        elasticity: e with m = e f; likewise.
+    """
+
+    value: Intervals
+    slope: Intervals
+    product: Intervals
+    ratio: Intervals
+    elasticity: Intervals
+
+    def tightened(self, x: Intervals) -> Jet:
+        """With what each says of the others."""
+        value = self.value.meet(_guarded(self.ratio, x))
+        product = self.product.meet(x * self.slope).meet(_guarded(self.elasticity, value))
+        return Jet(
+            value=value,
+            product=product,
+            slope=self.slope.meet(product / x),
+            ratio=self.ratio.meet(value / x),
+            elasticity=self.elasticity.meet(product / value),
+        )
+
+
+def jet(expression: Expression, x: Intervals) -> Jet:
+    """Value and slope over each interval of positive length."""
+    known: dict[int, Jet] = {}
+
+    def find(part: Expression) -> Jet:
+        if id(part) not in known:
+            known[id(part)] = _raw(part, x, [find(operand) for operand in part.operands]).tightened(x)
+        return known[id(part)]
+
+    with np.errstate(all="ignore"):
+        return find(expression)
+
+
+def _raw(part: Expression, x: Intervals, operands: list[Jet]) -> Jet:
+    if part.op == "x":
+        one = exactly(1.0, x)
+        return Jet(value=x, slope=one, product=x, ratio=one, elasticity=one)
+    if part.op == "constant":
+        return _constant(part.numbers[0], x)
+    if part.op == "Add":
+        return _sum(*operands)
+    if part.op == "Mul":
+        return _times(*operands)
+    return _composition(_primitive(part.op, part.numbers), *operands)
+
+
+def _constant(value: float, x: Intervals) -> Jet:
+    zero, c = exactly(0.0, x), exactly(value, x)
+    c = outward(c.lower, c.upper, ARITHMETIC, 0.0)
+    return Jet(value=c, slope=zero, product=zero, ratio=c / x, elasticity=zero)
+
+
+def _sum(f: Jet, g: Jet) -> Jet:
+    """Its elasticity is a mean of those of f and g, weighted with f and g; convex where these agree in sign."""
+    value = f.value + g.value
+    same = (f.value.lower >= 0) & (g.value.lower >= 0) | (f.value.upper <= 0) & (g.value.upper <= 0)
+    wide = anything(value)
+    hull = f.elasticity.hull(g.elasticity)
+    convex = Intervals(np.where(same, hull.lower, wide.lower), np.where(same, hull.upper, wide.upper))
+    weighted = _weighted(f, g, value).meet(_weighted(g, f, value))
+    return Jet(
+        value=value,
+        slope=f.slope + g.slope,
+        product=f.product + g.product,
+        ratio=f.ratio + g.ratio,
+        elasticity=convex.meet(weighted),
+    )
+
+
+def _weighted(f: Jet, g: Jet, value: Intervals) -> Intervals:
+    """e_f + (e_g - e_f) g / (f + g): finite where f outgrows g."""
+    usable = f.elasticity.known & g.elasticity.known & value.without_zero
+    mean = f.elasticity + (g.elasticity + -f.elasticity) * (g.value / value)
+    return usable.choose(mean, anything(value))
+
+
+def _times(f: Jet, g: Jet) -> Jet:
+    first, second = f.slope * g.value, f.value * g.slope
+    through_f, through_g = _guarded(f.ratio, g.product), _guarded(g.ratio, f.product)
+    return Jet(
+        value=f.value * g.value,
+        slope=first.meet(through_g) + second.meet(through_f),
+        product=f.product * g.value + f.value * g.product,
+        ratio=_guarded(f.ratio, g.value).meet(_guarded(g.ratio, f.value)),
+        elasticity=f.elasticity + g.elasticity,
+    )
+
+
+def _composition(p: Primitive, u: Jet) -> Jet:
+    wide = anything(u.value)
+    product = p.slope(u.value) * u.product
+    if p.product is not None:
+        product = product.meet(_guarded(u.elasticity, p.product(u.value)))
+    return Jet(
+        value=p.value(u.value),
+        slope=p.slope(u.value) * u.slope,
+        product=product,
+        ratio=wide if p.ratio is None else _guarded(u.ratio, p.ratio(u.value)),
+        elasticity=wide if p.elasticity is None else _guarded(u.elasticity, p.elasticity(u.value)),
+    )
+
+
+def _guarded(unsure: Intervals, factor: Intervals) -> Intervals:
+    """The product, where there is a number in `unsure`."""
+    return (unsure.known & factor.known).choose(unsure * factor, anything(factor))
+
+
+@cache
+def _primitive(op: str, numbers: tuple[float, ...]) -> Primitive:
+    return PRIMITIVES[op](*numbers)

@@ -1,0 +1,99 @@
+"""The largest slope of a function of one number, and its range, by interval branch and bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from convsv_cli.lipschitz.intervals import Array, Intervals
+from convsv_cli.lipschitz.ranges import ANYTHING, Range
+from convsv_cli.lipschitz.scalar import Expression, jet
+
+TOLERANCE = 1e-6
+LEVELS = 120  # how often boxes are halved
+MOST_BOXES = 2**15  # at one level
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supremum:
+    """An upper bound, and the box in which the function comes near it."""
+
+    bound: float
+    box: Range
+
+
+def steepness(expression: Expression, over: Range = ANYTHING) -> float:
+    """Upper bound of the Lipschitz constant on a range: sup|f'|, at most 1e-6 (relative) too large.
+
+    More than that where the boxes do not suffice; infinite where no bound is found.
+    """
+    everywhere = _steepest(expression, ANYTHING)
+    if over.lower <= everywhere.box.lower and everywhere.box.upper <= over.upper:
+        return everywhere.bound
+    return min(everywhere.bound, _steepest(expression, over).bound)
+
+
+@lru_cache(maxsize=1024)
+def values(expression: Expression, over: Range) -> Range:
+    """Holds the function's values over a range."""
+    upper = supremum(lambda boxes: jet(expression, boxes).value, over)
+    lower = supremum(lambda boxes: -jet(expression, boxes).value, over)
+    return Range(lower=-lower.bound, upper=upper.bound)
+
+
+@lru_cache(maxsize=1024)
+def _steepest(expression: Expression, over: Range) -> Supremum:
+    return supremum(lambda boxes: jet(expression, boxes).slope.absolute(), over)
+
+
+def supremum(enclosure: Callable[[Intervals], Intervals], over: Range) -> Supremum:
+    """Of a function of which there are enclosures over boxes.
+
+    A box is done with when its upper end is near the largest lower end of any box, compared with the largest
+    absolute value of the function.
+    """
+    boxes, best = _whole(over), Range(lower=over.lower, upper=over.upper)
+    reached = done = -math.inf
+    scale = 0.0
+    for _ in range(LEVELS):
+        found = enclosure(boxes)
+        scale = max(scale, float(found.absolute().lower.max()))
+        at = int(found.lower.argmax())
+        if found.lower[at] > reached:
+            reached = float(found.lower[at])
+            best = Range(lower=float(boxes.lower[at]), upper=float(boxes.upper[at]))
+        unsure = found.upper > reached + TOLERANCE * scale
+        done = max(done, float(found.upper[~unsure].max(initial=-math.inf)))
+        if not unsure.any():
+            return Supremum(bound=done, box=best)
+        boxes = _halves(boxes.kept(unsure))
+        if boxes.lower.size > MOST_BOXES:
+            break
+    return Supremum(bound=max(done, float(found.upper.max())), box=best)
+
+
+def _whole(over: Range) -> Intervals:
+    """One box, of positive length."""
+    lower, upper = np.array([over.lower]), np.array([over.upper])
+    return Intervals(np.nextafter(lower, -np.inf), np.nextafter(upper, np.inf))
+
+
+def _halves(boxes: Intervals) -> Intervals:
+    middle = _middle(boxes.lower, boxes.upper)
+    return Intervals(
+        np.concatenate((boxes.lower, middle)),
+        np.concatenate((middle, boxes.upper)),
+    )
+
+
+def _middle(lower: Array, upper: Array) -> Array:
+    """Where a box is cut; an unbounded one at twice its end."""
+    with np.errstate(invalid="ignore"):
+        middle = lower / 2 + upper / 2
+    middle = np.where(np.isinf(upper), np.maximum(2 * lower, 1.0), middle)
+    middle = np.where(np.isinf(lower), np.minimum(2 * upper, -1.0), middle)
+    return np.where(np.isinf(lower) & np.isinf(upper), 0.0, middle)
