@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convsv_cli.lipschitz.intervals import TINY, Array, Intervals, Mask, anything, outward
 
@@ -114,6 +115,7 @@ class Wave:
         return np.minimum(first, second), np.maximum(first, second)
 
     @staticmethod
-    def _passes(u: Intervals, point: float) -> Array:
+    def _passes(u: Intervals, point: float) -> NDArray[np.bool_]:
         turns = [(end - point) / (2 * math.pi) for end in (u.lower, u.upper)]
-        return np.ceil(turns[0] - 1e-9) <= turns[1] + 1e-9
+        passes: NDArray[np.bool_] = np.ceil(turns[0] - 1e-9) <= turns[1] + 1e-9
+        return passes

@@ -232,7 +232,7 @@ def _as(op: str, *numbers: float) -> Callable[[Call], Expression]:
 
 PLAIN = (
     *("Sigmoid", "Tanh", "Erf", "Softplus", "Softsign", "Atan", "Asinh", "Exp", "Log", "Reciprocal"),
-    *("Sin", "Cos", "Sinh", "Cosh"),
+    *("Sin", "Cos", "Tan", "Sinh", "Cosh", "Asin", "Acos", "Acosh", "Atanh"),
 )
 
 BUILDERS: Mapping[str, Callable[[Call], Expression]] = {

@@ -88,9 +88,7 @@ class Mask:
 
     def choose(self, yes: Intervals, no: Intervals) -> Intervals:
         """`yes` where it holds, `no` elsewhere."""
-        return Intervals(
-            np.where(self.where, yes.lower, no.lower), np.where(self.where, yes.upper, no.upper)
-        )
+        return Intervals(np.where(self.where, yes.lower, no.lower), np.where(self.where, yes.upper, no.upper))
 
     def __and__(self, other: Mask) -> Mask:
         return Mask(self.where & other.where)

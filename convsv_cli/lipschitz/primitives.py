@@ -39,7 +39,7 @@ class Primitive:
 def sigmoid(u: Array) -> Array:
     """Without overflow, and as exact for large negative numbers."""
     small = np.exp(-np.abs(u))
-    return np.where(u >= 0, 1.0, small) / (1 + small)
+    return np.asarray(np.where(u >= 0, 1.0, small) / (1 + small))
 
 
 def softplus(u: Array) -> Array:
@@ -49,7 +49,7 @@ def softplus(u: Array) -> Array:
 
 def erf(u: Array) -> Array:
     """The error function; NumPy has none."""
-    return np.frompyfunc(math.erf, 1, 1)(u).astype(np.float64)
+    return np.asarray(np.frompyfunc(math.erf, 1, 1)(u), np.float64)
 
 
 def _bell(u: Array) -> Array:
@@ -62,7 +62,7 @@ def _at_zero(value: float, function: Callable[[Array], Array]) -> Callable[[Arra
 
 
 def _softplus_elasticity(u: Array) -> Array:
-    """u sigmoid(u) / softplus(u) increases: sigmoid / softplus falls, and softplus(u) > u."""
+    """U sigmoid(u) / softplus(u) increases: sigmoid / softplus falls, and softplus(u) > u."""
     ratio = np.where(u < -700, u, u * sigmoid(u) / softplus(u))
     return np.where(u == np.inf, 1.0, ratio)
 
@@ -192,9 +192,7 @@ def _clip(lower: float, upper: float) -> Primitive:
     if lower >= upper:
         flat = steps((upper,))
         return Primitive(value=flat, slope=steps((0.0,)), product=steps((0.0,)))
-    clipped = Piece(
-        start=-math.inf, stop=math.inf, function=lambda u: np.clip(u, lower, upper), exact=True
-    )
+    clipped = Piece(start=-math.inf, stop=math.inf, function=lambda u: np.clip(u, lower, upper), exact=True)
     return Primitive(value=Curve(pieces=(clipped,)), slope=_between(lower, upper))
 
 
@@ -209,7 +207,7 @@ def _between(lower: float, upper: float) -> Curve:
 
 
 def _elu(alpha: float) -> Primitive:
-    """u above 0, alpha (exp(u) - 1) below."""
+    """U above 0, alpha (exp(u) - 1) below."""
 
     def joined(below: Callable[[Array], Array], above: Callable[[Array], Array], *turns: float) -> Curve:
         left = curve(below, *turns, domain=(-math.inf, 0.0)).pieces
@@ -239,6 +237,36 @@ def _cosh() -> Primitive:
     return Primitive(value=curve(np.cosh, 0, lower=1), slope=curve(np.sinh))
 
 
+def _inverse(value: Callable[[Array], Array], slope: Callable[[Array], Array], *turns: float) -> Primitive:
+    """Of a function with values in [-1, 1]."""
+    return Primitive(value=curve(value, domain=(-1.0, 1.0)), slope=curve(slope, *turns, domain=(-1.0, 1.0)))
+
+
+def _asin() -> Primitive:
+    return _inverse(np.arcsin, lambda u: 1 / np.sqrt((1 - u) * (1 + u)), 0.0)
+
+
+def _acos() -> Primitive:
+    return _inverse(np.arccos, lambda u: -1 / np.sqrt((1 - u) * (1 + u)), 0.0)
+
+
+def _atanh() -> Primitive:
+    return _inverse(np.arctanh, lambda u: 1 / ((1 - u) * (1 + u)), 0.0)
+
+
+def _acosh() -> Primitive:
+    domain = (1.0, math.inf)
+    slope = curve(lambda u: 1 / (np.sqrt(u - 1) * np.sqrt(u + 1)), domain=domain)
+    return Primitive(value=curve(np.arccosh, domain=domain, lower=0), slope=slope)
+
+
+def _tan() -> Primitive:
+    """Between its poles beside 0."""
+    domain = (-math.pi / 2, math.pi / 2)
+    slope = curve(lambda u: 1 + np.square(np.tan(u)), 0.0, domain=domain)
+    return Primitive(value=curve(np.tan, domain=domain), slope=slope)
+
+
 PRIMITIVES: Mapping[str, Callable[..., Primitive]] = {
     "Sigmoid": _logistic,
     "Tanh": _tanh,
@@ -258,4 +286,9 @@ PRIMITIVES: Mapping[str, Callable[..., Primitive]] = {
     "Cos": _cos,
     "Sinh": _sinh,
     "Cosh": _cosh,
+    "Asin": _asin,
+    "Acos": _acos,
+    "Atanh": _atanh,
+    "Acosh": _acosh,
+    "Tan": _tan,
 }

@@ -8,31 +8,40 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from convsv_cli.lipschitz.intervals import Array, Intervals
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
 from convsv_cli.lipschitz.scalar import Expression, jet
 
-TOLERANCE = 1e-6
+SLOPE_TOLERANCE = 1e-6
+VALUE_TOLERANCE = 1e-4
 LEVELS = 120  # how often boxes are halved
 MOST_BOXES = 2**15  # at one level
+FAR = 2.0**20  # a bound that is infinite beyond stays so
 
 
 @dataclass(frozen=True, kw_only=True)
 class Supremum:
-    """An upper bound, and the box in which the function comes near it."""
+    """`reached <= sup <= bound`; the lower end is taken in the box."""
 
+    reached: float
     bound: float
     box: Range
 
+    def holds(self, over: Range) -> bool:
+        """Whether the supremum over this range is the same, to a thousandth of a percent."""
+        inside = over.lower <= self.box.lower and self.box.upper <= over.upper
+        return inside and self.bound <= self.reached * (1 + 10 * SLOPE_TOLERANCE)
+
 
 def steepness(expression: Expression, over: Range = ANYTHING) -> float:
-    """Upper bound of the Lipschitz constant on a range: sup|f'|, at most 1e-6 (relative) too large.
+    """Upper bound of the Lipschitz constant on a range: sup|f'|, about 1e-6 (relative) too large.
 
     More than that where the boxes do not suffice; infinite where no bound is found.
     """
     everywhere = _steepest(expression, ANYTHING)
-    if over.lower <= everywhere.box.lower and everywhere.box.upper <= over.upper:
+    if everywhere.holds(over):
         return everywhere.bound
     return min(everywhere.bound, _steepest(expression, over).bound)
 
@@ -40,23 +49,23 @@ def steepness(expression: Expression, over: Range = ANYTHING) -> float:
 @lru_cache(maxsize=1024)
 def values(expression: Expression, over: Range) -> Range:
     """Holds the function's values over a range."""
-    upper = supremum(lambda boxes: jet(expression, boxes).value, over)
-    lower = supremum(lambda boxes: -jet(expression, boxes).value, over)
+    upper = supremum(lambda boxes: jet(expression, boxes).value, over, VALUE_TOLERANCE)
+    lower = supremum(lambda boxes: -jet(expression, boxes).value, over, VALUE_TOLERANCE)
     return Range(lower=-lower.bound, upper=upper.bound)
 
 
 @lru_cache(maxsize=1024)
 def _steepest(expression: Expression, over: Range) -> Supremum:
-    return supremum(lambda boxes: jet(expression, boxes).slope.absolute(), over)
+    return supremum(lambda boxes: jet(expression, boxes).slope.absolute(), over, SLOPE_TOLERANCE)
 
 
-def supremum(enclosure: Callable[[Intervals], Intervals], over: Range) -> Supremum:
+def supremum(enclosure: Callable[[Intervals], Intervals], over: Range, tolerance: float) -> Supremum:
     """Of a function of which there are enclosures over boxes.
 
     A box is done with when its upper end is near the largest lower end of any box, compared with the largest
     absolute value of the function.
     """
-    boxes, best = _whole(over), Range(lower=over.lower, upper=over.upper)
+    boxes, best = _whole(over), over
     reached = done = -math.inf
     scale = 0.0
     for _ in range(LEVELS):
@@ -64,16 +73,24 @@ def supremum(enclosure: Callable[[Intervals], Intervals], over: Range) -> Suprem
         scale = max(scale, float(found.absolute().lower.max()))
         at = int(found.lower.argmax())
         if found.lower[at] > reached:
-            reached = float(found.lower[at])
-            best = Range(lower=float(boxes.lower[at]), upper=float(boxes.upper[at]))
-        unsure = found.upper > reached + TOLERANCE * scale
+            reached, best = float(found.lower[at]), _range(boxes, at)
+        unsure = found.upper > reached + tolerance * scale
         done = max(done, float(found.upper[~unsure].max(initial=-math.inf)))
         if not unsure.any():
-            return Supremum(bound=done, box=best)
-        boxes = _halves(boxes.kept(unsure))
-        if boxes.lower.size > MOST_BOXES:
+            return Supremum(reached=reached, bound=done, box=best)
+        if unsure.sum() > MOST_BOXES or (_far(boxes) & np.isinf(found.upper) & unsure).any():
             break
-    return Supremum(bound=max(done, float(found.upper.max())), box=best)
+        boxes = _halves(boxes.kept(unsure))
+    return Supremum(reached=reached, bound=max(done, float(found.upper.max())), box=best)
+
+
+def _range(boxes: Intervals, at: int) -> Range:
+    return Range(lower=float(boxes.lower[at]), upper=float(boxes.upper[at]))
+
+
+def _far(boxes: Intervals) -> NDArray[np.bool_]:
+    right = np.isinf(boxes.upper) & (boxes.lower > FAR)
+    return right | np.isinf(boxes.lower) & (boxes.upper < -FAR)
 
 
 def _whole(over: Range) -> Intervals:

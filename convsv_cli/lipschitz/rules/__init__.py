@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convsv_cli.lipschitz.operation import Rule
 from convsv_cli.lipschitz.rules import (
+    activation,
     copying,
     indexing,
     linear,
@@ -15,6 +16,7 @@ from convsv_cli.lipschitz.rules import (
 )
 
 FAMILIES = (
+    activation.RULES,
     linear.RULES,
     merge.RULES,
     pooling.RULES,

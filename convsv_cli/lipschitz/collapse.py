@@ -1,0 +1,191 @@
+"""Element-wise sub-graphs of one input, each made one node.
+
+Exporters take activations apart: SiLU is `Mul(x, Sigmoid(x))`. A product of two activations has no Lipschitz
+constant, but one function of one number has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from convsv_cli.graph import Body, Graph, Node, UnknownValueError
+from convsv_cli.lipschitz.dependencies import needs, real
+from convsv_cli.lipschitz.elementwise import BUILDERS, OP, expressed
+from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.lipschitz.scalar import Expression, X, number
+
+MOST_NODES = 64  # of one sub-graph
+MOST_PARTS = 256  # of one expression, written out
+LINEAR = frozenset(("Add", "Sub", "Mul", "Div", "Neg", "Identity", "Cast", "Dropout"))
+
+
+def collapsed(graph: Graph) -> Graph:
+    """The same computation with `convsv.Elementwise` nodes, where these can have smaller bounds.
+
+    Shapes of the tensors that remain are as before, as are all that are used elsewhere.
+    """
+    return replace(graph, main=_Collapse(graph).body(graph.main))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Region:
+    """Nodes between one tensor and the last node's result, in no order."""
+
+    source: str
+    nodes: tuple[Node, ...]
+
+
+class _Collapse:
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._uses = Counter(_uses(graph.main))
+        self._producers = {name: node for node in _all_nodes(graph.main) for name in node.outputs if name}
+        self._position = {name: i for i, name in enumerate(self._producers)}
+
+    def body(self, body: Body) -> Body:
+        """With its nodes collapsed, from the last to the first, and those of bodies inside it."""
+        own = {id(node) for node in body.nodes}
+        gone: set[int] = set()
+        kept: list[Node] = []
+        for node in reversed(body.nodes):
+            if id(node) in gone:
+                continue
+            found = self._best(node, own)
+            if found is None:
+                bodies = tuple((name, self.body(inner)) for name, inner in node.bodies)
+                kept.append(replace(node, bodies=bodies) if bodies else node)
+                continue
+            region, expression = found
+            gone.update(id(each) for each in region.nodes)
+            kept.append(
+                Node(
+                    op=OP,
+                    name=node.name,
+                    inputs=(region.source,),
+                    outputs=node.outputs[:1],
+                    attributes={"expression": expression},
+                )
+            )
+        return replace(body, nodes=tuple(reversed(kept)))
+
+    def _best(self, node: Node, own: set[int]) -> tuple[_Region, Expression] | None:
+        """The largest region that ends with a node, where it has an expression."""
+        for region in reversed(list(self._regions(node, own))):
+            if not self._helps(region) or not self._same_shape(region.source, node):
+                continue
+            try:
+                return region, self._expression(node.outputs[0], region)
+            except UnboundedError:
+                continue
+        return None
+
+    def _regions(self, last: Node, own: set[int]) -> Iterator[_Region]:
+        """Ever larger ones: the input computed latest is replaced by what it is computed from.
+
+        A tensor that is used outside the region, or that is an output, stays; so its uses are counted.
+        """
+        if not self._absorbable(last, own):
+            return
+        nodes = [last]
+        used = Counter(self._moving(last))
+        while used and len(nodes) <= MOST_NODES:
+            latest = max(used, key=lambda name: self._position.get(name, -1))
+            if len(used) == 1:
+                yield _Region(source=latest, nodes=tuple(nodes))
+            producer = self._producers.get(latest)
+            if producer is None or not self._absorbable(producer, own) or used[latest] != self._uses[latest]:
+                return
+            del used[latest]
+            nodes.append(producer)
+            used.update(self._moving(producer))
+
+    def _absorbable(self, node: Node, own: set[int]) -> bool:
+        """Whether it is element-wise, with one real result, and in the same body."""
+        if id(node) not in own or node.op not in BUILDERS or node.layers or node.bodies:
+            return False
+        first, *others = node.outputs
+        return (
+            bool(first) and real(self._graph, first) and not any(self._uses[name] for name in others if name)
+        )
+
+    def _moving(self, node: Node) -> list[str]:
+        return [name for name in node.inputs if name and name not in self._graph.constants]
+
+    def _helps(self, region: _Region) -> bool:
+        """Whether two functions meet, or one follows the other; else the bounds of its nodes say as much."""
+        if len(region.nodes) < 2 or not real(self._graph, region.source):
+            return False
+        meet = any(len(self._moving(node)) > 1 for node in region.nodes)
+        return meet or sum(node.op not in LINEAR for node in region.nodes) > 1
+
+    def _same_shape(self, source: str, last: Node) -> bool:
+        before, after = (self._graph.shapes.get(name) for name in (source, last.outputs[0]))
+        return before is not None and after is not None and len(before) == len(after)
+
+    def _expression(self, result: str, region: _Region) -> Expression:
+        inside = {node.outputs[0]: node for node in region.nodes}
+        known: dict[str, Expression] = {region.source: X}
+
+        def find(name: str) -> Expression | None:
+            if not name:
+                return None
+            if name not in known:
+                node = inside.get(name)
+                known[name] = self._number(name) if node is None else apply(node)
+            return known[name]
+
+        def apply(node: Node) -> Expression:
+            result = expressed(node, [find(name) for name in node.inputs], self._graph.opset)
+            if _parts(result) > MOST_PARTS:
+                raise UnboundedError("a large expression")
+            return result
+
+        return apply(inside[result])
+
+    def _number(self, name: str) -> Expression:
+        """A constant of one entry."""
+        sizes = self._graph.shapes.get(name)
+        if sizes is not None and None not in sizes and math.prod(size or 0 for size in sizes) != 1:
+            raise UnboundedError("a constant of several numbers")
+        try:
+            value = self._graph.constants[name]()
+        except UnknownValueError as error:
+            raise UnboundedError(str(error)) from error
+        if value.size != 1 or not np.isrealobj(value) or value.dtype.kind not in "fiub":
+            raise UnboundedError("a constant of several numbers")
+        return number(float(value.reshape(-1)[0]))
+
+
+def _all_nodes(body: Body) -> Iterator[Node]:
+    for node in body.nodes:
+        for _, inner in node.bodies:
+            yield from _all_nodes(inner)
+        yield node
+
+
+def _uses(body: Body) -> Iterator[str]:
+    """Each tensor as often as it is used: by nodes, by bodies that take it from outside, and as an output."""
+    for node in body.nodes:
+        inputs = [name for name in node.inputs if name]
+        yield from inputs
+        yield from (name for name in needs(node) if name not in inputs)
+        for _, inner in node.bodies:
+            yield from _uses(inner)
+    yield from body.outputs
+
+
+def _parts(expression: Expression) -> int:
+    """How many there are, shared ones counted once a use."""
+    sizes: dict[int, int] = {}
+
+    def size(part: Expression) -> int:
+        if id(part) not in sizes:
+            sizes[id(part)] = 1 + sum(map(size, part.operands))
+        return sizes[id(part)]
+
+    return size(expression)

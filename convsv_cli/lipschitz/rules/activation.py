@@ -1,0 +1,198 @@
+"""Element-wise functions, and those that make probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from convsv_cli.lipschitz.arithmetic import UP, times
+from convsv_cli.lipschitz.elementwise import BUILDERS, OP, expressed
+from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
+from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
+from convsv_cli.lipschitz.scalar import Expression, X, number
+from convsv_cli.lipschitz.steepness import steepness, values
+
+STEEPEST: Mapping[str, float] = {
+    **dict.fromkeys(("Relu", "Clip", "Abs", "Neg", "Tanh", "Softplus", "Softsign", "Atan", "Asinh"), 1.0),
+    **dict.fromkeys(("Sin", "Cos", "Identity", "Dropout", "Cast"), 1.0),
+    "Sigmoid": 0.25,
+    "Erf": 1.128379168,
+    "Gelu none": 1.128904146,
+    "Gelu tanh": 1.128993070,
+    "Swish": 1.099839321,
+    "Mish": 1.088498162,
+    "HardSwish": 1.5,
+}
+"""sup|f'| on the whole line, rounded up, whatever the attributes are (x sigmoid(ax): substitute ax)."""
+
+MEET = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min"))  # their rules are in merge.py
+
+STEPS: Mapping[str, Callable[[float], float]] = {
+    "Sign": lambda x: float(np.sign(x)),
+    "Round": lambda x: float(np.rint(x)),
+    "Floor": lambda x: float(np.floor(x)),
+    "Ceil": lambda x: float(np.ceil(x)),
+}
+
+
+def applied(operation: Operation) -> float:
+    """One function of each entry: sup|f'| over what the input is known to be in."""
+    expression = _expression(operation)
+    known = _whole_line(operation)
+    over = operation.varying[0].range
+    if over != ANYTHING or not math.isfinite(known):
+        known = min(known, steepness(expression, over))
+    if not math.isfinite(known):
+        raise UnboundedError(_why(over))
+    return times(known, operation.varying[0].lipschitz)
+
+
+def _why(over: Range) -> str:
+    if over.finite:
+        return f"its slope has no bound for inputs in [{over.lower:.4g}, {over.upper:.4g}]"
+    return "its slope has no bound, as its input may be of any size: --input-range may help"
+
+
+def _whole_line(operation: Operation) -> float:
+    form = f" {operation.attribute('approximate', 'none')}" if operation.node.op == "Gelu" else ""
+    return STEEPEST.get(operation.node.op + form, math.inf)
+
+
+def _expression(operation: Operation) -> Expression:
+    """What the node does to each entry of the input that varies."""
+    if len(operation.varying) != 1:
+        raise UnboundedError("a function of several tensors that vary with the network's input")
+    operands = [None if tensor is None else _operand(tensor) for tensor in operation.inputs]
+    return expressed(operation.node, operands, operation.opset)
+
+
+def _operand(tensor: Tensor) -> Expression:
+    if not tensor.constant:
+        return X
+    value = tensor.value()
+    if value.size != 1 or value.dtype.kind not in "fiub":
+        raise UnboundedError(f"its input {tensor.name!r} is not one number")
+    return number(float(value.reshape(-1)[0]))
+
+
+def _applied_range(operation: Operation) -> Range:
+    try:
+        return values(_expression(operation), operation.varying[0].range)
+    except UnboundedError:
+        return ANYTHING
+
+
+def prelu(operation: Operation) -> float:
+    """PRelu: 1 above 0, the slopes below."""
+    slopes, moving = operation.input(1), operation.input(0)
+    if not slopes.constant:
+        raise UnboundedError("its slope varies with the network's input")
+    steepest = 1.0 if moving.range.upper > 0 else 0.0
+    if moving.range.lower < 0:
+        steepest = max(steepest, _magnitude(slopes))
+    return times(steepest, moving.lipschitz)
+
+
+def _magnitude(tensor: Tensor) -> float:
+    size = tensor.range.magnitude
+    if not math.isfinite(size):
+        raise UnboundedError(f"its input {tensor.name!r} may be of any size")
+    return size
+
+
+def _prelu_range(operation: Operation) -> Range:
+    x, slopes = operation.input(0).range, operation.input(1).range
+    below = min(x.lower, 0.0)
+    if not math.isfinite(below) or not slopes.finite:
+        return ANYTHING
+    ends = (below * slopes.lower, below * slopes.upper, max(x.upper, 0.0), 0.0)
+    return outward(min(ends), max(ends))
+
+
+def stepped(operation: Operation) -> float:
+    """Sign, Round, Floor, Ceil: constant where both ends of the range give the same."""
+    over, step = operation.input(0).range, STEPS[operation.node.op]
+    if not over.finite or step(over.lower) != step(over.upper):
+        raise UnboundedError("it jumps")
+    return 0.0
+
+
+def _stepped_range(operation: Operation) -> Range:
+    over, step = operation.input(0).range, STEPS[operation.node.op]
+    return Range(lower=step(over.lower), upper=step(over.upper))
+
+
+def thresholded(operation: Operation) -> float:
+    """ThresholdedRelu: the identity above alpha and 0 elsewhere."""
+    alpha, tensor = operation.attribute("alpha", 1.0), operation.input(0)
+    if alpha == 0 or tensor.range.lower > alpha:
+        return tensor.lipschitz
+    if tensor.range.upper <= alpha:
+        return 0.0
+    raise UnboundedError(f"it jumps at {alpha:g}")
+
+
+def _thresholded_range(operation: Operation) -> Range:
+    return operation.input(0).range.hull(Range(lower=0, upper=0))
+
+
+def softmax(operation: Operation) -> float:
+    """The Jacobian diag(s) - s s' has norm <= 1/2 (Gao & Pavel 2017, arXiv 1704.00805), of all rows alike."""
+    return times(0.5, operation.input(0).lipschitz)
+
+
+def log_softmax(operation: Operation) -> float:
+    """The Jacobian J = I - 1 s' has norm <= sqrt(n) for n entries together.
+
+    It is largest at a corner s = e_j, where J J' = I + w w' - e_j e_j' with w = 1 - e_j.
+    """
+    return times(math.sqrt(_together(operation)) * UP, operation.input(0).lipschitz)
+
+
+def _together(operation: Operation) -> int:
+    """How many entries are normalised together: along one axis; before opset 13 all from it on."""
+    sizes = operation.input(0).sizes()
+    default = -1 if operation.opset >= 13 else 1
+    axis = operation.attribute("axis", default)
+    if not -len(sizes) <= axis <= len(sizes):
+        raise UnboundedError(f"its axis {axis} does not exist")
+    if operation.opset >= 13:
+        return sizes[axis] if -len(sizes) <= axis < len(sizes) else 1
+    axis += len(sizes) if axis < 0 else 0
+    return math.prod(sizes[axis:])
+
+
+def _log_softmax_range(operation: Operation) -> Range:
+    """-log sum_j exp(x_j - x_i) >= lower - upper - log(n)."""
+    over = operation.input(0).range
+    try:
+        count = _together(operation)
+    except UnboundedError:
+        return Range(upper=0.0)
+    return Range(lower=outward(over.lower - over.upper - math.log(max(count, 1)), 0.0).lower, upper=0.0)
+
+
+def hardmax(operation: Operation) -> float:
+    """One where an entry is the largest."""
+    raise UnboundedError("it jumps where the largest entry changes")
+
+
+def _probability(_: Operation) -> Range:
+    return Range(lower=0.0, upper=1.0)
+
+
+_APPLIED = Rule(lipschitz=applied, range=_applied_range)
+_STEPPED = Rule(lipschitz=stepped, range=_stepped_range)
+
+RULES: Mapping[str, Rule] = {
+    **{op: _APPLIED for op in BUILDERS if op not in MEET},
+    **dict.fromkeys(STEPS, _STEPPED),
+    OP: _APPLIED,
+    "PRelu": Rule(lipschitz=prelu, range=_prelu_range),
+    "ThresholdedRelu": Rule(lipschitz=thresholded, range=_thresholded_range),
+    "Softmax": Rule(lipschitz=softmax, range=_probability),
+    "LogSoftmax": Rule(lipschitz=log_softmax, range=_log_softmax_range),
+    "Hardmax": Rule(lipschitz=hardmax, range=_probability),
+}
