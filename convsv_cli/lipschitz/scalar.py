@@ -1,7 +1,7 @@
 """Functions of one number x, built from ONNX's element-wise operators, with bounds of values and slopes.
 
-On an unbounded interval, the slope of x sigmoid(x) is a product of an unbounded and a vanishing factor. So each
-part f carries, beside f and f', enclosures of m = x f', r = f / x and the elasticity e = x f' / f. Then
+On an unbounded interval, the slope of x sigmoid(x) has a product of an unbounded and a vanishing factor. So
+each part f carries, beside f and f', enclosures of m = x f', r = f / x and the elasticity e = x f' / f. Then
 (f g)' = f' g + r_f m_g, and for f = P(u): m = e_u (u P'(u)), where primitives know u P'(u).
 """
 
@@ -129,7 +129,7 @@ def _constant(value: float, x: Intervals) -> Jet:
 
 
 def _sum(f: Jet, g: Jet) -> Jet:
-    """Its elasticity is a mean of those of f and g, weighted with f and g; convex where these agree in sign."""
+    """Its elasticity is a mean of those of f and g, weighted by these; convex where they agree in sign."""
     value = f.value + g.value
     same = (f.value.lower >= 0) & (g.value.lower >= 0) | (f.value.upper <= 0) & (g.value.upper <= 0)
     wide = anything(value)

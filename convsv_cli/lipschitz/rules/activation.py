@@ -174,7 +174,7 @@ def _log_softmax_range(operation: Operation) -> Range:
     return Range(lower=outward(over.lower - over.upper - math.log(max(count, 1)), 0.0).lower, upper=0.0)
 
 
-def hardmax(operation: Operation) -> float:
+def hardmax(_: Operation) -> float:
     """One where an entry is the largest."""
     raise UnboundedError("it jumps where the largest entry changes")
 
