@@ -12,6 +12,7 @@ from convsv_cli.auditing import audit_network
 from convsv_cli.errors import UsageError
 from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.loaders import load as load_network
+from convsv_cli.loaders import load_with_graph
 from convsv_cli.network import Geometry, InputSize, Network
 from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Interval, Settings
 from convsv_cli.spectral.cores import one_thread_each
@@ -32,9 +33,14 @@ def audit(
     device: str = "auto",
     tolerance: float = TOLERANCE,
     work_limit: float = WORK_LIMIT,
+    input_range: tuple[float, float] | None = None,
+    empirical: str | Path | None = None,
+    graph: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Audit:
-    """Audit every layer with weights of a model file; nothing in the file is executed.
+    """Audit every layer with weights of a model file, and bound the whole network where there is a graph.
+
+    Nothing in the file is executed, but with `empirical`.
 
     Args:
         model: an ONNX graph, a PyTorch state dict or training checkpoint, or a safetensors file.
@@ -47,6 +53,11 @@ def audit(
         tolerance: relative width of an enclosure that is good enough; positive.
         work_limit: multiplications after which the search for a layer's norm stops with what is proven by
             then; 0 or more.
+        input_range: what all entries of the network's inputs are known to be in; with it, products of
+            activations have a bound.
+        empirical: "random", or an .npz file of inputs: also run the model in onnxruntime, and report the
+            largest ratio |f(x) - f(y)| / |x - y| seen, an estimate from below.
+        graph: an ONNX graph for the weights of a checkpoint.
         progress: called with the layer being worked on and the share of work done, 0 to 1.
 
     Raises:
@@ -61,8 +72,10 @@ def audit(
         device=device,
         tolerance=_tolerance(tolerance),
         work_limit=_work_limit(work_limit),
+        input_range=_range(input_range),
     )
-    network = load(model, input_size=input_size, input_shapes=input_shapes)
+    size = InputSize(size=settings.input_size, shapes=settings.input_shapes)
+    network = load_network(model, size) if graph is None else load_with_graph(model, graph, size)
     return audit_network(network, settings, progress)
 
 
@@ -160,6 +173,12 @@ def _tolerance(value: float) -> float:
 def _work_limit(value: float) -> float:
     if not value >= 0:
         raise UsageError(f"the work limit must be 0 or more, not {value}")
+    return value
+
+
+def _range(value: tuple[float, float] | None) -> tuple[float, float] | None:
+    if value is not None and not -math.inf < value[0] <= value[1] < math.inf:
+        raise UsageError(f"the input range must be two numbers, the smaller one first, not {value}")
     return value
 
 

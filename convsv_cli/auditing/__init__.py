@@ -8,6 +8,7 @@ from pathlib import Path
 
 from convsv_cli.auditing.measure import measure
 from convsv_cli.auditing.meter import Meter
+from convsv_cli.auditing.network import bound_of
 from convsv_cli.auditing.plan import plan, resolve_device
 from convsv_cli.auditing.summary import file_digest, findings, totals
 from convsv_cli.calculators import CALCULATORS
@@ -37,6 +38,8 @@ def audit_network(
     meter = Meter(progress, sum(task.work for task in tasks))
     with one_thread_each():
         rows = tuple(measure(task, device, meter) for task in tasks)
+        meter.start("network")
+        bound = bound_of(network, rows, settings, device)
     return Audit(
         version=__version__,
         model=Model(
@@ -51,6 +54,7 @@ def audit_network(
         methods=tuple(calculator.method for calculator in CALCULATORS),
         layers=rows,
         network=totals(rows),
-        findings=findings(rows, network.notes, settings),
+        bound=bound,
+        findings=findings(rows, bound, network.notes, settings),
         seconds=time.perf_counter() - start,
     )

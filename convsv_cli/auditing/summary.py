@@ -17,6 +17,7 @@ from convsv_cli.report import (
     WARNING,
     Finding,
     LayerAudit,
+    NetworkBound,
     NetworkTotals,
     Settings,
 )
@@ -40,10 +41,16 @@ def _product(rows: list[LayerAudit], calculator: str) -> float | None:
     return math.prod(figures) if figures and len(figures) == len(rows) else None
 
 
-def findings(rows: tuple[LayerAudit, ...], notes: tuple[str, ...], settings: Settings) -> tuple[Finding, ...]:
+def findings(
+    rows: tuple[LayerAudit, ...], bound: NetworkBound, notes: tuple[str, ...], settings: Settings
+) -> tuple[Finding, ...]:
     """Layers that were not audited, figures that are missing, and assumptions, in the rows' order."""
     general = [Finding(rule="file", severity=NOTE, node="", message=note) for note in notes]
-    return (*general, *(finding for row in rows for finding in _row_findings(row, settings)))
+    obstacles = [
+        Finding(rule="unbounded-node", severity=WARNING, node=o.node, message=f"{o.op}: {o.reason}")
+        for o in bound.obstacles
+    ]
+    return (*general, *(finding for row in rows for finding in _row_findings(row, settings)), *obstacles)
 
 
 def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:

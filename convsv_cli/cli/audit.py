@@ -37,6 +37,24 @@ INCOMPLETE = 3
     help="Multiplications after which the search for a norm stops with the interval it has.",
 )
 @click.option(
+    "--input-range",
+    metavar="LO,HI",
+    callback=options.input_range,
+    help="What the network's inputs are in: makes products of activations finite.",
+)
+@click.option("--explain", is_flag=True, help="Show where the bound of the network comes from.")
+@click.option(
+    "--empirical",
+    metavar="random|DATA.npz",
+    help="Also look for large ratios |f(x)-f(y)|/|x-y|, with onnxruntime: an estimate from below.",
+)
+@click.option(
+    "--graph",
+    type=click.Path(path_type=Path),
+    metavar="MODEL.onnx",
+    help="The graph of a checkpoint, whose weights replace those of the same name.",
+)
+@click.option(
     "--format",
     "format_name",
     type=click.Choice([renderer.name for renderer in RENDERERS]),
@@ -63,6 +81,10 @@ def audit(
     device: str,
     tolerance: float,
     work_limit: float,
+    input_range: tuple[float, float] | None,
+    explain: bool,
+    empirical: str | None,
+    graph: Path | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
     quiet: bool,
@@ -70,12 +92,14 @@ def audit(
 ) -> int:
     """Audit every layer with weights of MODEL: an ONNX graph, a PyTorch checkpoint, or safetensors.
 
-    Nothing in the file is executed. Exits with 3 where a layer could not be audited.
+    For a graph, the Lipschitz constant of the whole network is bounded too. Nothing in the file is executed
+    (but for --empirical, which runs it in onnxruntime). Exits with 3 where a layer could not be audited.
 
     \b
     Examples:
       convsv audit resnet18.onnx --exact --input-size 224
       convsv audit speech.onnx --exact --input-shape audio:1x16000
+      convsv audit efficientnet.onnx --input-range 0,1 --explain
       convsv audit checkpoint.pth --layers 'layer4.*' --format csv
       convsv audit model.safetensors -o audit.json -o audit.txt
     """  # noqa: D301  (click takes \b for "keep these lines")
@@ -94,7 +118,10 @@ def audit(
             device=device,
             tolerance=tolerance,
             work_limit=work_limit,
+            input_range=input_range,
+            empirical=empirical,
+            graph=graph,
             progress=progress,
         )
-    write(result, targets)
+    write(result, targets, explain=explain)
     return 0 if exit_zero or result.audited == len(result.layers) else INCOMPLETE

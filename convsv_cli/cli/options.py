@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import click
@@ -31,6 +32,19 @@ def input_shapes(
             raise click.BadParameter(f"the shape of {name!r} is given twice", ctx, param)
         shapes[name] = sizes
     return shapes
+
+
+def input_range(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:
+    """0,1 is (0.0, 1.0)."""
+    if value is None:
+        return None
+    try:
+        lower, upper = map(float, value.split(","))
+    except ValueError:
+        lower, upper = 1.0, 0.0
+    if not -math.inf < lower <= upper < math.inf:
+        raise click.BadParameter(f"{value!r} is no range: write LO,HI, such as 0,1", ctx, param)
+    return lower, upper
 
 
 def _dimensions(text: str) -> tuple[int, ...] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -36,14 +36,15 @@ def prepare(outputs: tuple[Path, ...], format_name: str | None, model: Path) -> 
     return [_target(path, format_name, model) for path in outputs]
 
 
-def write(audit: Audit, targets: list[Target]) -> None:
+def write(audit: Audit, targets: list[Target], *, explain: bool = False) -> None:
     """Render and write each document.
 
     Raises:
         UsageError: a file cannot be written; what was there is untouched.
     """
     for target in targets:
-        text = target.renderer.render(audit, Terminal() if target.path else terminal())
+        shown = Terminal() if target.path else terminal()
+        text = target.renderer.render(audit, replace(shown, explain=explain))
         if target.path is None:
             echo(text)
             continue

@@ -68,7 +68,7 @@ class _Collapse:
                     name=node.name,
                     inputs=(region.source,),
                     outputs=node.outputs[:1],
-                    attributes={"expression": expression},
+                    attributes={"expression": expression, "ops": tuple(n.op for n in region.nodes[::-1])},
                 )
             )
         return replace(body, nodes=tuple(reversed(kept)))

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from typing import Any
 
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import CERTIFIED, EXACT, PADDED, Audit, Interval, LayerAudit, Measurement, Method
+from convsv_cli.report import (
+    BOUNDED,
+    CERTIFIED,
+    EXACT,
+    PADDED,
+    Audit,
+    Interval,
+    LayerAudit,
+    Measurement,
+    Method,
+)
 
 SCHEMA_VERSION = "1.0"
+METHOD = "certified norms, composed over the graph in topological order"
 
 
 def render(audit: Audit, terminal: Terminal) -> str:  # noqa: ARG001
@@ -41,19 +53,59 @@ def document(audit: Audit) -> dict[str, Any]:
             "device": settings.device,
             "tolerance": settings.tolerance,
             "work_limit": _finite(settings.work_limit),
+            "input_range": None if settings.input_range is None else list(settings.input_range),
             "dtype": settings.dtype,
         },
         "layers": [_layer(layer, audit.methods) for layer in audit.layers],
-        "network": {
-            "product": {name: _finite(value) for name, value in audit.network.product},
-            "coverage": audit.network.coverage,
-            "assumptions": list(audit.network.assumptions),
-        },
+        "network": _network(audit),
         "findings": [
             {"rule": f.rule, "severity": f.severity, "node": f.node, "message": f.message}
             for f in audit.findings
         ],
         "summary": {"layers": len(audit.layers), "audited": audit.audited, "seconds": audit.seconds},
+    }
+
+
+def _network(audit: Audit) -> dict[str, Any]:
+    bound, empirical = audit.bound, audit.bound.empirical
+    return {
+        "status": bound.status,
+        "reason": bound.reason or None,
+        "lipschitz_upper": _finite(bound.lipschitz),
+        "log10_lipschitz_upper": bound.log10,
+        "certified": bound.status == BOUNDED,
+        "method": METHOD,
+        "input_range": None if bound.input_range is None else list(bound.input_range),
+        "empirical_lower": empirical and empirical.ratio,
+        "empirical": empirical and asdict(empirical),
+        "blocks": [
+            {
+                "name": block.name,
+                "ops": list(block.ops),
+                "layers": list(block.layers),
+                "from": block.start or None,
+                "to": block.end or None,
+                "factor": _finite(block.factor),
+                "share": block.share,
+            }
+            for block in bound.blocks
+        ],
+        "unbounded": [asdict(obstacle) for obstacle in bound.obstacles],
+        "parts": [
+            {
+                "from": part.start or None,
+                "to": part.end or None,
+                "blocks": part.blocks,
+                "lipschitz_upper": _finite(part.lipschitz),
+            }
+            for part in bound.parts
+        ],
+        "structure": list(bound.structure),
+        "folded": list(bound.folded),
+        "product": {name: _finite(value) for name, value in audit.network.product},
+        "coverage": audit.network.coverage,
+        "assumptions": [*audit.network.assumptions, *bound.assumptions],
+        "seconds": bound.seconds,
     }
 
 

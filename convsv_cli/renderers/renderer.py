@@ -10,10 +10,17 @@ from convsv_cli.report import Audit
 
 @dataclass(frozen=True, kw_only=True)
 class Terminal:
-    """Where text is going to be shown; the defaults are those of a file: wide and plain."""
+    """How text is going to be shown; the defaults are those of a file: wide and plain.
+
+    Attributes:
+        width: columns; None for as many as it takes.
+        color: whether colours may stress what matters.
+        explain: also show where the bound of the network comes from.
+    """
 
     width: int | None = None
     color: bool = False
+    explain: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

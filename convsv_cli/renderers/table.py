@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from convsv_cli.renderers.network_text import blocks_table, bound_lines
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, LayerAudit, Method
@@ -42,8 +43,11 @@ def render(audit: Audit, terminal: Terminal) -> str:
         "",
         _table(audit, methods, terminal.width),
         "",
-        *_products(audit, methods),
+        *bound_lines(audit),
+        *_largest_line(audit),
     ]
+    if terminal.explain and audit.bound.blocks:
+        parts += ["", blocks_table(audit.bound.blocks)]
     remarks = _remarks(audit)
     for part in [*parts, *(["", *remarks] if remarks else []), "", *_legend(methods)]:
         console.print(part, soft_wrap=terminal.width is None)
@@ -131,19 +135,9 @@ def _largest(audit: Audit) -> str:
     return ""
 
 
-def _products(audit: Audit, methods: list[Method]) -> list[str]:
-    products = dict(audit.network.product)
-    figures = [
-        f"{m.name} {figure(products[m.name], m.kind)}" for m in methods if products[m.name] is not None
-    ]
-    if not figures:
-        return []
-    largest = printable(_largest(audit))
-    return [
-        f"product of layer norms: {', '.join(figures)}",
-        "  not a bound of the network: it ignores skips, normalisation and pooling",
-        f"largest layer: {largest}",
-    ]
+def _largest_line(audit: Audit) -> list[str]:
+    name = _largest(audit)
+    return [f"largest layer: {printable(name)}"] if name else []
 
 
 def _remarks(audit: Audit) -> list[str]:

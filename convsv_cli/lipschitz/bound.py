@@ -1,0 +1,187 @@
+"""The certified Lipschitz bound of a network, and where it comes from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from convsv_cli.graph import Graph, Node
+from convsv_cli.lipschitz.arithmetic import times
+from convsv_cli.lipschitz.collapse import collapsed
+from convsv_cli.lipschitz.composition import Offence, Segment, compose
+from convsv_cli.lipschitz.dependencies import real, relevant, sources
+from convsv_cli.lipschitz.fold import folded
+from convsv_cli.lipschitz.operation import KernelNorm
+from convsv_cli.lipschitz.ranges import ANYTHING, Range
+from convsv_cli.lipschitz.rules import RULES
+from convsv_cli.report import BOUNDED, UNBOUNDED, Block, NetworkBound, Obstacle, Part
+
+ONE = 1 + 1e-9  # factors up to here are no news
+HELD = "inputs that are no real numbers ({}) are held fixed"
+ARITHMETIC = "the network computes in real numbers: its own rounding is not counted"
+
+
+def network_bound(
+    graph: Graph,
+    layer_norm: Callable[[str], float],
+    kernel_norm: KernelNorm,
+    input_range: tuple[float, float] | None = None,
+) -> NetworkBound:
+    """Bound the Lipschitz constant (L2) from all real inputs together to all real outputs together.
+
+    Linear pieces are folded and element-wise sub-graphs collapsed first. Norms have some width, so that now
+    and then a piece has a smaller bound as it is; then that is taken.
+
+    Args:
+        graph: at one input size.
+        layer_norm: gives the certified norm of an audited row by name; raises `UnboundedError`.
+        kernel_norm: gives that of a weight that folding made.
+        input_range: what the entries of the inputs are known to be in.
+    """
+    start = time.perf_counter()
+    box = ANYTHING if input_range is None else Range(lower=input_range[0], upper=input_range[1])
+    folding = folded(graph)
+    plain, better = (
+        compose(collapsed(each), RULES, layer_norm, box, kernel_norm=kernel_norm)
+        for each in (graph, folding.graph)
+    )
+    bound = _summary(_best(plain.segments, better.segments), better.offences, _rows(graph))
+    return replace(
+        bound,
+        input_range=input_range,
+        structure=_structure(graph),
+        folded=folding.notes,
+        assumptions=_assumptions(graph),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _best(first: Sequence[Segment], second: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Between the bottlenecks that two graphs of one network share, the segments of the one with the less."""
+    common = {segment.end for segment in first} & {segment.end for segment in second}
+    pairs = zip(_runs(first, common), _runs(second, common), strict=True)
+    return tuple(segment for one, other in pairs for segment in (one if _log(one) < _log(other) else other))
+
+
+def _runs(segments: Sequence[Segment], ends: set[str]) -> list[list[Segment]]:
+    """The segments, a run up to each of the ends."""
+    runs: list[list[Segment]] = [[]]
+    for segment in segments:
+        runs[-1].append(segment)
+        if segment.end in ends:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def _log(segments: Sequence[Segment]) -> float:
+    """The logarithm of the product; nothing is larger than one without a bound."""
+    factors = [segment.factor for segment in segments]
+    if math.inf in factors or 0 in factors:
+        return math.inf if math.inf in factors else -math.inf
+    return math.fsum(map(math.log10, factors))
+
+
+def _summary(
+    segments: Sequence[Segment], offences: Sequence[Offence], rows: Mapping[str, tuple[str, ...]]
+) -> NetworkBound:
+    blocks = _blocks(segments, rows)
+    obstacles = tuple(Obstacle(node=o.node.name, op=_ops(o.node)[-1], reason=o.reason) for o in offences)
+    if any(math.isinf(block.factor) for block in blocks):
+        return NetworkBound(status=UNBOUNDED, blocks=blocks, obstacles=obstacles, parts=_parts(blocks))
+    product = times(*(block.factor for block in blocks))
+    log10 = math.fsum(math.log10(block.factor) for block in blocks) + 1e-12 if product else None
+    shares = (math.log10(block.factor) / log10 if log10 and product else None for block in blocks)
+    shared = tuple(replace(block, share=share) for block, share in zip(blocks, shares, strict=True))
+    return NetworkBound(status=BOUNDED, lipschitz=product, log10=log10, blocks=shared, obstacles=obstacles)
+
+
+def _blocks(segments: Sequence[Segment], rows: Mapping[str, tuple[str, ...]]) -> tuple[Block, ...]:
+    """The segments; those that change nothing belong to the one before them."""
+    groups: list[list[Segment]] = []
+    for segment in segments:
+        layers = [row for node in segment.nodes for row in rows.get(node.name, ())]
+        if groups and not layers and segment.factor <= ONE:
+            groups[-1].append(segment)
+        else:
+            groups.append([segment])
+    return tuple(_block(group, rows) for group in groups)
+
+
+def _block(segments: list[Segment], rows: Mapping[str, tuple[str, ...]]) -> Block:
+    nodes = [node for segment in segments for node in segment.nodes]
+    layers = tuple(dict.fromkeys(row for node in nodes for row in rows.get(node.name, ())))
+    ops = tuple(dict.fromkeys(op for node in nodes for op in _ops(node)))
+    return Block(
+        name=_common(layers) or (nodes[0].name if nodes else ""),
+        ops=ops,
+        layers=layers,
+        start=segments[0].start,
+        end=segments[-1].end,
+        factor=times(*(segment.factor for segment in segments)),
+    )
+
+
+def _ops(node: Node) -> tuple[str, ...]:
+    """The operators that a node stands for: several where it was collapsed."""
+    return node.attribute("ops", (node.op,))
+
+
+def _common(layers: tuple[str, ...]) -> str:
+    """The module that the layers share; the first and the last where they share none."""
+    parts = [layer.split(".") for layer in layers]
+    if len(parts) < 2:
+        return layers[0] if layers else ""
+    shared = 0
+    while all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):
+        shared += 1
+    return ".".join(parts[0][:shared]) or f"{layers[0]} … {layers[-1]}"
+
+
+def _parts(blocks: tuple[Block, ...]) -> tuple[Part, ...]:
+    """The longest runs of blocks that have a bound."""
+    runs = (list(run) for bounded, run in groupby(blocks, lambda b: math.isfinite(b.factor)) if bounded)
+    return tuple(
+        Part(
+            start=run[0].start,
+            end=run[-1].end,
+            blocks=len(run),
+            lipschitz=times(*(block.factor for block in run)),
+        )
+        for run in runs
+    )
+
+
+def _rows(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """The rows of each node of the graph as it is, by the node's name, which folding keeps."""
+    return {node.name: node.layers for node in graph.main.nodes if node.layers}
+
+
+def _structure(graph: Graph) -> tuple[str, ...]:
+    """What a product over layers does not see."""
+    counts = Counter(kind for node in relevant(graph) for kind in _kinds(graph, node))
+    return tuple(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items())
+
+
+def _kinds(graph: Graph, node: Node) -> list[str]:
+    names = {
+        "Concat": "concatenation",
+        "If": "branch",
+        "BatchNormalization": "BatchNorm",
+        "MaxPool": "pooling layer",
+        "AveragePool": "pooling layer",
+        "GlobalAveragePool": "pooling layer",
+    }
+    varying = [name for name in node.inputs if name and name not in graph.constants]
+    if node.op in ("Add", "Sub") and len(varying) == 2:
+        return ["skip"]
+    return [names[node.op]] if node.op in names else []
+
+
+def _assumptions(graph: Graph) -> tuple[str, ...]:
+    held = [name for name in graph.inputs if not real(graph, name)]
+    lines = [HELD.format(", ".join(held))] if held and sources(graph) else []
+    return (*lines, ARITHMETIC)

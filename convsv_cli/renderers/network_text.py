@@ -1,0 +1,122 @@
+"""What the table says about the whole network: its bound, or what stands in the way of one."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from convsv_cli.renderers.numbers import figure
+from convsv_cli.report import BOUNDED, UNBOUNDED, UPPER, Audit, Block, Empirical, NetworkBound
+from convsv_cli.sanitize import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FEW, MANY = 4, 20
+"""Nodes of one kind, and lines; the others are in the JSON report."""
+
+
+def bound_lines(audit: Audit) -> list[str]:
+    """The certified bound, and what is known beside it."""
+    bound = audit.bound
+    lines = _status(bound)
+    if bound.empirical is not None:
+        lines.append(_empirical(bound, bound.empirical))
+    return [*lines, *_products(audit)]
+
+
+def _status(bound: NetworkBound) -> list[str]:
+    if bound.status == BOUNDED:
+        lower, upper = bound.input_range or (0, 0)
+        box = f" for inputs from {lower:g} to {upper:g}" if bound.input_range else ""
+        met = [line for line in bound.structure if not any(done.startswith(line) for done in bound.folded)]
+        seen = ", ".join([*met, *bound.folded])
+        beside = f" ({seen})" if seen else ""
+        return [f"network: certified Lipschitz bound (L2){box} ≤ {_size(bound)}{beside}"]
+    if bound.status == UNBOUNDED:
+        return [
+            f"network: no certified Lipschitz bound, because of {_nodes(len(bound.obstacles))}",
+            *_shortened(_obstacles(bound)),
+            *_shortened(
+                [
+                    f"  bounded part: {_tensor(p.start, 'input')} → {_tensor(p.end, 'output')}"
+                    f" ≤ {figure(p.lipschitz, UPPER)}"
+                    for p in bound.parts
+                ]
+            ),
+        ]
+    return [f"network: no bound: {printable(bound.reason)}"]
+
+
+def _obstacles(bound: NetworkBound) -> list[str]:
+    """A line for all nodes that have the same operator and reason."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for obstacle in bound.obstacles:
+        groups.setdefault((obstacle.op, obstacle.reason), []).append(printable(obstacle.node))
+    return [
+        f"  {', '.join(names[:FEW])}{f' and {len(names) - FEW} more' if len(names) > FEW else ''}"
+        f" ({printable(op)}): {printable(reason)}"
+        for (op, reason), names in groups.items()
+    ]
+
+
+def _size(bound: NetworkBound) -> str:
+    if math.isfinite(bound.lipschitz) or bound.log10 is None:
+        return figure(bound.lipschitz, UPPER)
+    return f"10^{math.ceil(bound.log10 * 100) / 100:.2f}"
+
+
+def _empirical(bound: NetworkBound, found: Empirical) -> str:
+    tried = f"{found.pairs} pairs and {found.directions} directions, {printable(found.source)}"
+    gap = ""
+    if bound.log10 is not None and found.ratio > 0:
+        gap = f"; the gap is 10^{bound.log10 - math.log10(found.ratio):.1f}"
+    return f"  seen: a ratio of {figure(found.ratio)} ({tried}): an estimate from below{gap}"
+
+
+def _products(audit: Audit) -> list[str]:
+    products = dict(audit.network.product)
+    figures = [
+        f"{m.name} {figure(products[m.name], m.kind)}"
+        for m in audit.methods
+        if m.column and products[m.name] is not None
+    ]
+    if not figures:
+        return []
+    ignored = ", ".join(audit.bound.structure) or "skips, normalisation and pooling"
+    return [
+        f"product of layer norms: {', '.join(figures)}",
+        f"  not a bound of the network: it ignores {ignored}",
+    ]
+
+
+def blocks_table(blocks: tuple[Block, ...]) -> Table:
+    """Where the bound comes from."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in ("block", "operators"):
+        table.add_column(name, overflow="fold")
+    for name in ("factor ≤", "share of log L"):
+        table.add_column(name, justify="right")
+    heaviest = max(blocks, key=lambda block: block.factor, default=None)
+    for block in blocks:
+        share = "" if block.share is None else f"{block.share:.1%}"
+        factor = figure(block.factor, UPPER) if math.isfinite(block.factor) else "unbounded"
+        style = "bold yellow" if block is heaviest else ""
+        table.add_row(printable(block.name), " ".join(block.ops), factor, share, style=style)
+    return table
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - MANY
+    return lines if more <= 0 else [*lines[:MANY], f"  … and {more} more, in the JSON report"]
+
+
+def _tensor(name: str, end: str) -> str:
+    return printable(name) or end
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
