@@ -8,9 +8,12 @@ from convsv_cli.lipschitz.rules import (
     copying,
     indexing,
     linear,
+    local_response,
     merge,
     movement,
+    normalization,
     pooling,
+    recurrent,
     reduction,
     resizing,
 )
@@ -25,6 +28,9 @@ FAMILIES = (
     copying.RULES,
     indexing.RULES,
     resizing.RULES,
+    normalization.RULES,
+    local_response.RULES,
+    recurrent.RULES,
 )
 
 

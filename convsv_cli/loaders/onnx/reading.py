@@ -93,7 +93,7 @@ def _network(model: ModelProto, path: Path, input_size: InputSize) -> Network:
         opset=opsets.get("", opsets.get("ai.onnx")),
         inputs=_inputs(shapes),
         layers=tuple(_layer(name, group) for name, group in named),
-        graph=build(model, all_scopes, shapes, constants, _rows(named)),
+        graph=build(model, all_scopes, shapes, constants, _rows(found, named)),
     )
 
 
@@ -128,12 +128,13 @@ def _named(found: list[Found]) -> list[tuple[str, list[Found]]]:
     return list(zip(names, rows.values(), strict=True))
 
 
-def _rows(named: list[tuple[str, list[Found]]]) -> Rows:
+def _rows(found: list[Found], named: list[tuple[str, list[Found]]]) -> Rows:
+    """In the order of a node's inputs, also where another node shares one of its weights."""
+    names = {_row_key(*group[0]): name for name, group in named}
     rows: dict[tuple[str, str], tuple[str, ...]] = {}
-    for name, group in named:
-        for site, _ in group:
-            key = site.scope.path, next((output for output in site.node.output if output), "")
-            rows[key] = (*rows.get(key, ()), name)
+    for site, item in found:
+        key = site.scope.path, next((output for output in site.node.output if output), "")
+        rows[key] = (*rows.get(key, ()), names[_row_key(site, item)])
     return rows
 
 

@@ -1,0 +1,188 @@
+"""Normalization by statistics: stored ones, which make it linear, and those of the input itself.
+
+Proofs are in `convsv_cli.lipschitz.standardisation`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convsv_cli.lipschitz.arguments import first, or_anything, require_constant
+from convsv_cli.lipschitz.arithmetic import times
+from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
+from convsv_cli.lipschitz.ranges import ANYTHING, UP, Range, outward
+from convsv_cli.lipschitz.standardisation import centred_norm, inverse_deviation_gain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+EPSILON = float(np.float32(1e-5))  # the default; as a float it is less than 1e-5
+NO_EPSILON = (
+    "it divides by the standard deviation of its input: onnxruntime adds nothing to it, the definition 1e-9"
+)
+
+
+def batch_normalized(operation: Operation) -> float:
+    """BatchNormalization with stored statistics: max |scale| / sqrt(var + eps), exactly."""
+    source = first(operation)
+    return times(float(np.abs(_factors(operation)).max(initial=0.0)) * UP, source.lipschitz)
+
+
+def _factors(operation: Operation) -> NDArray[np.float64]:
+    """The factor of each channel."""
+    extra = any(name for name, _ in operation.outputs[1:])  # before opset 14, these say "training"
+    untested = operation.opset < 7 and not operation.attribute("is_test", 0)
+    if operation.attribute("training_mode", 0) or extra or untested:
+        raise UnboundedError("it is in training mode: it normalizes by the statistics of its input")
+    if not operation.attribute("spatial", 1):
+        raise UnboundedError("it has statistics for each position (spatial=0)")
+    scale, variance = _values(operation.input(1)), _values(operation.input(4))
+    shifted = variance + operation.attribute("epsilon", EPSILON)
+    if scale.shape != variance.shape or not (shifted > 0).all():
+        raise UnboundedError("its variances are not positive, or not as many as its scales")
+    return scale / np.sqrt(shifted)
+
+
+def _batch_range(operation: Operation) -> Range:
+    """Of each channel: factor (x - mean) + bias; rounding is of the size of the terms."""
+    factors = _factors(operation)
+    mean, bias = _values(operation.input(3)), _values(operation.input(2))
+    source = operation.input(0).range
+    if not source.finite or not factors.size or not mean.shape == bias.shape == factors.shape:
+        return ANYTHING
+    ends = np.array([factors * (source.lower - mean) + bias, factors * (source.upper - mean) + bias])
+    slack = np.abs(factors) * (source.magnitude + np.abs(mean)) + np.abs(bias)
+    lost = float(slack.max()) * (UP - 1)
+    return outward(float(ends.min()) - lost, float(ends.max()) + lost)
+
+
+def layer_normalized(operation: Operation) -> float:
+    """LayerNormalization: |diag(scale)(I - 11^T/n)| / sqrt(eps), attained; or what its statistics need."""
+    scale, epsilon = _scale(operation), _epsilon(operation)
+    sizes = _normalized_sizes(operation)
+    norm = float(np.abs(scale).max(initial=0.0)) if sizes is None else centred_norm(_rows(scale, sizes))
+    gains, n = [norm / math.sqrt(epsilon) * UP], max(1, math.prod(sizes or (1,)))
+    if _named(operation, 1):
+        gains.append(UP / math.sqrt(n))
+    if _named(operation, 2):
+        gains.append(inverse_deviation_gain(n, epsilon))
+    return times(max(gains), operation.input(0).lipschitz)
+
+
+def _normalized_sizes(operation: Operation) -> tuple[int, ...] | None:
+    """The dimensions from the attribute `axis` on; None where one is unknown."""
+    shape, axis = operation.input(0).shape, operation.attribute("axis", -1)
+    if shape is None:
+        return None
+    if not -len(shape) <= axis < len(shape):
+        raise UnboundedError(f"it has no axis {axis}")
+    known = tuple(size for size in shape[axis:] if size is not None)
+    return known if len(known) == len(shape[axis:]) else None
+
+
+def _rows(scale: NDArray[np.float64], sizes: tuple[int, ...]) -> NDArray[np.float64]:
+    """The scales of what is normalized together, [rows, n]: of all that it may be broadcast to."""
+    outer = scale.shape[: max(0, scale.ndim - len(sizes))]
+    try:
+        whole = np.broadcast_to(scale, (*outer, *sizes))
+    except ValueError as error:
+        raise UnboundedError("its scale does not fit its input") from error
+    return whole.reshape(math.prod(outer), math.prod(sizes))
+
+
+def scaled(operation: Operation) -> float:
+    """Instance, group and RMS normalization: max|scale| / sqrt(eps), whatever is normalized together.
+
+    Attained where a scale belongs to two entries or more (RMS: to one) that are normalized together.
+    """
+    largest = float(np.abs(_scale(operation)).max(initial=0.0))
+    return times(largest / math.sqrt(_epsilon(operation)) * UP, operation.input(0).lipschitz)
+
+
+def by_norm(operation: Operation) -> float:
+    """LpNormalization: x / |x| turns by any angle near zero."""
+    raise UnboundedError(f"it divides {operation.input(0).name!r} by its norm, which may be near zero")
+
+
+def by_deviation(operation: Operation) -> float:  # noqa: ARG001
+    """MeanVarianceNormalization: what runs and what is defined differ, and 1e9 would tell nobody anything."""
+    raise UnboundedError(NO_EPSILON)
+
+
+def _values(tensor: Tensor) -> NDArray[np.float64]:
+    """Those of a constant, all finite."""
+    values = tensor.value().astype(np.float64)
+    if not np.isfinite(values).all():
+        raise UnboundedError(f"its input {tensor.name!r} holds NaN or infinity")
+    return values
+
+
+def _scale(operation: Operation) -> NDArray[np.float64]:
+    """Input 1; the bias after it must not vary either."""
+    require_constant(operation, 1, 2)
+    return _values(operation.input(1))
+
+
+def _epsilon(operation: Operation) -> float:
+    epsilon = operation.attribute("epsilon", EPSILON)
+    if not epsilon > 0:
+        raise UnboundedError(f"epsilon is {epsilon:g}: it divides by a deviation that may be near zero")
+    return epsilon
+
+
+def _named(operation: Operation, index: int) -> bool:
+    return len(operation.outputs) > index and bool(operation.outputs[index][0])
+
+
+def _standard_range(square: Callable[[Operation], int]) -> Callable[[Operation], Range]:
+    """Of scale z + bias, where `square` bounds the squares of the standardized entries z."""
+
+    def reached(operation: Operation) -> Range:
+        largest = float(np.abs(_scale(operation)).max(initial=0.0))
+        reach = largest * math.sqrt(max(0, square(operation))) * UP
+        bias = operation.optional(2)
+        offset = Range(lower=0.0, upper=0.0) if bias is None else bias.range
+        return outward(offset.lower - reach, offset.upper + reach)
+
+    return or_anything(reached)
+
+
+def _from_axis(operation: Operation) -> int:
+    """RMSNormalization: the squares of all n entries add up to n at most."""
+    operation.input(0).sizes()
+    return math.prod(_normalized_sizes(operation) or ())
+
+
+def _layer_range(operation: Operation) -> Range:
+    """With those of the statistics where they are asked for; z_i^2 <= n - 1, as the z add up to zero."""
+    parts = [_standard_range(lambda op: _from_axis(op) - 1)(operation)]
+    if _named(operation, 1):
+        parts.append(operation.input(0).range)
+    epsilon = operation.attribute("epsilon", EPSILON)
+    if _named(operation, 2):
+        parts.append(outward(0.0, epsilon**-0.5) if epsilon > 0 else ANYTHING)
+    return parts[0].hull(*parts[1:])
+
+
+def _of_instances(operation: Operation) -> int:
+    return math.prod(operation.input(0).sizes()[2:]) - 1
+
+
+def _of_groups(operation: Operation) -> int:
+    return math.prod(operation.input(0).sizes()[1:]) // max(1, operation.attribute("num_groups", 1)) - 1
+
+
+RULES = {
+    "BatchNormalization": Rule(lipschitz=batch_normalized, range=or_anything(_batch_range)),
+    "LayerNormalization": Rule(lipschitz=layer_normalized, range=_layer_range),
+    "InstanceNormalization": Rule(lipschitz=scaled, range=_standard_range(_of_instances)),
+    "GroupNormalization": Rule(lipschitz=scaled, range=_standard_range(_of_groups)),
+    "RMSNormalization": Rule(lipschitz=scaled, range=_standard_range(_from_axis)),
+    "LpNormalization": Rule(lipschitz=by_norm, range=lambda _: Range(lower=-1.0, upper=1.0)),
+    "MeanVarianceNormalization": Rule(lipschitz=by_deviation),
+}
