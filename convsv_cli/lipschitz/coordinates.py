@@ -73,9 +73,9 @@ class Stretch:
         return self.mode == "tf_crop_and_resize"
 
     @property
-    def trivial(self) -> bool:
-        """Whether nothing changes along the axis."""
-        return self.scale == 1 and self.before == self.after and not self.crops
+    def kept(self) -> bool:
+        """Whether nothing changes along the axis; onnxruntime also leaves it as it is where it is cropped."""
+        return self.scale == 1 and self.before == self.after
 
     @property
     def tolerance(self) -> Fraction:
@@ -87,6 +87,7 @@ class Stretch:
         """Whether single precision has those coordinates exactly that are halves of integers."""
         exact = Fraction(float(np.float32(self.scale))) == self.scale
         plain = self.mode in ("asymmetric", "half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn")
+        plain |= self.mode == "half_pixel_symmetric" and self.after == self.scale * self.before
         return self.mode == "align_corners" or (plain and exact)
 
     def line(self) -> Line:

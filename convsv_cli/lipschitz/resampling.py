@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +56,8 @@ class Filter:
         """The weights of entries by their distance."""
         x = np.abs(distance)
         if self.mode == "linear":
-            return np.maximum(0.0, 1 - x)
+            triangle: Floats = (1 - x).clip(min=0.0)
+            return triangle
         a = self.a
         near = ((a + 2) * x - (a + 3)) * x * x + 1
         far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
@@ -103,7 +105,7 @@ def _interpolated(stretch: Stretch, how: Filter) -> AxisMatrix:
     line = stretch.line()
     inside = _inside(stretch, line)
     floors, remainders = line.floors()[inside], line.remainders()[inside]
-    narrow = float(min(1, stretch.scale)) if how.antialias else 1.0
+    narrow = float(min(Fraction(1), stretch.scale)) if how.antialias else 1.0
     reach = math.ceil(how.support / narrow) + 1 if narrow < 1 else how.support
     steps = np.arange(1 - reach, reach + 1, dtype=np.int64)
     weights = how.weigh((remainders[:, None] - steps) * narrow)
@@ -111,7 +113,7 @@ def _interpolated(stretch: Stretch, how: Filter) -> AxisMatrix:
     if how.exclude_outside and (how.mode == "cubic" or how.antialias):
         weights = np.where((places < 0) | (places >= stretch.before), 0.0, weights)
     totals = weights.sum(1, keepdims=True)
-    least = float(np.append(np.abs(totals), 1.0).min())
+    least = min([1.0, *np.abs(totals).ravel().tolist()])
     if least < SMALLEST_SUM:
         raise UnboundedError("weights whose sum is nearly zero are divided by it")
     rows, steps_used = np.nonzero(weights)

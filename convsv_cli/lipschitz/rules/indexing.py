@@ -77,7 +77,7 @@ def _places(operation: Operation, indices: Tensor) -> Places:
     axis = operation.attribute("axis", 0)
     if operation.node.op == "Gather":
         return _wrapped(operation, values.reshape(-1, 1), (axis,))
-    grid = np.indices(values.shape).reshape(values.ndim, -1).T
+    grid: Places = np.indices(values.shape).reshape(values.ndim, -1).T
     grid[:, axis] = _wrapped(operation, values.reshape(-1, 1), (axis,))[:, 0]
     return grid
 

@@ -18,17 +18,22 @@ from convsv_cli.lipschitz.resampling import Filter, resampled
 def resized(operation: Operation) -> float:
     """Exact in real arithmetic; see `resampled` for the ties of nearest that rounding may break either way.
 
-    Before opset 11, nearest rounds down, or up where the axis shrinks, as runtimes please: the larger counts.
+    The larger counts where runtimes do as they please: before opset 11, nearest rounds down, or up where the
+    axis shrinks; and onnxruntime does not crop axes whose scale is 1.
     """
-    source = first(operation)
-    norms = (max(matrix.norm() for matrix in matrices) for matrices in _matrices(operation))
+    source, norms = first(operation), [1.0]
+    for stretch in _stretches(operation):
+        norms.append(max((matrix.norm() for matrix in _matrices(operation, stretch)), default=1.0))
+        if stretch.kept:
+            norms[-1] = max(1.0, norms[-1])
     return times(*norms, source.lipschitz)
 
 
-def _matrices(operation: Operation) -> list[list[AxisMatrix]]:
-    """Of each axis that is resized, as its runtimes have them."""
-    stretches = [stretch for stretch in _stretches(operation) if not stretch.trivial]
-    return [[resampled(stretch, how) for how in _filters(operation)] for stretch in stretches]
+def _matrices(operation: Operation, stretch: Stretch) -> list[AxisMatrix]:
+    """Of an axis, as runtimes have them; none where it stays as it is."""
+    if stretch.kept and not stretch.crops:
+        return []
+    return [resampled(stretch, how) for how in _filters(operation)]
 
 
 def _filters(operation: Operation) -> list[Filter]:
@@ -133,8 +138,9 @@ def _range(operation: Operation) -> Range:
         source = source.hull(Range(lower=outside, upper=outside))
     if operation.attribute("mode", "nearest") != "cubic" or not source.finite:
         return source if operation.attribute("mode", "nearest") != "cubic" else Range()
-    wider = math.prod(matrices[0].largest_row() for matrices in _matrices(operation))
-    middle, half = (source.lower + source.upper) / 2, (source.upper - source.lower) / 2 * max(1.0, wider)
+    matrices = [matrix for stretch in _stretches(operation) for matrix in _matrices(operation, stretch)]
+    wider = math.prod(max(1.0, matrix.largest_row()) for matrix in matrices)
+    middle, half = (source.lower + source.upper) / 2, (source.upper - source.lower) / 2 * wider
     return outward(middle - half, middle + half)
 
 
