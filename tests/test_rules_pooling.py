@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from tests.single_nodes import Single, check_jacobian, check_linear, check_range, ints
 
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.ranges import Range
 from convsv_cli.lipschitz.windows import Windows
+from tests.single_nodes import Single, check_jacobian, check_linear, check_range, ints
 
 
 def pooling(
@@ -212,12 +212,3 @@ def test_unknown_sizes_of_reductions():
         reduction("ReduceSum", 20, [1]).rule(shapes={0: (2, None, 4)})
     with pytest.raises(UnboundedError, match="x1"):
         single.rule(discrete=[1])
-
-
-@pytest.mark.parametrize("op", ["MaxUnpool", "MaxRoiPool", "RoiAlign"])
-def test_no_bound(op):
-    operation = Single(op="Reshape", moving={0: (1, 4)}, constants={1: ints(4)}).operation()
-    from convsv_cli.lipschitz.rules import RULES
-
-    with pytest.raises(UnboundedError):
-        RULES[op].lipschitz(operation)

@@ -59,7 +59,7 @@ def check(single: Single, *, exact: bool = True) -> None:
 
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("nearest", NEAREST)
 def test_nearest(coordinates, seed, nearest):
     attributes = {"mode": "nearest", "coordinate_transformation_mode": coordinates, "nearest_mode": nearest}
@@ -68,14 +68,14 @@ def test_nearest(coordinates, seed, nearest):
 
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(14))
 def test_linear(coordinates, seed):
     attributes = {"mode": "linear", "coordinate_transformation_mode": coordinates}
     check(resize(np.random.default_rng(seed), attributes))
 
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(14))
 @pytest.mark.parametrize("exclude", [0, 1])
 def test_cubic(coordinates, seed, exclude):
     random = np.random.default_rng(seed)
@@ -91,7 +91,7 @@ def test_cubic(coordinates, seed, exclude):
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
 @pytest.mark.parametrize("exclude", [0, 1])
 @pytest.mark.parametrize("coordinates", COORDINATES[:-1])
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_antialias(mode, exclude, coordinates, seed):
     attributes = {
         "mode": mode,
@@ -109,11 +109,12 @@ def test_some_axes_and_their_ratio(policy, mode, seed):
     random = np.random.default_rng(seed)
     shape = (1, 1, *(int(size) for size in random.integers(2, 7, 2)))
     sizes = random.integers(2, 14, 2)
+    axes = [2, -1] if policy == "stretch" else [2, 3]  # onnxruntime takes no negative ones with a policy
     single = Single(
         op="Resize",
         moving={0: shape},
         constants={3: ints(*sizes)},
-        attributes={"axes": [2, -1], "keep_aspect_ratio_policy": policy, "mode": mode},
+        attributes={"axes": axes, "keep_aspect_ratio_policy": policy, "mode": mode},
         dtype="float32",
         opset=19,
     )
@@ -144,7 +145,9 @@ def test_half_pixel_for_nearest():
     constants = {1: np.zeros(0, np.float32), 2: np.array([1, 1, 2, 0.6], np.float32)}
     shape = {0: (1, 1, 4, 5)}
     check_linear(
-        Single(op="Resize", moving=shape, constants=constants, attributes=attributes, dtype="float32", opset=11)
+        Single(
+            op="Resize", moving=shape, constants=constants, attributes=attributes, dtype="float32", opset=11
+        )
     )
 
 
@@ -182,7 +185,7 @@ def test_what_is_not_known():
         single.rule(shapes={0: (1, 1, None, 5)})
     with pytest.raises(UnboundedError, match="varies"):
         single.rule(discrete=[2])
-    with pytest.raises(UnboundedError, match="does not know"):
+    with pytest.raises(UnboundedError, match="none that convsv knows"):
         norm(3, 6, "diagonal", Filter(mode="linear"))
     with pytest.raises(UnboundedError, match="antialiasing"):
         norm(6, 3, "half_pixel", Filter(mode="nearest", antialias=True))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
     Weights = NDArray[np.float64]
 
-DENSE = 2**21  # entries of a matrix whose norm is certified; beyond, sqrt(norm_1 norm_inf) is taken
+DENSE = 2**22  # entries of a matrix whose norm is certified; beyond, sqrt(norm_1 norm_inf) is taken
 CLOSE = 1 + 1e-9
 
 
