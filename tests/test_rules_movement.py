@@ -214,32 +214,32 @@ def largest_together(first: np.ndarray, second: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("seed", range(15))
-@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("kind", REDUCTIONS)
 @pytest.mark.parametrize("op", ["ScatterND", "ScatterElements"])
-def test_scatter(seed, reduction, op):
+def test_scatter(seed, kind, op):
     """Data and updates both vary, each with constant one."""
     random = np.random.default_rng(seed)
     if op == "ScatterND":
-        indices = random.permutation(4)[:3, None] if reduction == "none" else random.integers(-4, 4, (3, 1))
+        indices = random.permutation(4)[:3, None] if kind == "none" else random.integers(-4, 4, (3, 1))
         updates = (3, 4)
     else:
         order = np.argsort(random.random((4, 4)), 0)[:2]
-        indices = order if reduction == "none" else random.integers(-4, 4, (2, 4))
+        indices = order if kind == "none" else random.integers(-4, 4, (2, 4))
         updates = (2, 4)
-    attributes = {"reduction": reduction}
+    attributes = {"reduction": kind}
     single = Single(op=op, moving={0: (4, 4), 2: updates}, constants={1: indices}, attributes=attributes)
     jacobian = single.jacobian(random.standard_normal(single.length))
     worst, bound = largest_together(jacobian[:, :16], jacobian[:, 16:]), single.rule()
     assert bound >= worst - 1e-6
-    if reduction in ("none", "add"):
+    if kind in ("none", "add"):
         assert bound == pytest.approx(worst, rel=1e-6)
     check_range(single)
 
 
 def test_scatter_of_constants():
     constants = {1: ints(0, 2)[:, None], 2: np.ones((2, 4))}
-    for reduction in REDUCTIONS:
-        attributes = {"reduction": reduction}
+    for kind in REDUCTIONS:
+        attributes = {"reduction": kind}
         single = Single(op="ScatterND", moving={0: (3, 4)}, constants=constants, attributes=attributes)
         check_jacobian(single, [np.random.default_rng(0).standard_normal(12)])
         assert single.rule() == pytest.approx(1.0)

@@ -33,13 +33,14 @@ def pooling(
         attributes["auto_pad"] = automatic
         if automatic != "VALID":
             attributes["dilations"] = [1] * rank
+            attributes["strides"] = np.minimum(attributes["strides"], kernel).tolist()
     if op == "AveragePool":
         attributes["count_include_pad"] = int(random.integers(0, 2))
     sizes = (kernel - 1) * dilations + random.integers(1, 6, rank)
     return attributes, (1, 1, *(int(size) for size in sizes))
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", range(80))
 @pytest.mark.parametrize("opset", [11, 22])
 def test_average_pools(seed, opset):
     random = np.random.default_rng(seed)
@@ -66,7 +67,7 @@ def test_average_pools_of_all_versions(opset):
     )
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", range(40))
 def test_max_pools_at_a_spike(seed):
     """The spike stands where most windows meet."""
     random = np.random.default_rng(seed)
@@ -85,7 +86,7 @@ def test_a_dilated_max_pool_by_hand():
     assert abs(single.jacobian_norm(100 * np.eye(12)[5]) - math.sqrt(3)) < 1e-6
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("p", [1, 2, 3])
 def test_lp_pools(seed, p):
     random = np.random.default_rng(seed)
@@ -103,7 +104,7 @@ def test_lp_pools(seed, p):
     check_range(single)
 
 
-@pytest.mark.parametrize("seed", range(100))
+@pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("include", [0, 1])
 def test_unknown_sizes_are_bounded_for_all(seed, include):
     random = np.random.default_rng(seed)

@@ -143,10 +143,14 @@ def test_old_versions(mode, scales, op, opset):
 def test_half_pixel_for_nearest():
     attributes = {"coordinate_transformation_mode": "tf_half_pixel_for_nn", "nearest_mode": "floor"}
     constants = {1: np.zeros(0, np.float32), 2: np.array([1, 1, 2, 0.6], np.float32)}
-    shape = {0: (1, 1, 4, 5)}
     check_linear(
         Single(
-            op="Resize", moving=shape, constants=constants, attributes=attributes, dtype="float32", opset=11
+            op="Resize",
+            moving={0: (1, 1, 4, 5)},
+            constants=constants,
+            attributes=attributes,
+            dtype="float32",
+            opset=11,
         )
     )
 
