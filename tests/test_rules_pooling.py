@@ -113,7 +113,7 @@ def test_unknown_sizes_are_bounded_for_all(seed, include):
     ceil = bool(random.integers(0, 2))
     rest = {"kernel": kernel, "stride": stride, "dilation": dilation, "pads": pads, "ceil": ceil}
     unknown = Windows(size=None, **rest)
-    for size in range(1, 30):
+    for size in (1, 2, 3, 5, 8, 13, 21):
         windows = Windows(size=size, **rest)
         average = windows.average_norm(include_pad=bool(include))
         assert unknown.overlap() >= windows.overlap()

@@ -113,7 +113,7 @@ def _scales_from_sizes(operation: Operation) -> tuple[Fraction, ...]:
     wanted = sizes.value().ravel()
     axes = operation.attribute("axes", tuple(range(len(wanted))))
     before = [size_of(source, axis) for axis in axes]
-    scales = [Fraction(int(size), max(1, old)) for size, old in zip(wanted, before, strict=True)]
+    scales = [Fraction(max(1, int(size)), max(1, old)) for size, old in zip(wanted, before, strict=True)]
     policy = operation.attribute("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
         return tuple(scales)
