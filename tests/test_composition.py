@@ -236,3 +236,9 @@ def test_no_operator_has_two_rules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convsv_cli.lipschitz.rules.FAMILIES", (merge.RULES, merge.RULES))
     with pytest.raises(ValueError, match="two Lipschitz rules"):
         _merged()
+
+
+def test_attributes_that_are_none_are_an_offence_and_no_crash() -> None:
+    nodes = [node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], strides=[0, 0], name="pool")]
+    found = composed(double_model(nodes, {"x": [1, 1, 4, 4]}, {}))
+    assert [o.node.name for o in found.offences] == ["pool"]

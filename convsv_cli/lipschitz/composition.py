@@ -27,6 +27,9 @@ from convsv_cli.lipschitz.ranges import ANYTHING, Range
 RANDOM = frozenset(
     ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 )
+MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What rules raise at attributes and shapes that are none."""
+CONTRADICTION = "its attributes, inputs and shapes do not fit together"
 UNKNOWN = "no Lipschitz rule for this operator"
 
 
@@ -141,16 +144,20 @@ class _Composition:
         node = operation.node
         if not any(real(self._graph, name) for name in node.outputs if name):
             return math.inf, ANYTHING
-        rule = self._rules.get(node.op)
+        rule, range_ = self._rules.get(node.op), ANYTHING
         if rule is None:
             self._offences.append(Offence(node=node, reason=UNKNOWN))
             return math.inf, ANYTHING
-        range_ = rule.range(operation)
         try:
-            return rule.lipschitz(operation), range_
+            range_ = rule.range(operation)
+            reach = rule.lipschitz(operation)
         except UnboundedError as error:
             self._offences.append(Offence(node=node, reason=str(error)))
-            return math.inf, range_
+        except MALFORMED as error:
+            self._offences.append(Offence(node=node, reason=f"{CONTRADICTION}: {error}"))
+        else:
+            return reach, range_
+        return math.inf, range_
 
     def _branch(self, node: Node) -> None:
         """If: the larger of both branches, as long as the condition does not vary."""
