@@ -31,12 +31,12 @@ class Intervals:
         return Intervals(-self.upper, -self.lower)
 
     def __mul__(self, other: Intervals) -> Intervals:
-        ends = [(a, b) for a in (self.lower, self.upper) for b in (other.lower, other.upper)]
-        products = [np.where((a == 0) | (b == 0), 0.0, a * b) for a, b in ends]
-        lost = np.any([(p == 0) & (a != 0) & (b != 0) for p, (a, b) in zip(products, ends, strict=True)], 0)
-        small = np.any([(p != 0) & (np.abs(p) < TINY) for p in products], 0)
-        slack = np.where(lost | small, TINY, 0.0)
-        return outward(np.minimum.reduce(products), np.maximum.reduce(products), ARITHMETIC, slack)
+        a = np.stack((self.lower, self.lower, self.upper, self.upper))
+        b = np.stack((other.lower, other.upper, other.lower, other.upper))
+        nothing = (a == 0) | (b == 0)
+        products = np.where(nothing, 0.0, a * b)
+        underflow = ((np.abs(products) < TINY) & ~nothing).any(0)
+        return outward(products.min(0), products.max(0), ARITHMETIC, np.where(underflow, TINY, 0.0))
 
     def __truediv__(self, other: Intervals) -> Intervals:
         """Nothing is known of a quotient by an interval that holds 0."""

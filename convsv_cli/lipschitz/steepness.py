@@ -18,7 +18,7 @@ SLOPE_TOLERANCE = 1e-6
 VALUE_TOLERANCE = 1e-4
 LEVELS = 120  # how often boxes are halved
 MOST_BOXES = 2**15  # at one level
-FAR = 2.0**20  # a bound that is infinite beyond stays so
+FAR, NARROW = 2.0**20, 2.0**-30  # a bound that is infinite beyond, or in a box so small, stays so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def supremum(enclosure: Callable[[Intervals], Intervals], over: Range, tolerance
         done = max(done, float(found.upper[~unsure].max(initial=-math.inf)))
         if not unsure.any():
             return Supremum(reached=reached, bound=done, box=best)
-        if unsure.sum() > MOST_BOXES or (_far(boxes) & np.isinf(found.upper) & unsure).any():
+        if unsure.sum() > MOST_BOXES or (_hopeless(boxes) & np.isinf(found.upper) & unsure).any():
             break
         boxes = _halves(boxes.kept(unsure))
     return Supremum(reached=reached, bound=max(done, float(found.upper.max())), box=best)
@@ -88,9 +88,10 @@ def _range(boxes: Intervals, at: int) -> Range:
     return Range(lower=float(boxes.lower[at]), upper=float(boxes.upper[at]))
 
 
-def _far(boxes: Intervals) -> NDArray[np.bool_]:
-    right = np.isinf(boxes.upper) & (boxes.lower > FAR)
-    return right | np.isinf(boxes.lower) & (boxes.upper < -FAR)
+def _hopeless(boxes: Intervals) -> NDArray[np.bool_]:
+    right, left = np.isinf(boxes.upper) & (boxes.lower > FAR), np.isinf(boxes.lower) & (boxes.upper < -FAR)
+    narrow: NDArray[np.bool_] = boxes.upper - boxes.lower < NARROW
+    return right | left | narrow
 
 
 def _whole(over: Range) -> Intervals:

@@ -127,15 +127,17 @@ def _stepped_range(operation: Operation) -> Range:
 def thresholded(operation: Operation) -> float:
     """ThresholdedRelu: the identity above alpha and 0 elsewhere."""
     alpha, tensor = operation.attribute("alpha", 1.0), operation.input(0)
-    if alpha == 0 or tensor.range.lower > alpha:
+    if tensor.range.lower > alpha:
         return tensor.lipschitz
-    if tensor.range.upper <= alpha:
-        return 0.0
-    raise UnboundedError(f"it jumps at {alpha:g}")
+    return 0.0 if tensor.range.upper <= alpha else applied(operation)
 
 
 def _thresholded_range(operation: Operation) -> Range:
-    return operation.input(0).range.hull(Range(lower=0, upper=0))
+    alpha, over = operation.attribute("alpha", 1.0), operation.input(0).range
+    kept, zero = Range(lower=max(over.lower, alpha), upper=over.upper), Range(lower=0.0, upper=0.0)
+    if over.upper <= alpha:
+        return zero
+    return kept if over.lower > alpha else kept.hull(zero)
 
 
 def softmax(operation: Operation) -> float:
