@@ -88,8 +88,8 @@ def _stacked(values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
 
     The first is for those on the left, which all see the same matrix at worst; the second is for the right.
     """
-    if values.ndim <= 2:
-        return [values.reshape(len(values), -1)]
+    if values.ndim <= 2 or not values.size:
+        return [np.atleast_2d(values)]
     matrices = values.reshape(-1, *values.shape[-2:])
     rows, columns = matrices.shape[1:]
     return [matrices.reshape(-1, columns), matrices.swapaxes(0, 1).reshape(rows, -1)]
