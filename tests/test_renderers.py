@@ -22,12 +22,17 @@ from convsv_cli.renderers.numbers import figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import (
     Audit,
+    Block,
+    Empirical,
     Finding,
     Interval,
     LayerAudit,
     Measurement,
     Model,
+    NetworkBound,
     NetworkTotals,
+    Obstacle,
+    Part,
     Settings,
 )
 from convsv_cli.sanitize import printable, spreadsheet_cell
@@ -61,6 +66,30 @@ SKIPPED = LayerAudit(
     status=report.UNSUPPORTED,
     reason="a table look-up",
 )
+BLOCKS = (
+    Block(
+        name="conv1", ops=("Conv", "Relu"), layers=("conv1",), start="image", end="r", factor=5.0, share=0.7
+    ),
+    Block(name="head", ops=("Gemm",), layers=(), start="r", end="", factor=2.00001, share=0.3),
+)
+BOUND = NetworkBound(
+    status=report.BOUNDED,
+    lipschitz=10.00005,
+    log10=1.00001,
+    blocks=BLOCKS,
+    structure=("2 skips", "1 BatchNorm"),
+    folded=("1 BatchNorm folded",),
+    assumptions=("real numbers",),
+    empirical=Empirical(ratio=0.5, pairs=3, directions=4, source="random", seconds=0.1),
+    seconds=0.2,
+)
+UNBOUNDED = NetworkBound(
+    status=report.UNBOUNDED,
+    blocks=(BLOCKS[0], replace(BLOCKS[1], factor=float("inf"), share=None)),
+    obstacles=tuple(Obstacle(node=f"gate{i}", op="Mul", reason="a product") for i in range(6)),
+    parts=(Part(start="image", end="r", blocks=1, lipschitz=5.0),),
+    input_range=(0.0, 1.0),
+)
 AUDIT = Audit(
     version="1.2.3",
     model=Model(
@@ -79,6 +108,7 @@ AUDIT = Audit(
         coverage=0.5,
         assumptions=("groups 1",),
     ),
+    bound=BOUND,
     findings=(
         Finding(rule="file", severity=report.NOTE, node="", message="also holds 'ema': not audited"),
         Finding(rule="unsupported-layer", severity=report.WARNING, node="embed", message="a table look-up"),
@@ -93,8 +123,10 @@ layer  op      kernel    stride   n  heuristic  exact  certified ≤        boun
 conv1  Conv    16×3×3×3       2  32      2.104  4.801        4.803        6.914         1.44
 embed  Gather  10×4                                                 unsupported
 
+network: certified Lipschitz bound (L2) ≤ 10.01 (2 skips, 1 BatchNorm folded)
+  seen: a ratio of 0.5000 (3 pairs and 4 directions, random): an estimate from below; the gap is 10^1.3
 product of layer norms: heuristic 2.104, exact 4.801, certified 4.803, bound 6.914
-  not a bound of the network: it ignores skips, normalisation and pooling
+  not a bound of the network: it ignores 2 skips, 1 BatchNorm
 largest layer: conv1
 
 not audited: embed: a table look-up
@@ -133,6 +165,30 @@ def test_the_table_is_golden() -> None:
     assert render("table") == TABLE + legend
 
 
+def test_the_table_explains_where_asked() -> None:
+    explained = RENDERERS[0].render(AUDIT, Terminal(explain=True))
+    assert explained.splitlines()[13:17] == [
+        "block  operators  factor ≤  share of log L",
+        "──────────────────────────────────────────",
+        "conv1  Conv Relu     5.000           70.0%",
+        "head   Gemm          2.001           30.0%",
+    ]
+
+
+def test_the_table_names_what_stands_in_the_way() -> None:
+    lines = render("table", replace(AUDIT, bound=UNBOUNDED)).splitlines()
+    assert lines[7:10] == [
+        "network: no certified Lipschitz bound, because of 6 nodes",
+        "  gate0, gate1, gate2, gate3 and 2 more (Mul): a product",
+        "  bounded part: image → r ≤ 5.000",
+    ]
+
+
+def test_the_table_says_why_there_is_no_bound() -> None:
+    unknown = NetworkBound(status=report.UNKNOWN, reason="no graph")
+    assert "network: no bound: no graph\n" in render("table", replace(AUDIT, bound=unknown))
+
+
 def test_the_table_leaves_out_what_was_not_computed() -> None:
     measured = tuple(pair for pair in AUDITED.measurements if pair[0] != "exact")
     layer = replace(AUDITED, measurements=measured, input_size=None)
@@ -168,7 +224,8 @@ def test_json_validates_and_the_schema_is_strict_enough_to_fail() -> None:
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     document = json.loads(render("json"))
-    validator.validate(document)
+    for bound in (BOUND, UNBOUNDED, NetworkBound(status=report.UNKNOWN, reason="no graph")):
+        validator.validate(json.loads(render("json", replace(AUDIT, bound=bound))))
     for broken in (
         {**document, "schema_version": "2.0"},
         {**document, "layers": [{**document["layers"][1], "bound": 1.0}]},

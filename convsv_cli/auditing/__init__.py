@@ -38,8 +38,7 @@ def audit_network(
     meter = Meter(progress, sum(task.work for task in tasks))
     with one_thread_each():
         rows = tuple(measure(task, device, meter) for task in tasks)
-        meter.start("network")
-        bound = bound_of(network, rows, settings, device)
+        bound = bound_of(network, rows, settings, device, meter)
     return Audit(
         version=__version__,
         model=Model(

@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 
+from convsv_cli.auditing.meter import Meter
 from convsv_cli.lipschitz.bound import network_bound
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.weights import kernel_norm
@@ -23,13 +24,14 @@ COARSE = 1e-3
 
 
 def bound_of(
-    network: Network, rows: tuple[LayerAudit, ...], settings: Settings, device: torch.device
+    network: Network, rows: tuple[LayerAudit, ...], settings: Settings, device: torch.device, meter: Meter
 ) -> NetworkBound:
     """The bound of the network, or why there is none."""
     if network.graph is None:
         return NetworkBound(status=UNKNOWN, reason=NO_GRAPH.format(format=network.format))
     if settings.layers or settings.as_stride_1:
         return NetworkBound(status=UNKNOWN, reason=SOME if settings.layers else AS_STRIDE_1)
+    meter.start("the whole network")
     return network_bound(
         network.graph,
         _layer_norms(rows),
