@@ -66,6 +66,17 @@ def test_a_gate_on_bounded_inputs(tmp_path: Path) -> None:
     assert bounds[1].lipschitz == pytest.approx(2 * bounds[0].lipschitz, rel=1e-6)
 
 
+def test_an_output_that_does_not_depend_on_the_gate_is_constant(tmp_path: Path) -> None:
+    nodes = [
+        node("Mul", ["x", "x"], ["a"], name="gate"),
+        node("Exp", ["a"], ["e"]),
+        node("Mul", ["e", "zero"], ["y"]),
+    ]
+    weights = {"zero": np.zeros(3, dtype=np.float32)}
+    bound = audit(saved(graph_model(nodes, {"x": [1, 3]}, weights), tmp_path)).bound
+    assert (bound.status, bound.lipschitz, bound.log10) == (BOUNDED, 0.0, None)
+
+
 def test_nothing_is_said_of_a_network_that_was_not_audited_whole(tmp_path: Path) -> None:
     path = chain(tmp_path, gate=False)
     assert audit(path, layers=["a"]).bound.status == UNKNOWN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -78,11 +79,9 @@ def _runs(segments: Sequence[Segment], ends: set[str]) -> list[list[Segment]]:
 
 
 def _log(segments: Sequence[Segment]) -> float:
-    """The logarithm of the product; nothing is larger than one without a bound."""
+    """The logarithm of the product; what does not vary is not amplified, whatever comes before it."""
     factors = [segment.factor for segment in segments]
-    if math.inf in factors or 0 in factors:
-        return math.inf if math.inf in factors else -math.inf
-    return math.fsum(map(math.log10, factors))
+    return -math.inf if 0 in factors else math.fsum(map(math.log10, factors))
 
 
 def _summary(
@@ -90,11 +89,12 @@ def _summary(
 ) -> NetworkBound:
     blocks = _blocks(segments, rows)
     obstacles = tuple(Obstacle(node=o.node.name, op=_ops(o.node)[-1], reason=o.reason) for o in offences)
-    if any(math.isinf(block.factor) for block in blocks):
+    factors = [block.factor for block in blocks]
+    if math.inf in factors and 0 not in factors:
         return NetworkBound(status=UNBOUNDED, blocks=blocks, obstacles=obstacles, parts=_parts(blocks))
-    product = times(*(block.factor for block in blocks))
-    log10 = math.fsum(math.log10(block.factor) for block in blocks) + 1e-12 if product else None
-    shares = (math.log10(block.factor) / log10 if log10 and product else None for block in blocks)
+    product = 0.0 if 0 in factors else max(times(*factors), sys.float_info.min)
+    log10 = _log(segments) + 1e-12 if product else None
+    shares = (math.log10(block.factor) / log10 if log10 else None for block in blocks)
     shared = tuple(replace(block, share=share) for block, share in zip(blocks, shares, strict=True))
     return NetworkBound(status=BOUNDED, lipschitz=product, log10=log10, blocks=shared, obstacles=obstacles)
 
