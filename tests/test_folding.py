@@ -188,6 +188,21 @@ def test_a_constant_that_repeats_the_channels_stays(tmp_path: Path) -> None:
         assert ops(agree(after.graph(tmp_path, IMAGE), IMAGE).graph) == ["Conv", op]
 
 
+def test_a_constant_that_repeats_the_only_column_stays(tmp_path: Path) -> None:
+    builder = Builder(1)
+    builder.add("Mul", "@", builder.positive(3)).add("MatMul", "@", builder.normal(3, 4))
+    assert ops(agree(builder.graph(tmp_path, (2, 1)), (2, 1)).graph) == ["Mul", "MatMul"]
+
+
+@pytest.mark.parametrize("op", ["conv", "up"])
+def test_each_group_has_its_own_scales(op: str, tmp_path: Path) -> None:
+    for kind in SCALES:
+        builder = scale(Builder(1, channels=6), kind)
+        getattr(builder, op)(9, 3, group=3)
+        folding = agree(scale(builder, "norm").graph(tmp_path, (2, 6, 7, 8)), (2, 6, 7, 8))
+        assert ops(folding.graph)[-1] == ("Conv" if op == "conv" else "ConvTranspose")
+
+
 def test_division_by_activations_and_zero_stays(tmp_path: Path) -> None:
     builder = Builder(1).conv(3, 3)
     builder.add("Div", builder.positive(3, 1, 1), "@")
@@ -338,21 +353,17 @@ def test_tensors_with_another_use_stay(tmp_path: Path) -> None:
 
 
 def test_tensors_that_a_body_uses_stay(tmp_path: Path) -> None:
-    builder = Builder(7).conv(3, 3, **PADDED).add("Identity", "@").norm()
+    builder = Builder(7).conv(3, 3, **PADDED).norm().add("Identity", "@").add("Relu", "@")
     unknown = [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)]
-    bodies = [
-        helper.make_graph([helper.make_node(op, [name], ["r"])], op, [], unknown)
-        for op, name in (("Relu", "t1"), ("Neg", "t2"))
-    ]
+    used = [(name, helper.make_node("Relu", [name], ["r"])) for name in ("t0", "t2")]
+    bodies = [helper.make_graph([node], name, [], unknown) for name, node in used]
+    builder.nodes.insert(0, helper.make_node("ReduceMax", ["x"], ["m"], "max", keepdims=0))
     builder.nodes.append(helper.make_node("Greater", ["m", "zero"], ["if"], "greater"))
     builder.weights["zero"] = np.zeros((), np.float32)
-    builder.nodes.insert(0, helper.make_node("ReduceMax", ["x"], ["m"], "max", keepdims=0))
-    builder.nodes.append(
-        helper.make_node("If", ["if"], ["y"], "branch", then_branch=bodies[0], else_branch=bodies[1])
-    )
-    folding = agree(builder.graph(tmp_path, IMAGE, ["y"]), IMAGE)
-    assert ops(folding.graph).count("BatchNormalization") == 1
-    assert "Identity" in ops(folding.graph)
+    branches = {"then_branch": bodies[0], "else_branch": bodies[1]}
+    builder.nodes.append(helper.make_node("If", ["if"], ["y"], "branch", **branches))
+    folding = agree(builder.graph(tmp_path, IMAGE, ["y", "t3"]), IMAGE)
+    assert ops(folding.graph)[1:4] == ["Conv", "BatchNormalization", "Identity"]
 
 
 @pytest.mark.parametrize("opset", [7, 9, 11, 12, 13, 17, 20])
@@ -365,12 +376,13 @@ def test_identities_and_dropout_are_taken_out(opset: int, tmp_path: Path) -> Non
 def test_dropout_in_training_and_batch_norm_in_training_stay(tmp_path: Path) -> None:
     builder = Builder(8).conv(3, 3)
     builder.weights |= {"ratio": np.array(0.5, np.float32), "mode": np.array(True)}
-    builder.add("Dropout", "@", "ratio", "mode")
-    assert ops(folded(builder.graph(tmp_path, IMAGE)).graph) == ["Conv", "Dropout"]
-    builder = Builder(8).conv(3, 3).norm()
-    builder.nodes[-1].attribute.append(helper.make_attribute("training_mode", 1))
-    builder.nodes[-1].output.extend(["mean", "var"])
-    assert ops(folded(builder.graph(tmp_path, IMAGE)).graph) == ["Conv", "BatchNormalization"]
+    builder.add("Dropout", "@", "ratio", "mode").add("Relu", "@")
+    assert ops(folded(builder.graph(tmp_path, IMAGE)).graph) == ["Conv", "Dropout", "Relu"]
+    for outputs in ((), ("mean", "var")):
+        builder = Builder(8).conv(3, 3).norm()
+        builder.nodes[-1].attribute.append(helper.make_attribute("training_mode", 1))
+        builder.nodes[-1].output.extend(outputs)
+        assert ops(folded(builder.graph(tmp_path, IMAGE)).graph) == ["Conv", "BatchNormalization"]
 
 
 def random_network(seed: int) -> Builder:
