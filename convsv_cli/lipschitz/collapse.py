@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -17,10 +19,12 @@ from convsv_cli.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.dependencies import needs, real
 from convsv_cli.lipschitz.elementwise import BUILDERS, OP, expressed
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.lipschitz.scalar import Expression, X, number
+from convsv_cli.lipschitz.scalar import Expression, X, number, parts
+from convsv_cli.lipschitz.steepness import steepness
 
-MOST_NODES = 64  # of one sub-graph
-MOST_PARTS = 256  # of one expression, written out
+MOST_NODES = 48  # of one sub-graph
+MOST_PARTS = 96  # of one expression, written out
+MOST_TRIALS = 3  # of sub-graphs with the same last node
 LINEAR = frozenset(("Add", "Sub", "Mul", "Div", "Neg", "Identity", "Cast", "Dropout"))
 
 
@@ -74,15 +78,33 @@ class _Collapse:
         return replace(body, nodes=tuple(reversed(kept)))
 
     def _best(self, node: Node, own: set[int]) -> tuple[_Region, Expression] | None:
-        """The largest region that ends with a node, where it has an expression."""
+        """The largest region that ends with a node, of those that are functions with bounded slopes.
+
+        Where there is none, the largest with a node that has none of its own either: over a known range, one
+        function still varies less than the parts that it is made of.
+        """
+        other = None
+        for region, expression in islice(self._functions(node, own), MOST_TRIALS):
+            if math.isfinite(steepness(expression)):
+                return region, expression
+            if other is None and any(self._endless(each) for each in region.nodes):
+                other = region, expression
+        return other
+
+    def _functions(self, node: Node, own: set[int]) -> Iterator[tuple[_Region, Expression]]:
+        """The regions that end with a node and have an expression, from the largest on."""
         for region in reversed(list(self._regions(node, own))):
-            if not self._helps(region) or not self._same_shape(region.source, node):
-                continue
-            try:
-                return region, self._expression(node.outputs[0], region)
-            except UnboundedError:
-                continue
-        return None
+            if self._helps(region) and self._same_shape(region.source, node):
+                with suppress(UnboundedError):
+                    yield region, self._expression(node.outputs[0], region)
+
+    def _endless(self, node: Node) -> bool:
+        """Whether a node has no bounded slope, whatever its input is in."""
+        moving = set(self._moving(node))
+        if len(moving) > 1:
+            return node.op in ("Mul", "Div")
+        region = _Region(source=moving.pop(), nodes=(node,))
+        return not math.isfinite(steepness(self._expression(node.outputs[0], region)))
 
     def _regions(self, last: Node, own: set[int]) -> Iterator[_Region]:
         """Ever larger ones: the input computed latest is replaced by what it is computed from.
@@ -141,7 +163,7 @@ class _Collapse:
 
         def apply(node: Node) -> Expression:
             result = expressed(node, [find(name) for name in node.inputs], self._graph.opset)
-            if _parts(result) > MOST_PARTS:
+            if parts(result) > MOST_PARTS:
                 raise UnboundedError("a large expression")
             return result
 
@@ -177,15 +199,3 @@ def _uses(body: Body) -> Iterator[str]:
         for _, inner in node.bodies:
             yield from _uses(inner)
     yield from body.outputs
-
-
-def _parts(expression: Expression) -> int:
-    """How many there are, shared ones counted once a use."""
-    sizes: dict[int, int] = {}
-
-    def size(part: Expression) -> int:
-        if id(part) not in sizes:
-            sizes[id(part)] = 1 + sum(map(size, part.operands))
-        return sizes[id(part)]
-
-    return size(expression)

@@ -66,6 +66,18 @@ def number(value: Expression | float) -> Expression:
     return value if isinstance(value, Expression) else Expression(op="constant", numbers=(float(value),))
 
 
+def parts(expression: Expression) -> int:
+    """How many there are, shared ones counted once a use."""
+    sizes: dict[int, int] = {}
+
+    def size(part: Expression) -> int:
+        if id(part) not in sizes:
+            sizes[id(part)] = 1 + sum(map(size, part.operands))
+        return sizes[id(part)]
+
+    return size(expression)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Jet:
     """Enclosures over each interval.

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from convsv_cli.lipschitz.intervals import Array, Intervals
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
-from convsv_cli.lipschitz.scalar import Expression, jet
+from convsv_cli.lipschitz.scalar import Expression, jet, parts
 
 SLOPE_TOLERANCE = 1e-6
 VALUE_TOLERANCE = 1e-4
 LEVELS = 120  # how often boxes are halved
-MOST_BOXES = 2**15  # at one level
+MOST_BOXES, MOST_WORK = 2**16, 2**19  # in one search; work is boxes times parts of the expression
 FAR, NARROW = 2.0**20, 2.0**-30  # a bound that is infinite beyond, or in a box so small, stays so
 
 
@@ -49,17 +49,25 @@ def steepness(expression: Expression, over: Range = ANYTHING) -> float:
 @lru_cache(maxsize=1024)
 def values(expression: Expression, over: Range) -> Range:
     """Holds the function's values over a range."""
-    upper = supremum(lambda boxes: jet(expression, boxes).value, over, VALUE_TOLERANCE)
-    lower = supremum(lambda boxes: -jet(expression, boxes).value, over, VALUE_TOLERANCE)
+    most = _most_boxes(expression)
+    upper = supremum(lambda boxes: jet(expression, boxes).value, over, VALUE_TOLERANCE, most)
+    lower = supremum(lambda boxes: -jet(expression, boxes).value, over, VALUE_TOLERANCE, most)
     return Range(lower=-lower.bound, upper=upper.bound)
 
 
 @lru_cache(maxsize=1024)
 def _steepest(expression: Expression, over: Range) -> Supremum:
-    return supremum(lambda boxes: jet(expression, boxes).slope.absolute(), over, SLOPE_TOLERANCE)
+    most = _most_boxes(expression)
+    return supremum(lambda boxes: jet(expression, boxes).slope.absolute(), over, SLOPE_TOLERANCE, most)
 
 
-def supremum(enclosure: Callable[[Intervals], Intervals], over: Range, tolerance: float) -> Supremum:
+def _most_boxes(expression: Expression) -> int:
+    return min(MOST_BOXES, MOST_WORK // parts(expression))
+
+
+def supremum(
+    enclosure: Callable[[Intervals], Intervals], over: Range, tolerance: float, most: int
+) -> Supremum:
     """Of a function of which there are enclosures over boxes.
 
     A box is done with when its upper end is near the largest lower end of any box, compared with the largest
@@ -67,8 +75,9 @@ def supremum(enclosure: Callable[[Intervals], Intervals], over: Range, tolerance
     """
     boxes, best = _whole(over), over
     reached = done = -math.inf
-    scale = 0.0
+    scale, seen = 0.0, 0
     for _ in range(LEVELS):
+        seen += boxes.lower.size
         found = enclosure(boxes)
         scale = max(scale, float(found.absolute().lower.max()))
         at = int(found.lower.argmax())
@@ -78,7 +87,7 @@ def supremum(enclosure: Callable[[Intervals], Intervals], over: Range, tolerance
         done = max(done, float(found.upper[~unsure].max(initial=-math.inf)))
         if not unsure.any():
             return Supremum(reached=reached, bound=done, box=best)
-        if unsure.sum() > MOST_BOXES or (_hopeless(boxes) & np.isinf(found.upper) & unsure).any():
+        if seen > most or (_hopeless(boxes) & np.isinf(found.upper) & unsure).any():
             break
         boxes = _halves(boxes.kept(unsure))
     return Supremum(reached=reached, bound=max(done, float(found.upper.max())), box=best)
