@@ -1,0 +1,83 @@
+"""How much a network is seen to amplify: its Lipschitz constant from below, never a certificate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from convsv_cli.empirical.function import Function
+from convsv_cli.empirical.points import from_file, random_points
+from convsv_cli.empirical.search import Search
+
+Progress = Callable[[str, float], None]
+TASK = "empirical lower bound"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The largest ratio that was found; an estimate from below.
+
+    Attributes:
+        ratio: |f(x) - f(y)| / |x - y|, less what rounding may have added; not proven, as that is measured.
+        pairs: of points that were compared.
+        directions: in which points were moved a little.
+        seconds: that all took.
+    """
+
+    ratio: float
+    pairs: int
+    directions: int
+    seconds: float
+    certified: bool = False
+
+
+def lower_bound(
+    model: Path,
+    *,
+    data: Path | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    input_range: tuple[float, float] | None = None,
+    seed: int = 0,
+    pairs: int = 300,
+    steps: int = 24,
+    progress: Progress = lambda _task, _share: None,
+) -> Estimate:
+    """Look for the largest ratio |f(x) - f(y)| / |x - y| of an ONNX model, run by onnxruntime.
+
+    f maps all real inputs together to all real outputs together; other inputs are held fixed, at zero or at
+    the first of DATA. Each ratio is one of a secant, so that it is not above the Lipschitz constant but for
+    rounding, whatever the step. An estimate: the true constant may be much larger.
+
+    Args:
+        model: the file; external data lie beside it.
+        data: a .npz file, its arrays named as the inputs, or a single one; without it, points are random.
+        input_shapes: full shapes of inputs, by name.
+        input_range: what all points are inside; random ones are uniform in it, else standard normal.
+        seed: the same one gives the same estimate.
+        pairs: of points, at most.
+        steps: how often directions are improved.
+        progress: told what is done, and the share.
+
+    Raises:
+        UsageError: onnxruntime is missing or cannot run the model; shapes or DATA do not fit.
+    """
+    start = time.perf_counter()
+    function = Function.load(model, input_shapes or {}, data)
+    if data is None:
+        points = random_points(function, input_range, seed)
+    else:
+        points = from_file(function, data, input_range, seed)
+    search = Search(function, points, input_range, seed)
+    search.compare(pairs)
+    for step in range(steps):
+        progress(TASK, step / steps)
+        search.improve()
+    progress(TASK, 1.0)
+    return Estimate(
+        ratio=search.ratio,
+        pairs=search.pairs,
+        directions=search.directions,
+        seconds=time.perf_counter() - start,
+    )

@@ -1,0 +1,95 @@
+"""Where a network is tried: at the user's data, or at random points."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convsv_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convsv_cli.empirical.function import Function, Port
+
+POINTS = 64
+ROUNDING = 1e-6  # of data in single precision at the ends of a range
+EXPLAIN = "arrays [samples, ...] named as the inputs, or a single one"
+
+
+def random_points(function: Function, box: tuple[float, float] | None, seed: int) -> NDArray[np.float64]:
+    """[POINTS, n]: uniform in a box, else standard normal."""
+    generator = np.random.default_rng(seed)
+    shape = POINTS, function.size
+    points = generator.standard_normal(shape) if box is None else generator.uniform(*box, shape)
+    return function.rounded(points)
+
+
+def from_file(
+    function: Function, path: Path, box: tuple[float, float] | None, seed: int
+) -> NDArray[np.float64]:
+    """At most POINTS samples [p, n] of a .npz file, drawn at random; sets what is not real to its first.
+
+    Raises:
+        UsageError: arrays are missing, do not fit, hold NaN or infinity, or leave the box.
+    """
+    arrays = _arrays(path, [port.name for port in function.real])
+    samples = {port.name: _samples(arrays[port.name], port, path) for port in function.real}
+    count = min(map(len, samples.values()))
+    if max(map(len, samples.values())) != count:
+        raise UsageError("its arrays have different numbers of samples", where=str(path))
+    for port in function.ports:
+        if not port.real and port.name in arrays:
+            function.fixed[port.name] = _samples(arrays[port.name], port, path)[0].astype(port.dtype)
+    chosen = np.random.default_rng(seed).permutation(count)[:POINTS]
+    flat = [samples[port.name][chosen].reshape(len(chosen), -1).astype(np.float64) for port in function.real]
+    points = function.rounded(np.concatenate(flat, axis=1))
+    if not np.isfinite(points).all():
+        raise UsageError("its arrays hold NaN or infinity", where=str(path))
+    if box is not None:
+        inside = points.clip(*box)
+        if not np.allclose(points, inside, rtol=0, atol=ROUNDING * max(map(abs, box))):
+            raise UsageError(f"its arrays leave the range {box[0]:g} to {box[1]:g}", where=str(path))
+        points = inside
+    return points
+
+
+def shapes_in(path: Path, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays for inputs.
+
+    Raises:
+        UsageError: see `from_file`.
+    """
+    return {name: array.shape for name, array in _arrays(path, names).items()}
+
+
+def _arrays(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
+    """By input; other arrays, such as labels, stay as they are named. Nothing in the file is executed."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            found = {name: file[name] for name in getattr(file, "files", ())}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
+        raise UsageError("no .npz file with arrays of numbers", where=str(path), hint=EXPLAIN) from error
+    if len(found) == len(names) == 1:
+        return {names[0]: next(iter(found.values()))}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise UsageError(f"no array for the input {missing[0]!r}", where=str(path), hint=EXPLAIN)
+    return found
+
+
+def _samples(array: NDArray[Any], port: Port, path: Path) -> NDArray[Any]:
+    """[samples, *shape]: as many rows of the array each as the first axis of the input has."""
+    rows = port.shape[0] if port.shape else 1
+    fits = array.ndim >= 1 and array.shape[1:] == port.shape[1:] and len(array) >= rows > 0
+    if not fits or array.dtype.kind not in "fiub":
+        expected = "x".join(map(str, ("samples", *port.shape[1:])))
+        seen = "x".join(map(str, array.shape)) or "a single number"
+        raise UsageError(
+            f"the array for {port.name!r} is {seen} of {array.dtype}, not {expected} numbers", where=str(path)
+        )
+    return array[: len(array) // rows * rows].reshape(-1, *port.shape)
