@@ -107,6 +107,35 @@ def test_a_linear_cell_is_bounded_by_its_gain_matrix(rate: float, steps: int) ->
     assert amplification(model, {"x": [1, steps, 1]}, step=0.25) == pytest.approx(bound(model), rel=1e-3)
 
 
+def gated(op: str, steps: int, bias: list[float], enter: list[float], back: list[float]):
+    """One unit whose gates are held open or closed by their biases."""
+    weights = {
+        "w": np.reshape(np.float32(enter), (1, -1, 1)),
+        "r": np.reshape(np.float32(back), (1, -1, 1)),
+        "b": np.float32([[*bias, *np.zeros(len(bias))]]),
+    }
+    reset = {"linear_before_reset": 1} if op == "GRU" else {}
+    node = helper.make_node(op, ["x", *weights], list(OUTPUTS[op]), hidden_size=1, **reset)
+    return graph_model([node], {"x": [steps, 1, 1]}, weights)
+
+
+def test_a_cell_that_remembers_all() -> None:
+    """LSTM, gates i, o, f open: sums up, and only what its forget gate might do is lost."""
+    model = gated("LSTM", 4, [20, 20, 20, 0], [0, 0, 0, 1], [0, 0, 0, 0])
+    seen = amplification(model, {"x": [4, 1, 1]}, scale=0.0)
+    assert seen == pytest.approx(np.linalg.norm(np.tril(np.ones((4, 4))), 2), rel=1e-3)
+    assert seen <= bound(model) < 1.3 * seen
+
+
+def test_a_gated_cell_that_repeats() -> None:
+    """GRU, gate z closed, r open: h' = tanh(x + 2 h), growing twofold; the bound says the root of 1 + 2^2."""
+    model = gated("GRU", 4, [-20, 20, 0], [0, 0, 1], [0, 0, 2])
+    seen = amplification(model, {"x": [4, 1, 1]}, scale=0.0)
+    gains = np.tril(2.0 ** np.abs(np.subtract.outer(np.arange(4), np.arange(4))))
+    assert seen == pytest.approx(np.linalg.norm(gains, 2), rel=1e-2)
+    assert seen <= bound(model) < 1.6 * seen
+
+
 def test_a_contracting_cell_has_a_bound_at_every_length() -> None:
     """1/(1 - 1/2), which long sequences approach."""
     unknown = bound(linear(0.5, "n"))
