@@ -73,6 +73,7 @@ def audit(
         tolerance=_tolerance(tolerance),
         work_limit=_work_limit(work_limit),
         input_range=_range(input_range),
+        empirical=str(empirical or ""),
     )
     size = InputSize(size=settings.input_size, shapes=settings.input_shapes)
     network = load_network(model, size) if graph is None else load_with_graph(model, graph, size)

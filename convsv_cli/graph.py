@@ -73,6 +73,7 @@ class Graph:
         shapes: dimensions by tensor name, None where one is unknown; no entry where nothing is known.
         dtypes: element types by tensor name, as ONNX calls them in lower case, e.g. "float", "int64".
         opset: version of ONNX's own operators.
+        assumed: what was taken for granted of the inputs, in plain words.
     """
 
     main: Body
@@ -81,3 +82,4 @@ class Graph:
     shapes: Mapping[str, Dims]
     dtypes: Mapping[str, str]
     opset: int
+    assumed: tuple[str, ...] = ()

@@ -108,6 +108,7 @@ class Settings:
         tolerance: relative width of an enclosure that is good enough.
         work_limit: multiplications after which each search stops with the enclosure that it has.
         input_range: what the entries of the network's inputs are known to be in; None: anything.
+        empirical: "random" or a file of inputs at which to look at the network; empty for not at all.
     """
 
     exact: bool = False
@@ -119,6 +120,7 @@ class Settings:
     tolerance: float = TOLERANCE
     work_limit: float = WORK_LIMIT
     input_range: tuple[float, float] | None = None
+    empirical: str = ""
     dtype: str = "float64"
 
 

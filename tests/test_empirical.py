@@ -35,7 +35,6 @@ def test_a_linear_network(tmp_path: Path, size: int, batch: int | str) -> None:
     assert 0.8 * true <= found.ratio <= true * (1 + 1e-4)
     assert found.pairs == 300
     assert found.directions > 24
-    assert not found.certified
 
 
 def test_rounding_lifts_no_ratio(tmp_path: Path) -> None:

@@ -138,3 +138,28 @@ def test_names_of_blocks() -> None:
     assert _common(("conv1", "fc")) == "conv1 … fc"
     assert _common(("a.b", "a.b.c")) == "a"
     assert _common(()) == ""
+
+
+def test_an_open_first_axis_is_one_sample_and_said_to_be(tmp_path: Path) -> None:
+    weights = {"w": np.eye(4, dtype=np.float32)}
+    model = graph_model([node("MatMul", ["x", "w"], ["y"])], {"x": ["n", 4]}, weights)
+    assumptions = audit(saved(model, tmp_path)).bound.assumptions
+    assert "the open first axis of the input 'x' is 1: the bound is for one sample" in assumptions
+    fixed = graph_model([node("MatMul", ["x", "w"], ["y"])], {"x": [1, 4]}, weights)
+    assert len(audit(saved(fixed, tmp_path)).bound.assumptions) == 1
+
+
+def test_the_empirical_estimate_is_below_the_bound(tmp_path: Path) -> None:
+    path = chain(tmp_path, gate=False)
+    bound = audit(path, empirical="random").bound
+    assert bound.empirical is not None
+    assert 0.3 * bound.lipschitz < bound.empirical.ratio <= bound.lipschitz
+    shown = convsv("audit", path, "--empirical", "random").stdout
+    assert "an estimate from below; the gap is 10^0." in shown
+
+
+def test_an_estimate_needs_a_model_that_runs_and_data_that_exist(tmp_path: Path) -> None:
+    missing = convsv("audit", chain(tmp_path, gate=False), "--empirical", tmp_path / "no.npz")
+    assert (missing.returncode, "no such file" in missing.stderr) == (2, True)
+    weights = convsv("audit", SAMPLE.with_suffix(".pt"), "--empirical", "random")
+    assert (weights.returncode, "runs ONNX files only" in weights.stderr) == (2, True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from convsv_cli.auditing.empirical import check_empirical, empirical_of
 from convsv_cli.auditing.measure import measure
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.network import bound_of
@@ -33,12 +35,14 @@ def audit_network(
             convolution knows its input size; the device is not there.
     """
     start = time.perf_counter()
+    check_empirical(network, settings)
     device = resolve_device(settings.device)
     tasks = plan(network, settings)
     meter = Meter(progress, sum(task.work for task in tasks))
     with one_thread_each():
         rows = tuple(measure(task, device, meter) for task in tasks)
         bound = bound_of(network, rows, settings, device, meter)
+    bound = replace(bound, empirical=empirical_of(network, settings, progress))
     return Audit(
         version=__version__,
         model=Model(

@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from convsv_cli.empirical.function import Function
 from convsv_cli.empirical.points import from_file, random_points
 from convsv_cli.empirical.search import Search
+from convsv_cli.report import Empirical
 
 Progress = Callable[[str, float], None]
+RANDOM = "random"
 TASK = "empirical lower bound"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """The largest ratio that was found; an estimate from below.
-
-    Attributes:
-        ratio: |f(x) - f(y)| / |x - y|, less what rounding may have added; not proven, as that is measured.
-        pairs: of points that were compared.
-        directions: in which points were moved a little.
-        seconds: that all took.
-    """
-
-    ratio: float
-    pairs: int
-    directions: int
-    seconds: float
-    certified: bool = False
 
 
 def lower_bound(
@@ -43,7 +26,7 @@ def lower_bound(
     pairs: int = 300,
     steps: int = 24,
     progress: Progress = lambda _task, _share: None,
-) -> Estimate:
+) -> Empirical:
     """Look for the largest ratio |f(x) - f(y)| / |x - y| of an ONNX model, run by onnxruntime.
 
     f maps all real inputs together to all real outputs together; other inputs are held fixed, at zero or at
@@ -75,9 +58,10 @@ def lower_bound(
         progress(TASK, step / steps)
         search.improve()
     progress(TASK, 1.0)
-    return Estimate(
+    return Empirical(
         ratio=search.ratio,
         pairs=search.pairs,
         directions=search.directions,
+        source=RANDOM if data is None else str(data),
         seconds=time.perf_counter() - start,
     )

@@ -184,4 +184,4 @@ def _kinds(graph: Graph, node: Node) -> list[str]:
 def _assumptions(graph: Graph) -> tuple[str, ...]:
     held = [name for name in graph.inputs if not real(graph, name)]
     lines = [HELD.format(", ".join(held))] if held and sources(graph) else []
-    return (*lines, ARITHMETIC)
+    return (*graph.assumed, *lines, ARITHMETIC)

@@ -14,6 +14,7 @@ from convsv_cli.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.arithmetic import root_of_squares
 from convsv_cli.lipschitz.dependencies import (
     bottlenecks,
+    consumed,
     needs,
     real,
     real_outputs,
@@ -96,6 +97,7 @@ class _Composition:
     ) -> None:
         self._graph, self._rules = graph, rules
         self._layer_norm, self._kernel_norm = layer_norm, kernel_norm
+        self._consumed = consumed(graph.main)
         self._tensors: dict[str, Tensor] = {}
         self._offences: list[Offence] = []
         for name in sources(graph):
@@ -180,7 +182,10 @@ class _Composition:
         return Operation(
             node=node,
             inputs=tuple(self._find(name) if name else None for name in node.inputs),
-            outputs=tuple((name, self._graph.shapes.get(name)) for name in node.outputs),
+            outputs=tuple(
+                (name if name in self._consumed else "", self._graph.shapes.get(name))
+                for name in node.outputs
+            ),
             opset=self._graph.opset,
             layer_norm=self._layer_norm,
             kernel_norm=self._kernel_norm,

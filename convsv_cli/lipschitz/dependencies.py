@@ -35,6 +35,16 @@ def _free(body: Body) -> Iterator[str]:
     yield from (name for name in body.outputs if name not in inside)
 
 
+def consumed(body: Body) -> set[str]:
+    """All tensors that some node, or what lies around the body, takes."""
+    names = set(body.outputs)
+    for node in body.nodes:
+        names.update(node.inputs)
+        for _, inner in node.bodies:
+            names |= consumed(inner)
+    return names
+
+
 def real_outputs(graph: Graph) -> tuple[str, ...]:
     """The outputs that a Lipschitz constant is of, each once."""
     return tuple(dict.fromkeys(name for name in graph.main.outputs if real(graph, name)))

@@ -16,6 +16,9 @@ from convsv_cli.lipschitz.scalar import Expression, number
 OP = "convsv.Elementwise"
 """A node whose attribute "expression" is what it does to each entry of its input."""
 
+SLOPE, LEAK = float(np.float32(0.2)), float(np.float32(0.01))
+"""Defaults of alpha: attributes are of single precision."""
+
 REAL_TYPES = (1, 10, 11, 16)  # float, float16, double, bfloat16 in TensorProto.DataType
 T = TypeVar("T")
 
@@ -147,7 +150,7 @@ def _clipped(call: Call) -> Expression:
 
 
 def _hard_sigmoid(call: Call) -> Expression:
-    scaled = call.first * call.attribute("alpha", 0.2) + call.attribute("beta", 0.5)
+    scaled = call.first * call.attribute("alpha", SLOPE) + call.attribute("beta", 0.5)
     return scaled.apply("Clip", 0.0, 1.0)
 
 
@@ -192,7 +195,7 @@ def _elu(call: Call) -> Expression:
 
 
 def _leaky(call: Call) -> Expression:
-    return call.first.apply("LeakyRelu", call.attribute("alpha", 0.01), 1.0)
+    return call.first.apply("LeakyRelu", call.attribute("alpha", LEAK), 1.0)
 
 
 def _prelu(call: Call) -> Expression:

@@ -54,6 +54,7 @@ def document(audit: Audit) -> dict[str, Any]:
             "tolerance": settings.tolerance,
             "work_limit": _finite(settings.work_limit),
             "input_range": None if settings.input_range is None else list(settings.input_range),
+            "empirical": settings.empirical or None,
             "dtype": settings.dtype,
         },
         "layers": [_layer(layer, audit.methods) for layer in audit.layers],

@@ -12,6 +12,8 @@ from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedErr
 from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
 from convsv_cli.lipschitz.rules.merge import UNBOUNDED_PRODUCT
 
+ROUNDING = 2.0**-50
+
 
 def convolved(operation: Operation) -> float:
     """Conv, ConvTranspose: the norm of the kernel, at every input size and with every zero padding."""
@@ -126,12 +128,14 @@ def _product_range(operation: Operation) -> Range:
 def _row_range(rows: np.ndarray, source: Range, bias: Tensor | None, beta: float = 1.0) -> Range:
     """Of rows times entries in `source`, plus a bias."""
     positive, negative = rows.clip(min=0).sum(1), rows.clip(max=0).sum(1)
-    lower = float((positive * source.lower + negative * source.upper).min())
-    upper = float((positive * source.upper + negative * source.lower).max())
+    lost = ROUNDING * rows.shape[1] * (positive - negative) * source.magnitude  # terms may cancel
+    lower = float((positive * source.lower + negative * source.upper - lost).min())
+    upper = float((positive * source.upper + negative * source.lower + lost).max())
     if bias is None:
         return outward(lower, upper)
     ends = sorted((beta * bias.range.lower, beta * bias.range.upper))
-    return outward(lower + ends[0], upper + ends[1])
+    products, shift = outward(lower, upper), outward(*ends)
+    return outward(products.lower + shift.lower, products.upper + shift.upper)
 
 
 RULES = {

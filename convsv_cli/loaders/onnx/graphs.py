@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from onnx import AttributeProto, ModelProto, NodeProto
 from convsv_cli.graph import Body, Dims, Graph, Node, Reader
 from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
 from convsv_cli.loaders.onnx.scopes import Scope, Source, bodies, scopes
-from convsv_cli.loaders.onnx.shapes import Shapes
+from convsv_cli.loaders.onnx.shapes import Shapes, dims
 from convsv_cli.loaders.onnx.tensors import Array
 
 Rows = Mapping[tuple[str, str], tuple[str, ...]]
@@ -34,10 +34,10 @@ def _freeze_shapes(all_scopes: list[Scope], shapes: Shapes) -> None:
         for node in scope.graph.node:
             if node.op_type not in ("Shape", "Size") or node.domain not in ("", "ai.onnx"):
                 continue
-            dims = shapes.find(scope, node.input[0])
-            if dims is None or not all(isinstance(size, int) for size in dims):
+            known = shapes.find(scope, node.input[0])
+            if known is None or not all(isinstance(size, int) for size in known):
                 continue
-            sizes = np.array(dims, np.int64)
+            sizes = np.array(known, np.int64)
             window = {attribute.name: attribute.i for attribute in node.attribute}
             value = sizes[window.get("start", 0) : window.get("end", len(sizes))]
             if node.op_type == "Size":
@@ -68,7 +68,17 @@ class _Builder:
             shapes=self._dims(),
             dtypes=self._dtypes(),
             opset=self._constants.opsets.get("", self._constants.opsets.get("ai.onnx", 1)),
+            assumed=tuple(self._assumed(stored)),
         )
+
+    def _assumed(self, stored: set[str]) -> Iterator[str]:
+        """An open first axis is the batch, and one sample is looked at."""
+        main = self._old[0]
+        for value in main.graph.input:
+            first = dims(value)[:1]
+            now = (self._shapes.find(main, value.name) or ())[:1]
+            if value.name not in stored and first and not isinstance(first[0], int) and now == (1,):
+                yield f"the open first axis of the input {value.name!r} is 1: the bound is for one sample"
 
     def _body(self, scope: Scope) -> Body:
         nodes = (self._node(scope, node) for node in scope.graph.node if not _is_constant(scope, node))
@@ -122,9 +132,9 @@ class _Builder:
 
     def _dims(self) -> dict[str, Dims]:
         return {
-            _qualified(scope, name): tuple(size if isinstance(size, int) else None for size in dims)
+            _qualified(scope, name): tuple(size if isinstance(size, int) else None for size in sizes)
             for scope, old in zip(self._scopes, self._old, strict=True)
-            for name, dims in self._shapes.by_scope[id(old)].items()
+            for name, sizes in self._shapes.by_scope[id(old)].items()
         }
 
     def _dtypes(self) -> dict[str, str]:

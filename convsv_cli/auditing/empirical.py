@@ -1,0 +1,47 @@
+"""What the network is seen to do, where the user wants to know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from convsv_cli.empirical import RANDOM, lower_bound
+from convsv_cli.errors import UsageError
+from convsv_cli.network import Network
+from convsv_cli.report import Empirical, Settings
+
+
+def check_empirical(network: Network, settings: Settings) -> None:
+    """See, before hours of work, that the network can be run.
+
+    Raises:
+        UsageError: it is no ONNX file, or the data file is missing.
+    """
+    if not settings.empirical:
+        return
+    if network.format != "onnx":
+        hint = "export the model to ONNX"
+        raise UsageError("--empirical runs ONNX files only", where=network.path, hint=hint)
+    if settings.empirical != RANDOM and not Path(settings.empirical).is_file():
+        hint = "--empirical wants random, or an .npz file of inputs"
+        raise UsageError("no such file", where=settings.empirical, hint=hint)
+
+
+def empirical_of(
+    network: Network, settings: Settings, progress: Callable[[str, float], None] | None
+) -> Empirical | None:
+    """The largest ratio seen; None where nobody asked."""
+    if not settings.empirical:
+        return None
+    shapes = {
+        name: tuple(size for size in dims if isinstance(size, int))
+        for name, dims in network.inputs
+        if all(isinstance(size, int) for size in dims)
+    }
+    return lower_bound(
+        Path(network.path),
+        data=None if settings.empirical == RANDOM else Path(settings.empirical),
+        input_shapes=shapes,
+        input_range=settings.input_range,
+        progress=progress or (lambda _task, _share: None),
+    )
