@@ -242,3 +242,28 @@ def test_attributes_that_are_none_are_an_offence_and_no_crash() -> None:
     nodes = [node("MaxPool", ["x"], ["y"], kernel_shape=[2, 2], strides=[0, 0], name="pool")]
     found = composed(double_model(nodes, {"x": [1, 1, 4, 4]}, {}))
     assert [o.node.name for o in found.offences] == ["pool"]
+
+
+def test_shapes_do_not_vary_with_the_values() -> None:
+    """A branch by the length of an input whose length is not known: one of both, and always the same."""
+    weights = {"small": 2 * np.eye(3), "large": 3 * np.eye(3), "rate": np.array([8000])}
+    nodes = [
+        node("Transpose", ["s"], ["t"], perm=[0]),
+        node("Shape", ["t"], ["length"]),
+        node("Equal", ["length", "rate"], ["c"]),
+        *branching("c"),
+    ]
+    model = double_model(nodes, {"x": [1, 3], "s": ["n"]}, weights)
+    assert bound(model) == pytest.approx(3, rel=1e-3)
+
+
+def test_the_number_of_nonzero_entries_varies() -> None:
+    weights = {"small": 2 * np.eye(3), "large": 3 * np.eye(3), "one": np.array(1)}
+    nodes = [
+        node("NonZero", ["x"], ["z"]),
+        node("Size", ["z"], ["count"]),
+        node("Equal", ["count", "one"], ["c"]),
+        *branching("c"),
+    ]
+    found = composed(double_model(nodes, {"x": [1, 3]}, weights))
+    assert [o.reason for o in found.offences] == ["which branch is taken varies with the input"]

@@ -21,6 +21,13 @@ from convsv_cli.lipschitz.ranges import ANYTHING, Range
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.report import BOUNDED, UNBOUNDED, Block, NetworkBound, Obstacle, Part
 
+PLURALS = {
+    "skip": "skips",
+    "branch": "branches",
+    "BatchNorm": "BatchNorms",
+    "concatenation": "concatenations",
+    "pooling layer": "pooling layers",
+}
 ONE = 1 + 1e-9  # factors up to here are no news
 HELD = "inputs that are no real numbers ({}) are held fixed"
 ARITHMETIC = "the network computes in real numbers: its own rounding is not counted"
@@ -163,7 +170,7 @@ def _rows(graph: Graph) -> dict[str, tuple[str, ...]]:
 def _structure(graph: Graph) -> tuple[str, ...]:
     """What a product over layers does not see."""
     counts = Counter(kind for node in relevant(graph) for kind in _kinds(graph, node))
-    return tuple(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items())
+    return tuple(f"{count} {kind if count == 1 else PLURALS[kind]}" for kind, count in counts.items())
 
 
 def _kinds(graph: Graph, node: Node) -> list[str]:

@@ -7,7 +7,7 @@ of them to the next; where one of these has none, the others still say something
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from convsv_cli.graph import Body, Graph, Node, UnknownValueError
@@ -31,6 +31,9 @@ RANDOM = frozenset(
 MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 """What rules raise at attributes and shapes that are none."""
 CONTRADICTION = "its attributes, inputs and shapes do not fit together"
+SHAPES = ("Shape", "Size")
+COUNTING = frozenset(("NonZero", "Compress", "Unique", "NonMaxSuppression", "Loop", "Scan", "StringSplit"))
+"""What has as many results as its input's values say."""
 UNKNOWN = "no Lipschitz rule for this operator"
 
 
@@ -132,7 +135,8 @@ class _Composition:
         """Bound the outputs of a node."""
         operation = self._operation(node)
         moving = [self._find(name) for name in needs(node)]
-        if all(tensor.constant for tensor in moving) and node.op not in RANDOM and "." not in node.op:
+        steady = node.op not in COUNTING and not any(t.discrete or not t.steady for t in moving)
+        if _is_constant(node, moving):
             reach, range_ = 0.0, ANYTHING
         elif node.op == "If":
             self._branch(node)
@@ -140,7 +144,7 @@ class _Composition:
         else:
             reach, range_ = self._bounded(operation)
         for name in filter(None, node.outputs):
-            self._tensors[name] = self._tensor(name, reach=reach, range_=range_)
+            self._tensors[name] = self._tensor(name, reach=reach, range_=range_, steady=steady)
 
     def _bounded(self, operation: Operation) -> tuple[float, Range]:
         node = operation.node
@@ -171,7 +175,8 @@ class _Composition:
             ends = [outputs[i] for outputs in results]
             reach = max(end.reach for end in ends) if condition.constant else math.inf
             hull = ends[0].range.hull(*(end.range for end in ends))
-            self._tensors[name] = self._tensor(name, reach=reach, range_=hull)
+            steady = condition.constant and all(end.steady for end in ends)
+            self._tensors[name] = self._tensor(name, reach=reach, range_=hull, steady=steady)
 
     def _inside(self, body: Body) -> list[Tensor]:
         for node in wanted(body.nodes, body.outputs):
@@ -197,15 +202,23 @@ class _Composition:
             self._tensors[name] = self._tensor(name, reach=0.0, range_=ANYTHING)
         return self._tensors[name]
 
-    def _tensor(self, name: str, *, reach: float, range_: Range) -> Tensor:
+    def _tensor(self, name: str, *, reach: float, range_: Range, steady: bool = True) -> Tensor:
         return Tensor(
             name=name,
             reach=reach,
+            steady=steady,
             discrete=reach > 0 and not real(self._graph, name),
             known=range_,
             shape=self._graph.shapes.get(name),
             read=self._graph.constants.get(name),
         )
+
+
+def _is_constant(node: Node, inputs: Sequence[Tensor]) -> bool:
+    """Whether a node's result does not vary: that of constants, or a shape, which the input size decides."""
+    if node.op in SHAPES and all(tensor.steady for tensor in inputs):
+        return True
+    return all(tensor.constant for tensor in inputs) and node.op not in RANDOM and "." not in node.op
 
 
 def _possible(condition: Tensor, node: Node) -> Iterable[Body]:

@@ -32,6 +32,7 @@ class Tensor:
         reach: upper bound of its Lipschitz constant from the input of the segment; 0 where it is constant,
             infinite where there is none.
         discrete: it varies with the network's input, and is not real-valued (an index, a comparison).
+        steady: its shape does not vary with the network's input, as long as that keeps its own.
         known: holds all entries of one that varies.
         shape: its dimensions, None where one is unknown; None where nothing is known.
         read: gives the values of a constant; None for others.
@@ -40,6 +41,7 @@ class Tensor:
     name: str
     reach: float
     discrete: bool = False
+    steady: bool = True
     known: Range = ANYTHING
     shape: Dims | None = None
     read: Reader | None = field(default=None, repr=False)
