@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 T = TypeVar("T")
 OPSETS = (11, 13, 17, 18, 20, 21)
 SINGLE_ONLY = frozenset(
-    [
+    (
         "Asinh",
         "Atan",
         "AveragePool",
@@ -25,9 +25,9 @@ SINGLE_ONLY = frozenset(
         "Cosh",
         "Elu",
         "Erf",
+        "GRU",
         "Gelu",
         "GlobalAveragePool",
-        "GRU",
         "GlobalMaxPool",
         "GroupNormalization",
         "HardSigmoid",
@@ -45,7 +45,7 @@ SINGLE_ONLY = frozenset(
         "Sinh",
         "Softplus",
         "Softsign",
-    ]
+    )
 )
 """Operators that onnxruntime has in single precision only."""
 MAX_INPUT, MAX_ELEMENTS = 60, 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from onnx import ValueInfoProto, helper
+from onnx import GraphProto, ValueInfoProto, helper
 
 from tests.random_graphs import Builder, Operator, Shape, UnsuitableError
 
@@ -135,13 +135,13 @@ def activation(b: Builder) -> None:
 ACTIVATIONS = [
     *((op, 1, {}) for op in ("Relu", "Relu", "Sigmoid", "Tanh", "Softplus", "Softsign", "Abs", "Neg", "Sin")),
     *((op, 1, {}) for op in ("Cos", "Atan", "Erf", "Identity", "Dropout", "Asinh", "Selu")),
-    ("LeakyRelu", 1, {"alpha": (0.01, 2.0, -3.0)}),
-    ("Elu", 1, {"alpha": (0.5, 1.0, 3.0)}),
-    ("Celu", 12, {"alpha": (0.5, 2.0)}),
-    ("HardSigmoid", 1, {"alpha": (0.2, 2.0), "beta": (0.5, 0.0)}),
-    ("HardSwish", 14, {}),
-    ("Mish", 18, {}),
-    ("Gelu", 20, {"approximate": ("none", "tanh")}),
+    *[("LeakyRelu", 1, {"alpha": (0.01, 2.0, -3.0)})] * 2,
+    *[("Elu", 1, {"alpha": (0.5, 1.0, 3.0)})] * 2,
+    *[("Celu", 12, {"alpha": (0.5, 2.0)})] * 2,
+    *[("HardSigmoid", 1, {"alpha": (0.2, 2.0), "beta": (0.5, 0.0)})] * 2,
+    *[("HardSwish", 14, {})] * 3,
+    *[("Mish", 18, {})] * 4,
+    *[("Gelu", 20, {"approximate": ("none", "tanh")})] * 4,
 ]
 
 
@@ -235,24 +235,21 @@ def concat(b: Builder) -> None:
 def branch(b: Builder) -> None:
     """If by a constant condition, which is stored or computed."""
     x, y = b.pick(), b.pick()
-    ops = (b.choice(("Neg", "Relu", "Sigmoid")), b.choice(("Identity", "Tanh")))
+    if b.shapes[x] != b.shapes[y]:
+        y = x
     bodies = [
-        helper.make_graph(
-            [
-                helper.make_node(
-                    op, [x if b.chance() or b.shapes[x] != b.shapes[y] else y], [f"{op}{len(b.nodes)}"]
-                )
-            ],
-            op,
-            [],
-            [ValueInfoProto(name=f"{op}{len(b.nodes)}")],
-        )
-        for op in ops
+        _body(b, b.choice(("Neg", "Relu", "Sigmoid")), x),
+        _body(b, b.choice(("Identity", "Tanh")), b.choice((x, y))),
     ]
     condition = b.constant(np.array(b.chance()))
     if b.chance():
         condition = b.one("Not", condition)
     b.add("If", [condition], then_branch=bodies[0], else_branch=bodies[1])
+
+
+def _body(b: Builder, op: str, x: str) -> GraphProto:
+    name = f"{op}{len(b.nodes)}"
+    return helper.make_graph([helper.make_node(op, [x], [name])], op, [], [ValueInfoProto(name=name)])
 
 
 # Movement
@@ -358,14 +355,14 @@ def pad(b: Builder) -> None:
     b.add("Pad", inputs, mode=mode)
 
 
-def blocks(b: Builder) -> None:
-    x = b.pick(lambda shape: len(shape) == 4)
-    if b.chance():
-        need(b.shapes[x][1] % 4 == 0)
-        b.add("DepthToSpace", [x], blocksize=2, mode=b.choice(("DCR", "CRD")))
-    else:
-        need(b.shapes[x][2] % 2 == b.shapes[x][3] % 2 == 0)
-        b.add("SpaceToDepth", [x], blocksize=2)
+def depth_to_space(b: Builder) -> None:
+    x = b.pick(lambda shape: len(shape) == 4 and shape[1] % 4 == 0)
+    b.add("DepthToSpace", [x], blocksize=2, mode=b.choice(("DCR", "CRD")))
+
+
+def space_to_depth(b: Builder) -> None:
+    x = b.pick(lambda shape: len(shape) == 4 and shape[2] % 2 == shape[3] % 2 == 0)
+    b.add("SpaceToDepth", [x], blocksize=2)
 
 
 def trilu(b: Builder) -> None:
@@ -476,7 +473,7 @@ def instance_norm(b: Builder) -> None:
 def group_norm(b: Builder) -> None:
     """As exporters write it for old opsets, and the operator since 21."""
     x = b.pick(lambda shape: len(shape) == 4)
-    n, c = b.shapes[x][:2]
+    c = b.shapes[x][1]
     groups = divisor(b, c)
     if b.opset >= 21:
         b.add("GroupNormalization", [x, b.normal(c), b.normal(c)], num_groups=groups, epsilon=0.05)
@@ -501,7 +498,7 @@ def local_response(b: Builder) -> None:
 
 def recurrent(b: Builder) -> None:
     x = b.pick(lambda shape: len(shape) == 3)
-    steps, batch, c = b.shapes[x]
+    c = b.shapes[x][2]
     op, gates = b.choice((("LSTM", 4), ("GRU", 3), ("RNN", 1)))
     directions, hidden = b.integer(1, 2), b.integer(1, 3)
     w = [b.normal(directions, gates * hidden, n, scale=0.4) for n in (c, hidden)]
@@ -520,7 +517,21 @@ TAME: tuple[tuple[Operator, ...], ...] = (
     (with_constant, with_constant, mask),
     (meeting, meeting, concat, branch),
     (transpose, reshape, reshape_by_shape, flatten, squeeze, unsqueeze),
-    (slice_, split, gather, gather_elements, expand, tile, pad, blocks, trilu, cumsum, top_k, resize),
+    (
+        slice_,
+        split,
+        gather,
+        gather_elements,
+        expand,
+        tile,
+        pad,
+        depth_to_space,
+        space_to_depth,
+        trilu,
+        cumsum,
+        top_k,
+        resize,
+    ),
     (pool, pool, global_pool, reduce, reduce),
     (softmax, batch_norm, batch_norm, layer_norm, instance_norm, group_norm, local_response),
     (recurrent,),

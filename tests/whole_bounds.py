@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from pathlib import Path
 
 from onnx import ModelProto
 
-from convsv_cli.lipschitz.collapse import collapsed
-from convsv_cli.lipschitz.composition import Composed, compose
-from convsv_cli.lipschitz.ranges import ANYTHING, Range
-from convsv_cli.lipschitz.rules import RULES
+from convsv_cli.lipschitz.bound import network_bound
+from convsv_cli.lipschitz.weights import kernel_norm
 from convsv_cli.loaders import load
+from convsv_cli.report import NetworkBound
 from tests.sensitivity import layer_norms, network
 
+TOLERANCE = 1e-3
+"""Relative width of the norms of kernels."""
 
-def bounded(source: Path | ModelProto, input_range: Range = ANYTHING) -> Composed:
-    """Segments and offences of the network of an ONNX file or model; its inputs are in the range."""
+
+def bounded(source: Path | ModelProto, input_range: tuple[float, float] | None = None) -> NetworkBound:
+    """Of an ONNX file or model, as it is audited."""
     read = network(source) if isinstance(source, ModelProto) else load(source)
     assert read.graph is not None
-    return compose(collapsed(read.graph), RULES, layer_norms(read), input_range)
-
-
-def product(composed: Composed) -> float:
-    """The bound of the network; infinite where there is none."""
-    return math.prod(segment.factor for segment in composed.segments)
+    norm = partial(kernel_norm, tolerance=TOLERANCE)
+    return network_bound(read.graph, layer_norms(read), norm, input_range)
