@@ -1,9 +1,11 @@
 """Where the tests find the real models and data that are not part of the repository."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,3 +23,12 @@ def shared() -> Path:
     if not (path / "models").is_dir():
         pytest.fail(f"no real models at {path}/models: set CONVSV_SHARED to the shared folder")
     return path
+
+
+@pytest.fixture(scope="module")
+def one_core() -> Iterator[None]:
+    """torch takes longer with more for small layers, and much longer where other processes run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

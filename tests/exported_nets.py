@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -55,7 +56,7 @@ def resnet18() -> nn.Module:
     widths = (4, 4, 8, 8, 12)
     stages = [
         nn.Sequential(block(a, b, 1 if i == 0 else 2), block(b, b, 1))
-        for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+        for i, (a, b) in enumerate(pairwise(widths))
     ]
     stem = [conv_bn(3, 4, 7, 2, act=nn.ReLU()), nn.MaxPool2d(3, 2, 1)]
     return nn.Sequential(*stem, *stages, head(12))
@@ -218,7 +219,7 @@ def perceptron(width: int) -> list[nn.Module]:
 
 
 def transformer() -> nn.Module:
-    """LayerNorm comes last, as in the first ones: only the first attention multiplies what may be of any size."""
+    """LayerNorm comes last: only the first attention multiplies what may be of any size."""
 
     def layer(width: int = 8) -> nn.Module:
         attention = Residual(Attention(width), after=nn.LayerNorm(width))
@@ -287,10 +288,10 @@ def network(name: str) -> tuple[nn.Module, tuple[int, ...]]:
     return net.eval(), shape
 
 
-def export(net: nn.Module, shape: tuple[int, ...], path: Path, *, dynamo: bool) -> Path:
+def export(net: nn.Module, shape: tuple[int, ...], path: Path, *, dynamo: bool, **options: object) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(net, (torch.rand(shape),), path, dynamo=dynamo, verbose=False)
+        torch.onnx.export(net, (torch.rand(shape),), path, dynamo=dynamo, verbose=False, **options)
     return path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -15,19 +15,11 @@ from convsv_cli.report import NetworkBound
 from tests.exported_nets import NETS, export, jacobian_norm, network
 from tests.whole_bounds import bounded
 
+pytestmark = pytest.mark.usefixtures("one_core")
 BOX = (-3.0, 3.0)
 UNBOUNDED = {"efficientnet": {"Mul": 3}, "transformer": {"MatMul": 2}}
 """Networks without a Lipschitz constant: the gates, and the products with keys and values."""
 BOTH = pytest.mark.parametrize("dynamo", [True, False])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_core() -> Iterator[None]:
-    """Small layers take longer with more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
