@@ -6,6 +6,7 @@ of them to the next; where one of these has none, the others still say something
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from convsv_cli.lipschitz.dependencies import (
     sources,
     wanted,
 )
+from convsv_cli.lipschitz.elementwise import OP as COLLAPSED
 from convsv_cli.lipschitz.operation import KernelNorm, Operation, Rules, Tensor, UnboundedError, no_kernel
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
 
@@ -154,15 +156,15 @@ class _Composition:
         if rule is None:
             self._offences.append(Offence(node=node, reason=UNKNOWN))
             return math.inf, ANYTHING
-        try:
+        with contextlib.suppress(*MALFORMED):
             range_ = rule.range(operation)
-            reach = rule.lipschitz(operation)
+        try:
+            return rule.lipschitz(operation), range_
         except UnboundedError as error:
-            self._offences.append(Offence(node=node, reason=str(error)))
+            reason = str(error)
         except MALFORMED as error:
-            self._offences.append(Offence(node=node, reason=f"{CONTRADICTION}: {error}"))
-        else:
-            return reach, range_
+            reason = f"{CONTRADICTION}: {error}"
+        self._offences.append(Offence(node=node, reason=reason))
         return math.inf, range_
 
     def _branch(self, node: Node) -> None:
@@ -218,7 +220,8 @@ def _is_constant(node: Node, inputs: Sequence[Tensor]) -> bool:
     """Whether a node's result does not vary: that of constants, or a shape, which the input size decides."""
     if node.op in SHAPES and all(tensor.steady for tensor in inputs):
         return True
-    return all(tensor.constant for tensor in inputs) and node.op not in RANDOM and "." not in node.op
+    known = "." not in node.op or node.op == COLLAPSED
+    return all(tensor.constant for tensor in inputs) and node.op not in RANDOM and known
 
 
 def _possible(condition: Tensor, node: Node) -> Iterable[Body]:

@@ -119,6 +119,8 @@ def _product_range(operation: Operation) -> Range:
     if not moving.range.finite or not matrix.constant or matrix.read is None or operation.node.op == "Einsum":
         return ANYTHING
     values = matrix.value().astype(np.float64)
+    if values.ndim < 2:
+        values = values.reshape(-1, 1) if matrix is b else values.reshape(1, -1)
     turned = operation.attribute("transB" if matrix is b else "transA", 0)
     rows = values if (matrix is b) == bool(turned) else values.swapaxes(-1, -2)
     rows = rows.reshape(-1, rows.shape[-1]) * operation.attribute("alpha", 1.0)

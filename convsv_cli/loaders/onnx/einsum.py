@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
-from convsv_cli.loaders.onnx.shapes import Dims
+from convsv_cli.loaders.onnx.shape_table import Dims
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.network import Geometry
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto
 
 from convsv_cli.graph import Body, Dims, Graph, Node, Reader
 from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
+from convsv_cli.loaders.onnx.freezing import freeze
 from convsv_cli.loaders.onnx.scopes import Scope, Source, bodies, scopes
-from convsv_cli.loaders.onnx.shapes import Shapes, dims
+from convsv_cli.loaders.onnx.shape_table import Shapes, dims
 from convsv_cli.loaders.onnx.tensors import Array
 
 Rows = Mapping[tuple[str, str], tuple[str, ...]]
@@ -24,26 +24,8 @@ def build(model: ModelProto, old: list[Scope], shapes: Shapes, constants: Consta
 
     Shapes of tensors become constants first; the model is changed to say so.
     """
-    _freeze_shapes(old, shapes)
+    freeze(old, shapes)
     return _Builder(list(scopes(model.graph)), old, shapes, constants, rows).graph()
-
-
-def _freeze_shapes(all_scopes: list[Scope], shapes: Shapes) -> None:
-    """At one input size, the result of Shape is known, and what is computed from it."""
-    for scope in all_scopes:
-        for node in scope.graph.node:
-            if node.op_type not in ("Shape", "Size") or node.domain not in ("", "ai.onnx"):
-                continue
-            known = shapes.find(scope, node.input[0])
-            if known is None or not all(isinstance(size, int) for size in known):
-                continue
-            sizes = np.array(known, np.int64)
-            window = {attribute.name: attribute.i for attribute in node.attribute}
-            value = sizes[window.get("start", 0) : window.get("end", len(sizes))]
-            if node.op_type == "Size":
-                value = np.asarray(np.prod(sizes), np.int64)
-            constant = onnx.numpy_helper.from_array(value)
-            node.CopyFrom(onnx.helper.make_node("Constant", [], node.output, node.name, value=constant))
 
 
 class _Builder:

@@ -11,7 +11,7 @@ from onnx import NodeProto
 
 from convsv_cli.loaders.onnx.constants import Constant, Constants, NotFoldableError
 from convsv_cli.loaders.onnx.scopes import Scope
-from convsv_cli.loaders.onnx.shapes import Dims, Shapes
+from convsv_cli.loaders.onnx.shape_table import Dims, Shapes
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.network import Geometry
 

@@ -18,7 +18,8 @@ from convsv_cli.loaders.onnx.linear_maps import linear_maps
 from convsv_cli.loaders.onnx.names import layer_name, unique
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
 from convsv_cli.loaders.onnx.scopes import Scope, scopes
-from convsv_cli.loaders.onnx.shapes import Shapes, impossible, infer
+from convsv_cli.loaders.onnx.shape_table import Shapes
+from convsv_cli.loaders.onnx.shapes import impossible, infer
 from convsv_cli.loaders.onnx.tensors import Array, external_file
 from convsv_cli.network import InputSize, Layer, Network, UnsupportedLayer
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -12,31 +11,17 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
+from convsv_cli.loaders.onnx.freezing import freeze
 from convsv_cli.loaders.onnx.scopes import Scope, bodies, scopes
+from convsv_cli.loaders.onnx.shape_table import Shapes, dims, shapes_of
 from convsv_cli.network import InputSize
 
-Dims = tuple[int | str, ...]
 SMALL = 1024
 """Initializers of so many elements may be shapes that inference wants to see; it needs no larger one."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Shapes:
-    """Dimensions and types by name, for each scope; unknown dimensions are names or "?"."""
-
-    inputs: tuple[tuple[str, Dims], ...]
-    by_scope: dict[int, dict[str, Dims]]
-    dtypes: dict[int, dict[str, str]]
-
-    def find(self, scope: Scope, name: str) -> Dims | None:
-        """The dimensions of the tensor that a name means in a scope; None where nothing is known."""
-        here: Scope | None = scope
-        while here is not None:
-            dims = self.by_scope[id(here)].get(name)
-            if dims is not None or name in here.sources:
-                return dims
-            here = here.parent
-        return None
+ROUNDS = 3
+"""Of inference: values that follow from shapes decide on further shapes."""
 
 
 def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: Path) -> Shapes:
@@ -50,18 +35,14 @@ def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: P
     _fold(skeleton, path)
     resized = _resized(skeleton, inputs, size, path)
     inferred = _run(resized, skeleton, size, path)
-    found = [scope.graph for scope in scopes(inferred.graph)]
-    return Shapes(
-        inputs=tuple((value.name, dims(value)) for value in inferred.graph.input if value.name in inputs),
-        by_scope={id(scope): _table(graph) for scope, graph in zip(model_scopes, found, strict=True)},
-        dtypes={id(scope): _dtypes(graph) for scope, graph in zip(model_scopes, found, strict=True)},
-    )
-
-
-def dims(value: ValueInfoProto) -> Dims:
-    """A tensor's dimensions: numbers, names, or "?"."""
-    shape = value.type.tensor_type.shape
-    return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in shape.dim)
+    for _ in range(ROUNDS):
+        found = list(scopes(inferred.graph))
+        own = shapes_of(found, found, inputs)
+        if own.complete or not freeze(found, own):
+            break
+        _fold(inferred, path)
+        inferred = _run(inferred, skeleton, size, path)
+    return shapes_of(list(scopes(inferred.graph)), model_scopes, inputs)
 
 
 def _inputs(graph: GraphProto) -> set[str]:
@@ -215,16 +196,3 @@ def impossible(size: InputSize, path: Path, reason: str) -> UsageError:
         where=str(path),
         hint="choose another --input-size, or give --input-shape",
     )
-
-
-def _table(graph: GraphProto) -> dict[str, Dims]:
-    values = [*graph.input, *graph.value_info, *graph.output]
-    table = {value.name: dims(value) for value in values if value.type.tensor_type.HasField("shape")}
-    return {tensor.name: tuple(tensor.dims) for tensor in graph.initializer} | table
-
-
-def _dtypes(graph: GraphProto) -> dict[str, str]:
-    values = [*graph.input, *graph.value_info, *graph.output]
-    types = {value.name: value.type.tensor_type.elem_type for value in values}
-    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
-    return {name: TensorProto.DataType.Name(kind).lower() for name, kind in types.items() if kind}
