@@ -1,0 +1,80 @@
+"""Graphs made to get a bound below what onnxruntime does, or a claim where there is none to make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+import convsv_cli
+from convsv_cli.lipschitz.arithmetic import times
+from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN, NetworkBound
+
+Bound = Callable[..., NetworkBound]
+node = helper.make_node
+
+
+def built(
+    nodes: Sequence[NodeProto],
+    weights: Mapping[str, np.ndarray],
+    shape: Sequence[int | str],
+    *,
+    kind: int = TensorProto.FLOAT,
+    output: onnx.ValueInfoProto | None = None,
+    opset: int = 18,
+) -> ModelProto:
+    """From one input x to one output y."""
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [helper.make_tensor_value_info("x", kind, shape)],
+        [output or helper.make_tensor_value_info("y", kind, None)],
+        [numpy_helper.from_array(values, name) for name, values in weights.items()],
+    )
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid("com.example", 1)]
+    return helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def ratio(model: ModelProto, x: np.ndarray, y: np.ndarray) -> float:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    ends = [session.run(None, {"x": point})[0].astype(np.float64) for point in (x, y)]
+    change = float(np.linalg.norm((ends[1] - ends[0]).ravel()))
+    return change / float(np.linalg.norm((y.astype(np.float64) - x).ravel()))
+
+
+def single(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+@pytest.fixture
+def bound(tmp_path: Path) -> Bound:
+    def of(model: ModelProto, input_range: tuple[float, float] | None = None) -> NetworkBound:
+        path = tmp_path / "model.onnx"
+        onnx.save(model, path)
+        return convsv_cli.audit(path, input_range=input_range).bound
+
+    return of
+
+
+@pytest.mark.parametrize("factors", [(100.0, 1.0), (1.0, 100.0)])
+def test_bodies_of_nodes_without_names_are_told_apart(bound: Bound, factors: tuple[float, float]) -> None:
+    nodes = []
+    for source, result, factor in zip("xa", "ay", factors, strict=True):
+        body = helper.make_graph(
+            [node("MatMul", [source, "w"], ["o"])],
+            "body",
+            [],
+            [helper.make_tensor_value_info("o", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(np.float32(factor) * np.eye(2, dtype=np.float32), "w")],
+        )
+        nodes.append(node("If", ["c"], [result], then_branch=body, else_branch=body))
+    model = built(nodes, {"c": np.array(True)}, [1, 2])
+    seen = ratio(model, single(0, 0)[None], single(1, 0)[None])
+    assert seen == pytest.approx(100)
+    assert seen <= bound(model).lipschitz * (1 + 1e-6)
