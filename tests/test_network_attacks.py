@@ -78,3 +78,15 @@ def test_bodies_of_nodes_without_names_are_told_apart(bound: Bound, factors: tup
     seen = ratio(model, single(0, 0)[None], single(1, 0)[None])
     assert seen == pytest.approx(100)
     assert seen <= bound(model).lipschitz * (1 + 1e-6)
+
+
+def test_where_the_largest_entry_is_is_in_no_range_of_entries(bound: Bound) -> None:
+    nodes = [
+        node("TopK", ["x", "k"], ["v", "i"]),
+        node("Cast", ["i"], ["f"], to=TensorProto.FLOAT),
+        node("Clip", ["f", "low", "high"], ["y"]),
+    ]
+    weights = {"k": np.array([3]), "low": np.float32(0.9), "high": np.float32(5)}
+    model = built(nodes, {name: np.asarray(values) for name, values in weights.items()}, [3])
+    assert ratio(model, single(0.1, 0.2, 0.3), single(0.3, 0.2, 0.1)) > 5
+    assert bound(model, (0.0, 0.5)).status == UNBOUNDED

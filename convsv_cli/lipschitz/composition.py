@@ -208,7 +208,7 @@ class _Composition:
             reach=reach,
             steady=steady,
             discrete=reach > 0 and not real(self._graph, name),
-            known=range_,
+            known=range_ if real(self._graph, name) else ANYTHING,
             shape=self._graph.shapes.get(name),
             read=self._graph.constants.get(name),
         )
