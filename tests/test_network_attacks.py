@@ -90,3 +90,19 @@ def test_where_the_largest_entry_is_is_in_no_range_of_entries(bound: Bound) -> N
     model = built(nodes, {name: np.asarray(values) for name, values in weights.items()}, [3])
     assert ratio(model, single(0.1, 0.2, 0.3), single(0.3, 0.2, 0.1)) > 5
     assert bound(model, (0.0, 0.5)).status == UNBOUNDED
+
+
+def test_chance_has_no_bound_even_where_it_takes_no_input(bound: Bound) -> None:
+    body = helper.make_graph(
+        [node("RandomNormal", [], ["o"], shape=[2])],
+        "body",
+        [],
+        [helper.make_tensor_value_info("o", TensorProto.FLOAT, None)],
+    )
+    for draw in (
+        node("RandomUniform", [], ["r"], shape=[2]),
+        node("If", ["c"], ["r"], then_branch=body, else_branch=body),
+    ):
+        found = bound(built([draw, node("Add", ["x", "r"], ["y"])], {"c": np.array(True)}, [2]))
+        assert found.status == UNBOUNDED
+        assert "random" in found.obstacles[0].reason

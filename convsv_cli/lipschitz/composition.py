@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 from convsv_cli.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.arithmetic import root_of_squares
 from convsv_cli.lipschitz.dependencies import (
+    RANDOM,
     bottlenecks,
+    by_chance,
     consumed,
     needs,
     real,
@@ -25,15 +27,13 @@ from convsv_cli.lipschitz.dependencies import (
 from convsv_cli.lipschitz.operation import KernelNorm, Operation, Rules, Tensor, UnboundedError, no_kernel
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
 
-RANDOM = frozenset(
-    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
-)
 MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 """What rules raise at attributes and shapes that are none."""
 CONTRADICTION = "its attributes, inputs and shapes do not fit together"
 SHAPES = ("Shape", "Size")
 COUNTING = frozenset(("NonZero", "Compress", "Unique", "NonMaxSuppression", "Loop", "Scan", "StringSplit"))
 """What has as many results as its input's values say."""
+CHANCE = "it draws random numbers, so that equal inputs have different results"
 UNKNOWN = "no Lipschitz rule for this operator"
 
 
@@ -152,7 +152,7 @@ class _Composition:
             return math.inf, ANYTHING
         rule, range_ = self._rules.get(node.op), ANYTHING
         if rule is None:
-            self._offences.append(Offence(node=node, reason=UNKNOWN))
+            self._offences.append(Offence(node=node, reason=CHANCE if node.op in RANDOM else UNKNOWN))
             return math.inf, ANYTHING
         try:
             range_ = rule.range(operation)
@@ -218,7 +218,7 @@ def _is_constant(node: Node, inputs: Sequence[Tensor]) -> bool:
     """Whether a node's result does not vary: that of constants, or a shape, which the input size decides."""
     if node.op in SHAPES and all(tensor.steady for tensor in inputs):
         return True
-    return all(tensor.constant for tensor in inputs) and node.op not in RANDOM and "." not in node.op
+    return all(tensor.constant for tensor in inputs) and not by_chance(node) and "." not in node.op
 
 
 def _possible(condition: Tensor, node: Node) -> Iterable[Body]:
