@@ -106,3 +106,10 @@ def test_chance_has_no_bound_even_where_it_takes_no_input(bound: Bound) -> None:
         found = bound(built([draw, node("Add", ["x", "r"], ["y"])], {"c": np.array(True)}, [2]))
         assert found.status == UNBOUNDED
         assert "random" in found.obstacles[0].reason
+
+
+def test_declared_shapes_that_runtimes_ignore_hide_no_copies(bound: Bound) -> None:
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1])
+    nodes, weights = [node("Add", ["x", "c"], ["y"])], {"c": np.zeros((1, 100), np.float32)}
+    model = built(nodes, weights, [1, 1], output=output)
+    assert ratio(model, single(0)[None], single(1)[None]) <= bound(model).lipschitz == 10
