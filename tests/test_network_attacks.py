@@ -113,3 +113,13 @@ def test_declared_shapes_that_runtimes_ignore_hide_no_copies(bound: Bound) -> No
     nodes, weights = [node("Add", ["x", "c"], ["y"])], {"c": np.zeros((1, 100), np.float32)}
     model = built(nodes, weights, [1, 1], output=output)
     assert ratio(model, single(0)[None], single(1)[None]) <= bound(model).lipschitz == 10
+
+
+def test_squares_and_products_that_underflow_are_not_nothing(bound: Bound) -> None:
+    nodes = [node("Mul", ["x", "c"], ["a"]), node("Mul", ["a", "d"], ["y"])]
+    weights = {"c": np.full(2, 1e-170), "d": np.array([1e170])}
+    model = built(nodes, weights, [1], kind=TensorProto.DOUBLE)
+    seen = ratio(model, np.zeros(1), np.ones(1))
+    assert seen == pytest.approx(np.sqrt(2))
+    assert seen <= bound(model).lipschitz
+    assert times(1e-200, 1e-200) > 0
