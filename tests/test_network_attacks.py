@@ -123,3 +123,10 @@ def test_squares_and_products_that_underflow_are_not_nothing(bound: Bound) -> No
     assert seen == pytest.approx(np.sqrt(2))
     assert seen <= bound(model).lipschitz
     assert times(1e-200, 1e-200) > 0
+
+
+def test_batch_norm_with_outputs_that_nobody_uses_is_in_training(bound: Bound) -> None:
+    """Before opset 14; onnxruntime normalizes by the batch then."""
+    weights = {"s": single(1, 1), "b": single(0, 0), "m": single(0, 0), "v": single(100, 100)}
+    batch_norm = node("BatchNormalization", ["x", *weights], ["y", "o1", "o2", "o3", "o4"])
+    assert bound(built([batch_norm], weights, [3, 2], opset=9)).status == UNBOUNDED
