@@ -130,3 +130,15 @@ def test_batch_norm_with_outputs_that_nobody_uses_is_in_training(bound: Bound) -
     weights = {"s": single(1, 1), "b": single(0, 0), "m": single(0, 0), "v": single(100, 100)}
     batch_norm = node("BatchNormalization", ["x", *weights], ["y", "o1", "o2", "o3", "o4"])
     assert bound(built([batch_norm], weights, [3, 2], opset=9)).status == UNBOUNDED
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shape"),
+    [
+        ([node("Div", ["x", "c"], ["y"])], [1]),
+        ([node("Mean", ["x", "c", "c"], ["y"])], [1]),
+        ([node("GlobalAveragePool", ["x"], ["y"])], [1, 1, 3, 3]),
+    ],
+)
+def test_a_third_is_rounded_up(bound: Bound, nodes: list[NodeProto], shape: list[int]) -> None:
+    assert Fraction(1, 3) <= Fraction(bound(built(nodes, {"c": single(3)}, shape)).lipschitz)
