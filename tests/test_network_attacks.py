@@ -142,3 +142,9 @@ def test_batch_norm_with_outputs_that_nobody_uses_is_in_training(bound: Bound) -
 )
 def test_a_third_is_rounded_up(bound: Bound, nodes: list[NodeProto], shape: list[int]) -> None:
     assert Fraction(1, 3) <= Fraction(bound(built(nodes, {"c": single(3)}, shape)).lipschitz)
+
+
+def test_slopes_that_repeat_the_input_are_not_overlooked(bound: Bound) -> None:
+    model = built([node("PRelu", ["x", "s"], ["y"])], {"s": np.full((1, 100), 0.9, np.float32)}, [1, 1])
+    assert ratio(model, single(-1)[None], single(-2)[None]) > 8
+    assert bound(model).status == UNBOUNDED
