@@ -148,3 +148,12 @@ def test_slopes_that_repeat_the_input_are_not_overlooked(bound: Bound) -> None:
     model = built([node("PRelu", ["x", "s"], ["y"])], {"s": np.full((1, 100), 0.9, np.float32)}, [1, 1])
     assert ratio(model, single(-1)[None], single(-2)[None]) > 8
     assert bound(model).status == UNBOUNDED
+
+
+def test_products_with_vectors_have_bounds_over_a_range(bound: Bound) -> None:
+    model = built([node("MatMul", ["x", "c"], ["a"]), node("Exp", ["a"], ["y"])], {"c": single(1, -2)}, [2])
+    found = bound(model, (0.0, 1.0))
+    assert np.e * np.sqrt(5) <= found.lipschitz < np.e * np.sqrt(5) * (1 + 1e-5)
+    nodes = [node("MatMul", ["c", "x"], ["a"]), node("Exp", ["a"], ["y"])]
+    model = built(nodes, {"c": single(1, -2)}, [2, 3])
+    assert bound(model, (0.0, 1.0)).lipschitz == pytest.approx(found.lipschitz)

@@ -120,6 +120,8 @@ def _product_range(operation: Operation) -> Range:
         return ANYTHING
     values = matrix.value().astype(np.float64)
     turned = operation.attribute("transB" if matrix is b else "transA", 0)
+    if values.ndim == 1:  # a column on the right, a row on the left
+        values = values[:, None] if matrix is b else values[None]
     rows = values if (matrix is b) == bool(turned) else values.swapaxes(-1, -2)
     rows = rows.reshape(-1, rows.shape[-1]) * operation.attribute("alpha", 1.0)
     return _row_range(rows, moving.range, operation.optional(2), operation.attribute("beta", 1.0))
