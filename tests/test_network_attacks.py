@@ -157,3 +157,10 @@ def test_products_with_vectors_have_bounds_over_a_range(bound: Bound) -> None:
     nodes = [node("MatMul", ["c", "x"], ["a"]), node("Exp", ["a"], ["y"])]
     model = built(nodes, {"c": single(1, -2)}, [2, 3])
     assert bound(model, (0.0, 1.0)).lipschitz == pytest.approx(found.lipschitz)
+
+
+def test_an_axis_of_unknown_length_may_be_stretched_by_einsum(bound: Bound) -> None:
+    nodes = [node("Einsum", ["x", "c"], ["y"], equation="ij,jk->ik")]
+    model = built(nodes, {"c": np.ones((4, 1), np.float32)}, [1, "J"])
+    assert ratio(model, single(0)[None], single(1)[None]) == 4
+    assert bound(model).status == UNBOUNDED

@@ -32,6 +32,8 @@ def multiplied(operation: Operation) -> float:
     a, b = operation.input(0), operation.input(1)
     if a.constant or b.constant:
         moving, index = (a, 1) if b.constant else (b, 0)
+        if operation.node.op == "Einsum":
+            moving.sizes()  # runtimes stretch an axis of length 1, which one of unknown length may have
         return times(_norm(operation, index), _stack(operation), moving.lipschitz)
     if operation.node.op == "Einsum":
         raise UnboundedError("a product of two activations")
