@@ -164,3 +164,8 @@ def test_an_axis_of_unknown_length_may_be_stretched_by_einsum(bound: Bound) -> N
     model = built(nodes, {"c": np.ones((4, 1), np.float32)}, [1, "J"])
     assert ratio(model, single(0)[None], single(1)[None]) == 4
     assert bound(model).status == UNBOUNDED
+
+
+def test_an_identity_of_another_domain_is_none(bound: Bound) -> None:
+    nodes = [node("Identity", ["c"], ["d"], domain="com.example"), node("MatMul", ["x", "d"], ["y"])]
+    assert bound(built(nodes, {"c": np.eye(2, dtype=np.float32)}, [1, 2])).status == UNBOUNDED
