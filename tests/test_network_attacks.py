@@ -169,3 +169,19 @@ def test_an_axis_of_unknown_length_may_be_stretched_by_einsum(bound: Bound) -> N
 def test_an_identity_of_another_domain_is_none(bound: Bound) -> None:
     nodes = [node("Identity", ["c"], ["d"], domain="com.example"), node("MatMul", ["x", "d"], ["y"])]
     assert bound(built(nodes, {"c": np.eye(2, dtype=np.float32)}, [1, 2])).status == UNBOUNDED
+
+
+def as_output(name: str) -> list[NodeProto]:
+    """The shape of a tensor, as real numbers."""
+    return [node("Shape", [name], ["sizes"]), node("Cast", ["sizes"], ["y"], to=TensorProto.FLOAT)]
+
+
+def test_shapes_that_real_numbers_decide_vary(bound: Bound) -> None:
+    weights = {"image": np.ones((1, 1, 2, 2), np.float32), "zero": np.float32(0), "one": np.float32(1)}
+    stored = {name: np.asarray(values) for name, values in weights.items()}
+    resize = built([node("Resize", ["image", "", "x"], ["r"]), *as_output("r")], stored, [4])
+    counting = [node("ReduceSum", ["x"], ["t"], keepdims=0), node("Range", ["zero", "t", "one"], ["r"])]
+    foreign = built([node("Some", ["x"], ["r"], domain="com.example"), *as_output("r")], {}, [4])
+    assert ratio(resize, single(1, 1, 1, 1), single(1, 1, 3, 3)) > 1
+    for model in (resize, built([*counting, *as_output("r")], stored, [2]), foreign):
+        assert bound(model).status == UNBOUNDED

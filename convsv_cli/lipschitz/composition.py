@@ -34,6 +34,8 @@ SHAPES = ("Shape", "Size")
 COUNTING = frozenset(("NonZero", "Compress", "Unique", "NonMaxSuppression", "Loop", "Scan", "StringSplit"))
 """What has as many results as its input's values say."""
 CHANCE = "it draws random numbers, so that equal inputs have different results"
+SIZED = {"Resize": 1, "Upsample": 1, "OneHot": 1, "Range": 0}
+"""What real inputs give its size to, by the index of the first of these."""
 UNKNOWN = "no Lipschitz rule for this operator"
 
 
@@ -135,7 +137,7 @@ class _Composition:
         """Bound the outputs of a node."""
         operation = self._operation(node)
         moving = [self._find(name) for name in needs(node)]
-        steady = node.op not in COUNTING and not any(t.discrete or not t.steady for t in moving)
+        steady = _is_steady(operation, moving)
         if _is_constant(node, moving):
             reach, range_ = 0.0, ANYTHING
         elif node.op == "If":
@@ -212,6 +214,15 @@ class _Composition:
             shape=self._graph.shapes.get(name),
             read=self._graph.constants.get(name),
         )
+
+
+def _is_steady(operation: Operation, inputs: Sequence[Tensor]) -> bool:
+    """Whether the shapes of results do not vary with values; nothing is known of foreign operators."""
+    op = operation.node.op
+    sizing = operation.inputs[SIZED[op] :] if op in SIZED else ()
+    sized = any(tensor is not None and not tensor.constant for tensor in sizing)
+    unknown = op in COUNTING or "." in op.removeprefix("convsv.")
+    return not (unknown or sized or any(tensor.discrete or not tensor.steady for tensor in inputs))
 
 
 def _is_constant(node: Node, inputs: Sequence[Tensor]) -> bool:
