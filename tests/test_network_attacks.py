@@ -185,3 +185,16 @@ def test_shapes_that_real_numbers_decide_vary(bound: Bound) -> None:
     assert ratio(resize, single(1, 1, 1, 1), single(1, 1, 3, 3)) > 1
     for model in (resize, built([*counting, *as_output("r")], stored, [2]), foreign):
         assert bound(model).status == UNBOUNDED
+
+
+def test_operands_that_are_aligned_as_before_opset_7_have_no_bound(bound: Bound) -> None:
+    nodes = [node("Add", ["b", "x"], ["y"], broadcast=1, axis=1)]
+    model = built(nodes, {"b": np.zeros((1, 2, 2, 100), np.float32)}, [2], opset=6)
+    assert bound(model).status == UNBOUNDED
+
+
+def test_dropout_drops_unless_told_before_opset_7(bound: Bound) -> None:
+    for told, status in ((0, UNBOUNDED), (1, BOUNDED)):
+        nodes = [node("Dropout", ["x"], ["a"], is_test=told), node("Relu", ["a"], ["y"])]
+        model = built(nodes, {}, [2], opset=6)
+        assert bound(model).status == status

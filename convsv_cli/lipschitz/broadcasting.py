@@ -57,6 +57,8 @@ def gain_of_scaling(factors: NDArray[np.float64], moving: Tensor, operation: Ope
 def _copies(inner: int | None, outer: int | None, tensor: Tensor) -> int:
     if inner is None or outer is None:
         raise _unknown(tensor)
+    if inner not in (1, outer):
+        raise UnboundedError(f"the shape of {tensor.name!r} does not fit the output's")
     return outer if inner == 1 else 1
 
 

@@ -36,6 +36,7 @@ COUNTING = frozenset(("NonZero", "Compress", "Unique", "NonMaxSuppression", "Loo
 CHANCE = "it draws random numbers, so that equal inputs have different results"
 SIZED = {"Resize": 1, "Upsample": 1, "OneHot": 1, "Range": 0}
 """What real inputs give its size to, by the index of the first of these."""
+OLD = "it repeats an operand as before opset 7"
 UNKNOWN = "no Lipschitz rule for this operator"
 
 
@@ -153,6 +154,9 @@ class _Composition:
         if not any(real(self._graph, name) for name in node.outputs if name):
             return math.inf, ANYTHING
         rule, range_ = self._rules.get(node.op), ANYTHING
+        if node.attribute("broadcast", 0):
+            self._offences.append(Offence(node=node, reason=OLD))
+            return math.inf, ANYTHING
         if rule is None:
             self._offences.append(Offence(node=node, reason=CHANCE if node.op in RANDOM else UNKNOWN))
             return math.inf, ANYTHING

@@ -61,6 +61,8 @@ def diagonal(node: Node, draft: Draft, channels: Channels, *, certain: bool) -> 
         return _batch_norm(node, draft, channels)
     if node.op not in ("Mul", "Div", "Add", "Sub") or len(node.inputs) != 2 or len(node.outputs) != 1:
         return None
+    if node.attribute("broadcast", 0):  # before opset 7, which axes meet is said by an attribute
+        return None
     left, right = node.inputs
     if draft.is_constant(left) == draft.is_constant(right):
         return None
