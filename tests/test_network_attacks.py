@@ -198,3 +198,19 @@ def test_dropout_drops_unless_told_before_opset_7(bound: Bound) -> None:
         nodes = [node("Dropout", ["x"], ["a"], is_test=told), node("Relu", ["a"], ["y"])]
         model = built(nodes, {}, [2], opset=6)
         assert bound(model).status == status
+
+
+def test_what_is_not_compared_is_said(bound: Bound) -> None:
+    """Indices as the only input or output leave nothing to bound; 0 would be a claim."""
+    whole = helper.make_tensor_value_info("y", TensorProto.INT64, None)
+    labels = bound(built([node("ArgMax", ["x"], ["y"])], {}, [4], output=whole))
+    real = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    look_up = [node("Gather", ["table", "x"], ["y"])]
+    table = {"table": np.ones((5, 3), np.float32)}
+    words = bound(built(look_up, table, [4], kind=TensorProto.INT64, output=real))
+    assert [labels.status, words.status] == [UNKNOWN, UNKNOWN]
+    assert "output" in labels.reason
+    assert "input" in words.reason
+    both = built([node("ArgMax", ["x"], ["i"]), node("Relu", ["x"], ["y"])], {}, [4])
+    both.graph.output.append(helper.make_tensor_value_info("i", TensorProto.INT64, None))
+    assert any("outputs" in line and "i" in line for line in bound(both).assumptions)
