@@ -214,3 +214,11 @@ def test_what_is_not_compared_is_said(bound: Bound) -> None:
     both = built([node("ArgMax", ["x"], ["i"]), node("Relu", ["x"], ["y"])], {}, [4])
     both.graph.output.append(helper.make_tensor_value_info("i", TensorProto.INT64, None))
     assert any("outputs" in line and "i" in line for line in bound(both).assumptions)
+
+
+def test_the_default_epsilon_is_of_single_precision(bound: Bound) -> None:
+    """Folded away or not: it is a little less than 1e-5."""
+    weights = {"s": np.ones(1), "b": np.zeros(1), "m": np.zeros(1), "v": np.zeros(1)}
+    nodes = [node("MatMul", ["x", "w"], ["a"]), node("BatchNormalization", ["a", *weights], ["y"])]
+    model = built(nodes, {"w": np.ones((1, 1)), **weights}, [1, 1], kind=TensorProto.DOUBLE)
+    assert ratio(model, np.zeros((1, 1)), np.ones((1, 1))) <= bound(model).lipschitz

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+EPSILON = float(np.float32(1e-5))  # the default; attributes are of single precision
 BATCH_NORM = "BatchNorm"
 SCALING = "scaling"
 
@@ -106,7 +107,7 @@ def _batch_norm(node: Node, draft: Draft, channels: Channels) -> Diagonal | None
         return None
     gamma, beta, mean, var = found
     with np.errstate(all="ignore"):
-        scale = gamma / np.sqrt(var + node.attribute("epsilon", 1e-5))
+        scale = gamma / np.sqrt(var + node.attribute("epsilon", EPSILON))
         shift = beta - mean * scale
     if not all(np.isfinite(values).all() for values in (scale, shift)):
         return None
