@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +223,14 @@ def test_the_default_epsilon_is_of_single_precision(bound: Bound) -> None:
     nodes = [node("MatMul", ["x", "w"], ["a"]), node("BatchNormalization", ["a", *weights], ["y"])]
     model = built(nodes, {"w": np.ones((1, 1)), **weights}, [1, 1], kind=TensorProto.DOUBLE)
     assert ratio(model, np.zeros((1, 1)), np.ones((1, 1))) <= bound(model).lipschitz
+
+
+@pytest.mark.parametrize("count", [4, 30])
+def test_gates_in_a_row_have_the_bound_of_each(bound: Bound, count: int) -> None:
+    """Together they are a function that the search gives up on; one by one they are not."""
+    names = ["x", *(f"t{i}" for i in range(1, count)), "y"]
+    nodes = []
+    for source, result in pairwise(names):
+        gate = f"{result}.gate"
+        nodes += [node("Sigmoid", [source], [gate]), node("Mul", [source, gate], [result])]
+    assert bound(built(nodes, {}, [8])).lipschitz <= 1.0999**count
