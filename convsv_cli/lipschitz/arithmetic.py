@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 
 UP = 1 + 2.0**-50
@@ -13,7 +14,8 @@ def times(*factors: float) -> float:
     if 0.0 in factors:
         return 0.0
     others = [factor for factor in factors if factor != 1]
-    return math.prod(others) * UP ** max(0, len(others) - 1)
+    product = math.prod(others) * UP ** max(0, len(others) - 1)
+    return max(product, sys.float_info.min)  # what underflows is not nothing
 
 
 def total(terms: Iterable[float]) -> float:

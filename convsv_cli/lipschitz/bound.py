@@ -14,12 +14,12 @@ from convsv_cli.graph import Graph, Node
 from convsv_cli.lipschitz.arithmetic import times
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import Offence, Segment, compose
-from convsv_cli.lipschitz.dependencies import real, relevant, sources
+from convsv_cli.lipschitz.dependencies import real, real_outputs, relevant, sources
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.operation import KernelNorm
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
 from convsv_cli.lipschitz.rules import RULES
-from convsv_cli.report import BOUNDED, UNBOUNDED, Block, NetworkBound, Obstacle, Part
+from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN, Block, NetworkBound, Obstacle, Part
 
 PLURALS = {
     "skip": "skips",
@@ -29,6 +29,9 @@ PLURALS = {
     "pooling layer": "pooling layers",
 }
 ONE = 1 + 1e-9  # factors up to here are no news
+NO_INPUT = "no input is of real numbers, so that there is nothing to perturb"
+NO_OUTPUT = "no output is of real numbers"
+LEFT_OUT = "outputs that are no real numbers ({}) do not count"
 HELD = "inputs that are no real numbers ({}) are held fixed"
 ARITHMETIC = "the network computes in real numbers: its own rounding is not counted"
 
@@ -51,6 +54,8 @@ def network_bound(
         input_range: what the entries of the inputs are known to be in.
     """
     start = time.perf_counter()
+    if not sources(graph) or not real_outputs(graph):
+        return NetworkBound(status=UNKNOWN, reason=NO_OUTPUT if sources(graph) else NO_INPUT)
     box = ANYTHING if input_range is None else Range(lower=input_range[0], upper=input_range[1])
     folding = folded(graph)
     plain, better = (
@@ -191,4 +196,7 @@ def _kinds(graph: Graph, node: Node) -> list[str]:
 def _assumptions(graph: Graph) -> tuple[str, ...]:
     held = [name for name in graph.inputs if not real(graph, name)]
     lines = [HELD.format(", ".join(held))] if held and sources(graph) else []
+    left = [name for name in graph.main.outputs if not real(graph, name)]
+    if left:
+        lines.append(LEFT_OUT.format(", ".join(left)))
     return (*graph.assumed, *lines, ARITHMETIC)

@@ -46,13 +46,19 @@ def gain_of_scaling(factors: NDArray[np.float64], moving: Tensor, operation: Ope
     axes = tuple(axis - len(counts) for axis, count in enumerate(counts) if count > 1)
     if not axes:
         return float(factors.max())
-    squares = np.square(factors.reshape((1,) * max(0, len(counts) - factors.ndim) + factors.shape))
-    return math.sqrt(float(squares.sum(axis=axes).max())) * (1 + 2.0**-40)
+    largest = float(factors.max())
+    if largest == 0:
+        return 0.0
+    relative = factors / largest  # squares neither underflow nor overflow
+    squares = np.square(relative.reshape((1,) * max(0, len(counts) - factors.ndim) + factors.shape))
+    return largest * math.sqrt(float(squares.sum(axis=axes).max())) * (1 + 2.0**-40)
 
 
 def _copies(inner: int | None, outer: int | None, tensor: Tensor) -> int:
     if inner is None or outer is None:
         raise _unknown(tensor)
+    if inner not in (1, outer):
+        raise UnboundedError(f"the shape of {tensor.name!r} does not fit the output's")
     return outer if inner == 1 else 1
 
 

@@ -24,7 +24,7 @@ from convsv_cli.lipschitz.steepness import steepness
 
 MOST_NODES = 48  # of one sub-graph
 MOST_PARTS = 96  # of one expression, written out
-MOST_TRIALS = 3  # of sub-graphs with the same last node
+MOST_TRIALS = 3  # of the largest sub-graphs with the same last node, and of the smallest
 LINEAR = frozenset(("Add", "Sub", "Mul", "Div", "Neg", "Identity", "Cast", "Dropout"))
 
 
@@ -80,23 +80,29 @@ class _Collapse:
     def _best(self, node: Node, own: set[int]) -> tuple[_Region, Expression] | None:
         """The largest region that ends with a node, of those that are functions with bounded slopes.
 
+        Only the first few are tried, from the largest on: where these have no bound, the smallest.
         Where there is none, the largest with a node that has none of its own either: over a known range, one
         function still varies less than the parts that it is made of.
         """
         other = None
-        for region, expression in islice(self._functions(node, own), MOST_TRIALS):
-            if math.isfinite(steepness(expression)):
-                return region, expression
-            if other is None and any(self._endless(each) for each in region.nodes):
-                other = region, expression
+        regions = [
+            region
+            for region in self._regions(node, own)
+            if self._helps(region) and self._same_shape(region.source, node)
+        ]
+        for tried in (regions[::-1], regions):
+            for region, expression in islice(self._functions(node, tried), MOST_TRIALS):
+                if math.isfinite(steepness(expression)):
+                    return region, expression
+                if other is None and any(self._endless(each) for each in region.nodes):
+                    other = region, expression
         return other
 
-    def _functions(self, node: Node, own: set[int]) -> Iterator[tuple[_Region, Expression]]:
-        """The regions that end with a node and have an expression, from the largest on."""
-        for region in reversed(list(self._regions(node, own))):
-            if self._helps(region) and self._same_shape(region.source, node):
-                with suppress(UnboundedError):
-                    yield region, self._expression(node.outputs[0], region)
+    def _functions(self, node: Node, regions: list[_Region]) -> Iterator[tuple[_Region, Expression]]:
+        """The regions, all of which end with a node, that have an expression."""
+        for region in regions:
+            with suppress(UnboundedError):
+                yield region, self._expression(node.outputs[0], region)
 
     def _endless(self, node: Node) -> bool:
         """Whether a node has no bounded slope, whatever its input is in."""

@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from convsv_cli.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.arithmetic import root_of_squares
 from convsv_cli.lipschitz.dependencies import (
+    RANDOM,
     bottlenecks,
+    by_chance,
     consumed,
     needs,
     real,
@@ -27,15 +29,16 @@ from convsv_cli.lipschitz.elementwise import OP as COLLAPSED
 from convsv_cli.lipschitz.operation import KernelNorm, Operation, Rules, Tensor, UnboundedError, no_kernel
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
 
-RANDOM = frozenset(
-    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
-)
 MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 """What rules raise at attributes and shapes that are none."""
 CONTRADICTION = "its attributes, inputs and shapes do not fit together"
 SHAPES = ("Shape", "Size")
 COUNTING = frozenset(("NonZero", "Compress", "Unique", "NonMaxSuppression", "Loop", "Scan", "StringSplit"))
 """What has as many results as its input's values say."""
+CHANCE = "it draws random numbers, so that equal inputs have different results"
+SIZED = {"Resize": 1, "Upsample": 1, "OneHot": 1, "Range": 0}
+"""What real inputs give its size to, by the index of the first of these."""
+OLD = "it repeats an operand as before opset 7"
 UNKNOWN = "no Lipschitz rule for this operator"
 
 
@@ -137,7 +140,7 @@ class _Composition:
         """Bound the outputs of a node."""
         operation = self._operation(node)
         moving = [self._find(name) for name in needs(node)]
-        steady = node.op not in COUNTING and not any(t.discrete or not t.steady for t in moving)
+        steady = _is_steady(operation, moving)
         if _is_constant(node, moving):
             reach, range_ = 0.0, ANYTHING
         elif node.op == "If":
@@ -153,10 +156,13 @@ class _Composition:
         if not any(real(self._graph, name) for name in node.outputs if name):
             return math.inf, ANYTHING
         rule, range_ = self._rules.get(node.op), ANYTHING
-        if rule is None:
-            self._offences.append(Offence(node=node, reason=UNKNOWN))
+        if node.attribute("broadcast", 0):
+            self._offences.append(Offence(node=node, reason=OLD))
             return math.inf, ANYTHING
-        with contextlib.suppress(*MALFORMED):
+        if rule is None:
+            self._offences.append(Offence(node=node, reason=CHANCE if node.op in RANDOM else UNKNOWN))
+            return math.inf, ANYTHING
+        with contextlib.suppress(UnboundedError, *MALFORMED):
             range_ = rule.range(operation)
         try:
             return rule.lipschitz(operation), range_
@@ -210,10 +216,19 @@ class _Composition:
             reach=reach,
             steady=steady,
             discrete=reach > 0 and not real(self._graph, name),
-            known=range_,
+            known=range_ if real(self._graph, name) else ANYTHING,
             shape=self._graph.shapes.get(name),
             read=self._graph.constants.get(name),
         )
+
+
+def _is_steady(operation: Operation, inputs: Sequence[Tensor]) -> bool:
+    """Whether the shapes of results do not vary with values; nothing is known of foreign operators."""
+    op = operation.node.op
+    sizing = operation.inputs[SIZED[op] :] if op in SIZED else ()
+    sized = any(tensor is not None and not tensor.constant for tensor in sizing)
+    unknown = op in COUNTING or "." in op.removeprefix("convsv.")
+    return not (unknown or sized or any(tensor.discrete or not tensor.steady for tensor in inputs))
 
 
 def _is_constant(node: Node, inputs: Sequence[Tensor]) -> bool:
@@ -221,7 +236,7 @@ def _is_constant(node: Node, inputs: Sequence[Tensor]) -> bool:
     if node.op in SHAPES and all(tensor.steady for tensor in inputs):
         return True
     known = "." not in node.op or node.op == COLLAPSED
-    return all(tensor.constant for tensor in inputs) and node.op not in RANDOM and known
+    return all(tensor.constant for tensor in inputs) and not by_chance(node) and known
 
 
 def _possible(condition: Tensor, node: Node) -> Iterable[Body]:

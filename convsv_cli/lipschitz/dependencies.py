@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from convsv_cli.graph import Body, Graph, Node
 
+RANDOM = frozenset(
+    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+)
 REAL = frozenset(("float", "double", "float16", "bfloat16"))
 
 
@@ -26,6 +29,11 @@ def needs(node: Node) -> tuple[str, ...]:
     for _, body in node.bodies:
         names.extend(_free(body))
     return tuple(dict.fromkeys(names))
+
+
+def by_chance(node: Node) -> bool:
+    """Whether a node draws random numbers, or one in its bodies does."""
+    return node.op in RANDOM or any(by_chance(inner) for _, body in node.bodies for inner in body.nodes)
 
 
 def _free(body: Body) -> Iterator[str]:
@@ -51,11 +59,11 @@ def real_outputs(graph: Graph) -> tuple[str, ...]:
 
 
 def relevant(graph: Graph) -> tuple[Node, ...]:
-    """The nodes between the real inputs and the real outputs, in order."""
+    """The nodes between the real inputs, or chance, and the real outputs, in order."""
     varying = set(sources(graph))
     reached = []
     for node in graph.main.nodes:
-        if varying.intersection(needs(node)):
+        if varying.intersection(needs(node)) or by_chance(node):
             varying.update(filter(None, node.outputs))
             reached.append(node)
     return wanted(reached, real_outputs(graph))

@@ -218,6 +218,8 @@ def _thresholded(call: Call) -> Expression:
 
 
 def _dropout(call: Call) -> Expression:
+    if call.opset < 7 and not call.node.attribute("is_test", 0):
+        raise UnboundedError("it drops at random: is_test is not set")
     if call.given(2) and call.number(2) != 0:
         raise UnboundedError("it drops at random: training_mode is set")
     return call.first

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+EPSILON = float(np.float32(1e-5))  # the default; attributes are of single precision
 BATCH_NORM = "BatchNorm"
 SCALING = "scaling"
 
@@ -60,6 +61,8 @@ def diagonal(node: Node, draft: Draft, channels: Channels, *, certain: bool) -> 
     if node.op == "BatchNormalization":
         return _batch_norm(node, draft, channels)
     if node.op not in ("Mul", "Div", "Add", "Sub") or len(node.inputs) != 2 or len(node.outputs) != 1:
+        return None
+    if node.attribute("broadcast", 0):  # before opset 7, which axes meet is said by an attribute
         return None
     left, right = node.inputs
     if draft.is_constant(left) == draft.is_constant(right):
@@ -104,7 +107,7 @@ def _batch_norm(node: Node, draft: Draft, channels: Channels) -> Diagonal | None
         return None
     gamma, beta, mean, var = found
     with np.errstate(all="ignore"):
-        scale = gamma / np.sqrt(var + node.attribute("epsilon", 1e-5))
+        scale = gamma / np.sqrt(var + node.attribute("epsilon", EPSILON))
         shift = beta - mean * scale
     if not all(np.isfinite(values).all() for values in (scale, shift)):
         return None

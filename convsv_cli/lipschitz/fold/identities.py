@@ -33,6 +33,8 @@ def _is_identity(node: Node, draft: Draft, used: Counter[str]) -> bool:
         return len(node.inputs) == len(node.outputs) == 1
     if node.op != "Dropout" or any(used[name] for name in node.outputs[1:] if name):
         return False
+    if draft.opset < 7 and not node.attribute("is_test", 0):
+        return False
     mode = node.inputs[2] if len(node.inputs) > 2 else ""
     values = draft.values(mode) if mode else None
     return not mode or (values is not None and not values.any())

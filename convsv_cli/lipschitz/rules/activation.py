@@ -89,10 +89,20 @@ def prelu(operation: Operation) -> float:
     slopes, moving = operation.input(1), operation.input(0)
     if not slopes.constant:
         raise UnboundedError("its slope varies with the network's input")
+    if _repeats(slopes, moving):
+        raise UnboundedError("its slopes are more than fit its input")
     steepest = 1.0 if moving.range.upper > 0 else 0.0
     if moving.range.lower < 0:
         steepest = max(steepest, _magnitude(slopes))
     return times(steepest, moving.lipschitz)
+
+
+def _repeats(slopes: Tensor, moving: Tensor) -> bool:
+    """Whether slopes need a larger input, which runtimes then repeat; ONNX does not allow it."""
+    if slopes.shape is None or moving.shape is None:
+        return False
+    pairs = zip(slopes.shape[::-1], moving.shape[::-1], strict=False)
+    return len(slopes.shape) > len(moving.shape) or any(a != 1 and b == 1 for a, b in pairs)
 
 
 def _magnitude(tensor: Tensor) -> float:

@@ -32,6 +32,8 @@ def multiplied(operation: Operation) -> float:
     a, b = operation.input(0), operation.input(1)
     if a.constant or b.constant:
         moving, index = (a, 1) if b.constant else (b, 0)
+        if operation.node.op == "Einsum":
+            moving.sizes()  # runtimes stretch an axis of length 1, which one of unknown length may have
         return times(_norm(operation, index), _stack(operation), moving.lipschitz)
     if operation.node.op == "Einsum":
         raise UnboundedError("a product of two activations")
@@ -122,6 +124,8 @@ def _product_range(operation: Operation) -> Range:
     if values.ndim < 2:
         values = values.reshape(-1, 1) if matrix is b else values.reshape(1, -1)
     turned = operation.attribute("transB" if matrix is b else "transA", 0)
+    if values.ndim == 1:  # a column on the right, a row on the left
+        values = values[:, None] if matrix is b else values[None]
     rows = values if (matrix is b) == bool(turned) else values.swapaxes(-1, -2)
     rows = rows.reshape(-1, rows.shape[-1]) * operation.attribute("alpha", 1.0)
     return _row_range(rows, moving.range, operation.optional(2), operation.attribute("beta", 1.0))

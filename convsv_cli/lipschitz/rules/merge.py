@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from convsv_cli.lipschitz.arithmetic import root_of_squares, times, total
+from convsv_cli.lipschitz.arithmetic import UP, root_of_squares, times, total
 from convsv_cli.lipschitz.broadcasting import copies, gain_of_scaling
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
 from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
@@ -21,7 +21,7 @@ def added(operation: Operation) -> float:
 
 def averaged(operation: Operation) -> float:
     """Mean of several tensors."""
-    return times(added(operation), 1 / len(operation.given))
+    return times(added(operation), UP / len(operation.given))
 
 
 def larger(operation: Operation) -> float:
@@ -53,13 +53,13 @@ def divided(operation: Operation) -> float:
         values = np.abs(b.value().astype(np.float64))
         if not values.all():
             raise UnboundedError("a division by a constant that holds zeros")
-        return times(gain_of_scaling(1 / values, a, operation), a.lipschitz)
+        return times(gain_of_scaling(np.nextafter(1 / values, np.inf), a, operation), a.lipschitz)
     smallest = max(b.range.lower, -b.range.upper)
     if smallest <= 0:
         raise UnboundedError(f"a division by {b.name!r}, which may be arbitrarily near zero")
     if not math.isfinite(a.range.magnitude) and not b.constant:
         raise UnboundedError(f"a quotient of two activations, of which {a.name!r} may be of any size")
-    first = times(_spread(a, operation), 1 / smallest)
+    first = times(_spread(a, operation), UP / smallest)
     second = 0.0 if b.constant else times(a.range.magnitude, _spread(b, operation), smallest**-2)
     return total((first, second))
 

@@ -35,7 +35,7 @@ def batch_normalized(operation: Operation) -> float:
 
 def _factors(operation: Operation) -> NDArray[np.float64]:
     """The factor of each channel."""
-    extra = any(name for name, _ in operation.outputs[1:])  # before opset 14, these say "training"
+    extra = any(operation.node.outputs[1:])  # before opset 14, these say "training", used or not
     untested = operation.opset < 7 and not operation.attribute("is_test", 0)
     if operation.attribute("training_mode", 0) or extra or untested:
         raise UnboundedError("it is in training mode: it normalizes by the statistics of its input")

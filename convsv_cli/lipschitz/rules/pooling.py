@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from convsv_cli.lipschitz.arguments import or_anything, same, same_or_zero
-from convsv_cli.lipschitz.arithmetic import times
+from convsv_cli.lipschitz.arithmetic import UP, times
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
@@ -49,7 +49,7 @@ def globally_averaged(operation: Operation) -> float:
     """GlobalAveragePool: 1 / sqrt(n) for n entries a channel; an unknown size may be 1."""
     source = operation.input(0)
     known = [size for size in (source.shape or ())[2:] if size]
-    return times(1 / math.sqrt(math.prod(known)), source.lipschitz)
+    return times(UP / math.sqrt(math.prod(known)) if known else 1.0, source.lipschitz)
 
 
 def globally_largest(operation: Operation) -> float:

@@ -157,7 +157,7 @@ def _untied(scope: Scope, name: str) -> tuple[Scope, str]:
     """What is behind the Identity nodes by which exporters tie weights: where it is defined, and its name."""
     for _ in range(MAX_NODES):
         home, source = scope.find(name)
-        if not (isinstance(source, NodeProto) and source.op_type == "Identity"):
+        if not (isinstance(source, NodeProto) and source.op_type == "Identity" and _foldable(source)):
             return home, name
         scope, name = home, source.input[0]
     return scope, name

@@ -62,17 +62,21 @@ def scopes(graph: GraphProto) -> Iterator[Scope]:
         if depth > MAX_DEPTH:
             raise UnsafeModelError(f"graphs are nested more than {MAX_DEPTH} deep")
         yield scope
-        inner = [
-            (
-                _scope(
-                    body, scope, f"{scope.path}{'/' if scope.path else ''}{node.name or node.op_type}.{name}"
-                ),
-                depth + 1,
-            )
-            for node in scope.graph.node
-            for name, body in bodies(node)
-        ]
+        inner = [(_scope(body, scope, path), depth + 1) for path, body in _named_bodies(scope)]
         pending.extend(reversed(inner))
+
+
+def _named_bodies(scope: Scope) -> Iterator[tuple[str, GraphProto]]:
+    """The bodies in a graph by their paths, no two of which are equal, nor begin the name of a tensor."""
+    taken = {name[:i] for name in scope.sources for i, letter in enumerate(name) if letter == "/"}
+    for node in scope.graph.node:
+        for name, body in bodies(node):
+            base = path = f"{node.name or node.op_type}.{name}"
+            number = 2
+            while path in taken:
+                path, number = f"{base}#{number}", number + 1
+            taken.add(path)
+            yield f"{scope.path}/{path}" if scope.path else path, body
 
 
 def bodies(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:

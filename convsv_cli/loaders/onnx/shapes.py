@@ -173,10 +173,22 @@ def _run(resized: ModelProto, original: ModelProto, size: InputSize, path: Path)
         branching = any(any(bodies(node)) for node in original.graph.node)
         if asked and not branching and _consistent(original):
             raise impossible(size, path, str(error)) from error
+    _forget_results(resized.graph)
     try:
         return onnx.shape_inference.infer_shapes(resized, data_prop=True)
     except Exception:  # noqa: BLE001
         return resized
+
+
+def _forget_results(graph: GraphProto) -> None:
+    """Where declared shapes contradict what is computed, runtimes go by the latter."""
+    del graph.value_info[:]
+    for output in graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    for node in graph.node:
+        for _, body in bodies(node):
+            _forget_results(body)
 
 
 def _consistent(model: ModelProto) -> bool:
