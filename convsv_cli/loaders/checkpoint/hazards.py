@@ -53,4 +53,4 @@ def refuse_hazards(maker: Any, args: Any) -> None:
         )
     sizes = args if isinstance(args, tuple) else ()
     if is_builtin and maker.name in _ALLOCATORS and any(isinstance(n, int) and n > MAX_BYTES for n in sizes):
-        raise UnsafeModelError(f"loading this file would make a {maker.name} of {max(sizes)} bytes")
+        raise UnsafeModelError(f"loading this file would make a {maker.name} of more than {MAX_BYTES} bytes")

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from convsv_cli.errors import UnsafeModelError
 from convsv_cli.loaders.checkpoint.module_usage import module_usage, plain_class_name
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
 from convsv_cli.loaders.usage import Usage
 
-MAX_MODULES = 100_000
-MAX_NAMES = 20_000_000
-"""Characters of all names together."""
+MAX_STEPS = 3_000_000
+MAX_NAMES = 200_000_000
+"""Characters of all modules' names, counted for each thing that they hold."""
 Children = Callable[[Record], list[tuple[str, Record]]]
 _REGISTRIES = ("_modules", "_parameters", "_buffers")
 
 
-def is_module(value: Any) -> bool:
+def is_module(value: Any) -> TypeGuard[Record]:
     """Whether it is a record with the attributes that every `nn.Module` has."""
     return isinstance(value, Record) and all(isinstance(value.attributes.get(r), dict) for r in _REGISTRIES)
 
@@ -26,34 +26,42 @@ def module_tensors(module: Record) -> dict[str, Tensor]:
     """Its parameters and buffers and those of the modules below it, depth first.
 
     Raises:
-        UnsafeModelError: more modules than any network has: they contain each other.
+        UnsafeModelError: more of them than any network has: they contain each other.
     """
     tensors: dict[str, Tensor] = {}
     for prefix, inner, owner in walk(module, children=_children):
         for name, tensor in _own(inner):
-            used = _usage(owner, prefix, inner, name, tensor)
-            tensors[f"{prefix}{name}"] = tensor.used(used)
+            tensors[f"{prefix}{name}"] = tensor.used(_usage(owner, prefix, inner, name, tensor))
     return tensors
 
 
 def walk(root: Record, *, children: Children) -> Iterator[tuple[str, Record, Record | None]]:
-    """Each module, depth first: name and a dot, itself, and the one whose weight it is a part of, if any."""
+    """Each module, depth first: name and a dot, itself, and the one whose weight it is a part of, if any.
+
+    Raises:
+        UnsafeModelError: as `module_tensors`.
+    """
     waiting: list[tuple[str, Record, Record | None]] = [("", root, None)]
-    modules = characters = 0
+    steps = characters = 0
     while waiting:
         prefix, module, owner = waiting.pop()
-        modules += 1
-        characters += len(prefix)
-        if modules > MAX_MODULES or characters > MAX_NAMES:
+        below = children(module)
+        size = _size(module)
+        steps += size
+        characters += (len(prefix) + 1) * size
+        if steps > MAX_STEPS or characters > MAX_NAMES:
             raise UnsafeModelError("its modules contain each other without end")
         yield prefix, module, owner
-        below = [
+        waiting += [
             (f"{prefix}{name}.", child, module if name == "parametrizations" else owner)
-            for name, child in children(module)
+            for name, child in reversed(below)
         ]
-        if len(waiting) + len(below) > MAX_MODULES:
-            raise UnsafeModelError("its modules contain each other without end")
-        waiting += reversed(below)
+
+
+def _size(module: Record) -> int:
+    """How many things it holds, itself included."""
+    attributes = module.attributes
+    return 1 + len(attributes) + sum(len(value) for value in attributes.values() if isinstance(value, dict))
 
 
 def _children(module: Record) -> list[tuple[str, Record]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from convsv_cli.loaders.checkpoint.dtypes import dtype_name
-from convsv_cli.loaders.checkpoint.values import Global, Record, Storage, Tensor
+from convsv_cli.loaders.checkpoint.values import Global, Record, Storage, Tensor, as_key, as_shape
 
 NESTED = "its values are in a pickle within the pickle, which convsv does not read"
 SPARSE = "sparse weights, which convsv does not read yet"
@@ -27,7 +27,7 @@ def _mapping(maker: Global, args: tuple[Any, ...]) -> Any:
     """An OrderedDict of nothing or of pairs, or a defaultdict."""
     pairs = args[0] if args and isinstance(args[0], (list, tuple)) else ()
     if all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
-        return {key if isinstance(key, str) else Record(maker, (key,)): value for key, value in pairs}
+        return {as_key(key): value for key, value in pairs}
     return Record(maker, args)
 
 
@@ -48,39 +48,32 @@ def _tensor_v3(
 
 def _described(storage: Any, offset: Any, shape: Any, stride: Any, *, dtype: str, metadata: Any) -> Tensor:
     if not isinstance(storage, Storage):
-        return Tensor(shape=_integers(shape), dtype=dtype or "unknown", unusable=NESTED)
+        return Tensor(shape=as_shape(shape), dtype=dtype or "unknown", unusable=NESTED)
     bits = [name for name in ("conj", "neg") if isinstance(metadata, dict) and metadata.get(name)]
     return Tensor(
-        shape=_integers(shape),
+        shape=as_shape(shape),
         dtype=dtype or "unknown",
         storage=storage,
-        offset=_integers((offset,))[0],
-        stride=_integers(stride),
+        offset=as_shape((offset,))[0],
+        stride=as_shape(stride),
         unusable=f"a view with the {bits[0]} bit set, which convsv does not read" if bits else "",
     )
 
 
 def _quantised(storage: Any, _offset: Any, shape: Any, *_rest: Any) -> Tensor:
     dtype = storage.dtype if isinstance(storage, Storage) else "unknown"
-    return Tensor(shape=_integers(shape), dtype=dtype, unusable=QUANTISED)
+    return Tensor(shape=as_shape(shape), dtype=dtype, unusable=QUANTISED)
 
 
 def _sparse(_layout: Any, data: Any) -> Tensor:
     """Indices (one or two tensors), values, size and perhaps a flag."""
-    size = next(part for part in reversed(data) if isinstance(part, (tuple, list)))
-    values = [part for part in data if isinstance(part, Tensor)][-1]
-    return Tensor(shape=_integers(size), dtype=values.dtype, unusable=SPARSE)
+    *_, size = (part for part in data if isinstance(part, (tuple, list)))
+    *_, values = (part for part in data if isinstance(part, Tensor))
+    return Tensor(shape=as_shape(size), dtype=values.dtype, unusable=SPARSE)
 
 
 def _meta(dtype: Any, shape: Any, *_rest: Any) -> Tensor:
-    return Tensor(shape=_integers(shape), dtype=dtype_name(dtype) or "unknown", unusable=META)
-
-
-def _integers(value: Any) -> tuple[int, ...]:
-    """A shape; a `TypeError` if it is none, which is a damaged file."""
-    if not isinstance(value, (tuple, list)) or any(type(item) is not int for item in value):
-        raise TypeError
-    return tuple(value)
+    return Tensor(shape=as_shape(shape), dtype=dtype_name(dtype) or "unknown", unusable=META)
 
 
 def _first_tensor(maker: Global, args: tuple[Any, ...]) -> Any:
@@ -102,7 +95,7 @@ def _called(function: Callable[..., Any]) -> Callable[[Global, tuple[Any, ...]],
 _KNOWN: dict[str, Callable[[Global, tuple[Any, ...]], Any]] = {
     "collections.OrderedDict": _mapping,
     "collections.defaultdict": lambda _, args: {} if len(args) < 2 else Record("defaultdict", args),
-    "torch.Size": lambda _, args: tuple(args[0]) if args else (),
+    "torch.Size": lambda _, args: as_shape(args[0]) if args else (),
     "copy_reg._reconstructor": lambda _, args: Record(args[0], args[1:]),
     "copyreg._reconstructor": lambda _, args: Record(args[0], args[1:]),
     f"{TORCH}._rebuild_tensor": _called(_tensor),

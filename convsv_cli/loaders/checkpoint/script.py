@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from convsv_cli.errors import UnsafeModelError
 from convsv_cli.loaders.checkpoint.contents import Contents
 from convsv_cli.loaders.checkpoint.module_usage import module_usage, plain_class_name
 from convsv_cli.loaders.checkpoint.modules import walk
-from convsv_cli.loaders.checkpoint.script_code import ScriptClass, script_classes
+from convsv_cli.loaders.checkpoint.script_code import CONSTANT, Call, Reference, ScriptClass, script_classes
 from convsv_cli.loaders.checkpoint.script_usage import usage_by_calls
 from convsv_cli.loaders.checkpoint.values import Global, Record, Tensor
 from convsv_cli.loaders.checkpoint.zipped import read_pickle
@@ -22,7 +21,7 @@ from convsv_cli.loaders.zip_records import ZipRecord, record_bytes
 CONSTANTS = "constants.pkl"
 CODE, SUFFIX = "code/", ".py"
 MAX_CODE = 4 << 20
-MAX_ALL_CODE = 32 << 20
+"""Bytes of all code; of an archive with more, only the tensors are read."""
 
 
 def is_script(members: Mapping[str, ZipRecord]) -> bool:
@@ -36,7 +35,7 @@ def script_tensors(path: Path, members: Mapping[str, ZipRecord]) -> dict[str, St
     Raises:
         UnsafeModelError, UnreadableModelError: see `read_pickle`.
     """
-    code = _Code(path=path, members=members)
+    code = _code(path, members)
     attributes = read_pickle(path, members, "data.pkl", "data")
     stored = _stored(attributes, _module_tensors(attributes.value, code))
     if CONSTANTS in members:
@@ -55,32 +54,36 @@ def _module_tensors(root: Any, code: _Code) -> dict[str, Tensor]:
         return tensors
     for prefix, module, _ in walk(root, children=_children):
         facts = code.of(module.maker)
+        attributes = {**module.attributes, **facts.constants}
         for name, tensor in module.attributes.items():
             if isinstance(name, str) and isinstance(tensor, Tensor):
-                tensors[f"{prefix}{name}"] = tensor.used(_usage(module, facts, name, tensor))
+                tensors[f"{prefix}{name}"] = tensor.used(_usage(module, facts, attributes, name, tensor))
     return tensors
 
 
 def _children(module: Record) -> list[tuple[str, Record]]:
-    attributes = module.attributes.items()
-    return [
-        (name, child) for name, child in attributes if isinstance(name, str) and isinstance(child, Record)
-    ]
+    items = module.attributes.items()
+    return [(name, child) for name, child in items if isinstance(name, str) and isinstance(child, Record)]
 
 
-def _usage(module: Record, facts: ScriptClass, name: str, tensor: Tensor) -> Usage | None:
+def _usage(
+    module: Record, facts: ScriptClass, attributes: Mapping[Any, Any], name: str, tensor: Tensor
+) -> Usage | None:
     """By the class and its attributes, some of which are constants of the code; else by the calls in that."""
-    attributes = {**module.attributes, **facts.constants}
     by_class = module_usage(plain_class_name(str(module.maker)), attributes, name, tensor.shape)
-    return by_class or usage_by_calls(facts.calls, ("self", name), tensor.shape, attributes)
+    calls = facts.calls.get(Reference("self", name), ())
+    return by_class or usage_by_calls(calls, tensor.shape, attributes)
 
 
 def _constant_tensors(constants: Any, code: _Code) -> dict[str, Tensor]:
+    calls: dict[str, list[Call]] = {}
+    for weight, uses in (item for facts in code.all() for item in facts.calls.items()):
+        if weight is not None and weight.owner == CONSTANT:
+            calls.setdefault(weight.name, []).extend(uses)
     values = constants if isinstance(constants, tuple) else ()
-    calls = [call for facts in code.all() for call in facts.calls]
     return {
-        f"c{index}": value.used(usage_by_calls(calls, ("CONSTANTS", f"c{index}"), value.shape, {}))
-        for index, value in enumerate(values)
+        name: value.used(usage_by_calls(calls.get(name, ()), value.shape, {}))
+        for name, value in ((f"c{index}", value) for index, value in enumerate(values))
         if isinstance(value, Tensor)
     }
 
@@ -102,14 +105,18 @@ class _Code:
 
     def all(self) -> list[ScriptClass]:
         """Of every class."""
-        members = [name for name in self.members if name.startswith(CODE) and name.endswith(SUFFIX)]
-        if sum(self.members[name].size for name in members) > MAX_ALL_CODE:
-            raise UnsafeModelError("more code than any network has")
-        return [facts for member in members for facts in self._file(member).values()]
+        return [facts for member in self.members for facts in self._file(member).values()]
 
     def _file(self, member: str) -> dict[str, ScriptClass]:
+        if member not in self.members or not member.startswith(CODE) or not member.endswith(SUFFIX):
+            return {}
         if member not in self.files:
-            record = self.members.get(member)
-            text = record_bytes(self.path, record, MAX_CODE).decode(errors="replace") if record else ""
-            self.files[member] = script_classes(text)
+            text = record_bytes(self.path, self.members[member], MAX_CODE)
+            self.files[member] = script_classes(text.decode(errors="replace"))
         return self.files[member]
+
+
+def _code(path: Path, members: Mapping[str, ZipRecord]) -> _Code:
+    texts = {name: record for name, record in members.items() if name.startswith(CODE)}
+    size = sum(record.size for name, record in texts.items() if name.endswith(SUFFIX))
+    return _Code(path=path, members=texts if size <= MAX_CODE else {})

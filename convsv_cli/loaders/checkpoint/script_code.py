@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MAX_LINE = 10_000
-MAX_NESTING = 8
+CONSTANT = "CONSTANTS"
+MAX_LINE = 4000
+MAX_NESTING = 6
 _CLASS = re.compile(r"class (\w+)\(")
 _METHOD = re.compile(r"  def \w+\((\w+):")
 _FINAL = re.compile(r"  (\w+) : Final\[[^=]*\] = (.+)$")
@@ -57,6 +58,12 @@ class Call:
     function: str
     arguments: Mapping[str, Any]
 
+    @property
+    def weight(self) -> Reference | None:
+        """What it uses as its weight; None where that is not known."""
+        weight = self.arguments.get("weight")
+        return weight if isinstance(weight, Reference) else None
+
 
 @dataclass(kw_only=True)
 class ScriptClass:
@@ -64,11 +71,11 @@ class ScriptClass:
 
     Attributes:
         constants: attributes that are written in the code.
-        calls: in the order of the text.
+        calls: by the weight that they use, in the order of the text; those of unknown weights by None.
     """
 
     constants: dict[str, Any] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
+    calls: dict[Reference | None, list[Call]] = field(default_factory=dict)
 
 
 def script_classes(text: str) -> dict[str, ScriptClass]:
@@ -87,7 +94,8 @@ def script_classes(text: str) -> dict[str, ScriptClass]:
         elif found := _ALIAS.match(line):
             names[found[1]] = found[2]
         else:
-            current.calls += _calls(line, names, self_name)
+            for call in _calls(line, names, self_name):
+                current.calls.setdefault(call.weight, []).append(call)
     return classes
 
 
@@ -103,7 +111,7 @@ def _arguments(text: str) -> list[str]:
     """The arguments of a call, from behind its opening bracket to the closing one."""
     arguments, depth = [""], 0
     for piece in _TOKEN.findall(text):
-        if piece in ")]" and depth == 0:
+        if (piece in ")]" and depth == 0) or depth > MAX_NESTING:
             break
         depth += (piece in "([") - (piece in ")]")
         if piece == "," and depth == 0:
@@ -125,6 +133,6 @@ def _value(text: str, names: Mapping[str, str], self_name: str, depth: int = 0) 
     if text in _LITERALS:
         return _LITERALS[text]
     owner, _, name = names.get(text, text).partition(".")
-    if owner in {self_name, "CONSTANTS"}:
+    if owner in {self_name, CONSTANT}:
         return Reference("self" if owner == self_name else owner, name)
     return None

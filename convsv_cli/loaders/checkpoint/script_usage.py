@@ -13,18 +13,13 @@ _DEFAULTS: Mapping[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "group
 
 
 def usage_by_calls(
-    calls: Iterable[Call], weight: tuple[str, str], shape: tuple[int, ...], attributes: Mapping[Any, Any]
+    calls: Iterable[Call], shape: tuple[int, ...], attributes: Mapping[Any, Any]
 ) -> Usage | None:
-    """The usage of the weight (owner and name) that all calls with it agree on; None where there is none.
+    """The usage of a weight that all these calls with it agree on; None where there is none.
 
     `attributes` are those of the module, for numbers that the code takes from it.
     """
-    found = {
-        usage
-        for call in calls
-        if call.arguments.get("weight") == Reference(*weight)
-        and (usage := _usage(call, shape, attributes)) is not None
-    }
+    found = {usage for call in calls if (usage := _usage(call, shape, attributes)) is not None}
     return found.pop() if len(found) == 1 else None
 
 

@@ -15,7 +15,6 @@ from convsv_cli.loaders.checkpoint.dtypes import ITEM_BYTES
 from convsv_cli.loaders.checkpoint.values import Tensor
 from convsv_cli.loaders.state_dict import StoredTensor
 
-MAX_AXES = 32
 MAX_EXTENT = 1 << 62
 
 
@@ -71,7 +70,7 @@ class Storages:
         if storage.size < 0 or storage.size * own > span.length:
             raise UnsafeModelError(f"the storage of {name!r} claims more bytes than the file has for it")
         if max(tensor.offset + extent, numel) * item > storage.size * own or tensor.offset < 0:
-            raise UnsafeModelError(f"the tensor {name!r} claims {numel} values, more than its storage has")
+            raise UnsafeModelError(f"the tensor {name!r} claims more values than its storage has")
         return span.start + tensor.offset * item, extent
 
     def _values(self, tensor: Tensor, first: int, count: int) -> torch.Tensor:
@@ -97,7 +96,7 @@ def _extent(tensor: Tensor) -> int:
 def _check_shape(name: str, tensor: Tensor) -> None:
     sizes = (*tensor.shape, *tensor.stride)
     lengths_differ = tensor.storage is not None and len(tensor.shape) != len(tensor.stride)
-    if len(tensor.shape) > MAX_AXES or lengths_differ or any(not 0 <= n < MAX_EXTENT for n in sizes):
+    if lengths_differ or any(not 0 <= n < MAX_EXTENT for n in sizes):
         raise UnsafeModelError(f"the tensor {name!r} has an impossible shape")
 
 

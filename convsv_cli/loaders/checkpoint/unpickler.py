@@ -14,10 +14,9 @@ from convsv_cli.errors import ConvsvError, UnreadableModelError
 from convsv_cli.loaders.checkpoint.hazards import refuse_hazards
 from convsv_cli.loaders.checkpoint.rebuild import rebuilt
 from convsv_cli.loaders.checkpoint.stream import RECORD_BYTES, PickleStream
-from convsv_cli.loaders.checkpoint.values import Global, Record, Storage
+from convsv_cli.loaders.checkpoint.values import Global, Record, Storage, as_key
 
 PersistentLoad = Callable[[Any], Any]
-MAX_KEY = 1 << 62
 _DAMAGE = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
@@ -75,15 +74,6 @@ class _Machine:
         self.push(rebuilt(maker, args))
 
 
-def _key(value: Any) -> Any:
-    """A key that hashes in no time: numbers of any length and nested tuples do not, and stand alone."""
-    if value is None or isinstance(value, (str, bytes, float)):
-        return value
-    if isinstance(value, int) and abs(value) < MAX_KEY:
-        return value
-    return Record(Global("convsv", "key"), (value,))
-
-
 def _mark(machine: _Machine, _: Any) -> None:
     machine.below.append(machine.stack)
     machine.stack = []
@@ -117,7 +107,7 @@ def _tuple_of(count: int) -> _Rule:
 
 
 def _pairs(items: list[Any]) -> dict[Any, Any]:
-    return {_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
+    return {as_key(key): value for key, value in zip(items[::2], items[1::2], strict=True)}
 
 
 def _extend(machine: _Machine, items: list[Any]) -> None:

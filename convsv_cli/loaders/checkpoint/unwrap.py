@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +29,9 @@ _TRAINING = re.compile(
 )
 _TRANSPARENT = re.compile(r"^(?:(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
 MAX_DEPTH = 8
-MAX_VISITS = 300_000
+MAX_VISITS = 4_000_000
+NAME_VISITS = 10
+"""What one more name counts."""
 WITHIN = "part of a {}, whose use convsv does not know"
 
 
@@ -64,7 +66,8 @@ def unwrap(checkpoint: Any) -> Unwrapped:
         tensors = {name: tensor for name, tensor in tensors.items() if name not in averages}
         left_out += dict.fromkeys(name.partition(".")[0] for name in averages)
     notes = tuple(f"also holds {name!r}: not audited" for name in left_out)
-    from_module = any(search.from_module(tensor) for tensor in tensors.values())
+    of_modules = {id(tensor) for inside in search.modules.values() for tensor in inside.values()}
+    from_module = any(id(tensor) in of_modules for tensor in tensors.values())
     return Unwrapped(tensors=_without_prefix(tensors), notes=notes, from_module=from_module)
 
 
@@ -73,7 +76,7 @@ class _Search:
     """A search through nested containers; it counts its steps, since they may contain each other."""
 
     visits: int = 0
-    holding: dict[int, bool] = field(default_factory=dict)
+    matrices: dict[int, Tensor | None] = field(default_factory=dict)
     modules: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
     def open(self, value: Any, depth: int) -> tuple[dict[str, Tensor], list[str]]:
@@ -95,7 +98,7 @@ class _Search:
             if not isinstance(item, Tensor) and self.holds_weights(key, item):
                 nested, others = self.open(item, depth + 1)
                 nested = nested or dict(self.strange(item))
-                self.count(len(nested) * (1 + len(key) // 100))
+                self.count(NAME_VISITS * len(nested) * (1 + len(key) // 100))
                 tensors |= {f"{key}.{name}" if name else key: tensor for name, tensor in nested.items()}
                 left_out += [f"{key}.{name}" for name in others]
         return tensors, left_out
@@ -103,7 +106,7 @@ class _Search:
     def strange(self, value: Any) -> Iterator[tuple[str, Tensor]]:
         """The first matrix of an object of an unknown kind, to be listed with the reason."""
         if isinstance(value, Record):
-            tensor = next((inside for inside in _tensors(value, self, 0) if inside.ndim >= 2), None)
+            tensor = self.matrix_in(value)
             if tensor is not None:
                 yield "", replace(tensor, unusable=WITHIN.format(value.maker))
 
@@ -111,22 +114,35 @@ class _Search:
         """Whether it is a matrix, or a container with some in it, that is not the state of the training."""
         if _TRAINING.search(key) or (isinstance(item, dict) and {"state", "param_groups"} <= item.keys()):
             return False
-        known = self.holding.get(id(item))
-        if known is None:
-            known = any(tensor.ndim >= 2 for tensor in _tensors(item, self, depth=0))
-            self.holding[id(item)] = known
-        return known
+        return self.matrix_in(item) is not None
+
+    def matrix_in(self, value: Any, depth: int = 0) -> Tensor | None:
+        """The first tensor of two or more axes inside; each container is searched once."""
+        self.count(0)
+        if isinstance(value, Tensor):
+            return value if value.ndim >= 2 else None
+        if not isinstance(value, (dict, Record)) or depth > MAX_DEPTH:
+            return None
+        if id(value) not in self.matrices:
+            self.matrices[id(value)] = None
+            found = (self.matrix_in(item, depth + 1) for item in self.inside(value))
+            self.matrices[id(value)] = next((tensor for tensor in found if tensor is not None), None)
+        return self.matrices[id(value)]
+
+    def inside(self, value: dict[Any, Any] | Record) -> Iterable[Any]:
+        """What a dict holds, or a module, or an object of another kind."""
+        if is_module(value):
+            return self.tensors_of(value).values()
+        if isinstance(value, dict):
+            return value.values()
+        return (*(value.args if isinstance(value.args, tuple) else ()), *value.attributes.values())
 
     def tensors_of(self, module: Record) -> dict[str, Tensor]:
         """Of a pickled module; it is walked once."""
         if id(module) not in self.modules:
             self.modules[id(module)] = module_tensors(module)
-        self.count(len(self.modules[id(module)]))
+        self.count(NAME_VISITS * len(self.modules[id(module)]))
         return self.modules[id(module)]
-
-    def from_module(self, tensor: Tensor) -> bool:
-        """Whether it comes from a pickled module."""
-        return any(tensor is other for tensors in self.modules.values() for other in tensors.values())
 
     def count(self, steps: int) -> None:
         """Count them, and one more.
@@ -137,22 +153,6 @@ class _Search:
         self.visits += 1 + steps
         if self.visits > MAX_VISITS:
             raise UnsafeModelError("its containers hold each other without end")
-
-
-def _tensors(value: Any, search: _Search, depth: int) -> Iterator[Tensor]:
-    """Those inside, of a list or tuple too where an object was made from it."""
-    search.count(0)
-    if isinstance(value, Tensor):
-        yield value
-    elif is_module(value):
-        yield from search.tensors_of(value).values()
-    elif isinstance(value, dict) and depth < MAX_DEPTH:
-        for item in value.values():
-            yield from _tensors(item, search, depth + 1)
-    elif isinstance(value, Record) and depth < MAX_DEPTH:
-        for part in (value.args, value.attributes):
-            for item in part.values() if isinstance(part, dict) else part if isinstance(part, tuple) else ():
-                yield from _tensors(item, search, depth + 1)
 
 
 def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from convsv_cli.errors import UnsafeModelError
 from convsv_cli.loaders.usage import Usage
+
+MAX_NAME = 2000
+MAX_AXES = 32
+MAX_KEY = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +23,15 @@ class Global:
     module: str
     name: str
 
+    def __post_init__(self) -> None:
+        if len(self.module) + len(self.name) > MAX_NAME:
+            raise UnsafeModelError(f"a class whose name is longer than {MAX_NAME} characters")
+
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Record:
     """What would be an object: the class or function that would have been called, and with what.
 
@@ -62,7 +71,7 @@ class Storage:
     size: int
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False, slots=True)
 class Tensor:
     """A tensor, as a pickle claims it to be; `Storages` checks that.
 
@@ -92,3 +101,28 @@ class Tensor:
     def used(self, usage: Usage | None) -> Tensor:
         """The same tensor with that usage."""
         return replace(self, usage=usage)
+
+
+def as_key(value: Any) -> Any:
+    """A key that hashes in no time: numbers of any length and nested tuples do not, and stand alone."""
+    if value is None or isinstance(value, (str, bytes, float)):
+        return value
+    if isinstance(value, int) and abs(value) < MAX_KEY:
+        return value
+    return Record(Global("convsv", "key"), (value,))
+
+
+def as_shape(value: Any) -> tuple[int, ...]:
+    """A shape, offsets or strides.
+
+    Raises:
+        TypeError: these are no integers.
+        UnsafeModelError: more axes than any tensor has.
+    """
+    if not isinstance(value, (tuple, list)):
+        raise TypeError
+    if len(value) > MAX_AXES:
+        raise UnsafeModelError(f"a tensor of {len(value)} axes")
+    if any(type(item) is not int for item in value):
+        raise TypeError
+    return tuple(value)
