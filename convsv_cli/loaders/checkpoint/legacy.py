@@ -72,7 +72,11 @@ def _referred(reference: Any, storages: dict[str, Storage]) -> Any:
         return fields[0]
     storage_type, key, _location, size, *view = fields
     dtype = storage_dtype(storage_type)
-    if kind != "storage" or dtype is None or type(key) is not str or type(size) is not int or any(view):
+    if any(view):
+        raise UnreadableModelError(
+            "a checkpoint with views of storages, as PyTorch 0.x wrote it", hint="load it and save it again"
+        )
+    if kind != "storage" or dtype is None or type(key) is not str or type(size) is not int:
         raise KeyError
     return storages.setdefault(key, Storage(key=key, dtype=dtype, size=size))
 

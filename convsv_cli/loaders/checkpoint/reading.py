@@ -75,7 +75,8 @@ def _read(path: Path) -> _Found:
         return _unwrapped(read_legacy(path))
     members = archive_members(zip_records(path))
     if is_script(members):
-        return _Found(tensors=script_tensors(path, members), format="torchscript")
+        tensors, notes = script_tensors(path, members)
+        return _Found(tensors=tensors, format="torchscript", notes=notes)
     return _unwrapped(read_pickle(path, members, PICKLE, "data"))
 
 

@@ -12,7 +12,10 @@ NESTED = "its values are in a pickle within the pickle, which convsv does not re
 SPARSE = "sparse weights, which convsv does not read yet"
 QUANTISED = "quantised weights, which convsv does not read yet"
 META = "a tensor on the meta device: it has no values"
+ARRAY = "a NumPy array: save it as a tensor, or the network's state_dict()"
 TORCH = "torch._utils"
+MAX_DTYPE = 20
+_ARRAYS = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 
 
 def rebuilt(maker: Any, args: Any) -> Any:
@@ -21,6 +24,23 @@ def rebuilt(maker: Any, args: Any) -> Any:
     if function is None or not isinstance(args, tuple):
         return Record(maker, args)
     return function(maker, args)
+
+
+def array(value: Record) -> Tensor | None:
+    """A NumPy array as a tensor that cannot be used; None for any other record.
+
+    Its state is a version, the shape, the type, the order and the values.
+    """
+    state = value.state
+    if str(value.maker) not in _ARRAYS or not isinstance(state, tuple) or len(state) != 5:
+        return None
+    return Tensor(shape=as_shape(state[1]), dtype=_array_dtype(state[2]), unusable=ARRAY)
+
+
+def _array_dtype(value: Any) -> str:
+    """As NumPy abbreviates it: f4."""
+    name = value.args[0] if isinstance(value, Record) and isinstance(value.args, tuple) and value.args else ""
+    return name[:MAX_DTYPE] if isinstance(name, str) else "unknown"
 
 
 def _mapping(maker: Global, args: tuple[Any, ...]) -> Any:

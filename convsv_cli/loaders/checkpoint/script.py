@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from convsv_cli.loaders.zip_records import ZipRecord, record_bytes
 
 CONSTANTS = "constants.pkl"
 CODE, SUFFIX = "code/", ".py"
+OPAQUE = "{} convolutions have their weights in oneDNN's own form, which is not in the file: not audited"
 MAX_CODE = 4 << 20
 """Bytes of all code; of an archive with more, only the tensors are read."""
 
@@ -29,8 +30,10 @@ def is_script(members: Mapping[str, ZipRecord]) -> bool:
     return CONSTANTS in members or any(name.startswith(CODE) for name in members)
 
 
-def script_tensors(path: Path, members: Mapping[str, ZipRecord]) -> dict[str, StoredTensor]:
-    """The tensors of the modules by their names, and the constants as c0, c1, ...
+def script_tensors(
+    path: Path, members: Mapping[str, ZipRecord]
+) -> tuple[dict[str, StoredTensor], tuple[str, ...]]:
+    """The tensors of the modules by their names, and the constants as c0, c1, ...; and what is missing.
 
     Raises:
         UnsafeModelError, UnreadableModelError: see `read_pickle`.
@@ -41,7 +44,15 @@ def script_tensors(path: Path, members: Mapping[str, ZipRecord]) -> dict[str, St
     if CONSTANTS in members:
         constants = read_pickle(path, members, CONSTANTS, "constants")
         stored |= _stored(constants, _constant_tensors(constants.value, code))
-    return stored
+    return stored, tuple(_notes(code))
+
+
+def _notes(code: _Code) -> Iterator[str]:
+    """What the code uses that the file does not hold."""
+    calls = [call for facts in code.all() for call in facts.calls.get(None, ())]
+    opaque = sum(call.function == "mkldnn_convolution" for call in calls)
+    if opaque:
+        yield OPAQUE.format(opaque)
 
 
 def _stored(contents: Contents, tensors: Mapping[str, Tensor]) -> dict[str, StoredTensor]:

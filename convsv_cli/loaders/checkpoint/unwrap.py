@@ -9,6 +9,7 @@ from typing import Any
 
 from convsv_cli.errors import UnsafeModelError
 from convsv_cli.loaders.checkpoint.modules import is_module, module_tensors
+from convsv_cli.loaders.checkpoint.rebuild import array
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
 
 WRAPPERS = (
@@ -86,7 +87,7 @@ class _Search:
         if not isinstance(value, dict) or depth > MAX_DEPTH:
             return {}, []
         self.count(len(value))
-        items = {key: item for key, item in value.items() if isinstance(key, str)}
+        items = {key: _plain(item) for key, item in value.items() if isinstance(key, str)}
         for wrapper in (*WRAPPERS, *AVERAGES):
             inside, left_out = self.open(items.get(wrapper), depth + 1)
             if inside:
@@ -119,6 +120,7 @@ class _Search:
     def matrix_in(self, value: Any, depth: int = 0) -> Tensor | None:
         """The first tensor of two or more axes inside; each container is searched once."""
         self.count(0)
+        value = _plain(value)
         if isinstance(value, Tensor):
             return value if value.ndim >= 2 else None
         if not isinstance(value, (dict, Record)) or depth > MAX_DEPTH:
@@ -153,6 +155,12 @@ class _Search:
         self.visits += 1 + steps
         if self.visits > MAX_VISITS:
             raise UnsafeModelError("its containers hold each other without end")
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy array as a tensor; anything else as it is."""
+    found = array(value) if isinstance(value, Record) else None
+    return value if found is None else found
 
 
 def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
