@@ -21,7 +21,7 @@ from tests.command_line import convsv
 from tests.pickles import KERNEL, Claim, archive, pickled, text
 
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from convsv_cli import load
 from convsv_cli.errors import ConvsvError
@@ -32,7 +32,8 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         load(path)
     except ConvsvError as error:
         code, line = error.exit_code, str(error)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()
+    peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
     print(json.dumps([path.stem, code, line, time.monotonic() - start, peak]), flush=True)
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
-import datetime
+import datetime as dt
 import enum
 import functools
 import io
@@ -25,10 +25,12 @@ from torch import nn
 
 from convsv_cli import load
 from convsv_cli.errors import UnreadableModelError
+from convsv_cli.loaders.checkpoint.legacy import MAGIC_NUMBER, PROTOCOL_VERSION
 from convsv_cli.loaders.checkpoint.reading import tensors_of
 from convsv_cli.loaders.checkpoint.unpickler import unpickle
 from convsv_cli.loaders.checkpoint.values import Global, Record
 from convsv_cli.network import Layer, UnsupportedLayer
+from tests.pickles import Claim, pickled
 
 WEIGHT = torch.arange(36.0).reshape(2, 2, 3, 3)
 
@@ -64,7 +66,7 @@ EXTRAS: dict[str, Any] = {
     "a class of its own": Settings(0.1),
     "slots": Slotted(),
     "enumeration": Colour.RED,
-    "date": datetime.datetime(2020, 1, 2, tzinfo=datetime.timezone.utc),
+    "date": dt.datetime(2020, 1, 2, tzinfo=dt.timezone.utc),
     "uuid": uuid.UUID(int=7),
     "sets": {1, 2, ("a", frozenset({3}))},
     "complex": 1 + 2j,
@@ -113,7 +115,8 @@ def inert(value: Any, protocol: int) -> Any:
 @pytest.mark.parametrize("protocol", range(6))
 def test_plain_values_are_themselves(protocol: int) -> None:
     value = {
-        "none": None, "true": True, "number": -(10**30), "float": 0.1, "text": "ä\n'\"\\", "tuple": (1, (2, ())),
+        "none": None, "true": True, "number": -(10**30), "float": 0.1, "text": "ä\n'\"\\",
+        "tuple": (1, (2, ())),
         "list": [1, [2, []]], "dict": {1: {2.5: {}}}, "big": list(range(2000)),
     }  # fmt: skip
     assert inert(value, protocol) == value
@@ -137,7 +140,7 @@ def test_objects_are_records_of_their_names_and_attributes(protocol: int) -> Non
     assert record.attributes == {"rate": 0.25}
 
 
-def test_no_module_is_imported(tmp_path: Path) -> None:
+def test_no_module_is_imported() -> None:
     """A class of a module that exists, but that nothing has imported yet, stays a name."""
     data = b"\x80\x02cthis\nZen\n)R."
     record = unpickle(io.BytesIO(data), lambda reference: reference)
@@ -160,11 +163,17 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("kind", STRANGE)
+@pytest.mark.parametrize(
+    ("kind", "zipped"),
+    [(kind, zipped) for kind in STRANGE for zipped in (True, False) if zipped or kind != "float8"],
+)
 def test_tensors_are_read_as_torch_reads_them(kind: str, zipped: bool, tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
-    torch.save({"a.weight": STRANGE[kind]}, path, _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"a.weight": STRANGE[kind]},
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
     tensor = tensors_of(path)["a.weight"]
     expected = torch.load(path, weights_only=True)["a.weight"]
     assert tensor.shape == expected.shape
@@ -232,27 +241,56 @@ def test_pickles_that_torch_did_not_write(tmp_path: Path) -> None:
 
 
 BIG = """
-import resource, sys
+import sys
+from pathlib import Path
 from convsv_cli import audit
-from convsv_cli.calculators import CALCULATORS
 result = audit(sys.argv[1])
-print(result.audited, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+print(result.audited, 1024 * int(peak))
 """
+STORAGE = 1 << 27
+
+
+class Sparse(io.FileIO):
+    """A file in which zeros take no room."""
+
+    def write(self, data: Any) -> int:
+        if bytes(data).count(0) < len(data):
+            return super().write(data) or 0
+        self.truncate(self.tell() + len(data))
+        self.seek(len(data), 1)
+        return len(data)
+
+
+def gigabyte(path: Path, zipped: bool) -> None:
+    """Eight storages of zeros, of each of which a tensor uses 64 x 64."""
+    claims = {
+        f"l{i}.weight": Claim(shape=(64, 64), stride=(64, 1), numel=STORAGE // 4, offset=100, key=str(i))
+        for i in range(8)
+    }
+    zeros = bytes(STORAGE)
+    with Sparse(path, "w+") as file:
+        if zipped:
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr("big/data.pkl", pickled(claims))
+                for i in range(8):
+                    archive.writestr(f"big/data/{i}", zeros)
+        else:
+            head = (MAGIC_NUMBER, PROTOCOL_VERSION, {})
+            file.write(b"".join(pickle.dumps(value, 2) for value in head))
+            file.write(pickled(claims) + pickle.dumps(list(map(str, range(8))), 2))
+            for _ in range(8):
+                file.write(struct.pack("<q", STORAGE // 4))
+                file.write(zeros)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_checkpoint_of_a_gigabyte_is_mapped_not_read(zipped: bool, tmp_path: Path) -> None:
-    """Storages of which almost nothing is used, so that the audit takes no time."""
-    storages = {f"l{i}.weight": torch.zeros(2**25)[: 16 * 16].reshape(16, 16) for i in range(8)}
-    for tensor in storages.values():
-        tensor.fill_(1)
     path = tmp_path / "big.pt"
-    torch.save(storages, path, _use_new_zipfile_serialization=zipped)
-    del storages
+    gigabyte(path, zipped)
     assert path.stat().st_size > 2**30
-    process = subprocess.run(
-        [sys.executable, "-c", BIG, str(path)], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", BIG, str(path)]
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
     audited, peak = map(int, process.stdout.split())
     assert audited == 8
     assert peak < 6e8

@@ -77,7 +77,9 @@ def convolution_usage(
         return Usage(op=op, reason=NO_AXES.format(len(shape)))
     stride, dilation = (_entries(attributes.get(key), axes, 1) for key in ("stride", "dilation"))
     groups, mode = attributes.get("groups"), attributes.get("padding_mode", "zeros")
-    if stride is None or dilation is None or type(groups) is not int or mode not in _PADDING_MODES:
+    if stride is None or dilation is None or type(groups) is not int:
+        return Usage(op=op, reason=MISFIT)
+    if not isinstance(mode, str) or mode not in _PADDING_MODES:
         return Usage(op=op, reason=MISFIT)
     padding = _padding(attributes.get("padding", 0), shape[2:], dilation)
     if padding is None or groups < 1 or not shape[0] or shape[0] % groups:
