@@ -19,7 +19,7 @@ def load(path: str | Path, input_size: InputSize | None = None) -> Network:
     """Read a model file; nothing in it is executed.
 
     Args:
-        path: an ONNX graph, a PyTorch state dict or training checkpoint, or a safetensors file.
+        path: an ONNX graph, a PyTorch checkpoint, module or TorchScript archive, or a safetensors file.
         input_size: the input size at which layers are to know their own; None: as in the file.
 
     Raises:
@@ -35,7 +35,7 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
     """The graph of an ONNX file with the weights of a checkpoint; nothing in either is executed.
 
     Args:
-        path: a PyTorch state dict or training checkpoint, or a safetensors file.
+        path: a PyTorch checkpoint, module or TorchScript archive, or a safetensors file.
         graph: an ONNX graph that has a stored tensor of the same name and shape for each of the weights.
         input_size: as in `load`.
 

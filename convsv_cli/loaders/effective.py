@@ -70,6 +70,7 @@ def _combined(like: StoredTensor, combine: Callable[..., torch.Tensor], *parts: 
         read=lambda: combine(*(part.read().to(torch.float64) for part in parts)),
         unusable=unusable,
         identity=None if None in identities else identities,
+        usage=like.usage,
     )
 
 
@@ -82,7 +83,8 @@ def _weight_norm(g: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 def _spectral(weight: StoredTensor, u: StoredTensor, v: StoredTensor) -> StoredTensor:
     """The stored u tells which axis was the rows': the first, or the second for a transposed convolution."""
-    fits = [axis for axis in (0, 1) if weight.shape[axis : axis + 1] == u.shape]
+    axes = (0, 1) if weight.usage is None else (int(weight.usage.geometry.transposed),)
+    fits = [axis for axis in axes if weight.shape[axis : axis + 1] == u.shape]
     if not fits:
         return replace(weight, unusable="spectral_norm whose u does not fit the weight")
 

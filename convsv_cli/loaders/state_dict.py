@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from convsv_cli.loaders.usage import Usage
 from convsv_cli.network import Geometry, InputSize, Layer, UnsupportedLayer
 
 _WEIGHT = re.compile(r"(^|[._])(weight|kernel)(_[a-z0-9]+)*$")
@@ -28,6 +29,7 @@ class StoredTensor:
         unusable: why its values cannot be audited; empty where they can.
         identity: equal for tensors that are one in memory; None where the file does not say.
         assumed: what was taken for granted to get the values.
+        usage: what is done with it, where the file says.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +38,7 @@ class StoredTensor:
     unusable: str = ""
     identity: Hashable | None = None
     assumed: tuple[str, ...] = ()
+    usage: Usage | None = None
 
 
 def layers(
@@ -50,15 +53,16 @@ def layers(
 
 
 def _identity(name: str, tensor: StoredTensor) -> Hashable:
-    return name if tensor.identity is None else (tensor.identity, tensor.shape)
+    return name if tensor.identity is None else (tensor.identity, tensor.shape, tensor.usage)
 
 
 def _candidates(tensors: Mapping[str, StoredTensor], tied: dict[Hashable, list[str]]) -> Iterator[str]:
     """Names of what may be a weight: no vectors, no scales, of tied tensors the first."""
     for name, tensor in tensors.items():
         is_first = tied[_identity(name, tensor)][0] == name
-        is_vector = sum(size != 1 for size in tensor.shape) <= 1 and not _WEIGHT.search(name)
-        is_scale = _SCALE.search(name) or _is_scale(name, tensors)
+        is_named = tensor.usage is not None or _WEIGHT.search(name)
+        is_vector = sum(size != 1 for size in tensor.shape) <= 1 and not is_named
+        is_scale = _SCALE.search(name) or (tensor.usage is None and _is_scale(name, tensors))
         if is_first and len(tensor.shape) >= 2 and not is_vector and not is_scale:
             yield name
 
@@ -86,14 +90,14 @@ def _layer(
     reason = (
         f"quantised: its values stand for others, by {scale}" if scale else _reason(name, tensor, aliases)
     )
-    op = "Conv" if axes else "Gemm"
+    usage = tensor.usage or _assumed_usage(axes)
     stem = re.sub(r"[._]?weight$", "", name) or name
     if reason:
         return UnsupportedLayer(
             name=stem,
             weight=name,
             aliases=aliases,
-            op=op,
+            op=usage.op,
             kernel_shape=tensor.shape,
             dtype=tensor.dtype,
             reason=reason,
@@ -103,18 +107,24 @@ def _layer(
         name=stem,
         weight=name,
         aliases=aliases,
-        op=op,
+        op=usage.op,
         kernel_shape=tensor.shape,
         dtype=tensor.dtype,
-        geometry=Geometry(stride=(1,) * axes, dilation=(1,) * axes),
+        geometry=usage.geometry,
         input_size=size,
-        assumed=(*tensor.assumed, *_assumed(axes, size)),
+        assumed=(*tensor.assumed, *usage.assumed, *_assumed_size(size)),
         read=tensor.read,
     )
 
 
-def _assumed(axes: int, size: tuple[int, ...] | None) -> Iterator[str]:
-    yield GEOMETRY if axes else LINEAR
+def _assumed_usage(axes: int) -> Usage:
+    if not axes:
+        return Usage(op="Gemm", assumed=(LINEAR,))
+    geometry = Geometry(stride=(1,) * axes, dilation=(1,) * axes)
+    return Usage(op="Conv", geometry=geometry, assumed=(GEOMETRY,))
+
+
+def _assumed_size(size: tuple[int, ...] | None) -> Iterator[str]:
     if size:
         yield f"the layer's input is {'x'.join(map(str, size))}, as large as the network's"
 
@@ -123,15 +133,21 @@ def _reason(name: str, tensor: StoredTensor, aliases: tuple[str, ...]) -> str:
     """Why it cannot be audited; empty where it can."""
     if tensor.unusable:
         return tensor.unusable
+    if tensor.usage is not None:
+        return tensor.usage.reason or _real_numbers(tensor)
     if not _WEIGHT.search(name):
         return "not named as a weight: a state dict does not say how it is used"
     if len(tensor.shape) == 2 and _EMBEDDING.search(name) and not aliases:
         return "looks like an embedding table: a look-up of integer indices amplifies nothing"
-    if not tensor.dtype.startswith(("float", "bfloat")):
-        return f"{tensor.dtype} weights: what real values they stand for is not known"
     if len(tensor.shape) - 2 not in (0, *CONVOLUTION_AXES):
         return f"a weight with {len(tensor.shape)} axes is no convolution in one to three dimensions"
-    return ""
+    return _real_numbers(tensor)
+
+
+def _real_numbers(tensor: StoredTensor) -> str:
+    if tensor.dtype.startswith(("float", "bfloat")):
+        return ""
+    return f"{tensor.dtype} weights: what real values they stand for is not known"
 
 
 def _unique(rows: Iterator[Layer | UnsupportedLayer]) -> Iterator[Layer | UnsupportedLayer]:

@@ -1,4 +1,4 @@
-"""PyTorch state dicts and training checkpoints: `.pt .pth .th .ckpt .bin`."""
+"""PyTorch state dicts, training checkpoints, pickled modules and TorchScript: `.pt .pth .th .ckpt .bin`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from convsv_cli.network import InputSize, Network
 if TYPE_CHECKING:
     from convsv_cli.loaders.state_dict import StoredTensor
 
-SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin")
+SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".jit")
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
 
 
@@ -34,7 +34,10 @@ def _tensors(path: Path) -> Mapping[str, StoredTensor]:
 
 LOADER = Loader(
     name="checkpoint",
-    description="PyTorch state dicts and training checkpoints (.pt .pth .th .ckpt .bin)",
+    description=(
+        "PyTorch state dicts, training checkpoints, pickled modules and TorchScript"
+        " (.pt .pth .th .ckpt .bin .jit)"
+    ),
     recognises=_recognises,
     load=_load,
     tensors=_tensors,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
+from convsv_cli.errors import UnsafeModelError
+from convsv_cli.loaders.checkpoint.modules import is_module, module_tensors
+from convsv_cli.loaders.checkpoint.rebuild import array
+from convsv_cli.loaders.checkpoint.values import Record, Tensor
 
 WRAPPERS = (
     "state_dict",
@@ -26,58 +30,140 @@ _TRAINING = re.compile(
 )
 _TRANSPARENT = re.compile(r"^(?:(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
 MAX_DEPTH = 8
+MAX_VISITS = 4_000_000
+NAME_VISITS = 10
+"""What one more name counts."""
+WITHIN = "part of a {}, whose use convsv does not know"
 
 
-def unwrap(checkpoint: Any) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:  # noqa: ANN401
-    """The tensors by name, and notes on what was left out.
+@dataclass(frozen=True, kw_only=True)
+class Unwrapped:
+    """The tensors of the network in a checkpoint.
+
+    Attributes:
+        tensors: by name.
+        notes: what was left out, in plain words.
+        from_module: whether they come from a pickled module.
+    """
+
+    tensors: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+    from_module: bool = False
+
+
+def unwrap(checkpoint: Any) -> Unwrapped:
+    """The tensors by name.
 
     A wrapper such as "state_dict" is opened, the first in the order of `WRAPPERS`; averaged weights only
     where there is nothing better. Several networks side by side keep their keys as prefixes.
+
+    Raises:
+        UnsafeModelError: containers that hold each other, so that there is no end of names.
     """
-    tensors, left_out = _open(checkpoint, depth=0)
+    search = _Search()
+    tensors, left_out = search.open(checkpoint, depth=0)
     averages = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in AVERAGES}
     if any(tensor.ndim >= 2 for name, tensor in tensors.items() if name not in averages):
         tensors = {name: tensor for name, tensor in tensors.items() if name not in averages}
         left_out += dict.fromkeys(name.partition(".")[0] for name in averages)
     notes = tuple(f"also holds {name!r}: not audited" for name in left_out)
-    return _without_prefix(tensors), notes
+    of_modules = {id(tensor) for inside in search.modules.values() for tensor in inside.values()}
+    from_module = any(id(tensor) in of_modules for tensor in tensors.values())
+    return Unwrapped(tensors=_without_prefix(tensors), notes=notes, from_module=from_module)
 
 
-def _open(value: Any, depth: int) -> tuple[dict[str, torch.Tensor], list[str]]:  # noqa: ANN401
-    if not isinstance(value, Mapping) or depth > MAX_DEPTH:
-        return {}, []
-    items = {key: item for key, item in value.items() if isinstance(key, str)}
-    for wrapper in (*WRAPPERS, *AVERAGES):
-        inside, left_out = _open(items.get(wrapper), depth + 1)
-        if inside:
-            others = [key for key, item in items.items() if key != wrapper and _holds_weights(key, item)]
-            return inside, left_out + others
-    tensors = {key: item for key, item in items.items() if isinstance(item, torch.Tensor)}
-    left_out = []
-    for key, item in items.items():
-        if isinstance(item, Mapping) and _holds_weights(key, item):
-            nested, others = _open(item, depth + 1)
-            tensors |= {f"{key}.{name}": tensor for name, tensor in nested.items()}
-            left_out += [f"{key}.{name}" for name in others]
-    return tensors, left_out
+@dataclass
+class _Search:
+    """A search through nested containers; it counts its steps, since they may contain each other."""
+
+    visits: int = 0
+    matrices: dict[int, Tensor | None] = field(default_factory=dict)
+    modules: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+
+    def open(self, value: Any, depth: int) -> tuple[dict[str, Tensor], list[str]]:
+        """The tensors inside by name, and the keys of what else holds weights."""
+        if is_module(value):
+            return dict(self.tensors_of(value)), []
+        if not isinstance(value, dict) or depth > MAX_DEPTH:
+            return {}, []
+        self.count(len(value))
+        items = {key: _plain(item) for key, item in value.items() if isinstance(key, str)}
+        for wrapper in (*WRAPPERS, *AVERAGES):
+            inside, left_out = self.open(items.get(wrapper), depth + 1)
+            if inside:
+                others = [k for k, item in items.items() if k != wrapper and self.holds_weights(k, item)]
+                return inside, left_out + others
+        tensors = {key: item for key, item in items.items() if isinstance(item, Tensor)}
+        left_out = []
+        for key, item in items.items():
+            if not isinstance(item, Tensor) and self.holds_weights(key, item):
+                nested, others = self.open(item, depth + 1)
+                nested = nested or dict(self.strange(item))
+                self.count(NAME_VISITS * len(nested) * (1 + len(key) // 100))
+                tensors |= {f"{key}.{name}" if name else key: tensor for name, tensor in nested.items()}
+                left_out += [f"{key}.{name}" for name in others]
+        return tensors, left_out
+
+    def strange(self, value: Any) -> Iterator[tuple[str, Tensor]]:
+        """The first matrix of an object of an unknown kind, to be listed with the reason."""
+        if isinstance(value, Record):
+            tensor = self.matrix_in(value)
+            if tensor is not None:
+                yield "", replace(tensor, unusable=WITHIN.format(value.maker))
+
+    def holds_weights(self, key: str, item: Any) -> bool:
+        """Whether it is a matrix, or a container with some in it, that is not the state of the training."""
+        if _TRAINING.search(key) or (isinstance(item, dict) and {"state", "param_groups"} <= item.keys()):
+            return False
+        return self.matrix_in(item) is not None
+
+    def matrix_in(self, value: Any, depth: int = 0) -> Tensor | None:
+        """The first tensor of two or more axes inside; each container is searched once."""
+        self.count(0)
+        value = _plain(value)
+        if isinstance(value, Tensor):
+            return value if value.ndim >= 2 else None
+        if not isinstance(value, (dict, Record)) or depth > MAX_DEPTH:
+            return None
+        if id(value) not in self.matrices:
+            self.matrices[id(value)] = None
+            found = (self.matrix_in(item, depth + 1) for item in self.inside(value))
+            self.matrices[id(value)] = next((tensor for tensor in found if tensor is not None), None)
+        return self.matrices[id(value)]
+
+    def inside(self, value: dict[Any, Any] | Record) -> Iterable[Any]:
+        """What a dict holds, or a module, or an object of another kind."""
+        if is_module(value):
+            return self.tensors_of(value).values()
+        if isinstance(value, dict):
+            return value.values()
+        return (*(value.args if isinstance(value.args, tuple) else ()), *value.attributes.values())
+
+    def tensors_of(self, module: Record) -> dict[str, Tensor]:
+        """Of a pickled module; it is walked once."""
+        if id(module) not in self.modules:
+            self.modules[id(module)] = module_tensors(module)
+        self.count(NAME_VISITS * len(self.modules[id(module)]))
+        return self.modules[id(module)]
+
+    def count(self, steps: int) -> None:
+        """Count them, and one more.
+
+        Raises:
+            UnsafeModelError: there were too many.
+        """
+        self.visits += 1 + steps
+        if self.visits > MAX_VISITS:
+            raise UnsafeModelError("its containers hold each other without end")
 
 
-def _holds_weights(key: str, item: Any) -> bool:  # noqa: ANN401
-    """Whether it is a matrix, or a mapping with some in it, that is not the state of the training."""
-    if _TRAINING.search(key) or (isinstance(item, Mapping) and {"state", "param_groups"} <= item.keys()):
-        return False
-    return any(tensor.ndim >= 2 for tensor in _tensors(item, depth=0))
+def _plain(value: Any) -> Any:
+    """A NumPy array as a tensor; anything else as it is."""
+    found = array(value) if isinstance(value, Record) else None
+    return value if found is None else found
 
 
-def _tensors(value: Any, depth: int) -> Iterator[torch.Tensor]:  # noqa: ANN401
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, Mapping) and depth < MAX_DEPTH:
-        for item in value.values():
-            yield from _tensors(item, depth + 1)
-
-
-def _without_prefix(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names without what wrappers around the network put in front, as long as they stay unique."""
     names = [_TRANSPARENT.sub("", name) for name in tensors]
     if all(name.startswith("model.") for name in names):

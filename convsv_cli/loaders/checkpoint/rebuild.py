@@ -1,0 +1,138 @@
+"""The calls in a pickle that make plain containers and tensors, done by functions of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from convsv_cli.loaders.checkpoint.dtypes import dtype_name
+from convsv_cli.loaders.checkpoint.values import Global, Record, Storage, Tensor, as_key, as_shape
+
+NESTED = "its values are in a pickle within the pickle, which convsv does not read"
+SPARSE = "sparse weights, which convsv does not read yet"
+QUANTISED = "quantised weights, which convsv does not read yet"
+META = "a tensor on the meta device: it has no values"
+ARRAY = "a NumPy array: save it as a tensor, or the network's state_dict()"
+TORCH = "torch._utils"
+MAX_DTYPE = 20
+_ARRAYS = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
+
+
+def rebuilt(maker: Any, args: Any) -> Any:
+    """What the call gives: a plain value or a `Tensor` where it is a known one, else its `Record`."""
+    function = _KNOWN.get(str(maker)) if isinstance(maker, Global) else None
+    if function is None or not isinstance(args, tuple):
+        return Record(maker, args)
+    return function(maker, args)
+
+
+def array(value: Record) -> Tensor | None:
+    """A NumPy array as a tensor that cannot be used; None for any other record.
+
+    Its state is a version, the shape, the type, the order and the values.
+    """
+    state = value.state
+    if str(value.maker) not in _ARRAYS or not isinstance(state, tuple) or len(state) != 5:
+        return None
+    return Tensor(shape=as_shape(state[1]), dtype=_array_dtype(state[2]), unusable=ARRAY)
+
+
+def _array_dtype(value: Any) -> str:
+    """As NumPy abbreviates it: f4."""
+    name = value.args[0] if isinstance(value, Record) and isinstance(value.args, tuple) and value.args else ""
+    return name[:MAX_DTYPE] if isinstance(name, str) else "unknown"
+
+
+def _mapping(maker: Global, args: tuple[Any, ...]) -> Any:
+    """An OrderedDict of nothing or of pairs, or a defaultdict."""
+    pairs = args[0] if args and isinstance(args[0], (list, tuple)) else ()
+    if all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
+        return {as_key(key): value for key, value in pairs}
+    return Record(maker, args)
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> Tensor:
+    """_rebuild_tensor and _rebuild_tensor_v2."""
+    dtype = storage.dtype if isinstance(storage, Storage) else ""
+    metadata = rest[2] if len(rest) > 2 else None
+    return _described(storage, offset, shape, stride, dtype=dtype, metadata=metadata)
+
+
+def _tensor_v3(
+    storage: Any, offset: Any, shape: Any, stride: Any, _grad: Any, _hooks: Any, dtype: Any, *rest: Any
+) -> Tensor:
+    return _described(
+        storage, offset, shape, stride, dtype=dtype_name(dtype) or "", metadata=rest[0] if rest else None
+    )
+
+
+def _described(storage: Any, offset: Any, shape: Any, stride: Any, *, dtype: str, metadata: Any) -> Tensor:
+    if not isinstance(storage, Storage):
+        return Tensor(shape=as_shape(shape), dtype=dtype or "unknown", unusable=NESTED)
+    bits = [name for name in ("conj", "neg") if isinstance(metadata, dict) and metadata.get(name)]
+    return Tensor(
+        shape=as_shape(shape),
+        dtype=dtype or "unknown",
+        storage=storage,
+        offset=as_shape((offset,))[0],
+        stride=as_shape(stride),
+        unusable=f"a view with the {bits[0]} bit set, which convsv does not read" if bits else "",
+    )
+
+
+def _quantised(storage: Any, _offset: Any, shape: Any, *_rest: Any) -> Tensor:
+    dtype = storage.dtype if isinstance(storage, Storage) else "unknown"
+    return Tensor(shape=as_shape(shape), dtype=dtype, unusable=QUANTISED)
+
+
+def _sparse(_layout: Any, data: Any) -> Tensor:
+    """Indices (one or two tensors), values, size and perhaps a flag."""
+    *_, size = (part for part in data if isinstance(part, (tuple, list)))
+    *_, values = (part for part in data if isinstance(part, Tensor))
+    return Tensor(shape=as_shape(size), dtype=values.dtype, unusable=SPARSE)
+
+
+def _meta(dtype: Any, shape: Any, *_rest: Any) -> Tensor:
+    return Tensor(shape=as_shape(shape), dtype=dtype_name(dtype) or "unknown", unusable=META)
+
+
+def _first_tensor(maker: Global, args: tuple[Any, ...]) -> Any:
+    return args[0] if args and isinstance(args[0], Tensor) else Record(maker, args)
+
+
+def _from_type(maker: Global, args: tuple[Any, ...]) -> Any:
+    """_rebuild_from_type_v2(function, class, arguments, state): a subclass of Tensor with the same values."""
+    inner = args[0] if args else None
+    if len(args) < 3 or not isinstance(inner, Global) or inner == maker:
+        return Record(maker, args)
+    return rebuilt(inner, args[2])
+
+
+def _called(function: Callable[..., Any]) -> Callable[[Global, tuple[Any, ...]], Any]:
+    return lambda _, args: function(*args)
+
+
+_KNOWN: dict[str, Callable[[Global, tuple[Any, ...]], Any]] = {
+    "collections.OrderedDict": _mapping,
+    "collections.defaultdict": lambda _, args: {} if len(args) < 2 else Record("defaultdict", args),
+    "torch.Size": lambda _, args: as_shape(args[0]) if args else (),
+    "copy_reg._reconstructor": lambda _, args: Record(args[0], args[1:]),
+    "copyreg._reconstructor": lambda _, args: Record(args[0], args[1:]),
+    f"{TORCH}._rebuild_tensor": _called(_tensor),
+    f"{TORCH}._rebuild_tensor_v2": _called(_tensor),
+    f"{TORCH}._rebuild_tensor_v3": _called(_tensor_v3),
+    f"{TORCH}._rebuild_qtensor": _called(_quantised),
+    f"{TORCH}._rebuild_sparse_tensor": _called(_sparse),
+    f"{TORCH}._rebuild_sparse_csr_tensor": _called(_sparse),
+    f"{TORCH}._rebuild_meta_tensor_no_storage": _called(_meta),
+    f"{TORCH}._rebuild_parameter": _first_tensor,
+    f"{TORCH}._rebuild_parameter_with_state": _first_tensor,
+    "torch.nn.parameter.Parameter": _first_tensor,
+    "torch.autograd.variable.Variable": _first_tensor,
+    "torch._tensor._rebuild_from_type_v2": _from_type,
+    **{
+        f"torch.jit._pickle.{name}": lambda _, args: args[0]
+        for name in ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist")
+    },
+    "torch.jit._pickle.restore_type_tag": lambda _, args: args[0],
+}

@@ -1,0 +1,133 @@
+"""TorchScript archives: the tensors of the module records and of the constants, with what the code says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convsv_cli.loaders.checkpoint.contents import Contents
+from convsv_cli.loaders.checkpoint.module_usage import module_usage, plain_class_name
+from convsv_cli.loaders.checkpoint.modules import walk
+from convsv_cli.loaders.checkpoint.script_code import CONSTANT, Call, Reference, ScriptClass, script_classes
+from convsv_cli.loaders.checkpoint.script_usage import usage_by_calls
+from convsv_cli.loaders.checkpoint.values import Global, Record, Tensor
+from convsv_cli.loaders.checkpoint.zipped import read_pickle
+from convsv_cli.loaders.state_dict import StoredTensor
+from convsv_cli.loaders.usage import Usage
+from convsv_cli.loaders.zip_records import ZipRecord, record_bytes
+
+CONSTANTS = "constants.pkl"
+CODE, SUFFIX = "code/", ".py"
+OPAQUE = "{} convolutions have their weights in oneDNN's own form, which is not in the file: not audited"
+MAX_CODE = 4 << 20
+"""Bytes of all code; of an archive with more, only the tensors are read."""
+
+
+def is_script(members: Mapping[str, ZipRecord]) -> bool:
+    """Whether the archive is a program: it has constants or code."""
+    return CONSTANTS in members or any(name.startswith(CODE) for name in members)
+
+
+def script_tensors(
+    path: Path, members: Mapping[str, ZipRecord]
+) -> tuple[dict[str, StoredTensor], tuple[str, ...]]:
+    """The tensors of the modules by their names, and the constants as c0, c1, ...; and what is missing.
+
+    Raises:
+        UnsafeModelError, UnreadableModelError: see `read_pickle`.
+    """
+    code = _code(path, members)
+    attributes = read_pickle(path, members, "data.pkl", "data")
+    stored = _stored(attributes, _module_tensors(attributes.value, code))
+    if CONSTANTS in members:
+        constants = read_pickle(path, members, CONSTANTS, "constants")
+        stored |= _stored(constants, _constant_tensors(constants.value, code))
+    return stored, tuple(_notes(code))
+
+
+def _notes(code: _Code) -> Iterator[str]:
+    """What the code uses that the file does not hold."""
+    calls = [call for facts in code.all() for call in facts.calls.get(None, ())]
+    opaque = sum(call.function == "mkldnn_convolution" for call in calls)
+    if opaque:
+        yield OPAQUE.format(opaque)
+
+
+def _stored(contents: Contents, tensors: Mapping[str, Tensor]) -> dict[str, StoredTensor]:
+    return {name: contents.storages.stored(name, tensor) for name, tensor in tensors.items()}
+
+
+def _module_tensors(root: Any, code: _Code) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    if not isinstance(root, Record):
+        return tensors
+    for prefix, module, _ in walk(root, children=_children):
+        facts = code.of(module.maker)
+        attributes = {**module.attributes, **facts.constants}
+        for name, tensor in module.attributes.items():
+            if isinstance(name, str) and isinstance(tensor, Tensor):
+                tensors[f"{prefix}{name}"] = tensor.used(_usage(module, facts, attributes, name, tensor))
+    return tensors
+
+
+def _children(module: Record) -> list[tuple[str, Record]]:
+    items = module.attributes.items()
+    return [(name, child) for name, child in items if isinstance(name, str) and isinstance(child, Record)]
+
+
+def _usage(
+    module: Record, facts: ScriptClass, attributes: Mapping[Any, Any], name: str, tensor: Tensor
+) -> Usage | None:
+    """By the class and its attributes, some of which are constants of the code; else by the calls in that."""
+    by_class = module_usage(plain_class_name(str(module.maker)), attributes, name, tensor.shape)
+    calls = facts.calls.get(Reference("self", name), ())
+    return by_class or usage_by_calls(calls, tensor.shape, attributes)
+
+
+def _constant_tensors(constants: Any, code: _Code) -> dict[str, Tensor]:
+    calls: dict[str, list[Call]] = {}
+    for weight, uses in (item for facts in code.all() for item in facts.calls.items()):
+        if weight is not None and weight.owner == CONSTANT:
+            calls.setdefault(weight.name, []).extend(uses)
+    values = constants if isinstance(constants, tuple) else ()
+    return {
+        name: value.used(usage_by_calls(calls.get(name, ()), value.shape, {}))
+        for name, value in ((f"c{index}", value) for index, value in enumerate(values))
+        if isinstance(value, Tensor)
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Code:
+    """The text of an archive's classes, read once a file."""
+
+    path: Path
+    members: Mapping[str, ZipRecord]
+    files: dict[str, dict[str, ScriptClass]] = field(default_factory=dict)
+
+    def of(self, maker: Any) -> ScriptClass:
+        """What the text of a class says; nothing where there is none."""
+        if not isinstance(maker, Global):
+            return ScriptClass()
+        member = f"{CODE}{maker.module.replace('.', '/')}{SUFFIX}"
+        return self._file(member).get(maker.name, ScriptClass())
+
+    def all(self) -> list[ScriptClass]:
+        """Of every class."""
+        return [facts for member in self.members for facts in self._file(member).values()]
+
+    def _file(self, member: str) -> dict[str, ScriptClass]:
+        if member not in self.members or not member.startswith(CODE) or not member.endswith(SUFFIX):
+            return {}
+        if member not in self.files:
+            text = record_bytes(self.path, self.members[member], MAX_CODE)
+            self.files[member] = script_classes(text.decode(errors="replace"))
+        return self.files[member]
+
+
+def _code(path: Path, members: Mapping[str, ZipRecord]) -> _Code:
+    texts = {name: record for name, record in members.items() if name.startswith(CODE)}
+    size = sum(record.size for name, record in texts.items() if name.endswith(SUFFIX))
+    return _Code(path=path, members=texts if size <= MAX_CODE else {})

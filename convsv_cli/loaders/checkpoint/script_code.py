@@ -1,0 +1,138 @@
+"""What the code in a TorchScript archive says about weights, read as text; none of it is run or compiled.
+
+TorchScript writes one statement a line, and numbers as literals, so that a few patterns find the constants
+of each class and its calls of convolutions and matrix products. What they do not find is not known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+CONSTANT = "CONSTANTS"
+MAX_LINE = 4000
+MAX_NESTING = 6
+_CLASS = re.compile(r"class (\w+)\(")
+_METHOD = re.compile(r"  def \w+\((\w+):")
+_FINAL = re.compile(r"  (\w+) : Final\[[^=]*\] = (.+)$")
+_ALIAS = re.compile(r"\s+(\w+) = (\w+\.\w+)$")
+_CALL = re.compile(r"\b(?:torch|ops\.prim)\.(\w+)\(")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\w.+-]+|[^\s\w]')
+_INTEGER = re.compile(r"-?\d{1,15}")
+_LITERALS: Mapping[str, Any] = {"True": True, "False": False, "None": None}
+CALLS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("conv1d", "conv2d", "conv3d", "_convolution_mode", "mkldnn_convolution"),
+        ("input", "weight", "bias", "stride", "padding", "dilation", "groups"),
+    ),
+    **{
+        f"conv_transpose{d}d": (
+            "input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation",
+        )
+        for d in (1, 2, 3)
+    },
+    "_convolution": (
+        "input", "weight", "bias", "stride", "padding", "dilation", "transposed", "output_padding", "groups",
+    ),
+    "linear": ("input", "weight", "bias"),
+    "matmul": ("input", "weight"),
+    "addmm": ("bias", "input", "weight"),
+    "embedding": ("weight", "indices"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A tensor or a number that the code does not write out: CONSTANTS.c3, or an attribute of self."""
+
+    owner: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A call of one of `CALLS`, by the names of its arguments."""
+
+    function: str
+    arguments: Mapping[str, Any]
+
+    @property
+    def weight(self) -> Reference | None:
+        """What it uses as its weight; None where that is not known."""
+        weight = self.arguments.get("weight")
+        return weight if isinstance(weight, Reference) else None
+
+
+@dataclass(kw_only=True)
+class ScriptClass:
+    """What the text of a class says.
+
+    Attributes:
+        constants: attributes that are written in the code.
+        calls: by the weight that they use, in the order of the text; those of unknown weights by None.
+    """
+
+    constants: dict[str, Any] = field(default_factory=dict)
+    calls: dict[Reference | None, list[Call]] = field(default_factory=dict)
+
+
+def script_classes(text: str) -> dict[str, ScriptClass]:
+    """The classes in one file of code, by name."""
+    classes: dict[str, ScriptClass] = {}
+    current, names, self_name = ScriptClass(), dict[str, str](), "self"
+    for line in text.splitlines():
+        if len(line) > MAX_LINE:
+            continue
+        if found := _CLASS.match(line):
+            current = classes.setdefault(found[1], ScriptClass())
+        elif found := _METHOD.match(line):
+            names, self_name = {}, found[1]
+        elif found := _FINAL.match(line):
+            current.constants[found[1]] = _value(found[2], {}, "")
+        elif found := _ALIAS.match(line):
+            names[found[1]] = found[2]
+        else:
+            for call in _calls(line, names, self_name):
+                current.calls.setdefault(call.weight, []).append(call)
+    return classes
+
+
+def _calls(line: str, names: Mapping[str, str], self_name: str) -> Iterator[Call]:
+    for found in _CALL.finditer(line):
+        parameters = CALLS.get(found[1])
+        if parameters is not None:
+            values = [_value(text, names, self_name) for text in _arguments(line[found.end() :])]
+            yield Call(function=found[1], arguments=dict(zip(parameters, values, strict=False)))
+
+
+def _arguments(text: str) -> list[str]:
+    """The arguments of a call, from behind its opening bracket to the closing one."""
+    arguments, depth = [""], 0
+    for piece in _TOKEN.findall(text):
+        if (piece in ")]" and depth == 0) or depth > MAX_NESTING:
+            break
+        depth += (piece in "([") - (piece in ")]")
+        if piece == "," and depth == 0:
+            arguments.append("")
+        else:
+            arguments[-1] += piece
+    return arguments
+
+
+def _value(text: str, names: Mapping[str, str], self_name: str, depth: int = 0) -> Any:
+    """A number, text, list of those, or a `Reference`; None also for what is none of these."""
+    text = text.strip()
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if text[:1] in {"[", "("} and depth < MAX_NESTING:
+        return tuple(_value(part, names, self_name, depth + 1) for part in _arguments(text[1:]) if part)
+    if text[:1] == '"':
+        return text[1:-1]
+    if text in _LITERALS:
+        return _LITERALS[text]
+    owner, _, name = names.get(text, text).partition(".")
+    if owner in {self_name, CONSTANT}:
+        return Reference("self" if owner == self_name else owner, name)
+    return None

@@ -1,0 +1,24 @@
+"""How a layer uses its weight, where a file says so: what a bare state dict leaves to be assumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from convsv_cli.network import Geometry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What is done with one weight.
+
+    Attributes:
+        op: ONNX operator type of the layer.
+        geometry: how the kernel is applied.
+        reason: why the layer cannot be audited; empty where it can.
+        assumed: what was taken for granted to say so.
+    """
+
+    op: str
+    geometry: Geometry = field(default_factory=Geometry)
+    reason: str = ""
+    assumed: tuple[str, ...] = ()
