@@ -104,7 +104,7 @@ class Network:
 
     Attributes:
         path: as the user gave it.
-        format: "onnx", "checkpoint", "safetensors".
+        format: "onnx", "checkpoint", "safetensors", "pt2".
         files: every file that was read, relative to the model's folder, with `path`'s name first.
         opset: of the default ONNX domain; None for other formats.
         inputs: name and shape of each graph input, unknown dimensions as their name or "?".

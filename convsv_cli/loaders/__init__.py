@@ -9,10 +9,11 @@ from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
 from convsv_cli.loaders.head import read_head
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.loaders.onnx import LOADER as ONNX
+from convsv_cli.loaders.pt2 import LOADER as PT2
 from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
 from convsv_cli.network import InputSize, Network
 
-LOADERS: tuple[Loader, ...] = (CHECKPOINT, SAFETENSORS, ONNX)
+LOADERS: tuple[Loader, ...] = (PT2, CHECKPOINT, SAFETENSORS, ONNX)
 
 
 def load(path: str | Path, input_size: InputSize | None = None) -> Network:

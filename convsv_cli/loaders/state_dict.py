@@ -15,6 +15,7 @@ _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
 _EMBEDDING = re.compile(r"embed|(^|[._])(emb|wte|wpe|tok|token|tokens)([._]|$)", re.IGNORECASE)
 CONVOLUTION_AXES = range(1, 4)
 GEOMETRY = "stride 1, dilation 1, groups 1: a state dict holds no geometry, and this over-estimates the norm"
+DEQUANTISED = "dequantised weights: {} values with their scale"
 LINEAR = "a linear layer, not an embedding: a state dict does not say"
 
 
@@ -127,11 +128,16 @@ def _reason(name: str, tensor: StoredTensor, aliases: tuple[str, ...]) -> str:
         return "not named as a weight: a state dict does not say how it is used"
     if len(tensor.shape) == 2 and _EMBEDDING.search(name) and not aliases:
         return "looks like an embedding table: a look-up of integer indices amplifies nothing"
-    if not tensor.dtype.startswith(("float", "bfloat")):
+    if not is_real(tensor.dtype):
         return f"{tensor.dtype} weights: what real values they stand for is not known"
     if len(tensor.shape) - 2 not in (0, *CONVOLUTION_AXES):
         return f"a weight with {len(tensor.shape)} axes is no convolution in one to three dimensions"
     return ""
+
+
+def is_real(dtype: str) -> bool:
+    """Whether values of this type are real numbers that stand for themselves."""
+    return dtype.startswith(("float", "bfloat"))
 
 
 def _unique(rows: Iterator[Layer | UnsupportedLayer]) -> Iterator[Layer | UnsupportedLayer]:
