@@ -43,7 +43,8 @@ def audit(
     Nothing in the file is executed, but with `empirical`.
 
     Args:
-        model: an ONNX graph, a PyTorch state dict or training checkpoint, or a safetensors file.
+        model: an ONNX graph, a PyTorch state dict or training checkpoint, a program of torch.export, a
+            safetensors file, the index of a model in several files, or a folder with one of these.
         exact: also compute the exact norm at each layer's input size (circular padding).
         input_size: spatial size of the network's input, for every axis or one entry an axis.
         input_shapes: full shapes of named ONNX inputs; they win over `input_size`.

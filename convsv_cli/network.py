@@ -103,7 +103,7 @@ class Network:
     """What a model file holds.
 
     Attributes:
-        path: as the user gave it.
+        path: as the user gave it; the model's file where that was a folder.
         format: "onnx", "checkpoint", "safetensors", "pt2".
         files: every file that was read, relative to the model's folder, with `path`'s name first.
         opset: of the default ONNX domain; None for other formats.
