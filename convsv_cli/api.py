@@ -43,7 +43,8 @@ def audit(
     Nothing in the file is executed, but with `empirical`.
 
     Args:
-        model: an ONNX graph, a PyTorch checkpoint, module or TorchScript archive, or a safetensors file.
+        model: an ONNX graph, a PyTorch checkpoint, module, TorchScript archive or torch.export program, a
+            safetensors file, the index of a model in several files, or a folder with one of these.
         exact: also compute the exact norm at each layer's input size (circular padding).
         input_size: spatial size of the network's input, for every axis or one entry an axis.
         input_shapes: full shapes of named ONNX inputs; they win over `input_size`.

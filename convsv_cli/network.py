@@ -103,8 +103,8 @@ class Network:
     """What a model file holds.
 
     Attributes:
-        path: as the user gave it.
-        format: "onnx", "checkpoint", "pickled_module", "torchscript", "safetensors".
+        path: as the user gave it; the model's file where that was a folder.
+        format: "onnx", "checkpoint", "pickled_module", "torchscript", "safetensors", "pt2".
         files: every file that was read, relative to the model's folder, with `path`'s name first.
         opset: of the default ONNX domain; None for other formats.
         inputs: name and shape of each graph input, unknown dimensions as their name or "?".

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from convsv_cli import load
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
@@ -59,11 +58,6 @@ def torchscript(path: Path) -> None:
             archive.writestr(f"net/{name}", "")
 
 
-def exported_program(path: Path) -> None:
-    program = torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),))
-    torch.export.save(program, path)
-
-
 def no_weights(path: Path) -> None:
     torch.save({"epoch": 3}, path)
 
@@ -91,13 +85,14 @@ BAD: list[tuple[Callable[[Path], None], str, str]] = [
     (one_byte, "model.dat", "not a model file"),
     (lfs_pointer, "model.onnx", "git lfs pull"),
     (web_page, "model.pth", "web page"),
-    (text, "model.dat", "it reads PyTorch state dicts"),
+    (text, "model.dat", "it reads programs of torch.export"),
     (text, "model.pt", "no PyTorch checkpoint"),
     (text, "model.onnx", "no ONNX model"),
     (text, "model.safetensors", "damaged"),
     (other_zip, "model.pt", "no PyTorch checkpoint"),
     (torchscript, "model.pt", "damaged"),
-    (exported_program, "model.pt2", "torch.export"),
+    (text, "model.pt2", "not a model file"),
+    (other_zip, "model.pt2", "no program"),
     (no_weights, "model.pt", "no weights"),
     (truncated, "model.pt", "damaged"),
     (truncated_legacy, "model.pt", "damaged"),

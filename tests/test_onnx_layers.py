@@ -379,9 +379,9 @@ def test_what_is_no_layer_is_not_listed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("node", "fragment"),
     [
-        (helper.make_node("QLinearConv", ["x", "s", "z", "w", "s", "z", "s", "z"], ["y"]), "quantised"),
-        (helper.make_node("ConvInteger", ["x", "w"], ["y"]), "quantised"),
-        (helper.make_node("MatMulInteger", ["x", "m"], ["y"]), "quantised"),
+        (helper.make_node("QLinearConv", ["x", "s", "z", "w", "x", "z", "s", "z"], ["y"]), "computed from"),
+        (helper.make_node("ConvInteger", ["x", "w"], ["y"]), "scale is not found"),
+        (helper.make_node("MatMulInteger", ["x", "m"], ["y"]), "scale is not found"),
         (helper.make_node("DeformConv", ["x", "f", "x"], ["y"]), "deformable"),
         (helper.make_node("Mystery", ["x", "m"], ["y"], domain="custom"), "'custom'"),
         (helper.make_node("Gather", ["f", "index"], ["y"]), "look-up"),

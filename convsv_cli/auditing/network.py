@@ -16,6 +16,7 @@ from convsv_cli.network import Network
 from convsv_cli.report import AUDITED, UNKNOWN, LayerAudit, NetworkBound, Settings
 
 NO_GRAPH = "a {format} file holds weights, but no graph to bound; --graph MODEL.onnx supplies one"
+PROGRAM = "convsv takes no graph from a program of torch.export; --graph MODEL.onnx supplies one"
 SOME = "only some layers were audited"
 AS_STRIDE_1 = "the strides are not the network's own, as asked"
 ALL_SIZES = ("certified", "bound")
@@ -28,7 +29,8 @@ def bound_of(
 ) -> NetworkBound:
     """The bound of the network, or why there is none."""
     if network.graph is None:
-        return NetworkBound(status=UNKNOWN, reason=NO_GRAPH.format(format=network.format))
+        reason = PROGRAM if network.format == "pt2" else NO_GRAPH.format(format=network.format)
+        return NetworkBound(status=UNKNOWN, reason=reason)
     if settings.layers or settings.as_stride_1:
         return NetworkBound(status=UNKNOWN, reason=SOME if settings.layers else AS_STRIDE_1)
     meter.start("the whole network")

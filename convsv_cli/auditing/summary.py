@@ -71,7 +71,7 @@ def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """SHA-256 of a file, hexadecimal; of a model in several files, that of the file that names the others."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(2**20):

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from convsv_cli.errors import UsageError
+from convsv_cli.loaders.folder import may_be_model
+
+ELSEWHERE = "choose another file"
 
 
 def check_replaceable(path: Path, model: Path) -> None:
@@ -75,7 +78,9 @@ def _check(path: Path, model: Path) -> None:
     if path.exists() and not path.is_file():
         raise UsageError("a pipe or device cannot be replaced", where=str(path), hint="redirect stdout to it")
     if path.exists() and model.exists() and path.samefile(model):
-        raise UsageError("the output would replace the model", where=str(path), hint="choose another file")
+        raise UsageError("the output would replace the model", where=str(path), hint=ELSEWHERE)
+    if path.exists() and model.is_dir() and path.parent.samefile(model) and may_be_model(path.name):
+        raise UsageError("the output would replace a model", where=str(path), hint=ELSEWHERE)
 
 
 def _umask() -> int:

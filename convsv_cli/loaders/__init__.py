@@ -6,28 +6,32 @@ from pathlib import Path
 
 from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
+from convsv_cli.loaders.folder import model_file
 from convsv_cli.loaders.head import read_head
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.loaders.onnx import LOADER as ONNX
+from convsv_cli.loaders.pt2 import LOADER as PT2
 from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
+from convsv_cli.loaders.sharded import LOADER as SHARDED
 from convsv_cli.network import InputSize, Network
 
-LOADERS: tuple[Loader, ...] = (CHECKPOINT, SAFETENSORS, ONNX)
+LOADERS: tuple[Loader, ...] = (PT2, SHARDED, CHECKPOINT, SAFETENSORS, ONNX)
 
 
 def load(path: str | Path, input_size: InputSize | None = None) -> Network:
     """Read a model file; nothing in it is executed.
 
     Args:
-        path: an ONNX graph, a PyTorch checkpoint, module or TorchScript archive, or a safetensors file.
+        path: an ONNX graph, a PyTorch checkpoint, module, TorchScript archive or torch.export program, a
+            safetensors file, the index of a model in several files, or a folder with one of these.
         input_size: the input size at which layers are to know their own; None: as in the file.
 
     Raises:
         UnreadableModelError: missing, damaged or not a model.
-        UsageError: the network cannot have that input size.
+        UsageError: the network cannot have that input size; the folder has several models.
         UnsafeModelError: a form that convsv refuses to read.
     """
-    path = Path(path)
+    path = model_file(Path(path))
     return _loader(path).load(path, input_size or InputSize())
 
 
@@ -45,7 +49,7 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
     """
     from convsv_cli.loaders.onnx.transplant import transplanted
 
-    path, graph = Path(path), Path(graph)
+    path, graph = model_file(Path(path)), model_file(Path(graph))
     tensors = _loader(path).tensors
     if tensors is None:
         raise UsageError("it has a graph of its own", where=str(path), hint="leave --graph out")

@@ -18,7 +18,7 @@ class Loader:
     """A file format that convsv reads.
 
     Attributes:
-        name: the `Network.format` that it gives.
+        name: what to call it; the `Network.format` that it gives, unless that is its parts'.
         description: one line for `--help` and error messages, with the usual file endings.
         recognises: whether a file that begins with these bytes (4 KiB at most) and ends in this
             suffix (lower case, with its dot) is of this format.

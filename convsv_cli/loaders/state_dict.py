@@ -16,6 +16,7 @@ _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
 _EMBEDDING = re.compile(r"embed|(^|[._])(emb|wte|wpe|tok|token|tokens)([._]|$)", re.IGNORECASE)
 CONVOLUTION_AXES = range(1, 4)
 GEOMETRY = "stride 1, dilation 1, groups 1: a state dict holds no geometry, and this over-estimates the norm"
+DEQUANTISED = "dequantised weights: {} values with their scale"
 LINEAR = "a linear layer, not an embedding: a state dict does not say"
 
 
@@ -145,9 +146,14 @@ def _reason(name: str, tensor: StoredTensor, aliases: tuple[str, ...]) -> str:
 
 
 def _real_numbers(tensor: StoredTensor) -> str:
-    if tensor.dtype.startswith(("float", "bfloat")):
+    if is_real(tensor.dtype):
         return ""
     return f"{tensor.dtype} weights: what real values they stand for is not known"
+
+
+def is_real(dtype: str) -> bool:
+    """Whether values of this type are real numbers that stand for themselves."""
+    return dtype.startswith(("float", "bfloat"))
 
 
 def _unique(rows: Iterator[Layer | UnsupportedLayer]) -> Iterator[Layer | UnsupportedLayer]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 from onnx import NodeProto, SparseTensorProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from convsv_cli.graph import UnknownValueError
-from convsv_cli.loaders.onnx import tensors
+from convsv_cli.loaders.onnx import sparse, tensors
+from convsv_cli.loaders.onnx.dequantise import dequantise
 from convsv_cli.loaders.onnx.scopes import Scope
 from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.loaders.state_dict import DEQUANTISED
 
 MAX_NODES = 1000
 MAX_ELEMENTS = 2**28
@@ -49,13 +52,15 @@ class Constant:
         name: of the tensor in the file that its values come from.
         shape, dtype: of the result.
         identity: equal for equal expressions.
+        assumed: what was taken for granted of the values.
         read: computes the values.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
-    identity: Key
+    identity: Hashable
+    assumed: tuple[str, ...] = ()
     read: Callable[[], Array]
 
 
@@ -75,18 +80,16 @@ class Constants:
         """
         home, name = _untied(scope, name)
         source = home.find(name)[1]
-        if isinstance(source, TensorProto):
-            tensors.check(source, self.model)
+        if isinstance(source, (TensorProto, SparseTensorProto)):
+            self._check(source)
             stored = source
             return Constant(
-                name=source.name or name,
+                name=sparse.head(source).name or name,
                 shape=tuple(source.dims),
-                dtype=tensors.dtype_name(source),
+                dtype=tensors.dtype_name(sparse.head(source)),
                 identity=(id(home), name),
-                read=lambda: tensors.values(stored, self.model),
+                read=lambda: sparse.values(stored, self.model),
             )
-        if isinstance(source, SparseTensorProto):
-            raise NotFoldableError("sparse weights, which convsv does not read yet")
         if home.varies(name):
             return None
         plan = self._plan(home, name)
@@ -96,8 +99,15 @@ class Constants:
             shape=result.shape,
             dtype=str(result.dtype),
             identity=(id(home), name),
+            assumed=tuple(dict.fromkeys(_dequantised(plan))),
             read=lambda: self._compute(plan, home, name),
         )
+
+    def _check(self, stored: sparse.Stored) -> None:
+        try:
+            sparse.check(stored, self.model)
+        except UnknownValueError as error:
+            raise NotFoldableError(str(error)) from error
 
     def _plan(self, scope: Scope, name: str) -> list[Step]:
         """The nodes to compute for a constant, in order."""
@@ -110,11 +120,11 @@ class Constants:
                 steps.append((here, finished))
                 continue
             home, source = here.find(wanted)
-            if (id(home), wanted) in seen or isinstance(source, TensorProto):
+            if (id(home), wanted) in seen or isinstance(source, (TensorProto, SparseTensorProto)):
                 continue
             seen.add((id(home), wanted))
             if not isinstance(source, NodeProto) or not _foldable(source):
-                operator = source.op_type if isinstance(source, NodeProto) else "sparse tensor"
+                operator = source.op_type if isinstance(source, NodeProto) else "tensor"
                 raise NotFoldableError(f"a constant {operator}, which convsv does not compute")
             if len(seen) > MAX_NODES:
                 raise NotFoldableError(f"a constant expression of more than {MAX_NODES} nodes")
@@ -137,13 +147,15 @@ class Constants:
         if not name:
             return None
         home, source = scope.find(name)
-        if isinstance(source, TensorProto):
-            tensors.check(source, self.model)
-            return tensors.values(source, self.model)
+        if isinstance(source, (TensorProto, SparseTensorProto)):
+            self._check(source)
+            return sparse.values(source, self.model)
         return known[id(home), name]
 
     def _apply(self, node: NodeProto, operands: list[Array | None]) -> list[Array]:
         """One node by onnx's reference implementation, in the types that the graph says."""
+        if node.op_type == "DequantizeLinear":
+            return [_dequantise(node, operands)]
         feeds = {name: value for name, value in zip(node.input, operands, strict=True) if name}
         try:
             with np.errstate(all="ignore"):
@@ -151,6 +163,37 @@ class Constants:
         except Exception as error:
             raise NotFoldableError(f"a constant {node.op_type} that cannot be computed: {error}") from error
         return [np.asarray(result) for result in results]
+
+
+def _dequantise(node: NodeProto, operands: list[Array | None]) -> Array:
+    """As onnxruntime, of every operator set and in its own domain too."""
+    values, scale, zero_point = (*operands, None)[:3]
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    kind = attributes.get("output_dtype", 0)
+    if values is None or scale is None:
+        raise NotFoldableError("a DequantizeLinear without a scale")
+    try:
+        return dequantise(
+            values,
+            scale,
+            zero_point,
+            axis=attributes.get("axis", 1),
+            block_size=attributes.get("block_size", 0),
+            dtype=onnx.helper.tensor_dtype_to_np_dtype(kind) if kind else scale.dtype,
+        )
+    except (ValueError, IndexError, KeyError) as error:
+        raise NotFoldableError(f"a DequantizeLinear that cannot be computed: {error}") from error
+
+
+def _dequantised(plan: list[Step]) -> Iterator[str]:
+    """That values were dequantised, and from what."""
+    for scope, node in plan:
+        if node.op_type == "DequantizeLinear":
+            source = scope.find(node.input[0])[1]
+            if isinstance(source, (TensorProto, SparseTensorProto)):
+                yield DEQUANTISED.format(tensors.dtype_name(sparse.head(source)))
+            else:
+                yield DEQUANTISED.format("computed")
 
 
 def _untied(scope: Scope, name: str) -> tuple[Scope, str]:
@@ -164,7 +207,8 @@ def _untied(scope: Scope, name: str) -> tuple[Scope, str]:
 
 
 def _foldable(node: NodeProto) -> bool:
-    return node.domain in ("", "ai.onnx") and node.op_type in FOLDABLE
+    own = node.domain in ("", "ai.onnx") and node.op_type in FOLDABLE
+    return own or (node.domain == "com.microsoft" and node.op_type == "DequantizeLinear")
 
 
 def _origin(plan: list[Step], name: str) -> str:
@@ -173,10 +217,10 @@ def _origin(plan: list[Step], name: str) -> str:
         source
         for scope, node in plan
         for operand in node.input
-        if isinstance(source := scope.find(operand)[1], TensorProto)
+        if isinstance(source := scope.find(operand)[1], (TensorProto, SparseTensorProto))
     ]
     largest = max(stored, key=lambda tensor: math.prod(tensor.dims), default=None)
-    return largest.name if largest is not None and largest.name else name
+    return (sparse.head(largest).name if largest is not None else "") or name
 
 
 def _result_elements(node: NodeProto, operands: list[Array | None]) -> int:

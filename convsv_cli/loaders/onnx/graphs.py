@@ -42,7 +42,7 @@ class _Builder:
     def graph(self) -> Graph:
         """All of it."""
         main = self._scopes[0]
-        stored = {tensor.name for tensor in main.graph.initializer}
+        stored = {name for name, source in main.sources.items() if source is not None}
         return Graph(
             main=self._body(main),
             inputs=tuple(value.name for value in main.graph.input if value.name not in stored),

@@ -7,52 +7,26 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from convsv_cli.loaders.onnx.bits import matmul_n_bits
 from convsv_cli.loaders.onnx.einsum import einsum
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
-from convsv_cli.loaders.onnx.padding import padding, spatial_size
+from convsv_cli.loaders.onnx.products import NOT_CONSTANT, convolve, multiply
+from convsv_cli.loaders.onnx.quantised import conv_integer, matmul_integer, qlinear_conv, qlinear_matmul
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.network import Geometry
 
 Rule = Callable[[Site], Iterator[LinearMap | Unsupported]]
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 RECURRENT = "a gate matrix; the recurrence through it can amplify more"
-STACKED = "one matrix for each entry of a batch, taken together: this over-estimates the norm"
-NOT_CONSTANT = "its weight is computed from the network's input"
 
 
 def convolution(site: Site) -> Iterator[LinearMap | Unsupported]:
-    """Conv and ConvTranspose: the weight is input 1, as [c_out, c_in / g, *k] or [c_in, c_out / g, *k]."""
+    """Conv and ConvTranspose: the weight is input 1."""
     weight = site.constant(1)
     if weight is None:
         yield Unsupported(reason=NOT_CONSTANT)
         return
-    axes = len(weight.shape) - 2
-    if axes < 1:
-        yield Unsupported(reason=f"a kernel with {len(weight.shape)} axes is no convolution", constant=weight)
-        return
-    ones = (1,) * axes
-    strides, dilations = site.attribute("strides", ones), site.attribute("dilations", ones)
-    groups, pads = site.attribute("group", 1), site.attribute("pads", ones * 2)
-    fits = (len(strides), len(dilations), len(pads)) == (axes, axes, 2 * axes)
-    if not fits or min(*strides, *dilations, groups) < 1:
-        yield Unsupported(reason="strides, dilations, pads or groups that fit no kernel", constant=weight)
-        return
-    size = spatial_size(site, axes)
-    pads, assumed = padding(site, weight.shape[2:], size)
-    yield LinearMap(
-        constant=weight,
-        kernel_shape=weight.shape,
-        arrange=lambda values: values,
-        geometry=Geometry(
-            stride=strides,
-            dilation=dilations,
-            groups=groups,
-            transposed=site.node.op_type == "ConvTranspose",
-            padding=pads,
-        ),
-        input_size=size,
-        assumed=assumed,
-    )
+    yield from convolve(site, weight)
 
 
 def gemm(site: Site) -> Iterator[LinearMap | Unsupported]:
@@ -79,31 +53,12 @@ def gemm(site: Site) -> Iterator[LinearMap | Unsupported]:
 
 
 def matmul(site: Site) -> Iterator[LinearMap | Unsupported]:
-    """Matrices on either side: [*batch, c_in, c_out] on the right, [*batch, c_out, c_in] on the left."""
+    """Matrices on either side; a product of two activations or of two constants is no layer."""
     left, right = site.constant(0), site.constant(1)
-    if (left is None) == (right is None):
-        return
-    constant, other = (right, 0) if right else (left, 1)
-    if constant is None or not constant.shape:
-        yield Unsupported(reason="a MatMul by a scalar", constant=constant)
-        return
-    *batch, rows, columns = constant.shape if len(constant.shape) > 1 else (1, *constant.shape)
-    turned = right is not None and len(constant.shape) > 1
-    c_out, c_in = (columns, rows) if turned else (rows, columns)
-    count = math.prod(batch)
-    blocks = count > 1 and (site.dims(other) or ())[:-2][-len(batch) :] == tuple(batch)
-
-    def arrange(values: Array) -> Array:
-        matrices = values.reshape(count, rows, columns)
-        return (matrices.swapaxes(1, 2) if turned else matrices).reshape(-1, c_in)
-
-    yield LinearMap(
-        constant=constant,
-        kernel_shape=(count * c_out, c_in),
-        arrange=arrange,
-        geometry=Geometry(groups=count if blocks else 1),
-        assumed=(STACKED,) if count > 1 and not blocks else (),
-    )
+    if left is None and right is not None:
+        yield from multiply(site, right, other=0)
+    elif left is not None and right is None:
+        yield from multiply(site, left, other=1)
 
 
 def recurrent(site: Site) -> Iterator[LinearMap | Unsupported]:
@@ -147,7 +102,6 @@ def _is_weight(shape: tuple[int, ...], dtype: str) -> bool:
     return len(shape) >= 2 and dtype.startswith(("float", "bfloat"))
 
 
-QUANTISED = "quantised arithmetic, which convsv does not read yet"
 RULES: dict[str, Rule] = {
     "Conv": convolution,
     "ConvTranspose": convolution,
@@ -158,18 +112,22 @@ RULES: dict[str, Rule] = {
     "GRU": recurrent,
     "RNN": recurrent,
     "Gather": gather,
-    "ConvInteger": unknown(QUANTISED),
-    "MatMulInteger": unknown(QUANTISED),
-    "QLinearConv": unknown(QUANTISED),
-    "QLinearMatMul": unknown(QUANTISED),
+    "ConvInteger": conv_integer,
+    "MatMulInteger": matmul_integer,
+    "QLinearConv": qlinear_conv,
+    "QLinearMatMul": qlinear_matmul,
     "DeformConv": unknown("a deformable convolution: its taps depend on the input"),
 }
+CONTRIBUTED: dict[str, Rule] = {"MatMulNBits": matmul_n_bits}
+"""Operators of onnxruntime's own domain."""
 FOREIGN = "an operator of the domain {domain!r}, which convsv does not know"
 
 
 def linear_maps(site: Site) -> list[LinearMap | Unsupported]:
     """The linear maps of a node by its constants; none for a node without weights."""
     domain = site.node.domain
+    if domain == "com.microsoft" and site.node.op_type in CONTRIBUTED:
+        return list(CONTRIBUTED[site.node.op_type](site))
     if domain not in ("", "ai.onnx"):
         return list(unknown(FOREIGN.format(domain=domain))(site))
     rule = RULES.get(site.node.op_type)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError
 from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
@@ -20,6 +20,7 @@ from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
 from convsv_cli.loaders.onnx.scopes import Scope, scopes
 from convsv_cli.loaders.onnx.shape_table import Shapes
 from convsv_cli.loaders.onnx.shapes import impossible, infer
+from convsv_cli.loaders.onnx.sparse import stored_parts
 from convsv_cli.loaders.onnx.tensors import Array, external_file
 from convsv_cli.network import InputSize, Layer, Network, UnsupportedLayer
 
@@ -178,7 +179,7 @@ def _layer(name: str, group: list[Found]) -> Layer | UnsupportedLayer:
         dtype=item.constant.dtype,
         geometry=item.geometry,
         input_size=item.input_size if min(item.input_size or (1,)) > 0 else None,
-        assumed=item.assumed,
+        assumed=(*item.constant.assumed, *item.assumed),
         read=lambda: _tensor(item.arrange(item.constant.read())),
     )
 
@@ -205,5 +206,6 @@ def _inputs(shapes: Shapes) -> tuple[tuple[str, tuple[int | str, ...]], ...]:
 
 def _external_files(all_scopes: list[Scope]) -> list[str]:
     sources = (source for scope in all_scopes for source in scope.sources.values())
-    names = (external_file(source) for source in sources if isinstance(source, TensorProto))
+    tensors = [part for source in sources for part in stored_parts(source)]
+    names = (external_file(tensor) for tensor in tensors)
     return list(dict.fromkeys(name for name in names if name))

@@ -25,6 +25,7 @@ class Scope:
         parent: None for the main graph.
         path: how to reach the body, e.g. "If_0.then_branch"; empty for the main graph.
         sources: what defines each name of this graph: a tensor, a node, or None for an input.
+        users: the nodes of this graph that use a name.
         varying: results of this graph's nodes that depend on an input, on chance or on a body.
     """
 
@@ -32,6 +33,7 @@ class Scope:
     parent: Scope | None = None
     path: str = ""
     sources: dict[str, Source] = field(default_factory=dict)
+    users: dict[str, list[NodeProto]] = field(default_factory=dict)
     varying: set[str] = field(default_factory=set)
 
     def find(self, name: str) -> tuple[Scope, Source]:
@@ -102,6 +104,9 @@ def _scope(graph: GraphProto, parent: Scope | None, path: str) -> Scope:
             )
         stored[name] = initializer
     scope = Scope(graph=graph, parent=parent, path=path, sources=sources | stored)
+    for node in graph.node:
+        for name in node.input:
+            scope.users.setdefault(name, []).append(node)
     for node in graph.node:  # in topological order, as ONNX demands
         chance = node.op_type in RANDOM or any(bodies(node))
         if chance or any(scope.varies(name) for name in node.input if name):
@@ -109,8 +114,12 @@ def _scope(graph: GraphProto, parent: Scope | None, path: str) -> Scope:
     return scope
 
 
-def _constant_tensor(node: NodeProto) -> TensorProto | None:
+def _constant_tensor(node: NodeProto) -> TensorProto | SparseTensorProto | None:
     """The tensor of a Constant node that holds one as such."""
     if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
         return None
-    return next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
+    values = {attribute.name: attribute for attribute in node.attribute}
+    if "sparse_value" in values:
+        sparse: SparseTensorProto = values["sparse_value"].sparse_tensor
+        return sparse
+    return values["value"].t if "value" in values else None

@@ -47,7 +47,8 @@ def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: P
 
 def _inputs(graph: GraphProto) -> set[str]:
     """Names of what the user feeds: graph inputs without a default."""
-    return {value.name for value in graph.input} - {tensor.name for tensor in graph.initializer}
+    stored = {tensor.name for tensor in graph.initializer}
+    return {value.name for value in graph.input} - stored - {s.values.name for s in graph.sparse_initializer}
 
 
 def _skeleton(model: ModelProto) -> ModelProto:
@@ -66,6 +67,9 @@ def _skeleton(model: ModelProto) -> ModelProto:
             graph.initializer.append(tensor)
         else:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    for sparse in model.graph.sparse_initializer:
+        kind = sparse.values.data_type
+        graph.input.append(onnx.helper.make_tensor_value_info(sparse.values.name, kind, sparse.dims))
     return skeleton
 
 

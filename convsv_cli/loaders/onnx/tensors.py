@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from convsv_cli.errors import UnreadableModelError, UnsafeModelError
+from convsv_cli.errors import UnreadableModelError
+from convsv_cli.loaders.beside import beside
 
 Array = NDArray[np.generic]
 PACKED_BITS = {
@@ -113,7 +113,7 @@ def _stored_bytes(tensor: TensorProto) -> int:
 def _external_span(tensor: TensorProto, model: Path) -> tuple[Path, int, int]:
     """The file, offset and length of the values, checked against the folder, the file and the shape."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    path = _inside(entries.get("location", ""), tensor.name, model)
+    path = beside(model, entries.get("location", ""), f"the tensor {tensor.name!r}")
     needed = _stored_bytes(tensor)
     try:
         offset = int(entries.get("offset", 0))
@@ -127,28 +127,3 @@ def _external_span(tensor: TensorProto, model: Path) -> tuple[Path, int, int]:
             hint="copy the data file again, or export the model again",
         )
     return path, offset, length
-
-
-def _inside(location: str, name: str, model: Path) -> Path:
-    """The file at `location`, which must be a regular one inside the model's folder.
-
-    A cache may link both the model and its data elsewhere, so the folder of the resolved model counts too.
-    """
-    path = model.parent / location
-    if Path(location).is_absolute() or ".." in Path(location).parts or not location:
-        raise UnsafeModelError(
-            f"the tensor {name!r} wants data from {location!r}, outside the model's folder", where=str(model)
-        )
-    if not path.exists():
-        raise UnreadableModelError(
-            f"the data file {location!r} is missing", where=str(model), hint="put it beside the model"
-        )
-    resolved = path.resolve()
-    folders = {model.parent.resolve(), model.resolve().parent}
-    if not any(resolved.is_relative_to(folder) for folder in folders):
-        raise UnsafeModelError(
-            f"the data file {location!r} lies outside the model's folder", where=str(model)
-        )
-    if not stat.S_ISREG(resolved.stat().st_mode):
-        raise UnsafeModelError(f"the data file {location!r} is no regular file", where=str(model))
-    return resolved

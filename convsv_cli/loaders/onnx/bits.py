@@ -1,0 +1,100 @@
+"""MatMulNBits of com.microsoft: a matrix of 2, 4 or 8 bits an entry, with a scale for each block of a row."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convsv_cli.loaders.onnx.constants import MAX_ELEMENTS, Constant
+from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
+from convsv_cli.loaders.onnx.products import NOT_CONSTANT
+from convsv_cli.loaders.onnx.scales import MISFIT, Maps
+from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.loaders.state_dict import DEQUANTISED
+from convsv_cli.network import Geometry
+
+BITS = (2, 4, 8)
+ORDER = "blocks in an order of their own (g_idx), which convsv does not read"
+SIZES = "a MatMulNBits of sizes that convsv does not read"
+
+
+def matmul_n_bits(site: Site) -> Maps:
+    """`x W'` with W [N, K], stored as [N, blocks, bytes]; scales and zero points are [N, blocks]."""
+    given = [site.constant(index) for index in range(1, 5)]
+    packed, scales, zeros, order = given
+    rows, columns = site.attribute("N", 0), site.attribute("K", 0)
+    bits, block = site.attribute("bits", 4), site.attribute("block_size", 0)
+    present = [index < len(site.node.input) and site.node.input[index] for index in range(1, 5)]
+    if packed is None or scales is None or (zeros is None and present[2]):
+        yield Unsupported(reason=NOT_CONSTANT, constant=packed)
+    elif order is not None or present[3]:
+        yield Unsupported(reason=ORDER, constant=packed)
+    elif bits not in BITS or min(rows, columns, block) < 1 or rows * columns > MAX_ELEMENTS:
+        yield Unsupported(reason=SIZES, constant=packed)
+    elif not _fits(packed, scales, zeros, (rows, columns, bits, block)):
+        yield Unsupported(reason=MISFIT, constant=packed)
+    else:
+        yield LinearMap(
+            constant=_matrix(packed, scales, zeros, (rows, columns, bits, block)),
+            kernel_shape=(rows, columns),
+            arrange=lambda values: values,
+            geometry=Geometry(),
+        )
+
+
+Sizes = tuple[int, int, int, int]
+"""Rows, columns, bits and the length of a block."""
+
+
+def _fits(packed: Constant, scales: Constant, zeros: Constant | None, sizes: Sizes) -> bool:
+    rows, columns, bits, block = sizes
+    blocks = -(-columns // block)
+    expected = rows * blocks * block * bits // 8
+    if block * bits % 8 or packed.dtype != "uint8" or math.prod(packed.shape) != expected:
+        return False
+    if math.prod(scales.shape) != rows * blocks or not scales.dtype.startswith(("float", "bfloat")):
+        return False
+    if zeros is None:
+        return True
+    expected = rows * -(-blocks * bits // 8) if zeros.dtype == "uint8" else rows * blocks
+    return math.prod(zeros.shape) == expected
+
+
+def _matrix(packed: Constant, scales: Constant, zeros: Constant | None, sizes: Sizes) -> Constant:
+    """The real values, in float32 as onnxruntime has them."""
+    rows, columns, bits, block = sizes
+    blocks = -(-columns // block)
+
+    def read() -> Array:
+        codes = unpacked(packed.read().reshape(rows, blocks, -1), bits).astype(np.float32)
+        factor = scales.read().reshape(rows, blocks, 1).astype(np.float32)
+        real = (codes - _zeros(zeros, rows, blocks, bits)) * factor
+        return np.asarray(real.reshape(rows, -1)[:, :columns])
+
+    return Constant(
+        name=packed.name,
+        shape=(rows, columns),
+        dtype=scales.dtype,
+        identity=(packed.identity, scales.identity, zeros.identity if zeros else None, sizes),
+        assumed=(DEQUANTISED.format(f"{bits}-bit"),),
+        read=read,
+    )
+
+
+def _zeros(zeros: Constant | None, rows: int, blocks: int, bits: int) -> NDArray[np.float32]:
+    """Half of the range where there are none; packed by rows, or a float for each block."""
+    if zeros is None:
+        return np.array(2 ** (bits - 1), np.float32)
+    values = zeros.read()
+    if values.dtype == np.uint8:
+        values = unpacked(values.reshape(rows, -1), bits)[:, :blocks]
+    return values.reshape(rows, blocks, 1).astype(np.float32)
+
+
+def unpacked(packed: Array, bits: int) -> Array:
+    """Unsigned integers from bytes, the lowest bits first, along the last axis."""
+    shifts = np.arange(0, 8, bits, dtype=np.uint8)
+    parts = np.right_shift(packed.astype(np.uint8)[..., None], shifts) & np.uint8(2**bits - 1)
+    return np.asarray(parts).reshape(*packed.shape[:-1], -1)

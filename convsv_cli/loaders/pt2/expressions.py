@@ -1,0 +1,233 @@
+"""Weights that a program computes from stored tensors: views, casts, and what weight_norm and the like do.
+
+The operators' names choose among functions that are written here; nothing is looked up in torch by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
+from convsv_cli.loaders.pt2.tensors import DTYPES
+from convsv_cli.loaders.state_dict import StoredTensor, is_real
+
+MAX_NODES = 1000
+MAX_ELEMENTS = 2**28
+"""Of all results of an expression together."""
+
+
+class NotComputableError(Exception):
+    """The expression is constant, but by operators that are not computed, or too large."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """A constant of the graph.
+
+    Attributes:
+        name: of the largest stored tensor that its values come from.
+        parts: of all of those.
+        tensor: as it arrives at the layer.
+    """
+
+    name: str
+    parts: tuple[str, ...]
+    tensor: StoredTensor
+
+
+def find(program: Program, tensors: Mapping[str, StoredTensor], name: str) -> Weight:
+    """The constant of this name.
+
+    Raises:
+        NotComputableError: convsv does not compute it.
+    """
+    stored = program.stored.get(name)
+    if stored is not None:
+        return Weight(name=stored, parts=(stored,), tensor=_of(tensors, stored))
+    plan = list(_plan(program, name))
+    parts = _parts(program, plan)
+    unusable = next((reason for part in parts if (reason := _of(tensors, part).unusable)), "")
+    if unusable:
+        raise NotComputableError(unusable)
+    value = _compute(plan, program, tensors, name)
+    largest = max(parts, key=lambda part: math.prod(tensors[part].shape))
+    stored_as = tensors[largest].dtype
+    return Weight(
+        name=largest,
+        parts=parts,
+        tensor=StoredTensor(
+            shape=tuple(value.shape),
+            dtype=stored_as if is_real(stored_as) else str(value.dtype).removeprefix("torch."),
+            read=lambda: _compute(plan, program, tensors, name),
+            identity=_structure(plan, program),
+        ),
+    )
+
+
+def parts_of(program: Program, name: str) -> tuple[str, ...]:
+    """The stored tensors that a constant comes from."""
+    stored = program.stored.get(name)
+    return (stored,) if stored is not None else _parts(program, list(_plan(program, name)))
+
+
+def _parts(program: Program, plan: list[Node]) -> tuple[str, ...]:
+    leaves = (other for node in plan for other in node.tensors() if other in program.stored)
+    return tuple(dict.fromkeys(program.stored[leaf] for leaf in leaves))
+
+
+def _structure(plan: list[Node], program: Program) -> Hashable:
+    """Equal for equal expressions, whatever the names in them."""
+    numbers = {name: index for index, node in enumerate(plan) for name in node.outputs}
+    return tuple(
+        (
+            node.target,
+            tuple(program.stored.get(name, numbers.get(name)) for name in node.tensors()),
+            repr(sorted((key, value) for key, value in node.arguments.items() if "as_tensor" not in value)),
+        )
+        for node in plan
+    )
+
+
+def _of(tensors: Mapping[str, StoredTensor], stored: str) -> StoredTensor:
+    if stored not in tensors:
+        raise NotComputableError(f"the tensor {stored!r} is not in the file")
+    return tensors[stored]
+
+
+def _plan(program: Program, name: str) -> Iterator[Node]:
+    """The nodes to compute for a constant, in the program's order, which is one to compute them in."""
+    wanted, pending = set[int](), [name]
+    while pending:
+        maker = program.makers.get(pending.pop())
+        if maker is not None and id(maker) not in wanted:
+            wanted.add(id(maker))
+            pending.extend(maker.tensors())
+    if len(wanted) > MAX_NODES:
+        raise NotComputableError(f"a constant expression of more than {MAX_NODES} operators")
+    for node in program.nodes:
+        if id(node) in wanted:
+            yield node
+
+
+def _compute(
+    plan: list[Node], program: Program, tensors: Mapping[str, StoredTensor], name: str
+) -> torch.Tensor:
+    known: dict[str, torch.Tensor] = {}
+    elements = 0
+
+    def value(node: Node, argument: str) -> torch.Tensor:
+        other = node.tensor(argument)
+        if not other:
+            return torch.tensor(node.number(argument, 0.0), dtype=torch.float64)
+        return known[other] if other in known else _of(tensors, program.stored[other]).read()
+
+    for node in plan:
+        operation = OPERATIONS.get(node.target)
+        if operation is None:
+            raise NotComputableError(f"a constant {node.target}, which convsv does not compute")
+        try:
+            operands = [value(node, argument) for argument in OPERANDS.get(node.target, ("self",))]
+            elements += _elements(node, operands)
+            if elements > MAX_ELEMENTS:
+                raise NotComputableError("a constant expression of more than 2^28 elements")
+            known[node.outputs[0]] = operation(node, *operands)
+        except (*MALFORMED, NoNumberError) as error:
+            raise NotComputableError(f"a constant {node.target} that cannot be computed") from error
+    if name not in known:
+        raise NotComputableError("a constant that is a further result of an operator")
+    return known[name]
+
+
+def _elements(node: Node, operands: list[torch.Tensor]) -> int:
+    """How many values an operator makes, at most; those that only look at a tensor otherwise make none."""
+    if node.target in VIEWS:
+        return 0
+    if node.target in BROADCASTING:
+        return math.prod(np.broadcast_shapes(*(operand.shape for operand in operands)))
+    return sum(operand.numel() for operand in operands)
+
+
+def _weight_norm(node: Node, v: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    dim = int(node.number("dim", 0))
+    axes = [axis for axis in range(v.ndim) if axis != dim]
+    norms: torch.Tensor = torch.linalg.vector_norm(v.double(), dim=axes, keepdim=True)
+    return v.double() * (g.double() / norms)
+
+
+def _cast(node: Node, tensor: torch.Tensor) -> torch.Tensor:
+    kind = node.arguments.get("dtype", {}).get("as_scalar_type")
+    return tensor if kind is None else tensor.to(DTYPES[kind])
+
+
+def _flatten(node: Node, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.flatten(int(node.number("start_dim", 0)), int(node.number("end_dim", -1)))
+
+
+def _swap(node: Node, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.transpose(int(node.number("dim0", 0)), int(node.number("dim1", 0)))
+
+
+def _sum(node: Node, tensor: torch.Tensor) -> torch.Tensor:
+    axes = node.integers("dim", ()) or tuple(range(tensor.ndim))
+    return tensor.double().sum(axes, keepdim=_flag(node, "keepdim"))
+
+
+def _norm(node: Node, tensor: torch.Tensor) -> torch.Tensor:
+    axes = node.integers("dim", ()) or tuple(range(tensor.ndim))
+    order = node.number("ord", 2)
+    norms: torch.Tensor = torch.linalg.vector_norm(
+        tensor.double(), order, axes, keepdim=_flag(node, "keepdim")
+    )
+    return norms
+
+
+def _flag(node: Node, name: str) -> bool:
+    return node.arguments.get(name, {}).get("as_bool") is True
+
+
+def _same(_node: Node, tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+MALFORMED = (RuntimeError, IndexError, KeyError, TypeError, ValueError, OverflowError, AttributeError)
+Operation = Callable[..., torch.Tensor]
+BROADCASTING = frozenset(("aten.mul.Tensor", "aten.div.Tensor"))
+OPERANDS: dict[str, tuple[str, ...]] = {
+    "aten.mul.Tensor": ("self", "other"),
+    "aten.div.Tensor": ("self", "other"),
+    "aten.mv.default": ("self", "vec"),
+    "aten.dot.default": ("self", "tensor"),
+    "aten.vdot.default": ("self", "other"),
+    "aten._weight_norm.default": ("v", "g"),
+    "aten._weight_norm_interface.default": ("v", "g"),
+}
+VIEWS: dict[str, Operation] = {
+    **{f"aten.{name}.default": _same for name in ("alias", "clone", "detach", "contiguous")},
+    "aten.t.default": lambda _, tensor: tensor.t(),
+    "aten.numpy_T.default": lambda _, tensor: tensor.permute(*reversed(range(tensor.ndim))),
+    "aten.transpose.int": _swap,
+    "aten.permute.default": lambda node, tensor: tensor.permute(node.integers("dims", ())),
+    "aten.view.default": lambda node, tensor: tensor.reshape(node.integers("size", ())),
+    "aten.reshape.default": lambda node, tensor: tensor.reshape(node.integers("shape", ())),
+    "aten.flatten.using_ints": _flatten,
+    "aten.unsqueeze.default": lambda node, tensor: tensor.unsqueeze(int(node.number("dim", 0))),
+}
+OPERATIONS: dict[str, Operation] = VIEWS | {
+    "aten.to.dtype": _cast,
+    "aten._to_copy.default": _cast,
+    "aten.sum.dim_IntList": _sum,
+    "aten.linalg_vector_norm.default": _norm,
+    "aten.mul.Tensor": lambda _, left, right: left.double() * right.double(),
+    "aten.div.Tensor": lambda _, left, right: left.double() / right.double(),
+    "aten.mv.default": lambda _, matrix, vector: matrix.double() @ vector.double(),
+    "aten.dot.default": lambda _, left, right: left.double() @ right.double(),
+    "aten.vdot.default": lambda _, left, right: left.double() @ right.double(),
+    "aten._weight_norm.default": _weight_norm,
+    "aten._weight_norm_interface.default": _weight_norm,
+}
+"""By operator; each takes the node and its operands. Arithmetic is in float64, as in `effective`."""

@@ -1,0 +1,181 @@
+"""The rows of a program: one for nodes that share weight, geometry and input size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from convsv_cli.loaders.onnx.names import layer_name, unique
+from convsv_cli.loaders.pt2.expressions import NotComputableError, Weight, find, parts_of
+from convsv_cli.loaders.pt2.layers import EXPORTED, LinearMap, kernel, linear_maps
+from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
+from convsv_cli.loaders.state_dict import CONVOLUTION_AXES, DEQUANTISED, StoredTensor, is_real
+from convsv_cli.network import Geometry, Layer, UnsupportedLayer
+
+NOT_CONSTANT = "its weight is computed from the network's input"
+LOOK_UP = "a table look-up of integer indices: it amplifies nothing"
+UNUSED = "no operator of the graph uses it"
+SCALING = frozenset(
+    f"aten.{name}"
+    for name in (
+        "add.Tensor", "sub.Tensor", "mul.Tensor", "div.Tensor", "layer_norm.default",
+        "native_layer_norm.default", "rms_norm.default", "prelu.default",
+    )
+)  # fmt: skip
+"""Operators that shift or scale each element by a tensor of their own, which is no layer's weight."""
+INDICES = ("int64", "int32", "bool")
+Row = Layer | UnsupportedLayer
+Tensors = Mapping[str, StoredTensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A row, the stored tensors it uses, and what it shares with nodes that are the same layer."""
+
+    row: Row
+    parts: tuple[str, ...]
+    key: object
+
+
+def rows(program: Program, tensors: Tensors) -> tuple[Row, ...]:
+    """In the order of the nodes; then weights that no operator multiplies by whose rule convsv has."""
+    found = [
+        _found(node, linear, program, tensors)
+        for node in program.nodes
+        for linear in linear_maps(node, program)
+    ]
+    used = {part for item in found for part in item.parts}
+    merged = [*_merged(found, tensors), *_left_over(program, tensors, used)]
+    names = unique(("", row.name) for row in merged)
+    return tuple(replace(row, name=name) for name, row in zip(names, merged, strict=True))
+
+
+def _found(node: Node, linear: LinearMap, program: Program, tensors: Tensors) -> Found:
+    """The row of one linear map."""
+    alone = id(node), linear.weight
+    if not program.is_constant(linear.weight):
+        return Found(row=_unsupported(node, linear, NOT_CONSTANT), parts=(), key=alone)
+    parts = parts_of(program, linear.weight)
+    try:
+        weight = find(program, tensors, linear.weight)
+        row = _layer(node, linear, weight, program, tensors)
+    except (NotComputableError, NoNumberError) as error:
+        present = [part for part in parts if part in tensors]
+        stored = max(present, default="", key=lambda part: math.prod(tensors[part].shape))
+        return Found(row=_unsupported(node, linear, str(error), tensors, stored), parts=parts, key=alone)
+    shared = weight.tensor.identity or weight.name, row.kernel_shape, linear.flip, linear.factor
+    return Found(row=row, parts=parts, key=(shared, row.op, row.geometry, row.input_size))
+
+
+def _layer(node: Node, linear: LinearMap, weight: Weight, program: Program, tensors: Tensors) -> Layer:
+    """The audited row.
+
+    Raises:
+        NotComputableError, NoNumberError: its values or its geometry are not known.
+    """
+    _check(weight, linear)
+    shape = weight.tensor.shape
+    size = _input_size(linear, len(shape) - 2, program)
+    return Layer(
+        name=layer_name(weight.name, node.name, linear.op, node.name),
+        weight=weight.name,
+        op=linear.op,
+        kernel_shape=shape[::-1] if linear.flip else shape,
+        dtype=weight.tensor.dtype,
+        geometry=Geometry() if linear.geometry is None else linear.geometry(shape[2:]),
+        input_size=size,
+        assumed=(
+            *_dequantised(weight, tensors),
+            *linear.assumed,
+            *((EXPORTED,) if size and linear.data in program.symbolic else ()),
+        ),
+        read=lambda: kernel(weight.tensor.read(), linear),
+    )
+
+
+def _input_size(linear: LinearMap, axes: int, program: Program) -> tuple[int, ...] | None:
+    """Spatial sizes of what a convolution is applied to, a batch or not; none for a matrix."""
+    if linear.geometry is None:
+        return ()
+    shape = program.shapes.get(linear.data, ())
+    fits = len(shape) - axes in (1, 2) and min(shape[-axes:]) > 0
+    return shape[-axes:] if fits else None
+
+
+def _check(weight: Weight, linear: LinearMap) -> None:
+    """Raises `NotComputableError` where it cannot be audited."""
+    tensor, axes = weight.tensor, len(weight.tensor.shape) - 2
+    kind = "convolution in one to three dimensions" if linear.geometry else "matrix"
+    if tensor.unusable:
+        raise NotComputableError(tensor.unusable)
+    if not is_real(tensor.dtype):
+        raise NotComputableError(f"{tensor.dtype} weights: what real values they stand for is not known")
+    if axes not in (CONVOLUTION_AXES if linear.geometry else (0,)):
+        raise NotComputableError(f"a weight with {len(tensor.shape)} axes is no {kind}")
+
+
+def _dequantised(weight: Weight, tensors: Tensors) -> Iterator[str]:
+    stored = tensors[weight.name].dtype
+    if not is_real(stored):
+        yield DEQUANTISED.format(stored)
+
+
+def _unsupported(
+    node: Node, linear: LinearMap, reason: str, tensors: Tensors | None = None, weight: str = ""
+) -> UnsupportedLayer:
+    stored = (tensors or {}).get(weight)
+    return UnsupportedLayer(
+        name=layer_name(weight, node.name, linear.op, node.name),
+        weight=weight or linear.weight,
+        op=linear.op,
+        kernel_shape=stored.shape if stored else (),
+        dtype=stored.dtype if stored else "",
+        reason=reason,
+    )
+
+
+def _merged(found: list[Found], tensors: Tensors) -> Iterator[Row]:
+    """One row for all that are the same layer; other names of its weight and further nodes become aliases."""
+    tied: dict[object, list[str]] = {}
+    for name, tensor in tensors.items():
+        tied.setdefault((tensor.identity or name, tensor.shape), []).append(name)
+    groups: dict[object, list[Row]] = {}
+    for item in found:
+        groups.setdefault(item.key, []).append(item.row)
+    for first, *others in groups.values():
+        stored = tensors.get(first.weight)
+        weights = tied[stored.identity or first.weight, stored.shape] if stored else []
+        further = (row.weight if row.weight != first.weight else row.name for row in others)
+        names = dict.fromkeys((*weights, *further))
+        yield replace(first, aliases=tuple(n for n in names if n not in (first.name, first.weight)))
+
+
+def _left_over(program: Program, tensors: Tensors, used: set[str]) -> Iterator[Row]:
+    """Weights that are in no row yet, with what is done with them."""
+    users: dict[str, list[str]] = {}
+    for node in program.nodes:
+        for name in node.tensors():
+            if name in program.stored:
+                users.setdefault(program.stored[name], []).append(node.target)
+    tied = {tensors[name].identity for name in used if name in tensors} - {None}
+    for name, tensor in tensors.items():
+        targets = users.get(name, [])
+        scales = bool(targets) and SCALING.issuperset(targets)
+        is_vector = sum(size != 1 for size in tensor.shape) < 2
+        if name in used or tensor.identity in tied or is_vector or scales or tensor.dtype in INDICES:
+            continue
+        yield UnsupportedLayer(
+            name=layer_name(name, name, "", name),
+            weight=name,
+            op=targets[0].split(".")[1] if targets else "",
+            kernel_shape=tensor.shape,
+            dtype=tensor.dtype,
+            reason=tensor.unusable or _use(targets),
+        )
+
+
+def _use(targets: list[str]) -> str:
+    if any(target.startswith("aten.embedding") for target in targets):
+        return LOOK_UP
+    return f"used by {targets[0]}, which convsv does not know" if targets else UNUSED

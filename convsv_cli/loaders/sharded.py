@@ -1,0 +1,167 @@
+"""Models in several files with an index, as Hugging Face stores large ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convsv_cli.errors import UnreadableModelError, UsageError
+from convsv_cli.loaders.beside import beside
+from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
+from convsv_cli.loaders.head import read_head
+from convsv_cli.loaders.json_text import MAX_BYTES, parse_json
+from convsv_cli.loaders.loader import Loader
+from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
+from convsv_cli.network import InputSize, Network
+
+if TYPE_CHECKING:
+    from convsv_cli.loaders.state_dict import StoredTensor
+
+KINDS = (SAFETENSORS, CHECKPOINT)
+HINT = "download the model again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shards:
+    """All tensors of a model.
+
+    Attributes:
+        format: that of its files.
+        files: their names, in the order of the index.
+        tensors: by name.
+        notes: what the index does not name.
+    """
+
+    format: str
+    files: tuple[str, ...]
+    tensors: dict[str, StoredTensor]
+    notes: tuple[str, ...]
+
+
+def _recognises(_head: bytes, suffix: str) -> bool:
+    return suffix == ".json"
+
+
+def _load(path: Path, input_size: InputSize) -> Network:
+    from convsv_cli.loaders.effective import effective
+    from convsv_cli.loaders.state_dict import layers
+
+    if input_size.shapes:
+        raise UsageError("a state dict has no named inputs", where=str(path), hint="use --input-size")
+    shards = _shards(path)
+    found = layers(effective(shards.tensors), input_size)
+    if not found:
+        raise UnreadableModelError(
+            "no weights found", where=str(path), hint="name an index that holds a network"
+        )
+    return Network(
+        path=str(path),
+        format=shards.format,
+        files=(path.name, *shards.files),
+        layers=found,
+        notes=shards.notes,
+    )
+
+
+def _tensors(path: Path) -> Mapping[str, StoredTensor]:
+    return _shards(path).tensors
+
+
+def _shards(path: Path) -> Shards:
+    """The tensors that an index names, from the files that it says.
+
+    Raises:
+        UnreadableModelError: no index; a shard or a tensor is missing, or there twice.
+        UnsafeModelError: a shard lies outside the folder, or is unsafe to read.
+    """
+    homes = _weight_map(path)
+    files = tuple(dict.fromkeys(homes.values()))
+    kinds = {_kind(path, name) for name in files}
+    resolved = {name: beside(path, name, "the index") for name in files}
+    if len(set(resolved.values())) < len(files):
+        raise UnreadableModelError("two shards are one file", where=str(path), hint=HINT)
+    if len(kinds) > 1:
+        raise UnreadableModelError("shards of several formats", where=str(path), hint=HINT)
+    (kind,) = kinds
+    found: dict[str, StoredTensor] = {}
+    notes: list[str] = []
+    for name in files:
+        stored = _named(kind.tensors(path.parent / name) if kind.tensors else {}, homes)
+        wanted = [tensor for tensor, home in homes.items() if home == name]
+        _check(stored, wanted, homes, name, path)
+        found |= {tensor: _apart(stored[tensor], name) for tensor in wanted}
+        notes += [f"{name} also holds {other!r}: not audited" for other in stored if other not in homes]
+    ordered = {tensor: found[tensor] for tensor in homes}
+    return Shards(format=kind.name, files=files, tensors=ordered, notes=tuple(notes))
+
+
+def _weight_map(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        index = parse_json(file.read(MAX_BYTES + 1), "the index", path)
+    homes = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(homes, dict) or not homes or not all(isinstance(home, str) for home in homes.values()):
+        raise UnreadableModelError(
+            "this JSON file is no index of a model",
+            where=str(path),
+            hint="name the .index.json file, or the model",
+        )
+    return homes
+
+
+def _kind(path: Path, name: str) -> Loader:
+    """The format of a shard, which is looked at only where it may be."""
+    beside(path, name, "the index")
+    head = read_head(path.parent / name)
+    for kind in KINDS:
+        if kind.recognises(head, Path(name).suffix.lower()):
+            return kind
+    raise UnreadableModelError(
+        f"the shard {name!r} is neither safetensors nor a checkpoint", where=str(path), hint=HINT
+    )
+
+
+def _named(stored: Mapping[str, StoredTensor], homes: Mapping[str, str]) -> dict[str, StoredTensor]:
+    """By the names of the index: of a checkpoint, prefixes such as "model." were taken off."""
+    return {
+        next((full for full in _full_names(name) if full in homes), name): tensor
+        for name, tensor in stored.items()
+    }
+
+
+def _full_names(name: str) -> Iterator[str]:
+    yield name
+    for prefix in ("model.", "module.", "module.model."):
+        yield prefix + name
+
+
+def _check(
+    stored: Mapping[str, StoredTensor], wanted: list[str], homes: Mapping[str, str], name: str, path: Path
+) -> None:
+    missing = [tensor for tensor in wanted if tensor not in stored]
+    if missing:
+        raise UnreadableModelError(
+            f"the shard {name!r} has no tensor {missing[0]!r}", where=str(path), hint=HINT
+        )
+    twice = [tensor for tensor in stored if homes.get(tensor, name) != name]
+    if twice:
+        raise UnreadableModelError(
+            f"the tensor {twice[0]!r} is in the shards {homes[twice[0]]!r} and {name!r}",
+            where=str(path),
+            hint=HINT,
+        )
+
+
+def _apart(tensor: StoredTensor, shard: str) -> StoredTensor:
+    """What tells tensors of one file apart, told apart from those of others."""
+    return tensor if tensor.identity is None else replace(tensor, identity=(shard, tensor.identity))
+
+
+LOADER = Loader(
+    name="sharded",
+    description="indices of models in several files (.index.json)",
+    recognises=_recognises,
+    load=_load,
+    tensors=_tensors,
+)
