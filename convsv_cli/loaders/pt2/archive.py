@@ -8,7 +8,8 @@ from typing import Any
 
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.json_text import MAX_BYTES, parse_json
-from convsv_cli.loaders.records import Record, records
+from convsv_cli.loaders.pt2.records import records
+from convsv_cli.loaders.zip_records import ZipRecord
 
 MODELS, WEIGHTS, CONSTANTS = "models/", "data/weights/", "data/constants/"
 PICKLED = ("serialized_state_dict.pt", "serialized_state_dict.json")
@@ -26,7 +27,7 @@ class Archive:
     """
 
     path: Path
-    records: dict[str, Record]
+    records: dict[str, ZipRecord]
     model: str
 
     def json(self, name: str) -> Any:  # noqa: ANN401

@@ -10,8 +10,8 @@ import torch
 
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.pt2.archive import CONSTANTS, HINT, WEIGHTS, Archive
-from convsv_cli.loaders.records import Record
 from convsv_cli.loaders.state_dict import StoredTensor
+from convsv_cli.loaders.zip_records import ZipRecord
 
 DTYPES = {
     1: torch.uint8,
@@ -98,7 +98,7 @@ def whole(size: Any) -> int:  # noqa: ANN401
     return number
 
 
-def _check(name: str, record: Record, view: View, itemsize: int, archive: Archive) -> None:
+def _check(name: str, record: ZipRecord, view: View, itemsize: int, archive: Archive) -> None:
     """See that the values are in the record, each once, before any of them is touched."""
     shape, strides, offset = view
     if len(shape) != len(strides):
@@ -112,7 +112,7 @@ def _check(name: str, record: Record, view: View, itemsize: int, archive: Archiv
         )
 
 
-def _read(archive: Archive, record: Record, dtype: torch.dtype, view: View) -> torch.Tensor:
+def _read(archive: Archive, record: ZipRecord, dtype: torch.dtype, view: View) -> torch.Tensor:
     """The values, in pages of the file that are read when they are touched."""
     shape, strides, offset = view
     if not math.prod(shape):
