@@ -169,7 +169,7 @@ def groups_ignored(weight: torch.Tensor, geometry: Geometry) -> Kernel:
 
 
 def transposed_axes_swapped(weight: torch.Tensor, geometry: Geometry) -> Kernel:
-    """[c_in, c_out, *k] taken for [c_out, c_in, *k]."""
+    """[c_in, c_out, *k] taken for [c_out, c_in, *k]; no error for suprema: adjoints have the same."""
     return honest_reduce(weight, replace(geometry, transposed=False))
 
 
@@ -179,7 +179,7 @@ def transposed_axes_swapped(weight: torch.Tensor, geometry: Geometry) -> Kernel:
         (stride_ignored, {ESTIMATE, EXACT, CERTIFIED, PADDED, UPPER}),
         (dilation_ignored, {EXACT, PADDED}),
         (groups_ignored, {ESTIMATE, EXACT, CERTIFIED, PADDED, UPPER}),
-        (transposed_axes_swapped, {ESTIMATE, EXACT, CERTIFIED, PADDED, UPPER}),
+        (transposed_axes_swapped, {ESTIMATE, EXACT, PADDED, UPPER}),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
