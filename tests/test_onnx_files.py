@@ -346,3 +346,14 @@ def test_every_truncation_is_an_error_or_a_whole_model(tmp_path: Path) -> None:
 
 def test_a_model_without_the_suffix_is_known_by_its_content(tmp_path: Path) -> None:
     assert load(saved(two_layers(), tmp_path, "model.bytes")).format == "onnx"
+
+
+def test_nodes_in_no_order_of_computation_are_refused(tmp_path: Path) -> None:
+    """What is read before it is computed could pass for constant."""
+    nodes = [
+        helper.make_node("MatMul", ["late", "w"], ["y"]),
+        helper.make_node("Relu", ["x"], ["late"]),
+    ]
+    path = saved(graph_model(nodes, {"x": [1, 4]}, {"w": normal(4, 4)}), tmp_path)
+    with pytest.raises(UnreadableModelError, match="reads 'late' before that is computed"):
+        load(path)

@@ -55,7 +55,7 @@ def scopes(graph: GraphProto) -> Iterator[Scope]:
     """The graph's scope, then those of the bodies in it, each before its own inner ones.
 
     Raises:
-        UnreadableModelError: a graph defines an initializer twice.
+        UnreadableModelError: an initializer is defined twice, or nodes are in no order of computation.
         UnsafeModelError: bodies are nested too deeply.
     """
     pending = [(_scope(graph, None, ""), 0)]
@@ -107,11 +107,24 @@ def _scope(graph: GraphProto, parent: Scope | None, path: str) -> Scope:
     for node in graph.node:
         for name in node.input:
             scope.users.setdefault(name, []).append(node)
-    for node in graph.node:  # in topological order, as ONNX demands
+    _find_varying(scope)
+    return scope
+
+
+def _find_varying(scope: Scope) -> None:
+    """Follow the nodes in topological order, as ONNX demands: else what varies could pass for constant."""
+    made = {name for name, source in scope.sources.items() if not isinstance(source, NodeProto)}
+    for node in scope.graph.node:
+        late = next((name for name in node.input if name in scope.sources and name not in made), None)
+        if late is not None:
+            raise UnreadableModelError(
+                f"the node {node.name or node.op_type!r} reads {late!r} before that is computed",
+                hint="sort the nodes of the graph, or export the model again",
+            )
+        made.update(node.output)
         chance = node.op_type in RANDOM or any(bodies(node))
         if chance or any(scope.varies(name) for name in node.input if name):
             scope.varying.update(node.output)
-    return scope
 
 
 def _constant_tensor(node: NodeProto) -> TensorProto | SparseTensorProto | None:
