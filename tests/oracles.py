@@ -134,7 +134,7 @@ def _extreme(function: Callable[[Array], Array], k: Size) -> float:
     grids = [np.arange(1 if size == 1 else 8 * size) / (8 * size) for size in k]
     theta = 2 * math.pi * _rows(product(*grids), len(k))
     values = function(theta)
-    return max(_climbed(function, theta[i], values[i]) for i in np.argsort(-values)[:12])
+    return max(_climbed(function, theta[i], values[i]) for i in np.argsort(-values)[:6])
 
 
 def _climbed(function: Callable[[Array], Array], theta: Array, value: float) -> float:
