@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +13,23 @@ if TYPE_CHECKING:
 Reader = Callable[[], "NDArray[np.generic]"]
 Dims = tuple[int | None, ...]
 T = TypeVar("T")
+
+
+class Names:
+    """Names that nothing has twice."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
+        self._numbers: dict[str, int] = {}
+
+    def new(self, base: str) -> str:
+        """The base, with a number behind it where that is taken."""
+        name = base
+        while name in self._taken:
+            number = self._numbers[base] = self._numbers.get(base, 1) + 1
+            name = f"{base}#{number}"
+        self._taken.add(name)
+        return name
 
 
 class UnknownValueError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convsv_cli.errors import UnreadableModelError, UsageError
+from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.network import InputSize, Network
 
@@ -29,17 +29,12 @@ def _recognises(head: bytes, suffix: str) -> bool:
 
 
 def _load(path: Path, input_size: InputSize) -> Network:
-    from convsv_cli.loaders.effective import effective
-    from convsv_cli.loaders.state_dict import layers
+    from convsv_cli.loaders.named_tensors import NamedTensors, network_of
 
-    if input_size.shapes:
-        raise UsageError("a state dict has no named inputs", where=str(path), hint="use --input-size")
-    found = layers(effective(_tensors(path)), input_size)
-    if not found:
-        raise UnreadableModelError(
-            "no weights found", where=str(path), hint="name a file that holds a network"
-        )
-    return Network(path=str(path), format="safetensors", files=(path.name,), layers=found)
+    def read(path: Path) -> NamedTensors:
+        return NamedTensors(tensors=_tensors(path), format="safetensors")
+
+    return network_of(path, input_size, read, "name a file that holds a network")
 
 
 def _tensors(path: Path) -> dict[str, StoredTensor]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convsv_cli.errors import UnreadableModelError, UsageError
+from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.beside import beside
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
 from convsv_cli.loaders.head import read_head
@@ -17,27 +17,11 @@ from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
 from convsv_cli.network import InputSize, Network
 
 if TYPE_CHECKING:
+    from convsv_cli.loaders.named_tensors import NamedTensors
     from convsv_cli.loaders.state_dict import StoredTensor
 
 KINDS = (SAFETENSORS, CHECKPOINT)
 HINT = "download the model again"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shards:
-    """All tensors of a model.
-
-    Attributes:
-        format: that of its files.
-        files: their names, in the order of the index.
-        tensors: by name.
-        notes: what the index does not name.
-    """
-
-    format: str
-    files: tuple[str, ...]
-    tensors: dict[str, StoredTensor]
-    notes: tuple[str, ...]
 
 
 def _recognises(_head: bytes, suffix: str) -> bool:
@@ -45,37 +29,24 @@ def _recognises(_head: bytes, suffix: str) -> bool:
 
 
 def _load(path: Path, input_size: InputSize) -> Network:
-    from convsv_cli.loaders.effective import effective
-    from convsv_cli.loaders.state_dict import layers
+    from convsv_cli.loaders.named_tensors import network_of
 
-    if input_size.shapes:
-        raise UsageError("a state dict has no named inputs", where=str(path), hint="use --input-size")
-    shards = _shards(path)
-    found = layers(effective(shards.tensors), input_size)
-    if not found:
-        raise UnreadableModelError(
-            "no weights found", where=str(path), hint="name an index that holds a network"
-        )
-    return Network(
-        path=str(path),
-        format=shards.format,
-        files=(path.name, *shards.files),
-        layers=found,
-        notes=shards.notes,
-    )
+    return network_of(path, input_size, _shards, "name an index that holds a network")
 
 
 def _tensors(path: Path) -> Mapping[str, StoredTensor]:
     return _shards(path).tensors
 
 
-def _shards(path: Path) -> Shards:
+def _shards(path: Path) -> NamedTensors:
     """The tensors that an index names, from the files that it says.
 
     Raises:
         UnreadableModelError: no index; a shard or a tensor is missing, or there twice.
         UnsafeModelError: a shard lies outside the folder, or is unsafe to read.
     """
+    from convsv_cli.loaders.named_tensors import NamedTensors
+
     homes = _weight_map(path)
     files = tuple(dict.fromkeys(homes.values()))
     kinds = {_kind(path, name) for name in files}
@@ -94,7 +65,7 @@ def _shards(path: Path) -> Shards:
         found |= {tensor: _apart(stored[tensor], name) for tensor in wanted}
         notes += [f"{name} also holds {other!r}: not audited" for other in stored if other not in homes]
     ordered = {tensor: found[tensor] for tensor in homes}
-    return Shards(format=kind.name, files=files, tensors=ordered, notes=tuple(notes))
+    return NamedTensors(tensors=ordered, format=kind.name, files=files, notes=tuple(notes))
 
 
 def _weight_map(path: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.graph import Body, Dims, Graph, Node, Reader, UnknownValueError
+from convsv_cli.graph import Body, Dims, Graph, Names, Node, Reader, UnknownValueError
 from convsv_cli.lipschitz.dependencies import needs
 from convsv_cli.lipschitz.fold.weight import Weight, stored
 
@@ -68,9 +68,10 @@ class Draft:
         self._constants = dict(graph.constants)
         self._shapes, self._dtypes = dict(graph.shapes), dict(graph.dtypes)
         self._uses = uses(graph)
-        self._names = {node.name for node in graph.main.nodes} | set(self._uses) | set(self._constants)
-        self._names.update(graph.inputs, graph.shapes)
-        self._names.update(name for node in graph.main.nodes for name in node.outputs)
+        nodes = [node.name for node in graph.main.nodes]
+        outputs = [name for node in graph.main.nodes for name in node.outputs]
+        tensors = {*self._uses, *self._constants, *graph.inputs, *graph.shapes}
+        self._names = Names({*nodes, *outputs, *tensors})
 
     @property
     def opset(self) -> int:
@@ -157,11 +158,7 @@ class Draft:
 
     def fresh(self, base: str) -> str:
         """A name that nothing has yet."""
-        name, number = base, 2
-        while name in self._names:
-            name, number = f"{base}#{number}", number + 1
-        self._names.add(name)
-        return name
+        return self._names.new(base)
 
 
 def uses(graph: Graph) -> Counter[str]:

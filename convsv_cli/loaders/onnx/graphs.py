@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto
 
-from convsv_cli.graph import Body, Dims, Graph, Node, Reader
+from convsv_cli.graph import Body, Dims, Graph, Names, Node, Reader
 from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
 from convsv_cli.loaders.onnx.freezing import freeze
 from convsv_cli.loaders.onnx.scopes import Scope, Source, bodies, scopes
@@ -36,7 +36,7 @@ class _Builder:
     ) -> None:
         self._scopes, self._old, self._shapes = new, old, shapes
         self._constants, self._rows = constants, rows
-        self._names: set[str] = set()
+        self._names = Names()
         self._bodies = {id(scope.graph): scope for scope in new}
 
     def graph(self) -> Graph:
@@ -54,13 +54,15 @@ class _Builder:
         )
 
     def _assumed(self, stored: set[str]) -> Iterator[str]:
-        """An open first axis is the batch, and one sample is looked at."""
+        """An open first axis is the batch, and one sample is looked at; defaults of inputs are kept."""
         main = self._old[0]
         for value in main.graph.input:
             first = dims(value)[:1]
             now = (self._shapes.find(main, value.name) or ())[:1]
             if value.name not in stored and first and not isinstance(first[0], int) and now == (1,):
                 yield f"the open first axis of the input {value.name!r} is 1: the bound is for one sample"
+            if value.name in stored:
+                yield f"the input {value.name!r} has its stored value"
 
     def _body(self, scope: Scope) -> Body:
         nodes = (self._node(scope, node) for node in scope.graph.node if not _is_constant(scope, node))
@@ -74,20 +76,13 @@ class _Builder:
         first = next((name for name in node.output if name), "")
         return Node(
             op=domain + node.op_type,
-            name=self._unique(node.name or first or node.op_type),
+            name=self._names.new(node.name or first or node.op_type),
             inputs=tuple(self._name(scope, name) if name else "" for name in node.input),
             outputs=tuple(_qualified(scope, name) if name else "" for name in node.output),
             attributes={a.name: _value(a) for a in node.attribute if not _holds_graphs(a)},
             bodies=tuple((name, self._body(self._bodies[id(body)])) for name, body in bodies(node)),
             layers=self._rows.get((scope.path, first), ()),
         )
-
-    def _unique(self, name: str) -> str:
-        candidate, number = name, 2
-        while candidate in self._names:
-            candidate, number = f"{name}#{number}", number + 1
-        self._names.add(candidate)
-        return candidate
 
     def _name(self, scope: Scope, name: str) -> str:
         """The unique name of what a name means in a scope."""

@@ -1,0 +1,51 @@
+"""The tensors of a file that holds nothing else, as a `Network`: what all such formats share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from convsv_cli.errors import UnreadableModelError, UsageError
+from convsv_cli.loaders.effective import effective
+from convsv_cli.loaders.state_dict import StoredTensor, layers
+from convsv_cli.network import InputSize, Network
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedTensors:
+    """The tensors of a network.
+
+    Attributes:
+        tensors: by name, as they are stored.
+        format: of the `Network`.
+        files: names of further files that they are in.
+        notes: what was left out.
+    """
+
+    tensors: dict[str, StoredTensor]
+    format: str
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTensors], hint: str) -> Network:
+    """The layers among the tensors that `read` gives; `hint` says what to do where there are none.
+
+    Raises:
+        UsageError: named input shapes, which a state dict cannot have.
+        UnreadableModelError: there are no weights; or as `read`.
+    """
+    if input_size.shapes:
+        raise UsageError("a state dict has no named inputs", where=str(path), hint="use --input-size")
+    found = read(path)
+    rows = layers(effective(found.tensors), input_size)
+    if not rows:
+        raise UnreadableModelError("no weights found in this file", where=str(path), hint=hint)
+    return Network(
+        path=str(path),
+        format=found.format,
+        files=(path.name, *found.files),
+        layers=rows,
+        notes=found.notes,
+    )
