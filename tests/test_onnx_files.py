@@ -357,3 +357,16 @@ def test_nodes_in_no_order_of_computation_are_refused(tmp_path: Path) -> None:
     path = saved(graph_model(nodes, {"x": [1, 4]}, {"w": normal(4, 4)}), tmp_path)
     with pytest.raises(UnreadableModelError, match="reads 'late' before that is computed"):
         load(path)
+
+
+@pytest.mark.parametrize("name", ["x", "w", "z"])
+def test_tensors_defined_twice_are_refused(name: str, tmp_path: Path) -> None:
+    """By a node, and by an input, an initializer or another node."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["z"]),
+        helper.make_node("Relu", ["x"], [name]),
+        helper.make_node("MatMul", ["z", "w"], ["y"]),
+    ]
+    path = saved(graph_model(nodes, {"x": [1, 4]}, {"w": normal(4, 4)}), tmp_path)
+    with pytest.raises(UnreadableModelError, match=f"the tensor '{name}' is defined twice"):
+        load(path)

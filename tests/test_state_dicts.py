@@ -305,3 +305,17 @@ def test_names_like_parts_are_left_alone(tmp_path: Path) -> None:
         "c.weight_mask": torch.ones(2, 2),
     }
     assert [layer.weight for layer in load(saved(state, tmp_path)).layers] == list(state)
+
+
+def test_safetensors_whose_length_looks_like_a_pickle(tmp_path: Path) -> None:
+    """The length of the header, which comes first, may begin with the byte that pickles begin with."""
+    for pad in range(300):
+        path = tmp_path / "model.safetensors"
+        save_file({"w" * (1 + pad) + ".weight": torch.ones(4, 4)}, path)
+        if path.read_bytes()[0] == 0x80:
+            break
+    else:
+        pytest.fail("no header has that length")
+    assert load(path).format == "safetensors"
+    renamed = path.rename(tmp_path / "model.bin")
+    assert load(renamed).format == "safetensors"

@@ -108,7 +108,7 @@ def _summary(
     log10 = _log(segments) + 1e-12 if product else None
     shares = (math.log10(block.factor) / log10 if log10 else None for block in blocks)
     shared = tuple(replace(block, share=share) for block, share in zip(blocks, shares, strict=True))
-    return NetworkBound(status=BOUNDED, lipschitz=product, log10=log10, blocks=shared, obstacles=obstacles)
+    return NetworkBound(status=BOUNDED, lipschitz=product, log10=log10, blocks=shared)
 
 
 def _blocks(segments: Sequence[Segment], rows: Mapping[str, tuple[str, ...]]) -> tuple[Block, ...]:

@@ -15,7 +15,7 @@ from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
 from convsv_cli.loaders.sharded import LOADER as SHARDED
 from convsv_cli.network import InputSize, Network
 
-LOADERS: tuple[Loader, ...] = (PT2, SHARDED, CHECKPOINT, SAFETENSORS, ONNX)
+LOADERS: tuple[Loader, ...] = (PT2, SHARDED, SAFETENSORS, CHECKPOINT, ONNX)
 
 
 def load(path: str | Path, input_size: InputSize | None = None) -> Network:

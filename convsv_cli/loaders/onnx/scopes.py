@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -55,7 +56,7 @@ def scopes(graph: GraphProto) -> Iterator[Scope]:
     """The graph's scope, then those of the bodies in it, each before its own inner ones.
 
     Raises:
-        UnreadableModelError: an initializer is defined twice, or nodes are in no order of computation.
+        UnreadableModelError: a tensor is defined twice, or nodes are in no order of computation.
         UnsafeModelError: bodies are nested too deeply.
     """
     pending = [(_scope(graph, None, ""), 0)]
@@ -95,20 +96,32 @@ def _scope(graph: GraphProto, parent: Scope | None, path: str) -> Scope:
     for node in graph.node:
         constant = _constant_tensor(node)
         sources |= {name: constant or node for name in node.output if name}
-    stored: dict[str, Source] = {}
-    for initializer in [*graph.initializer, *graph.sparse_initializer]:
-        name = initializer.values.name if isinstance(initializer, SparseTensorProto) else initializer.name
-        if name in stored:
-            raise UnreadableModelError(
-                f"the initializer {name!r} is defined twice", hint="export the model again"
-            )
-        stored[name] = initializer
+    stored: dict[str, Source] = {_name(tensor): tensor for tensor in _initializers(graph)}
+    _refuse_doubles(graph)
     scope = Scope(graph=graph, parent=parent, path=path, sources=sources | stored)
     for node in graph.node:
         for name in node.input:
             scope.users.setdefault(name, []).append(node)
     _find_varying(scope)
     return scope
+
+
+def _initializers(graph: GraphProto) -> list[TensorProto | SparseTensorProto]:
+    return [*graph.initializer, *graph.sparse_initializer]
+
+
+def _name(initializer: TensorProto | SparseTensorProto) -> str:
+    return initializer.values.name if isinstance(initializer, SparseTensorProto) else initializer.name
+
+
+def _refuse_doubles(graph: GraphProto) -> None:
+    """A name of two tensors could mean the wrong one; an initializer may be the default of an input."""
+    stored = [_name(initializer) for initializer in _initializers(graph)]
+    fed = {value.name for value in graph.input} - set(stored)
+    counts = Counter([*stored, *fed, *(name for node in graph.node for name in node.output if name)])
+    double = next((name for name, count in counts.items() if count > 1), None)
+    if double is not None:
+        raise UnreadableModelError(f"the tensor {double!r} is defined twice", hint="export the model again")
 
 
 def _find_varying(scope: Scope) -> None:
