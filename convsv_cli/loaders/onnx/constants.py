@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,21 @@ from onnx import NodeProto, SparseTensorProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from convsv_cli.graph import UnknownValueError
+from convsv_cli.loaders.growth import TOO_LARGE, outgrows
 from convsv_cli.loaders.onnx import sparse, tensors
+from convsv_cli.loaders.onnx.amounts import (
+    BROADCASTING,
+    MAX_MULTIPLICATIONS,
+    multiplications,
+    result_elements,
+)
 from convsv_cli.loaders.onnx.dequantise import dequantise
-from convsv_cli.loaders.onnx.scopes import Scope
+from convsv_cli.loaders.onnx.scopes import Key, Scope
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.loaders.state_dict import DEQUANTISED
 
 MAX_NODES = 1000
-MAX_ELEMENTS = 2**28
-"""Of a result, and of the multiplications of a matrix product."""
 # fmt: off
-BROADCASTING = frozenset((
-    "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Where", "And", "Or", "Xor", "Equal",
-    "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
-))
 FOLDABLE = BROADCASTING | {
     "Abs", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Cos",
     "CumSum", "DequantizeLinear", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements",
@@ -37,7 +38,6 @@ FOLDABLE = BROADCASTING | {
 }
 # fmt: on
 Step = tuple[Scope, NodeProto]
-Key = tuple[int, str]
 
 
 class NotFoldableError(UnknownValueError):
@@ -70,9 +70,12 @@ class Constants:
 
     model: Path
     opsets: Mapping[str, int]
+    found: dict[Key, Constant | NotFoldableError] = field(default_factory=dict, repr=False)
 
     def find(self, scope: Scope, name: str) -> Constant | None:
         """The constant that a name means in a scope; None where it depends on an input.
+
+        What is computed for its shape is computed once.
 
         Raises:
             NotFoldableError: constant, but too large to compute, or by operators that are not computed.
@@ -92,6 +95,18 @@ class Constants:
             )
         if home.varies(name):
             return None
+        key = home, name
+        if key not in self.found:
+            try:
+                self.found[key] = self._computed(home, name)
+            except NotFoldableError as error:
+                self.found[key] = error
+        found = self.found[key]
+        if isinstance(found, NotFoldableError):
+            raise NotFoldableError(*found.args)
+        return found
+
+    def _computed(self, home: Scope, name: str) -> Constant:
         plan = self._plan(home, name)
         result = self._compute(plan, home, name)
         return Constant(
@@ -120,9 +135,9 @@ class Constants:
                 steps.append((here, finished))
                 continue
             home, source = here.find(wanted)
-            if (id(home), wanted) in seen or isinstance(source, (TensorProto, SparseTensorProto)):
+            if (home, wanted) in seen or isinstance(source, (TensorProto, SparseTensorProto)):
                 continue
-            seen.add((id(home), wanted))
+            seen.add((home, wanted))
             if not isinstance(source, NodeProto) or not _foldable(source):
                 operator = source.op_type if isinstance(source, NodeProto) else "tensor"
                 raise NotFoldableError(f"a constant {operator}, which convsv does not compute")
@@ -134,14 +149,21 @@ class Constants:
 
     def _compute(self, plan: list[Step], scope: Scope, name: str) -> Array:
         known: dict[Key, Array] = {}
-        for home, node in plan:
+        stored: dict[Key, int] = {}
+        made = 0
+        last = _last_uses(plan)
+        for step, (home, node) in enumerate(plan):
             operands = [self._operand(home, operand, known) for operand in node.input]
-            if _result_elements(node, operands) > MAX_ELEMENTS:
-                raise NotFoldableError(f"a constant {node.op_type} of more than 2^28 elements")
+            stored |= {home.key(operand): _stored_elements(home, operand) for operand in node.input}
+            made += result_elements(node, operands)
+            if outgrows(made, sum(stored.values())) or multiplications(node, operands) > MAX_MULTIPLICATIONS:
+                raise NotFoldableError(TOO_LARGE)
             for output, value in zip(node.output, self._apply(node, operands), strict=False):
-                known[id(home), output] = value
+                known[home, output] = value
+            for key in last.get(step, ()):
+                known.pop(key, None)
         home, _ = scope.find(name)
-        return known[id(home), name]
+        return known[home, name]
 
     def _operand(self, scope: Scope, name: str, known: Mapping[Key, Array]) -> Array | None:
         if not name:
@@ -150,7 +172,7 @@ class Constants:
         if isinstance(source, (TensorProto, SparseTensorProto)):
             self._check(source)
             return sparse.values(source, self.model)
-        return known[id(home), name]
+        return known[home, name]
 
     def _apply(self, node: NodeProto, operands: list[Array | None]) -> list[Array]:
         """One node by onnx's reference implementation, in the types that the graph says."""
@@ -163,6 +185,23 @@ class Constants:
         except Exception as error:
             raise NotFoldableError(f"a constant {node.op_type} that cannot be computed: {error}") from error
         return [np.asarray(result) for result in results]
+
+
+def _last_uses(plan: list[Step]) -> dict[int, list[Key]]:
+    """What is not needed any more after each step."""
+    last: dict[Key, int] = {}
+    for step, (scope, node) in enumerate(plan):
+        last |= {scope.key(operand): step for operand in node.input if operand}
+    freed: dict[int, list[Key]] = {}
+    for key, step in last.items():
+        freed.setdefault(step, []).append(key)
+    return freed
+
+
+def _stored_elements(scope: Scope, name: str) -> int:
+    """How many the tensor of this name has in the file; none where it is computed."""
+    source = scope.find(name)[1]
+    return math.prod(source.dims) if isinstance(source, TensorProto) else 0
 
 
 def _dequantise(node: NodeProto, operands: list[Array | None]) -> Array:
@@ -221,55 +260,3 @@ def _origin(plan: list[Step], name: str) -> str:
     ]
     largest = max(stored, key=lambda tensor: math.prod(tensor.dims), default=None)
     return (sparse.head(largest).name if largest is not None else "") or name
-
-
-def _result_elements(node: NodeProto, operands: list[Array | None]) -> int:
-    """How many elements a node will make or multiply, at most, known before it does."""
-    present = [operand for operand in operands if operand is not None]
-    count = COUNTS.get(node.op_type, _broadcast if node.op_type in BROADCASTING else _given)
-    try:
-        return count(present)
-    except (ValueError, IndexError):
-        return _given(present)  # shapes that do not fit: the computation will say so
-
-
-def _given(operands: list[Array]) -> int:
-    return sum(operand.size for operand in operands)
-
-
-def _broadcast(operands: list[Array]) -> int:
-    return math.prod(np.broadcast_shapes(*(operand.shape for operand in operands)))
-
-
-def _filled(operands: list[Array]) -> int:
-    target = tuple(int(size) for size in operands[-1].astype(np.int64).ravel())
-    return math.prod(np.broadcast_shapes(*(operand.shape for operand in operands[:-1]), target))
-
-
-def _tiled(operands: list[Array]) -> int:
-    return int(operands[0].size * math.prod(int(count) for count in operands[1].astype(np.int64)))
-
-
-def _ranged(operands: list[Array]) -> int:
-    start, stop, step = (float(operand.ravel()[0]) for operand in operands)
-    return math.ceil(abs((stop - start) / step)) if step else 0
-
-
-def _multiplied(operands: list[Array]) -> int:
-    left, right = operands[0].shape, operands[1].shape
-    return int(math.prod(left) * math.prod(right) // max(left[-1], 1))
-
-
-def _gathered(operands: list[Array]) -> int:
-    table, indices = operands[0].shape, operands[1].shape
-    return int(math.prod(indices) * math.prod(table) // max(min(table, default=1), 1))
-
-
-COUNTS: dict[str, Callable[[list[Array]], int]] = {
-    "Expand": _filled,
-    "ConstantOfShape": _filled,
-    "Tile": _tiled,
-    "Range": _ranged,
-    "MatMul": _multiplied,
-    "Gather": _gathered,
-}
