@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.loaders.onnx.constants import MAX_ELEMENTS, Constant
+from convsv_cli.loaders.onnx.constants import Constant
+from convsv_cli.loaders.onnx.counting import MAX_ELEMENTS
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
 from convsv_cli.loaders.onnx.products import NOT_CONSTANT
 from convsv_cli.loaders.onnx.scales import MISFIT, Maps

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,16 @@ from onnx import NodeProto, SparseTensorProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from convsv_cli.graph import UnknownValueError
-from convsv_cli.loaders.onnx import sparse, tensors
+from convsv_cli.loaders.onnx import counting, sparse, tensors
+from convsv_cli.loaders.onnx.budget import SMALL_RESULT, Budget, SpentError
 from convsv_cli.loaders.onnx.dequantise import dequantise
 from convsv_cli.loaders.onnx.scopes import Scope
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.loaders.state_dict import DEQUANTISED
 
 MAX_NODES = 1000
-MAX_ELEMENTS = 2**28
-"""Of a result, and of the multiplications of a matrix product."""
 # fmt: off
-BROADCASTING = frozenset((
-    "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Where", "And", "Or", "Xor", "Equal",
-    "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
-))
-FOLDABLE = BROADCASTING | {
+FOLDABLE = counting.BROADCASTING | {
     "Abs", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Cos",
     "CumSum", "DequantizeLinear", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements",
     "GatherND", "Identity", "Log", "MatMul", "Neg", "Not", "QuantizeLinear", "Range", "Reciprocal",
@@ -70,6 +66,8 @@ class Constants:
 
     model: Path
     opsets: Mapping[str, int]
+    _budget: Budget = field(default_factory=Budget)
+    _found: dict[Key, tuple[Scope, Constant]] = field(default_factory=dict)
 
     def find(self, scope: Scope, name: str) -> Constant | None:
         """The constant that a name means in a scope; None where it depends on an input.
@@ -92,8 +90,14 @@ class Constants:
             )
         if home.varies(name):
             return None
+        key = id(home), name
+        if key not in self._found:
+            self._found[key] = home, self._expression(home, name)  # the scope stays, and its number its own
+        return self._found[key][1]
+
+    def _expression(self, home: Scope, name: str) -> Constant:
         plan = self._plan(home, name)
-        result = self._compute(plan, home, name)
+        result = self._compute(plan, home, name, self._budget)
         return Constant(
             name=_origin(plan, name),
             shape=result.shape,
@@ -132,16 +136,36 @@ class Constants:
             stack.extend((home, operand, None) for operand in source.input if operand)
         return steps
 
-    def _compute(self, plan: list[Step], scope: Scope, name: str) -> Array:
+    def _compute(self, plan: list[Step], scope: Scope, name: str, budget: Budget | None = None) -> Array:
+        """What a name means, after its plan; results are kept no longer than they are needed."""
         known: dict[Key, Array] = {}
+        room = _room(plan)
+        key = id(scope.find(name)[0]), name
+        uses = Counter((id(home.find(each)[0]), each) for home, node in plan for each in node.input)
+        uses[key] += 1
         for home, node in plan:
             operands = [self._operand(home, operand, known) for operand in node.input]
-            if _result_elements(node, operands) > MAX_ELEMENTS:
-                raise NotFoldableError(f"a constant {node.op_type} of more than 2^28 elements")
+            self._check_size(node, operands, room, budget)
             for output, value in zip(node.output, self._apply(node, operands), strict=False):
                 known[id(home), output] = value
-        home, _ = scope.find(name)
-        return known[id(home), name]
+            for used in ((id(home.find(each)[0]), each) for each in node.input):
+                uses[used] -= 1
+                if not uses[used]:
+                    known.pop(used, None)
+        return known[key]
+
+    def _check_size(
+        self, node: NodeProto, operands: list[Array | None], room: int, budget: Budget | None
+    ) -> None:
+        """Refuse what is too large, in itself or for what the model stores."""
+        elements = counting.result(node, operands)
+        if elements > room or counting.work(node, operands) > counting.MAX_ELEMENTS:
+            raise NotFoldableError(f"a constant {node.op_type} of more than {room:,} elements")
+        try:
+            if budget is not None:
+                budget.spend(elements)
+        except SpentError as error:
+            raise NotFoldableError("one of more constants than convsv computes of such a file") from error
 
     def _operand(self, scope: Scope, name: str, known: Mapping[Key, Array]) -> Array | None:
         if not name:
@@ -149,6 +173,7 @@ class Constants:
         home, source = scope.find(name)
         if isinstance(source, (TensorProto, SparseTensorProto)):
             self._check(source)
+            self._budget.credit(source, math.prod(source.dims))
             return sparse.values(source, self.model)
         return known[id(home), name]
 
@@ -211,65 +236,20 @@ def _foldable(node: NodeProto) -> bool:
     return own or (node.domain == "com.microsoft" and node.op_type == "DequantizeLinear")
 
 
+def _stored(plan: list[Step]) -> list[TensorProto | SparseTensorProto]:
+    """What goes into an expression, once each."""
+    sources = (scope.find(operand)[1] for scope, node in plan for operand in node.input)
+    found = (source for source in sources if isinstance(source, (TensorProto, SparseTensorProto)))
+    return list({id(source): source for source in found}.values())
+
+
+def _room(plan: list[Step]) -> int:
+    """Elements of a result of an expression."""
+    given = sum(int(math.prod(tensor.dims)) for tensor in _stored(plan))
+    return min(counting.MAX_ELEMENTS, max(SMALL_RESULT, given))
+
+
 def _origin(plan: list[Step], name: str) -> str:
     """The largest stored tensor that goes into an expression: the one that users know the layer by."""
-    stored = [
-        source
-        for scope, node in plan
-        for operand in node.input
-        if isinstance(source := scope.find(operand)[1], (TensorProto, SparseTensorProto))
-    ]
-    largest = max(stored, key=lambda tensor: math.prod(tensor.dims), default=None)
+    largest = max(_stored(plan), key=lambda tensor: math.prod(tensor.dims), default=None)
     return (sparse.head(largest).name if largest is not None else "") or name
-
-
-def _result_elements(node: NodeProto, operands: list[Array | None]) -> int:
-    """How many elements a node will make or multiply, at most, known before it does."""
-    present = [operand for operand in operands if operand is not None]
-    count = COUNTS.get(node.op_type, _broadcast if node.op_type in BROADCASTING else _given)
-    try:
-        return count(present)
-    except (ValueError, IndexError):
-        return _given(present)  # shapes that do not fit: the computation will say so
-
-
-def _given(operands: list[Array]) -> int:
-    return sum(operand.size for operand in operands)
-
-
-def _broadcast(operands: list[Array]) -> int:
-    return math.prod(np.broadcast_shapes(*(operand.shape for operand in operands)))
-
-
-def _filled(operands: list[Array]) -> int:
-    target = tuple(int(size) for size in operands[-1].astype(np.int64).ravel())
-    return math.prod(np.broadcast_shapes(*(operand.shape for operand in operands[:-1]), target))
-
-
-def _tiled(operands: list[Array]) -> int:
-    return int(operands[0].size * math.prod(int(count) for count in operands[1].astype(np.int64)))
-
-
-def _ranged(operands: list[Array]) -> int:
-    start, stop, step = (float(operand.ravel()[0]) for operand in operands)
-    return math.ceil(abs((stop - start) / step)) if step else 0
-
-
-def _multiplied(operands: list[Array]) -> int:
-    left, right = operands[0].shape, operands[1].shape
-    return int(math.prod(left) * math.prod(right) // max(left[-1], 1))
-
-
-def _gathered(operands: list[Array]) -> int:
-    table, indices = operands[0].shape, operands[1].shape
-    return int(math.prod(indices) * math.prod(table) // max(min(table, default=1), 1))
-
-
-COUNTS: dict[str, Callable[[list[Array]], int]] = {
-    "Expand": _filled,
-    "ConstantOfShape": _filled,
-    "Tile": _tiled,
-    "Range": _ranged,
-    "MatMul": _multiplied,
-    "Gather": _gathered,
-}

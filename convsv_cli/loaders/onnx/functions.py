@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from onnx import FunctionProto, ModelProto, NodeProto
-from onnx.inliner import inline_local_functions
 
+from convsv_cli.confinement import StoppedError
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
+from convsv_cli.loaders.onnx.confined import ContradictionError, run
 from convsv_cli.loaders.onnx.scopes import bodies
+from convsv_cli.loaders.onnx.stripping import restore, stripped
 
 MAX_NODES = 100_000
 Key = tuple[str, str, str]
@@ -19,7 +21,8 @@ def inlined(model: ModelProto) -> ModelProto:
 
     Raises:
         UnreadableModelError: one cannot be converted, so that its layers would stay out of sight.
-        UnsafeModelError: they call each other in a circle, or unfold to more than `MAX_NODES` nodes.
+        UnsafeModelError: they call each other in a circle, unfold to more than `MAX_NODES` nodes, or take
+            onnx too long.
     """
     if not model.functions:
         return model
@@ -27,12 +30,25 @@ def inlined(model: ModelProto) -> ModelProto:
     counts: dict[Key, int | None] = {}
     if _count(model.graph.node, functions, counts) > MAX_NODES:
         raise UnsafeModelError(f"its local functions unfold to more than {MAX_NODES} nodes")
-    result: ModelProto = inline_local_functions(model, convert_version=True)
+    result = _inlined(model)
     if result.functions:
         raise UnreadableModelError(
             f"the local function {result.functions[0].name!r} needs other operator versions than the model",
             hint="export the model again with one version for all",
         )
+    return result
+
+
+def _inlined(model: ModelProto) -> ModelProto:
+    light, taken = stripped(model)
+    try:
+        result = run("inline", light)
+    except StoppedError as error:
+        raise UnsafeModelError(f"its local functions cannot be inlined: {error}") from error
+    except ContradictionError as error:
+        raise UnreadableModelError(f"its local functions are damaged: {error}") from error
+    if taken:
+        restore(result, taken)
     return result
 
 
