@@ -9,7 +9,6 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 SERVER = """
 import json, os, resource, signal, sys
@@ -77,12 +76,8 @@ class Runner:
             env={**os.environ, **environment},
         )
 
-    def __enter__(self) -> Runner:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the process that waits for runs."""
         with self._server:
             self._server.stdin.close()
         self._folder.cleanup()

@@ -29,7 +29,7 @@ from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Audit, Settings
 from convsv_cli.sanitize import MAX_LINE, one_line, printable, spreadsheet_cell
 from tests.command_line import convsv
-from tests.test_renderers import AUDIT, UNBOUNDED
+from tests.test_renderers import AUDIT, UNBOUNDED, of
 
 ESCAPES = {
     "escape": "\x1b]0;owned\x07",
@@ -74,7 +74,7 @@ def tame(text: str) -> bool:
 @pytest.mark.parametrize("renderer", RENDERERS, ids=lambda r: r.name)
 def test_no_text_of_an_audit_acts_on_a_terminal(renderer: Any, color: bool, payload: str) -> None:
     for audit in audits(payload):
-        text = renderer.render(audit, Terminal(color=color, explain=True, width=100 if color else None))
+        text = renderer.render(of(audit), Terminal(color=color, explain=True, width=100 if color else None))
         assert tame(STYLE.sub("", text) if color else text)
         assert "link=" in text.replace("\n", "") or "link=" not in payload, "markup is shown as it is"
 
@@ -82,7 +82,7 @@ def test_no_text_of_an_audit_acts_on_a_terminal(renderer: Any, color: bool, payl
 @pytest.mark.parametrize("payload", ESCAPES.values(), ids=ESCAPES)
 def test_json_is_faithful_and_ascii(payload: str) -> None:
     (render,) = (renderer.render for renderer in RENDERERS if renderer.name == "json")
-    text = render(audits(payload)[0], Terminal())
+    text = render(of(audits(payload)[0]), Terminal())
     assert text.isascii()
     assert json.loads(text)["layers"][0]["name"] == payload
 
@@ -110,7 +110,7 @@ FORMULAS = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1",
 @pytest.mark.parametrize("formula", [*FORMULAS, "a;=1", "a,+1", "a; @x", "a\n=1"])
 def test_csv_cells_are_no_formulas(formula: str) -> None:
     (render,) = (renderer.render for renderer in RENDERERS if renderer.name == "csv")
-    text = render(audits(formula)[0], Terminal())
+    text = render(of(audits(formula)[0]), Terminal())
     for delimiter in ",;\t|":
         rows = list(csv.reader(io.StringIO(text), delimiter=delimiter))
         cells = [cell for row in rows for cell in row]

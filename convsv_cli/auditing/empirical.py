@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from convsv_cli.empirical import RANDOM, lower_bound
-from convsv_cli.errors import UsageError
+from convsv_cli.confinement import StoppedError
+from convsv_cli.empirical import RANDOM
+from convsv_cli.empirical.confined import confined_lower_bound
+from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.network import Network
 from convsv_cli.report import Empirical, Settings
 
@@ -30,7 +32,12 @@ def check_empirical(network: Network, settings: Settings) -> None:
 def empirical_of(
     network: Network, settings: Settings, progress: Callable[[str, float], None] | None
 ) -> Empirical | None:
-    """The largest ratio seen; None where nobody asked."""
+    """The largest ratio seen; None where nobody asked.
+
+    Raises:
+        UsageError: onnxruntime is missing or cannot run the model; the data do not fit.
+        UnsafeModelError: running the model takes too long or too much memory, or crashes onnxruntime.
+    """
     if not settings.empirical:
         return None
     shapes = {
@@ -38,10 +45,24 @@ def empirical_of(
         for name, dims in network.inputs
         if all(isinstance(size, int) for size in dims)
     }
-    return lower_bound(
-        Path(network.path),
-        data=None if settings.empirical == RANDOM else Path(settings.empirical),
-        input_shapes=shapes,
-        input_range=settings.input_range,
-        progress=progress or (lambda _task, _share: None),
-    )
+    try:
+        return confined_lower_bound(
+            Path(network.path),
+            weights=sum(path.stat().st_size for path in _files(network)),
+            data=None if settings.empirical == RANDOM else Path(settings.empirical),
+            input_shapes=shapes,
+            input_range=settings.input_range,
+            progress=progress or (lambda _task, _share: None),
+        )
+    except StoppedError as error:
+        raise UnsafeModelError(
+            f"running it in onnxruntime was stopped: {error}",
+            where=network.path,
+            hint="leave --empirical out",
+        ) from error
+
+
+def _files(network: Network) -> Iterator[Path]:
+    """Each file of the model once."""
+    folder = Path(network.path).parent
+    yield from (path for name in network.files if (path := folder / name).is_file())

@@ -8,8 +8,9 @@ import click
 
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
+from convsv_cli.loaders import warm_up
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.report import TOLERANCE, WORK_LIMIT
+from convsv_cli.report import TOLERANCE, WORK_LIMIT, Report
 
 INCOMPLETE = 3
 
@@ -104,6 +105,7 @@ def audit(
       convsv audit model.safetensors -o audit.json -o audit.txt
     """  # noqa: D301  (click takes \b for "keep these lines")
     targets = prepare(outputs, format_name, model)
+    warm_up(graph or model)
     from convsv_cli import api
     from convsv_cli.cli.progress import progress_bar
 
@@ -123,5 +125,5 @@ def audit(
             graph=graph,
             progress=progress,
         )
-    write(result, targets, explain=explain)
+    write(Report(command="audit", audits=(result,)), targets, explain=explain)
     return 0 if exit_zero or result.audited == len(result.layers) else INCOMPLETE

@@ -11,6 +11,7 @@ from convsv_cli.cli import options
 from convsv_cli.cli.output import echo, terminal
 from convsv_cli.cli.spectrum_files import check_outputs, keepers
 from convsv_cli.cli.spectrum_text import BLOCKS, render
+from convsv_cli.loaders import warm_up
 from convsv_cli.report import Settings
 
 BINS = 12
@@ -74,6 +75,7 @@ def spectrum(
       values = numpy.load("spectra.npz")["conv1"]
     """  # noqa: D301  (click takes \b for "keep these lines")
     check_outputs(outputs, model)
+    warm_up(model)
     from convsv_cli import api
     from convsv_cli.auditing.spectra import layer_spectra
     from convsv_cli.cli.progress import progress_bar

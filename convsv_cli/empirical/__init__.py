@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ def lower_bound(
     seed: int = 0,
     pairs: int = 300,
     steps: int = 24,
+    seconds: float = math.inf,
     progress: Progress = lambda _task, _share: None,
 ) -> Empirical:
     """Look for the largest ratio |f(x) - f(y)| / |x - y| of an ONNX model, run by onnxruntime.
@@ -41,6 +43,7 @@ def lower_bound(
         seed: the same one gives the same estimate.
         pairs: of points, at most.
         steps: how often directions are improved.
+        seconds: after which no further step begins.
         progress: told what is done, and the share.
 
     Raises:
@@ -55,6 +58,8 @@ def lower_bound(
     search = Search(function, points, input_range, seed)
     search.compare(pairs)
     for step in range(steps):
+        if time.perf_counter() - start > seconds:
+            break
         progress(TASK, step / steps)
         search.improve()
     progress(TASK, 1.0)

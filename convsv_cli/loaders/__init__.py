@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from convsv_cli.confinement import prepare
 from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
 from convsv_cli.loaders.folder import model_file
@@ -57,6 +58,12 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
     if _loader(graph) is not ONNX:
         raise UsageError("not an ONNX graph", where=str(graph), hint="--graph wants an ONNX export")
     return transplanted(path, tensors(path), graph, input_size or InputSize())
+
+
+def warm_up(path: Path) -> None:
+    """Begin what reading a file of this name needs anyway, and needs no torch."""
+    if path.suffix.lower() == ".onnx":
+        prepare()
 
 
 def _loader(path: Path) -> Loader:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from convsv_cli.renderers.network_text import blocks_table, bound_lines
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, LayerAudit, Method
+from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, LayerAudit, Method, Report
 from convsv_cli.sanitize import inert
 
 if TYPE_CHECKING:
@@ -23,11 +23,20 @@ EXPENDABLE = ("op", "bound/exact", "kernel", "heuristic", "stride", "n")
 """Columns that a narrow terminal goes without, the first ones first."""
 
 
-def render(audit: Audit, terminal: Terminal) -> str:
-    """Title, table, products, remarks and legend; texts from the file are made inert here, and only here."""
+def render(report: Report, terminal: Terminal) -> str:
+    """Each audit in turn, and the models that could not be audited.
+
+    Texts from the files are made inert here, and only here.
+    """
+    report = inert(report)
+    failures = [f"failed: {failure.message}\n" for failure in report.failures]
+    return "\n".join([*(_audit(audit, terminal) for audit in report.audits), *failures])
+
+
+def _audit(audit: Audit, terminal: Terminal) -> str:
+    """Title, table, products, remarks and legend."""
     from rich.console import Console
 
-    audit = inert(audit)
     console = Console(
         file=io.StringIO(),
         width=terminal.width or WIDE,

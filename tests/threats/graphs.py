@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from tests.onnx_models import graph_model, normal

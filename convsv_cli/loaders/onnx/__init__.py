@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from convsv_cli.confinement import prepare
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.network import InputSize, Network
 
@@ -16,6 +17,7 @@ def _recognises(head: bytes, suffix: str) -> bool:
 
 
 def _load(path: Path, input_size: InputSize) -> Network:
+    prepare()
     from convsv_cli.loaders.onnx.reading import read
 
     return read(path, input_size)

@@ -21,6 +21,7 @@ from convsv_cli.loaders.onnx.amounts import (
     multiplications,
     result_elements,
 )
+from convsv_cli.loaders.onnx.budget import Budget, SpentError
 from convsv_cli.loaders.onnx.dequantise import dequantise
 from convsv_cli.loaders.onnx.scopes import Key, Scope
 from convsv_cli.loaders.onnx.tensors import Array
@@ -71,6 +72,7 @@ class Constants:
     model: Path
     opsets: Mapping[str, int]
     found: dict[Key, Constant | str] = field(default_factory=dict, repr=False)
+    budget: Budget = field(default_factory=Budget, repr=False)
 
     def find(self, scope: Scope, name: str) -> Constant | None:
         """The constant that a name means in a scope; None where it depends on an input.
@@ -108,7 +110,7 @@ class Constants:
 
     def _computed(self, home: Scope, name: str) -> Constant:
         plan = self._plan(home, name)
-        result = self._compute(plan, home, name)
+        result = self._compute(plan, home, name, self.budget)
         return Constant(
             name=_origin(plan, name),
             shape=result.shape,
@@ -147,7 +149,8 @@ class Constants:
             stack.extend((home, operand, None) for operand in source.input if operand)
         return steps
 
-    def _compute(self, plan: list[Step], scope: Scope, name: str) -> Array:
+    def _compute(self, plan: list[Step], scope: Scope, name: str, budget: Budget | None = None) -> Array:
+        """What a name means, after its plan; results are kept no longer than they are needed."""
         known: dict[Key, Array] = {}
         stored: dict[Key, int] = {}
         made = 0
@@ -155,9 +158,11 @@ class Constants:
         for step, (home, node) in enumerate(plan):
             operands = [self._operand(home, operand, known) for operand in node.input]
             stored |= {home.key(operand): _stored_elements(home, operand) for operand in node.input}
-            made += result_elements(node, operands)
+            elements = result_elements(node, operands)
+            made += elements
             if outgrows(made, sum(stored.values())) or multiplications(node, operands) > MAX_MULTIPLICATIONS:
                 raise NotFoldableError(TOO_LARGE)
+            _spend(budget, elements)
             for output, value in zip(node.output, self._apply(node, operands), strict=False):
                 known[home, output] = value
             for key in last.get(step, ()):
@@ -171,6 +176,7 @@ class Constants:
         home, source = scope.find(name)
         if isinstance(source, (TensorProto, SparseTensorProto)):
             self._check(source)
+            self.budget.credit(source, math.prod(source.dims))
             return sparse.values(source, self.model)
         return known[home, name]
 
@@ -185,6 +191,14 @@ class Constants:
         except Exception as error:
             raise NotFoldableError(f"a constant {node.op_type} that cannot be computed: {error}") from error
         return [np.asarray(result) for result in results]
+
+
+def _spend(budget: Budget | None, elements: int) -> None:
+    try:
+        if budget is not None:
+            budget.spend(elements)
+    except SpentError as error:
+        raise NotFoldableError("one of more constants than convsv computes of such a file") from error
 
 
 def _last_uses(plan: list[Step]) -> dict[int, list[Key]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from onnx import FunctionProto, ModelProto, NodeProto
-from onnx.inliner import inline_local_functions
 
+from convsv_cli.confinement import StoppedError
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
+from convsv_cli.loaders.onnx.confined import ContradictionError, run
 from convsv_cli.loaders.onnx.scopes import bodies
+from convsv_cli.loaders.onnx.stripping import restore, stripped
 
 MAX_NODES = 100_000
 MAX_BYTES = 2**27
-"""Of all copies of functions."""
+"""Of all copies of functions, beside one of each."""
 MAX_DEPTH = 64
 """Of calls in calls."""
 Key = tuple[str, str, str]
@@ -23,23 +25,37 @@ def inlined(model: ModelProto) -> ModelProto:
 
     Raises:
         UnreadableModelError: one cannot be converted, so that its layers would stay out of sight.
-        UnsafeModelError: they call each other in a circle or too deeply, or unfold to more than `MAX_NODES`
-            nodes or `MAX_BYTES` bytes.
+        UnsafeModelError: they call each other in a circle or too deeply, unfold to more than `MAX_NODES`
+            nodes or `MAX_BYTES` bytes, or take onnx too long.
     """
     if not model.functions:
         return model
     functions = {_key(function): function for function in model.functions}
     nodes, size = _Counter(functions).count(model.graph.node, depth=0)
-    if nodes > MAX_NODES or size > MAX_BYTES:
+    once = sum(function.ByteSize() for function in model.functions)
+    if nodes > MAX_NODES or size > once + MAX_BYTES:
         raise UnsafeModelError(
             f"its local functions unfold to more than {MAX_NODES} nodes, or {MAX_BYTES // 2**20} MiB"
         )
-    result: ModelProto = inline_local_functions(model, convert_version=True)
+    result = _inlined(model)
     if result.functions:
         raise UnreadableModelError(
             f"the local function {result.functions[0].name!r} needs other operator versions than the model",
             hint="export the model again with one version for all",
         )
+    return result
+
+
+def _inlined(model: ModelProto) -> ModelProto:
+    light, taken = stripped(model)
+    try:
+        result = run("inline", light)
+    except StoppedError as error:
+        raise UnsafeModelError(f"its local functions cannot be inlined: {error}") from error
+    except ContradictionError as error:
+        raise UnreadableModelError(f"its local functions are damaged: {error}") from error
+    if taken:
+        restore(result, taken)
     return result
 
 

@@ -98,6 +98,7 @@ def _network(model: ModelProto, path: Path, input_size: InputSize) -> Network:
         opset=opsets.get("", opsets.get("ai.onnx")),
         inputs=_inputs(shapes),
         layers=tuple(_layer(name, group) for name, group in named),
+        notes=shapes.notes,
         graph=build(model, all_scopes, shapes, constants, _rows(found, named)),
     )
 

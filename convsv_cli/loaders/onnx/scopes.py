@@ -112,7 +112,7 @@ def bodies(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
 def _scope(graph: GraphProto, parent: Scope | None, path: str) -> Scope:
     sources: dict[str, Source] = {value.name: None for value in graph.input}
     for node in graph.node:
-        constant = _constant_tensor(node)
+        constant = constant_tensor(node)
         sources |= {name: constant or node for name in node.output if name}
     stored: dict[str, Source] = {_name(tensor): tensor for tensor in _initializers(graph)}
     _refuse_doubles(graph)
@@ -158,7 +158,7 @@ def _find_varying(scope: Scope) -> None:
             scope.varying.update(node.output)
 
 
-def _constant_tensor(node: NodeProto) -> TensorProto | SparseTensorProto | None:
+def constant_tensor(node: NodeProto) -> TensorProto | SparseTensorProto | None:
     """The tensor of a Constant node that holds one as such."""
     if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
         return None

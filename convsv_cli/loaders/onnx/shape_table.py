@@ -13,11 +13,15 @@ Dims = tuple[int | str, ...]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shapes:
-    """Dimensions and types by name, for each scope; unknown dimensions are names or "?"."""
+    """Dimensions and types by name, for each scope; unknown dimensions are names or "?".
+
+    `notes` say, in plain words, why some are not known.
+    """
 
     inputs: tuple[tuple[str, Dims], ...]
     by_scope: dict[int, dict[str, Dims]]
     dtypes: dict[int, dict[str, str]]
+    notes: tuple[str, ...] = ()
 
     def find(self, scope: Scope, name: str) -> Dims | None:
         """The dimensions of the tensor that a name means in a scope; None where nothing is known."""

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
-from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
+from onnx import ModelProto, TensorProto, ValueInfoProto
 
+from convsv_cli.confinement import StoppedError
 from convsv_cli.errors import UsageError
+from convsv_cli.loaders.onnx.confined import ContradictionError, run
 from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
 from convsv_cli.loaders.onnx.freezing import freeze
 from convsv_cli.loaders.onnx.scopes import Scope, bodies, scopes
 from convsv_cli.loaders.onnx.shape_table import Shapes, dims, shapes_of
+from convsv_cli.loaders.onnx.skeleton import SMALL, forget_results, inputs_of, skeleton_of
 from convsv_cli.network import InputSize
-
-SMALL = 1024
-"""Initializers of so many elements may be shapes that inference wants to see; it needs no larger one."""
-
 
 ROUNDS = 3
 """Of inference: values that follow from shapes decide on further shapes."""
+STOPPED = "the sizes of its layers are not known: shape inference was stopped, because {}"
 
 
 def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: Path) -> Shapes:
@@ -30,47 +31,22 @@ def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: P
     Raises:
         UsageError: `size` names an unknown input, has the wrong number of axes, or is impossible.
     """
-    inputs = _inputs(model.graph)
-    skeleton = _skeleton(model)
+    inputs = inputs_of(model.graph)
+    skeleton = skeleton_of(model)
     _fold(skeleton, path)
-    resized = _resized(skeleton, inputs, size, path)
-    inferred = _run(resized, skeleton, size, path)
-    for _ in range(ROUNDS):
-        found = list(scopes(inferred.graph))
-        own = shapes_of(found, found, inputs)
-        if own.complete or not freeze(found, own):
-            break
-        _fold(inferred, path)
+    inferred, notes = _resized(skeleton, inputs, size, path), list[str]()
+    try:
         inferred = _run(inferred, skeleton, size, path)
-    return shapes_of(list(scopes(inferred.graph)), model_scopes, inputs)
-
-
-def _inputs(graph: GraphProto) -> set[str]:
-    """Names of what the user feeds: graph inputs without a default."""
-    stored = {tensor.name for tensor in graph.initializer}
-    return {value.name for value in graph.input} - stored - {s.values.name for s in graph.sparse_initializer}
-
-
-def _skeleton(model: ModelProto) -> ModelProto:
-    """The model without large initializers, which become inputs of their shape, and without old results."""
-    skeleton = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
-    graph = skeleton.graph
-    graph.name = model.graph.name or "graph"
-    graph.node.extend(model.graph.node)
-    graph.output.extend(model.graph.output)
-    names = _inputs(model.graph)
-    graph.input.extend(value for value in model.graph.input if value.name in names)
-    for value in graph.input:
-        _open_sizes(value)
-    for tensor in model.graph.initializer:
-        if tensor.data_location != TensorProto.EXTERNAL and math.prod(tensor.dims) <= SMALL:
-            graph.initializer.append(tensor)
-        else:
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    for sparse in model.graph.sparse_initializer:
-        kind = sparse.values.data_type
-        graph.input.append(onnx.helper.make_tensor_value_info(sparse.values.name, kind, sparse.dims))
-    return skeleton
+        for _ in range(ROUNDS):
+            found = list(scopes(inferred.graph))
+            own = shapes_of(found, found, inputs)
+            if own.complete or not freeze(found, own):
+                break
+            _fold(inferred, path)
+            inferred = _run(inferred, skeleton, size, path)
+    except StoppedError as error:
+        notes.append(STOPPED.format(error))
+    return replace(shapes_of(list(scopes(inferred.graph)), model_scopes, inputs), notes=tuple(notes))
 
 
 def _fold(skeleton: ModelProto, path: Path) -> None:
@@ -86,13 +62,6 @@ def _fold(skeleton: ModelProto, path: Path) -> None:
                 if constant is not None and math.prod(constant.shape) <= SMALL:
                     value = onnx.numpy_helper.from_array(constant.read())
                     node.CopyFrom(onnx.helper.make_node("Constant", [], node.output, value=value))
-
-
-def _open_sizes(value: ValueInfoProto) -> None:
-    """Forget sizes of 0 and -1, by which some exporters mean that any will do."""
-    for dim in value.type.tensor_type.shape.dim:
-        if dim.dim_value < 1:
-            dim.ClearField("dim_value")
 
 
 def _resized(skeleton: ModelProto, inputs: set[str], size: InputSize, path: Path) -> ModelProto:
@@ -111,7 +80,6 @@ def _resized(skeleton: ModelProto, inputs: set[str], size: InputSize, path: Path
     for value in fed:
         _resize(value, shapes.get(value.name) or _sized(value, size, spatial=value in images), path)
     if shapes or size.size:
-        del model.graph.value_info[:]
         for output in model.graph.output:
             if output.type.HasField("tensor_type"):
                 output.type.tensor_type.ClearField("shape")
@@ -169,36 +137,28 @@ def _run(resized: ModelProto, original: ModelProto, size: InputSize, path: Path)
     """Inference that stops at contradictions, unless the graph has some at its own input size too.
 
     A graph with bodies may: a branch of an If is for other sizes than another one.
+
+    Raises:
+        StoppedError: it took too long or too much memory, or crashed.
     """
     try:
-        return onnx.shape_inference.infer_shapes(resized, strict_mode=True, data_prop=True)
-    except Exception as error:
+        return run("infer_strictly", resized)
+    except ContradictionError as error:
         asked = size.size or size.shapes
         branching = any(any(bodies(node)) for node in original.graph.node)
         if asked and not branching and _consistent(original):
             raise impossible(size, path, str(error)) from error
-    _forget_results(resized.graph)
+    forget_results(resized.graph)
     try:
-        return onnx.shape_inference.infer_shapes(resized, data_prop=True)
-    except Exception:  # noqa: BLE001
+        return run("infer", resized)
+    except ContradictionError:
         return resized
-
-
-def _forget_results(graph: GraphProto) -> None:
-    """Where declared shapes contradict what is computed, runtimes go by the latter."""
-    del graph.value_info[:]
-    for output in graph.output:
-        if output.type.HasField("tensor_type"):
-            output.type.tensor_type.ClearField("shape")
-    for node in graph.node:
-        for _, body in bodies(node):
-            _forget_results(body)
 
 
 def _consistent(model: ModelProto) -> bool:
     try:
-        onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except Exception:  # noqa: BLE001
+        run("infer_strictly", model)
+    except ContradictionError:
         return False
     return True
 

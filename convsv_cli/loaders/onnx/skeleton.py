@@ -1,0 +1,128 @@
+"""A model for shape inference: without weights, and without results of an earlier inference."""
+
+from __future__ import annotations
+
+import math
+
+import onnx
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+    ValueInfoProto,
+)
+
+from convsv_cli.loaders.onnx.scopes import bodies, constant_tensor
+from convsv_cli.loaders.onnx.stripping import LARGE
+
+SMALL = 1024
+"""Initializers of so many elements may be shapes that inference wants to see; it needs no larger one."""
+STORED = "convsv"
+"""The domain of nodes that stand for large tensors where those cannot be inputs."""
+
+
+def inputs_of(graph: GraphProto) -> set[str]:
+    """Names of what the user feeds: graph inputs without a default."""
+    stored = {tensor.name for tensor in graph.initializer}
+    return {value.name for value in graph.input} - stored - {s.values.name for s in graph.sparse_initializer}
+
+
+def skeleton_of(model: ModelProto) -> ModelProto:
+    """The model without large initializers, which become inputs of their shape, and without old results."""
+    skeleton = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    skeleton.opset_import.add(domain=STORED, version=1)
+    graph = skeleton.graph
+    graph.name = model.graph.name or "graph"
+    for node in model.graph.node:
+        _add_node(node, graph)
+    graph.output.extend(model.graph.output)
+    names = inputs_of(model.graph)
+    graph.input.extend(value for value in model.graph.input if value.name in names)
+    for value in graph.input:
+        _open_sizes(value)
+    for tensor in model.graph.initializer:
+        if tensor.data_location != TensorProto.EXTERNAL and _is_small(tensor):
+            graph.initializer.append(tensor)
+        else:
+            graph.input.append(_value(tensor.name, tensor))
+    graph.input.extend(_value(sparse.values.name, sparse) for sparse in model.graph.sparse_initializer)
+    return skeleton
+
+
+def forget_results(graph: GraphProto) -> None:
+    """Where declared shapes contradict what is computed, runtimes go by the latter."""
+    stored = {node.output[0] for node in graph.node if node.domain == STORED}
+    kept = [value for value in graph.value_info if value.name in stored]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+    for output in graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    for node in graph.node:
+        for _, body in bodies(node):
+            forget_results(body)
+
+
+def _open_sizes(value: ValueInfoProto) -> None:
+    """Forget sizes of 0 and -1, by which some exporters mean that any will do."""
+    for dim in value.type.tensor_type.shape.dim:
+        if dim.dim_value < 1:
+            dim.ClearField("dim_value")
+
+
+def _is_small(tensor: TensorProto) -> bool:
+    return bool(math.prod(tensor.dims) <= SMALL and tensor.ByteSize() <= LARGE)
+
+
+def _value(name: str, stored: TensorProto | SparseTensorProto) -> ValueInfoProto:
+    kind = stored.values.data_type if isinstance(stored, SparseTensorProto) else stored.data_type
+    return onnx.helper.make_tensor_value_info(name, kind, stored.dims)
+
+
+def _add_node(node: NodeProto, graph: GraphProto) -> None:
+    stored = constant_tensor(node)
+    if node.ByteSize() <= LARGE:
+        graph.node.append(node)
+    elif stored is not None:
+        _add_stored(node.output[0], stored, graph)
+    else:
+        copy = graph.node.add(
+            op_type=node.op_type, domain=node.domain, name=node.name, input=node.input, output=node.output
+        )
+        for attribute in node.attribute:
+            _add_attribute(attribute, copy)
+
+
+def _add_stored(name: str, stored: TensorProto | SparseTensorProto, graph: GraphProto) -> None:
+    graph.node.add(op_type="Stored", domain=STORED, output=[name])
+    graph.value_info.append(_value(name, stored))
+
+
+def _add_attribute(attribute: AttributeProto, node: NodeProto) -> None:
+    if attribute.type not in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+        node.attribute.append(attribute)
+        return
+    copy = node.attribute.add(name=attribute.name, type=attribute.type)
+    if attribute.HasField("g"):
+        _copy_body(attribute.g, copy.g)
+    for body in attribute.graphs:
+        _copy_body(body, copy.graphs.add())
+
+
+def _copy_body(body: GraphProto, copy: GraphProto) -> None:
+    copy.name = body.name
+    copy.input.extend(body.input)
+    copy.output.extend(body.output)
+    copy.value_info.extend(body.value_info)
+    copy.sparse_initializer.extend(body.sparse_initializer)
+    defaults = {value.name for value in body.input}
+    for tensor in body.initializer:
+        if _is_small(tensor) or tensor.name in defaults:
+            copy.initializer.append(tensor)
+        else:
+            _add_stored(tensor.name, tensor, copy)
+    for node in body.node:
+        _add_node(node, copy)
