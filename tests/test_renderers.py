@@ -24,7 +24,9 @@ from convsv_cli.report import (
     Audit,
     Block,
     Empirical,
+    Failure,
     Finding,
+    Gate,
     Interval,
     LayerAudit,
     Measurement,
@@ -33,8 +35,10 @@ from convsv_cli.report import (
     NetworkTotals,
     Obstacle,
     Part,
+    Place,
     Report,
     Settings,
+    Verdict,
 )
 from convsv_cli.sanitize import printable, spreadsheet_cell
 
@@ -116,6 +120,41 @@ AUDIT = Audit(
     ),
     seconds=0.5,
 )
+GATES = (
+    Gate(
+        node="",
+        limit=10.0,
+        enclosure=Interval(upper=10.00005),
+        outcome=report.UNDECIDED,
+        reason="no lower end",
+    ),
+    Gate(
+        node="conv1",
+        limit=4.0,
+        enclosure=Interval(lower=4.8019, upper=4.80211),
+        outcome=report.EXCEEDED,
+        place=Place(path="convsv.toml", line=7),
+    ),
+    Gate(node="embed", limit=3.0, outcome=report.MISSING, reason="a table look-up"),
+)
+JUDGED = replace(
+    AUDIT,
+    findings=(
+        *AUDIT.findings,
+        Finding(
+            rule="max-layer",
+            severity=report.ERROR,
+            node="conv1",
+            message="certified norm 4.803 exceeds 4",
+            measured=4.80211,
+            limit=4.0,
+            place=Place(path="convsv.toml", line=7),
+        ),
+    ),
+    verdict=Verdict(budget="convsv.toml", gates=GATES),
+)
+"""The audit, judged by a budget."""
+FAILURE = Failure(path="broken.onnx", message="broken.onnx: not an ONNX file", exit_code=2)
 TABLE = """\
 net.onnx · onnx opset 20 · image 1×3×32×w · 1 of 2 weight layers audited
 
