@@ -258,6 +258,20 @@ def test_the_table_fits_a_terminal_and_is_never_cut_in_a_file() -> None:
     assert "…" not in narrow
 
 
+def test_a_narrow_terminal_goes_without_columns_in_a_sensible_order() -> None:
+    headers = []
+    for width in range(92, 17, -1):
+        table = RENDERERS[0].render(of(AUDIT), Terminal(width=width))
+        header = next(line for line in table.splitlines() if line.startswith("layer "))
+        assert "conv1" in table
+        headers.append(tuple(header.replace("certified ≤", "certified").split()))
+    full = ("layer", "op", "kernel", "stride", "n", "heuristic", "exact", "certified", "bound", "bound/exact")
+    order = ("op", "bound/exact", "kernel", "heuristic", "stride", "n", "exact", "bound")
+    assert list(dict.fromkeys(headers)) == [
+        tuple(name for name in full if name not in order[:count]) for count in range(len(order) + 1)
+    ]
+
+
 def test_colour_only_where_asked() -> None:
     assert "\x1b" not in RENDERERS[0].render(of(AUDIT), Terminal(width=100))
     assert "\x1b[" in RENDERERS[0].render(of(AUDIT), Terminal(width=100, color=True))
