@@ -66,7 +66,7 @@ def _title(audit: Audit) -> str:
     opset = f" opset {model.opset}" if model.opset is not None else ""
     inputs = [f"{printable(name)} {times(shape) or 'scalar'}" for name, shape in model.input_shape]
     covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
-    return " · ".join([printable(model.path), f"{model.format}{opset}", *inputs, covered])
+    return " · ".join([printable(model.path), f"{printable(model.format)}{opset}", *inputs, covered])
 
 
 def _verdict(verdict: Verdict | None) -> list[str]:
@@ -91,7 +91,7 @@ def _table(audit: Audit, width: int | None) -> Table:
         cells.pop(name, None)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in cells:
-        table.add_column(name, justify="left" if name in TEXTS else "right", overflow="fold")
+        table.add_column(printable(name), justify="left" if name in TEXTS else "right", overflow="fold")
     largest = _largest(audit)
     for layer, *row in zip(audit.layers, *cells.values(), strict=True):
         style = "bold yellow" if layer.name == largest else "red" if layer.status != AUDITED else ""
@@ -128,7 +128,9 @@ def _remarks(audit: Audit) -> list[str]:
         if layer.status != AUDITED
     ]
     others = [f"note: {printable(f.message)}" for f in audit.findings if not f.node]
-    stopped = [f"{printable(f.node)}: {f.message}" for f in audit.findings if f.rule == "work-limit"]
+    stopped = [
+        f"{printable(f.node)}: {printable(f.message)}" for f in audit.findings if f.rule == "work-limit"
+    ]
     unavailable = [f for f in audit.findings if f.rule == "exact-unavailable"]
     missing = [f"{printable(f.node)}: {printable(f.message)}" for f in unavailable]
     counts = Counter(line for layer in audit.layers for line in layer.assumed)
@@ -138,7 +140,7 @@ def _remarks(audit: Audit) -> list[str]:
 
 def _legend(methods: list[Method]) -> list[str]:
     width = max((len(method.column) for method in methods), default=0)
-    return [f"{method.column:{width}}  {method.proves}" for method in methods]
+    return [f"{printable(method.column):{width}}  {printable(method.proves)}" for method in methods]
 
 
 def _layers(count: int) -> str:
