@@ -3,9 +3,9 @@
     python benchmarks/network.py [--json FILE]
 
 Audits a ResNet-50 at random initialisation, its BatchNorms in the graph or folded into the kernels as
-exporters do, and graphs of up to a thousand nodes. `composition` is all that comes after the norms of the
-layers; where BatchNorms are folded here, the norms of the folded kernels are part of it. Norms stop early, at
-a work limit, for they are not what is measured.
+exporters do, and graphs of up to a thousand nodes: skips, and activations in a row, whole or taken apart.
+`composition` is all that comes after the norms of the layers and of the kernels that folding made. Norms stop
+early, at a work limit, for they are not what is measured.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import json
 import math
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +101,28 @@ def skips(depth: int) -> tuple[list[NodeProto], dict[str, np.ndarray], str]:
     return nodes, {"w": np.eye(8, dtype=np.float32) / 8}, x
 
 
+def tanhs(depth: int) -> tuple[list[NodeProto], dict[str, np.ndarray], str]:
+    """`depth` Tanh in a row."""
+    names = ["image", *(f"t{i}" for i in range(depth))]
+    nodes = [helper.make_node("Tanh", [names[i]], [names[i + 1]]) for i in range(depth)]
+    return nodes, {}, names[-1]
+
+
+def hard_swishes(depth: int) -> tuple[list[NodeProto], dict[str, np.ndarray], str]:
+    """`depth` HardSwish in a row, each taken apart into four nodes."""
+    nodes, x = [], "image"
+    for i in range(depth):
+        nodes += [
+            helper.make_node("Add", [x, "three"], [f"a{i}"]),
+            helper.make_node("Clip", [f"a{i}", "zero", "six"], [f"c{i}"]),
+            helper.make_node("Mul", [x, f"c{i}"], [f"m{i}"]),
+            helper.make_node("Div", [f"m{i}", "six"], [f"d{i}"]),
+        ]
+        x = f"d{i}"
+    numbers = {"zero": 0, "three": 3, "six": 6}
+    return nodes, {name: np.array(value, np.float32) for name, value in numbers.items()}, x
+
+
 def save(
     path: Path, nodes: list[NodeProto], weights: dict[str, np.ndarray], shape: list[int], output: str
 ) -> None:
@@ -116,17 +141,40 @@ def measure(name: str, path: Path) -> dict[str, object]:
     """Audit once, and take the times that the audit reports."""
     from convsv_cli import audit
 
-    report = audit(path, work_limit=WORK_LIMIT)
-    layers = report.seconds - report.bound.seconds
+    with _timed_folding() as folded:
+        report = audit(path, work_limit=WORK_LIMIT)
+    layers, composition = report.seconds - report.bound.seconds, report.bound.seconds - sum(folded)
     return {
         "graph": name,
         "nodes": len(onnx.load(path).graph.node),
         "layers": len(report.layers),
         "log10 L": report.bound.log10,
         "layer norms s": layers,
-        "composition s": report.bound.seconds,
-        "composition / norms": report.bound.seconds / layers,
+        "folded norms s": sum(folded),
+        "composition s": composition,
+        "composition / norms": composition / (layers + sum(folded)),
     }
+
+
+@contextmanager
+def _timed_folding() -> Iterator[list[float]]:
+    """The seconds that each norm of a folded kernel takes."""
+    from convsv_cli.auditing import network
+
+    seconds, original = [], network.kernel_norm
+
+    def timed(*arguments: object, **options: object) -> float:
+        start = time.perf_counter()
+        try:
+            return original(*arguments, **options)
+        finally:
+            seconds.append(time.perf_counter() - start)
+
+    network.kernel_norm = timed
+    try:
+        yield seconds
+    finally:
+        network.kernel_norm = original
 
 
 def _cell(value: object) -> str:
@@ -146,11 +194,12 @@ def main() -> None:
             graph, path = ResNet50Graph(normalised=normalised), Path(folder) / f"resnet50-{normalised}.onnx"
             save(path, graph.nodes, graph.weights, [1, 3, 224, 224], graph.build())
             rows.append(measure("ResNet-50" + (" with BatchNorms" if normalised else ""), path))
-        for depth in DEPTHS:
-            nodes, weights, output = skips(depth)
-            path = Path(folder) / f"skips-{depth}.onnx"
+        chains = [(f"{depth // 3} skips in a row", skips(depth)) for depth in DEPTHS]
+        chains += [("1000 Tanh in a row", tanhs(1000)), ("30 HardSwish in parts", hard_swishes(30))]
+        for name, (nodes, weights, output) in chains:
+            path = Path(folder) / "chain.onnx"
             save(path, nodes, weights, [1, 8], output)
-            rows.append(measure(f"{depth // 3} skips in a row", path))
+            rows.append(measure(name, path))
     for row in [dict(zip(rows[0], rows[0], strict=True)), *rows]:
         print(*(f"{_cell(value):<26}" for value in row.values()))
     if arguments.json:

@@ -11,12 +11,14 @@ import pytest
 from onnx import TensorProto, helper
 
 from convsv_cli.graph import Graph, Node
+from convsv_cli.lipschitz import steepness
 from convsv_cli.lipschitz.collapse import MOST_PARTS, collapsed
 from convsv_cli.lipschitz.composition import Composed, compose
 from convsv_cli.lipschitz.elementwise import OP
 from convsv_cli.lipschitz.intervals import Intervals
+from convsv_cli.lipschitz.ranges import Range
 from convsv_cli.lipschitz.rules import RULES
-from convsv_cli.lipschitz.scalar import jet
+from convsv_cli.lipschitz.scalar import jet, parts
 from tests.sensitivity import amplification, double_model, flat, layer_norms, network, runner
 
 node = helper.make_node
@@ -239,6 +241,46 @@ def test_endless_towers_of_products_are_cut():
     found = functions(double_model(nodes, {"x": [4]}, {}))
     assert found
     assert all(str(each.attributes["expression"]).count("op=") <= MOST_PARTS for each in found)
+
+
+def _hard_swishes(count: int) -> list[onnx.NodeProto]:
+    nodes, x = [], "x"
+    for i in range(count):
+        result = "y" if i == count - 1 else f"h{i}"
+        nodes += [
+            node("Add", [x, "three"], [f"a{i}"]), node("Clip", [f"a{i}", "zero", "six"], [f"c{i}"]),
+            node("Mul", [x, f"c{i}"], [f"m{i}"]), node("Div", [f"m{i}", "six"], [result]),
+        ]  # fmt: skip
+        x = result
+    return nodes
+
+
+def _tanhs(count: int) -> list[onnx.NodeProto]:
+    names = ["x", *(f"t{i}" for i in range(count - 1)), "y"]
+    return [node("Tanh", [names[i]], [names[i + 1]]) for i in range(count)]
+
+
+@pytest.mark.parametrize("chain", [_tanhs, _hard_swishes])
+def test_work_grows_with_the_length_of_a_chain_and_not_faster(chain, monkeypatch):
+    work: list[int] = []
+
+    def counted(expression, boxes):
+        work.append(parts(expression) * boxes.lower.size)
+        return jet(expression, boxes)
+
+    monkeypatch.setattr(steepness, "jet", counted)
+    totals = []
+    for count in (20, 40, 80):
+        work.clear()
+        steepness.values.cache_clear()
+        steepness._steepest.cache_clear()
+        constants = C if chain is _hard_swishes else {}
+        found = network(double_model(chain(count), {"x": [4]}, constants))
+        composed = compose(collapsed(found.graph), RULES, layer_norms(found), Range(lower=-3.0, upper=3.0))
+        assert not composed.offences
+        totals.append(sum(work))
+    assert totals[2] <= 3 * totals[1] <= 9 * totals[0]
+    assert totals[2] < 80 * 4 * 500
 
 
 UNARY = ("Sigmoid", "Tanh", "Softplus", "Relu", "Abs", "Atan", "Sin", "Neg", "HardSwish", "Elu")

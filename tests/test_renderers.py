@@ -33,6 +33,7 @@ from convsv_cli.report import (
     NetworkTotals,
     Obstacle,
     Part,
+    Report,
     Settings,
 )
 from convsv_cli.sanitize import printable, spreadsheet_cell
@@ -136,14 +137,18 @@ note: also holds 'ema': not audited
 """
 
 
+def of(*audits: Audit) -> Report:
+    return Report(command="audit", audits=audits)
+
+
 def render(name: str, audit: Audit = AUDIT) -> str:
-    return next(r for r in RENDERERS if r.name == name).render(audit, Terminal())
+    return next(r for r in RENDERERS if r.name == name).render(of(audit), Terminal())
 
 
 @pytest.mark.parametrize("renderer", RENDERERS, ids=lambda r: r.name)
 def test_every_renderer_is_a_pure_function_that_ends_its_line(renderer: Renderer) -> None:
-    text = renderer.render(AUDIT, Terminal())
-    assert text == renderer.render(AUDIT, Terminal())
+    text = renderer.render(of(AUDIT), Terminal())
+    assert text == renderer.render(of(AUDIT), Terminal())
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
     assert all(layer.name in text for layer in AUDIT.layers)
@@ -166,7 +171,7 @@ def test_the_table_is_golden() -> None:
 
 
 def test_the_table_explains_where_asked() -> None:
-    explained = RENDERERS[0].render(AUDIT, Terminal(explain=True))
+    explained = RENDERERS[0].render(of(AUDIT), Terminal(explain=True))
     assert explained.splitlines()[13:17] == [
         "block  operators  factor ≤  share of log L",
         "──────────────────────────────────────────",
@@ -209,14 +214,14 @@ def test_the_table_fits_a_terminal_and_is_never_cut_in_a_file() -> None:
     layer = replace(AUDITED, name="a.very.long.name." * 10)
     audit = replace(AUDIT, layers=(layer,))
     assert layer.name in render("table", audit)
-    narrow = RENDERERS[0].render(audit, Terminal(width=80))
+    narrow = RENDERERS[0].render(of(audit), Terminal(width=80))
     assert max(map(len, narrow.splitlines())) <= 80
     assert "…" not in narrow
 
 
 def test_colour_only_where_asked() -> None:
-    assert "\x1b" not in RENDERERS[0].render(AUDIT, Terminal(width=100))
-    assert "\x1b[" in RENDERERS[0].render(AUDIT, Terminal(width=100, color=True))
+    assert "\x1b" not in RENDERERS[0].render(of(AUDIT), Terminal(width=100))
+    assert "\x1b[" in RENDERERS[0].render(of(AUDIT), Terminal(width=100, color=True))
 
 
 def test_json_validates_and_the_schema_is_strict_enough_to_fail() -> None:

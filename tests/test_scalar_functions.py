@@ -231,3 +231,32 @@ def test_ranges_make_slopes_smaller_and_stay_sound(name, seed):
     assert (
         inside.upper - inside.lower <= (max(taken) - min(taken)) + 2e-3 * float(max(map(abs, taken))) + 1e-3
     )
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_random_expressions_stay_in_their_range_and_below_their_steepness(seed):
+    generator = random.Random(1000 + seed)
+    expression = random_expression(generator, 3)
+    over = Range(
+        **dict(zip(("lower", "upper"), random_interval(generator, -math.inf, math.inf), strict=True))
+    )
+    inside, steepest = values(expression, over), steepness(expression, over)
+    for _ in range(6):
+        point = sample(generator, over.lower, over.upper)
+        try:
+            with mpmath.workdps(DIGITS):
+                value, steep = evaluated(expression, mpmath.mpf(point)), slope(expression, point)
+        except (ZeroDivisionError, OverflowError):
+            continue
+        assert inside.lower <= value <= inside.upper, (expression, over, point)
+        assert abs(steep) <= steepest, (expression, over, point)
+
+
+def test_the_range_of_a_rising_function_is_that_of_its_ends():
+    tower = X
+    for _ in range(8):
+        tower = tower.apply("Tanh")
+    for expression in (tower, tower + X * 0.5, X * X.apply("LeakyRelu", 0.0, 1.0)):
+        found = values(expression, Range(lower=-3.0, upper=2.0))
+        ends = [float(evaluated(expression, mpmath.mpf(x))) for x in (-3.0, 2.0)]
+        assert [found.lower, found.upper] == pytest.approx(ends, rel=1e-9, abs=1e-9)

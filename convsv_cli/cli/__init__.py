@@ -13,7 +13,7 @@ from convsv_cli.cli.audit import audit
 from convsv_cli.cli.methods import methods
 from convsv_cli.cli.spectrum import spectrum
 from convsv_cli.errors import ConvsvError
-from convsv_cli.sanitize import printable
+from convsv_cli.sanitize import one_line
 from convsv_cli.version import __version__
 
 USAGE, INTERNAL, INTERRUPTED = 2, 70, 130
@@ -68,5 +68,5 @@ def main() -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    click.echo(f"convsv: {printable(' '.join(message.split()))}", err=True)
+    click.echo(f"convsv: {one_line(message)}", err=True)
     return code

@@ -10,7 +10,7 @@ from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.report import TOLERANCE, WORK_LIMIT
+from convsv_cli.report import TOLERANCE, WORK_LIMIT, Report
 
 INCOMPLETE = 3
 
@@ -125,5 +125,5 @@ def audit(
             graph=graph,
             progress=progress,
         )
-    write(result, targets, explain=explain)
+    write(Report(command="audit", audits=(result,)), targets, explain=explain)
     return 0 if exit_zero or result.audited == len(result.layers) else INCOMPLETE

@@ -14,7 +14,7 @@ from convsv_cli.cli.files import blaming, check_replaceable, replacement
 from convsv_cli.errors import UsageError
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import Audit
+from convsv_cli.report import Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ def prepare(outputs: tuple[Path, ...], format_name: str | None, model: Path) -> 
     return [_target(path, format_name, model) for path in outputs]
 
 
-def write(audit: Audit, targets: list[Target], *, explain: bool = False) -> None:
+def write(report: Report, targets: list[Target], *, explain: bool = False) -> None:
     """Render and write each document.
 
     Raises:
@@ -44,7 +44,7 @@ def write(audit: Audit, targets: list[Target], *, explain: bool = False) -> None
     """
     for target in targets:
         shown = Terminal() if target.path else terminal()
-        text = target.renderer.render(audit, replace(shown, explain=explain))
+        text = target.renderer.render(report, replace(shown, explain=explain))
         if target.path is None:
             echo(text)
             continue

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 
 import numpy as np
 
@@ -44,11 +43,16 @@ class _Region:
     nodes: tuple[Node, ...]
 
 
+class _LargeError(UnboundedError):
+    """An expression of which no bound is tried."""
+
+
 class _Collapse:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._uses = Counter(_uses(graph.main))
         self._producers = {name: node for node in _all_nodes(graph.main) for name in node.outputs if name}
+        self._gaining: dict[int, bool] = {}
         self._position = {name: i for i, name in enumerate(self._producers)}
 
     def body(self, body: Body) -> Body:
@@ -85,24 +89,34 @@ class _Collapse:
         function still varies less than the parts that it is made of.
         """
         other = None
-        regions = [
-            region
-            for region in self._regions(node, own)
-            if self._helps(region) and self._same_shape(region.source, node)
-        ]
-        for tried in (regions[::-1], regions):
-            for region, expression in islice(self._functions(node, tried), MOST_TRIALS):
+        found = list(self._functions(node, own))
+        for tried in (found[::-1], found):
+            for region, expression in tried[:MOST_TRIALS]:
                 if math.isfinite(steepness(expression)):
                     return region, expression
                 if other is None and any(self._endless(each) for each in region.nodes):
                     other = region, expression
         return other
 
-    def _functions(self, node: Node, regions: list[_Region]) -> Iterator[tuple[_Region, Expression]]:
-        """The regions, all of which end with a node, that have an expression."""
-        for region in regions:
-            with suppress(UnboundedError):
+    def _functions(self, node: Node, own: set[int]) -> Iterator[tuple[_Region, Expression]]:
+        """The regions that end with a node and are functions, ever larger ones."""
+        for region in self._regions(node, own):
+            if not self._same_shape(region.source, node):
+                continue
+            try:
                 yield region, self._expression(node.outputs[0], region)
+            except _LargeError:
+                return
+            except UnboundedError:
+                continue
+
+    def _gains(self, node: Node) -> bool:
+        """Whether two functions meet in it, or it has no bounded slope; else its own bound says as much."""
+        if len(self._moving(node)) > 1:
+            return True
+        if id(node) not in self._gaining:
+            self._gaining[id(node)] = node.op not in LINEAR and self._endless(node)
+        return self._gaining[id(node)]
 
     def _endless(self, node: Node) -> bool:
         """Whether a node has no bounded slope, whatever its input is in."""
@@ -110,26 +124,31 @@ class _Collapse:
         if len(moving) > 1:
             return node.op in ("Mul", "Div")
         region = _Region(source=moving.pop(), nodes=(node,))
-        return not math.isfinite(steepness(self._expression(node.outputs[0], region)))
+        with suppress(UnboundedError):
+            return not math.isfinite(steepness(self._expression(node.outputs[0], region)))
+        return False
 
     def _regions(self, last: Node, own: set[int]) -> Iterator[_Region]:
-        """Ever larger ones: the input computed latest is replaced by what it is computed from.
+        """Ever larger ones, from which something is gained.
 
-        A tensor that is used outside the region, or that is an output, stays; so its uses are counted.
+        The input computed latest is replaced by what it is computed from. A tensor that is used outside the
+        region, or that is an output, stays; so its uses are counted.
         """
         if not self._absorbable(last, own):
             return
         nodes = [last]
         used = Counter(self._moving(last))
+        gains = self._gains(last)
         while used and len(nodes) <= MOST_NODES:
             latest = max(used, key=lambda name: self._position.get(name, -1))
-            if len(used) == 1:
+            if gains and len(used) == 1 and len(nodes) > 1 and real(self._graph, latest):
                 yield _Region(source=latest, nodes=tuple(nodes))
             producer = self._producers.get(latest)
             if producer is None or not self._absorbable(producer, own) or used[latest] != self._uses[latest]:
                 return
             del used[latest]
             nodes.append(producer)
+            gains = gains or self._gains(producer)
             used.update(self._moving(producer))
 
     def _absorbable(self, node: Node, own: set[int]) -> bool:
@@ -143,13 +162,6 @@ class _Collapse:
 
     def _moving(self, node: Node) -> list[str]:
         return [name for name in node.inputs if name and name not in self._graph.constants]
-
-    def _helps(self, region: _Region) -> bool:
-        """Whether two functions meet, or one follows the other; else the bounds of its nodes say as much."""
-        if len(region.nodes) < 2 or not real(self._graph, region.source):
-            return False
-        meet = any(len(self._moving(node)) > 1 for node in region.nodes)
-        return meet or sum(node.op not in LINEAR for node in region.nodes) > 1
 
     def _same_shape(self, source: str, last: Node) -> bool:
         before, after = (self._graph.shapes.get(name) for name in (source, last.outputs[0]))
@@ -170,7 +182,7 @@ class _Collapse:
         def apply(node: Node) -> Expression:
             result = expressed(node, [find(name) for name in node.inputs], self._graph.opset)
             if parts(result) > MOST_PARTS:
-                raise UnboundedError("a large expression")
+                raise _LargeError("a large expression")
             return result
 
         return apply(inside[result])

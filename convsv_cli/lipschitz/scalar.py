@@ -7,6 +7,7 @@ each part f carries, beside f and f', enclosures of m = x f', r = f / x and the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -68,11 +69,25 @@ def number(value: Expression | float) -> Expression:
 
 def parts(expression: Expression) -> int:
     """How many there are, shared ones counted once a use."""
+    return _count(expression, lambda _: True)
+
+
+def uses(expression: Expression) -> int:
+    """How often x is there."""
+    return _count(expression, lambda part: part.op == "x")
+
+
+def primitives(expression: Expression) -> int:
+    """How many functions other than sums and products."""
+    return _count(expression, lambda part: part.op in PRIMITIVES)
+
+
+def _count(expression: Expression, counts: Callable[[Expression], bool]) -> int:
     sizes: dict[int, int] = {}
 
     def size(part: Expression) -> int:
         if id(part) not in sizes:
-            sizes[id(part)] = 1 + sum(map(size, part.operands))
+            sizes[id(part)] = counts(part) + sum(map(size, part.operands))
         return sizes[id(part)]
 
     return size(expression)

@@ -10,15 +10,17 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.lipschitz.intervals import Array, Intervals
+from convsv_cli.lipschitz.intervals import Array, Intervals, Mask, anything
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
-from convsv_cli.lipschitz.scalar import Expression, jet, parts
+from convsv_cli.lipschitz.scalar import Expression, jet, parts, primitives, uses
 
 SLOPE_TOLERANCE = 1e-6
 VALUE_TOLERANCE = 1e-4
 LEVELS = 120  # how often boxes are halved
 MOST_BOXES, MOST_WORK = 2**16, 2**19  # in one search; work is boxes times parts of the expression
 FAR, NARROW = 2.0**20, 2.0**-30  # a bound that is infinite beyond, or in a box so small, stays so
+CUTS = np.array([sign * cut for sign in (-1, 1) for cut in (FAR, 2.0**10, 32.0, 8.0, 2.0, 0.5)] + [0.0])
+CUTS.sort()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +51,38 @@ def steepness(expression: Expression, over: Range = ANYTHING) -> float:
 @lru_cache(maxsize=1024)
 def values(expression: Expression, over: Range) -> Range:
     """Holds the function's values over a range."""
+    if uses(expression) <= 1:  # then each end of the result belongs to some number
+        found = jet(expression, _whole(over)).value
+        return Range(lower=float(found.lower[0]), upper=float(found.upper[0]))
     most = _most_boxes(expression)
-    upper = supremum(lambda boxes: jet(expression, boxes).value, over, VALUE_TOLERANCE, most)
-    lower = supremum(lambda boxes: -jet(expression, boxes).value, over, VALUE_TOLERANCE, most)
+    upper = supremum(lambda boxes: _largest(expression, boxes), over, VALUE_TOLERANCE, most)
+    lower = supremum(lambda boxes: _largest(expression * -1.0, boxes), over, VALUE_TOLERANCE, most)
     return Range(lower=-lower.bound, upper=upper.bound)
+
+
+def _largest(expression: Expression, boxes: Intervals) -> Intervals:
+    """Holds the supremum over each box: at one of its ends, where the slope keeps its sign."""
+    found = jet(expression, boxes)
+    left, right = (_at(expression, points) for points in (boxes.lower, boxes.upper))
+    rising, falling = Mask(found.slope.lower >= 0), Mask(found.slope.upper <= 0)
+    end = rising.choose(right, falling.choose(left, anything(left)))
+    reached = np.maximum.reduce((found.value.lower, left.lower, right.lower))
+    return Intervals(reached, np.minimum(found.value.upper, end.upper))
+
+
+def _at(expression: Expression, points: Array) -> Intervals:
+    """The values there; nothing is known of those at infinity."""
+    finite = Mask(np.isfinite(points))
+    lower = np.where(finite.where, points, 0.0)
+    value = jet(expression, Intervals(lower, np.nextafter(lower, np.inf))).value
+    return finite.choose(value, anything(value))
 
 
 @lru_cache(maxsize=1024)
 def _steepest(expression: Expression, over: Range) -> Supremum:
+    if uses(expression) <= 1 and primitives(expression) <= 1:  # likewise
+        found = jet(expression, _whole(over)).slope.absolute()
+        return Supremum(reached=float(found.lower[0]), bound=float(found.upper[0]), box=over)
     most = _most_boxes(expression)
     return supremum(lambda boxes: jet(expression, boxes).slope.absolute(), over, SLOPE_TOLERANCE, most)
 
@@ -68,12 +94,12 @@ def _most_boxes(expression: Expression) -> int:
 def supremum(
     enclosure: Callable[[Intervals], Intervals], over: Range, tolerance: float, most: int
 ) -> Supremum:
-    """Of a function of which there are enclosures over boxes.
+    """Of a function of whose supremum there are enclosures over boxes.
 
     A box is done with when its upper end is near the largest lower end of any box, compared with the largest
     absolute value of the function.
     """
-    boxes, best = _whole(over), over
+    boxes, best = _start(over), over
     reached = done = -math.inf
     scale, seen = 0.0, 0
     for _ in range(LEVELS):
@@ -98,7 +124,7 @@ def _range(boxes: Intervals, at: int) -> Range:
 
 
 def _hopeless(boxes: Intervals) -> NDArray[np.bool_]:
-    right, left = np.isinf(boxes.upper) & (boxes.lower > FAR), np.isinf(boxes.lower) & (boxes.upper < -FAR)
+    right, left = np.isinf(boxes.upper) & (boxes.lower >= FAR), np.isinf(boxes.lower) & (boxes.upper <= -FAR)
     narrow: NDArray[np.bool_] = boxes.upper - boxes.lower < NARROW
     return right | left | narrow
 
@@ -107,6 +133,14 @@ def _whole(over: Range) -> Intervals:
     """One box, of positive length."""
     lower, upper = np.array([over.lower]), np.array([over.upper])
     return Intervals(np.nextafter(lower, -np.inf), np.nextafter(upper, np.inf))
+
+
+def _start(over: Range) -> Intervals:
+    """The whole, cut where functions tend to differ, and where a bound that is infinite stays so."""
+    whole = _whole(over)
+    cuts = CUTS[(whole.lower < CUTS) & (whole.upper > CUTS)]
+    points = np.concatenate((whole.lower, cuts, whole.upper))
+    return Intervals(points[:-1], points[1:])
 
 
 def _halves(boxes: Intervals) -> Intervals:

@@ -6,15 +6,19 @@ import csv
 import io
 from typing import Any
 
-from convsv_cli.renderers.json import document
+from convsv_cli.renderers.json import audit_fields
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import Audit
+from convsv_cli.report import Report
 from convsv_cli.sanitize import spreadsheet_cell
 
 
-def render(audit: Audit, terminal: Terminal) -> str:  # noqa: ARG001
+def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
     """The header and a row a layer; text cells are made inert for spreadsheets, missing values are empty."""
-    rows = [_flat(layer) for layer in document(audit)["layers"]]
+    rows = [
+        {**_flat(layer), "model": spreadsheet_cell(audit.model.path)}
+        for audit in report.audits
+        for layer in audit_fields(audit)["layers"]
+    ]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

@@ -18,24 +18,42 @@ from convsv_cli.report import (
     LayerAudit,
     Measurement,
     Method,
+    Report,
 )
+from convsv_cli.version import __version__
 
 SCHEMA_VERSION = "1.0"
 METHOD = "certified norms, composed over the graph in topological order"
 
 
-def render(audit: Audit, terminal: Terminal) -> str:  # noqa: ARG001
+def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
     """The document, with keys in a fixed order; what is not finite is null."""
-    return json.dumps(document(audit), indent=2, allow_nan=False) + "\n"
+    return json.dumps(document(report), indent=2, allow_nan=False) + "\n"
 
 
-def document(audit: Audit) -> dict[str, Any]:
-    """The audit as JSON values; `schema/audit-1.schema.json` describes it."""
+def document(report: Report) -> dict[str, Any]:
+    """The report as JSON values; `schema/audit-1.schema.json` describes it.
+
+    A single audit is the document itself; several, or models that could not be read, are lists in it.
+    """
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "convsv", "version": __version__},
+        "command": report.command,
+    }
+    if len(report.audits) == 1 and not report.failures:
+        return {**head, **audit_fields(report.audits[0])}
+    return {
+        **head,
+        "audits": [audit_fields(audit) for audit in report.audits],
+        "failures": [asdict(failure) for failure in report.failures],
+    }
+
+
+def audit_fields(audit: Audit) -> dict[str, Any]:
+    """One audit as JSON values."""
     model, settings = audit.model, audit.settings
     return {
-        "schema_version": SCHEMA_VERSION,
-        "tool": {"name": "convsv", "version": audit.version},
-        "command": "audit",
         "model": {
             "path": model.path,
             "format": model.format,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from convsv_cli.report import Audit
+from convsv_cli.report import Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,4 +35,4 @@ class Renderer:
 
     name: str
     suffixes: tuple[str, ...]
-    render: Callable[[Audit, Terminal], str]
+    render: Callable[[Report, Terminal], str]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from convsv_cli.renderers.network_text import blocks_table, bound_lines
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, LayerAudit, Method
-from convsv_cli.sanitize import printable
+from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, LayerAudit, Method, Report
+from convsv_cli.sanitize import inert
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,7 +23,17 @@ EXPENDABLE = ("op", "bound/exact", "kernel", "heuristic", "stride", "n")
 """Columns that a narrow terminal goes without, the first ones first."""
 
 
-def render(audit: Audit, terminal: Terminal) -> str:
+def render(report: Report, terminal: Terminal) -> str:
+    """Each audit in turn, and the models that could not be audited.
+
+    Texts from the files are made inert here, and only here.
+    """
+    report = inert(report)
+    failures = [f"failed: {failure.message}\n" for failure in report.failures]
+    return "\n".join([*(_audit(audit, terminal) for audit in report.audits), *failures])
+
+
+def _audit(audit: Audit, terminal: Terminal) -> str:
     """Title, table, products, remarks and legend."""
     from rich.console import Console
 
@@ -58,9 +68,9 @@ def render(audit: Audit, terminal: Terminal) -> str:
 def _title(audit: Audit) -> str:
     model = audit.model
     opset = f" opset {model.opset}" if model.opset is not None else ""
-    inputs = [f"{printable(name)} {_times(shape) or 'scalar'}" for name, shape in model.input_shape]
+    inputs = [f"{name} {_times(shape) or 'scalar'}" for name, shape in model.input_shape]
     covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
-    return " · ".join([printable(model.path), f"{model.format}{opset}", *inputs, covered])
+    return " · ".join([model.path, f"{model.format}{opset}", *inputs, covered])
 
 
 def _table(audit: Audit, methods: list[Method], width: int | None) -> Table:
@@ -87,7 +97,7 @@ def _columns(audit: Audit, methods: list[Method]) -> dict[str, list[str]]:
     """Each column's cells, from left to right; a layer that was not audited says so below `bound`."""
     layers = audit.layers
     columns = {
-        "layer": [printable(layer.name) for layer in layers],
+        "layer": [layer.name for layer in layers],
         "op": [layer.op for layer in layers],
         "kernel": [_kernel(layer) for layer in layers],
         "stride": [_size(layer.stride) for layer in layers],
@@ -137,22 +147,20 @@ def _largest(audit: Audit) -> str:
 
 def _largest_line(audit: Audit) -> list[str]:
     name = _largest(audit)
-    return [f"largest layer: {printable(name)}"] if name else []
+    return [f"largest layer: {name}"] if name else []
 
 
 def _remarks(audit: Audit) -> list[str]:
     """Layers without figures, and each assumption with the number of layers it was made for."""
     skipped = [
-        f"not audited: {printable(layer.name)}: {printable(layer.reason)}"
-        for layer in audit.layers
-        if layer.status != AUDITED
+        f"not audited: {layer.name}: {layer.reason}" for layer in audit.layers if layer.status != AUDITED
     ]
-    others = [f"note: {printable(f.message)}" for f in audit.findings if not f.node]
-    stopped = [f"{printable(f.node)}: {f.message}" for f in audit.findings if f.rule == "work-limit"]
+    others = [f"note: {f.message}" for f in audit.findings if not f.node]
+    stopped = [f"{f.node}: {f.message}" for f in audit.findings if f.rule == "work-limit"]
     unavailable = [f for f in audit.findings if f.rule == "exact-unavailable"]
-    missing = [f"{printable(f.node)}: {printable(f.message)}" for f in unavailable]
+    missing = [f"{f.node}: {f.message}" for f in unavailable]
     counts = Counter(line for layer in audit.layers for line in layer.assumed)
-    assumed = [f"assumed: {printable(line)} ({_layers(count)})" for line, count in counts.items()]
+    assumed = [f"assumed: {line} ({_layers(count)})" for line, count in counts.items()]
     return [*skipped, *missing, *stopped, *assumed, *others]
 
 
@@ -162,7 +170,7 @@ def _legend(methods: list[Method]) -> list[str]:
 
 
 def _times(sizes: tuple[int | str, ...]) -> str:
-    return "×".join(printable(str(size)) for size in sizes)
+    return "×".join(str(size) for size in sizes)
 
 
 def _size(sizes: tuple[int, ...]) -> str:

@@ -1,0 +1,60 @@
+"""What a command has to say: plain frozen values, no arrays, nothing that knows a file or a format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convsv_cli.report.layer import AUDITED, LayerAudit
+from convsv_cli.report.measurement import Method
+from convsv_cli.report.network import NetworkBound, NetworkTotals
+from convsv_cli.report.request import Model, Settings
+from convsv_cli.report.verdict import Finding, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Everything that a renderer needs, in a deterministic order.
+
+    `methods` are all that exist; a layer has the measurements of those that ran. `verdict` is what a budget
+    makes of it, where there is one; its findings are among the others.
+    """
+
+    version: str
+    model: Model
+    settings: Settings
+    methods: tuple[Method, ...]
+    layers: tuple[LayerAudit, ...]
+    network: NetworkTotals
+    bound: NetworkBound
+    findings: tuple[Finding, ...]
+    seconds: float
+    verdict: Verdict | None = None
+
+    @property
+    def audited(self) -> int:
+        """Number of layers that were audited."""
+        return sum(layer.status == AUDITED for layer in self.layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A model that could not be audited: the error as one line, and what it would exit with on its own."""
+
+    path: str
+    message: str
+    exit_code: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What one run of a command found, in the order in which the models were given.
+
+    Attributes:
+        command: `audit`, `check` ...
+        audits: one a model that could be read.
+        failures: the others.
+    """
+
+    command: str
+    audits: tuple[Audit, ...]
+    failures: tuple[Failure, ...] = ()

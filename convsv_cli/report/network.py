@@ -1,0 +1,118 @@
+"""What is said of the network as a whole."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+BOUNDED, UNBOUNDED, UNKNOWN = "bounded", "unbounded", "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkTotals:
+    """Figures over all audited layers.
+
+    Attributes:
+        product: by calculator, the product of the layers' figures. It ignores skips, normalisation
+            and pooling: *not* a bound of the network. None where a layer lacks the figure.
+        coverage: share of the weight layers that were audited.
+        assumptions: each thing that was taken for granted, once.
+    """
+
+    product: tuple[tuple[str, float | None], ...]
+    coverage: float
+    assumptions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Obstacle:
+    """A node of the graph that has no Lipschitz bound, and why."""
+
+    node: str
+    op: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A piece of the graph that everything passes, from one tensor to another.
+
+    Attributes:
+        name: what users know it by.
+        ops: operator types, in order, each once.
+        layers: rows that its weights are.
+        start, end: the tensors between which it lies; empty for all inputs, and for all outputs.
+        factor: certified Lipschitz bound between them; infinite where there is none.
+        share: of the logarithm of the network's bound, which all shares add up to 1 of; None without one.
+    """
+
+    name: str
+    ops: tuple[str, ...]
+    layers: tuple[str, ...]
+    start: str
+    end: str
+    factor: float
+    share: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Blocks in a row that have a bound, where the whole network has none."""
+
+    start: str
+    end: str
+    blocks: int
+    lipschitz: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Empirical:
+    """The largest ratio |f(x) - f(y)| / |x - y| that was found: an estimate from below, no bound.
+
+    Attributes:
+        ratio: that ratio.
+        pairs, directions: how many pairs of inputs, and directions around inputs, were tried.
+        source: "random", or the data file.
+        seconds: wall time.
+    """
+
+    ratio: float
+    pairs: int
+    directions: int
+    source: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkBound:
+    """What is proven of the whole network, from all its inputs to all its outputs, in the Euclidean norm.
+
+    Attributes:
+        status: `BOUNDED`, `UNBOUNDED` where `obstacles` have no bound, or `UNKNOWN` for the `reason`.
+        reason: why there is nothing to say; empty else.
+        lipschitz: the certified upper bound; infinite where there is none, or it is beyond 1e308.
+        log10: its logarithm; None where there is none.
+        input_range: what the bound takes the inputs to be in; None: anything.
+        blocks: what the bound is the product of.
+        obstacles: every node without a bound.
+        parts: where there is no bound of the whole.
+        structure: what a product over layers would not see, such as "9 skips".
+        folded: what was folded exactly before the rest was bounded, such as "21 BatchNorms folded".
+        assumptions: what was taken for granted.
+        empirical: what was seen; None where nobody looked.
+        seconds: wall time.
+    """
+
+    status: str
+    reason: str = ""
+    lipschitz: float = math.inf
+    log10: float | None = None
+    input_range: tuple[float, float] | None = None
+    blocks: tuple[Block, ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
+    parts: tuple[Part, ...] = ()
+    structure: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    empirical: Empirical | None = None
+    seconds: float = 0.0

@@ -1,0 +1,44 @@
+"""What was audited, and what for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+TOLERANCE = 1e-4
+WORK_LIMIT = 5e10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The audited file. `input_shape`: name and dimensions of each graph input."""
+
+    path: str
+    format: str
+    sha256: str
+    files: tuple[str, ...]
+    opset: int | None
+    input_shape: tuple[tuple[str, tuple[int | str, ...]], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the user asked for, as far as it decides the figures.
+
+    Attributes:
+        tolerance: relative width of an enclosure that is good enough.
+        work_limit: multiplications after which each search stops with the enclosure that it has.
+        input_range: what the entries of the network's inputs are known to be in; None: anything.
+        empirical: "random" or a file of inputs at which to look at the network; empty for not at all.
+    """
+
+    exact: bool = False
+    input_size: tuple[int, ...] | None = None
+    input_shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    layers: tuple[str, ...] = ()
+    as_stride_1: bool = False
+    device: str = "cpu"
+    tolerance: float = TOLERANCE
+    work_limit: float = WORK_LIMIT
+    input_range: tuple[float, float] | None = None
+    empirical: str = ""
+    dtype: str = "float64"

@@ -1,0 +1,73 @@
+"""What a budget makes of an audit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convsv_cli.report.measurement import Interval
+
+ERROR, WARNING, NOTE = "error", "warning", "note"
+PASSED, EXCEEDED, UNDECIDED, MISSING, IGNORED = "passed", "exceeded", "undecided", "missing", "ignored"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A line of a file that users wrote, from 1; `path` is as they gave it."""
+
+    path: str
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Something that a reader or a gate should act on, tied to a layer or node.
+
+    Attributes:
+        node: the layer or node; empty for the whole network or file.
+        measured, limit: the certified upper end, and what it must not exceed; None where no budget is meant.
+        place: the line of the budget; None likewise.
+    """
+
+    rule: str
+    severity: str
+    node: str
+    message: str
+    measured: float | None = None
+    limit: float | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """One limit of a budget on one layer or on the network, and what became of it.
+
+    Attributes:
+        node: the layer; empty for the whole network.
+        limit: what the certified upper end must not exceed.
+        enclosure: what is proven of the norm or Lipschitz constant; None where nothing is.
+        outcome: `PASSED` (its upper end keeps the limit), `EXCEEDED` (its lower end does not), `UNDECIDED`
+            (the limit lies between both, and refining did not help), `MISSING` (there is no bound), or
+            `IGNORED` (an ignore that has not expired covers it).
+        reason: why it is ignored, undecided or missing; empty else.
+        place: where the budget says so.
+    """
+
+    node: str
+    limit: float
+    enclosure: Interval | None = None
+    outcome: str
+    reason: str = ""
+    place: Place | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """All gates of a budget on one model, in the layers' order, the network's first.
+
+    Attributes:
+        budget: path of the configuration, or of the baseline.
+        gates: one for each limit that applies.
+    """
+
+    budget: str
+    gates: tuple[Gate, ...]
