@@ -25,6 +25,10 @@ class UnreadableModelError(ConvsvError):
     """The file is missing, damaged, or not a model that convsv reads."""
 
 
+class UnreadableReportError(ConvsvError):
+    """The file is missing, or not a JSON report of convsv."""
+
+
 class UsageError(ConvsvError):
     """The caller asked for something that cannot be done with this model."""
 

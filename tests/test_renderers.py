@@ -24,7 +24,9 @@ from convsv_cli.report import (
     Audit,
     Block,
     Empirical,
+    Failure,
     Finding,
+    Gate,
     Interval,
     LayerAudit,
     Measurement,
@@ -33,8 +35,10 @@ from convsv_cli.report import (
     NetworkTotals,
     Obstacle,
     Part,
+    Place,
     Report,
     Settings,
+    Verdict,
 )
 from convsv_cli.sanitize import printable, spreadsheet_cell
 
@@ -116,6 +120,41 @@ AUDIT = Audit(
     ),
     seconds=0.5,
 )
+GATES = (
+    Gate(
+        node="",
+        limit=10.0,
+        enclosure=Interval(upper=10.00005),
+        outcome=report.UNDECIDED,
+        reason="no lower end",
+    ),
+    Gate(
+        node="conv1",
+        limit=4.0,
+        enclosure=Interval(lower=4.8019, upper=4.80211),
+        outcome=report.EXCEEDED,
+        place=Place(path="convsv.toml", line=7),
+    ),
+    Gate(node="embed", limit=3.0, outcome=report.MISSING, reason="a table look-up"),
+)
+JUDGED = replace(
+    AUDIT,
+    findings=(
+        *AUDIT.findings,
+        Finding(
+            rule="max-layer",
+            severity=report.ERROR,
+            node="conv1",
+            message="certified norm 4.803 exceeds 4",
+            measured=4.80211,
+            limit=4.0,
+            place=Place(path="convsv.toml", line=7),
+        ),
+    ),
+    verdict=Verdict(budget="convsv.toml", gates=GATES),
+)
+"""The audit, judged by a budget."""
+FAILURE = Failure(path="broken.onnx", message="broken.onnx: not an ONNX file", exit_code=2)
 TABLE = """\
 net.onnx · onnx opset 20 · image 1×3×32×w · 1 of 2 weight layers audited
 
@@ -217,6 +256,20 @@ def test_the_table_fits_a_terminal_and_is_never_cut_in_a_file() -> None:
     narrow = RENDERERS[0].render(of(audit), Terminal(width=80))
     assert max(map(len, narrow.splitlines())) <= 80
     assert "…" not in narrow
+
+
+def test_a_narrow_terminal_goes_without_columns_in_a_sensible_order() -> None:
+    headers = []
+    for width in range(92, 17, -1):
+        table = RENDERERS[0].render(of(AUDIT), Terminal(width=width))
+        header = next(line for line in table.splitlines() if line.startswith("layer "))
+        assert "conv1" in table
+        headers.append(tuple(header.replace("certified ≤", "certified").split()))
+    full = ("layer", "op", "kernel", "stride", "n", "heuristic", "exact", "certified", "bound", "bound/exact")
+    order = ("op", "bound/exact", "kernel", "heuristic", "stride", "n", "exact", "bound")
+    assert list(dict.fromkeys(headers)) == [
+        tuple(name for name in full if name not in order[:count]) for count in range(len(order) + 1)
+    ]
 
 
 def test_colour_only_where_asked() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convsv_cli.renderers import csv, json, table
+from convsv_cli.renderers import csv, json, markdown, table
 from convsv_cli.renderers.renderer import Renderer
 
-RENDERERS: tuple[Renderer, ...] = (table.RENDERER, json.RENDERER, csv.RENDERER)
+RENDERERS: tuple[Renderer, ...] = (table.RENDERER, json.RENDERER, csv.RENDERER, markdown.RENDERER)

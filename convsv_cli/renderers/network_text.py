@@ -30,7 +30,7 @@ def _status(bound: NetworkBound) -> list[str]:
         lower, upper = bound.input_range or (0, 0)
         box = f" for inputs from {lower:g} to {upper:g}" if bound.input_range else ""
         met = [line for line in bound.structure if not any(done.startswith(line) for done in bound.folded)]
-        seen = ", ".join([*met, *bound.folded])
+        seen = printable(", ".join([*met, *bound.folded]))
         beside = f" ({seen})" if seen else ""
         return [f"network: certified Lipschitz bound (L2){box} ≤ {_size(bound)}{beside}"]
     if bound.status == UNBOUNDED:
@@ -77,13 +77,13 @@ def _empirical(bound: NetworkBound, found: Empirical) -> str:
 def _products(audit: Audit) -> list[str]:
     products = dict(audit.network.product)
     figures = [
-        f"{m.name} {figure(products[m.name], m.kind)}"
+        f"{printable(m.name)} {figure(products[m.name], m.kind)}"
         for m in audit.methods
-        if m.column and products[m.name] is not None
+        if m.column and products.get(m.name) is not None
     ]
     if not figures:
         return []
-    ignored = ", ".join(audit.bound.structure) or "skips, normalisation and pooling"
+    ignored = printable(", ".join(audit.bound.structure)) or "skips, normalisation and pooling"
     return [
         f"product of layer norms: {', '.join(figures)}",
         f"  not a bound of the network: it ignores {ignored}",
@@ -105,7 +105,7 @@ def blocks_table(blocks: tuple[Block, ...]) -> Table:
         share = "" if block.share is None else f"{block.share:.1%}"
         factor = figure(block.factor, UPPER) if math.isfinite(block.factor) else "unbounded"
         style = "bold yellow" if block is heaviest else ""
-        table.add_row(printable(block.name), " ".join(block.ops), factor, share, style=style)
+        table.add_row(printable(block.name), printable(" ".join(block.ops)), factor, share, style=style)
     return table
 
 
