@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
@@ -145,11 +144,3 @@ def _why_unbounded(bound: NetworkBound) -> str:
     first, count = bound.obstacles[0], len(bound.obstacles)
     more = f" and {count - 1} more" if count > 1 else ""
     return f"no certified Lipschitz bound, because of {first.node}{more} ({first.op}: {first.reason})"
-
-
-def excess(measured: float, limit: float) -> str:
-    """By how much one is above the other, for people."""
-    if not math.isfinite(measured) or not limit:
-        return "immeasurably above"
-    ratio = measured / limit
-    return f"{(ratio - 1) * 100:.3g} % above" if ratio < 2 else f"{ratio:.4g} times"

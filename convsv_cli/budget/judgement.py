@@ -8,7 +8,8 @@ from dataclasses import replace
 from decimal import ROUND_FLOOR, Context, Decimal
 
 from convsv_cli.budget.configuration import Ignore
-from convsv_cli.budget.judge import Judge, excess, names_of
+from convsv_cli.budget.judge import Judge, names_of
+from convsv_cli.renderers.numbers import excess
 from convsv_cli.report import (
     ERROR,
     EXCEEDED,
