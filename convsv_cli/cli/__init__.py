@@ -13,6 +13,7 @@ from convsv_cli.budget.exits import INTERNAL, USAGE
 from convsv_cli.cli import options
 from convsv_cli.cli.audit import audit
 from convsv_cli.cli.check import check
+from convsv_cli.cli.diff import diff
 from convsv_cli.cli.methods import methods
 from convsv_cli.cli.several import complain, internal
 from convsv_cli.cli.spectrum import spectrum
@@ -34,6 +35,7 @@ def cli(ctx: click.Context) -> None:
       convsv audit resnet18.onnx --exact --input-size 224
       convsv audit checkpoint.pth --format json | jq .network.product
       convsv check resnet18.onnx --config convsv.toml
+      convsv diff old.onnx new.onnx
       convsv spectrum resnet18.onnx --layer conv1 --input-size 224
       convsv methods
     """  # noqa: D301  (click takes \b for "keep these lines")
@@ -45,6 +47,7 @@ def cli(ctx: click.Context) -> None:
 
 cli.add_command(audit)
 cli.add_command(check)
+cli.add_command(diff)
 cli.add_command(methods)
 cli.add_command(spectrum)
 

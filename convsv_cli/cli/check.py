@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from pathlib import Path
 
 import click
 
-from convsv_cli.budget import (
-    Configuration,
-    Judge,
-    exit_code,
-    nearest_configuration,
-    read_configuration,
-    with_unused,
-)
+from convsv_cli.budget import exit_code, with_unused
 from convsv_cli.cli import options
+from convsv_cli.cli.budgets import configuration, judges
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.several import Progress, report_of
 from convsv_cli.errors import UsageError
+from convsv_cli.loaders import warm_up
 from convsv_cli.report import TOLERANCE, Audit
 
 
@@ -29,6 +23,19 @@ from convsv_cli.report import TOLERANCE, Audit
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
     help="The budget.  [default: convsv.toml, or pyproject.toml with [tool.convsv], here or above]",
+)
+@click.option(
+    "--baseline",
+    metavar="AUDIT.json",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A saved JSON report; no norm or bound may be larger than there.",
+)
+@click.option(
+    "--max-increase",
+    "increase",
+    metavar="5%",
+    callback=options.share,
+    help="By how much they may be.  [default: 0%]",
 )
 @options.EXACT
 @options.INPUT_SIZE
@@ -47,6 +54,8 @@ def check(
     *,
     models: tuple[Path, ...],
     config: Path | None,
+    baseline: Path | None,
+    increase: float | None,
     exact: bool,
     input_size: tuple[int, ...] | None,
     input_shapes: dict[str, tuple[int, ...]],
@@ -74,6 +83,7 @@ def check(
       convsv check model.onnx --config convsv.toml
       convsv check
       convsv check a.onnx b.onnx --format json -o check.json -o check.txt
+      convsv check model.onnx --baseline main.json --max-increase 5%
 
     \b
     A budget, in convsv.toml:
@@ -88,19 +98,20 @@ def check(
       reason = "calibrated after training"
       expires = 2027-01-31
     """  # noqa: D301  (click takes \b for "keep these lines")
-    found = _configuration(config)
+    found = configuration(config, optional=baseline is not None)
     chosen = models or found.models
     if not chosen:
-        raise UsageError("no models", where=found.budget.path, hint='name them, or add models = ["..."]')
+        raise UsageError("no models", where=found.budget.path, hint='name some, or add models = ["..."]')
     targets = prepare(outputs, format_name, chosen)
-    judge = Judge(budget=found.budget, today=datetime.now(timezone.utc).date())
+    judge_of = judges(found.budget, baseline, increase, alone=len(chosen) == 1)
+    warm_up(graph or chosen[0])
     from convsv_cli import api
     from convsv_cli.cli.progress import progress_bar
 
     def run(model: Path, progress: Progress) -> Audit:
         return api.check(
             model,
-            judge,
+            judge_of(model),
             exact=exact or bool(found.exact),
             input_size=input_size or found.input_size,
             input_shapes=input_shapes or dict(found.input_shapes),
@@ -114,15 +125,5 @@ def check(
 
     with progress_bar(hidden=quiet) as progress:
         report = report_of("check", chosen, run, progress)
-    write(with_unused(judge, report), targets)
+    write(with_unused(found.budget, report), targets)
     return exit_code(report, exit_zero=exit_zero)
-
-
-def _configuration(path: Path | None) -> Configuration:
-    path = path or nearest_configuration(Path.cwd())
-    if path is None:
-        raise UsageError(
-            "no budget: neither convsv.toml nor a pyproject.toml with [tool.convsv], here or above",
-            hint="convsv check --init MODEL > convsv.toml writes one",
-        )
-    return read_configuration(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from convsv_cli.comparison.pairs import Pair, geometry, pairs
+from convsv_cli.comparison.changes import Change, changes
+from convsv_cli.comparison.pairs import Pair, pairs
 
-__all__ = ["Pair", "geometry", "pairs"]
+__all__ = ["Change", "Pair", "changes", "pairs"]
