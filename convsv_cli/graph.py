@@ -22,6 +22,9 @@ class Names:
         self._taken = set(taken)
         self._numbers: dict[str, int] = {}
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._taken
+
     def new(self, base: str) -> str:
         """The base, with a number behind it where that is taken."""
         name = base

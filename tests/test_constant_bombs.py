@@ -61,12 +61,12 @@ def test_results_stay_in_proportion_to_what_is_stored(bomb: str, tmp_path: Path)
     finally:
         tracemalloc.stop()
     assert isinstance(layer, UnsupportedLayer)
-    assert "more than 16,777,216 elements" in layer.reason
+    assert "much larger than what is stored" in layer.reason
 
 
 def test_many_large_expressions_take_no_long_time(tmp_path: Path) -> None:
-    """A thousand masks of 16 million entries, from nothing."""
-    shape = np.array([2**12, 2**12])
+    """A thousand masks of 8 million entries, from nothing."""
+    shape = np.array([2**12, 2**11])
     nodes = []
     for i in range(1000):
         nodes += [node("Expand", ["w", "shape"], [f"e{i}"]), node("MatMul", ["x", f"e{i}"], [f"y{i}"])]

@@ -11,7 +11,7 @@ import click
 from convsv_cli.budget.exits import INTERNAL
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report import Audit, Failure, Report
-from convsv_cli.sanitize import printable
+from convsv_cli.sanitize import one_line
 
 Progress = Callable[[str, float], None]
 
@@ -39,7 +39,7 @@ def internal(error: Exception) -> str:
 
 def complain(message: str) -> None:
     """One line on stderr."""
-    click.echo(f"convsv: {printable(' '.join(message.split()))}", err=True)
+    click.echo(f"convsv: {one_line(message)}", err=True)
 
 
 def _outcome(model: Path, run: Callable[[Path, Progress], Audit], progress: Progress) -> Audit | Failure:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.sanitize import printable
+from convsv_cli.sanitize import inert
 
 if TYPE_CHECKING:
     from convsv_cli.auditing.spectra import LayerSpectrum
@@ -24,31 +25,35 @@ NOTE = "to about 1e-13 of the largest value, not certified; convolutions with ci
 
 
 def render(network: Network, spectra: Iterable[LayerSpectrum], terminal: Terminal, *, blocks: bool) -> str:
-    """The document, which ends with a line break; `blocks`: whether block characters can be shown."""
+    """The document, which ends with a line break; `blocks`: whether block characters can be shown.
+
+    Texts from the file are made inert here, and only here.
+    """
+    network = inert(replace(network, layers=(), graph=None))
     lines = [_title(network)]
     for spectrum in spectra:
         lines += ["", *_layer(spectrum, terminal, blocks=blocks)]
-    notes = [f"note: {printable(note)}" for note in network.notes]
+    notes = [f"note: {note}" for note in network.notes]
     return "\n".join([*lines, "", *notes, NOTE]) + "\n"
 
 
 def _title(network: Network) -> str:
     opset = f" opset {network.opset}" if network.opset is not None else ""
-    inputs = [f"{printable(name)} {_times(shape) or 'scalar'}" for name, shape in network.inputs]
-    return " · ".join([printable(network.path), f"{network.format}{opset}", *inputs])
+    inputs = [f"{name} {_times(shape) or 'scalar'}" for name, shape in network.inputs]
+    return " · ".join([network.path, f"{network.format}{opset}", *inputs])
 
 
 def _layer(spectrum: LayerSpectrum, terminal: Terminal, *, blocks: bool) -> Iterator[str]:
-    row, found = spectrum.row, spectrum.distribution
-    name = printable(row.name)
+    row, found = inert(spectrum.row), spectrum.distribution
+    name = row.name
     yield " · ".join(
         [click.style(name, bold=True) if terminal.color else name, *_geometry(row, spectrum.size)]
     )
     if found is None:
-        yield f"  not computed: {printable(row.reason)}"
+        yield f"  not computed: {row.reason}"
         return
     for line in row.assumed:
-        yield f"  assumed: {printable(line)}"
+        yield f"  assumed: {line}"
     if row.input_size and spectrum.size not in ((), row.input_size):
         yield f"  n is {_size(row.input_size)}: circular padding needs a multiple of the stride"
     yield from _figures(found)
@@ -103,7 +108,7 @@ def _bar(share: float, room: int, *, blocks: bool) -> str:
 
 
 def _times(sizes: tuple[int | str, ...]) -> str:
-    return "×".join(printable(str(size)) for size in sizes)
+    return "×".join(str(size) for size in sizes)
 
 
 def _size(sizes: tuple[int, ...]) -> str:

@@ -9,6 +9,7 @@ from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
 from convsv_cli.loaders.folder import model_file
 from convsv_cli.loaders.head import read_head
+from convsv_cli.loaders.limits import check_network
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.loaders.onnx import LOADER as ONNX
 from convsv_cli.loaders.pt2 import LOADER as PT2
@@ -30,10 +31,10 @@ def load(path: str | Path, input_size: InputSize | None = None) -> Network:
     Raises:
         UnreadableModelError: missing, damaged or not a model.
         UsageError: the network cannot have that input size; the folder has several models.
-        UnsafeModelError: a form that convsv refuses to read.
+        UnsafeModelError: a form that convsv refuses to read, or more than any network has.
     """
     path = model_file(Path(path))
-    return _loader(path).load(path, input_size or InputSize())
+    return check_network(_loader(path).load(path, input_size or InputSize()))
 
 
 def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize | None = None) -> Network:

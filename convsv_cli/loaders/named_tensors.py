@@ -8,6 +8,7 @@ from pathlib import Path
 
 from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.effective import effective
+from convsv_cli.loaders.limits import check_tensors
 from convsv_cli.loaders.state_dict import StoredTensor, layers
 from convsv_cli.network import InputSize, Network
 
@@ -35,10 +36,12 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
     Raises:
         UsageError: named input shapes, which a state dict cannot have.
         UnreadableModelError: there are no weights; or as `read`.
+        UnsafeModelError: more than any network has; or as `read`.
     """
     if input_size.shapes:
         raise UsageError("a state dict has no named inputs", where=str(path), hint="use --input-size")
     found = read(path)
+    check_tensors(((name, tensor.shape) for name, tensor in found.tensors.items()), str(path))
     rows = layers(effective(found.tensors), input_size)
     if not rows:
         raise UnreadableModelError("no weights found in this file", where=str(path), hint=hint)

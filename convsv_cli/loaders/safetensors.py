@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsv_cli.errors import UnreadableModelError
+from convsv_cli.loaders.json_text import MAX_BYTES, parse_json
+from convsv_cli.loaders.limits import check_tensors
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.network import InputSize, Network
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
     from convsv_cli.loaders.state_dict import StoredTensor
 
+LENGTH_BYTES = 8
+HINT = "download or save it again"
 DTYPES = {
     "F64": "float64",
     "F32": "float32",
@@ -43,6 +47,8 @@ def _tensors(path: Path) -> dict[str, StoredTensor]:
 
     from convsv_cli.loaders.state_dict import StoredTensor
 
+    _check_header(path)
+
     def read(name: str) -> torch.Tensor:
         with safe_open(path, framework="pt") as file:
             tensor: torch.Tensor = file.get_tensor(name)
@@ -57,9 +63,28 @@ def _tensors(path: Path) -> dict[str, StoredTensor]:
         with safe_open(path, framework="pt") as file:
             return {name: stored(name) for name in file.offset_keys()}
     except SafetensorError as error:
+        raise UnreadableModelError(f"the file is damaged ({error})", where=str(path), hint=HINT) from error
+
+
+def _check_header(path: Path) -> None:
+    """See that the header is of bounded length, and names each tensor once.
+
+    Raises:
+        UnreadableModelError: it is damaged, or says one thing twice: readers differ in what they take.
+        UnsafeModelError: it is too long.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+        header = file.read(min(length, MAX_BYTES + 1))
+    if length > MAX_BYTES >= len(header):
         raise UnreadableModelError(
-            f"the file is damaged ({error})", where=str(path), hint="download or save it again"
-        ) from error
+            "the file is damaged (its header is not whole)", where=str(path), hint=HINT
+        )
+    entries = parse_json(header, "the header", path)
+    if isinstance(entries, dict):
+        shapes = (entry.get("shape") if isinstance(entry, dict) else None for entry in entries.values())
+        sizes = (tuple(shape) if isinstance(shape, list) else () for shape in shapes)
+        check_tensors(zip(entries, sizes, strict=True), str(path))
 
 
 LOADER = Loader(

@@ -8,6 +8,7 @@ from convsv_cli.renderers.network_text import bound_lines
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import OUTCOMES, headline, limit, measured, node, open_gates, where
 from convsv_cli.report import AUDITED, CERTIFIED, IGNORED, NOTE, Audit, Gate, LayerAudit, Report, Verdict
+from convsv_cli.sanitize import inert
 
 WORST = 20
 LARGEST = 2**20 - 2**12
@@ -17,6 +18,7 @@ ELSEWHERE = "in the JSON report"
 
 def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
     """A section for each audit; what has no room is said to be left out."""
+    report = inert(report)
     failures = [f"- failed: {prose(failure.message)}" for failure in report.failures]
     kept = fitting(failures, LARGEST // 4)
     share = (LARGEST * 3 // 4) // max(1, len(report.audits))
@@ -101,7 +103,7 @@ def _gate(gate: Gate) -> list[str]:
 
 def _findings(audit: Audit) -> list[str]:
     """Errors and warnings, as far as they are not gates, and what concerns the file."""
-    told = [f for f in audit.findings if f.place is None and (f.severity != NOTE or not f.node)]
+    told = [f for f in audit.findings if f.limit is None and (f.severity != NOTE or not f.node)]
     lines = [f"- {f.severity}: {f'{code(f.node)}: ' if f.node else ''}{prose(f.message)}" for f in told]
     more = [f"- … and {len(lines) - WORST} more, {ELSEWHERE}"] if len(lines) > WORST else []
     return ["\n".join([*lines[:WORST], *more])] if lines else []

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.report import BOUNDED, UNBOUNDED, UPPER, Audit, Block, Empirical, NetworkBound
-from convsv_cli.sanitize import printable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +29,7 @@ def _status(bound: NetworkBound) -> list[str]:
         lower, upper = bound.input_range or (0, 0)
         box = f" for inputs from {lower:g} to {upper:g}" if bound.input_range else ""
         met = [line for line in bound.structure if not any(done.startswith(line) for done in bound.folded)]
-        seen = printable(", ".join([*met, *bound.folded]))
+        seen = ", ".join([*met, *bound.folded])
         beside = f" ({seen})" if seen else ""
         return [f"network: certified Lipschitz bound (L2){box} ≤ {_size(bound)}{beside}"]
     if bound.status == UNBOUNDED:
@@ -45,17 +44,17 @@ def _status(bound: NetworkBound) -> list[str]:
                 ]
             ),
         ]
-    return [f"network: no bound: {printable(bound.reason)}"]
+    return [f"network: no bound: {bound.reason}"]
 
 
 def _obstacles(bound: NetworkBound) -> list[str]:
     """A line for all nodes that have the same operator and reason."""
     groups: dict[tuple[str, str], list[str]] = {}
     for obstacle in bound.obstacles:
-        groups.setdefault((obstacle.op, obstacle.reason), []).append(printable(obstacle.node))
+        groups.setdefault((obstacle.op, obstacle.reason), []).append(obstacle.node)
     return [
         f"  {', '.join(names[:FEW])}{f' and {len(names) - FEW} more' if len(names) > FEW else ''}"
-        f" ({printable(op)}): {printable(reason)}"
+        f" ({op}): {reason}"
         for (op, reason), names in groups.items()
     ]
 
@@ -67,7 +66,7 @@ def _size(bound: NetworkBound) -> str:
 
 
 def _empirical(bound: NetworkBound, found: Empirical) -> str:
-    tried = f"{found.pairs} pairs and {found.directions} directions, {printable(found.source)}"
+    tried = f"{found.pairs} pairs and {found.directions} directions, {found.source}"
     gap = ""
     if bound.log10 is not None and found.ratio > 0:
         gap = f"; the gap is 10^{bound.log10 - math.log10(found.ratio):.1f}"
@@ -77,13 +76,13 @@ def _empirical(bound: NetworkBound, found: Empirical) -> str:
 def _products(audit: Audit) -> list[str]:
     products = dict(audit.network.product)
     figures = [
-        f"{printable(m.name)} {figure(products[m.name], m.kind)}"
+        f"{m.name} {figure(products[m.name], m.kind)}"
         for m in audit.methods
         if m.column and products.get(m.name) is not None
     ]
     if not figures:
         return []
-    ignored = printable(", ".join(audit.bound.structure)) or "skips, normalisation and pooling"
+    ignored = ", ".join(audit.bound.structure) or "skips, normalisation and pooling"
     return [
         f"product of layer norms: {', '.join(figures)}",
         f"  not a bound of the network: it ignores {ignored}",
@@ -105,7 +104,7 @@ def blocks_table(blocks: tuple[Block, ...]) -> Table:
         share = "" if block.share is None else f"{block.share:.1%}"
         factor = figure(block.factor, UPPER) if math.isfinite(block.factor) else "unbounded"
         style = "bold yellow" if block is heaviest else ""
-        table.add_row(printable(block.name), printable(" ".join(block.ops)), factor, share, style=style)
+        table.add_row(block.name, " ".join(block.ops), factor, share, style=style)
     return table
 
 
@@ -115,7 +114,7 @@ def _shortened(lines: list[str]) -> list[str]:
 
 
 def _tensor(name: str, end: str) -> str:
-    return printable(name) or end
+    return name or end
 
 
 def _nodes(count: int) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from convsv_cli.renderers.columns import TEXTS, columns, methods_of, times
 from convsv_cli.renderers.network_text import blocks_table, bound_lines
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.renderers.verdict_text import about, headline, node, open_gates
-from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, Method, Report, Verdict
-from convsv_cli.sanitize import printable
+from convsv_cli.renderers.verdict_text import about, headline, node, open_gates, where
+from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, Finding, Method, Report, Verdict
+from convsv_cli.sanitize import inert
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,8 +25,9 @@ FEWEST = 2
 
 
 def render(report: Report, terminal: Terminal) -> str:
-    """Each audit in turn, and the models that could not be audited."""
-    failures = [f"failed: {printable(failure.message)}\n" for failure in report.failures]
+    """Each audit in turn, and the models that could not be audited; texts from files are made inert here."""
+    report = inert(report)
+    failures = [f"failed: {failure.message}\n" for failure in report.failures]
     return "\n".join([*(_audit(audit, terminal) for audit in report.audits), *failures])
 
 
@@ -64,9 +65,9 @@ def _audit(audit: Audit, terminal: Terminal) -> str:
 def _title(audit: Audit) -> str:
     model = audit.model
     opset = f" opset {model.opset}" if model.opset is not None else ""
-    inputs = [f"{printable(name)} {times(shape) or 'scalar'}" for name, shape in model.input_shape]
+    inputs = [f"{name} {times(shape) or 'scalar'}" for name, shape in model.input_shape]
     covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
-    return " · ".join([printable(model.path), f"{printable(model.format)}{opset}", *inputs, covered])
+    return " · ".join([model.path, f"{model.format}{opset}", *inputs, covered])
 
 
 def _verdict(verdict: Verdict | None) -> list[str]:
@@ -91,7 +92,7 @@ def _table(audit: Audit, width: int | None) -> Table:
         cells.pop(name, None)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in cells:
-        table.add_column(printable(name), justify="left" if name in TEXTS else "right", overflow="fold")
+        table.add_column(name, justify="left" if name in TEXTS else "right", overflow="fold")
     largest = _largest(audit)
     for layer, *row in zip(audit.layers, *cells.values(), strict=True):
         style = "bold yellow" if layer.name == largest else "red" if layer.status != AUDITED else ""
@@ -117,30 +118,31 @@ def _largest(audit: Audit) -> str:
 
 def _largest_line(audit: Audit) -> list[str]:
     name = _largest(audit)
-    return [f"largest layer: {printable(name)}"] if name else []
+    return [f"largest layer: {name}"] if name else []
 
 
 def _remarks(audit: Audit) -> list[str]:
     """Layers without figures, and each assumption with the number of layers it was made for."""
     skipped = [
-        f"not audited: {printable(layer.name)}: {printable(layer.reason)}"
-        for layer in audit.layers
-        if layer.status != AUDITED
+        f"not audited: {layer.name}: {layer.reason}" for layer in audit.layers if layer.status != AUDITED
     ]
-    others = [f"note: {printable(f.message)}" for f in audit.findings if not f.node]
-    stopped = [
-        f"{printable(f.node)}: {printable(f.message)}" for f in audit.findings if f.rule == "work-limit"
-    ]
+    others = [_remark(f) for f in audit.findings if f.limit is None and (f.place or not f.node)]
+    stopped = [f"{f.node}: {f.message}" for f in audit.findings if f.rule == "work-limit"]
     unavailable = [f for f in audit.findings if f.rule == "exact-unavailable"]
-    missing = [f"{printable(f.node)}: {printable(f.message)}" for f in unavailable]
+    missing = [f"{f.node}: {f.message}" for f in unavailable]
     counts = Counter(line for layer in audit.layers for line in layer.assumed)
-    assumed = [f"assumed: {printable(line)} ({_layers(count)})" for line, count in counts.items()]
+    assumed = [f"assumed: {line} ({_layers(count)})" for line, count in counts.items()]
     return [*skipped, *missing, *stopped, *assumed, *others]
+
+
+def _remark(finding: Finding) -> str:
+    node = f"{finding.node}: " if finding.node else ""
+    return f"{finding.severity}: {node}{finding.message}{where(finding.place)}"
 
 
 def _legend(methods: list[Method]) -> list[str]:
     width = max((len(method.column) for method in methods), default=0)
-    return [f"{printable(method.column):{width}}  {printable(method.proves)}" for method in methods]
+    return [f"{method.column:{width}}  {method.proves}" for method in methods]
 
 
 def _layers(count: int) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convsv_cli.loaders.onnx.constants import Constant
-from convsv_cli.loaders.onnx.counting import MAX_ELEMENTS
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
 from convsv_cli.loaders.onnx.products import NOT_CONSTANT
 from convsv_cli.loaders.onnx.scales import MISFIT, Maps
@@ -17,6 +16,7 @@ from convsv_cli.loaders.state_dict import DEQUANTISED
 from convsv_cli.network import Geometry
 
 BITS = (2, 4, 8)
+MAX_ELEMENTS = 2**28
 ORDER = "blocks in an order of their own (g_idx), which convsv does not read"
 SIZES = "a MatMulNBits of sizes that convsv does not read"
 

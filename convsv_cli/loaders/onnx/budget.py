@@ -12,8 +12,6 @@ FIRST = 2**30
 """Elements for any model, which takes seconds."""
 TIMES = 64
 """How often every stored element may be computed with."""
-SMALL_RESULT = 2**24
-"""Elements of a result that nothing stored is as large as, such as a mask."""
 
 
 class SpentError(Exception):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +13,23 @@ from onnx import NodeProto, SparseTensorProto, TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from convsv_cli.graph import UnknownValueError
-from convsv_cli.loaders.onnx import counting, sparse, tensors
-from convsv_cli.loaders.onnx.budget import SMALL_RESULT, Budget, SpentError
+from convsv_cli.loaders.growth import TOO_LARGE, outgrows
+from convsv_cli.loaders.onnx import sparse, tensors
+from convsv_cli.loaders.onnx.amounts import (
+    BROADCASTING,
+    MAX_MULTIPLICATIONS,
+    multiplications,
+    result_elements,
+)
+from convsv_cli.loaders.onnx.budget import Budget, SpentError
 from convsv_cli.loaders.onnx.dequantise import dequantise
-from convsv_cli.loaders.onnx.scopes import Scope
+from convsv_cli.loaders.onnx.scopes import Key, Scope
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.loaders.state_dict import DEQUANTISED
 
 MAX_NODES = 1000
 # fmt: off
-FOLDABLE = counting.BROADCASTING | {
+FOLDABLE = BROADCASTING | {
     "Abs", "Cast", "CastLike", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Cos",
     "CumSum", "DequantizeLinear", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements",
     "GatherND", "Identity", "Log", "MatMul", "Neg", "Not", "QuantizeLinear", "Range", "Reciprocal",
@@ -33,7 +39,6 @@ FOLDABLE = counting.BROADCASTING | {
 }
 # fmt: on
 Step = tuple[Scope, NodeProto]
-Key = tuple[int, str]
 
 
 class NotFoldableError(UnknownValueError):
@@ -66,11 +71,13 @@ class Constants:
 
     model: Path
     opsets: Mapping[str, int]
-    _budget: Budget = field(default_factory=Budget)
-    _found: dict[Key, tuple[Scope, Constant]] = field(default_factory=dict)
+    found: dict[Key, Constant | NotFoldableError] = field(default_factory=dict, repr=False)
+    budget: Budget = field(default_factory=Budget, repr=False)
 
     def find(self, scope: Scope, name: str) -> Constant | None:
         """The constant that a name means in a scope; None where it depends on an input.
+
+        What is computed for its shape is computed once.
 
         Raises:
             NotFoldableError: constant, but too large to compute, or by operators that are not computed.
@@ -90,14 +97,20 @@ class Constants:
             )
         if home.varies(name):
             return None
-        key = id(home), name
-        if key not in self._found:
-            self._found[key] = home, self._expression(home, name)  # the scope stays, and its number its own
-        return self._found[key][1]
+        key = home, name
+        if key not in self.found:
+            try:
+                self.found[key] = self._computed(home, name)
+            except NotFoldableError as error:
+                self.found[key] = error
+        found = self.found[key]
+        if isinstance(found, NotFoldableError):
+            raise NotFoldableError(*found.args)
+        return found
 
-    def _expression(self, home: Scope, name: str) -> Constant:
+    def _computed(self, home: Scope, name: str) -> Constant:
         plan = self._plan(home, name)
-        result = self._compute(plan, home, name, self._budget)
+        result = self._compute(plan, home, name, self.budget)
         return Constant(
             name=_origin(plan, name),
             shape=result.shape,
@@ -124,9 +137,9 @@ class Constants:
                 steps.append((here, finished))
                 continue
             home, source = here.find(wanted)
-            if (id(home), wanted) in seen or isinstance(source, (TensorProto, SparseTensorProto)):
+            if (home, wanted) in seen or isinstance(source, (TensorProto, SparseTensorProto)):
                 continue
-            seen.add((id(home), wanted))
+            seen.add((home, wanted))
             if not isinstance(source, NodeProto) or not _foldable(source):
                 operator = source.op_type if isinstance(source, NodeProto) else "tensor"
                 raise NotFoldableError(f"a constant {operator}, which convsv does not compute")
@@ -139,33 +152,23 @@ class Constants:
     def _compute(self, plan: list[Step], scope: Scope, name: str, budget: Budget | None = None) -> Array:
         """What a name means, after its plan; results are kept no longer than they are needed."""
         known: dict[Key, Array] = {}
-        room = _room(plan)
-        key = id(scope.find(name)[0]), name
-        uses = Counter((id(home.find(each)[0]), each) for home, node in plan for each in node.input)
-        uses[key] += 1
-        for home, node in plan:
+        stored: dict[Key, int] = {}
+        made = 0
+        last = _last_uses(plan)
+        for step, (home, node) in enumerate(plan):
             operands = [self._operand(home, operand, known) for operand in node.input]
-            self._check_size(node, operands, room, budget)
+            stored |= {home.key(operand): _stored_elements(home, operand) for operand in node.input}
+            elements = result_elements(node, operands)
+            made += elements
+            if outgrows(made, sum(stored.values())) or multiplications(node, operands) > MAX_MULTIPLICATIONS:
+                raise NotFoldableError(TOO_LARGE)
+            _spend(budget, elements)
             for output, value in zip(node.output, self._apply(node, operands), strict=False):
-                known[id(home), output] = value
-            for used in ((id(home.find(each)[0]), each) for each in node.input):
-                uses[used] -= 1
-                if not uses[used]:
-                    known.pop(used, None)
-        return known[key]
-
-    def _check_size(
-        self, node: NodeProto, operands: list[Array | None], room: int, budget: Budget | None
-    ) -> None:
-        """Refuse what is too large, in itself or for what the model stores."""
-        elements = counting.result(node, operands)
-        if elements > room or counting.work(node, operands) > counting.MAX_ELEMENTS:
-            raise NotFoldableError(f"a constant {node.op_type} of more than {room:,} elements")
-        try:
-            if budget is not None:
-                budget.spend(elements)
-        except SpentError as error:
-            raise NotFoldableError("one of more constants than convsv computes of such a file") from error
+                known[home, output] = value
+            for key in last.get(step, ()):
+                known.pop(key, None)
+        home, _ = scope.find(name)
+        return known[home, name]
 
     def _operand(self, scope: Scope, name: str, known: Mapping[Key, Array]) -> Array | None:
         if not name:
@@ -173,9 +176,9 @@ class Constants:
         home, source = scope.find(name)
         if isinstance(source, (TensorProto, SparseTensorProto)):
             self._check(source)
-            self._budget.credit(source, math.prod(source.dims))
+            self.budget.credit(source, math.prod(source.dims))
             return sparse.values(source, self.model)
-        return known[id(home), name]
+        return known[home, name]
 
     def _apply(self, node: NodeProto, operands: list[Array | None]) -> list[Array]:
         """One node by onnx's reference implementation, in the types that the graph says."""
@@ -188,6 +191,31 @@ class Constants:
         except Exception as error:
             raise NotFoldableError(f"a constant {node.op_type} that cannot be computed: {error}") from error
         return [np.asarray(result) for result in results]
+
+
+def _spend(budget: Budget | None, elements: int) -> None:
+    try:
+        if budget is not None:
+            budget.spend(elements)
+    except SpentError as error:
+        raise NotFoldableError("one of more constants than convsv computes of such a file") from error
+
+
+def _last_uses(plan: list[Step]) -> dict[int, list[Key]]:
+    """What is not needed any more after each step."""
+    last: dict[Key, int] = {}
+    for step, (scope, node) in enumerate(plan):
+        last |= {scope.key(operand): step for operand in node.input if operand}
+    freed: dict[int, list[Key]] = {}
+    for key, step in last.items():
+        freed.setdefault(step, []).append(key)
+    return freed
+
+
+def _stored_elements(scope: Scope, name: str) -> int:
+    """How many the tensor of this name has in the file; none where it is computed."""
+    source = scope.find(name)[1]
+    return math.prod(source.dims) if isinstance(source, TensorProto) else 0
 
 
 def _dequantise(node: NodeProto, operands: list[Array | None]) -> Array:
@@ -236,20 +264,13 @@ def _foldable(node: NodeProto) -> bool:
     return own or (node.domain == "com.microsoft" and node.op_type == "DequantizeLinear")
 
 
-def _stored(plan: list[Step]) -> list[TensorProto | SparseTensorProto]:
-    """What goes into an expression, once each."""
-    sources = (scope.find(operand)[1] for scope, node in plan for operand in node.input)
-    found = (source for source in sources if isinstance(source, (TensorProto, SparseTensorProto)))
-    return list({id(source): source for source in found}.values())
-
-
-def _room(plan: list[Step]) -> int:
-    """Elements of a result of an expression."""
-    given = sum(int(math.prod(tensor.dims)) for tensor in _stored(plan))
-    return min(counting.MAX_ELEMENTS, max(SMALL_RESULT, given))
-
-
 def _origin(plan: list[Step], name: str) -> str:
     """The largest stored tensor that goes into an expression: the one that users know the layer by."""
-    largest = max(_stored(plan), key=lambda tensor: math.prod(tensor.dims), default=None)
+    stored = [
+        source
+        for scope, node in plan
+        for operand in node.input
+        if isinstance(source := scope.find(operand)[1], (TensorProto, SparseTensorProto))
+    ]
+    largest = max(stored, key=lambda tensor: math.prod(tensor.dims), default=None)
     return (sparse.head(largest).name if largest is not None else "") or name

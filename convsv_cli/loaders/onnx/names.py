@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from convsv_cli.graph import Names
+
 _WEIGHT = re.compile(r"\.(?:weight|kernel)(?:_[gv]|_orig)?$|\.parametrizations\.weight\.original[01]?$")
 _ANONYMOUS = re.compile(
     r"^$|^\d+$|::|^(?:val|node|mul|div|t|transpose|constant|initializer|const)_?\d*$|/", re.IGNORECASE
@@ -25,7 +27,7 @@ def _node_path(node: str, op_type: str) -> str:
         return node
     path = ""
     for part in node.strip("/").split("/"):
-        if re.fullmatch(rf"{op_type}(?:_\d+)?", part) and path:
+        if re.fullmatch(rf"{re.escape(op_type)}(?:_\d+)?", part) and path:
             break
         path = part if part.startswith(f"{path}.") or not path else f"{path}.{part}"
     return path
@@ -33,14 +35,6 @@ def _node_path(node: str, op_type: str) -> str:
 
 def unique(names: Iterator[tuple[str, str]]) -> Iterator[str]:
     """Of pairs (scope's path, name) the name; with the path before it where it is taken, then numbered."""
-    taken: set[str] = set()
+    taken = Names()
     for scope, name in names:
-        candidates = [name, f"{scope}/{name}" if scope else name]
-        choice = next((candidate for candidate in candidates if candidate not in taken), "")
-        number = 2
-        while not choice:
-            numbered = f"{candidates[-1]}#{number}"
-            choice = "" if numbered in taken else numbered
-            number += 1
-        taken.add(choice)
-        yield choice
+        yield taken.new(f"{scope}/{name}" if scope and name in taken else name)

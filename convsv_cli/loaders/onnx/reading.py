@@ -22,6 +22,7 @@ from convsv_cli.loaders.onnx.shape_table import Shapes
 from convsv_cli.loaders.onnx.shapes import impossible, infer
 from convsv_cli.loaders.onnx.sparse import stored_parts
 from convsv_cli.loaders.onnx.tensors import Array, external_file
+from convsv_cli.loaders.onnx.wire import check_wire
 from convsv_cli.network import InputSize, Layer, Network, UnsupportedLayer
 
 GATE_WEIGHT = r"\.weight_[ih]h\w*$"
@@ -62,7 +63,9 @@ def parse(path: Path) -> ModelProto:
 
     Raises:
         UnreadableModelError: damaged, or no ONNX model.
+        UnsafeModelError: see `check_wire`.
     """
+    check_wire(path)
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except Exception as error:

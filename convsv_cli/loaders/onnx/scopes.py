@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,9 +10,12 @@ from dataclasses import dataclass, field
 from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
+from convsv_cli.graph import Names
 
 Source = TensorProto | SparseTensorProto | NodeProto | None
 MAX_DEPTH = 64
+MAX_PATHS = 20_000_000
+"""Characters of the paths to all tensors in bodies."""
 RANDOM = frozenset(
     ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 )
@@ -46,10 +50,17 @@ class Scope:
             scope = scope.parent
         return self, None
 
+    def key(self, name: str) -> Key:
+        """What is the same for all names of one tensor: where it is defined, and its name there."""
+        return self.find(name)[0], name
+
     def varies(self, name: str) -> bool:
         """Whether the name, seen from here, means no constant."""
         home, source = self.find(name)
         return source is None or name in home.varying
+
+
+Key = tuple[Scope, str]
 
 
 def scopes(graph: GraphProto) -> Iterator[Scope]:
@@ -57,13 +68,15 @@ def scopes(graph: GraphProto) -> Iterator[Scope]:
 
     Raises:
         UnreadableModelError: a tensor is defined twice, or nodes are in no order of computation.
-        UnsafeModelError: bodies are nested too deeply.
+        UnsafeModelError: bodies are nested too deeply, or their tensors' names with the paths are too long.
     """
     pending = [(_scope(graph, None, ""), 0)]
+    characters = 0
     while pending:
         scope, depth = pending.pop()
-        if depth > MAX_DEPTH:
-            raise UnsafeModelError(f"graphs are nested more than {MAX_DEPTH} deep")
+        characters += len(scope.path) * (1 + len(scope.sources))
+        if depth > MAX_DEPTH or characters > MAX_PATHS:
+            raise UnsafeModelError(f"graphs are nested more than {MAX_DEPTH} deep, or below endless names")
         yield scope
         inner = [(_scope(body, scope, path), depth + 1) for path, body in _named_bodies(scope)]
         pending.extend(reversed(inner))
@@ -71,15 +84,20 @@ def scopes(graph: GraphProto) -> Iterator[Scope]:
 
 def _named_bodies(scope: Scope) -> Iterator[tuple[str, GraphProto]]:
     """The bodies in a graph by their paths, no two of which are equal, nor begin the name of a tensor."""
-    taken = {name[:i] for name in scope.sources for i, letter in enumerate(name) if letter == "/"}
+    names, tensors = Names(), sorted(scope.sources)
     for node in scope.graph.node:
         for name, body in bodies(node):
-            base = path = f"{node.name or node.op_type}.{name}"
-            number = 2
-            while path in taken:
-                path, number = f"{base}#{number}", number + 1
-            taken.add(path)
+            base = f"{node.name or node.op_type}.{name}"
+            path = names.new(base)
+            while _begins_one(f"{path}/", tensors):
+                path = names.new(base)
             yield f"{scope.path}/{path}" if scope.path else path, body
+
+
+def _begins_one(beginning: str, ordered: list[str]) -> bool:
+    """Whether one of the ordered names begins so."""
+    place = bisect_left(ordered, beginning)
+    return place < len(ordered) and ordered[place].startswith(beginning)
 
 
 def bodies(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:

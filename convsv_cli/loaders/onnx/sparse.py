@@ -10,11 +10,10 @@ from onnx import SparseTensorProto, TensorProto
 
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.graph import UnknownValueError
+from convsv_cli.loaders.growth import outgrows
 from convsv_cli.loaders.onnx import tensors
 from convsv_cli.loaders.onnx.tensors import Array
 
-MAX_DENSE = 2**24
-"""Elements of a sparse tensor made dense: its file does not limit them."""
 Stored = TensorProto | SparseTensorProto
 
 
@@ -34,7 +33,7 @@ def check(stored: Stored, model: Path) -> None:
     """See that the values are there.
 
     Raises:
-        UnknownValueError: a sparse tensor of more than `MAX_DENSE` elements.
+        UnknownValueError: a sparse tensor much larger than what is stored of it.
         UnreadableModelError, UnsafeModelError: as `tensors.check`; or its indices do not fit.
     """
     if isinstance(stored, TensorProto):
@@ -42,8 +41,8 @@ def check(stored: Stored, model: Path) -> None:
         return
     for part in (stored.values, stored.indices):
         tensors.check(part, model)
-    if math.prod(stored.dims) > MAX_DENSE:
-        raise UnknownValueError("a sparse tensor of more than 2^24 elements")
+    if outgrows(math.prod(stored.dims), math.prod(stored.values.dims)):
+        raise UnknownValueError("a sparse tensor much larger than what is stored of it")
     _positions(stored, model)
 
 

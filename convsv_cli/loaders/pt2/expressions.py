@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from convsv_cli.loaders.growth import TOO_LARGE, outgrows
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
 from convsv_cli.loaders.pt2.tensors import DTYPES
 from convsv_cli.loaders.state_dict import StoredTensor, is_real
 
 MAX_NODES = 1000
-MAX_ELEMENTS = 2**28
-"""Of all results of an expression together."""
 
 
 class NotComputableError(Exception):
@@ -101,24 +100,24 @@ def _of(tensors: Mapping[str, StoredTensor], stored: str) -> StoredTensor:
 
 def _plan(program: Program, name: str) -> Iterator[Node]:
     """The nodes to compute for a constant, in the program's order, which is one to compute them in."""
-    wanted, pending = set[int](), [name]
+    wanted, pending = set[Node](), [name]
     while pending:
         maker = program.makers.get(pending.pop())
-        if maker is not None and id(maker) not in wanted:
-            wanted.add(id(maker))
+        if maker is not None and maker not in wanted:
+            wanted.add(maker)
             pending.extend(maker.tensors())
     if len(wanted) > MAX_NODES:
         raise NotComputableError(f"a constant expression of more than {MAX_NODES} operators")
-    for node in program.nodes:
-        if id(node) in wanted:
-            yield node
+    yield from sorted(wanted, key=lambda node: node.position)
 
 
 def _compute(
     plan: list[Node], program: Program, tensors: Mapping[str, StoredTensor], name: str
 ) -> torch.Tensor:
     known: dict[str, torch.Tensor] = {}
-    elements = 0
+    stored = sum(math.prod(_of(tensors, part).shape) for part in _parts(program, plan))
+    last = {other: node for node in plan for other in node.tensors()}
+    made = 0
 
     def value(node: Node, argument: str) -> torch.Tensor:
         other = node.tensor(argument)
@@ -132,12 +131,14 @@ def _compute(
             raise NotComputableError(f"a constant {node.target}, which convsv does not compute")
         try:
             operands = [value(node, argument) for argument in OPERANDS.get(node.target, ("self",))]
-            elements += _elements(node, operands)
-            if elements > MAX_ELEMENTS:
-                raise NotComputableError("a constant expression of more than 2^28 elements")
+            made += _elements(node, operands)
+            if outgrows(made, stored):
+                raise NotComputableError(TOO_LARGE)
             known[node.outputs[0]] = operation(node, *operands)
         except (*MALFORMED, NoNumberError) as error:
             raise NotComputableError(f"a constant {node.target} that cannot be computed") from error
+        for done in {other for other in node.tensors() if last[other] is node} - {name}:
+            known.pop(done, None)
     if name not in known:
         raise NotComputableError("a constant that is a further result of an operator")
     return known[name]
@@ -145,7 +146,7 @@ def _compute(
 
 def _elements(node: Node, operands: list[torch.Tensor]) -> int:
     """How many values an operator makes, at most; those that only look at a tensor otherwise make none."""
-    if node.target in VIEWS:
+    if node.target in VIEWS and node.target not in COPIES:
         return 0
     if node.target in BROADCASTING:
         return math.prod(np.broadcast_shapes(*(operand.shape for operand in operands)))
@@ -217,6 +218,8 @@ VIEWS: dict[str, Operation] = {
     "aten.flatten.using_ints": _flatten,
     "aten.unsqueeze.default": lambda node, tensor: tensor.unsqueeze(int(node.number("dim", 0))),
 }
+COPIES = frozenset(("aten.view.default", "aten.reshape.default", "aten.flatten.using_ints"))
+"""Those of the views that may have to copy."""
 OPERATIONS: dict[str, Operation] = VIEWS | {
     "aten.to.dtype": _cast,
     "aten._to_copy.default": _cast,

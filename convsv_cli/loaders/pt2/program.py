@@ -18,8 +18,9 @@ class NoNumberError(Exception):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
-    """One call of an operator; `arguments` by the operator's own names for them."""
+    """One call of an operator, at its place in the program; `arguments` by the operator's names for them."""
 
+    position: int
     target: str
     name: str
     arguments: Mapping[str, Any]
@@ -91,7 +92,7 @@ def program(model: Any) -> Program:  # noqa: ANN401
     module = model["graph_module"]
     graph = module["graph"]
     stored, inputs = _inputs(module["signature"]["input_specs"])
-    nodes = tuple(_node(node) for node in graph["nodes"])
+    nodes = tuple(_node(position, node) for position, node in enumerate(graph["nodes"]))
     values = graph["tensor_values"]
     return Program(
         nodes=nodes,
@@ -117,9 +118,10 @@ def _inputs(specifications: Any) -> tuple[dict[str, str], tuple[str, ...]]:  # n
     return stored, tuple(fed)
 
 
-def _node(node: Any) -> Node:  # noqa: ANN401
+def _node(position: int, node: Any) -> Node:  # noqa: ANN401
     outputs = tuple(name for output in node["outputs"] for name in _names(output))
     return Node(
+        position=position,
         target=str(node["target"]).removeprefix("torch.ops."),
         name=str(node.get("name") or next(iter(outputs), "")),
         arguments={argument["name"]: argument["arg"] for argument in node["inputs"]},

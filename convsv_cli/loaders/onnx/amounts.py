@@ -1,4 +1,4 @@
-"""How many elements a node of a constant expression will make, at most, known before it does."""
+"""How much a node makes of constants, known before it does."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from onnx import NodeProto
 
 from convsv_cli.loaders.onnx.tensors import Array
 
-MAX_ELEMENTS = 2**28
-"""Of a result, and of the multiplications of a matrix product."""
+MAX_MULTIPLICATIONS = 2**28
 # fmt: off
 BROADCASTING = frozenset((
     "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Where", "And", "Or", "Xor", "Equal",
@@ -20,23 +19,22 @@ BROADCASTING = frozenset((
 # fmt: on
 
 
-def work(node: NodeProto, operands: list[Array | None]) -> int:
-    """How many elements a node will make, or multiply in a matrix product."""
+def result_elements(node: NodeProto, operands: list[Array | None]) -> int:
+    """How many elements a node will make, at most, known before it does."""
     present = [operand for operand in operands if operand is not None]
     count = COUNTS.get(node.op_type, _broadcast if node.op_type in BROADCASTING else _given)
     try:
         return count(present)
-    except OverflowError:
-        return MAX_ELEMENTS + 1
     except (ValueError, IndexError):
         return _given(present)  # shapes that do not fit: the computation will say so
 
 
-def result(node: NodeProto, operands: list[Array | None]) -> int:
-    """How many elements a node will make."""
-    left = operands[0] if operands else None
-    shared = left.shape[-1] if node.op_type == "MatMul" and left is not None and left.shape else 1
-    return work(node, operands) // max(shared, 1)
+def multiplications(node: NodeProto, operands: list[Array | None]) -> int:
+    """How many a matrix product takes, at most; none for other operators."""
+    if node.op_type != "MatMul" or any(operand is None or not operand.ndim for operand in operands):
+        return 0
+    left, right = (operand.shape for operand in operands if operand is not None)
+    return int(math.prod(left) * math.prod(right) // max(left[-1], 1))
 
 
 def _given(operands: list[Array]) -> int:
@@ -63,12 +61,18 @@ def _ranged(operands: list[Array]) -> int:
 
 def _multiplied(operands: list[Array]) -> int:
     left, right = operands[0].shape, operands[1].shape
-    return int(math.prod(left) * math.prod(right) // max(left[-1], 1))
+    batch = np.broadcast_shapes(left[:-2], right[:-2])
+    return int(math.prod(batch) * math.prod(left[-2:-1]) * math.prod(right[-1:] if len(right) > 1 else ()))
 
 
 def _gathered(operands: list[Array]) -> int:
     table, indices = operands[0].shape, operands[1].shape
     return int(math.prod(indices) * math.prod(table) // max(min(table, default=1), 1))
+
+
+def _gathered_parts(operands: list[Array]) -> int:
+    table, indices = operands[0].shape, operands[1].shape
+    return int(math.prod(indices[:-1]) * math.prod(table[indices[-1] :]))
 
 
 COUNTS: dict[str, Callable[[list[Array]], int]] = {
@@ -78,5 +82,5 @@ COUNTS: dict[str, Callable[[list[Array]], int]] = {
     "Range": _ranged,
     "MatMul": _multiplied,
     "Gather": _gathered,
-    "GatherND": _gathered,
+    "GatherND": _gathered_parts,
 }
