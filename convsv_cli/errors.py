@@ -37,3 +37,7 @@ class UnsafeModelError(ConvsvError):
     """Reading the file would be unsafe; nothing of it was executed."""
 
     exit_code = 4
+
+
+class ConfigurationError(ConvsvError):
+    """A budget file says something that convsv does not understand; `where` is its path and line."""

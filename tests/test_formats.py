@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsv_cli.renderers import RENDERERS
@@ -48,10 +48,11 @@ def rendered(name: str, report: Report = REPORT) -> str:
     return next(r for r in RENDERERS if r.name == name).render(report, Terminal())
 
 
-@pytest.mark.parametrize("file", ["report.md"])
+@pytest.mark.parametrize("file", ["report.md", "report.sarif", "report.xml", "report.github"])
 def test_golden(file: str) -> None:
     """`CONVSV_GOLDEN=write pytest` accepts what there is now; look at the difference."""
-    renderer = next(r for r in RENDERERS if Path(file).suffix in r.suffixes)
+    suffix = Path(file).suffix
+    renderer = next(r for r in RENDERERS if suffix in (*r.suffixes, f".{r.name}"))
     text = renderer.render(BOTH, Terminal())
     if os.environ.get("CONVSV_GOLDEN") == "write":
         (GOLDEN / file).write_text(text, encoding="utf-8")
@@ -59,6 +60,7 @@ def test_golden(file: str) -> None:
 
 
 @pytest.mark.parametrize("renderer", RENDERERS, ids=lambda r: r.name)
+@settings(deadline=None, max_examples=50)
 @given(text=st.text())
 def test_no_control_of_a_file_reaches_any_document(renderer: Renderer, text: str) -> None:
     for hostile in (text, f"\x1b[31m\x00\u202e\ud800\ufffe\r\n{text}"):

@@ -120,6 +120,7 @@ AUDIT = Audit(
     ),
     seconds=0.5,
 )
+LINE_3, LINE_7 = Place(path="convsv.toml", line=3), Place(path="convsv.toml", line=7)
 GATES = (
     Gate(
         node="",
@@ -127,13 +128,14 @@ GATES = (
         enclosure=Interval(upper=10.00005),
         outcome=report.UNDECIDED,
         reason="no lower end",
+        place=LINE_3,
     ),
     Gate(
         node="conv1",
         limit=4.0,
         enclosure=Interval(lower=4.8019, upper=4.80211),
         outcome=report.EXCEEDED,
-        place=Place(path="convsv.toml", line=7),
+        place=LINE_7,
     ),
     Gate(node="embed", limit=3.0, outcome=report.MISSING, reason="a table look-up"),
 )
@@ -142,19 +144,31 @@ JUDGED = replace(
     findings=(
         *AUDIT.findings,
         Finding(
-            rule="max-layer",
+            rule="network-undecided",
+            severity=report.WARNING,
+            node="",
+            message="no lower end",
+            measured=10.00005,
+            limit=10.0,
+            place=LINE_3,
+        ),
+        Finding(
+            rule="layer-budget",
             severity=report.ERROR,
             node="conv1",
-            message="certified norm 4.803 exceeds 4",
+            message="its norm is at least 4.801, 20.0% above its budget of 4",
             measured=4.80211,
             limit=4.0,
-            place=Place(path="convsv.toml", line=7),
+            place=LINE_7,
         ),
+        Finding(rule="ignored", severity=report.NOTE, node="embed", message="ignored: a table", place=LINE_7),
     ),
     verdict=Verdict(budget="convsv.toml", gates=GATES),
 )
 """The audit, judged by a budget."""
 FAILURE = Failure(path="broken.onnx", message="broken.onnx: not an ONNX file", exit_code=2)
+FINDINGS_ONLY = ("sarif", "github")
+"""Formats that do not list layers of which there is nothing to say."""
 TABLE = """\
 net.onnx · onnx opset 20 · image 1×3×32×w · 1 of 2 weight layers audited
 
@@ -190,7 +204,7 @@ def test_every_renderer_is_a_pure_function_that_ends_its_line(renderer: Renderer
     assert text == renderer.render(of(AUDIT), Terminal())
     assert text.endswith("\n")
     assert not text.endswith("\n\n")
-    assert all(layer.name in text for layer in AUDIT.layers)
+    assert renderer.name in FINDINGS_ONLY or all(layer.name in text for layer in AUDIT.layers)
 
 
 @pytest.mark.parametrize("folder", ["calculators", "renderers", "loaders"])

@@ -17,8 +17,8 @@ from tests.test_renderers import AUDIT, JUDGED, render
 def test_the_table_begins_with_what_the_budget_makes_of_it() -> None:
     assert render("table", JUDGED).splitlines()[2:7] == [
         "budget failed: 1 exceeded, 1 undecided, 1 missing (convsv.toml)",
-        "  exceeded   conv1: certified 4.8019 to 4.80211, limit 4 (convsv.toml:7)",
-        "  undecided  network: certified ≤ 10.00005, limit 10: no lower end",
+        "  exceeded   conv1: certified 4.8019 to 4.80211, 20 % above its limit 4 (convsv.toml:7)",
+        "  undecided  network: certified ≤ 10.00005, limit 10: no lower end (convsv.toml:3)",
         "  missing    embed: no certified bound, limit 3: a table look-up",
         "",
     ]

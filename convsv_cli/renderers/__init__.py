@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from convsv_cli.renderers import csv, json, markdown, table
+from convsv_cli.renderers import csv, github, json, junit, markdown, sarif, table
 from convsv_cli.renderers.renderer import Renderer
 
-RENDERERS: tuple[Renderer, ...] = (table.RENDERER, json.RENDERER, csv.RENDERER, markdown.RENDERER)
+RENDERERS: tuple[Renderer, ...] = (
+    table.RENDERER,
+    json.RENDERER,
+    csv.RENDERER,
+    markdown.RENDERER,
+    sarif.RENDERER,
+    junit.RENDERER,
+    github.RENDERER,
+)

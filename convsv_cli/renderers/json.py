@@ -183,6 +183,7 @@ def _layer(layer: LayerAudit, methods: tuple[Method, ...]) -> dict[str, Any]:
         "input_size": _list(layer.input_size),
         "dtype": layer.dtype,
         "assumed": list(layer.assumed),
+        "weight_sha256": layer.weight_sha256 or None,
         "status": layer.status,
         "reason": layer.reason or None,
         **{

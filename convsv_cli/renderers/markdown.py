@@ -103,7 +103,7 @@ def _gate(gate: Gate) -> list[str]:
 
 def _findings(audit: Audit) -> list[str]:
     """Errors and warnings, as far as they are not gates, and what concerns the file."""
-    told = [f for f in audit.findings if f.place is None and (f.severity != NOTE or not f.node)]
+    told = [f for f in audit.findings if f.limit is None and (f.severity != NOTE or not f.node)]
     lines = [f"- {f.severity}: {f'{code(f.node)}: ' if f.node else ''}{prose(f.message)}" for f in told]
     more = [f"- … and {len(lines) - WORST} more, {ELSEWHERE}"] if len(lines) > WORST else []
     return ["\n".join([*lines[:WORST], *more])] if lines else []

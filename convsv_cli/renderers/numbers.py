@@ -25,3 +25,11 @@ def figure(value: float | None, kind: str = "") -> str:
     if exponent in FIXED:
         return str(rounded.quantize(Decimal(1).scaleb(min(0, exponent - DIGITS + 1))))
     return f"{rounded.scaleb(-exponent).quantize(Decimal(1).scaleb(1 - DIGITS))}e{exponent:+03d}"
+
+
+def excess(measured: float, limit: float) -> str:
+    """By how much one is above the other, for people."""
+    if not math.isfinite(measured) or not limit:
+        return "immeasurably above"
+    ratio = measured / limit
+    return f"{(ratio - 1) * 100:.3g} % above" if ratio < 2 else f"{ratio:.4g} times"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from convsv_cli.renderers.columns import TEXTS, columns, methods_of, times
 from convsv_cli.renderers.network_text import blocks_table, bound_lines
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.renderers.verdict_text import about, headline, node, open_gates
-from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, Method, Report, Verdict
+from convsv_cli.renderers.verdict_text import about, headline, node, open_gates, where
+from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, Finding, Method, Report, Verdict
 from convsv_cli.sanitize import inert
 
 if TYPE_CHECKING:
@@ -126,13 +126,18 @@ def _remarks(audit: Audit) -> list[str]:
     skipped = [
         f"not audited: {layer.name}: {layer.reason}" for layer in audit.layers if layer.status != AUDITED
     ]
-    others = [f"note: {f.message}" for f in audit.findings if not f.node]
+    others = [_remark(f) for f in audit.findings if f.limit is None and (f.place or not f.node)]
     stopped = [f"{f.node}: {f.message}" for f in audit.findings if f.rule == "work-limit"]
     unavailable = [f for f in audit.findings if f.rule == "exact-unavailable"]
     missing = [f"{f.node}: {f.message}" for f in unavailable]
     counts = Counter(line for layer in audit.layers for line in layer.assumed)
     assumed = [f"assumed: {line} ({_layers(count)})" for line, count in counts.items()]
     return [*skipped, *missing, *stopped, *assumed, *others]
+
+
+def _remark(finding: Finding) -> str:
+    node = f"{finding.node}: " if finding.node else ""
+    return f"{finding.severity}: {node}{finding.message}{where(finding.place)}"
 
 
 def _legend(methods: list[Method]) -> list[str]:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
+from convsv_cli.renderers.numbers import excess
 from convsv_cli.report import EXCEEDED, IGNORED, MISSING, PASSED, UNDECIDED, Gate, Place, Verdict
 from convsv_cli.sanitize import printable
 
@@ -31,7 +32,7 @@ def open_gates(verdict: Verdict) -> list[Gate]:
 def about(gate: Gate) -> str:
     """What was measured, the limit, why there is no more to say, and where the budget says so."""
     reason = f": {printable(gate.reason)}" if gate.reason else ""
-    return f"{measured(gate)}, limit {limit(gate)}{reason}{where(gate.place)}"
+    return f"{measured(gate)}, {_over(gate)}limit {limit(gate)}{reason}{where(gate.place)}"
 
 
 def measured(gate: Gate) -> str:
@@ -57,6 +58,13 @@ def node(gate: Gate) -> str:
 def where(place: Place | None) -> str:
     """The line of the budget, in brackets."""
     return f" ({printable(place.path)}:{place.line})" if place else ""
+
+
+def _over(gate: Gate) -> str:
+    """By how much a limit is exceeded: by a layer's norm at least, by the network's bound."""
+    if gate.outcome != EXCEEDED or gate.enclosure is None:
+        return ""
+    return f"{excess(gate.enclosure.lower if gate.node else gate.enclosure.upper, gate.limit)} its "
 
 
 def _end(counts: Counter[str]) -> str:

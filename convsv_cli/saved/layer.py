@@ -35,6 +35,7 @@ def layer_of(value: Value, methods: tuple[Method, ...]) -> LayerAudit:
         input_size=_size(value["input_size"]),
         dtype=value["dtype"].text(""),
         assumed=value["assumed"].texts(),
+        weight_sha256=value["weight_sha256"].text(""),
         status=value["status"].choice((AUDITED, UNSUPPORTED, INVALID), AUDITED),
         reason=value["reason"].text(""),
         measurements=_measurements(value, {method.name: method for method in methods}),
