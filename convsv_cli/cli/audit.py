@@ -102,7 +102,7 @@ def audit(
       convsv audit speech.onnx --exact --input-shape audio:1x16000
       convsv audit efficientnet.onnx --input-range 0,1 --explain
       convsv audit checkpoint.pth --layers 'layer4.*' --format csv
-      convsv audit model.safetensors -o audit.json -o audit.txt
+      convsv audit model.safetensors -o audit.json -o audit.html
     """  # noqa: D301  (click takes \b for "keep these lines")
     targets = prepare(outputs, format_name, model)
     warm_up(graph or model)

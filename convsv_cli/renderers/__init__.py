@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from convsv_cli.renderers import csv, json, markdown, table
+from convsv_cli.renderers import csv, html, json, markdown, table
 from convsv_cli.renderers.renderer import Renderer
 
-RENDERERS: tuple[Renderer, ...] = (table.RENDERER, json.RENDERER, csv.RENDERER, markdown.RENDERER)
+RENDERERS: tuple[Renderer, ...] = (
+    table.RENDERER,
+    json.RENDERER,
+    csv.RENDERER,
+    markdown.RENDERER,
+    html.RENDERER,
+)
