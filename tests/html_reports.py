@@ -51,7 +51,7 @@ def render(*audits: Audit, command: str = "audit", failures: tuple[Failure, ...]
 @cache
 def resnet() -> Audit:
     """The sample model."""
-    return audit(MODEL)
+    return audit(MODEL, spectra=("conv1", "fc"))
 
 
 def judged(sample: Audit, limit: float = LIMIT) -> Audit:
@@ -172,6 +172,7 @@ def named(*names: str) -> Audit:
     return replace(
         sample,
         model=model,
+        spectra=tuple(replace(spectrum, layer=text[i]) for i, spectrum in enumerate(sample.spectra)),
         layers=layers,
         bound=bound,
         findings=findings,

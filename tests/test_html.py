@@ -21,6 +21,7 @@ from convsv_cli.renderers.html.facts import command_of
 from convsv_cli.renderers.html.headline import headline_of
 from convsv_cli.renderers.html.network import story_of
 from convsv_cli.renderers.html.scale import Scale, scale_of
+from convsv_cli.renderers.html.spectra import histograms_of
 from convsv_cli.renderers.html.words import as_written
 from convsv_cli.renderers.numbers import LOWER, figure
 from convsv_cli.report import Gate, Interval, Settings, Verdict
@@ -139,6 +140,22 @@ def test_every_figure_is_there_and_upper_ends_are_rounded_up() -> None:
     assert all(method.proves in text and method.reference in text for method in sample.methods)
 
 
+def test_histograms_have_every_value_and_no_bin_is_lost() -> None:
+    for spectrum, histogram in zip(
+        samples.resnet().spectra, histograms_of(samples.resnet().spectra), strict=True
+    ):
+        counts = spectrum.distribution.histogram
+        assert sum(counts) == spectrum.distribution.count
+        heights = [100 - float(top) for top in re.findall(r"V([\d.]+)h1", histogram.outline)]
+        assert len(heights) == len(counts) == histogram.bins
+        assert max(heights) == 100
+        for height, count in zip(heights, counts, strict=True):
+            assert height == pytest.approx(max(1.5, 100 * count / max(counts)) if count else 0, abs=0.02)
+    page = samples.render(samples.resnet())
+    assert "3,072 singular values, n 32" in page
+    assert "10 singular values</span>" in page
+
+
 def test_what_stands_in_the_way_is_all_named() -> None:
     sample = samples.unbounded()
     text = "\n".join(Outline(samples.render(sample)).texts)
@@ -242,6 +259,7 @@ def test_the_command_gives_the_same_settings() -> None:
         work_limit=1e9,
         input_range=(-1.0, 0.5),
         empirical="random",
+        spectra=("conv1",),
         device="cuda",
     )
     sample = samples.resnet()
@@ -250,7 +268,16 @@ def test_the_command_gives_the_same_settings() -> None:
     given_words = audit_command.make_context("audit", words).params
     assert (program, command, str(given_words["model"])) == ("convsv", "audit", "a 'model'.onnx")
     assert tuple(given_words["input_shapes"].items()) == asked.input_shapes
-    for name in ("exact", "input_size", "layers", "as_stride_1", "tolerance", "work_limit", "input_range"):
+    for name in (
+        "exact",
+        "input_size",
+        "layers",
+        "spectra",
+        "as_stride_1",
+        "tolerance",
+        "work_limit",
+        "input_range",
+    ):
         assert given_words[name] == getattr(asked, name), name
     assert (given_words["empirical"], given_words["device"]) == ("random", "cuda")
 

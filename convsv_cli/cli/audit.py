@@ -50,6 +50,12 @@ INCOMPLETE = 3
     help="Also look for large ratios |f(x)-f(y)|/|x-y|, with onnxruntime: an estimate from below.",
 )
 @click.option(
+    "--spectra",
+    metavar="GLOB",
+    multiple=True,
+    help="Also show all singular values of layers of that name, in HTML. Repeatable.",
+)
+@click.option(
     "--graph",
     type=click.Path(path_type=Path),
     metavar="MODEL.onnx",
@@ -85,6 +91,7 @@ def audit(
     input_range: tuple[float, float] | None,
     explain: bool,
     empirical: str | None,
+    spectra: tuple[str, ...],
     graph: Path | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
@@ -122,6 +129,7 @@ def audit(
             work_limit=work_limit,
             input_range=input_range,
             empirical=empirical,
+            spectra=spectra,
             graph=graph,
             progress=progress,
         )

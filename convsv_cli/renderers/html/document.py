@@ -32,6 +32,7 @@ from convsv_cli.renderers.html.network import (
 from convsv_cli.renderers.html.profile import Profile, profile_of
 from convsv_cli.renderers.html.remarks import Remark, assumptions_of, findings_of
 from convsv_cli.renderers.html.scale import Scale, log, scale_of
+from convsv_cli.renderers.html.spectra import Histogram, histograms_of
 from convsv_cli.renderers.html.track import INTERVAL, Track, point
 from convsv_cli.renderers.html.words import bound_figure, counted, sort_key
 from convsv_cli.renderers.numbers import figure
@@ -58,6 +59,7 @@ class Section:
     folded: str
     profile: Profile | None
     layers: LayerTable
+    spectra: tuple[Histogram, ...]
     findings: tuple[Remark, ...]
     assumptions: tuple[Remark, ...]
     methods: tuple[Method, ...]
@@ -131,6 +133,7 @@ def _section(audit: Audit, identifier: str) -> Section:
         folded=", ".join(bound.folded),
         profile=profile_of(audit),
         layers=layer_table(audit),
+        spectra=histograms_of(audit.spectra),
         findings=findings_of(audit),
         assumptions=assumptions_of(audit),
         methods=audit.methods,

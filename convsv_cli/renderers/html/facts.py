@@ -35,6 +35,7 @@ def setting_facts(audit: Audit) -> Facts:
         "Input shapes": ", ".join(f"{name} {times(shape)}" for name, shape in settings.input_shapes),
         "Input range": "" if settings.input_range is None else _range(settings.input_range),
         "Layers": ", ".join(settings.layers) or "all",
+        "Spectra": ", ".join(settings.spectra),
         "Strides": "taken for 1" if settings.as_stride_1 else "",
         "Looked at from below": settings.empirical,
         "Tolerance": f"{settings.tolerance:g}",
@@ -62,6 +63,8 @@ def _words(audit: Audit) -> Iterator[str]:
         yield from ("--input-shape", f"{name}:{'x'.join(map(str, shape))}")
     for layer in settings.layers:
         yield from ("--layers", layer)
+    for layer in settings.spectra:
+        yield from ("--spectra", layer)
 
 
 def _flags(settings: Settings) -> dict[str, bool]:
