@@ -18,6 +18,7 @@ from convsv_cli import report
 from convsv_cli.cli.audit import audit as audit_command
 from convsv_cli.renderers.html.blocks import block_table
 from convsv_cli.renderers.html.facts import command_of
+from convsv_cli.renderers.html.gates import gate_row
 from convsv_cli.renderers.html.headline import headline_of
 from convsv_cli.renderers.html.network import story_of
 from convsv_cli.renderers.html.scale import Scale, scale_of
@@ -239,6 +240,16 @@ def test_the_verdict_comes_first(outcomes: list[str], tone: str, title: str) -> 
     assert (headline.tone, headline.title) == (tone, title)
     page = samples.render(sample, command="check")
     assert page.index(title) < page.index("<table")
+
+
+def test_what_misses_a_limit_by_little_is_shown_with_more_digits() -> None:
+    near = Gate(
+        node="a", limit=4.6, enclosure=Interval(lower=4.58877, upper=4.600001), outcome=report.UNDECIDED
+    )
+    assert gate_row(near).measured == "4.5887700 … ≤ 4.6000010"
+    assert gate_row(replace(near, limit=7.0)).measured == "4.588 … ≤ 4.601"
+    assert gate_row(replace(near, enclosure=Interval())).measured == "no upper end"
+    assert gate_row(replace(near, enclosure=None)).measured == "nothing"
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ INCOMPLETE = 3
     "--spectra",
     metavar="GLOB",
     multiple=True,
-    help="Also show all singular values of layers of that name, in HTML. Repeatable.",
+    help="Also count all singular values of layers of that name, for HTML and JSON. Repeatable.",
 )
 @click.option(
     "--graph",

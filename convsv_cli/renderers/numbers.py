@@ -14,8 +14,8 @@ FIXED = range(-3, 5)
 ROUNDING = {UPPER: ROUND_CEILING, CERTIFIED: ROUND_CEILING, LOWER: ROUND_FLOOR}
 
 
-def figure(value: float | None, kind: str = "") -> str:
-    """Four significant digits; of a proven end the closest such number that is proven too."""
+def figure(value: float | None, kind: str = "", digits: int = DIGITS) -> str:
+    """So many significant digits; of a proven end the closest such number that is proven too."""
     if value is None:
         return ""
     if math.isinf(value):
@@ -23,8 +23,8 @@ def figure(value: float | None, kind: str = "") -> str:
     if value == 0:
         return "0"
     rounding = ROUNDING.get(kind, ROUND_HALF_EVEN)
-    rounded = Context(prec=DIGITS, rounding=rounding).create_decimal_from_float(value)
+    rounded = Context(prec=digits, rounding=rounding).create_decimal_from_float(value)
     exponent = rounded.adjusted()
     if exponent in FIXED:
-        return str(rounded.quantize(Decimal(1).scaleb(min(0, exponent - DIGITS + 1))))
-    return f"{rounded.scaleb(-exponent).quantize(Decimal(1).scaleb(1 - DIGITS))}e{exponent:+03d}"
+        return str(rounded.quantize(Decimal(1).scaleb(min(0, exponent - digits + 1))))
+    return f"{rounded.scaleb(-exponent).quantize(Decimal(1).scaleb(1 - digits))}e{exponent:+03d}"

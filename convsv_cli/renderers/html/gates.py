@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
 from convsv_cli.renderers.html.words import as_written, counted
-from convsv_cli.renderers.numbers import LOWER, figure
+from convsv_cli.renderers.numbers import DIGITS, LOWER, figure
+from convsv_cli.renderers.verdict_text import OUTCOMES
 from convsv_cli.report import EXCEEDED, IGNORED, MISSING, PASSED, UNDECIDED, UPPER, Gate, Verdict
 
-SEVERITY = (EXCEEDED, MISSING, UNDECIDED, IGNORED, PASSED)
+CLOSE = 0.01
+"""Of a limit: what misses it by less is shown with more digits."""
 SYMBOLS = {EXCEEDED: "✕", MISSING: "?", UNDECIDED: "?", IGNORED: "\N{EN DASH}", PASSED: "✓"}
 TONES = {EXCEEDED: "fail", MISSING: "warn", UNDECIDED: "warn", IGNORED: "mute", PASSED: "pass"}
 NETWORK = "the whole network"
@@ -45,7 +48,7 @@ def gates_of(verdict: Verdict | None) -> Gates | None:
     """The limits of a verdict; None without one."""
     if verdict is None:
         return None
-    ranked = sorted(verdict.gates, key=lambda gate: SEVERITY.index(gate.outcome))
+    ranked = sorted(verdict.gates, key=lambda gate: OUTCOMES.index(gate.outcome))
     kept = tuple(gate_row(gate) for gate in ranked if gate.outcome == PASSED)
     return Gates(
         budget=verdict.budget,
@@ -86,12 +89,16 @@ def _measured(gate: Gate) -> str:
     enclosure = gate.enclosure
     if enclosure is None:
         return "nothing"
-    upper = f"≤ {figure(enclosure.upper, UPPER)}"
-    return f"{figure(enclosure.lower, LOWER)} … {upper}" if enclosure.lower else upper
+    if math.isinf(enclosure.upper):
+        return "no upper end" if not enclosure.lower else f"≥ {figure(enclosure.lower, LOWER)}"
+    near = any(abs(end - gate.limit) < CLOSE * gate.limit for end in (enclosure.lower, enclosure.upper))
+    digits = 2 * DIGITS if near else DIGITS
+    upper = f"≤ {figure(enclosure.upper, UPPER, digits)}"
+    return f"{figure(enclosure.lower, LOWER, digits)} … {upper}" if enclosure.lower else upper
 
 
 def _used(gate: Gate) -> str:
     """How much of the limit the upper end takes."""
-    if gate.enclosure is None or not gate.limit or gate.enclosure.upper == float("inf"):
+    if gate.enclosure is None or not gate.limit or math.isinf(gate.enclosure.upper):
         return ""
     return f"{100 * gate.enclosure.upper / gate.limit:.4g} %"
