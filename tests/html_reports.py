@@ -96,7 +96,8 @@ def unbounded() -> Audit:
         Finding(rule="unsupported-layer", severity=report.WARNING, node=skipped.name, message=skipped.reason),
         Finding(rule="invalid-layer", severity=report.ERROR, node=broken.name, message=broken.reason),
     )
-    return replace(sample, layers=layers, bound=bound, findings=findings)
+    network = replace(sample.network, coverage=20 / 22)
+    return replace(sample, layers=layers, bound=bound, findings=findings, network=network)
 
 
 def without_graph() -> Audit:

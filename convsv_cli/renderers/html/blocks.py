@@ -30,9 +30,10 @@ class BlockRow:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockTable:
-    """All blocks; an axis where every one has a bound that is not zero."""
+    """All blocks; an axis where every one has a bound that is not zero, and whether they share the whole."""
 
     scale: Scale | None
+    shared: bool
     rows: tuple[BlockRow, ...]
 
 
@@ -47,7 +48,7 @@ def block_table(blocks: tuple[Block, ...]) -> BlockTable | None:
         _row(i, block, steps[i - 1] if steps else None, scale, heaviest=block is heaviest)
         for i, block in enumerate(blocks, start=1)
     )
-    return BlockTable(scale=scale, rows=rows)
+    return BlockTable(scale=scale, shared=any(row.share for row in rows), rows=rows)
 
 
 def _steps(blocks: tuple[Block, ...]) -> list[tuple[float, float]]:
