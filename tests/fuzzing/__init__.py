@@ -1,0 +1,1 @@
+"""Damaged and hostile files of every format, made from valid ones by seeded mutations."""
