@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from convsv_cli.auditing import audit_network
+from convsv_cli.auditing.checking import check_network
+from convsv_cli.budget import Judge
 from convsv_cli.errors import UsageError
 from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.loaders import load as load_network
@@ -35,6 +37,7 @@ def audit(
     work_limit: float = WORK_LIMIT,
     input_range: tuple[float, float] | None = None,
     empirical: str | Path | None = None,
+    spectra: Sequence[str] = (),
     graph: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Audit:
@@ -58,6 +61,7 @@ def audit(
             activations have a bound.
         empirical: "random", or an .npz file of inputs: also run the model in onnxruntime, and report the
             largest ratio |f(x) - f(y)| / |x - y| seen, an estimate from below.
+        spectra: globs; of layers of which some name matches one, the singular values are counted too.
         graph: an ONNX graph for the weights of a checkpoint.
         progress: called with the layer being worked on and the share of work done, 0 to 1.
 
@@ -75,10 +79,50 @@ def audit(
         work_limit=_work_limit(work_limit),
         input_range=_range(input_range),
         empirical=str(empirical or ""),
+        spectra=tuple(spectra),
     )
+    return audit_network(_loaded(model, graph, settings), settings, progress)
+
+
+def check(
+    model: str | Path,
+    judge: Judge,
+    *,
+    exact: bool = False,
+    input_size: Size | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    device: str = "auto",
+    tolerance: float = TOLERANCE,
+    work_limit: float = WORK_LIMIT,
+    input_range: tuple[float, float] | None = None,
+    graph: str | Path | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> Audit:
+    """Audit a model file and hold its certified norms against a budget.
+
+    Norms are measured more closely where a limit lies within what is proven of them.
+
+    Args:
+        model: as in `audit`.
+        judge: the budget.
+
+    All other arguments, and errors, are as in `audit`.
+    """
+    settings = Settings(
+        exact=exact,
+        input_size=None if input_size is None else _sizes(input_size),
+        input_shapes=tuple((name, tuple(shape)) for name, shape in (input_shapes or {}).items()),
+        device=device,
+        tolerance=_tolerance(tolerance),
+        work_limit=_work_limit(work_limit),
+        input_range=_range(input_range),
+    )
+    return check_network(_loaded(model, graph, settings), settings, judge, progress)
+
+
+def _loaded(model: str | Path, graph: str | Path | None, settings: Settings) -> Network:
     size = InputSize(size=settings.input_size, shapes=settings.input_shapes)
-    network = load_network(model, size) if graph is None else load_with_graph(model, graph, size)
-    return audit_network(network, settings, progress)
+    return load_network(model, size) if graph is None else load_with_graph(model, graph, size)
 
 
 def load(

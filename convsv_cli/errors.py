@@ -25,6 +25,10 @@ class UnreadableModelError(ConvsvError):
     """The file is missing, damaged, or not a model that convsv reads."""
 
 
+class UnreadableReportError(ConvsvError):
+    """The file is missing, or not a JSON report of convsv."""
+
+
 class UsageError(ConvsvError):
     """The caller asked for something that cannot be done with this model."""
 
@@ -33,3 +37,7 @@ class UnsafeModelError(ConvsvError):
     """Reading the file would be unsafe; nothing of it was executed."""
 
     exit_code = 4
+
+
+class ConfigurationError(ConvsvError):
+    """A budget file says something that convsv does not understand; `where` is its path and line."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from convsv_cli import Audit, ConvsvError, Interval, audit, load, spectral_norm
+from convsv_cli.auditing.measure import digest
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.prover import CHUNK_BYTES
 
@@ -85,3 +86,17 @@ def test_memory_of_the_exact_norm_does_not_grow_with_the_image(monkeypatch: pyte
         spectral_norm(kernel, input_size=n)
     assert len(largest) > 10
     assert max(largest) <= CHUNK_BYTES
+
+
+def test_a_weight_has_the_same_digest_in_every_format_and_another_for_other_values(root: Path) -> None:
+    folder = root / "sample_models"
+    graph, state = (
+        {row.name: row.weight_sha256 for row in audit(folder / f"resnet20.{suffix}", work_limit=0).layers}
+        for suffix in ("onnx", "pt")
+    )
+    assert graph == state
+    assert len(set(graph.values())) == len(graph)
+    one = torch.arange(8.0).reshape(2, 4)
+    assert digest(one.double()) == digest(one.double().t().contiguous().t())
+    assert digest(one.double()) != digest(one.double().reshape(4, 2))
+    assert digest(torch.empty(0, 3).double())

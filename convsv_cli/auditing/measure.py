@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import replace
 
@@ -22,14 +23,15 @@ def measure(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
         return replace(row_of(layer), status=UNSUPPORTED, reason=layer.reason)
     meter.start(layer.name)
     weight = layer.read().to(torch.float64)
+    blank = replace(row_of(layer), weight_sha256=digest(weight))
     fault = fault_of(weight, layer.geometry)
     if fault:
         meter.advance(task.work)
-        return replace(row_of(layer), status=INVALID, reason=fault)
+        return replace(blank, status=INVALID, reason=fault)
     kernel = reduce_kernel(weight.to(device), layer.geometry)
     problem = task.problem(kernel)
     measurements = {c.method.name: _timed(c, problem, meter) for c in task.calculators}
-    row = replace(row_of(layer), measurements=tuple(measurements.items()))
+    row = replace(blank, measurements=tuple(measurements.items()))
     return replace(row, assumed=row.assumed + _moved(row))
 
 
@@ -38,6 +40,13 @@ def _timed(calculator: Calculator, problem: Problem, meter: Meter) -> Measuremen
     measurement = calculator.calculate(problem)
     meter.advance(calculator.work(problem))
     return replace(measurement, seconds=time.perf_counter() - start)
+
+
+def digest(weight: torch.Tensor) -> str:
+    """SHA-256, hexadecimal, of the shape and the values as little-endian float64: one for all formats."""
+    found = hashlib.sha256("x".join(map(str, weight.shape)).encode())
+    found.update(weight.contiguous().numpy().astype("<f8", copy=False).data)
+    return found.hexdigest()
 
 
 def fault_of(weight: torch.Tensor, geometry: Geometry) -> str:

@@ -25,9 +25,19 @@ COARSE = 1e-3
 
 
 def bound_of(
-    network: Network, rows: tuple[LayerAudit, ...], settings: Settings, device: torch.device, meter: Meter
+    network: Network,
+    rows: tuple[LayerAudit, ...],
+    settings: Settings,
+    device: torch.device,
+    meter: Meter,
+    *,
+    tolerance: float = COARSE,
 ) -> NetworkBound:
-    """The bound of the network, or why there is none."""
+    """The bound of the network, or why there is none.
+
+    `tolerance` is the relative width that is good enough for the norms of kernels that are no rows, unless
+    the settings ask for less.
+    """
     if network.graph is None:
         reason = PROGRAM if network.format == "pt2" else NO_GRAPH.format(format=network.format)
         return NetworkBound(status=UNKNOWN, reason=reason)
@@ -39,7 +49,7 @@ def bound_of(
         _layer_norms(rows),
         partial(
             kernel_norm,
-            tolerance=max(COARSE, settings.tolerance),
+            tolerance=max(tolerance, settings.tolerance),
             work_limit=settings.work_limit,
             device=device,
         ),

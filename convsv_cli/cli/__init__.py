@@ -9,18 +9,23 @@ import warnings
 
 import click
 
+from convsv_cli.budget.exits import INTERNAL, USAGE
+from convsv_cli.cli import options
 from convsv_cli.cli.audit import audit
+from convsv_cli.cli.check import check
+from convsv_cli.cli.diff import diff
 from convsv_cli.cli.methods import methods
+from convsv_cli.cli.several import complain, internal
 from convsv_cli.cli.spectrum import spectrum
 from convsv_cli.errors import ConvsvError
-from convsv_cli.sanitize import one_line
 from convsv_cli.version import __version__
 
-USAGE, INTERNAL, INTERRUPTED = 2, 70, 130
+INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
 @click.version_option(__version__, prog_name="convsv")
+@options.NO_COLOR
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Audit how much the layers of a neural network can amplify a perturbation.
@@ -29,14 +34,20 @@ def cli(ctx: click.Context) -> None:
     Examples:
       convsv audit resnet18.onnx --exact --input-size 224
       convsv audit checkpoint.pth --format json | jq .network.product
+      convsv check resnet18.onnx --config convsv.toml
+      convsv diff old.onnx new.onnx
       convsv spectrum resnet18.onnx --layer conv1 --input-size 224
       convsv methods
     """  # noqa: D301  (click takes \b for "keep these lines")
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
 
 cli.add_command(audit)
+cli.add_command(check)
+cli.add_command(diff)
 cli.add_command(methods)
 cli.add_command(spectrum)
 
@@ -62,11 +73,10 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("CONVSV_TRACEBACK"):
             raise
-        line = f"internal error: {type(error).__name__}: {error}"
-        code = _complain(f"{line} (please report it; CONVSV_TRACEBACK=1 shows where)", INTERNAL)
+        code = _complain(internal(error), INTERNAL)
     sys.exit(code)
 
 
 def _complain(message: str, code: int) -> int:
-    click.echo(f"convsv: {one_line(message)}", err=True)
+    complain(message)
     return code

@@ -1,4 +1,4 @@
-"""`convsv audit`: the per-layer table of one model."""
+"""`convsv audit`: the per-layer table of models."""
 
 from __future__ import annotations
 
@@ -6,43 +6,25 @@ from pathlib import Path
 
 import click
 
+from convsv_cli.budget import exit_code
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
+from convsv_cli.cli.several import Progress, report_of
 from convsv_cli.loaders import warm_up
-from convsv_cli.renderers import RENDERERS
-from convsv_cli.report import TOLERANCE, WORK_LIMIT, Report
-
-INCOMPLETE = 3
+from convsv_cli.report import TOLERANCE, Audit, Report
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--exact", is_flag=True, help="Also compute exact norms at each layer's input size.")
+@options.MODELS
+@options.EXACT
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
 @click.option("--layers", metavar="GLOB", multiple=True, help="Audit only layers of that name. Repeatable.")
 @options.AS_STRIDE_1
 @options.DEVICE
-@click.option(
-    "--tolerance",
-    type=float,
-    default=TOLERANCE,
-    show_default=True,
-    help="Relative width of a certified interval that is good enough.",
-)
-@click.option(
-    "--work-limit",
-    type=float,
-    default=WORK_LIMIT,
-    show_default=True,
-    help="Multiplications after which the search for a norm stops with the interval it has.",
-)
-@click.option(
-    "--input-range",
-    metavar="LO,HI",
-    callback=options.input_range,
-    help="What the network's inputs are in: makes products of activations finite.",
-)
+@options.TOLERANCE_
+@options.WORK_LIMIT_
+@options.INPUT_RANGE
 @click.option("--explain", is_flag=True, help="Show where the bound of the network comes from.")
 @click.option(
     "--empirical",
@@ -50,48 +32,39 @@ INCOMPLETE = 3
     help="Also look for large ratios |f(x)-f(y)|/|x-y|, with onnxruntime: an estimate from below.",
 )
 @click.option(
-    "--graph",
-    type=click.Path(path_type=Path),
-    metavar="MODEL.onnx",
-    help="The graph of a checkpoint, whose weights replace those of the same name.",
-)
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice([renderer.name for renderer in RENDERERS]),
-    help="Format of what goes to stdout, or to files without a telling suffix.  [default: table]",
-)
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    type=click.Path(dir_okay=False, path_type=Path),
+    "--spectra",
+    metavar="GLOB",
     multiple=True,
-    help="Write to a file, in the format that its suffix tells. Repeatable.",
+    help="Also count all singular values of layers of that name, for HTML and JSON. Repeatable.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+@options.GRAPH
+@options.FORMAT
+@options.OUTPUT
+@options.QUIET
+@options.NO_COLOR
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 also where layers could not be audited.")
 def audit(
     *,
-    model: Path,
+    models: tuple[Path, ...],
     exact: bool,
     input_size: tuple[int, ...] | None,
     input_shapes: dict[str, tuple[int, ...]],
     layers: tuple[str, ...],
     as_stride_1: bool,
-    device: str,
-    tolerance: float,
+    device: str | None,
+    tolerance: float | None,
     work_limit: float,
     input_range: tuple[float, float] | None,
     explain: bool,
     empirical: str | None,
+    spectra: tuple[str, ...],
     graph: Path | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
     quiet: bool,
     exit_zero: bool,
 ) -> int:
-    """Audit every layer with weights of MODEL: an ONNX graph, a PyTorch checkpoint, or safetensors.
+    """Audit every layer with weights of each MODEL: an ONNX graph, a PyTorch checkpoint, or safetensors.
 
     For a graph, the Lipschitz constant of the whole network is bounded too. Nothing in the file is executed
     (but for --empirical, which runs it in onnxruntime). Exits with 3 where a layer could not be audited.
@@ -102,28 +75,36 @@ def audit(
       convsv audit speech.onnx --exact --input-shape audio:1x16000
       convsv audit efficientnet.onnx --input-range 0,1 --explain
       convsv audit checkpoint.pth --layers 'layer4.*' --format csv
-      convsv audit model.safetensors -o audit.json -o audit.txt
+      convsv audit model.safetensors -o audit.json -o audit.html
+      convsv audit epoch1.pt epoch2.pt --format csv
     """  # noqa: D301  (click takes \b for "keep these lines")
-    targets = prepare(outputs, format_name, model)
-    warm_up(graph or model)
+    targets = prepare(outputs, format_name, models)
+    warm_up(graph or models[0])
     from convsv_cli import api
     from convsv_cli.cli.progress import progress_bar
 
-    with progress_bar(hidden=quiet) as progress:
-        result = api.audit(
+    def run(model: Path, progress: Progress) -> Audit:
+        return api.audit(
             model,
             exact=exact,
             input_size=input_size,
             input_shapes=input_shapes,
             layers=layers,
             as_stride_1=as_stride_1,
-            device=device,
-            tolerance=tolerance,
+            device=device or "auto",
+            tolerance=TOLERANCE if tolerance is None else tolerance,
             work_limit=work_limit,
             input_range=input_range,
             empirical=empirical,
+            spectra=spectra,
             graph=graph,
             progress=progress,
         )
-    write(Report(command="audit", audits=(result,)), targets, explain=explain)
-    return 0 if exit_zero or result.audited == len(result.layers) else INCOMPLETE
+
+    with progress_bar(hidden=quiet) as progress:
+        if len(models) == 1:
+            report = Report(command="audit", audits=(run(models[0], progress),))
+        else:
+            report = report_of("audit", models, run, progress)
+    write(report, targets, explain=explain)
+    return exit_code(report, exit_zero=exit_zero)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -15,14 +15,16 @@ from convsv_cli.loaders.folder import may_be_model
 ELSEWHERE = "choose another file"
 
 
-def check_replaceable(path: Path, model: Path) -> None:
+def check_replaceable(path: Path, models: Sequence[Path]) -> None:
     """Complain before any work is done, so that no long computation ends in a typing error.
 
     Raises:
-        UsageError: a file that cannot be written, or is the model itself.
+        UsageError: a file that cannot be written, or is a model itself.
     """
     try:
-        _check(path, model)
+        _check(path)
+        for model in models:
+            _check_beside(path, model)
     except OSError as error:
         raise UsageError(f"no path: {error.strerror}", where=str(error.filename)) from error
 
@@ -70,13 +72,16 @@ def blaming(where: Path | str) -> Iterator[None]:
         raise UsageError(f"cannot write: {error.strerror or error}", where=str(where)) from error
 
 
-def _check(path: Path, model: Path) -> None:
+def _check(path: Path) -> None:
     if not path.parent.is_dir():
         raise UsageError("no such folder", where=str(path.parent), hint="create it first")
     if not os.access(path.parent, os.W_OK):
         raise UsageError("the folder is not writable", where=str(path.parent))
     if path.exists() and not path.is_file():
         raise UsageError("a pipe or device cannot be replaced", where=str(path), hint="redirect stdout to it")
+
+
+def _check_beside(path: Path, model: Path) -> None:
     if path.exists() and model.exists() and path.samefile(model):
         raise UsageError("the output would replace the model", where=str(path), hint=ELSEWHERE)
     if path.exists() and model.is_dir() and path.parent.samefile(model) and may_be_model(path.name):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 
 import click
+
+from convsv_cli.renderers import RENDERERS
+from convsv_cli.report import TOLERANCE, WORK_LIMIT
 
 
 def input_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -47,6 +51,23 @@ def input_range(ctx: click.Context, param: click.Parameter, value: str | None) -
     return lower, upper
 
 
+def share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """5% and 0.05 are 0.05."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)(%?)", value.replace(" ", ""))
+    number = float(match.group(1)) / (100 if match.group(2) else 1) if match else math.nan
+    if not math.isfinite(number):
+        raise click.BadParameter(f"{value!r} is no share: write 5% or 0.05", ctx, param)
+    return number
+
+
+def no_color(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001, FBT001
+    """Colours are off for the command and what it calls."""
+    if value:
+        ctx.color = False
+
+
 def _dimensions(text: str) -> tuple[int, ...] | None:
     if not re.fullmatch(r"[0-9]{1,9}(x[0-9]{1,9})*", text):
         return None
@@ -69,7 +90,57 @@ AS_STRIDE_1 = click.option("--as-stride-1", is_flag=True, help="Ignore strides, 
 DEVICE = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
+    help="Where to compute.  [default: auto]",
+)
+MODELS = click.argument(
+    "models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+EXACT = click.option("--exact", is_flag=True, help="Also compute exact norms at each layer's input size.")
+TOLERANCE_ = click.option(
+    "--tolerance",
+    type=float,
+    help=f"Relative width of a certified interval that is good enough.  [default: {TOLERANCE:g}]",
+)
+WORK_LIMIT_ = click.option(
+    "--work-limit",
+    type=float,
+    default=WORK_LIMIT,
     show_default=True,
-    help="Where to compute.",
+    help="Multiplications after which the search for a norm stops with the interval it has.",
+)
+INPUT_RANGE = click.option(
+    "--input-range",
+    metavar="LO,HI",
+    callback=input_range,
+    help="What the network's inputs are in: makes products of activations finite.",
+)
+GRAPH = click.option(
+    "--graph",
+    type=click.Path(path_type=Path),
+    metavar="MODEL.onnx",
+    help="The graph of a checkpoint, whose weights replace those of the same name.",
+)
+FORMAT = click.option(
+    "--format",
+    "format_name",
+    type=click.Choice([renderer.name for renderer in RENDERERS]),
+    help="Format of what goes to stdout, or to files without a telling suffix.  [default: table]",
+)
+OUTPUT = click.option(
+    "-o",
+    "--output",
+    "outputs",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    multiple=True,
+    help="Write to a file, in the format that its suffix tells. Repeatable.",
+)
+QUIET = click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+NO_COLOR = click.option(
+    "--no-color",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=no_color,
+    help="No colours; NO_COLOR in the environment does the same.",
 )

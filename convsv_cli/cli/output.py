@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,15 +26,15 @@ class Target:
     path: Path | None
 
 
-def prepare(outputs: tuple[Path, ...], format_name: str | None, model: Path) -> list[Target]:
+def prepare(outputs: Sequence[Path], format_name: str | None, models: Sequence[Path]) -> list[Target]:
     """Decide on the documents before any work is done, so that no long audit ends in a typing error.
 
     Raises:
-        UsageError: a file that cannot be written, has no telling suffix, or is the model itself.
+        UsageError: a file that cannot be written, has no telling suffix, or is one of the models.
     """
     if not outputs:
         return [Target(renderer=_by_name(format_name or "table"), path=None)]
-    return [_target(path, format_name, model) for path in outputs]
+    return [_target(path, format_name, models) for path in outputs]
 
 
 def write(report: Report, targets: list[Target], *, explain: bool = False) -> None:
@@ -66,13 +67,19 @@ def terminal() -> Terminal:
     """What stdout is."""
     if sys.stdout is None or not sys.stdout.isatty():
         return Terminal()
-    return Terminal(width=shutil.get_terminal_size().columns, color="NO_COLOR" not in os.environ)
+    return Terminal(width=shutil.get_terminal_size().columns, color=colored())
 
 
-def _target(path: Path, format_name: str | None, model: Path) -> Target:
+def colored() -> bool:
+    """Whether nobody asked for no colours: neither `--no-color` nor NO_COLOR (https://no-color.org)."""
+    context = click.get_current_context(silent=True)
+    return not os.environ.get("NO_COLOR") and (context is None or context.color is not False)
+
+
+def _target(path: Path, format_name: str | None, models: Sequence[Path]) -> Target:
     if str(path) == "-":
         return Target(renderer=_by_name(format_name or "table"), path=None)
-    check_replaceable(path, model)
+    check_replaceable(path, models)
     by_suffix = [r for r in RENDERERS if path.suffix.lower() in r.suffixes]
     if by_suffix:
         return Target(renderer=by_suffix[0], path=path)

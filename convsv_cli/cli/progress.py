@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from convsv_cli.cli.output import colored
 from convsv_cli.sanitize import printable
 
 
@@ -24,6 +25,6 @@ def progress_bar(*, hidden: bool) -> Iterator[Callable[[str, float], None]]:
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True, no_color=not colored()), transient=True) as bar:
         task = bar.add_task("reading", total=1.0)
         yield lambda layer, share: bar.update(task, description=printable(layer), completed=share)

@@ -51,7 +51,7 @@ def spectrum(
     input_size: tuple[int, ...] | None,
     input_shapes: dict[str, tuple[int, ...]],
     as_stride_1: bool,
-    device: str,
+    device: str | None,
     bins: int,
     outputs: tuple[Path, ...],
     quiet: bool,
@@ -85,7 +85,7 @@ def spectrum(
         input_shapes=tuple(input_shapes.items()),
         layers=layers,
         as_stride_1=as_stride_1,
-        device=device,
+        device=device or "auto",
     )
     with progress_bar(hidden=quiet) as progress, keepers(outputs) as kept:
         network = api.load(model, input_size=input_size, input_shapes=input_shapes)

@@ -28,7 +28,7 @@ def check_outputs(outputs: tuple[Path, ...], model: Path) -> None:
     for path in outputs:
         if path.suffix.lower() not in FORMATS:
             raise UsageError("the suffix tells no format", where=str(path), hint="use .npz or .csv")
-        check_replaceable(path, model)
+        check_replaceable(path, [model])
 
 
 @contextmanager

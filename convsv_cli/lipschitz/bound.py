@@ -74,7 +74,13 @@ def network_bound(
 
 
 def _best(first: Sequence[Segment], second: Sequence[Segment]) -> tuple[Segment, ...]:
-    """Between the bottlenecks that two graphs of one network share, the segments of the one with the less."""
+    """Between the bottlenecks that two graphs of one network share, the segments of the one with the less.
+
+    Where one of them shows that nothing is amplified at all, there is no more to say.
+    """
+    for constant in (first, second):
+        if any(segment.factor == 0 for segment in constant):
+            return tuple(constant)
     common = {segment.end for segment in first} & {segment.end for segment in second}
     pairs = zip(_runs(first, common), _runs(second, common), strict=True)
     return tuple(segment for one, other in pairs for segment in (one if _log(one) < _log(other) else other))

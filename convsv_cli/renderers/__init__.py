@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from convsv_cli.renderers import csv, json, table
+from convsv_cli.renderers import csv, github, html, json, junit, markdown, sarif, table
 from convsv_cli.renderers.renderer import Renderer
 
-RENDERERS: tuple[Renderer, ...] = (table.RENDERER, json.RENDERER, csv.RENDERER)
+RENDERERS: tuple[Renderer, ...] = (
+    table.RENDERER,
+    json.RENDERER,
+    csv.RENDERER,
+    markdown.RENDERER,
+    html.RENDERER,
+    sarif.RENDERER,
+    junit.RENDERER,
+    github.RENDERER,
+)

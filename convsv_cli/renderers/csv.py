@@ -22,7 +22,7 @@ def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
+    writer.writerow({column: spreadsheet_cell(column) for column in columns})
     writer.writerows(rows)
     return text.getvalue()
 

@@ -1,4 +1,4 @@
-"""JSON, schema 1.0: fields are only ever added within a major version."""
+"""JSON, schema 1.1: fields are only ever added within a major version."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ from convsv_cli.report import (
     EXACT,
     PADDED,
     Audit,
+    Finding,
+    Gate,
     Interval,
     LayerAudit,
     Measurement,
     Method,
+    Model,
     Report,
+    Settings,
+    Spectrum,
+    Verdict,
 )
 from convsv_cli.version import __version__
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 METHOD = "certified norms, composed over the graph in topological order"
 
 
@@ -36,52 +42,97 @@ def document(report: Report) -> dict[str, Any]:
 
     A single audit is the document itself; several, or models that could not be read, are lists in it.
     """
+    alone = report.audits[0] if len(report.audits) == 1 and not report.failures else None
     head = {
         "schema_version": SCHEMA_VERSION,
-        "tool": {"name": "convsv", "version": __version__},
+        "tool": _tool(alone.version if alone else __version__),
         "command": report.command,
     }
-    if len(report.audits) == 1 and not report.failures:
-        return {**head, **audit_fields(report.audits[0])}
+    if alone:
+        return {**head, **audit_fields(alone)}
     return {
         **head,
-        "audits": [audit_fields(audit) for audit in report.audits],
+        "audits": [{"tool": _tool(audit.version), **audit_fields(audit)} for audit in report.audits],
         "failures": [asdict(failure) for failure in report.failures],
     }
 
 
+def _tool(version: str) -> dict[str, str]:
+    return {"name": "convsv", "version": version}
+
+
 def audit_fields(audit: Audit) -> dict[str, Any]:
     """One audit as JSON values."""
-    model, settings = audit.model, audit.settings
     return {
-        "model": {
-            "path": model.path,
-            "format": model.format,
-            "sha256": model.sha256,
-            "files": list(model.files),
-            "opset": model.opset,
-            "input_shape": {name: list(shape) for name, shape in model.input_shape},
-        },
-        "settings": {
-            "exact": settings.exact,
-            "input_size": _list(settings.input_size),
-            "input_shapes": {name: list(shape) for name, shape in settings.input_shapes},
-            "layers": list(settings.layers),
-            "as_stride_1": settings.as_stride_1,
-            "device": settings.device,
-            "tolerance": settings.tolerance,
-            "work_limit": _finite(settings.work_limit),
-            "input_range": None if settings.input_range is None else list(settings.input_range),
-            "empirical": settings.empirical or None,
-            "dtype": settings.dtype,
-        },
+        "model": _model(audit.model),
+        "settings": _settings(audit.settings),
+        "methods": [asdict(method) for method in audit.methods],
         "layers": [_layer(layer, audit.methods) for layer in audit.layers],
         "network": _network(audit),
-        "findings": [
-            {"rule": f.rule, "severity": f.severity, "node": f.node, "message": f.message}
-            for f in audit.findings
-        ],
+        "findings": [_finding(finding) for finding in audit.findings],
+        "verdict": audit.verdict and _verdict(audit.verdict),
+        "spectra": [_spectrum(spectrum) for spectrum in audit.spectra],
         "summary": {"layers": len(audit.layers), "audited": audit.audited, "seconds": audit.seconds},
+    }
+
+
+def _model(model: Model) -> dict[str, Any]:
+    return {
+        "path": model.path,
+        "format": model.format,
+        "sha256": model.sha256,
+        "files": list(model.files),
+        "opset": model.opset,
+        "input_shape": {name: list(shape) for name, shape in model.input_shape},
+    }
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    return {
+        "exact": settings.exact,
+        "input_size": _list(settings.input_size),
+        "input_shapes": {name: list(shape) for name, shape in settings.input_shapes},
+        "layers": list(settings.layers),
+        "as_stride_1": settings.as_stride_1,
+        "device": settings.device,
+        "tolerance": settings.tolerance,
+        "work_limit": _finite(settings.work_limit),
+        "input_range": None if settings.input_range is None else list(settings.input_range),
+        "empirical": settings.empirical or None,
+        "spectra": list(settings.spectra),
+        "dtype": settings.dtype,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        **asdict(finding),
+        "measured": _finite(finding.measured),
+        "limit": _finite(finding.limit),
+    }
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {"budget": verdict.budget, "gates": [_gate(gate) for gate in verdict.gates]}
+
+
+def _gate(gate: Gate) -> dict[str, Any]:
+    return {
+        "node": gate.node,
+        "limit": _finite(gate.limit),
+        "enclosure": gate.enclosure and _ends(gate.enclosure),
+        "outcome": gate.outcome,
+        "reason": gate.reason or None,
+        "place": gate.place and asdict(gate.place),
+    }
+
+
+def _spectrum(spectrum: Spectrum) -> dict[str, Any]:
+    return {
+        "layer": spectrum.layer,
+        "size": list(spectrum.size),
+        **asdict(spectrum.distribution),
+        "histogram": list(spectrum.distribution.histogram),
     }
 
 
@@ -144,6 +195,7 @@ def _layer(layer: LayerAudit, methods: tuple[Method, ...]) -> dict[str, Any]:
         "input_size": _list(layer.input_size),
         "dtype": layer.dtype,
         "assumed": list(layer.assumed),
+        "weight_sha256": layer.weight_sha256 or None,
         "status": layer.status,
         "reason": layer.reason or None,
         **{
@@ -167,10 +219,14 @@ def _measured(method: Method, measurement: Measurement | None) -> dict[str, Any]
 
 def _enclosed(measurement: Measurement, method: Method) -> dict[str, Any]:
     enclosure = measurement.enclosure or Interval()
-    ends = {"lower": _finite(enclosure.lower), "upper": _finite(enclosure.upper)}
+    ends = _ends(enclosure)
     if method.kind != EXACT:
         return ends
     return {"value": _finite(measurement.value), **ends, "size": _list(measurement.size)}
+
+
+def _ends(enclosure: Interval) -> dict[str, float | None]:
+    return {"lower": _finite(enclosure.lower), "upper": _finite(enclosure.upper)}
 
 
 def _finite(value: float | None) -> float | None:

@@ -78,7 +78,7 @@ def _products(audit: Audit) -> list[str]:
     figures = [
         f"{m.name} {figure(products[m.name], m.kind)}"
         for m in audit.methods
-        if m.column and products[m.name] is not None
+        if m.column and products.get(m.name) is not None
     ]
     if not figures:
         return []

@@ -16,11 +16,15 @@ class Terminal:
         width: columns; None for as many as it takes.
         color: whether colours may stress what matters.
         explain: also show where the bound of the network comes from.
+        here: the folder that relative paths start from.
+        root: the checkout that it is in; empty where paths are to stay as they are.
     """
 
     width: int | None = None
     color: bool = False
     explain: bool = False
+    here: str = ""
+    root: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +34,7 @@ class Renderer:
     Attributes:
         name: what `--format` calls it.
         suffixes: endings of output files that choose it.
-        render: the document, which ends with a line break; only text for a terminal looks at the latter.
+        render: the document, which ends with a line break; what the latter says decides how, never what.
     """
 
     name: str

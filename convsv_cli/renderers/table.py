@@ -6,10 +6,11 @@ import io
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from convsv_cli.renderers.columns import TEXTS, columns, methods_of, times
 from convsv_cli.renderers.network_text import blocks_table, bound_lines
-from convsv_cli.renderers.numbers import figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, LayerAudit, Method, Report
+from convsv_cli.renderers.verdict_text import about, headline, node, open_gates, where
+from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, Finding, Method, Report, Verdict
 from convsv_cli.sanitize import inert
 
 if TYPE_CHECKING:
@@ -18,16 +19,13 @@ if TYPE_CHECKING:
 
 WIDE = 10_000
 """Columns where there is no terminal: nothing is ever cut."""
-TEXTS = ("layer", "op", "kernel")
-EXPENDABLE = ("op", "bound/exact", "kernel", "heuristic", "stride", "n")
-"""Columns that a narrow terminal goes without, the first ones first."""
+EXPENDABLE = ("op", "bound/exact", "kernel", "heuristic", "stride", "n", "exact", "bound")
+"""Columns that a narrow terminal goes without, the first ones first; names and certified norms stay."""
+FEWEST = 2
 
 
 def render(report: Report, terminal: Terminal) -> str:
-    """Each audit in turn, and the models that could not be audited.
-
-    Texts from the files are made inert here, and only here.
-    """
+    """Each audit in turn, and the models that could not be audited; texts from files are made inert here."""
     report = inert(report)
     failures = [f"failed: {failure.message}\n" for failure in report.failures]
     return "\n".join([*(_audit(audit, terminal) for audit in report.audits), *failures])
@@ -46,12 +44,11 @@ def _audit(audit: Audit, terminal: Terminal) -> str:
         markup=False,
         emoji=False,
     )
-    ran = [m for m in audit.methods if any(layer.measurement(m.name) for layer in audit.layers)]
-    methods = [method for method in ran if method.column]
     parts: list[RenderableType] = [
         _title(audit),
+        *_verdict(audit.verdict),
         "",
-        _table(audit, methods, terminal.width),
+        _table(audit, terminal.width),
         "",
         *bound_lines(audit),
         *_largest_line(audit),
@@ -59,7 +56,7 @@ def _audit(audit: Audit, terminal: Terminal) -> str:
     if terminal.explain and audit.bound.blocks:
         parts += ["", blocks_table(audit.bound.blocks)]
     remarks = _remarks(audit)
-    for part in [*parts, *(["", *remarks] if remarks else []), "", *_legend(methods)]:
+    for part in [*parts, *(["", *remarks] if remarks else []), "", *_legend(methods_of(audit))]:
         console.print(part, soft_wrap=terminal.width is None)
     text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
@@ -68,69 +65,43 @@ def _audit(audit: Audit, terminal: Terminal) -> str:
 def _title(audit: Audit) -> str:
     model = audit.model
     opset = f" opset {model.opset}" if model.opset is not None else ""
-    inputs = [f"{name} {_times(shape) or 'scalar'}" for name, shape in model.input_shape]
+    inputs = [f"{name} {times(shape) or 'scalar'}" for name, shape in model.input_shape]
     covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
     return " · ".join([model.path, f"{model.format}{opset}", *inputs, covered])
 
 
-def _table(audit: Audit, methods: list[Method], width: int | None) -> Table:
+def _verdict(verdict: Verdict | None) -> list[str]:
+    """How the budget's gates ended, and each that did not simply pass."""
+    if verdict is None:
+        return []
+    gates = open_gates(verdict)
+    width = max((len(gate.outcome) for gate in gates), default=0)
+    lines = [f"  {gate.outcome:{width}}  {node(gate)}: {about(gate)}" for gate in gates]
+    return ["", f"budget {headline(verdict)}", *lines]
+
+
+def _table(audit: Audit, width: int | None) -> Table:
     """All columns; those that fit where there is a terminal, which is never answered by cutting names."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    columns = _columns(audit, methods)
+    cells = columns(audit)
     for name in EXPENDABLE:
-        if width is None or _width(columns) <= width:
+        if width is None or _width(cells) <= width or len(cells) == FEWEST:
             break
-        columns.pop(name, None)
+        cells.pop(name, None)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for name in columns:
+    for name in cells:
         table.add_column(name, justify="left" if name in TEXTS else "right", overflow="fold")
     largest = _largest(audit)
-    for layer, *cells in zip(audit.layers, *columns.values(), strict=True):
+    for layer, *row in zip(audit.layers, *cells.values(), strict=True):
         style = "bold yellow" if layer.name == largest else "red" if layer.status != AUDITED else ""
-        table.add_row(*cells, style=style)
+        table.add_row(*row, style=style)
     return table
 
 
-def _columns(audit: Audit, methods: list[Method]) -> dict[str, list[str]]:
-    """Each column's cells, from left to right; a layer that was not audited says so below `bound`."""
-    layers = audit.layers
-    columns = {
-        "layer": [layer.name for layer in layers],
-        "op": [layer.op for layer in layers],
-        "kernel": [_kernel(layer) for layer in layers],
-        "stride": [_size(layer.stride) for layer in layers],
-        "n": [_size(layer.input_size or ()) for layer in layers],
-    }
-    for method in methods:
-        columns[method.column] = [_figure(layer, method) for layer in layers]
-    exact, upper = (next((m for m in methods if m.kind == kind), None) for kind in (EXACT, UPPER))
-    if exact and upper:
-        columns[f"{upper.column}/{exact.column}"] = [_ratio(layer, upper, exact) for layer in layers]
-    return columns
-
-
-def _width(columns: dict[str, list[str]]) -> int:
-    return sum(max(map(len, [name, *cells])) + 2 for name, cells in columns.items()) - 2
-
-
-def _kernel(layer: LayerAudit) -> str:
-    groups = f" groups {layer.groups}" if layer.groups > 1 else ""
-    dilation = f" dilation {_size(layer.dilation)}" if set(layer.dilation) - {1} else ""
-    return _times(layer.kernel_shape) + groups + dilation
-
-
-def _figure(layer: LayerAudit, method: Method) -> str:
-    if layer.status != AUDITED:
-        return layer.status if method.kind == UPPER else ""
-    measurement = layer.measurement(method.name)
-    return figure(measurement.value, method.kind) if measurement else ""
-
-
-def _ratio(layer: LayerAudit, above: Method, below: Method) -> str:
-    upper, lower = layer.measurement(above.name), layer.measurement(below.name)
-    return f"{upper.value / lower.value:.2f}" if upper and lower and lower.value else ""
+def _width(cells: dict[str, list[str]]) -> int:
+    return sum(max(map(len, [name, *column])) + 2 for name, column in cells.items()) - 2
 
 
 def _largest(audit: Audit) -> str:
@@ -155,7 +126,7 @@ def _remarks(audit: Audit) -> list[str]:
     skipped = [
         f"not audited: {layer.name}: {layer.reason}" for layer in audit.layers if layer.status != AUDITED
     ]
-    others = [f"note: {f.message}" for f in audit.findings if not f.node]
+    others = [_remark(f) for f in audit.findings if f.limit is None and (f.place or not f.node)]
     stopped = [f"{f.node}: {f.message}" for f in audit.findings if f.rule == "work-limit"]
     unavailable = [f for f in audit.findings if f.rule == "exact-unavailable"]
     missing = [f"{f.node}: {f.message}" for f in unavailable]
@@ -164,17 +135,14 @@ def _remarks(audit: Audit) -> list[str]:
     return [*skipped, *missing, *stopped, *assumed, *others]
 
 
+def _remark(finding: Finding) -> str:
+    node = f"{finding.node}: " if finding.node else ""
+    return f"{finding.severity}: {node}{finding.message}{where(finding.place)}"
+
+
 def _legend(methods: list[Method]) -> list[str]:
     width = max((len(method.column) for method in methods), default=0)
     return [f"{method.column:{width}}  {method.proves}" for method in methods]
-
-
-def _times(sizes: tuple[int | str, ...]) -> str:
-    return "×".join(str(size) for size in sizes)
-
-
-def _size(sizes: tuple[int, ...]) -> str:
-    return str(sizes[0]) if len(set(sizes)) == 1 else _times(sizes)
 
 
 def _layers(count: int) -> str:

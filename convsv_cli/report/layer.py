@@ -11,7 +11,11 @@ AUDITED, UNSUPPORTED, INVALID = "audited", "unsupported", "invalid"
 
 @dataclass(frozen=True, kw_only=True)
 class LayerAudit:
-    """One row: a layer, and either its measurements by calculator name or why there are none."""
+    """One row: a layer, and either its measurements by calculator name or why there are none.
+
+    `weight_sha256` is of the shape and the values (see `auditing.measure`), whatever file and precision they
+    are stored in; empty where the weight was not read.
+    """
 
     name: str
     weight: str
@@ -27,6 +31,7 @@ class LayerAudit:
     input_size: tuple[int, ...] | None = None
     dtype: str
     assumed: tuple[str, ...] = ()
+    weight_sha256: str = ""
     status: str = AUDITED
     reason: str = ""
     measurements: tuple[tuple[str, Measurement], ...] = ()

@@ -11,7 +11,7 @@ from onnx import NodeProto
 from convsv_cli.loaders.onnx.tensors import Array
 
 MAX_MULTIPLICATIONS = 2**28
-MAX_RANGE = 2.0**62  # an endless one is that long
+ENDLESS = 2**62
 # fmt: off
 BROADCASTING = frozenset((
     "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Where", "And", "Or", "Xor", "Equal",
@@ -58,7 +58,7 @@ def _tiled(operands: list[Array]) -> int:
 def _ranged(operands: list[Array]) -> int:
     start, stop, step = (float(operand.ravel()[0]) for operand in operands)
     count = abs((stop - start) / step) if step else 0.0
-    return math.ceil(min(count, MAX_RANGE))
+    return math.ceil(count) if count < ENDLESS else ENDLESS  # also where it is NaN
 
 
 def _multiplied(operands: list[Array]) -> int:

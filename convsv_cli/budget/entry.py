@@ -1,0 +1,144 @@
+"""A value of a TOML file with its place, and checks of its type that name file, line and key."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from convsv_cli.budget.key_lines import Keys
+from convsv_cli.errors import ConfigurationError
+from convsv_cli.report import Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One value.
+
+    Attributes:
+        path: of the file, for messages.
+        lines: of all keys of the file.
+        keys: of this value, from the outermost table.
+        value: as TOML has it.
+    """
+
+    path: str
+    lines: Mapping[Keys, int] = field(repr=False)
+    keys: Keys
+    value: object
+
+    @property
+    def place(self) -> Place:
+        """The line that the key stands on, or that of the nearest table around it."""
+        known = (
+            self.lines[self.keys[:n]] for n in range(len(self.keys), 0, -1) if self.keys[:n] in self.lines
+        )
+        return Place(path=self.path, line=next(known, 1))
+
+    def error(self, what: str, hint: str = "") -> ConfigurationError:
+        """An error about this value; `what` follows its key."""
+        return ConfigurationError(f"{self._name()} {what}", where=f"{self.path}:{self.place.line}", hint=hint)
+
+    def table(self, known: Collection[str], required: Collection[str] = ()) -> dict[str, Entry]:
+        """The values of a table that has no other keys than these."""
+        entries = self.mapping()
+        for key, entry in entries.items():
+            if key not in known:
+                near = difflib.get_close_matches(key.lower(), known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+                raise entry.error("is no key that convsv knows", hint)
+        for key in required:
+            if key not in entries:
+                raise self.error(f"lacks the key {key!r}")
+        return entries
+
+    def mapping(self) -> dict[str, Entry]:
+        """The values of a table with any keys."""
+        if not isinstance(self.value, dict):
+            raise self._must("a table")
+        return {key: self._inner(key, value) for key, value in self.value.items()}
+
+    def items(self) -> list[Entry]:
+        """The values of an array."""
+        if not isinstance(self.value, list):
+            raise self._must("an array")
+        return [self._inner(index, value) for index, value in enumerate(self.value)]
+
+    def tables(self) -> list[Entry]:
+        """The tables of an array of tables."""
+        if not isinstance(self.value, list) or not all(isinstance(item, dict) for item in self.value):
+            raise self._must(f"tables, each below a line [[{'.'.join(map(str, self.keys))}]]")
+        return self.items()
+
+    def string(self) -> str:
+        """Any string."""
+        if not isinstance(self.value, str):
+            raise self._must("text")
+        return self.value
+
+    def text(self) -> str:
+        """A string that is not blank."""
+        if not self.string().strip():
+            raise self._must("text, and not blank")
+        return self.string()
+
+    def choice(self, values: Collection[str]) -> str:
+        """One of these strings."""
+        if self.value not in values:
+            raise self._must(f"one of {', '.join(values)}")
+        return str(self.value)
+
+    def flag(self) -> bool:
+        """True or false."""
+        if not isinstance(self.value, bool):
+            raise self._must("true or false")
+        return self.value
+
+    def number(self) -> float:
+        """A finite number."""
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float):
+            raise self._must("a number")
+        try:
+            number = float(self.value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise self._must("a finite number")
+        return number
+
+    def positive(self) -> float:
+        """A finite number above 0."""
+        if self.number() <= 0:
+            raise self._must("a number above 0")
+        return self.number()
+
+    def day(self) -> date:
+        """A date without a time."""
+        if type(self.value) is not date:
+            raise self._must("a date such as 2027-01-31, without quotes")
+        return self.value
+
+    def sizes(self) -> tuple[int, ...]:
+        """Positive whole numbers: 224, [224, 160] or "224x160"."""
+        value = self.value
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(x[0-9]{1,9})*", value):
+            value = [int(size) for size in value.split("x")]
+        sizes = tuple(value) if isinstance(value, list) else (value,)
+        if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+            raise self._must('a size such as 224, [224, 160] or "224x160"')
+        return sizes
+
+    def _inner(self, key: str | int, value: object) -> Entry:
+        return Entry(path=self.path, lines=self.lines, keys=(*self.keys, key), value=value)
+
+    def _must(self, be: str) -> ConfigurationError:
+        shown = repr(self.value)
+        return self.error(f"must be {be}, not {shown if len(shown) <= 40 else f'{shown[:37]}...'}")
+
+    def _name(self) -> str:
+        """As TOML writes it, but for the numbers of arrays, which count from 1."""
+        parts = (f"[{key + 1}]" if isinstance(key, int) else f".{key}" for key in self.keys)
+        return "".join(parts).removeprefix(".") or "the file"

@@ -1,0 +1,173 @@
+"""Gates become findings, in words that say which, by how much, and what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from decimal import ROUND_FLOOR, Context, Decimal
+
+from convsv_cli.budget.configuration import Budget, Ignore
+from convsv_cli.budget.globs import Globs
+from convsv_cli.budget.judge import Judge, names_of
+from convsv_cli.renderers.numbers import excess
+from convsv_cli.report import (
+    ERROR,
+    EXCEEDED,
+    MISSING,
+    NOTE,
+    UNDECIDED,
+    UNSUPPORTED,
+    WARNING,
+    Audit,
+    Finding,
+    Gate,
+    Place,
+    Report,
+    Verdict,
+)
+
+BOUND_ONLY = "this is what is proven of the network, which itself may amplify less"
+
+
+def judged(judge: Judge, audit: Audit) -> Audit:
+    """The audit with its verdict, and findings about what gates did not pass and what was ignored.
+
+    An ignored layer that is unsupported is no longer warned of.
+
+    Raises:
+        UsageError: the baseline does not speak of the same thing.
+    """
+    gates = judge.gates(audit)
+    covered = {row.name for row in audit.layers if judge.ignored_by(row) is not None}
+    kept = (f for f in audit.findings if f.rule != "unsupported-layer" or f.node not in covered)
+    missed = (_gate_finding(gate, _origin(judge, gate)) for gate in gates)
+    found = (*kept, *filter(None, missed), *_ignores(judge, audit), *_changes(judge, audit))
+    path = judge.budget.path or (judge.baseline.path if judge.baseline else "")
+    return replace(audit, verdict=Verdict(budget=path, gates=gates), findings=found)
+
+
+def with_unused(budget: Budget, report: Report) -> Report:
+    """The report, the last audit of which also warns of budgets and ignores that no layer is left for.
+
+    Nothing is said where a model is missing, which they may be for.
+    """
+    if report.failures or not report.audits:
+        return report
+    *others, last = report.audits
+    found = _unused(budget, report.audits)
+    return replace(report, audits=(*others, replace(last, findings=last.findings + found)))
+
+
+def _unused(budget: Budget, audits: Sequence[Audit]) -> tuple[Finding, ...]:
+    globs = Globs([layer.match for layer in budget.layers])
+    ignoring = Globs([ignore.match for ignore in budget.ignores])
+    names = [names_of(row) for audit in audits for row in audit.layers]
+    budgets = {globs.first(each) for each in names}
+    ignores = {index for each in names for index in ignoring.all(each)}
+    idle = [
+        *((b.match, b.limit.place) for i, b in enumerate(budget.layers) if i not in budgets),
+        *((g.match, g.place) for i, g in enumerate(budget.ignores) if i not in ignores),
+    ]
+    return tuple(
+        _note("unused-budget", WARNING, f"no layer is left for the glob {match!r}", place)
+        for match, place in idle
+    )
+
+
+def _origin(judge: Judge, gate: Gate) -> str:
+    """Where the limit is from."""
+    path = judge.baseline.path if judge.baseline else None
+    return "baseline" if gate.place is not None and gate.place.path == path else "budget"
+
+
+def _gate_finding(gate: Gate, origin: str) -> Finding | None:
+    """What to say of a gate; nothing where it passed or is ignored."""
+    kind = "layer" if gate.node else "network"
+    if gate.outcome == EXCEEDED and gate.enclosure is not None:
+        rule, severity, message = f"{kind}-{origin}", ERROR, _exceeded(gate, origin)
+    elif gate.outcome == UNDECIDED and gate.enclosure is not None:
+        lower, upper = f"{gate.enclosure.lower:.10g}", f"{gate.enclosure.upper:.10g}"
+        message = f"its norm is from {lower} to {upper}, and its {origin} {gate.limit:.10g}: {gate.reason}"
+        rule, severity = f"{kind}-undecided", WARNING
+    elif gate.outcome == MISSING:
+        message = f"nothing to hold against its {origin} of {gate.limit:.10g}: {gate.reason}"
+        rule, severity = f"{kind}-bound-missing", ERROR
+    else:
+        return None
+    return Finding(
+        rule=rule,
+        severity=severity,
+        node=gate.node,
+        message=message,
+        measured=None if gate.enclosure is None else gate.enclosure.upper,
+        limit=gate.limit,
+        place=gate.place,
+    )
+
+
+def _exceeded(gate: Gate, origin: str) -> str:
+    """Of a layer what its norm certainly is, of a network what its bound is."""
+    enclosure = gate.enclosure
+    assert enclosure is not None  # noqa: S101  (for mypy: no gate exceeds without one)
+    measured = enclosure.lower if gate.node else enclosure.upper
+    above = f"{excess(measured, gate.limit)} its {origin} of {gate.limit:.10g}"
+    if gate.node:
+        return f"its norm is at least {beyond(measured, gate.limit)}, {above}"
+    return f"the certified Lipschitz bound is {beyond(measured, gate.limit)}, {above}; {BOUND_ONLY}"
+
+
+def beyond(measured: float, limit: float) -> str:
+    """A figure above a limit, rounded down, with as many digits as it takes to see that; four at least."""
+    if not math.isfinite(measured):
+        return "beyond 1e308"
+    for digits in range(4, 18):
+        shown = Context(prec=digits, rounding=ROUND_FLOOR).create_decimal_from_float(measured)
+        if shown > Decimal(limit):
+            return f"{shown:.{digits}g}"
+    return repr(measured)
+
+
+def _ignores(judge: Judge, audit: Audit) -> Iterator[Finding]:
+    """A note a layer that is ignored, and a warning an expired ignore that would cover some layer."""
+    for row in audit.layers:
+        index = judge.ignored_by(row)
+        if index is not None:
+            ignore = judge.budget.ignores[index]
+            message = f"ignored{_until(ignore)}: {ignore.reason}"
+            if row.status == UNSUPPORTED:
+                message += f" (not audited: {row.reason})"
+            yield replace(_note("ignored", NOTE, message, ignore.place), node=row.name)
+    met: dict[int, list[str]] = {}
+    for row in audit.layers:
+        for index in judge.ignores.all(names_of(row)):
+            met.setdefault(index, []).append(row.name)
+    for index in filter(judge.expired, sorted(met)):
+        ignore = judge.budget.ignores[index]
+        message = f"the ignore of {ignore.match!r} expired on {ignore.expires}: {ignore.reason}"
+        finding = _note("expired-ignore", WARNING, message, ignore.place)
+        yield replace(finding, node=met[index][0] if len(met[index]) == 1 else "")
+
+
+def _until(ignore: Ignore) -> str:
+    return f" until {ignore.expires}" if ignore.expires else ""
+
+
+def _changes(judge: Judge, audit: Audit) -> Iterator[Finding]:
+    """Notes of layers that are not in the baseline, or not by that name, and of those only there."""
+    if judge.baseline is None:
+        return
+    place = Place(path=judge.baseline.path, line=1)
+    for pair in judge.baseline.beside(audit).pairs:
+        if pair.old is None and pair.new is not None:
+            finding = _note("added-layer", NOTE, "not in the baseline", place)
+            yield replace(finding, node=pair.new.name)
+        elif pair.new is None and pair.old is not None:
+            yield replace(_note("removed-layer", NOTE, "only in the baseline", place), node=pair.old.name)
+        elif pair.renamed and pair.old is not None and pair.new is not None:
+            finding = _note("renamed-layer", NOTE, f"{pair.old.name!r} in the baseline", place)
+            yield replace(finding, node=pair.new.name)
+
+
+def _note(rule: str, severity: str, message: str, place: Place) -> Finding:
+    return Finding(rule=rule, severity=severity, node="", message=message, place=place)

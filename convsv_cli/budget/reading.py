@@ -1,0 +1,137 @@
+"""Budget files to `Configuration`: what keys there are, and what each may hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from convsv_cli.budget import toml
+from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit
+from convsv_cli.budget.entry import Entry
+from convsv_cli.budget.key_lines import Keys, key_lines
+from convsv_cli.errors import ConfigurationError
+
+KEYS = (
+    "models",
+    "input-size",
+    "input-shape",
+    "input-range",
+    "exact",
+    "device",
+    "tolerance",
+    "max-lipschitz",
+    "max-layer",
+    "layer",
+    "ignore",
+)
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PYPROJECT = "pyproject.toml"
+SECTION = ("tool", "convsv")
+
+
+def read_configuration(path: Path) -> Configuration:
+    """The configuration in `convsv.toml`, or in the table `[tool.convsv]` of a file called pyproject.toml.
+
+    Raises:
+        ConfigurationError: the file is missing, no TOML, or has keys or values that convsv does not know.
+    """
+    text = _text(path)
+    document = parse_toml(path, text)
+    keys: Keys = SECTION if path.name == PYPROJECT else ()
+    value = section(document) if keys else document
+    if value is None:
+        raise ConfigurationError("it has no table [tool.convsv]", where=str(path))
+    return _configuration(Entry(path=str(path), lines=key_lines(text), keys=keys, value=value), path.parent)
+
+
+def parse_toml(path: Path, text: str) -> dict[str, Any]:
+    """The document.
+
+    Raises:
+        ConfigurationError: it is no TOML; the line is named.
+    """
+    try:
+        document: dict[str, Any] = toml.loads(text)
+    except toml.TOMLDecodeError as error:
+        at = re.search(r" \(at line (\d+), column \d+\)| \(at end of document\)", str(error))
+        line = at.group(1) if at and at.group(1) else str(text.count("\n") + 1)
+        message = str(error).replace(at.group() if at else "", "")
+        raise ConfigurationError(f"no valid TOML: {message}", where=f"{path}:{line}") from error
+    except RecursionError as error:
+        raise ConfigurationError("no valid TOML: nested too deeply", where=str(path)) from error
+    return document
+
+
+def section(document: dict[str, Any]) -> object:
+    """`[tool.convsv]`; None where there is none."""
+    tool = document.get(SECTION[0])
+    return tool.get(SECTION[1]) if isinstance(tool, dict) else None
+
+
+def has_section(path: Path) -> bool:
+    """Whether a pyproject.toml has a table `[tool.convsv]`.
+
+    Raises:
+        ConfigurationError: as `read_configuration`.
+    """
+    return section(parse_toml(path, _text(path))) is not None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot be read: {error.strerror or error}", where=str(path), hint="--config wants a TOML file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError("no valid TOML: it is not UTF-8", where=str(path)) from error
+
+
+def _configuration(top: Entry, folder: Path) -> Configuration:
+    table = top.table(KEYS)
+    models, shapes = table.get("models"), table.get("input-shape")
+    return Configuration(
+        budget=Budget(
+            path=top.path,
+            network=_limit(table.get("max-lipschitz")),
+            layer=_limit(table.get("max-layer")),
+            layers=tuple(map(_layer, table["layer"].tables())) if "layer" in table else (),
+            ignores=tuple(map(_ignore, table["ignore"].tables())) if "ignore" in table else (),
+        ),
+        models=tuple(folder / entry.text() for entry in models.items()) if models else (),
+        input_size=table["input-size"].sizes() if "input-size" in table else None,
+        input_shapes=tuple((name, e.sizes()) for name, e in shapes.mapping().items()) if shapes else (),
+        input_range=_range(table["input-range"]) if "input-range" in table else None,
+        exact=table["exact"].flag() if "exact" in table else None,
+        device=table["device"].choice(DEVICES) if "device" in table else None,
+        tolerance=table["tolerance"].positive() if "tolerance" in table else None,
+    )
+
+
+def _limit(entry: Entry | None) -> Limit | None:
+    return None if entry is None else Limit(value=entry.positive(), place=entry.place)
+
+
+def _layer(entry: Entry) -> LayerBudget:
+    table = entry.table(("match", "max"), required=("match", "max"))
+    limit = Limit(value=table["max"].positive(), place=table["max"].place)
+    return LayerBudget(match=table["match"].string(), limit=limit)
+
+
+def _ignore(entry: Entry) -> Ignore:
+    table = entry.table(("match", "reason", "expires"), required=("match", "reason"))
+    return Ignore(
+        match=table["match"].string(),
+        reason=table["reason"].text(),
+        expires=table["expires"].day() if "expires" in table else None,
+        place=entry.place,
+    )
+
+
+def _range(entry: Entry) -> tuple[float, float]:
+    ends = [end.number() for end in entry.items()]
+    if len(ends) != 2 or ends[0] > ends[1]:
+        raise entry.error("must be two numbers, the smaller one first, such as [0, 1]")
+    return ends[0], ends[1]

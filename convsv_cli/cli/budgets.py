@@ -1,0 +1,64 @@
+"""What `convsv check` judges by: the nearest budget, and a baseline where one is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from convsv_cli.budget import (
+    Budget,
+    Configuration,
+    Judge,
+    baseline_of,
+    nearest_configuration,
+    read_configuration,
+)
+from convsv_cli.errors import UsageError
+
+INIT = "convsv check --init MODEL > convsv.toml writes one"
+
+
+def configuration(path: Path | None, *, optional: bool, look: bool = True) -> Configuration:
+    """The budget in that file, or in the nearest one; an empty one where there is none and it is optional.
+
+    `look` is whether to look for the nearest one.
+
+    Raises:
+        ConvsvError: there is none, or it cannot be read.
+    """
+    if look and path is None:
+        path = nearest_configuration(Path.cwd())
+    if path is not None:
+        return read_configuration(path)
+    if optional:
+        return Configuration(budget=Budget(path=""))
+    missing = "no budget: neither convsv.toml nor a pyproject.toml with [tool.convsv], here or above"
+    raise UsageError(missing, hint=INIT)
+
+
+def judges(
+    budget: Budget, baseline: Path | None, increase: float | None, *, alone: bool
+) -> Callable[[Path], Judge]:
+    """Gives the judge of each model; `alone` says that there is only one.
+
+    Raises:
+        ConvsvError: the baseline cannot be read, or is missing; for a model, that it has no audit of it.
+    """
+    judge = Judge(budget=budget, today=datetime.now(timezone.utc).date())
+    if baseline is None:
+        if increase is not None:
+            raise UsageError("--max-increase needs a --baseline to compare with")
+        return lambda _model: judge
+    from convsv_cli.saved import read
+
+    path, saved = str(baseline), read(baseline)
+
+    def with_baseline(model: Path) -> Judge:
+        found = baseline_of(str(model), saved, path, increase or 0.0, alone=alone)
+        if found is None:
+            raise UsageError(f"the baseline {path} has no audit of this model, or several", where=str(model))
+        return replace(judge, baseline=found)
+
+    return with_baseline

@@ -1,0 +1,143 @@
+"""`convsv check`: models against a budget; the gate of a CI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from convsv_cli.budget import exit_code, with_unused
+from convsv_cli.cli import options
+from convsv_cli.cli.beginnings import begin, check_beginning
+from convsv_cli.cli.budgets import configuration, judges
+from convsv_cli.cli.output import prepare, write
+from convsv_cli.cli.several import Progress, report_of
+from convsv_cli.errors import UsageError
+from convsv_cli.loaders import warm_up
+from convsv_cli.report import TOLERANCE, Audit
+
+
+@click.command()
+@click.argument("models", metavar="[MODEL]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The budget.  [default: convsv.toml, or pyproject.toml with [tool.convsv], here or above]",
+)
+@click.option(
+    "--baseline",
+    metavar="AUDIT.json",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A saved JSON report; no norm or bound may be larger than there.",
+)
+@click.option(
+    "--max-increase",
+    "increase",
+    metavar="5%",
+    callback=options.share,
+    help="By how much they may be.  [default: 0%]",
+)
+@click.option("--init", is_flag=True, help="Write a budget to begin with: to stdout, or to -o convsv.toml.")
+@click.option("--force", is_flag=True, help="With --init: replace a file that is there.")
+@options.EXACT
+@options.INPUT_SIZE
+@options.INPUT_SHAPE
+@options.DEVICE
+@options.TOLERANCE_
+@options.WORK_LIMIT_
+@options.INPUT_RANGE
+@options.GRAPH
+@options.FORMAT
+@options.OUTPUT
+@options.QUIET
+@options.NO_COLOR
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the gates say; errors remain errors.")
+def check(
+    *,
+    models: tuple[Path, ...],
+    config: Path | None,
+    baseline: Path | None,
+    increase: float | None,
+    init: bool,
+    force: bool,
+    exact: bool,
+    input_size: tuple[int, ...] | None,
+    input_shapes: dict[str, tuple[int, ...]],
+    device: str | None,
+    tolerance: float | None,
+    work_limit: float,
+    input_range: tuple[float, float] | None,
+    graph: Path | None,
+    format_name: str | None,
+    outputs: tuple[Path, ...],
+    quiet: bool,
+    exit_zero: bool,
+) -> int:
+    """Hold the certified norms of each MODEL, or of the models that the budget names, against a budget.
+
+    A gate passes only where an upper bound that is proven keeps its limit. Where a limit lies within what is
+    proven of a layer, its norm is measured more closely first.
+
+    Exits with 0 where all gates pass, 1 where a budget is exceeded, 2 for usage errors and unreadable files,
+    3 where a gate has no bound to decide by or a layer could not be audited, 4 where a file is refused as
+    unsafe; of several, the first in 4, 2, 1, 3.
+
+    \b
+    Examples:
+      convsv check model.onnx --config convsv.toml
+      convsv check
+      convsv check --init model.onnx -o convsv.toml
+      convsv check a.onnx b.onnx --format json -o check.json -o check.txt
+      convsv check model.onnx --baseline main.json --max-increase 5%
+
+    \b
+    A budget, in convsv.toml:
+      models = ["model.onnx"]
+      max-lipschitz = 1e6
+      max-layer = 12.0
+      [[layer]]
+      match = "layer4.*"
+      max = 20.0
+      [[ignore]]
+      match = "fc"
+      reason = "calibrated after training"
+      expires = 2027-01-31
+    """  # noqa: D301  (click takes \b for "keep these lines")
+    if init:
+        check_beginning(models, outputs, force=force, others=(config, baseline, format_name))
+    found = configuration(config, optional=init or baseline is not None, look=not init)
+    chosen = models or found.models
+    if not chosen:
+        raise UsageError("no models", where=found.budget.path, hint='name some, or add models = ["..."]')
+    targets = [] if init else prepare(outputs, format_name, chosen)
+    judge_of = judges(found.budget, baseline, increase, alone=len(chosen) == 1)
+    warm_up(graph or chosen[0])
+    from convsv_cli import api
+    from convsv_cli.cli.progress import progress_bar
+
+    def run(model: Path, progress: Progress) -> Audit:
+        return api.check(
+            model,
+            judge_of(model),
+            exact=exact or bool(found.exact),
+            input_size=input_size or found.input_size,
+            input_shapes=input_shapes or dict(found.input_shapes),
+            device=device or found.device or "auto",
+            tolerance=next(t for t in (tolerance, found.tolerance, TOLERANCE) if t is not None),
+            work_limit=work_limit,
+            input_range=input_range or found.input_range,
+            graph=graph,
+            progress=progress,
+        )
+
+    with progress_bar(hidden=quiet) as progress:
+        if init:
+            begun = run(chosen[0], progress)
+        else:
+            report = report_of("check", chosen, run, progress)
+    if init:
+        begin(begun, chosen[0], outputs)
+        return 0
+    write(with_unused(found.budget, report), targets)
+    return exit_code(report, exit_zero=exit_zero)

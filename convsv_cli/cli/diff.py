@@ -1,0 +1,173 @@
+"""`convsv diff`: two models or saved reports, layer by layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from convsv_cli.budget import Baseline, Budget, Judge, exit_code, judged
+from convsv_cli.cli import options
+from convsv_cli.cli.diff_text import FORMATS, SUFFIXES
+from convsv_cli.cli.files import blaming, check_replaceable, replacement
+from convsv_cli.cli.output import echo
+from convsv_cli.errors import UsageError
+from convsv_cli.report import TOLERANCE, Audit, Report, Settings
+
+if TYPE_CHECKING:
+    from convsv_cli.cli.several import Progress
+
+NOBODY = Budget(path="")
+
+
+@click.command()
+@click.argument("old", metavar="OLD", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument("new", metavar="NEW", type=click.Path(path_type=Path, allow_dash=True))
+@click.option(
+    "--max-increase",
+    "increase",
+    metavar="5%",
+    callback=options.share,
+    help="Exit with 1 where a norm or the bound of the network grew by more.",
+)
+@options.INPUT_SIZE
+@options.INPUT_SHAPE
+@options.INPUT_RANGE
+@options.DEVICE
+@options.TOLERANCE_
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(list(FORMATS)),
+    help="Format of what goes to stdout, or to files without a telling suffix.  [default: table]",
+)
+@options.OUTPUT
+@options.QUIET
+@options.NO_COLOR
+def diff(
+    *,
+    old: Path,
+    new: Path,
+    increase: float | None,
+    input_size: tuple[int, ...] | None,
+    input_shapes: dict[str, tuple[int, ...]],
+    input_range: tuple[float, float] | None,
+    device: str | None,
+    tolerance: float | None,
+    format_name: str | None,
+    outputs: tuple[Path, ...],
+    quiet: bool,
+) -> int:
+    """Compare the certified norms of OLD and NEW, each a model or a JSON report of convsv (- is stdin).
+
+    Layers belong together by name, or else by weight. "larger" and "smaller" are proven: what is known of
+    both norms leaves no other choice; of the network, its bound is. A model beside an old report is audited
+    at the input size and range of the report.
+
+    Exits with 0 whatever the difference, unless --max-increase asks for more.
+
+    \b
+    Examples:
+      convsv diff old.onnx new.onnx
+      convsv diff main.json new.onnx --max-increase 5%
+      convsv diff epoch1.pt epoch9.pt --format markdown
+    """  # noqa: D301  (click takes \b for "keep these lines")
+    names = _formats(outputs, format_name, [old, new])
+    from convsv_cli.cli.progress import progress_bar
+
+    asked = Settings(
+        input_size=input_size,
+        input_shapes=tuple(input_shapes.items()),
+        input_range=input_range,
+        device=device or "auto",
+        tolerance=TOLERANCE if tolerance is None else tolerance,
+    )
+    with progress_bar(hidden=quiet) as progress:
+        before = _audit(old, asked, None, progress)
+        if _is_saved(old):
+            asked = _like(asked, before.settings)
+        ratchet = None if increase is None else Baseline(path=str(old), audit=before, increase=increase)
+        judge = None if ratchet is None else Judge(budget=NOBODY, today=date.max, baseline=ratchet)
+        after = _audit(new, asked, judge, progress)
+    for path, name in names:
+        text = FORMATS[name](before, after)
+        if path is None:
+            echo(text)
+            continue
+        with replacement(path) as file, blaming(path):
+            file.write(text.encode())
+    return exit_code(Report(command="diff", audits=(after,))) if judge else 0
+
+
+def _audit(path: Path, asked: Settings, judge: Judge | None, progress: Progress) -> Audit:
+    """The saved audit, or one that is made now; judged where it is to be."""
+    if _is_saved(path):
+        audit = _saved(path)
+        return judged(judge, audit) if judge else audit
+    from convsv_cli import api
+
+    size, shapes = asked.input_size, dict(asked.input_shapes)
+    if judge is None:
+        return api.audit(
+            path,
+            input_size=size,
+            input_shapes=shapes,
+            input_range=asked.input_range,
+            device=asked.device,
+            tolerance=asked.tolerance,
+            progress=progress,
+        )
+    return api.check(
+        path,
+        judge,
+        input_size=size,
+        input_shapes=shapes,
+        input_range=asked.input_range,
+        device=asked.device,
+        tolerance=asked.tolerance,
+        progress=progress,
+    )
+
+
+def _is_saved(path: Path) -> bool:
+    """Whether it is a report, not a model: the index of a model in several files is JSON, too."""
+    return str(path) == "-" or (path.suffix.lower() == ".json" and not path.name.endswith(".index.json"))
+
+
+def _saved(path: Path) -> Audit:
+    from convsv_cli.saved import read
+
+    audits = read(path).audits
+    if len(audits) != 1:
+        raise UsageError(f"a report of {len(audits)} models", where=str(path), hint="diff wants one")
+    return audits[0]
+
+
+def _like(asked: Settings, known: Settings) -> Settings:
+    """What was asked for, and the input of the report where nothing was."""
+    return replace(
+        asked,
+        input_size=asked.input_size or known.input_size,
+        input_shapes=asked.input_shapes or known.input_shapes,
+        input_range=asked.input_range or known.input_range,
+    )
+
+
+def _formats(
+    outputs: tuple[Path, ...], format_name: str | None, models: list[Path]
+) -> list[tuple[Path | None, str]]:
+    """Each output, None for stdout, and its format."""
+    if not outputs:
+        return [(None, format_name or "table")]
+    found: list[tuple[Path | None, str]] = []
+    for path in outputs:
+        check_replaceable(path, models)
+        name = SUFFIXES.get(path.suffix.lower(), format_name)
+        if name is None:
+            hint = f"use one of {' '.join(SUFFIXES)}, or --format"
+            raise UsageError("the suffix tells no format", where=str(path), hint=hint)
+        found.append((path, name))
+    return found

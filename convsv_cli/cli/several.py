@@ -1,0 +1,66 @@
+"""Several models in one run: one that cannot be read does not stop the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from convsv_cli.budget.exits import INTERNAL
+from convsv_cli.errors import ConvsvError
+from convsv_cli.report import Audit, Failure, Report
+from convsv_cli.sanitize import one_line
+
+Progress = Callable[[str, float], None]
+
+
+def report_of(
+    command: str, models: Sequence[Path], run: Callable[[Path, Progress], Audit], progress: Progress
+) -> Report:
+    """What `run` says of each model, and the errors of the others, which stderr gets too."""
+    audits: list[Audit] = []
+    failures: list[Failure] = []
+    for index, model in enumerate(models):
+        found = _outcome(model, run, _part(progress, models, index))
+        if isinstance(found, Audit):
+            audits.append(found)
+        else:
+            failures.append(found)
+    return Report(command=command, audits=tuple(audits), failures=tuple(failures))
+
+
+def internal(error: Exception) -> str:
+    """An error that is convsv's own fault, in words."""
+    line = f"internal error: {type(error).__name__}: {error}"
+    return f"{line} (please report it; CONVSV_TRACEBACK=1 shows where)"
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    click.echo(f"convsv: {one_line(message)}", err=True)
+
+
+def _outcome(model: Path, run: Callable[[Path, Progress], Audit], progress: Progress) -> Audit | Failure:
+    try:
+        return run(model, progress)
+    except ConvsvError as error:
+        return _failure(model, str(error), error.exit_code)
+    except Exception as error:
+        if os.environ.get("CONVSV_TRACEBACK"):
+            raise
+        return _failure(model, internal(error), INTERNAL)
+
+
+def _failure(model: Path, message: str, code: int) -> Failure:
+    complain(message)
+    return Failure(path=str(model), message=" ".join(message.split()), exit_code=code)
+
+
+def _part(progress: Progress, models: Sequence[Path], index: int) -> Progress:
+    """The progress of one model as that of all."""
+    if len(models) == 1:
+        return progress
+    name, count = models[index].name, len(models)
+    return lambda layer, share: progress(f"{name}: {layer}", (index + share) / count)

@@ -1,0 +1,91 @@
+"""What has become of each layer, and of the network, from one audit to another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from convsv_cli.comparison.pairs import Pair, pairs
+from convsv_cli.report import BOUNDED, Audit, Interval, LayerAudit, NetworkBound
+
+ADDED, REMOVED, SAME, LARGER, SMALLER = "added", "removed", "same", "larger", "smaller"
+CLOSE, NOT_AUDITED = "too close to tell", "not audited"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A layer before and after; the network where it has no name.
+
+    Attributes:
+        name: of the layer, in the new audit where it is there.
+        before: its name in the old one; empty where it was not there.
+        kind: `ADDED`, `REMOVED`, `SAME` (weight and geometry), `LARGER` or `SMALLER` (proven: the intervals
+            of the norm do not meet; of the network, of which only bounds are known, its bound is), `CLOSE`
+            (they do), or `NOT_AUDITED` (one is missing).
+        old, new: what is proven of the norm, or Lipschitz constant; None where nothing is.
+    """
+
+    name: str
+    before: str
+    kind: str
+    old: Interval | None = None
+    new: Interval | None = None
+
+    @property
+    def renamed(self) -> bool:
+        """Whether it has another name now."""
+        return bool(self.before) and bool(self.name) and self.before != self.name
+
+    @property
+    def ratio(self) -> float | None:
+        """Of the certified upper ends, new to old; None where there are none, or not of a finite ratio."""
+        if self.old is None or self.new is None or not self.old.upper:
+            return None
+        ratio = self.new.upper / self.old.upper
+        return ratio if math.isfinite(ratio) else None
+
+
+def changes(old: Audit, new: Audit) -> tuple[Change, ...]:
+    """The network's, then each layer's; those that were removed come last."""
+    return (_network(old.bound, new.bound), *_layers(old, new))
+
+
+def _network(old: NetworkBound, new: NetworkBound) -> Change:
+    before, after = _bound(old), _bound(new)
+    kind = NOT_AUDITED
+    if before is not None and after is not None:
+        kind = LARGER if after.upper > before.upper else SMALLER if after.upper < before.upper else SAME
+    return Change(name="", before="", kind=kind, old=before, new=after)
+
+
+def _layers(old: Audit, new: Audit) -> Iterator[Change]:
+    for pair in pairs(old, new):
+        row = pair.new or pair.old
+        yield Change(
+            name=row.name if row else "",
+            before=pair.old.name if pair.old else "",
+            kind=_kind(pair),
+            old=_certified(pair.old),
+            new=_certified(pair.new),
+        )
+
+
+def _kind(pair: Pair) -> str:
+    if pair.old is None or pair.new is None:
+        return ADDED if pair.old is None else REMOVED
+    if pair.same_map:
+        return SAME
+    old, new = _certified(pair.old), _certified(pair.new)
+    if old is None or new is None:
+        return NOT_AUDITED
+    return LARGER if new.lower > old.upper else SMALLER if new.upper < old.lower else CLOSE
+
+
+def _certified(row: LayerAudit | None) -> Interval | None:
+    measured = None if row is None else row.measurement("certified")
+    return None if measured is None else measured.enclosure
+
+
+def _bound(bound: NetworkBound) -> Interval | None:
+    return Interval(upper=bound.lipschitz) if bound.status == BOUNDED else None

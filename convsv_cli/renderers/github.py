@@ -1,0 +1,61 @@
+"""Annotations of GitHub Actions: a line for each error and warning."""
+
+from __future__ import annotations
+
+from convsv_cli.renderers.paths import relative
+from convsv_cli.renderers.renderer import Renderer, Terminal
+from convsv_cli.renderers.verdict_text import headline
+from convsv_cli.report import ERROR, NOTE, Audit, Finding, Place, Report
+from convsv_cli.sanitize import inert
+
+NOTICE = "notice"
+DATA = {"%": "%25", "\r": "%0D", "\n": "%0A"}
+PROPERTY = {**DATA, ":": "%3A", ",": "%2C"}
+
+
+def render(report: Report, terminal: Terminal) -> str:
+    """Errors and warnings, then a notice for each audit; other notes are for the step summary.
+
+    Texts from the files are made inert here, and only here; commands have their own escapes beyond that.
+    """
+    report = inert(report)
+    lines = [
+        _command(ERROR, Place(path=failure.path, line=1), "unreadable-model", failure.message, terminal)
+        for failure in report.failures
+    ]
+    for audit in report.audits:
+        told = [finding for finding in audit.findings if finding.severity != NOTE]
+        lines += [_annotation(audit, finding, terminal) for finding in told]
+    lines += [_notice(audit, terminal) for audit in report.audits]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _annotation(audit: Audit, finding: Finding, terminal: Terminal) -> str:
+    place = finding.place or Place(path=audit.model.path, line=1)
+    message = ": ".join(filter(None, (audit.model.path, finding.node, finding.message)))
+    return _command(finding.severity, place, finding.rule, message, terminal)
+
+
+def _notice(audit: Audit, terminal: Terminal) -> str:
+    path = audit.model.path
+    covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
+    budget = f"; budget {headline(audit.verdict)}" if audit.verdict else ""
+    return _command(NOTICE, Place(path=path, line=1), "audit", f"{path}: {covered}{budget}", terminal)
+
+
+def _command(kind: str, place: Place, title: str, message: str, terminal: Terminal) -> str:
+    """A workflow command; whatever the texts hold, it is this one command and this one line."""
+    properties = {
+        "file": relative(place.path, terminal),
+        "line": str(max(1, place.line)),
+        "title": f"convsv {title}",
+    }
+    shown = ",".join(f"{name}={_escaped(value, PROPERTY)}" for name, value in properties.items())
+    return f"::{kind} {shown}::{_escaped(message, DATA)}"
+
+
+def _escaped(text: str, marks: dict[str, str]) -> str:
+    return "".join(marks.get(character, character) for character in text)
+
+
+RENDERER = Renderer(name="github", suffixes=(), render=render)

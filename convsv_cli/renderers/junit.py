@@ -1,0 +1,101 @@
+"""JUnit XML: a suite for each model, a case for each layer and one for the network."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from xml.etree import ElementTree as ET
+
+from convsv_cli.renderers.renderer import Renderer, Terminal
+from convsv_cli.renderers.verdict_text import about
+from convsv_cli.report import (
+    ERROR,
+    IGNORED,
+    INVALID,
+    PASSED,
+    UNSUPPORTED,
+    Audit,
+    Failure,
+    Gate,
+    LayerAudit,
+    Report,
+)
+from convsv_cli.sanitize import inert
+
+NETWORK = "network"
+DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
+
+
+def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
+    """The document, in ASCII; a limit that is not shown to be kept is a failure of its layer's case.
+
+    Texts from the files are made inert here, and only here.
+    """
+    report = inert(report)
+    root = ET.Element("testsuites", name="convsv")
+    root.extend([*map(_suite, report.audits), *map(_unreadable, report.failures)])
+    totals = _counts(list(root.iter("testcase")))
+    del totals["skipped"]  # which the schema does not have here
+    root.attrib.update(totals)
+    ET.indent(root)
+    return f"{DECLARATION}\n{ET.tostring(root, encoding='us-ascii').decode()}\n"
+
+
+def _suite(audit: Audit) -> ET.Element:
+    """A case for the network where it has gates, one for each layer, and one for each other gate's layer."""
+    gates: dict[str, list[Gate]] = defaultdict(list)
+    for gate in audit.verdict.gates if audit.verdict else ():
+        gates[gate.node].append(gate)
+    network = gates.pop("", [])
+    path = audit.model.path
+    cases = [_case(path, NETWORK, audit.bound.seconds, network)] if network else []
+    for layer in audit.layers:
+        seconds = sum(measurement.seconds for _, measurement in layer.measurements)
+        case = _case(path, layer.name, seconds, gates.pop(layer.name, []))
+        if not len(case):
+            _status(layer, case)
+        cases.append(case)
+    cases += [_case(path, node, 0.0, others) for node, others in gates.items()]
+    return _suite_of(path, cases, audit.seconds)
+
+
+def _case(path: str, name: str, seconds: float, gates: list[Gate]) -> ET.Element:
+    """The case of a layer or of the network, with what its gates came to."""
+    case = ET.Element("testcase", name=name, classname=path, time=f"{seconds:.3f}")
+    missed = [gate for gate in gates if gate.outcome not in (PASSED, IGNORED)]
+    if missed:
+        failure = ET.SubElement(case, "failure", type=missed[0].outcome, message=about(missed[0]))
+        failure.text = "\n".join(f"{gate.outcome}: {about(gate)}" for gate in missed)
+    elif gates and all(gate.outcome == IGNORED for gate in gates):
+        ET.SubElement(case, "skipped", message=f"ignored: {gates[0].reason}")
+    return case
+
+
+def _status(layer: LayerAudit, case: ET.Element) -> None:
+    """Why a layer has no figures."""
+    if layer.status == UNSUPPORTED:
+        ET.SubElement(case, "skipped", message=layer.reason)
+    elif layer.status == INVALID:
+        ET.SubElement(case, ERROR, type=INVALID, message=layer.reason)
+
+
+def _unreadable(failure: Failure) -> ET.Element:
+    path = failure.path
+    case = ET.Element("testcase", name="read", classname=path, time="0.000")
+    ET.SubElement(case, ERROR, type="unreadable-model", message=failure.message)
+    return _suite_of(failure.path, [case], 0.0)
+
+
+def _suite_of(path: str, cases: list[ET.Element], seconds: float) -> ET.Element:
+    suite = ET.Element("testsuite", name=path)
+    suite.attrib.update(**_counts(cases), time=f"{seconds:.3f}")
+    suite.extend(cases)
+    return suite
+
+
+def _counts(cases: list[ET.Element]) -> dict[str, str]:
+    kinds = {"failures": "failure", "errors": ERROR, "skipped": "skipped"}
+    found = {name: sum(case.find(kind) is not None for case in cases) for name, kind in kinds.items()}
+    return {name: str(count) for name, count in {"tests": len(cases), **found}.items()}
+
+
+RENDERER = Renderer(name="junit", suffixes=(".xml",), render=render)

@@ -1,0 +1,112 @@
+"""Markdown for step summaries and comments: the verdict, the worst layers, then all of them folded away."""
+
+from __future__ import annotations
+
+from convsv_cli.renderers.columns import TEXTS, columns
+from convsv_cli.renderers.markdown_text import code, fenced, fitting, prose, table
+from convsv_cli.renderers.network_text import bound_lines
+from convsv_cli.renderers.renderer import Renderer, Terminal
+from convsv_cli.renderers.verdict_text import OUTCOMES, headline, limit, measured, node, open_gates, where
+from convsv_cli.report import AUDITED, CERTIFIED, IGNORED, NOTE, Audit, Gate, LayerAudit, Report, Verdict
+from convsv_cli.sanitize import inert
+
+WORST = 20
+LARGEST = 2**20 - 2**12
+"""Bytes: GitHub refuses step summaries of more than 1 MiB."""
+ELSEWHERE = "in the JSON report"
+
+
+def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
+    """A section for each audit; what has no room is said to be left out."""
+    report = inert(report)
+    failures = [f"- failed: {prose(failure.message)}" for failure in report.failures]
+    kept = fitting(failures, LARGEST // 4)
+    share = (LARGEST * 3 // 4) // max(1, len(report.audits))
+    sections = [_section(audit, share) for audit in report.audits]
+    shown = fitting(sections, LARGEST * 3 // 4)
+    left = len(failures) - len(kept) + len(sections) - len(shown)
+    more = [f"… and {left} more models, {ELSEWHERE}"] if left else []
+    return "\n\n".join([*shown, *(["\n".join(kept)] if kept else []), *more]) + "\n"
+
+
+def _section(audit: Audit, share: int) -> str:
+    """One audit, in about so many bytes."""
+    rows = _Rows(audit)
+    covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
+    parts = [f"## {code(audit.model.path)}", covered]
+    if audit.verdict is not None:
+        parts += [f"**Budget {prose(headline(audit.verdict))}**", *_gates(audit.verdict)]
+    parts += [fenced(bound_lines(audit)), *_findings(audit), rows.table(_worst_first(audit)[:WORST])]
+    if len(audit.layers) > WORST:
+        summary = f"<details>\n<summary>All {len(audit.layers)} layers, in the network's order</summary>"
+        room = share - sum(len(part.encode()) + 2 for part in parts) - 200
+        parts += [summary, rows.table(range(len(audit.layers)), room), "</details>"]
+    return "\n\n".join(parts)
+
+
+class _Rows:
+    """The rows of the layers, as Markdown."""
+
+    def __init__(self, audit: Audit) -> None:
+        cells = columns(audit)
+        cells["layer"] = [layer.name for layer in audit.layers]
+        self.headings = [prose(name) for name in cells]
+        quoted = ("layer", "op")
+        self.rows = [
+            [code(cell) if name in quoted else cell for name, cell in zip(cells, row, strict=True)]
+            for row in zip(*cells.values(), strict=True)
+        ]
+
+    def table(self, chosen: range | list[int], room: int = LARGEST) -> str:
+        """These rows, or those that have room."""
+        right = [name not in TEXTS for name in self.headings]
+        lines = table(self.headings, right, [self.rows[index] for index in chosen])
+        kept = fitting(lines, room)
+        left = len(lines) - max(2, len(kept))
+        return "\n".join([*kept, *([f"\n… and {left} more layers, {ELSEWHERE}"] if left else [])])
+
+
+def _worst_first(audit: Audit) -> list[int]:
+    """Rows with gates that did not pass, rows without figures, then the largest certified norms."""
+    gates = open_gates(audit.verdict) if audit.verdict else []
+    outcome = {gate.node: OUTCOMES.index(gate.outcome) for gate in gates[::-1] if gate.outcome != IGNORED}
+    certified = next((method.name for method in audit.methods if method.kind == CERTIFIED), "")
+
+    def badness(index: int) -> tuple[int, bool, float]:
+        layer = audit.layers[index]
+        return outcome.get(layer.name, len(OUTCOMES)), layer.status == AUDITED, -_upper(layer, certified)
+
+    return sorted(range(len(audit.layers)), key=badness)
+
+
+def _upper(layer: LayerAudit, method: str) -> float:
+    measurement = layer.measurement(method)
+    return measurement.value if measurement else 0.0
+
+
+def _gates(verdict: Verdict) -> list[str]:
+    """A table of the gates that did not simply pass."""
+    gates = open_gates(verdict)
+    if not gates:
+        return []
+    headings = ("outcome", "layer", "measured", "limit", "budget", "reason")
+    rows = table(headings, [False, False, True, True, False, False], map(_gate, gates[:WORST]))
+    more = [f"\n… and {len(gates) - WORST} more, {ELSEWHERE}"] if len(gates) > WORST else []
+    return ["\n".join([*rows, *more])]
+
+
+def _gate(gate: Gate) -> list[str]:
+    place = code(where(gate.place).strip(" ()")) if gate.place else ""
+    reason = prose(gate.reason) if gate.reason else ""
+    return [gate.outcome, code(node(gate)), measured(gate), limit(gate), place, reason]
+
+
+def _findings(audit: Audit) -> list[str]:
+    """Errors and warnings, as far as they are not gates, and what concerns the file."""
+    told = [f for f in audit.findings if f.limit is None and (f.severity != NOTE or not f.node)]
+    lines = [f"- {f.severity}: {f'{code(f.node)}: ' if f.node else ''}{prose(f.message)}" for f in told]
+    more = [f"- … and {len(lines) - WORST} more, {ELSEWHERE}"] if len(lines) > WORST else []
+    return ["\n".join([*lines[:WORST], *more])] if lines else []
+
+
+RENDERER = Renderer(name="markdown", suffixes=(".md", ".markdown"), render=render)

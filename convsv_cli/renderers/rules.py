@@ -1,0 +1,150 @@
+"""What each kind of finding means, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A kind of finding.
+
+    Attributes:
+        id: `Finding.rule`.
+        title: what it is, one line.
+        help: what it means and what to do, one paragraph.
+        notice: it is about how the audit went, not about the model.
+    """
+
+    id: str
+    title: str
+    help: str
+    notice: bool = False
+
+
+RULES = (
+    Rule(
+        id="layer-budget",
+        title="A layer's certified norm exceeds its budget",
+        help="The spectral norm of the layer is proven to be larger than the budget allows: the layer can"
+        " amplify a perturbation by more. Train with a penalty on it, or raise the budget on purpose.",
+    ),
+    Rule(
+        id="network-budget",
+        title="The network's certified Lipschitz bound exceeds its budget",
+        help="What is proven of the whole network is larger than the budget allows. `convsv audit --explain`"
+        " shows which blocks it comes from.",
+    ),
+    Rule(
+        id="layer-baseline",
+        title="A layer's certified norm grew beyond the baseline",
+        help="The norm is proven to have grown by more than the baseline allows. If that is meant, write"
+        " a new baseline.",
+    ),
+    Rule(
+        id="network-baseline",
+        title="The network's certified Lipschitz bound grew beyond the baseline",
+        help="The bound has grown by more than the baseline allows. If that is meant, write a new baseline.",
+    ),
+    Rule(
+        id="layer-undecided",
+        title="Neither proven nor refuted: the budget is within the certified interval of a layer's norm",
+        help="The interval was refined and still contains the budget. Raise --work-limit, or move the"
+        " budget.",
+    ),
+    Rule(
+        id="network-undecided",
+        title="Neither proven nor refuted: the network's budget",
+        help="The bound was refined and still does not decide. Raise --work-limit, or move the budget.",
+    ),
+    Rule(
+        id="layer-bound-missing",
+        title="A budget is on a layer that has no certified norm",
+        help="The layer could not be audited, so that nothing can be held against its budget. Ignore it with"
+        " a reason, or leave it out of the budget.",
+    ),
+    Rule(
+        id="network-bound-missing",
+        title="A budget is on a network that has no certified bound",
+        help="Some node has no Lipschitz constant, or there is no graph. --input-range makes products of"
+        " activations finite; --graph supplies the graph of a checkpoint.",
+    ),
+    Rule(
+        id="expired-ignore",
+        title="An ignore has expired",
+        help="The gate counts again. Fix the layer, or renew the ignore with a reason.",
+    ),
+    Rule(
+        id="unused-budget",
+        title="No layer is left for a glob of the budget",
+        help="Nothing matches it, or other globs match first. Correct the glob, or remove it.",
+    ),
+    Rule(
+        id="ignored",
+        title="A layer is ignored by the budget",
+        help="An ignore with a reason covers it.",
+    ),
+    Rule(
+        id="invalid-layer",
+        title="A layer's weight is no kernel",
+        help="The weight is empty, holds NaN or infinity, or does not fit its operator. Training has"
+        " diverged, or the file is damaged.",
+    ),
+    Rule(
+        id="unbounded-node",
+        title="A node has no global Lipschitz constant",
+        help="Products of activations, Exp and LayerNorm without an epsilon have none, so that the network"
+        " has none that could be certified. --input-range makes most of them finite.",
+    ),
+    Rule(
+        id="unsupported-layer",
+        title="A layer was not audited",
+        help="Its operator, or the form of its weight, is not one that convsv knows.",
+        notice=True,
+    ),
+    Rule(
+        id="exact-unavailable",
+        title="A layer has no exact norm",
+        help="The size of its input is unknown. Give --input-size or --input-shape.",
+        notice=True,
+    ),
+    Rule(
+        id="work-limit",
+        title="The search for a norm stopped early",
+        help="The interval is proven, but wider than --tolerance. Raise --work-limit.",
+        notice=True,
+    ),
+    Rule(
+        id="assumed",
+        title="Something that the file does not say was taken for granted",
+        help="A bare state dict holds no strides, dilations or groups. Audit the ONNX graph to know them.",
+        notice=True,
+    ),
+    Rule(
+        id="file", title="A remark about the file", help="The file holds more than was audited.", notice=True
+    ),
+    Rule(
+        id="added-layer",
+        title="A layer is not in the baseline",
+        help="It has no limit from there. Write a new baseline to give it one.",
+        notice=True,
+    ),
+    Rule(
+        id="removed-layer",
+        title="A layer of the baseline is gone",
+        help="Nothing is held against it any more. Write a new baseline.",
+        notice=True,
+    ),
+    Rule(
+        id="renamed-layer",
+        title="A layer has another name in the baseline",
+        help="It was recognised by its weight.",
+        notice=True,
+    ),
+)
+
+
+def rule_of(name: str) -> Rule:
+    """The rule; one without further words where none has that name, as in reports of later versions."""
+    known = next((rule for rule in RULES if rule.id == name), None)
+    return known or Rule(id=name, title=name, help="See the changelog of convsv.")

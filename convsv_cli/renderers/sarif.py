@@ -1,0 +1,179 @@
+"""SARIF 2.1.0 for code scanning: findings at the line of the budget, or at the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from typing import Any
+
+from convsv_cli.renderers.paths import relative, relative_uri
+from convsv_cli.renderers.renderer import Renderer, Terminal
+from convsv_cli.renderers.rules import Rule, rule_of
+from convsv_cli.report import ERROR, Audit, Failure, Finding, Report
+from convsv_cli.sanitize import printable
+from convsv_cli.version import __version__
+
+SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+ABOUT = "https://arxiv.org/abs/1911.10258"
+UNREADABLE = Rule(
+    id="unreadable-model",
+    title="A model could not be audited",
+    help="It is missing, damaged, no model that convsv reads, or was refused as unsafe.",
+    notice=True,
+)
+IGNORED = "ignored"
+
+
+def render(report: Report, terminal: Terminal) -> str:
+    """One run. Files outside the checkout are named without their folder, and nothing is null."""
+    document = {"$schema": SCHEMA, "version": "2.1.0", "runs": [_run(report, terminal)]}
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def _run(report: Report, terminal: Terminal) -> dict[str, Any]:
+    found = [(audit, finding) for audit in report.audits for finding in audit.findings]
+    rules = {finding.rule: rule_of(finding.rule) for _, finding in found}
+    ours = [rule for rule in rules.values() if not rule.notice]
+    notices = [*(rule for rule in rules.values() if rule.notice), *([UNREADABLE] if report.failures else [])]
+    versions = {audit.version for audit in report.audits}
+    return {
+        "tool": {
+            "driver": {
+                "name": "convsv",
+                "version": printable(versions.pop()) if len(versions) == 1 else __version__,
+                "informationUri": ABOUT,
+                "rules": [_descriptor(rule) for rule in ours],
+                "notifications": [_descriptor(rule) for rule in notices],
+            }
+        },
+        "automationDetails": {"id": f"convsv/{printable(report.command)}/"},
+        "invocations": [
+            {
+                "executionSuccessful": not report.failures,
+                "toolExecutionNotifications": [
+                    *(_notice(a, f, notices, terminal) for a, f in found if rules[f.rule].notice),
+                    *(_failure(failure, notices, terminal) for failure in report.failures),
+                ],
+            }
+        ],
+        "artifacts": _artifacts(report, terminal),
+        "columnKind": "unicodeCodePoints",
+        "results": _results([(a, f) for a, f in found if not rules[f.rule].notice], ours, terminal),
+    }
+
+
+def _descriptor(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": _plain(rule.id),
+        "shortDescription": {"text": _plain(rule.title)},
+        "help": {"text": _plain(rule.help)},
+        "helpUri": ABOUT,
+    }
+
+
+def _results(
+    found: list[tuple[Audit, Finding]], rules: list[Rule], terminal: Terminal
+) -> list[dict[str, Any]]:
+    """Fingerprints are of rule, model and layer, so that they stay while figures and lines change."""
+    seen: Counter[tuple[str, ...]] = Counter()
+    results = []
+    for audit, finding in found:
+        key = (finding.rule, relative_uri(audit.model.path, terminal), finding.node)
+        results.append(_result(audit, finding, rules, terminal, _digest(*key, str(seen[key]))))
+        seen[key] += 1
+    return results
+
+
+def _result(
+    audit: Audit, finding: Finding, rules: list[Rule], terminal: Terminal, fingerprint: str
+) -> dict[str, Any]:
+    result: dict[str, Any] = {
+        "ruleId": _plain(finding.rule),
+        "ruleIndex": [rule.id for rule in rules].index(finding.rule),
+        "level": finding.severity,
+        "message": {"text": _text(audit, finding, terminal)},
+        "locations": [_location(audit, finding, terminal)],
+        "partialFingerprints": {
+            "primaryLocationLineHash": f"{fingerprint[:16]}:1",
+            "convsvFinding/v1": fingerprint,
+        },
+    }
+    if finding.rule == IGNORED:
+        result["suppressions"] = [{"kind": "external", "justification": _plain(finding.message)}]
+    figures = {"measured": finding.measured, "limit": finding.limit}
+    finite = {name: value for name, value in figures.items() if value is not None and math.isfinite(value)}
+    return {**result, "properties": finite} if finite else result
+
+
+def _notice(audit: Audit, finding: Finding, notices: list[Rule], terminal: Terminal) -> dict[str, Any]:
+    return {
+        "descriptor": _reference(finding.rule, notices),
+        "level": finding.severity,
+        "message": {"text": _text(audit, finding, terminal)},
+        "locations": [_location(audit, finding, terminal)],
+    }
+
+
+def _failure(failure: Failure, notices: list[Rule], terminal: Terminal) -> dict[str, Any]:
+    return {
+        "descriptor": _reference(UNREADABLE.id, notices),
+        "level": ERROR,
+        "message": {"text": _plain(failure.message)},
+        "locations": [_physical(failure.path, 1, terminal)],
+    }
+
+
+def _reference(rule: str, notices: list[Rule]) -> dict[str, Any]:
+    return {"id": _plain(rule), "index": [notice.id for notice in notices].index(rule)}
+
+
+def _location(audit: Audit, finding: Finding, terminal: Terminal) -> dict[str, Any]:
+    """The line of the budget; of the model, which has no lines, the first."""
+    place = finding.place
+    location = (
+        _physical(audit.model.path, 1, terminal)
+        if place is None
+        else _physical(place.path, place.line, terminal)
+    )
+    if not finding.node:
+        return location
+    name = printable(finding.node)
+    return {**location, "logicalLocations": [{"fullyQualifiedName": name, "kind": "module"}]}
+
+
+def _physical(path: str, line: int, terminal: Terminal) -> dict[str, Any]:
+    return {
+        "physicalLocation": {
+            "artifactLocation": {"uri": relative_uri(path, terminal)},
+            "region": {"startLine": max(1, line)},
+        }
+    }
+
+
+def _artifacts(report: Report, terminal: Terminal) -> list[dict[str, Any]]:
+    """Each model once."""
+    models = {(relative_uri(a.model.path, terminal), printable(a.model.sha256)): None for a in report.audits}
+    return [
+        {"location": {"uri": uri}, "roles": ["analysisTarget"], "hashes": {"sha-256": digest}}
+        for uri, digest in models
+    ]
+
+
+def _text(audit: Audit, finding: Finding, terminal: Terminal) -> str:
+    """What is found where: the place itself may be a line of a budget."""
+    model = relative(audit.model.path, terminal)
+    return _plain(": ".join(filter(None, (model, finding.node, finding.message))))
+
+
+def _plain(text: str) -> str:
+    """Printable, and without what viewers take for a link."""
+    return printable(text).replace("](", "] (")
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+RENDERER = Renderer(name="sarif", suffixes=(".sarif",), render=render)

@@ -1,0 +1,78 @@
+"""What a budget makes of an audit, in words: the same for every format that people read."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+
+from convsv_cli.renderers.numbers import excess
+from convsv_cli.report import EXCEEDED, IGNORED, MISSING, PASSED, UNDECIDED, Gate, Place, Verdict
+from convsv_cli.sanitize import printable
+
+OUTCOMES = (EXCEEDED, UNDECIDED, MISSING, IGNORED, PASSED)
+"""The worst first."""
+DIGITS = 8
+"""So many that a limit and a norm that misses it by little do not look alike."""
+
+
+def headline(verdict: Verdict) -> str:
+    """One line: how it ends, and how many gates did what."""
+    counts = Counter(gate.outcome for gate in verdict.gates)
+    parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
+    return f"{_end(counts)}: {', '.join(parts) or 'no limit applies'} ({printable(verdict.budget)})"
+
+
+def open_gates(verdict: Verdict) -> list[Gate]:
+    """All that did not simply pass, the worst first."""
+    gates = [gate for gate in verdict.gates if gate.outcome != PASSED]
+    return sorted(gates, key=lambda gate: OUTCOMES.index(gate.outcome))
+
+
+def about(gate: Gate) -> str:
+    """What was measured, the limit, why there is no more to say, and where the budget says so."""
+    reason = f": {printable(gate.reason)}" if gate.reason else ""
+    return f"{measured(gate)}, {_over(gate)}limit {limit(gate)}{reason}{where(gate.place)}"
+
+
+def measured(gate: Gate) -> str:
+    """The enclosure, its ends rounded outwards."""
+    if gate.enclosure is None or math.isinf(gate.enclosure.upper):
+        return "no certified bound"
+    upper = _rounded(gate.enclosure.upper, ROUND_CEILING)
+    if not gate.enclosure.lower:
+        return f"certified ≤ {upper}"
+    return f"certified {_rounded(gate.enclosure.lower, ROUND_FLOOR)} to {upper}"
+
+
+def limit(gate: Gate) -> str:
+    """The limit, as it was written."""
+    return f"{gate.limit:.15g}"
+
+
+def node(gate: Gate) -> str:
+    """The layer; the network where it is none."""
+    return printable(gate.node) or "network"
+
+
+def where(place: Place | None) -> str:
+    """The line of the budget, in brackets."""
+    return f" ({printable(place.path)}:{place.line})" if place else ""
+
+
+def _over(gate: Gate) -> str:
+    """By how much a limit is exceeded: by a layer's norm at least, by the network's bound."""
+    if gate.outcome != EXCEEDED or gate.enclosure is None:
+        return ""
+    return f"{excess(gate.enclosure.lower if gate.node else gate.enclosure.upper, gate.limit)} its "
+
+
+def _end(counts: Counter[str]) -> str:
+    if counts[EXCEEDED]:
+        return "failed"
+    return "incomplete" if counts[UNDECIDED] + counts[MISSING] else "passed"
+
+
+def _rounded(value: float, rounding: str) -> str:
+    rounded = Context(prec=DIGITS, rounding=rounding).create_decimal(repr(value))
+    return f"{float(rounded):.{DIGITS}g}"

@@ -1,0 +1,168 @@
+"""SARIF against the schema of OASIS, and against what code hosts stumble over that the schema allows."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convsv_cli import report
+from convsv_cli.renderers.paths import relative
+from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.renderers.rules import RULES
+from convsv_cli.renderers.sarif import RENDERER
+from convsv_cli.report import Audit, Finding, Report
+from tests.test_formats import BOTH, REPORT, spoilt_report
+from tests.test_renderers import AUDIT, JUDGED
+
+SCHEMA = json.loads((Path(__file__).parent / "schemas" / "sarif-2.1.0-rtm.5.json").read_text())
+VALIDATOR = jsonschema.Draft4Validator(SCHEMA)
+HERE = Terminal(here="/build/repo/models", root="/build/repo")
+SHOWN = ("text", "justification")
+"""Properties in which viewers follow links."""
+URI = re.compile(r"(?:[A-Za-z0-9_.~/-]|%[0-9A-F]{2})+")
+
+
+def sarif(document: Report, terminal: Terminal = HERE) -> dict[str, Any]:
+    return json.loads(RENDERER.render(document, terminal))
+
+
+def values(value: Any):
+    """Every value in a document, with its key."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in entries:
+        yield key, inner
+        if isinstance(inner, (dict, list)):
+            yield from values(inner)
+
+
+def check(document: dict[str, Any]) -> None:
+    """What the schema demands, and what GitHub's and Azure's readers demand beyond it."""
+    VALIDATOR.validate(document)
+    found = list(values(document))
+    assert not [key for key, value in found if value is None]
+    for uri in (value for key, value in found if key == "uri"):
+        assert URI.fullmatch(uri)
+        assert not uri.startswith("/")
+        assert ".." not in uri.split("/")
+    (run,) = document["runs"]
+    driver = run["tool"]["driver"]
+    for result in run["results"]:
+        assert driver["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["message"]["text"]
+        (location,) = result["locations"]
+        assert location["physicalLocation"]["region"]["startLine"] >= 1
+    for notice in run["invocations"][0]["toolExecutionNotifications"]:
+        assert driver["notifications"][notice["descriptor"]["index"]]["id"] == notice["descriptor"]["id"]
+    fingerprints = [result["partialFingerprints"]["convsvFinding/v1"] for result in run["results"]]
+    assert len(set(fingerprints)) == len(fingerprints)
+
+
+def test_it_validates_and_the_schema_can_fail() -> None:
+    VALIDATOR.check_schema(SCHEMA)
+    document = sarif(BOTH)
+    check(document)
+    for key, value in (("level", "bad"), ("ruleIndex", -2), ("locations", None), ("surprise", 1)):
+        broken = json.loads(json.dumps(document))
+        broken["runs"][0]["results"][0][key] = value
+        assert not VALIDATOR.is_valid(broken)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.text())
+def test_hostile_names_validate(text: str) -> None:
+    for hostile in (text, f"{text}\x00\ud800\u202e]]>[a](http://b){text}"):
+        document = sarif(spoilt_report(hostile))
+        check(document)
+        assert not [key for key, value in values(document) if key in SHOWN and "](" in value]
+
+
+@pytest.mark.parametrize("audits", [(), (AUDIT,), (JUDGED, JUDGED)])
+@pytest.mark.parametrize("failures", [(), REPORT.failures])
+def test_any_number_of_audits_validates(audits, failures) -> None:
+    document = sarif(Report(command="audit", audits=audits, failures=failures))
+    VALIDATOR.validate(document)
+    assert document["runs"][0]["invocations"][0]["executionSuccessful"] is not bool(failures)
+
+
+def test_findings_are_at_the_line_of_the_budget_and_others_at_the_model() -> None:
+    unbounded = Finding(rule="unbounded-node", severity=report.WARNING, node="gate", message="Mul: a product")
+    audit = replace(JUDGED, findings=(*JUDGED.findings, unbounded))
+    (run,) = sarif(Report(command="check", audits=(audit,)))["runs"]
+    where = {}
+    for result in run["results"]:
+        physical = result["locations"][0]["physicalLocation"]
+        line = physical["region"]["startLine"]
+        where[result["ruleId"]] = physical["artifactLocation"]["uri"], line, result["level"]
+    assert where == {
+        "network-undecided": ("models/convsv.toml", 3, "warning"),
+        "layer-budget": ("models/convsv.toml", 7, "error"),
+        "ignored": ("models/convsv.toml", 7, "note"),
+        "unbounded-node": ("models/net.onnx", 1, "warning"),
+    }
+    layer = next(result for result in run["results"] if result["ruleId"] == "layer-budget")
+    assert layer["locations"][0]["logicalLocations"][0]["fullyQualifiedName"] == "conv1"
+    assert layer["properties"] == {"measured": 4.80211, "limit": 4.0}
+    assert [r["ruleId"] for r in run["results"] if "suppressions" in r] == ["ignored"]
+
+
+def test_what_was_not_audited_is_a_notification() -> None:
+    (run,) = sarif(REPORT)["runs"]
+    notices = run["invocations"][0]["toolExecutionNotifications"]
+    assert [(n["descriptor"]["id"], n["level"]) for n in notices] == [
+        ("file", "note"),
+        ("unsupported-layer", "warning"),
+        ("unreadable-model", "error"),
+    ]
+
+
+def fingerprints(audit: Audit) -> dict[str, dict[str, str]]:
+    (run,) = sarif(Report(command="check", audits=(audit,)))["runs"]
+    return {result["ruleId"]: result["partialFingerprints"] for result in run["results"]}
+
+
+def test_fingerprints_stay_while_figures_lines_and_other_findings_change() -> None:
+    moved = tuple(
+        replace(f, measured=5.0, message="other figures", place=f.place and replace(f.place, line=99))
+        for f in JUDGED.findings
+    )
+    before = fingerprints(JUDGED)
+    assert fingerprints(replace(JUDGED, findings=moved[::-1], seconds=9.0, version="9")) == before
+    other = replace(JUDGED, model=replace(JUDGED.model, path="other.onnx"))
+    assert not {f["convsvFinding/v1"] for f in fingerprints(other).values()} & {
+        f["convsvFinding/v1"] for f in before.values()
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("net.onnx", "models/net.onnx"),
+        ("../net.onnx", "net.onnx"),
+        ("./a/../net.onnx", "models/net.onnx"),
+        ("/build/repo/a/net.onnx", "a/net.onnx"),
+        ("/home/me/secret/net.onnx", "net.onnx"),
+        ("../../elsewhere/net.onnx", "net.onnx"),
+        ("", "models"),
+        ("/", "model"),
+        ("..", "repo"),
+    ],
+)
+def test_paths_are_of_the_checkout_or_bare_names(path: str, shown: str) -> None:
+    assert relative(path, HERE) == shown or (path == ".." and relative(path, HERE) == "model")
+
+
+def test_without_a_checkout_relative_paths_stay() -> None:
+    assert [relative(path, Terminal()) for path in ("a/b", "../b", "/a/b", "..")] == ["a/b", "b", "b", ".."]
+
+
+def test_rules_are_unique_and_say_what_to_do() -> None:
+    assert len({rule.id for rule in RULES}) == len(RULES)
+    assert all(rule.title and rule.help.endswith(".") for rule in RULES)
