@@ -5,6 +5,13 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+
+@lru_cache(maxsize=16)
+def globs_of(patterns: tuple[str, ...]) -> Globs:
+    """The globs; the same object, and what it has found, for the same patterns."""
+    return Globs(patterns)
 
 
 class Globs:
