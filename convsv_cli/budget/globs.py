@@ -36,5 +36,7 @@ class Globs:
 
     def _matching(self, names: tuple[str, ...]) -> Iterator[int]:
         for index, matches in enumerate(self._matchers):
-            if any(matches(name) for name in names):
-                yield index
+            for name in names:  # not any(): this is run for every glob and layer
+                if matches(name):
+                    yield index
+                    break
