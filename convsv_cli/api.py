@@ -37,6 +37,7 @@ def audit(
     work_limit: float = WORK_LIMIT,
     input_range: tuple[float, float] | None = None,
     empirical: str | Path | None = None,
+    spectra: Sequence[str] = (),
     graph: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Audit:
@@ -60,6 +61,7 @@ def audit(
             activations have a bound.
         empirical: "random", or an .npz file of inputs: also run the model in onnxruntime, and report the
             largest ratio |f(x) - f(y)| / |x - y| seen, an estimate from below.
+        spectra: globs; of layers of which some name matches one, the singular values are counted too.
         graph: an ONNX graph for the weights of a checkpoint.
         progress: called with the layer being worked on and the share of work done, 0 to 1.
 
@@ -77,6 +79,7 @@ def audit(
         work_limit=_work_limit(work_limit),
         input_range=_range(input_range),
         empirical=str(empirical or ""),
+        spectra=tuple(spectra),
     )
     return audit_network(_loaded(model, graph, settings), settings, progress)
 

@@ -4,23 +4,45 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-LAUNCHER = """
-import json, os, resource, subprocess, sys
-with subprocess.Popen(json.loads(sys.argv[1]), stdin=subprocess.DEVNULL) as child:
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-unit = 1 if sys.platform == "darwin" else 1024
-figures = [child.returncode, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit]
-os.write(int(sys.argv[2]), json.dumps(figures).encode())
+SERVER = """
+import json, os, resource, signal, sys
+import convsv_cli.api, convsv_cli.loaders.checkpoint.reading, convsv_cli.loaders.onnx.reading
+from convsv_cli.cli import main
+
+def run(arguments, out, err, seconds):
+    for number, path in ((0, os.devnull), (1, out), (2, err)):
+        os.dup2(os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    signal.alarm(seconds)
+    sys.argv = ["convsv", *arguments]
+    main()
+
+for line in sys.stdin:
+    request = json.loads(line)
+    child = os.fork()
+    if not child:
+        code = 70
+        try:
+            run(**request)
+        except SystemExit as end:
+            code = end.code or 0
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    _, status, usage = os.wait4(child, 0)
+    seconds = usage.ru_utime + usage.ru_stime
+    print(json.dumps([os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss]), flush=True)
 """
-"""A small process in between: Linux counts what a process holds that starts another one as the latter's."""
-WALL_SECONDS = 60.0
+"""A process that has imported what it needs, and goes on as a new one for each run. It has to be small: what
+Linux says of a process's memory begins with what its parent held when it was born."""
+SECONDS = 60
+RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +50,7 @@ class Outcome:
     """What became of a run.
 
     Attributes:
-        code: what it exited with.
+        code: what it exited with; negative where a signal ended it, such as the alarm after `SECONDS`.
         stdout, stderr: what it wrote.
         seconds: of processors, those of its child processes included.
         peak: bytes in memory at most, of it or of one of its child processes.
@@ -41,27 +63,36 @@ class Outcome:
     peak: int
 
 
-def measured(*arguments: str | Path, limit: float = WALL_SECONDS, **environment: str) -> Outcome:
-    """`python -m convsv_cli` with these arguments; raises `TimeoutExpired` where it hangs so many seconds."""
-    command = [sys.executable, "-m", "convsv_cli", *map(str, arguments)]
-    reading, writing = os.pipe()
-    with os.fdopen(reading, "rb") as figures:
-        launcher = subprocess.Popen(
-            [sys.executable, "-S", "-c", LAUNCHER, json.dumps(command), str(writing)],
-            stdin=subprocess.DEVNULL,
+class Runner:
+    """Runs the command line, each time in a process of its own, without the second that imports take."""
+
+    def __init__(self, **environment: str) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._server = subprocess.Popen(
+            [sys.executable, "-c", SERVER],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=(writing,),
+            text=True,
             env={**os.environ, **environment},
-            start_new_session=True,
         )
-        os.close(writing)
-        try:
-            written = launcher.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            os.killpg(launcher.pid, signal.SIGKILL)
-            launcher.communicate()
-            raise
-        code, seconds, peak = json.loads(figures.read())
-    stdout, stderr = (text.decode("utf-8", "surrogateescape") for text in written)
-    return Outcome(code=code, stdout=stdout, stderr=stderr, seconds=seconds, peak=peak)
+
+    def close(self) -> None:
+        """End the process that waits for runs."""
+        with self._server:
+            self._server.stdin.close()
+        self._folder.cleanup()
+
+    def run(self, *arguments: str | Path) -> Outcome:
+        """What became of `convsv` with these arguments."""
+        out, err = (Path(self._folder.name, name) for name in ("out", "err"))
+        request = {
+            "arguments": [str(argument) for argument in arguments],
+            "out": str(out),
+            "err": str(err),
+            "seconds": SECONDS,
+        }
+        self._server.stdin.write(json.dumps(request) + "\n")
+        self._server.stdin.flush()
+        code, seconds, peak = json.loads(self._server.stdout.readline())
+        stdout, stderr = (path.read_text("utf-8", "surrogateescape") for path in (out, err))
+        return Outcome(code=code, stdout=stdout, stderr=stderr, seconds=seconds, peak=peak * RSS_UNIT)

@@ -23,6 +23,7 @@ from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import (
     Audit,
     Block,
+    Distribution,
     Empirical,
     Failure,
     Finding,
@@ -38,6 +39,7 @@ from convsv_cli.report import (
     Place,
     Report,
     Settings,
+    Spectrum,
     Verdict,
 )
 from convsv_cli.sanitize import printable, spreadsheet_cell
@@ -139,6 +141,16 @@ GATES = (
     ),
     Gate(node="embed", limit=3.0, outcome=report.MISSING, reason="a table look-up"),
 )
+DISTRIBUTION = Distribution(
+    count=7,
+    largest=4.8,
+    smallest=0.0,
+    frobenius=9.0,
+    nuclear=20.0,
+    vanishing=1,
+    edge=4.8015,
+    histogram=(1, 0, 6),
+)
 JUDGED = replace(
     AUDIT,
     findings=(
@@ -164,8 +176,10 @@ JUDGED = replace(
         Finding(rule="ignored", severity=report.NOTE, node="embed", message="ignored: a table", place=LINE_7),
     ),
     verdict=Verdict(budget="convsv.toml", gates=GATES),
+    settings=replace(AUDIT.settings, spectra=("conv*",)),
+    spectra=(Spectrum(layer="conv1", size=(32, 32), distribution=DISTRIBUTION),),
 )
-"""The audit, judged by a budget."""
+"""The audit, judged by a budget, with a spectrum."""
 FAILURE = Failure(path="broken.onnx", message="broken.onnx: not an ONNX file", exit_code=2)
 FINDINGS_ONLY = ("sarif", "github")
 """Formats that do not list layers of which there is nothing to say."""

@@ -89,6 +89,29 @@ def test_a_round_trip_of_a_real_audit(root: Path, tmp_path: Path) -> None:
     assert back(written(result), tmp_path) == result
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("count", 6, "histogram: does not hold as many values"),
+        ("count", 0, "histogram: does not hold as many values"),
+        ("histogram", [], "histogram: does not hold as many values"),
+        ("largest", 5.0, "largest: not between the smallest value and the edge"),
+        ("smallest", 4.81, "largest: not between the smallest value and the edge"),
+        ("frobenius", 1e300, "frobenius: larger than"),
+        ("vanishing", 0, "vanishing: the smallest value is zero"),
+        ("edge", None, "largest: not between the smallest value and the edge"),
+    ],
+)
+def test_spectra_that_do_not_fit_together_are_refused(
+    field: str, value: Any, message: str, tmp_path: Path
+) -> None:
+    document = json.loads(written(of(JUDGED)))
+    assert back(json.dumps(document), tmp_path).audits[0].spectra == JUDGED.spectra
+    document["spectra"][0][field] = value
+    with pytest.raises(UnreadableReportError, match=rf"spectra\[0\]\.{message}"):
+        back(json.dumps(document), tmp_path)
+
+
 def different(value: Any) -> Any:
     """Another value of that kind."""
     if isinstance(value, bool):
@@ -189,7 +212,9 @@ def test_the_committed_report_is_of_schema_1_0_and_keeps_what_it_says() -> None:
     old = json.loads(OLD.read_text())
     new = json.loads(written(saved.read(OLD)))
     assert old["schema_version"] == "1.0" != new["schema_version"]
-    grown = ("schema_version", "findings", "layers")
+    settings = {**new["settings"], **old["settings"]}
+    grown = ("schema_version", "findings", "layers", "settings")
+    assert settings == new["settings"]
     assert {name: new[name] for name in old if name not in grown} == {
         name: old[name] for name in old if name not in grown
     }

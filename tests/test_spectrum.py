@@ -15,13 +15,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from convsv_cli import load
-from convsv_cli.auditing.spectra import layer_spectra
+from convsv_cli import audit, load
+from convsv_cli.auditing.spectra import AUDIT_BINS, layer_spectra
+from convsv_cli.errors import UsageError
 from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.network import Geometry
-from convsv_cli.report import Settings
+from convsv_cli.renderers.html.page import render
+from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.report import Distribution, Report, Settings
 from convsv_cli.spectral import symbol
-from convsv_cli.spectral.distribution import Distribution, Tally
+from convsv_cli.spectral.distribution import Tally
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.spectrum import ACCURACY, count_values, singular_values
 from tests import oracles
@@ -235,6 +238,11 @@ def test_layers_without_a_spectrum_say_why_and_exit_with_3(tmp_path: Path) -> No
     with np.load(npz) as arrays:
         assert list(arrays) == ["b", "c"]
         assert not np.signbit(arrays["c"]).any()
+    result = audit(path, spectra=["*"], input_size=4)
+    assert [spectrum.layer for spectrum in result.spectra] == ["b", "c"]
+    said = [f"{f.node}: {f.message}" for f in result.findings if f.rule == "spectrum-unavailable"]
+    assert said == ["a: no spectrum: the weight holds NaN or infinity"]
+    assert "2 singular values from 0 to 0" in render(Report(command="audit", audits=(result,)), Terminal())
 
 
 @pytest.mark.parametrize(
@@ -318,3 +326,23 @@ def test_ascii_terminals_get_plain_bars(checkpoint: Path) -> None:
     text = convsv("spectrum", checkpoint, "--layer", "fc", PYTHONIOENCODING="ascii").stdout
     assert "##" in text
     assert "\\u2588" not in text
+
+
+def test_an_audit_has_the_spectra_that_were_asked_for(checkpoint: Path) -> None:
+    result = audit(checkpoint, input_size=8, layers=["conv"], spectra=["fc", "c*"])
+    assert [spectrum.layer for spectrum in result.spectra] == ["conv", "fc"]
+    for spectrum in result.spectra:
+        (alone,) = layer_spectra(
+            load(checkpoint, input_size=8), Settings(layers=(spectrum.layer,)), bins=AUDIT_BINS
+        )
+        assert (spectrum.size, spectrum.distribution) == (alone.size, alone.distribution)
+    assert audit(checkpoint, input_size=8).spectra == ()
+
+
+def test_an_audit_says_which_spectra_it_cannot_have(checkpoint: Path) -> None:
+    heard: list[str] = []
+    with pytest.raises(UsageError, match="nowhere"):
+        audit(checkpoint, spectra=["nowhere"], progress=lambda layer, _: heard.append(layer))
+    assert heard == []  # before any work
+    with pytest.raises(UsageError, match="--input-size"):
+        audit(checkpoint, spectra=["conv"])

@@ -10,7 +10,7 @@ import pytest
 from convsv_cli.version import __version__
 from tests.command_line import convsv
 
-HEAVY = {"numpy", "onnx", "onnxruntime", "rich", "safetensors", "torch"}
+HEAVY = {"jinja2", "numpy", "onnx", "onnxruntime", "rich", "safetensors", "torch"}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from convsv_cli.auditing.measure import measure
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.network import bound_of
 from convsv_cli.auditing.plan import plan, resolve_device
+from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import file_digest, findings, totals
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.network import Network
@@ -36,6 +37,7 @@ def audit_network(
     """
     start = time.perf_counter()
     check_empirical(network, settings)
+    check_spectra(network, settings)
     device = resolve_device(settings.device)
     tasks = plan(network, settings)
     meter = Meter(progress, sum(task.work for task in tasks))
@@ -43,6 +45,7 @@ def audit_network(
         rows = tuple(measure(task, device, meter) for task in tasks)
         bound = bound_of(network, rows, settings, device, meter)
     bound = replace(bound, empirical=empirical_of(network, settings, progress))
+    spectra, missing = spectra_of(network, settings, progress)
     return Audit(
         version=__version__,
         model=Model(
@@ -58,6 +61,7 @@ def audit_network(
         layers=rows,
         network=totals(rows),
         bound=bound,
-        findings=findings(rows, bound, network.notes, settings),
+        findings=(*findings(rows, bound, network.notes, settings), *missing),
         seconds=time.perf_counter() - start,
+        spectra=spectra,
     )

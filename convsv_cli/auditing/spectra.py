@@ -13,10 +13,22 @@ from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.plan import AnyLayer, chosen_layers, resolve_device
 from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.network import Layer, Network
-from convsv_cli.report import INVALID, UNSUPPORTED, LayerAudit, Settings
-from convsv_cli.spectral.distribution import Distribution, Tally
+from convsv_cli.report import (
+    INVALID,
+    UNSUPPORTED,
+    WARNING,
+    Distribution,
+    Finding,
+    LayerAudit,
+    Settings,
+    Spectrum,
+)
+from convsv_cli.spectral.distribution import Tally
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.spectrum import Block, count_values, singular_values, spectrum_work
+
+AUDIT_BINS = 48
+"""Of each histogram in a report."""
 
 
 class Keeper(Protocol):
@@ -73,6 +85,49 @@ def layer_spectra(
     meter = Meter(progress, sum(map(_work, layers)))
     spectrum = _Spectrum(settings, device, bins, keepers, meter)
     return tuple(map(spectrum.of, layers))
+
+
+def check_spectra(network: Network, settings: Settings) -> None:
+    """See, before hours of work, that the layers are there.
+
+    Raises:
+        UsageError: as `layer_spectra`.
+    """
+    if settings.spectra:
+        chosen_layers(network, _for_spectra(settings), sizes_for="a spectrum")
+
+
+def spectra_of(
+    network: Network, settings: Settings, progress: Callable[[str, float], None] | None
+) -> tuple[tuple[Spectrum, ...], tuple[Finding, ...]]:
+    """Those that `settings.spectra` asks for, and why some layers have none.
+
+    Raises:
+        UsageError: as `layer_spectra`.
+    """
+    if not settings.spectra:
+        return (), ()
+    found = layer_spectra(network, _for_spectra(settings), bins=AUDIT_BINS, progress=progress)
+    spectra = tuple(
+        Spectrum(layer=each.row.name, size=each.size, distribution=each.distribution)
+        for each in found
+        if each.distribution is not None
+    )
+    missing = tuple(
+        Finding(
+            rule="spectrum-unavailable",
+            severity=WARNING,
+            node=each.row.name,
+            message=f"no spectrum: {each.row.reason}",
+        )
+        for each in found
+        if each.distribution is None
+    )
+    return spectra, missing
+
+
+def _for_spectra(settings: Settings) -> Settings:
+    return replace(settings, layers=settings.spectra)
 
 
 class _Spectrum:

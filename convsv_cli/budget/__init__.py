@@ -9,6 +9,7 @@ from convsv_cli.budget.exits import exit_code
 from convsv_cli.budget.judge import Judge, outcome
 from convsv_cli.budget.judgement import judged, with_unused
 from convsv_cli.budget.reading import read_configuration
+from convsv_cli.budget.starting import starting_budget
 
 __all__ = [
     "Baseline",
@@ -24,5 +25,6 @@ __all__ = [
     "nearest_configuration",
     "outcome",
     "read_configuration",
+    "starting_budget",
     "with_unused",
 ]

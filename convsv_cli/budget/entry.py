@@ -73,11 +73,17 @@ class Entry:
             raise self._must(f"tables, each below a line [[{'.'.join(map(str, self.keys))}]]")
         return self.items()
 
+    def string(self) -> str:
+        """Any string."""
+        if not isinstance(self.value, str):
+            raise self._must("text")
+        return self.value
+
     def text(self) -> str:
         """A string that is not blank."""
-        if not isinstance(self.value, str) or not self.value.strip():
+        if not self.string().strip():
             raise self._must("text, and not blank")
-        return self.value
+        return self.string()
 
     def choice(self, values: Collection[str]) -> str:
         """One of these strings."""

@@ -117,13 +117,13 @@ def _limit(entry: Entry | None) -> Limit | None:
 def _layer(entry: Entry) -> LayerBudget:
     table = entry.table(("match", "max"), required=("match", "max"))
     limit = Limit(value=table["max"].positive(), place=table["max"].place)
-    return LayerBudget(match=table["match"].text(), limit=limit)
+    return LayerBudget(match=table["match"].string(), limit=limit)
 
 
 def _ignore(entry: Entry) -> Ignore:
     table = entry.table(("match", "reason", "expires"), required=("match", "reason"))
     return Ignore(
-        match=table["match"].text(),
+        match=table["match"].string(),
         reason=table["reason"].text(),
         expires=table["expires"].day() if "expires" in table else None,
         place=entry.place,

@@ -34,7 +34,7 @@ def cli(ctx: click.Context) -> None:
     \b
     Examples:
       convsv audit resnet18.onnx --exact --input-size 224
-      convsv audit checkpoint.pth --format json | convsv report - -o report.md
+      convsv audit checkpoint.pth --format json | convsv report - -o report.html
       convsv check resnet18.onnx --config convsv.toml
       convsv diff old.onnx new.onnx
       convsv spectrum resnet18.onnx --layer conv1 --input-size 224

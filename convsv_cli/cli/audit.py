@@ -31,6 +31,12 @@ from convsv_cli.report import TOLERANCE, Audit, Report
     metavar="random|DATA.npz",
     help="Also look for large ratios |f(x)-f(y)|/|x-y|, with onnxruntime: an estimate from below.",
 )
+@click.option(
+    "--spectra",
+    metavar="GLOB",
+    multiple=True,
+    help="Also count all singular values of layers of that name, for HTML and JSON. Repeatable.",
+)
 @options.GRAPH
 @options.FORMAT
 @options.OUTPUT
@@ -51,6 +57,7 @@ def audit(
     input_range: tuple[float, float] | None,
     explain: bool,
     empirical: str | None,
+    spectra: tuple[str, ...],
     graph: Path | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
@@ -68,7 +75,7 @@ def audit(
       convsv audit speech.onnx --exact --input-shape audio:1x16000
       convsv audit efficientnet.onnx --input-range 0,1 --explain
       convsv audit checkpoint.pth --layers 'layer4.*' --format csv
-      convsv audit model.safetensors -o audit.json -o audit.txt
+      convsv audit model.safetensors -o audit.json -o audit.html
       convsv audit epoch1.pt epoch2.pt --format csv
     """  # noqa: D301  (click takes \b for "keep these lines")
     targets = prepare(outputs, format_name, models)
@@ -89,6 +96,7 @@ def audit(
             work_limit=work_limit,
             input_range=input_range,
             empirical=empirical,
+            spectra=spectra,
             graph=graph,
             progress=progress,
         )

@@ -20,13 +20,16 @@ from convsv_cli.errors import UsageError
 INIT = "convsv check --init MODEL > convsv.toml writes one"
 
 
-def configuration(path: Path | None, *, optional: bool) -> Configuration:
+def configuration(path: Path | None, *, optional: bool, look: bool = True) -> Configuration:
     """The budget in that file, or in the nearest one; an empty one where there is none and it is optional.
+
+    `look` is whether to look for the nearest one.
 
     Raises:
         ConvsvError: there is none, or it cannot be read.
     """
-    path = path or nearest_configuration(Path.cwd())
+    if look and path is None:
+        path = nearest_configuration(Path.cwd())
     if path is not None:
         return read_configuration(path)
     if optional:

@@ -8,6 +8,7 @@ import click
 
 from convsv_cli.budget import exit_code, with_unused
 from convsv_cli.cli import options
+from convsv_cli.cli.beginnings import begin, check_beginning
 from convsv_cli.cli.budgets import configuration, judges
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.several import Progress, report_of
@@ -37,6 +38,8 @@ from convsv_cli.report import TOLERANCE, Audit
     callback=options.share,
     help="By how much they may be.  [default: 0%]",
 )
+@click.option("--init", is_flag=True, help="Write a budget to begin with: to stdout, or to -o convsv.toml.")
+@click.option("--force", is_flag=True, help="With --init: replace a file that is there.")
 @options.EXACT
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
@@ -56,6 +59,8 @@ def check(
     config: Path | None,
     baseline: Path | None,
     increase: float | None,
+    init: bool,
+    force: bool,
     exact: bool,
     input_size: tuple[int, ...] | None,
     input_shapes: dict[str, tuple[int, ...]],
@@ -82,6 +87,7 @@ def check(
     Examples:
       convsv check model.onnx --config convsv.toml
       convsv check
+      convsv check --init model.onnx -o convsv.toml
       convsv check a.onnx b.onnx --format json -o check.json -o check.txt
       convsv check model.onnx --baseline main.json --max-increase 5%
 
@@ -98,11 +104,13 @@ def check(
       reason = "calibrated after training"
       expires = 2027-01-31
     """  # noqa: D301  (click takes \b for "keep these lines")
-    found = configuration(config, optional=baseline is not None)
+    if init:
+        check_beginning(models, outputs, force=force, others=(config, baseline, format_name))
+    found = configuration(config, optional=init or baseline is not None, look=not init)
     chosen = models or found.models
     if not chosen:
         raise UsageError("no models", where=found.budget.path, hint='name some, or add models = ["..."]')
-    targets = prepare(outputs, format_name, chosen)
+    targets = [] if init else prepare(outputs, format_name, chosen)
     judge_of = judges(found.budget, baseline, increase, alone=len(chosen) == 1)
     warm_up(graph or chosen[0])
     from convsv_cli import api
@@ -124,6 +132,12 @@ def check(
         )
 
     with progress_bar(hidden=quiet) as progress:
-        report = report_of("check", chosen, run, progress)
+        if init:
+            begun = run(chosen[0], progress)
+        else:
+            report = report_of("check", chosen, run, progress)
+    if init:
+        begin(begun, chosen[0], outputs)
+        return 0
     write(with_unused(found.budget, report), targets)
     return exit_code(report, exit_zero=exit_zero)

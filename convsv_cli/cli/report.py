@@ -38,7 +38,7 @@ def report(
 
     \b
     Examples:
-      convsv audit model.onnx --format json | convsv report - -o report.md
+      convsv audit model.onnx --format json | convsv report - -o report.html
       convsv report check.json -o check.sarif -o check.xml
       convsv report epoch1.json epoch2.json epoch3.json -o training.csv
     """  # noqa: D301  (click takes \b for "keep these lines")

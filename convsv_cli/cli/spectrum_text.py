@@ -15,8 +15,7 @@ from convsv_cli.sanitize import inert
 if TYPE_CHECKING:
     from convsv_cli.auditing.spectra import LayerSpectrum
     from convsv_cli.network import Network
-    from convsv_cli.report import LayerAudit
-    from convsv_cli.spectral.distribution import Distribution
+    from convsv_cli.report import Distribution, LayerAudit
 
 WIDTH, NARROWEST_BAR = 80, 8
 BLOCKS = " ▏▎▍▌▋▊▉█"

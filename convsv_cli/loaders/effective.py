@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -64,6 +64,8 @@ def _combined(like: StoredTensor, combine: Callable[..., torch.Tensor], *parts: 
     """A tensor of the same shape, computed in float64 when it is read."""
     identities = tuple(part.identity for part in parts)
     unusable = next((part.unusable for part in parts if part.unusable), "")
+    if not unusable and _shape(combine, parts) != like.shape:
+        unusable = "a parametrization whose parts do not fit each other"
     return StoredTensor(
         shape=like.shape,
         dtype=like.dtype,
@@ -72,6 +74,14 @@ def _combined(like: StoredTensor, combine: Callable[..., torch.Tensor], *parts: 
         identity=None if None in identities else identities,
         usage=like.usage,
     )
+
+
+def _shape(combine: Callable[..., torch.Tensor], parts: Sequence[StoredTensor]) -> tuple[int, ...] | None:
+    """Of what the parts combine to, by their shapes alone; None where they do not."""
+    try:
+        return tuple(combine(*(torch.empty(part.shape, device="meta") for part in parts)).shape)
+    except (RuntimeError, IndexError, TypeError, ValueError):
+        return None
 
 
 def _weight_norm(g: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
@@ -89,8 +99,8 @@ def _spectral(weight: StoredTensor, u: StoredTensor, v: StoredTensor) -> StoredT
         return replace(weight, unusable="spectral_norm whose u does not fit the weight")
 
     def normalise(w: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        sigmas = [left @ w.movedim(axis, 0).flatten(1) @ right for axis in fits]
-        return w / max(sigmas, key=abs)
+        sigmas = torch.stack([left @ w.movedim(axis, 0).flatten(1) @ right for axis in fits])
+        return w / sigmas.gather(0, sigmas.abs().argmax(dim=0, keepdim=True))
 
     combined = _combined(weight, normalise, weight, u, v)
     if len(fits) == 1:

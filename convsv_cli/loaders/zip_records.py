@@ -126,7 +126,7 @@ def _directory(file: IO[bytes]) -> tuple[int, int]:
             raise _damaged()
         file.seek(locator)
         signature, _, position, _ = struct.unpack("<4sLQL", file.read(20))
-        file.seek(position)
+        file.seek(min(position, end))
         record = file.read(56)
         if signature == _LOCATOR_64 and record.startswith(_END_64):
             length, start = struct.unpack_from("<2Q", record, 40)
@@ -144,7 +144,7 @@ def _checked(entries: list[tuple[ZipRecord, int]], file: IO[bytes]) -> dict[str,
             raise UnsafeModelError(f"the archive holds {record.name!r} twice")
         if header < position:
             raise UnsafeModelError(f"the record {record.name!r} lies on top of another one")
-        start = _start(file, header, record.name)
+        start = _start(file, min(header, end), record.name)
         position = start + record.length
         if position > end or (record.method == STORED and record.length != record.size):
             raise _damaged()

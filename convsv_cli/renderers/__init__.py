@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convsv_cli.renderers import csv, github, json, junit, markdown, sarif, table
+from convsv_cli.renderers import csv, github, html, json, junit, markdown, sarif, table
 from convsv_cli.renderers.renderer import Renderer
 
 RENDERERS: tuple[Renderer, ...] = (
@@ -10,6 +10,7 @@ RENDERERS: tuple[Renderer, ...] = (
     json.RENDERER,
     csv.RENDERER,
     markdown.RENDERER,
+    html.RENDERER,
     sarif.RENDERER,
     junit.RENDERER,
     github.RENDERER,

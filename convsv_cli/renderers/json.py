@@ -24,6 +24,7 @@ from convsv_cli.report import (
     Model,
     Report,
     Settings,
+    Spectrum,
     Verdict,
 )
 from convsv_cli.version import __version__
@@ -71,6 +72,7 @@ def audit_fields(audit: Audit) -> dict[str, Any]:
         "network": _network(audit),
         "findings": [_finding(finding) for finding in audit.findings],
         "verdict": audit.verdict and _verdict(audit.verdict),
+        "spectra": [_spectrum(spectrum) for spectrum in audit.spectra],
         "summary": {"layers": len(audit.layers), "audited": audit.audited, "seconds": audit.seconds},
     }
 
@@ -98,6 +100,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "work_limit": _finite(settings.work_limit),
         "input_range": None if settings.input_range is None else list(settings.input_range),
         "empirical": settings.empirical or None,
+        "spectra": list(settings.spectra),
         "dtype": settings.dtype,
     }
 
@@ -122,6 +125,15 @@ def _gate(gate: Gate) -> dict[str, Any]:
         "outcome": gate.outcome,
         "reason": gate.reason or None,
         "place": gate.place and asdict(gate.place),
+    }
+
+
+def _spectrum(spectrum: Spectrum) -> dict[str, Any]:
+    return {
+        "layer": spectrum.layer,
+        "size": list(spectrum.size),
+        **asdict(spectrum.distribution),
+        "histogram": list(spectrum.distribution.histogram),
     }
 
 

@@ -1,30 +1,33 @@
-"""Figures as people read them; what is an upper bound is rounded up."""
+"""Figures as people read them; an upper bound is rounded up, a lower one down."""
 
 from __future__ import annotations
 
 import math
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 
 from convsv_cli.report import CERTIFIED, UPPER
 
+LOWER = "lower"
+"""The kind of a proven lower end."""
 DIGITS = 4
 FIXED = range(-3, 5)
+ROUNDING = {UPPER: ROUND_CEILING, CERTIFIED: ROUND_CEILING, LOWER: ROUND_FLOOR}
 
 
-def figure(value: float | None, kind: str = "") -> str:
-    """Four significant digits; of a proven upper bound the smallest such number that is not below it."""
+def figure(value: float | None, kind: str = "", digits: int = DIGITS) -> str:
+    """So many significant digits; of a proven end the closest such number that is proven too."""
     if value is None:
         return ""
     if math.isinf(value):
         return "overflow"
     if value == 0:
         return "0"
-    rounding = ROUND_CEILING if kind in (UPPER, CERTIFIED) else ROUND_HALF_EVEN
-    rounded = Context(prec=DIGITS, rounding=rounding).create_decimal_from_float(value)
+    rounding = ROUNDING.get(kind, ROUND_HALF_EVEN)
+    rounded = Context(prec=digits, rounding=rounding).create_decimal_from_float(value)
     exponent = rounded.adjusted()
     if exponent in FIXED:
-        return str(rounded.quantize(Decimal(1).scaleb(min(0, exponent - DIGITS + 1))))
-    return f"{rounded.scaleb(-exponent).quantize(Decimal(1).scaleb(1 - DIGITS))}e{exponent:+03d}"
+        return str(rounded.quantize(Decimal(1).scaleb(min(0, exponent - digits + 1))))
+    return f"{rounded.scaleb(-exponent).quantize(Decimal(1).scaleb(1 - digits))}e{exponent:+03d}"
 
 
 def excess(measured: float, limit: float) -> str:

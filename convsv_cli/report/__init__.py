@@ -26,6 +26,7 @@ from convsv_cli.report.network import (
     Part,
 )
 from convsv_cli.report.request import TOLERANCE, WORK_LIMIT, Model, Settings
+from convsv_cli.report.spectrum import Distribution, Spectrum
 from convsv_cli.report.verdict import (
     ERROR,
     EXCEEDED,
@@ -65,6 +66,7 @@ __all__ = [
     "WORK_LIMIT",
     "Audit",
     "Block",
+    "Distribution",
     "Empirical",
     "Failure",
     "Finding",
@@ -81,5 +83,6 @@ __all__ = [
     "Place",
     "Report",
     "Settings",
+    "Spectrum",
     "Verdict",
 ]

@@ -8,6 +8,7 @@ from convsv_cli.report.layer import AUDITED, LayerAudit
 from convsv_cli.report.measurement import Method
 from convsv_cli.report.network import NetworkBound, NetworkTotals
 from convsv_cli.report.request import Model, Settings
+from convsv_cli.report.spectrum import Spectrum
 from convsv_cli.report.verdict import Finding, Verdict
 
 
@@ -16,7 +17,8 @@ class Audit:
     """Everything that a renderer needs, in a deterministic order.
 
     `methods` are all that exist; a layer has the measurements of those that ran. `verdict` is what a budget
-    makes of it, where there is one; its findings are among the others.
+    makes of it, where there is one; its findings are among the others. `spectra` are those that were asked
+    for.
     """
 
     version: str
@@ -29,6 +31,7 @@ class Audit:
     findings: tuple[Finding, ...]
     seconds: float
     verdict: Verdict | None = None
+    spectra: tuple[Spectrum, ...] = ()
 
     @property
     def audited(self) -> int:

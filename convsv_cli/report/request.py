@@ -29,6 +29,7 @@ class Settings:
         work_limit: multiplications after which each search stops with the enclosure that it has.
         input_range: what the entries of the network's inputs are known to be in; None: anything.
         empirical: "random" or a file of inputs at which to look at the network; empty for not at all.
+        spectra: globs of the layers of which all singular values are wanted.
     """
 
     exact: bool = False
@@ -41,4 +42,5 @@ class Settings:
     work_limit: float = WORK_LIMIT
     input_range: tuple[float, float] | None = None
     empirical: str = ""
+    spectra: tuple[str, ...] = ()
     dtype: str = "float64"

@@ -24,6 +24,7 @@ from convsv_cli.report import (
 )
 from convsv_cli.saved.layer import layer_of
 from convsv_cli.saved.network import bound_of, totals_of
+from convsv_cli.saved.spectrum import spectrum_of
 from convsv_cli.saved.value import Value, parse
 from convsv_cli.saved.verdict import finding_of, verdict_of
 
@@ -108,6 +109,7 @@ def _audit(entry: Value, document: Value) -> Audit:
         findings=tuple(map(finding_of, entry["findings"].items())),
         seconds=entry["summary"]["seconds"].norm(0.0),
         verdict=verdict_of(entry["verdict"]),
+        spectra=tuple(map(spectrum_of, entry["spectra"].items())),
     )
 
 
@@ -140,6 +142,7 @@ def _settings(value: Value) -> Settings:
         work_limit=value["work_limit"].norm(),
         input_range=value["input_range"].pair(),
         empirical=value["empirical"].text(""),
+        spectra=value["spectra"].texts(),
         dtype=value["dtype"].text("float64"),
     )
 

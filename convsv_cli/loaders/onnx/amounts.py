@@ -11,6 +11,7 @@ from onnx import NodeProto
 from convsv_cli.loaders.onnx.tensors import Array
 
 MAX_MULTIPLICATIONS = 2**28
+ENDLESS = 2**62
 # fmt: off
 BROADCASTING = frozenset((
     "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Where", "And", "Or", "Xor", "Equal",
@@ -56,7 +57,8 @@ def _tiled(operands: list[Array]) -> int:
 
 def _ranged(operands: list[Array]) -> int:
     start, stop, step = (float(operand.ravel()[0]) for operand in operands)
-    return math.ceil(abs((stop - start) / step)) if step else 0
+    count = abs((stop - start) / step) if step else 0.0
+    return math.ceil(count) if count < ENDLESS else ENDLESS  # also where it is NaN
 
 
 def _multiplied(operands: list[Array]) -> int:

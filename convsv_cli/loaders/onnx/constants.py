@@ -71,7 +71,7 @@ class Constants:
 
     model: Path
     opsets: Mapping[str, int]
-    found: dict[Key, Constant | NotFoldableError] = field(default_factory=dict, repr=False)
+    found: dict[Key, Constant | str] = field(default_factory=dict, repr=False)
     budget: Budget = field(default_factory=Budget, repr=False)
 
     def find(self, scope: Scope, name: str) -> Constant | None:
@@ -102,10 +102,10 @@ class Constants:
             try:
                 self.found[key] = self._computed(home, name)
             except NotFoldableError as error:
-                self.found[key] = error
+                self.found[key] = str(error)  # the error itself would keep all that was computed before it
         found = self.found[key]
-        if isinstance(found, NotFoldableError):
-            raise NotFoldableError(*found.args)
+        if isinstance(found, str):
+            raise NotFoldableError(found)
         return found
 
     def _computed(self, home: Scope, name: str) -> Constant:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from onnx import FunctionProto, ModelProto, NodeProto
 
@@ -13,6 +13,10 @@ from convsv_cli.loaders.onnx.scopes import bodies
 from convsv_cli.loaders.onnx.stripping import restore, stripped
 
 MAX_NODES = 100_000
+MAX_BYTES = 2**27
+"""Of all copies of functions, beside one of each."""
+MAX_DEPTH = 64
+"""Of calls in calls."""
 Key = tuple[str, str, str]
 
 
@@ -21,15 +25,18 @@ def inlined(model: ModelProto) -> ModelProto:
 
     Raises:
         UnreadableModelError: one cannot be converted, so that its layers would stay out of sight.
-        UnsafeModelError: they call each other in a circle, unfold to more than `MAX_NODES` nodes, or take
-            onnx too long.
+        UnsafeModelError: they call each other in a circle or too deeply, unfold to more than `MAX_NODES`
+            nodes or `MAX_BYTES` bytes, or take onnx too long.
     """
     if not model.functions:
         return model
     functions = {_key(function): function for function in model.functions}
-    counts: dict[Key, int | None] = {}
-    if _count(model.graph.node, functions, counts) > MAX_NODES:
-        raise UnsafeModelError(f"its local functions unfold to more than {MAX_NODES} nodes")
+    nodes, size = _Counter(functions).count(model.graph.node, depth=0)
+    once = sum(function.ByteSize() for function in model.functions)
+    if nodes > MAX_NODES or size > once + MAX_BYTES:
+        raise UnsafeModelError(
+            f"its local functions unfold to more than {MAX_NODES} nodes, or {MAX_BYTES // 2**20} MiB"
+        )
     result = _inlined(model)
     if result.functions:
         raise UnreadableModelError(
@@ -57,20 +64,36 @@ def _key(item: FunctionProto | NodeProto) -> Key:
     return item.domain, name, item.overload
 
 
-def _count(
-    nodes: Iterable[NodeProto], functions: dict[Key, FunctionProto], counts: dict[Key, int | None]
-) -> int:
-    """Nodes after inlining; `counts` remembers each function, None while it is being counted."""
-    total = 0
-    for node in nodes:
-        total += 1 + sum(_count(body.node, functions, counts) for _, body in bodies(node))
-        key = _key(node)
-        if key not in functions:
-            continue
-        if key in counts and counts[key] is None:
-            raise UnsafeModelError(f"the local function {key[1]!r} calls itself")
-        if key not in counts:
-            counts[key] = None
-            counts[key] = _count(functions[key].node, functions, counts)
-        total += counts[key] or 0
-    return total
+class _Counter:
+    """Counts what nodes unfold to; each function once."""
+
+    def __init__(self, functions: Mapping[Key, FunctionProto]) -> None:
+        self._functions = functions
+        self._known: dict[Key, tuple[int, int] | None] = {}
+        """None for one that is being counted."""
+
+    def count(self, nodes: Iterable[NodeProto], depth: int) -> tuple[int, int]:
+        """How many nodes there are after inlining, and bytes of copies of functions."""
+        total = size = 0
+        for node in nodes:
+            total += 1
+            inner = [self.count(body.node, depth) for _, body in bodies(node)]
+            if _key(node) in self._functions:
+                inner.append(self._function(_key(node), depth + 1))
+            total += sum(count for count, _ in inner)
+            size += sum(more for _, more in inner)
+        return total, size
+
+    def _function(self, key: Key, depth: int) -> tuple[int, int]:
+        if depth > MAX_DEPTH:
+            raise UnsafeModelError(f"its local functions are nested more than {MAX_DEPTH} deep")
+        if key in self._known:
+            known = self._known[key]
+            if known is None:
+                raise UnsafeModelError(f"the local function {key[1]!r} calls itself")
+            return known
+        self._known[key] = None
+        function = self._functions[key]
+        total, size = self.count(function.node, depth)
+        self._known[key] = total, size + function.ByteSize()
+        return total, size + function.ByteSize()

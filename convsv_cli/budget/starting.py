@@ -1,0 +1,125 @@
+"""A budget to begin with: what an audit has found, and a little room."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from decimal import ROUND_CEILING, Context
+from fnmatch import filter as matching
+
+from convsv_cli.renderers.numbers import figure
+from convsv_cli.report import AUDITED, BOUNDED, UPPER, Audit, LayerAudit
+from convsv_cli.sanitize import printable
+
+ROOM = 1.05
+DIGITS = 2
+LARGEST = 3
+"""Layers that are named as examples."""
+SPECIAL = "*?["
+
+
+def starting_budget(audit: Audit, model: str) -> str:
+    """A `convsv.toml`, with comments, that this audit passes but for layers that could not be audited.
+
+    Args:
+        audit: of the model.
+        model: its path, as the file is to say it.
+    """
+    blocks = (_head(audit, model), _network(audit), _layers(audit), _ignores(audit))
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _head(audit: Audit, model: str) -> list[str]:
+    settings = audit.settings
+    lines = [
+        f"# Budgets for `convsv check`, from an audit of {printable(model)} with convsv {audit.version}.",
+        "# Each limit is what is proven now, with 5 % of room; tighten them to what you can defend.",
+        f"models = [{quoted(model)}]",
+    ]
+    if settings.input_size:
+        lines.append(f"input-size = {list(settings.input_size)}")
+    if settings.input_shapes:
+        shapes = ", ".join(f"{quoted(name)} = {list(shape)}" for name, shape in settings.input_shapes)
+        lines.append(f"input-shape = {{ {shapes} }}")
+    if settings.input_range:
+        lines.append(f"input-range = [{settings.input_range[0]!r}, {settings.input_range[1]!r}]")
+    return lines
+
+
+def _network(audit: Audit) -> list[str]:
+    bound = audit.bound
+    about = "# The certified Lipschitz bound of the whole network"
+    if bound.status == BOUNDED and math.isfinite(bound.lipschitz * ROOM) and bound.lipschitz > 0:
+        return [
+            f"{about}: now {figure(bound.lipschitz, UPPER)}.",
+            f"max-lipschitz = {_roomy(bound.lipschitz)}",
+        ]
+    return [f"{about}: it has none now (convsv audit says why).", "# max-lipschitz = 1e6"]
+
+
+def _layers(audit: Audit) -> list[str]:
+    """The general limit; the largest layers as examples of their own."""
+    norms = sorted(((upper, row.name) for row in audit.layers if (upper := _upper(row))), reverse=True)
+    if not norms:
+        return []
+    largest, name = norms[0]
+    lines = [
+        f"# The certified norm of each layer: now {figure(largest, UPPER)} at most, of {printable(name)}.",
+        f"max-layer = {_roomy(largest)}",
+        "",
+        "# Layers with limits of their own: globs on names, of which the first that matches counts.",
+    ]
+    for upper, name in norms[:LARGEST]:
+        lines += ["# [[layer]]", f"# match = {quoted(_glob(name))}", f"# max = {_roomy(upper)}"]
+    return lines
+
+
+def _ignores(audit: Audit) -> list[str]:
+    """What was not audited, for users to say why that is fine."""
+    rows = [row for row in audit.layers if row.status != AUDITED]
+    if not rows:
+        return []
+    lines = ["# Not audited, so that `convsv check` exits with 3. Say why that is fine, where it is:"]
+    for row in rows:
+        lines += [
+            "# [[ignore]]",
+            f"# match = {quoted(_glob(row.name))}",
+            f"# reason = {quoted(printable(row.reason))}",
+            "# expires = 2027-12-31  # the last day; leave it out for always",
+        ]
+    return lines
+
+
+def quoted(text: str) -> str:
+    """A TOML string of one line; what TOML has no way to write is "?", which globs take for any character."""
+    return "".join(_escaped(json.dumps(text, ensure_ascii=False)))
+
+
+def _escaped(text: str) -> Iterator[str]:
+    for character in text:
+        if "\ud800" <= character <= "\udfff":
+            yield "?"
+        elif character.isprintable():
+            yield character
+        else:
+            yield f"\\U{ord(character):08X}"
+
+
+def _glob(name: str) -> str:
+    """A glob that matches this name and hardly another."""
+    escaped = "".join(f"[{character}]" if character in SPECIAL else character for character in name)
+    return escaped if matching([name], escaped) else name
+
+
+def _upper(row: LayerAudit) -> float:
+    """The certified norm; 0 where it is that, or not known."""
+    measured = row.measurement("certified")
+    upper = measured.enclosure.upper if measured is not None and measured.enclosure is not None else 0.0
+    return upper if math.isfinite(upper * ROOM) else 0.0
+
+
+def _roomy(upper: float) -> str:
+    """A limit with some room, in two digits, as TOML writes numbers."""
+    rounded = Context(prec=DIGITS, rounding=ROUND_CEILING).create_decimal_from_float(upper * ROOM)
+    return repr(float(rounded))

@@ -1,0 +1,74 @@
+"""Logarithmic axes: where figures lie on them, in percent of their length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+NARROWEST = 0.6
+"""Decades: less would make much of differences that are none, and leave an axis without a tick."""
+MARGIN = 0.04
+"""Of the length, at either end."""
+LABELS = 7
+MANTISSAS = ((0.95, (1, 1.5, 2, 3, 5, 7)), (2.2, (1, 2, 5)), (math.inf, (1,)))
+"""What is labelled in each decade, by the number of decades that there are less than."""
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """A line across a chart, and what it stands for."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """An axis from 10^low to 10^high."""
+
+    low: float
+    high: float
+
+    def at(self, log10: float) -> float:
+        """Percent from the low end; what lies beyond an end is put there."""
+        share = (log10 - self.low) / (self.high - self.low) if math.isfinite(log10) else log10
+        return round(100 * min(max(share, 0.0), 1.0), 2)
+
+    @property
+    def ticks(self) -> tuple[Tick, ...]:
+        """At powers of ten, and between these where there are few."""
+        span = self.high - self.low
+        mantissas = next(some for most, some in MANTISSAS if span < most)
+        step = max(1, math.ceil(span / LABELS)) if len(mantissas) == 1 else 1
+        exponents = range(math.floor(self.low), math.ceil(self.high) + 1)
+        found = [(e + math.log10(m), m, e) for e in exponents if e % step == 0 for m in mantissas]
+        return tuple(
+            Tick(at=self.at(log10), label=_label(m, e))
+            for log10, m, e in found
+            if self.low <= log10 <= self.high
+        )
+
+
+def log(value: float | None) -> float:
+    """The decimal logarithm of a norm; -inf for zero, and for none."""
+    if not value:
+        return -math.inf
+    return math.log10(value) if math.isfinite(value) else math.inf
+
+
+def scale_of(logs: Iterable[float]) -> Scale:
+    """An axis on which all these are, with some room beside them; -inf and inf aside."""
+    finite = [value for value in logs if math.isfinite(value)] or [0.0]
+    low, high = min(finite), max(finite)
+    missing = max(0.0, NARROWEST - (high - low)) / 2
+    room = MARGIN * max(high - low, NARROWEST)
+    return Scale(low=low - missing - room, high=high + missing + room)
+
+
+def _label(mantissa: float, exponent: int) -> str:
+    if -3 <= exponent <= 3:
+        return f"{mantissa * 10.0**exponent:g}"
+    times = "" if mantissa == 1 else f"{mantissa}·"
+    return f"{times}10{str(exponent).translate(SUPERSCRIPTS)}"
