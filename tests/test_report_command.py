@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from lxml import etree
 
 from convsv_cli.comparison import trend
@@ -20,6 +21,7 @@ from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Interval, Measurement, NetworkBound, Report
 from tests.command_line import convsv
 from tests.test_renderers import AUDIT, AUDITED, FAILURE, JUDGED
+from tests.test_sarif import check
 
 OLD = Path(__file__).parent / "saved_reports" / "schema-1.0.json"
 SUFFIXES = [suffix for renderer in RENDERERS for suffix in renderer.suffixes]
@@ -103,6 +105,28 @@ def test_places_are_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     uris = {r["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for r in run["results"]}
     assert uris == {"inner/convsv.toml"}
     assert "file=inner/convsv.toml,line=7" in convsv("report", path, "--format", "github").stdout
+
+
+def test_two_runs_of_a_gate_make_the_same_sarif(tmp_path: Path) -> None:
+    weights = torch.arange(1, 37, dtype=torch.float32).reshape(2, 2, 3, 3)
+    tensors = {"conv.weight": weights, "fc.weight": weights[0, 0], "x.weight": weights * torch.nan}
+    torch.save(tensors, tmp_path / "m.pt")
+    (tmp_path / "convsv.toml").write_text("max-layer = 1.0\nmax-lipschitz = 2.0\n")
+    documents = []
+    for name in ("one.sarif", "two.sarif"):
+        out = tmp_path / name
+        process = convsv("check", tmp_path / "m.pt", "--config", tmp_path / "convsv.toml", "-o", out)
+        assert (process.returncode, process.stdout) == (1, "")
+        documents.append(json.loads(out.read_text()))
+    check(documents[0])
+    assert documents[0] == documents[1]
+    (run,) = documents[0]["runs"]
+    assert {result["ruleId"] for result in run["results"]} == {
+        "layer-budget",
+        "layer-bound-missing",
+        "network-bound-missing",
+        "invalid-layer",
+    }
 
 
 def test_annotations_come_with_a_step_summary(tmp_path: Path) -> None:
@@ -194,10 +218,9 @@ def test_a_narrow_terminal_keeps_the_first_and_the_last_report() -> None:
     compare = next(r for r in RENDERERS if r.name == "table").compare
     names = [f"epoch{i}.json" for i in range(9)]
     several = trend([(name, AUDIT) for name in names])
-    for width, shown in ((50, [0, 7, 8]), (120, list(range(1, 9))), (None, list(range(9))), (10, [0, 8])):
-        text = compare(several, Terminal(width=width))
-        lines = text.splitlines()
-        assert [names.index(cell) for cell in lines[0].split()[1:-1]][-len(shown) :][-1] == 8
-        assert lines[0].split()[1] == names[0]
-        assert width is None or width < 40 or max(map(len, lines[:-2])) <= width
-        assert ("have no room here" in text) is (len(lines[0].split()) < 11)
+    for width, shown in ((60, [0, 7, 8]), (120, [0, *range(3, 9)]), (None, list(range(9))), (10, [0, 8])):
+        lines = compare(several, Terminal(width=width)).splitlines()
+        assert lines[0].split() == ["layer", *(names[i] for i in shown), "last/first"]
+        assert width in (10, None) or max(map(len, lines[:4])) <= width
+        hidden = f"{9 - len(shown)} of 9 reports have no room here; -o FILE.csv has all"
+        assert (hidden in lines) is (len(shown) < 9)
