@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from convsv_cli.cli import cli
+from convsv_cli.renderers import RENDERERS
 from tests.command_line import convsv
 
 
@@ -39,6 +45,39 @@ def test_every_option_that_the_readme_names_exists(readme: str) -> None:
     shown = "".join(convsv(command, "--help").stdout for command in ("audit", "check", "diff", "spectrum"))
     for option in set(re.findall(r"--[a-z][a-z0-9-]+", readme)):
         assert option in shown, option
+
+
+def test_every_pipe_that_the_docs_show_runs(
+    readme: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder in which what the lines name is the sample model, or its saved audit."""
+    monkeypatch.chdir(tmp_path)
+    Path("baseline.json").write_text(
+        convsv("audit", root / "sample_models" / "resnet20.onnx", "--format", "json").stdout, encoding="utf-8"
+    )
+    helps = [convsv("--help"), *(convsv(name, "--help") for name in cli.commands)]
+    pages = [path.read_text(encoding="utf-8") for path in root.glob("docs/**/*.md")]
+    text = "\n".join([readme, *pages, *(process.stdout for process in helps)])
+    pipes = set(re.findall(r"^ *\$? *(convsv [^\n|]*\| *\w[^\n]*)$", text, re.MULTILINE))
+    assert len(pipes) >= 2
+    for line in pipes:
+        for name in re.findall(r"[\w./-]+\.(?:onnx|pth|pt)\b", line):
+            Path(name).parent.mkdir(exist_ok=True)
+            sample = "resnet20.onnx" if name.endswith(".onnx") else "resnet20.pt"
+            shutil.copy(root / "sample_models" / sample, name)
+        script = f'set -o pipefail; convsv() {{ "$PYTHON" -m convsv_cli "$@"; }}; {line}'
+        environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(root)}
+        process = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, check=False)
+        assert (process.returncode, process.stderr) == (0, b""), line
+        for output in re.findall(r"-o ([\w.]+)", line):
+            assert Path(output).stat().st_size > 1000
+
+
+def test_every_format_that_the_readme_lists_exists(readme: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (?:`(\.\w+)`)? *\| \w", readme, re.MULTILINE)
+    known = {(r.name, suffix) for r in RENDERERS for suffix in (r.suffixes or ("",))}
+    assert len(rows) >= 7
+    assert set(rows) <= known
 
 
 def test_links_lead_somewhere(readme: str, root: Path) -> None:

@@ -163,6 +163,18 @@ def test_without_a_checkout_relative_paths_stay() -> None:
     assert [relative(path, Terminal()) for path in ("a/b", "../b", "/a/b", "..")] == ["a/b", "b", "b", ".."]
 
 
+def test_every_rule_that_the_package_knows_is_described(root: Path) -> None:
+    source = "\n".join(path.read_text() for path in (root / "convsv_cli").rglob("*.py"))
+    used = set(re.findall(r"""(?:rule=|_note\()"([a-z-]+)\"""", source))
+    kinds = set(re.findall(r"""rule, severity = f"\{kind\}-([a-z-]+)\"""", source))
+    assert {"work-limit", "unsupported-layer", "expired-ignore"} <= used
+    assert {"undecided", "bound-missing"} <= kinds
+    described = {rule.id for rule in RULES}
+    assert used <= described
+    for kind in ("layer", "network"):
+        assert {f"{kind}-{name}" for name in (*kinds, "budget", "baseline")} <= described
+
+
 def test_rules_are_unique_and_say_what_to_do() -> None:
     assert len({rule.id for rule in RULES}) == len(RULES)
     assert all(rule.title and rule.help.endswith(".") for rule in RULES)

@@ -15,6 +15,7 @@ from convsv_cli.cli.audit import audit
 from convsv_cli.cli.check import check
 from convsv_cli.cli.diff import diff
 from convsv_cli.cli.methods import methods
+from convsv_cli.cli.report import report
 from convsv_cli.cli.several import complain, internal
 from convsv_cli.cli.spectrum import spectrum
 from convsv_cli.errors import ConvsvError
@@ -33,7 +34,7 @@ def cli(ctx: click.Context) -> None:
     \b
     Examples:
       convsv audit resnet18.onnx --exact --input-size 224
-      convsv audit checkpoint.pth --format json | jq .network.product
+      convsv audit checkpoint.pth --format json | convsv report - -o report.html
       convsv check resnet18.onnx --config convsv.toml
       convsv diff old.onnx new.onnx
       convsv spectrum resnet18.onnx --layer conv1 --input-size 224
@@ -49,6 +50,7 @@ cli.add_command(audit)
 cli.add_command(check)
 cli.add_command(diff)
 cli.add_command(methods)
+cli.add_command(report)
 cli.add_command(spectrum)
 
 

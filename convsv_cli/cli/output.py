@@ -12,8 +12,10 @@ from pathlib import Path
 import click
 
 from convsv_cli.cli.files import blaming, check_replaceable, replacement
+from convsv_cli.cli.surroundings import folders, summarise
+from convsv_cli.comparison import Trend
 from convsv_cli.errors import UsageError
-from convsv_cli.renderers import RENDERERS
+from convsv_cli.renderers import RENDERERS, github
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import Report
 
@@ -37,20 +39,31 @@ def prepare(outputs: Sequence[Path], format_name: str | None, models: Sequence[P
     return [_target(path, format_name, models) for path in outputs]
 
 
-def write(report: Report, targets: list[Target], *, explain: bool = False) -> None:
-    """Render and write each document.
+def write(
+    report: Report, targets: list[Target], *, explain: bool = False, side_by_side: Trend | None = None
+) -> None:
+    """Render and write each document; with annotations for GitHub Actions goes its step summary.
+
+    Where the audits are also there side by side, formats that can show that do.
 
     Raises:
         UsageError: a file cannot be written; what was there is untouched.
     """
     for target in targets:
-        shown = Terminal() if target.path else terminal()
-        text = target.renderer.render(report, replace(shown, explain=explain))
+        here, root = folders()
+        shown = replace(Terminal() if target.path else terminal(), explain=explain, here=here, root=root)
+        renderer = target.renderer
+        if side_by_side and renderer.compare:
+            text = renderer.compare(side_by_side, shown)
+        else:
+            text = renderer.render(report, shown)
         if target.path is None:
             echo(text)
             continue
         with replacement(target.path) as file, blaming(target.path):
             file.write(text.encode("utf-8"))
+    if any(target.renderer is github.RENDERER for target in targets):
+        summarise(report)
 
 
 def echo(text: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 from typing import Any
 
+from convsv_cli.renderers import trend_text
 from convsv_cli.renderers.json import audit_fields
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import Report
@@ -49,4 +50,4 @@ def _cell(value: Any, *, separator: str) -> str | int | float | None:  # noqa: A
     return spreadsheet_cell(value) if isinstance(value, str) else value
 
 
-RENDERER = Renderer(name="csv", suffixes=(".csv",), render=render)
+RENDERER = Renderer(name="csv", suffixes=(".csv",), render=render, compare=trend_text.comma_separated)

@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from convsv_cli.renderers import trend_text
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import (
     BOUNDED,
@@ -237,4 +238,4 @@ def _list(values: tuple[int, ...] | None) -> list[int] | None:
     return None if values is None else list(values)
 
 
-RENDERER = Renderer(name="json", suffixes=(".json",), render=render)
+RENDERER = Renderer(name="json", suffixes=(".json",), render=render, compare=trend_text.document)

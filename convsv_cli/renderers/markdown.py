@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convsv_cli.renderers import trend_text
 from convsv_cli.renderers.columns import TEXTS, columns
 from convsv_cli.renderers.markdown_text import code, fenced, fitting, prose, table
 from convsv_cli.renderers.network_text import bound_lines
@@ -109,4 +110,6 @@ def _findings(audit: Audit) -> list[str]:
     return ["\n".join([*lines[:WORST], *more])] if lines else []
 
 
-RENDERER = Renderer(name="markdown", suffixes=(".md", ".markdown"), render=render)
+RENDERER = Renderer(
+    name="markdown", suffixes=(".md", ".markdown"), render=render, compare=trend_text.markdown
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from convsv_cli.comparison import Trend
 from convsv_cli.report import Report
 
 
@@ -35,8 +36,10 @@ class Renderer:
         name: what `--format` calls it.
         suffixes: endings of output files that choose it.
         render: the document, which ends with a line break; what the latter says decides how, never what.
+        compare: several audits side by side; None where they are rendered one after the other.
     """
 
     name: str
     suffixes: tuple[str, ...]
     render: Callable[[Report, Terminal], str]
+    compare: Callable[[Trend, Terminal], str] | None = None

@@ -109,6 +109,12 @@ RULES = (
         notice=True,
     ),
     Rule(
+        id="spectrum-unavailable",
+        title="A layer has no spectrum",
+        help="The message says why its singular values were not computed.",
+        notice=True,
+    ),
+    Rule(
         id="work-limit",
         title="The search for a norm stopped early",
         help="The interval is proven, but wider than --tolerance. Raise --work-limit.",

@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from convsv_cli.renderers import trend_text
 from convsv_cli.renderers.columns import TEXTS, columns, methods_of, times
 from convsv_cli.renderers.network_text import blocks_table, bound_lines
 from convsv_cli.renderers.renderer import Renderer, Terminal
@@ -149,4 +150,4 @@ def _layers(count: int) -> str:
     return "1 layer" if count == 1 else f"{count} layers"
 
 
-RENDERER = Renderer(name="table", suffixes=(".txt",), render=render)
+RENDERER = Renderer(name="table", suffixes=(".txt",), render=render, compare=trend_text.table)

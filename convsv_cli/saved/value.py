@@ -125,7 +125,8 @@ def parse(data: bytes, file: str) -> Value:
     except RecursionError:
         raise UnreadableReportError("not a report: nested too deeply", where=file) from None
     except ValueError as error:
-        raise UnreadableReportError(f"not JSON: {error}", where=file) from error
+        hint = "a report is what --format json wrote"
+        raise UnreadableReportError(f"not JSON: {error}", where=file, hint=hint) from error
     return Value(value=value, file=file)
 
 

@@ -1,0 +1,54 @@
+"""The same figures in several audits: over a training run, or of one architecture in several versions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from convsv_cli.report import CERTIFIED, Audit, LayerAudit
+
+Figures = tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """Certified upper ends, one for each audit; None where an audit has none.
+
+    Attributes:
+        names: of the audits.
+        layers: the norms of each layer that some audit has, by name, in the order of their first appearance.
+        network: the bounds of the network.
+    """
+
+    names: tuple[str, ...]
+    layers: tuple[tuple[str, Figures], ...]
+    network: Figures
+
+
+def trend(audits: Sequence[tuple[str, Audit]]) -> Trend:
+    """The figures of named audits, side by side."""
+    columns = [{layer.name: _norm(audit, layer) for layer in audit.layers} for _, audit in audits]
+    names = dict.fromkeys(name for column in columns for name in column)
+    return Trend(
+        names=tuple(name for name, _ in audits),
+        layers=tuple((name, tuple(column.get(name) for column in columns)) for name in names),
+        network=tuple(_finite(audit.bound.lipschitz) for _, audit in audits),
+    )
+
+
+def growth(figures: Figures) -> float | None:
+    """The last figure as a multiple of the first; None where there is no such number."""
+    if not figures or not figures[0] or figures[-1] is None:
+        return None
+    return figures[-1] / figures[0]
+
+
+def _norm(audit: Audit, layer: LayerAudit) -> float | None:
+    certified = next((method.name for method in audit.methods if method.kind == CERTIFIED), "")
+    measurement = layer.measurement(certified)
+    return _finite(measurement.value) if measurement else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
