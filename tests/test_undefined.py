@@ -19,7 +19,7 @@ CONSTANTS = {
     "bias": ([helper.make_node("Gemm", ["x", "w", "c"], ["y"])], [4]),
     "sum": ([helper.make_node("Gemm", ["x", "w"], ["z"]), helper.make_node("Add", ["z", "c"], ["y"])], [4]),
     "minus": ([helper.make_node("Gemm", ["x", "w"], ["z"]), helper.make_node("Sub", ["c", "z"], ["y"])], [1]),
-    "slope": ([helper.make_node("Gemm", ["x", "w"], ["z"]), helper.make_node("PRelu", ["z", "c"], ["y"])], [4]),
+    "slope": ([helper.make_node("Gemm", ["x", "w"], ["z"]), helper.make_node("PRelu", ["z", "c"], ["y"])], [4])
 }  # fmt: skip
 
 
