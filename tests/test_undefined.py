@@ -15,12 +15,13 @@ from convsv_cli.report import BOUNDED, UNBOUNDED
 from tests.onnx_models import graph_model, normal, saved
 
 NAN = math.nan
+GEMM = helper.make_node("Gemm", ["x", "w"], ["z"])
 CONSTANTS = {
     "bias": ([helper.make_node("Gemm", ["x", "w", "c"], ["y"])], [4]),
-    "sum": ([helper.make_node("Gemm", ["x", "w"], ["z"]), helper.make_node("Add", ["z", "c"], ["y"])], [4]),
-    "minus": ([helper.make_node("Gemm", ["x", "w"], ["z"]), helper.make_node("Sub", ["c", "z"], ["y"])], [1]),
-    "slope": ([helper.make_node("Gemm", ["x", "w"], ["z"]), helper.make_node("PRelu", ["z", "c"], ["y"])], [4])
-}  # fmt: skip
+    "sum": ([GEMM, helper.make_node("Add", ["z", "c"], ["y"])], [4]),
+    "difference": ([GEMM, helper.make_node("Sub", ["c", "z"], ["y"])], [1]),
+    "slope": ([GEMM, helper.make_node("PRelu", ["z", "c"], ["y"])], [4]),
+}
 
 
 def bound_of(nodes: list[Any], constants: dict[str, Any], folder: Path) -> Any:
