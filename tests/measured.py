@@ -52,8 +52,8 @@ class Outcome:
     Attributes:
         code: what it exited with; negative where a signal ended it, such as the alarm after `SECONDS`.
         stdout, stderr: what it wrote.
-        seconds: of processors, those of its child processes included.
-        peak: bytes in memory at most, of it or of one of its child processes.
+        seconds: of processors; child processes, which have limits of their own, count if it waits for them.
+        peak: bytes in memory at most, of it or of one of those.
     """
 
     code: int

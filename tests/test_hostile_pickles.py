@@ -27,14 +27,14 @@ from convsv_cli import load
 from convsv_cli.errors import ConvsvError
 import convsv_cli.loaders.checkpoint.reading
 for path in sorted(Path(sys.argv[1]).iterdir()):
-    start, code, line = time.monotonic(), 0, ""
+    start, code, line = time.process_time(), 0, ""
     try:
         load(path)
     except ConvsvError as error:
         code, line = error.exit_code, str(error)
     status = Path("/proc/self/status").read_text()
     peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
-    print(json.dumps([path.stem, code, line, time.monotonic() - start, peak]), flush=True)
+    print(json.dumps([path.stem, code, line, time.process_time() - start, peak]), flush=True)
 """
 
 

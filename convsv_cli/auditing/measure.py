@@ -45,7 +45,8 @@ def _timed(calculator: Calculator, problem: Problem, meter: Meter) -> Measuremen
 def digest(weight: torch.Tensor) -> str:
     """SHA-256, hexadecimal, of the shape and the values as little-endian float64: one for all formats."""
     found = hashlib.sha256("x".join(map(str, weight.shape)).encode())
-    found.update(weight.contiguous().numpy().astype("<f8", copy=False).data)
+    if weight.numel():  # NumPy refuses some shapes of nothing
+        found.update(weight.contiguous().numpy().astype("<f8", copy=False).data)
     return found.hexdigest()
 
 

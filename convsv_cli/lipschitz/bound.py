@@ -19,6 +19,7 @@ from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.operation import KernelNorm
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
 from convsv_cli.lipschitz.rules import RULES
+from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN, Block, NetworkBound, Obstacle, Part
 
 PLURALS = {
@@ -62,7 +63,7 @@ def network_bound(
         compose(collapsed(each), RULES, layer_norm, box, kernel_norm=kernel_norm)
         for each in (graph, folding.graph)
     )
-    bound = _summary(_best(plain.segments, better.segments), better.offences, _rows(graph))
+    bound = defined(_summary(_best(plain.segments, better.segments), better.offences, _rows(graph)), graph)
     return replace(
         bound,
         input_range=input_range,
