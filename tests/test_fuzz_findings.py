@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from convsv_cli import audit, load
+from convsv_cli import audit, load, spectral_norm
 from convsv_cli.errors import UnreadableModelError
 
 V, G = torch.ones(3, 2, 3, 3), torch.ones(3, 1, 1, 1)
@@ -30,6 +30,18 @@ def test_parts_that_do_not_fit_are_listed(parts: str, tmp_path: Path) -> None:
     (row,) = audit(path).layers
     assert (row.status, row.name) == ("unsupported", "conv")
     assert "do not fit" in row.reason
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_stride_beyond_the_kernel_takes_no_memory(transposed: bool) -> None:
+    """Windows that do not touch: the norm is that of the kernel as one matrix, whatever lies between."""
+    kernel = torch.randn(4, 3, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    norm = float(torch.linalg.matrix_norm(kernel.flatten(1), 2))
+    for stride in (5, 10**6, 2**62):
+        found = spectral_norm(kernel, stride=stride, transposed=transposed)
+        assert found.lower <= norm * (1 + 1e-12)
+        assert found.upper >= norm * (1 - 1e-12)
+        assert found.upper <= norm * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("position", [2**32, 2**63 - 1, 2**63, 2**64 - 1])
