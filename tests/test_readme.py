@@ -36,7 +36,7 @@ def test_the_python_example_runs(readme: str, root: Path, monkeypatch: pytest.Mo
 
 
 def test_every_option_that_the_readme_names_exists(readme: str) -> None:
-    shown = convsv("audit", "--help").stdout
+    shown = "".join(convsv(command, "--help").stdout for command in ("audit", "check", "diff", "spectrum"))
     for option in set(re.findall(r"--[a-z][a-z0-9-]+", readme)):
         assert option in shown, option
 
