@@ -126,11 +126,12 @@ def _polyphase(blocks: torch.Tensor, axis: int, stride: int) -> torch.Tensor:
     [blocks, c_out, c_in, .., k, ..] -> [blocks, c_out, c_in * phases, .., ceil(k / stride), ..]; no
     tap has a residue of k or more, so there are min(stride, k) phases.
     """
-    if stride == 1:
+    if stride == 1 or not blocks.shape[3 + axis]:
         return blocks
     last = blocks.movedim(3 + axis, -1)
     k = last.shape[-1]
-    taps, phases = -(-k // stride), min(stride, k)
-    padded = torch.nn.functional.pad(last, (0, taps * stride - k))
-    split = padded.reshape(*last.shape[:-1], taps, stride)[..., :phases]
+    phases = min(stride, k)  # of a longer stride, nothing is stored
+    taps = -(-k // phases)
+    padded = torch.nn.functional.pad(last, (0, taps * phases - k))
+    split = padded.reshape(*last.shape[:-1], taps, phases)
     return split.movedim(-1, 3).flatten(2, 3).movedim(-1, 3 + axis)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 
-from convsv_cli import audit, load
+from convsv_cli import audit, load, spectral_norm
 from convsv_cli.errors import UnreadableModelError
+from tests.onnx_models import graph_model, normal, saved
 
 V, G = torch.ones(3, 2, 3, 3), torch.ones(3, 1, 1, 1)
 PARTS = {
@@ -30,6 +34,18 @@ def test_parts_that_do_not_fit_are_listed(parts: str, tmp_path: Path) -> None:
     (row,) = audit(path).layers
     assert (row.status, row.name) == ("unsupported", "conv")
     assert "do not fit" in row.reason
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_stride_beyond_the_kernel_takes_no_memory(transposed: bool) -> None:
+    """Windows that do not touch: the norm is that of the kernel as one matrix, whatever lies between."""
+    kernel = torch.randn(4, 3, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    norm = float(torch.linalg.matrix_norm(kernel.flatten(1), 2))
+    for stride in (5, 10**6, 2**62):
+        found = spectral_norm(kernel, stride=stride, transposed=transposed)
+        assert found.lower <= norm * (1 + 1e-12)
+        assert found.upper >= norm * (1 - 1e-12)
+        assert found.upper <= norm * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("position", [2**32, 2**63 - 1, 2**63, 2**64 - 1])
@@ -60,3 +76,57 @@ def test_a_zip_record_beyond_the_file(position: int, tmp_path: Path) -> None:
     path.write_bytes(bytes(data[:at]) + wide + bytes(data[at + extra :]))
     with pytest.raises(UnreadableModelError, match="zip archive is damaged"):
         load(path)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "\ud800", "a/" * 3000])
+def test_a_name_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a.weight": name}}), encoding="utf-8")
+    with pytest.raises(UnreadableModelError, match="is missing"):
+        load(index)
+
+
+def branching() -> onnx.ModelProto:
+    body = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["o"])], "b", [], [helper.make_tensor_value_info("o", 1, None)]
+    )
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("If", ["which"], ["y"], then_branch=body, else_branch=body),
+    ]
+    model = graph_model(nodes, {"x": [1, 4]}, {"w": normal(4, 4)})
+    model.graph.input.append(helper.make_tensor_value_info("which", TensorProto.BOOL, []))
+    return model
+
+
+def without_condition(node: onnx.NodeProto) -> None:
+    del node.input[:]
+
+
+def without_branches(node: onnx.NodeProto) -> None:
+    del node.attribute[:]
+
+
+def with_one_branch(node: onnx.NodeProto) -> None:
+    del node.attribute[1]
+
+
+def with_more_outputs(node: onnx.NodeProto) -> None:
+    node.output.append("z")
+
+
+def with_an_empty_branch(node: onnx.NodeProto) -> None:
+    del node.attribute[0].g.output[:]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [without_condition, without_branches, with_one_branch, with_more_outputs, with_an_empty_branch],
+    ids=lambda change: change.__name__,
+)
+def test_an_if_without_all_its_parts_has_no_bound(change, tmp_path: Path) -> None:
+    model = branching()
+    change(model.graph.node[1])
+    result = audit(saved(model, tmp_path))
+    assert len(result.layers) == 1
+    assert result.bound.status != "bounded" or (change is without_branches and result.bound.lipschitz == 0)

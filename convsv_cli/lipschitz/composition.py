@@ -143,7 +143,7 @@ class _Composition:
         steady = _is_steady(operation, moving)
         if _is_constant(node, moving):
             reach, range_ = 0.0, ANYTHING
-        elif node.op == "If":
+        elif _branches(node):
             self._branch(node)
             return
         else:
@@ -237,6 +237,13 @@ def _is_constant(node: Node, inputs: Sequence[Tensor]) -> bool:
         return True
     known = "." not in node.op or node.op == COLLAPSED
     return all(tensor.constant for tensor in inputs) and not by_chance(node) and known
+
+
+def _branches(node: Node) -> bool:
+    """Whether it is an If that has all its parts; another one is an operator without a rule."""
+    bodies = dict(node.bodies)
+    whole = any(node.inputs[:1]) and bodies.keys() == {"then_branch", "else_branch"}
+    return node.op == "If" and whole and all(len(b.outputs) == len(node.outputs) for b in bodies.values())
 
 
 def _possible(condition: Tensor, node: Node) -> Iterable[Body]:
