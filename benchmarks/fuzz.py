@@ -8,6 +8,7 @@ executed, or a document that is not whole. The same numbers are the same inputs.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -51,8 +52,16 @@ def report(kind: str, tally: Tally, seconds: float) -> None:
     common = [(reason, count) for reason, count in tally.reasons.most_common(4) if reason]
     print("  most often: " + "; ".join(f"{count / total:.1%} {reason}" for reason, count in common))
     print(f"  slowest: {tally.slowest:.1f} s; all: {seconds:.0f} s", flush=True)
-    for number, faults in list(tally.faults.items())[:10]:
-        print(f"  input {number}: {'; '.join(faults)}", flush=True)
+    for fault, numbers in kinds_of(tally).items():
+        print(f"  {len(numbers)} inputs ({', '.join(map(str, numbers[:5]))} ...): {fault}", flush=True)
+
+
+def kinds_of(tally: Tally) -> dict[str, list[int]]:
+    """Inputs by what is wrong with them, numbers and quoted names aside."""
+    kinds: dict[str, list[int]] = {}
+    for number, faults in tally.faults.items():
+        kinds.setdefault(re.sub(r"'[^']*'|[0-9.]+", "…", "; ".join(faults)), []).append(number)
+    return kinds
 
 
 if __name__ == "__main__":

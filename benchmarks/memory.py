@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -24,19 +23,32 @@ from safetensors.torch import save_file
 
 ROOT = Path(__file__).parent.parent
 LINE = 600e6
+AUDIT = """
+import re, sys
+from convsv_cli.cli import main
+try:
+    main()
+except SystemExit as end:
+    if end.code:
+        raise
+status = open("/proc/self/status").read()
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) * 1024)
+"""
+"""Prints its own peak (Linux): what `wait4` says of a child is no less than the peak of who started it."""
 Shapes = dict[str, tuple[int, ...]]
 
 
 def shapes(scale: float) -> Shapes:
-    """1.1 GB of single precision at scale 1; the numbers of channels shrink with the scale."""
-    few, many, most = (max(8, round(size * scale)) for size in (512, 4096, 8192))
+    """1.1 GB of single precision at scale 1, in convolutions, one square matrix, and long ones."""
+    few, some, many, most = (max(8, round(size * scale)) for size in (512, 1024, 8192, 65536))
     convolutions = {f"conv{i}.weight": (few, few, 3, 3) for i in range(24)}
     linear = {
-        "in.weight": (most, few),
-        "big1.weight": (most, most),
-        "big2.weight": (most, most),
-        "down.weight": (many, most),
-        **{f"fc{i}.weight": (many, many) for i in range(3)},
+        "up.weight": (most, few),
+        "long.weight": (some, most),
+        "in.weight": (many, some),
+        "square.weight": (many, many),
+        "out.weight": (few, many),
+        "again.weight": (most, few),
     }
     return convolutions | linear
 
@@ -138,26 +150,20 @@ def peak(make: Callable[[Shapes, Path], Path], wanted: Shapes) -> int:
     with TemporaryDirectory() as name:
         folder = Path(name)
         path = make(wanted, folder)
-        command = [sys.executable, "-m", "convsv_cli", "audit", str(path), "-o", str(folder / "audit.json")]
-        process = subprocess.Popen([*command, "--quiet", "--work-limit", "0"], cwd=ROOT)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        arguments = ["audit", str(path), "-o", str(folder / "audit.json"), "--quiet", "--work-limit", "0"]
+        command = [sys.executable, "-c", AUDIT, *arguments]
+        process = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
         audited = json.loads((folder / "audit.json").read_text(encoding="utf-8"))["summary"]["audited"]
-        if process.returncode or audited != len(wanted):
-            raise SystemExit(f"{path.name}: exit code {process.returncode}, {audited} layers")
-        return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        if audited != len(wanted):
+            raise SystemExit(f"{path.name}: {audited} layers of {len(wanted)} are audited")
+        return int(process.stdout)
 
 
-def measure(make: Callable[[Shapes, Path], Path], scale: float) -> dict[str, int]:
-    """Peaks for the whole model, its largest layer, and hardly anything."""
+def needs(scale: float) -> int:
+    """Bytes for the largest layer alone, beyond those for hardly anything; of a checkpoint."""
     whole = shapes(scale)
-    largest = max(whole, key=lambda name: int(np.prod(whole[name])))
-    return {
-        "weights": sum(4 * int(np.prod(shape)) for shape in whole.values()),
-        "whole": peak(make, whole),
-        "largest": peak(make, {largest: whole[largest]}),
-        "nothing": peak(make, {"fc.weight": (8, 8)}),
-    }
+    largest = max(whole, key=lambda name: (int(np.prod(whole[name])), min(whole[name])))
+    return peak(checkpoint, {largest: whole[largest]}) - peak(checkpoint, {"fc.weight": (8, 8)})
 
 
 def main() -> int:
@@ -166,16 +172,16 @@ def main() -> int:
     parser.add_argument("formats", nargs="*", metavar="FORMAT", help=", ".join(FORMATS))
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of channels")
     asked = parser.parse_args()
+    whole = shapes(asked.scale)
+    weights = sum(4 * int(np.prod(shape)) for shape in whole.values())
+    own = needs(asked.scale)
+    print(f"{weights / 1e6:.0f} MB of weights; the largest layer needs {own / 1e6:.0f} MB", flush=True)
     held = True
-    print(f"{'MB':<22} weights    peak  largest layer needs   above that")
     for name in asked.formats or FORMATS:
-        found = measure(FORMATS[name], asked.scale)
-        needs = found["largest"] - found["nothing"]
-        above = found["whole"] - needs
-        held &= above < LINE
-        numbers = f"{found['weights'] / 1e6:>7.0f} {found['whole'] / 1e6:>7.0f} {needs / 1e6:>20.0f}"
+        found = peak(FORMATS[name], whole)
+        held &= found - own < LINE
         print(
-            f"{name:<22} {numbers} {above / 1e6:>12.0f}  (nothing: {found['nothing'] / 1e6:.0f})", flush=True
+            f"{name:<22} peak {found / 1e6:>6.0f} MB, above that {(found - own) / 1e6:>5.0f} MB", flush=True
         )
     return 0 if held else 1
 

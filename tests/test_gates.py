@@ -207,8 +207,8 @@ def test_many_globs_are_compiled_once_and_matched_once_a_name(monkeypatch: pytes
         found = judged(judge_, audit(*(row(name, 1, 1) for name in names)))
         with_unused(judge_.budget, Report(command="check", audits=(found,)))
     assert len(found.verdict.gates) == 500
-    assert counts["compiled"] == 2 * 1000
-    assert counts["matched"] == 2 * 1000 * 500 * 2, "the name and the weight's, by each glob, once a use"
+    assert counts["compiled"] == 1000
+    assert counts["matched"] == 1000 * 500 * 2, "the name and the weight's, by each glob, once"
 
 
 @given(st.lists(st.text("ab*?[]!", max_size=5), max_size=5), st.lists(st.text("ab", max_size=4), min_size=1))

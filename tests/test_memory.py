@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from benchmarks.memory import FORMATS, peak
 from tests.resnet18 import export, random_resnet18
 
 SCRIPT = """
@@ -25,3 +28,18 @@ def test_an_exact_audit_of_resnet18_at_224_peaks_below_1_5_gb(tmp_path: Path) ->
     layers, audited, peak = map(int, process.stdout.split())
     assert (layers, audited) == (21, 21)
     assert peak < 1.5e9
+
+
+LONG = {f"layer{i}.weight": (64, 65536) if i % 2 == 0 else (65536, 64) for i in range(12)}
+"""201 MB in layers of 17 MB."""
+
+
+@pytest.fixture(scope="module")
+def one_layer() -> int:
+    name = next(iter(LONG))
+    return peak(FORMATS["checkpoint"], {name: LONG[name]})
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_layers_are_audited_one_after_the_other(name: str, one_layer: int) -> None:
+    assert peak(FORMATS[name], LONG) - one_layer < 80e6

@@ -42,7 +42,7 @@ def test_the_python_example_runs(readme: str, root: Path, monkeypatch: pytest.Mo
 
 
 def test_every_option_that_the_readme_names_exists(readme: str) -> None:
-    shown = convsv("audit", "--help").stdout
+    shown = "".join(convsv(command, "--help").stdout for command in ("audit", "check", "diff", "spectrum"))
     for option in set(re.findall(r"--[a-z][a-z0-9-]+", readme)):
         assert option in shown, option
 
@@ -50,8 +50,10 @@ def test_every_option_that_the_readme_names_exists(readme: str) -> None:
 def test_every_pipe_that_the_docs_show_runs(
     readme: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a folder in which the models that the lines name are the sample model."""
+    """Where the models that the lines name are the sample model, and the baseline is its audit."""
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(root / "sample_models", "sample_models")
+    assert convsv("audit", "sample_models/resnet20.onnx", "-o", "baseline.json").returncode == 0
     helps = [convsv("--help"), *(convsv(name, "--help") for name in cli.commands)]
     pages = [path.read_text(encoding="utf-8") for path in root.glob("docs/**/*.md")]
     text = "\n".join([readme, *pages, *(process.stdout for process in helps)])

@@ -5,6 +5,13 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+
+@lru_cache(maxsize=16)
+def globs_of(patterns: tuple[str, ...]) -> Globs:
+    """The globs; the same object, and what it has found, for the same patterns."""
+    return Globs(patterns)
 
 
 class Globs:
@@ -29,5 +36,7 @@ class Globs:
 
     def _matching(self, names: tuple[str, ...]) -> Iterator[int]:
         for index, matches in enumerate(self._matchers):
-            if any(matches(name) for name in names):
-                yield index
+            for name in names:  # not any(): this is run for every glob and layer
+                if matches(name):
+                    yield index
+                    break

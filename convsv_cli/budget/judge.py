@@ -9,7 +9,7 @@ from functools import cached_property
 
 from convsv_cli.budget.baseline import Baseline, Ratchet
 from convsv_cli.budget.configuration import Budget, Limit
-from convsv_cli.budget.globs import Globs
+from convsv_cli.budget.globs import Globs, globs_of
 from convsv_cli.report import (
     AUDITED,
     BOUNDED,
@@ -71,12 +71,12 @@ class Judge:
     @cached_property
     def globs(self) -> Globs:
         """Of the layers' budgets."""
-        return Globs([layer.match for layer in self.budget.layers])
+        return globs_of(tuple(layer.match for layer in self.budget.layers))
 
     @cached_property
     def ignores(self) -> Globs:
         """Of the ignores."""
-        return Globs([ignore.match for ignore in self.budget.ignores])
+        return globs_of(tuple(ignore.match for ignore in self.budget.ignores))
 
     def _network_gates(self, bound: NetworkBound, ratchet: Ratchet | None) -> Iterator[Gate]:
         for limit in (self.budget.network, None if ratchet is None else ratchet.network()):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import ROUND_FLOOR, Context, Decimal
 
 from convsv_cli.budget.configuration import Budget, Ignore
-from convsv_cli.budget.globs import Globs
+from convsv_cli.budget.globs import globs_of
 from convsv_cli.budget.judge import Judge, names_of
 from convsv_cli.renderers.numbers import excess
 from convsv_cli.report import (
@@ -60,8 +60,8 @@ def with_unused(budget: Budget, report: Report) -> Report:
 
 
 def _unused(budget: Budget, audits: Sequence[Audit]) -> tuple[Finding, ...]:
-    globs = Globs([layer.match for layer in budget.layers])
-    ignoring = Globs([ignore.match for ignore in budget.ignores])
+    globs = globs_of(tuple(layer.match for layer in budget.layers))
+    ignoring = globs_of(tuple(ignore.match for ignore in budget.ignores))
     names = [names_of(row) for audit in audits for row in audit.layers]
     budgets = {globs.first(each) for each in names}
     ignores = {index for each in names for index in ignoring.all(each)}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from convsv_cli.budget import (
     Budget,
@@ -16,6 +17,7 @@ from convsv_cli.budget import (
     read_configuration,
 )
 from convsv_cli.errors import UsageError
+from convsv_cli.report import TOLERANCE
 
 INIT = "convsv check --init MODEL > convsv.toml writes one"
 
@@ -36,6 +38,21 @@ def configuration(path: Path | None, *, optional: bool, look: bool = True) -> Co
         return Configuration(budget=Budget(path=""))
     missing = "no budget: neither convsv.toml nor a pyproject.toml with [tool.convsv], here or above"
     raise UsageError(missing, hint=INIT)
+
+
+def audit_options(asked: Mapping[str, Any], found: Configuration) -> dict[str, Any]:
+    """Arguments of an audit: what the command line says, else the file."""
+    tolerances = (asked["tolerance"], found.tolerance, TOLERANCE)
+    return {
+        "exact": asked["exact"] or bool(found.exact),
+        "input_size": asked["input_size"] or found.input_size,
+        "input_shapes": asked["input_shapes"] or dict(found.input_shapes),
+        "device": asked["device"] or found.device or "auto",
+        "tolerance": next(tolerance for tolerance in tolerances if tolerance is not None),
+        "work_limit": asked["work_limit"],
+        "input_range": asked["input_range"] or found.input_range,
+        "graph": asked["graph"],
+    }
 
 
 def judges(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from convsv_cli.budget import exit_code, with_unused
 from convsv_cli.cli import options
 from convsv_cli.cli.beginnings import begin, check_beginning
-from convsv_cli.cli.budgets import configuration, judges
+from convsv_cli.cli.budgets import audit_options, configuration, judges
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.several import Progress, report_of
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
-from convsv_cli.report import TOLERANCE, Audit
+from convsv_cli.report import Audit
 
 
 @click.command()
@@ -61,18 +62,11 @@ def check(
     increase: float | None,
     init: bool,
     force: bool,
-    exact: bool,
-    input_size: tuple[int, ...] | None,
-    input_shapes: dict[str, tuple[int, ...]],
-    device: str | None,
-    tolerance: float | None,
-    work_limit: float,
-    input_range: tuple[float, float] | None,
-    graph: Path | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
     quiet: bool,
     exit_zero: bool,
+    **asked: Any,  # noqa: ANN401  (what the options of an audit say)
 ) -> int:
     """Hold the certified norms of each MODEL, or of the models that the budget names, against a budget.
 
@@ -80,8 +74,7 @@ def check(
     proven of a layer, its norm is measured more closely first.
 
     Exits with 0 where all gates pass, 1 where a budget is exceeded, 2 for usage errors and unreadable files,
-    3 where a gate has no bound to decide by or a layer could not be audited, 4 where a file is refused as
-    unsafe; of several, the first in 4, 2, 1, 3.
+    3 where something is left open, 4 where a file is refused; of several, the first in 4, 2, 1, 3.
 
     \b
     Examples:
@@ -110,26 +103,15 @@ def check(
     chosen = models or found.models
     if not chosen:
         raise UsageError("no models", where=found.budget.path, hint='name some, or add models = ["..."]')
-    targets = [] if init else prepare(outputs, format_name, chosen)
+    targets = [] if init else prepare(outputs, format_name, [*chosen, *([baseline] if baseline else [])])
     judge_of = judges(found.budget, baseline, increase, alone=len(chosen) == 1)
-    warm_up(graph or chosen[0])
+    warm_up(asked["graph"] or chosen[0])
+    options_ = audit_options(asked, found)
     from convsv_cli import api
     from convsv_cli.cli.progress import progress_bar
 
     def run(model: Path, progress: Progress) -> Audit:
-        return api.check(
-            model,
-            judge_of(model),
-            exact=exact or bool(found.exact),
-            input_size=input_size or found.input_size,
-            input_shapes=input_shapes or dict(found.input_shapes),
-            device=device or found.device or "auto",
-            tolerance=next(t for t in (tolerance, found.tolerance, TOLERANCE) if t is not None),
-            work_limit=work_limit,
-            input_range=input_range or found.input_range,
-            graph=graph,
-            progress=progress,
-        )
+        return api.check(model, judge_of(model), progress=progress, **options_)
 
     with progress_bar(hidden=quiet) as progress:
         if init:

@@ -45,9 +45,10 @@ class Gate:
         node: the layer; empty for the whole network.
         limit: what the certified upper end must not exceed.
         enclosure: what is proven of the norm or Lipschitz constant; None where nothing is.
-        outcome: `PASSED` (its upper end keeps the limit), `EXCEEDED` (its lower end does not), `UNDECIDED`
-            (the limit lies between both, and refining did not help), `MISSING` (there is no bound), or
-            `IGNORED` (an ignore that has not expired covers it).
+        outcome: `PASSED` (its upper end keeps the limit), `EXCEEDED` (its lower end does not; of a network,
+            which has none, its upper end, and refining did not help), `UNDECIDED` (the limit lies between
+            both, likewise), `MISSING` (there is no bound), or `IGNORED` (an ignore that has not expired
+            covers it).
         reason: why it is ignored, undecided or missing; empty else.
         place: where the budget says so.
     """

@@ -32,7 +32,7 @@ def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: P
         UsageError: `size` names an unknown input, has the wrong number of axes, or is impossible.
     """
     inputs = inputs_of(model.graph)
-    skeleton = skeleton_of(model)
+    skeleton = skeleton_of(model, path)
     _fold(skeleton, path)
     inferred, notes = _resized(skeleton, inputs, size, path), list[str]()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import onnx
 from onnx import (
@@ -17,6 +18,7 @@ from onnx import (
 
 from convsv_cli.loaders.onnx.scopes import bodies, constant_tensor
 from convsv_cli.loaders.onnx.stripping import LARGE
+from convsv_cli.loaders.onnx.tensors import check, external_file, values
 
 SMALL = 1024
 """Initializers of so many elements may be shapes that inference wants to see; it needs no larger one."""
@@ -30,8 +32,14 @@ def inputs_of(graph: GraphProto) -> set[str]:
     return {value.name for value in graph.input} - stored - {s.values.name for s in graph.sparse_initializer}
 
 
-def skeleton_of(model: ModelProto) -> ModelProto:
-    """The model without large initializers, which become inputs of their shape, and without old results."""
+def skeleton_of(model: ModelProto, path: Path) -> ModelProto:
+    """The model without large initializers, which become inputs of their shape, and without old results.
+
+    Small ones are in it, also those that the file at `path` keeps in others.
+
+    Raises:
+        UnreadableModelError, UnsafeModelError: as `tensors.check`, of these.
+    """
     skeleton = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     skeleton.opset_import.add(domain=STORED, version=1)
     graph = skeleton.graph
@@ -44,11 +52,12 @@ def skeleton_of(model: ModelProto) -> ModelProto:
     for value in graph.input:
         _open_sizes(value)
     for tensor in model.graph.initializer:
-        if tensor.data_location != TensorProto.EXTERNAL and _is_small(tensor):
+        if _is_small(tensor):
             graph.initializer.append(tensor)
         else:
             graph.input.append(_value(tensor.name, tensor))
     graph.input.extend(_value(sparse.values.name, sparse) for sparse in model.graph.sparse_initializer)
+    _embed(graph, path)
     return skeleton
 
 
@@ -64,6 +73,20 @@ def forget_results(graph: GraphProto) -> None:
     for node in graph.node:
         for _, body in bodies(node):
             forget_results(body)
+
+
+def _embed(graph: GraphProto, path: Path) -> None:
+    """Put the values of external tensors in: inference does not look for them elsewhere."""
+    for tensor in graph.initializer:
+        if external_file(tensor) is not None:
+            check(tensor, path)
+            embedded = values(tensor, path)
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+            tensor.raw_data = onnx.numpy_helper.from_array(embedded).raw_data
+    for node in graph.node:
+        for _, body in bodies(node):
+            _embed(body, path)
 
 
 def _open_sizes(value: ValueInfoProto) -> None:
