@@ -286,6 +286,30 @@ def test_impossible_limits_are_one_line(checkpoint: Path, option: str, value: st
     assert_one_line(convsv("audit", checkpoint, option, value), "must be")
 
 
+def test_an_interrupt_that_a_library_turns_into_an_error_is_one(checkpoint: Path) -> None:
+    code = INTERRUPTIBLE.replace(
+        "main()",
+        """
+import os, time
+from convsv_cli import api
+
+def imported(*_, **__):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        raise ImportError("a library is half imported")
+
+api.audit = imported
+main()
+""",
+    )
+    arguments = [sys.executable, "-c", code, "audit", str(checkpoint)]
+    process = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert (process.returncode, process.stdout) == (130, "")
+    assert process.stderr.strip() == "convsv: interrupted"
+
+
 @pytest.mark.parametrize("seconds", [1.5, 4.0])
 def test_an_interrupt_leaves_no_file_behind(tmp_path: Path, seconds: float) -> None:
     torch.manual_seed(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def gated(folder: Path) -> Path:
     return scaled(folder, 2, 3, gate=True)
 
 
+def nan(folder: Path) -> Path:
+    return scaled(folder, math.nan)
+
+
 CASES: dict[str, tuple[Maker, str, int]] = {
     "pass": (two, "max-layer = 3.1\nmax-lipschitz = 6.1", 0),
     "layer exceeded": (two, "max-layer = 2.9", 1),
@@ -42,11 +47,14 @@ CASES: dict[str, tuple[Maker, str, int]] = {
     "expired ignore": (two, f"max-layer = 2.9\n{EXPIRED}", 1),
     "expired ignore of a layer that passes": (two, f"max-layer = 3.1\n{EXPIRED}", 0),
     "unsupported layer": (look_up, "max-layer = 2.1", 3),
+    "unsupported layer without a limit": (look_up, '[[layer]]\nmatch = "fc"\nmax = 2.1', 3),
     "unsupported layer and exceeded": (look_up, "max-layer = 1.9", 1),
     "unsupported layer, ignored": (look_up, '[[ignore]]\nmatch = "embed"\nreason = "a table"', 0),
     "unbounded network": (gated, "max-lipschitz = 1e9", 3),
     "unbounded network without a limit": (gated, "max-layer = 3.1", 0),
     "unbounded network and exceeded": (gated, "max-lipschitz = 1e9\nmax-layer = 2.9", 1),
+    "undecided": (two, "max-layer = 3.0", 3),
+    "invalid layer, which nobody can ignore": (nan, '[[ignore]]\nmatch = "*"\nreason = "fine"', 3),
     "unreadable": (garbage, "max-layer = 3.1", 2),
     "absent": (absent, "max-layer = 3.1", 2),
     "refused": (outside, "max-layer = 3.1", 4),

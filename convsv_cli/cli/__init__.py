@@ -10,7 +10,7 @@ import warnings
 import click
 
 from convsv_cli.budget.exits import INTERNAL, USAGE
-from convsv_cli.cli import options
+from convsv_cli.cli import interrupts, options
 from convsv_cli.cli.audit import audit
 from convsv_cli.cli.check import check
 from convsv_cli.cli.diff import diff
@@ -60,6 +60,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers
+    interrupts.listen()
     try:
         code = cli.main(prog_name="convsv", standalone_mode=False)
     except ConvsvError as error:
@@ -75,7 +76,11 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("CONVSV_TRACEBACK"):
             raise
-        code = _complain(internal(error), INTERNAL)
+        code = (
+            _complain("interrupted", INTERRUPTED)
+            if interrupts.heard()
+            else _complain(internal(error), INTERNAL)
+        )
     sys.exit(code)
 
 

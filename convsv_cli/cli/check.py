@@ -17,8 +17,22 @@ from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
 from convsv_cli.report import Audit
 
+EXAMPLE = """\b
+A budget, in convsv.toml:
+  models = ["model.onnx"]
+  max-lipschitz = 1e6
+  max-layer = 12.0
+  [[layer]]
+  match = "layer4.*"
+  max = 20.0
+  [[ignore]]
+  match = "fc"
+  reason = "calibrated after training"
+  expires = 2027-01-31
+"""
 
-@click.command()
+
+@click.command(epilog=EXAMPLE)
 @click.argument("models", metavar="[MODEL]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--config",
@@ -83,19 +97,6 @@ def check(
       convsv check --init model.onnx -o convsv.toml
       convsv check a.onnx b.onnx --format json -o check.json -o check.txt
       convsv check model.onnx --baseline main.json --max-increase 5%
-
-    \b
-    A budget, in convsv.toml:
-      models = ["model.onnx"]
-      max-lipschitz = 1e6
-      max-layer = 12.0
-      [[layer]]
-      match = "layer4.*"
-      max = 20.0
-      [[ignore]]
-      match = "fc"
-      reason = "calibrated after training"
-      expires = 2027-01-31
     """  # noqa: D301  (click takes \b for "keep these lines")
     if init:
         check_beginning(models, outputs, force=force, others=(config, baseline, format_name))

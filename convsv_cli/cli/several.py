@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from convsv_cli.budget.exits import INTERNAL
+from convsv_cli.cli import interrupts
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report import Audit, Failure, Report
 from convsv_cli.sanitize import one_line
@@ -48,6 +49,8 @@ def _outcome(model: Path, run: Callable[[Path, Progress], Audit], progress: Prog
     except ConvsvError as error:
         return _failure(model, str(error), error.exit_code)
     except Exception as error:
+        if interrupts.heard():
+            raise KeyboardInterrupt from error
         if os.environ.get("CONVSV_TRACEBACK"):
             raise
         return _failure(model, internal(error), INTERNAL)
