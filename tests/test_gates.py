@@ -158,6 +158,13 @@ def test_a_figure_that_exceeds_is_never_shown_as_if_it_did_not(value: float, ulp
     assert Decimal(value) < Decimal(beyond(measured, value)) <= Decimal(measured) * (1 + Decimal("1e-16"))
 
 
+def test_the_bound_of_a_network_is_told_rounded_up() -> None:
+    bound = replace(AUDIT.bound, lipschitz=4188992481.8583035)
+    judge_ = judge(network=limit(1e9))
+    (finding,) = (f for f in judged(judge_, audit(bound=bound)).findings if f.rule == "network-budget")
+    assert "the certified Lipschitz bound is 4.189e+09, 4.189 times" in finding.message
+
+
 def test_budgets_that_no_layer_is_left_for_are_told_once() -> None:
     layers = tuple(LayerBudget(match=m, limit=limit(9, n)) for n, m in enumerate(["a*", "ab", "z", "b"]))
     ignores = (Ignore(match="nobody", reason="x", expires=None, place=PLACE),)

@@ -10,7 +10,7 @@ from decimal import ROUND_FLOOR, Context, Decimal
 from convsv_cli.budget.configuration import Budget, Ignore
 from convsv_cli.budget.globs import globs_of
 from convsv_cli.budget.judge import Judge, names_of
-from convsv_cli.renderers.numbers import excess
+from convsv_cli.renderers.numbers import excess, figure
 from convsv_cli.report import (
     ERROR,
     EXCEEDED,
@@ -18,6 +18,7 @@ from convsv_cli.report import (
     NOTE,
     UNDECIDED,
     UNSUPPORTED,
+    UPPER,
     WARNING,
     Audit,
     Finding,
@@ -114,13 +115,12 @@ def _exceeded(gate: Gate, origin: str) -> str:
     above = f"{excess(measured, gate.limit)} its {origin} of {gate.limit:.10g}"
     if gate.node:
         return f"its norm is at least {beyond(measured, gate.limit)}, {above}"
-    return f"the certified Lipschitz bound is {beyond(measured, gate.limit)}, {above}; {BOUND_ONLY}"
+    shown = figure(measured, UPPER) if math.isfinite(measured) else "beyond 1e308"
+    return f"the certified Lipschitz bound is {shown}, {above}; {BOUND_ONLY}"
 
 
 def beyond(measured: float, limit: float) -> str:
     """A figure above a limit, rounded down, with as many digits as it takes to see that; four at least."""
-    if not math.isfinite(measured):
-        return "beyond 1e308"
     for digits in range(4, 18):
         shown = Context(prec=digits, rounding=ROUND_FLOOR).create_decimal_from_float(measured)
         if shown > Decimal(limit):
