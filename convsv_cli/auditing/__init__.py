@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from convsv_cli.auditing.empirical import check_empirical, empirical_of
+from convsv_cli.auditing.freeing import give_back
 from convsv_cli.auditing.measure import measure
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.network import bound_of
-from convsv_cli.auditing.plan import plan, resolve_device
+from convsv_cli.auditing.plan import Task, plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import file_digest, findings, totals
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.network import Network
-from convsv_cli.report import Audit, Model, Settings
+from convsv_cli.report import Audit, LayerAudit, Model, Settings
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.version import __version__
+
+LARGE = 10**6
+"""Entries of a weight after which there is something to give back."""
 
 
 def audit_network(
@@ -42,7 +49,7 @@ def audit_network(
     tasks = plan(network, settings)
     meter = Meter(progress, sum(task.work for task in tasks))
     with one_thread_each():
-        rows = tuple(measure(task, device, meter) for task in tasks)
+        rows = tuple(_row(task, device, meter) for task in tasks)
         bound = bound_of(network, rows, settings, device, meter)
     bound = replace(bound, empirical=empirical_of(network, settings, progress))
     spectra, missing = spectra_of(network, settings, progress)
@@ -65,3 +72,10 @@ def audit_network(
         seconds=time.perf_counter() - start,
         spectra=spectra,
     )
+
+
+def _row(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
+    row = measure(task, device, meter)
+    if math.prod(row.kernel_shape) >= LARGE:
+        give_back()
+    return row

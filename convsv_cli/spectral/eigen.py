@@ -30,7 +30,7 @@ def lanczos(matrices: torch.Tensor, start: torch.Tensor, steps: int) -> tuple[to
         known, rest = basis[..., : step + 1], image
         for _ in range(2):  # once is not enough where the rest is nearly nothing
             rest = rest - known @ (known.mH @ rest)
-    values, vectors = torch.linalg.eigh(basis.mH @ images)
+    values, vectors = _eigh(basis.mH @ images)
     return values[..., -1].double(), _unit(basis @ vectors[..., -1:])[..., 0]
 
 
@@ -40,7 +40,7 @@ def top_pair(matrix: torch.Tensor, start: torch.Tensor | None = None) -> tuple[f
     Lanczos steps find it roughly; steps with the inverse of (mu I - H), with mu just above, resolve it.
     """
     if matrix.shape[-1] <= SMALL:
-        values, vectors = torch.linalg.eigh(matrix)
+        values, vectors = _eigh(matrix)
         return float(values[-1]), vectors[:, -1]
     steps = LANCZOS_STEPS if start is None else STARTED_STEPS
     start = start_vector(len(matrix), matrix.device) if start is None else start
@@ -65,11 +65,24 @@ def _resolved(matrix: torch.Tensor, value: float, vector: torch.Tensor) -> tuple
     for _ in range(SHIFT_INVERT_STEPS):
         basis = torch.cat([basis, torch.cholesky_solve(basis[:, -1:], factor)], 1)
         basis, _ = torch.linalg.qr(basis)
-    values, vectors = torch.linalg.eigh(basis.mH @ matrix @ basis)
+    values, vectors = _eigh(basis.mH @ matrix @ basis)
     return float(values[-1]), basis @ vectors[:, -1]
+
+
+def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As LAPACK, which gives up on entries that are hardly numbers beside others: without these, then."""
+    try:
+        values, vectors = torch.linalg.eigh(matrices)
+    except RuntimeError:
+        sizes = matrices.abs()
+        least = torch.finfo(matrices.dtype).eps ** 2 * sizes.amax((-2, -1), keepdim=True)
+        wide = torch.complex128 if matrices.is_complex() else torch.float64
+        values, vectors = torch.linalg.eigh(matrices.where(sizes > least, 0).to(wide))
+    return values.to(matrices.real.dtype), vectors.to(matrices.dtype)
 
 
 def _unit(vectors: torch.Tensor) -> torch.Tensor:
     norms = torch.linalg.vector_norm(vectors, dim=-2, keepdim=True)
-    unit: torch.Tensor = vectors / norms.clamp_min(1e-30)
+    least = max(1e-30, torch.finfo(vectors.dtype).tiny ** 0.5)  # of shorter ones, squares are zero
+    unit: torch.Tensor = vectors / norms.clamp_min(least)
     return unit

@@ -50,7 +50,7 @@ def _change(message: Message, field: Any, value: Any, messages: list[Message], r
     if random.random() < 0.25:
         message.ClearField(field.name)
     elif isinstance(value, Message):
-        value.CopyFrom(random.choice([each for each in messages if type(each) is type(value)] or [value]))
+        value.CopyFrom(_copied(random.choice([m for m in messages if type(m) is type(value)] or [value])))
     elif not hasattr(value, "append"):
         setattr(message, field.name, _scalar(value, random))
     elif field.message_type is not None:
