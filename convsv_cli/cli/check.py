@@ -105,7 +105,7 @@ def check(
     if not chosen:
         raise UsageError("no models", where=found.budget.path, hint='name some, or add models = ["..."]')
     targets = [] if init else prepare(outputs, format_name, [*chosen, *([baseline] if baseline else [])])
-    judge_of = judges(found.budget, baseline, increase, alone=len(chosen) == 1)
+    judge_of = judges(found.budget, baseline, increase, chosen)
     warm_up(asked["graph"] or chosen[0])
     options_ = audit_options(asked, found)
     from convsv_cli import api
