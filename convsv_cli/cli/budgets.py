@@ -55,6 +55,17 @@ def audit_options(asked: Mapping[str, Any], found: Configuration) -> dict[str, A
     }
 
 
+def check_limits(budget: Budget) -> None:
+    """Complain of a budget that nothing could exceed.
+
+    Raises:
+        UsageError: it has neither limits nor ignores.
+    """
+    if not (budget.network or budget.layer or budget.layers or budget.ignores):
+        hint = "add max-lipschitz, max-layer or [[layer]], or give a --baseline"
+        raise UsageError("no limits", where=budget.path, hint=hint)
+
+
 def judges(
     budget: Budget, baseline: Path | None, increase: float | None, models: Sequence[Path]
 ) -> Callable[[Path], Judge]:
