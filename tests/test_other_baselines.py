@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from convsv_cli.budget import baseline_of
+from convsv_cli.cli.diff_text import FORMATS
+from convsv_cli.comparison import changes
 from convsv_cli.errors import UsageError
 from convsv_cli.report import UNKNOWN, Audit, NetworkBound, Report
 from tests.budget_models import exit_code, scaled
@@ -49,6 +53,13 @@ def test_another_network_is_no_baseline() -> None:
     old, new = audit(row("a", 1, 1), row("b", 1, 1)), audit(row("model.a", 1, 1), row("model.b", 1, 1))
     with pytest.raises(UsageError, match="no layer"):
         ratchet(old).gates(new)
+
+
+def test_bounds_beyond_floating_point_are_not_the_same() -> None:
+    old = bounded(math.inf, row("a", math.inf, math.inf))
+    network, layer = changes(old, old)
+    assert (network.kind, layer.kind) == ("too close to tell", "too close to tell")
+    assert json.loads(FORMATS["json"](old, old))["changes"][1]["old"] == {"lower": None, "upper": None}
 
 
 def test_what_another_model_has_by_its_path_is_not_taken_for_the_name() -> None:
