@@ -109,9 +109,9 @@ def test_the_audit_of_the_model_is_found_by_path_then_by_name_then_alone() -> No
     assert baseline_of("a/m.onnx", saved, "x", 0).audit is one
     assert baseline_of("c/m.onnx", saved, "x", 0) is None
     only = Report(command="audit", audits=(one,))
-    assert baseline_of("c/m.onnx", only, "x", 0, alone=False).audit is one
+    assert baseline_of("c/m.onnx", only, "x", 0, others=("d/n.onnx",)).audit is one
     assert baseline_of("c/n.onnx", only, "x", 0).audit is one
-    assert baseline_of("c/n.onnx", only, "x", 0, alone=False) is None
+    assert baseline_of("c/n.onnx", only, "x", 0, others=("d/n.onnx",)) is None
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_a_failed_audit_leaves_the_old_file(tmp_path: Path) -> None:
 def test_the_model_is_never_overwritten(checkpoint: Path) -> None:
     before = checkpoint.read_bytes()
     process = convsv("audit", checkpoint, "--format", "json", "-o", checkpoint)
-    assert_one_line(process, "would replace the model")
+    assert_one_line(process, "would replace an input")
     assert checkpoint.read_bytes() == before
 
 

@@ -277,6 +277,15 @@ def test_the_largest_layer_is_by_bounds_where_some_layer_has_no_exact_norm() -> 
     assert "largest layer: conv2" in render("table", replace(AUDIT, layers=(AUDITED, larger)))
 
 
+def test_the_largest_layer_is_the_one_of_the_largest_certified_norm() -> None:
+    """Not of the largest bound, which is loose, and is not what budgets are about."""
+    certified = Measurement(value=5.0, enclosure=Interval(lower=5.0, upper=5.0))
+    bound = Measurement(value=6.0, enclosure=Interval(upper=6.0))
+    measured = (("certified", certified), ("bound", bound))
+    larger = replace(AUDITED, name="conv2", input_size=None, measurements=measured)
+    assert "largest layer: conv2" in render("table", replace(AUDIT, layers=(AUDITED, larger)))
+
+
 def test_the_table_fits_a_terminal_and_is_never_cut_in_a_file() -> None:
     layer = replace(AUDITED, name="a.very.long.name." * 10)
     audit = replace(AUDIT, layers=(layer,))

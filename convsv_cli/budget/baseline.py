@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import PurePath
 
 from convsv_cli.budget.configuration import Limit
 from convsv_cli.comparison import Pair, pairs
 from convsv_cli.errors import UsageError
-from convsv_cli.report import BOUNDED, Audit, Interval, LayerAudit, Place, Report
+from convsv_cli.report import BOUNDED, Audit, Interval, LayerAudit, Model, Place, Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +38,26 @@ class Baseline:
         old, new = self.audit.settings, audit.settings
         if old.as_stride_1 != new.as_stride_1:
             raise UsageError("the baseline was audited with --as-stride-1", where=self.path)
-        if old.input_range != new.input_range and self.audit.bound.status == BOUNDED:
-            hint = f"use the same --input-range: {old.input_range or 'none'}"
+        if old.layers:
+            raise UsageError("the baseline was audited with --layers: it is of some layers", where=self.path)
+        if self.audit.bound.status == BOUNDED:
+            self._check_inputs(audit)
+        ratchet = Ratchet(baseline=self, audit=audit)
+        if ratchet.pairs and not any(pair.old and pair.new for pair in ratchet.pairs):
+            hint = "is it of another network?"
+            raise UsageError(f"the baseline has no layer of {audit.model.path}", where=self.path, hint=hint)
+        return ratchet
+
+    def _check_inputs(self, audit: Audit) -> None:
+        """Complain where the bound of the network is for other inputs than those of a new audit."""
+        old, new = self.audit, audit
+        if old.settings.input_range != new.settings.input_range:
+            hint = f"use the same --input-range: {old.settings.input_range or 'none'}"
             raise UsageError("the baseline holds for another input range", where=self.path, hint=hint)
-        return Ratchet(baseline=self, audit=audit)
+        if new.bound.status == BOUNDED and not _alike(old.model, new.model):
+            shapes = ", ".join("×".join(map(str, shape)) for _, shape in old.model.input_shape)
+            hint = f"use the same --input-size or --input-shape: {shapes}"
+            raise UsageError("the baseline holds for another input size", where=self.path, hint=hint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,19 +101,32 @@ class Ratchet:
 
 
 def baseline_of(
-    model: str, saved: Report, path: str, increase: float, *, alone: bool = True
+    model: str, saved: Report, path: str, increase: float, *, others: Collection[str] = ()
 ) -> Baseline | None:
     """The part of a saved report that is about a model; None where it has none.
 
-    That is the audit of its path, else that of its file name, else, where the model is `alone`, the only one.
+    That is the audit of its path, else that of its file name, unless that is the path of one of the `others`
+    that are checked beside it; else, where there are no others, the only one.
     """
     name = PurePath(model).name
     same = [audit for audit in saved.audits if audit.model.path == model]
-    alike = [audit for audit in saved.audits if PurePath(audit.model.path).name == name]
-    for found in (same, alike, saved.audits if alone else ()):
+    left = [audit for audit in saved.audits if audit.model.path not in others]
+    alike = [audit for audit in left if PurePath(audit.model.path).name == name]
+    for found in (same, alike, () if others else saved.audits):
         if len(found) == 1:
             return Baseline(path=path, audit=found[0], increase=increase)
     return None
+
+
+def _alike(old: Model, new: Model) -> bool:
+    """Whether the inputs have the same sizes, as far as these are known of both."""
+    before, after = ([shape for _, shape in model.input_shape] for model in (old, new))
+    if not before or not after:
+        return True
+    if list(map(len, before)) != list(map(len, after)):
+        return False
+    sizes = zip(chain.from_iterable(before), chain.from_iterable(after), strict=True)
+    return all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in sizes)
 
 
 def _certified(row: LayerAudit | None) -> Interval | None:

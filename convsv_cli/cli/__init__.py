@@ -66,7 +66,9 @@ def main() -> None:
     except ConvsvError as error:
         code = _complain(str(error), error.exit_code)
     except click.ClickException as error:
-        code = _complain(f"{error.format_message()} (see convsv --help)", USAGE)
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "convsv"
+        code = _complain(f"{error.format_message()} (see {command} --help)", USAGE)
     except (click.Abort, KeyboardInterrupt):
         code = _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:

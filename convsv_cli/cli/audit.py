@@ -78,7 +78,7 @@ def audit(
       convsv audit model.safetensors -o audit.json -o audit.html
       convsv audit epoch1.pt epoch2.pt --format csv
     """  # noqa: D301  (click takes \b for "keep these lines")
-    targets = prepare(outputs, format_name, models)
+    targets = prepare(outputs, format_name, [*models, *([graph] if graph else [])])
     warm_up(graph or models[0])
     from convsv_cli import api
     from convsv_cli.cli.progress import progress_bar

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convsv_cli.budget import starting_budget
-from convsv_cli.cli.files import blaming, check_replaceable, replacement
+from convsv_cli.cli.files import blaming, check_replaceable, is_file, replacement
 from convsv_cli.cli.output import echo
 from convsv_cli.errors import UsageError
 from convsv_cli.report import Audit
@@ -28,7 +28,7 @@ def check_beginning(
         raise UsageError("--init goes with none of --config, --baseline and --format")
     if len(outputs) > 1:
         raise UsageError("--init writes one file")
-    for path in outputs:
+    for path in filter(is_file, outputs):
         check_replaceable(path, models)
         if path.exists() and not force:
             raise UsageError("it is there already", where=str(path), hint="--force replaces it")
@@ -40,7 +40,7 @@ def begin(audit: Audit, model: Path, outputs: Sequence[Path]) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    if not outputs:
+    if not any(map(is_file, outputs)):
         echo(starting_budget(audit, model.as_posix()))
         return
     (path,) = outputs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -55,10 +55,21 @@ def audit_options(asked: Mapping[str, Any], found: Configuration) -> dict[str, A
     }
 
 
+def check_limits(budget: Budget) -> None:
+    """Complain of a budget that nothing could exceed.
+
+    Raises:
+        UsageError: it has neither limits nor ignores.
+    """
+    if not (budget.network or budget.layer or budget.layers or budget.ignores):
+        hint = "add max-lipschitz, max-layer or [[layer]], or give a --baseline"
+        raise UsageError("no limits", where=budget.path, hint=hint)
+
+
 def judges(
-    budget: Budget, baseline: Path | None, increase: float | None, *, alone: bool
+    budget: Budget, baseline: Path | None, increase: float | None, models: Sequence[Path]
 ) -> Callable[[Path], Judge]:
-    """Gives the judge of each model; `alone` says that there is only one.
+    """Gives the judge of each of the models.
 
     Raises:
         ConvsvError: the baseline cannot be read, or is missing; for a model, that it has no audit of it.
@@ -73,7 +84,8 @@ def judges(
     path, saved = str(baseline), read(baseline)
 
     def with_baseline(model: Path) -> Judge:
-        found = baseline_of(str(model), saved, path, increase or 0.0, alone=alone)
+        others = {str(other) for other in models if other != model}
+        found = baseline_of(str(model), saved, path, increase or 0.0, others=others)
         if found is None:
             raise UsageError(f"the baseline {path} has no audit of this model, or several", where=str(model))
         return replace(judge, baseline=found)

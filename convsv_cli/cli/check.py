@@ -10,7 +10,7 @@ import click
 from convsv_cli.budget import exit_code, with_unused
 from convsv_cli.cli import options
 from convsv_cli.cli.beginnings import begin, check_beginning
-from convsv_cli.cli.budgets import audit_options, configuration, judges
+from convsv_cli.cli.budgets import audit_options, check_limits, configuration, judges
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.several import Progress, report_of
 from convsv_cli.errors import UsageError
@@ -104,8 +104,11 @@ def check(
     chosen = models or found.models
     if not chosen:
         raise UsageError("no models", where=found.budget.path, hint='name some, or add models = ["..."]')
-    targets = [] if init else prepare(outputs, format_name, [*chosen, *([baseline] if baseline else [])])
-    judge_of = judges(found.budget, baseline, increase, alone=len(chosen) == 1)
+    read = [*chosen, *filter(None, (baseline, asked["graph"], found.budget.path and Path(found.budget.path)))]
+    targets = [] if init else prepare(outputs, format_name, read)
+    if not init and baseline is None:
+        check_limits(found.budget)
+    judge_of = judges(found.budget, baseline, increase, chosen)
     warm_up(asked["graph"] or chosen[0])
     options_ = audit_options(asked, found)
     from convsv_cli import api

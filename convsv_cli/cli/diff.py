@@ -12,7 +12,7 @@ import click
 from convsv_cli.budget import Baseline, Budget, Judge, exit_code, judged
 from convsv_cli.cli import options
 from convsv_cli.cli.diff_text import FORMATS, SUFFIXES
-from convsv_cli.cli.files import blaming, check_replaceable, replacement
+from convsv_cli.cli.files import blaming, check_replaceable, is_file, replacement
 from convsv_cli.cli.output import echo
 from convsv_cli.errors import UsageError
 from convsv_cli.report import TOLERANCE, Audit, Report, Settings
@@ -164,6 +164,9 @@ def _formats(
         return [(None, format_name or "table")]
     found: list[tuple[Path | None, str]] = []
     for path in outputs:
+        if not is_file(path):
+            found.append((None, format_name or "table"))
+            continue
         check_replaceable(path, models)
         name = SUFFIXES.get(path.suffix.lower(), format_name)
         if name is None:

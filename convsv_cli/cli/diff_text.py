@@ -104,4 +104,5 @@ def _fields(change: Change) -> dict[str, Any]:
 def _ends(interval: Interval | None) -> dict[str, float | None] | None:
     if interval is None:
         return None
-    return {"lower": interval.lower, "upper": interval.upper if math.isfinite(interval.upper) else None}
+    ends = {"lower": interval.lower, "upper": interval.upper}
+    return {name: end if math.isfinite(end) else None for name, end in ends.items()}

@@ -15,11 +15,16 @@ from convsv_cli.loaders.folder import may_be_model
 ELSEWHERE = "choose another file"
 
 
+def is_file(path: Path) -> bool:
+    """Whether a document to that path goes to a file: - is stdout."""
+    return str(path) != "-"
+
+
 def check_replaceable(path: Path, models: Sequence[Path]) -> None:
     """Complain before any work is done, so that no long computation ends in a typing error.
 
     Raises:
-        UsageError: a file that cannot be written, or is a model itself.
+        UsageError: a file that cannot be written, or is one of the inputs itself.
     """
     try:
         _check(path)
@@ -83,7 +88,7 @@ def _check(path: Path) -> None:
 
 def _check_beside(path: Path, model: Path) -> None:
     if path.exists() and model.exists() and path.samefile(model):
-        raise UsageError("the output would replace the model", where=str(path), hint=ELSEWHERE)
+        raise UsageError("the output would replace an input", where=str(path), hint=ELSEWHERE)
     if path.exists() and model.is_dir() and path.parent.samefile(model) and may_be_model(path.name):
         raise UsageError("the output would replace a model", where=str(path), hint=ELSEWHERE)
 

@@ -59,6 +59,8 @@ def share(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
     number = float(match.group(1)) / (100 if match.group(2) else 1) if match else math.nan
     if not math.isfinite(number):
         raise click.BadParameter(f"{value!r} is no share: write 5% or 0.05", ctx, param)
+    if number >= 1 and "%" not in value:
+        raise click.BadParameter(f"{value!r} is no share below 1: do you mean {value}%?", ctx, param)
     return number
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from convsv_cli.cli.files import blaming, check_replaceable, replacement
+from convsv_cli.cli.files import blaming, check_replaceable, is_file, replacement
 from convsv_cli.cli.surroundings import folders, summarise
 from convsv_cli.comparison import Trend
 from convsv_cli.errors import UsageError
@@ -90,7 +90,7 @@ def colored() -> bool:
 
 
 def _target(path: Path, format_name: str | None, models: Sequence[Path]) -> Target:
-    if str(path) == "-":
+    if not is_file(path):
         return Target(renderer=_by_name(format_name or "table"), path=None)
     check_replaceable(path, models)
     by_suffix = [r for r in RENDERERS if path.suffix.lower() in r.suffixes]

@@ -22,7 +22,7 @@ class Change:
         before: its name in the old one; empty where it was not there.
         kind: `ADDED`, `REMOVED`, `SAME` (weight and geometry), `LARGER` or `SMALLER` (proven: the intervals
             of the norm do not meet; of the network, of which only bounds are known, its bound is), `CLOSE`
-            (they do), or `NOT_AUDITED` (one is missing).
+            (they do, or both bounds are infinite), or `NOT_AUDITED` (one is missing).
         old, new: what is proven of the norm, or Lipschitz constant; None where nothing is.
     """
 
@@ -53,10 +53,15 @@ def changes(old: Audit, new: Audit) -> tuple[Change, ...]:
 
 def _network(old: NetworkBound, new: NetworkBound) -> Change:
     before, after = _bound(old), _bound(new)
-    kind = NOT_AUDITED
-    if before is not None and after is not None:
-        kind = LARGER if after.upper > before.upper else SMALLER if after.upper < before.upper else SAME
+    kind = NOT_AUDITED if before is None or after is None else _growth(before.upper, after.upper)
     return Change(name="", before="", kind=kind, old=before, new=after)
+
+
+def _growth(before: float, after: float) -> str:
+    """Of a bound; of two that are beyond floating point nobody knows."""
+    if math.isinf(before) and math.isinf(after):
+        return CLOSE
+    return LARGER if after > before else SMALLER if after < before else SAME
 
 
 def _layers(old: Audit, new: Audit) -> Iterator[Change]:

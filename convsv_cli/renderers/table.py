@@ -11,7 +11,7 @@ from convsv_cli.renderers.columns import TEXTS, columns, methods_of, times
 from convsv_cli.renderers.network_text import blocks_table, bound_lines
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about, headline, node, open_gates, where
-from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, Finding, Method, Report, Verdict
+from convsv_cli.report import AUDITED, CERTIFIED, EXACT, UPPER, Audit, Finding, Method, Report, Verdict
 from convsv_cli.sanitize import inert
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def _width(cells: dict[str, list[str]]) -> int:
 
 
 def _largest(audit: Audit) -> str:
-    """The name of the layer with the largest exact norm, or the largest bound where one has no exact norm."""
-    for kind in (EXACT, UPPER):
+    """The name of the layer with the largest exact norm, or certified one, or bound: what all layers have."""
+    for kind in (EXACT, CERTIFIED, UPPER):
         for method in audit.methods:
             measured = [
                 (m.value, layer.name) for layer in audit.layers if (m := layer.measurement(method.name))
