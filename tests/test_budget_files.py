@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from pathlib import Path
 
@@ -99,6 +100,7 @@ def test_pyproject_has_the_same_below_its_table(tmp_path: Path) -> None:
         ("[[ignore]]\nmatch = 'a'\nreason = ' '", 3, ["ignore[1].reason", "blank"]),
         ("[[ignore]]\nmatch = 'a'\nreason = 'b'\nexpires = '2027-01-01'", 4, ["expires", "without quotes"]),
         ("[[ignore]]\nmatch = 'a'\nreason = 'b'\nexpires = 2027-01-01T00:00:00", 4, ["expires", "date"]),
+        ("[[layer]]\nmatch = ''\nmax = 1", 2, ["layer[1].match", "blank"]),
         ("max-layer = 'big'", 1, ["max-layer", "number", "'big'"]),
         ("max-layer = true", 1, ["max-layer", "number"]),
         ("max-layer = 0", 1, ["max-layer", "above 0"]),
@@ -140,6 +142,19 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_configuration(written(tmp_path, "[tool]\n", "pyproject.toml"))
     with pytest.raises(ConfigurationError, match="TOML"):
         read_configuration(written(tmp_path, f"a = {'[' * 5000}", "deep.toml"))
+    with pytest.raises(ConfigurationError, match="nested"):
+        read_configuration(written(tmp_path, f"{'a.' * 5000}a = 1", "deep.toml"))
+
+
+def test_long_arrays_and_strings_take_no_long_time(tmp_path: Path) -> None:
+    budgets = "".join(f'  {{ match = "layer{i}[0-9].*", max = {i + 1} }},\n' for i in range(2000))
+    models = "  'model.onnx',\n" * 2000
+    text = f"models = [\n{models}]\nlayer = [\n{budgets}]  # [end]\nmax-layer = 3\n"
+    start = time.perf_counter()
+    found = read_configuration(written(tmp_path, text)).budget
+    assert time.perf_counter() - start < 2
+    assert found.layer.place.line == 4005
+    assert found.layers[-1].limit.place.line == 2003
 
 
 def test_the_nearest_file_counts_and_a_pyproject_without_the_table_does_not(

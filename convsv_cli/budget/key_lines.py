@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from convsv_cli.budget import toml
 
 Keys = tuple[str | int, ...]
 """From the outermost table inwards; tables of an array by their number, from 0."""
+ENDING = re.compile(r"""(?:[\]}]|\"{3}|'{3})[\]}\s]*(?:#.*)?$""")
+"""The end of a line that may close a string or an array of several lines."""
 
 
 def key_lines(text: str) -> dict[Keys, int]:
@@ -33,11 +36,14 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
     """Each statement and its first line.
 
     A statement is a document of its own, and no beginning of one that ends between two lines is: a string or
-    an array is open there.
+    an array is open there. Only lines that may close one are tried, for the time that it takes.
     """
     first, pending = 1, ""
     for line, content in enumerate(text.split("\n"), 1):
-        pending = f"{pending}\n{content}" if pending else content
+        begun = bool(pending)
+        pending = f"{pending}\n{content}" if begun else content
+        if begun and not ENDING.search(content):
+            continue
         try:
             toml.loads(pending)
         except toml.TOMLDecodeError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from convsv_cli.budget import toml
 from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit
@@ -12,6 +13,7 @@ from convsv_cli.budget.entry import Entry
 from convsv_cli.budget.key_lines import Keys, key_lines
 from convsv_cli.errors import ConfigurationError
 
+T = TypeVar("T")
 KEYS = (
     "models",
     "input-size",
@@ -42,7 +44,8 @@ def read_configuration(path: Path) -> Configuration:
     value = section(document) if keys else document
     if value is None:
         raise ConfigurationError("it has no table [tool.convsv]", where=str(path))
-    return _configuration(Entry(path=str(path), lines=key_lines(text), keys=keys, value=value), path.parent)
+    lines = _shallow(path, lambda: key_lines(text))
+    return _configuration(Entry(path=str(path), lines=lines, keys=keys, value=value), path.parent)
 
 
 def parse_toml(path: Path, text: str) -> dict[str, Any]:
@@ -52,15 +55,21 @@ def parse_toml(path: Path, text: str) -> dict[str, Any]:
         ConfigurationError: it is no TOML; the line is named.
     """
     try:
-        document: dict[str, Any] = toml.loads(text)
+        document: dict[str, Any] = _shallow(path, lambda: toml.loads(text))
     except toml.TOMLDecodeError as error:
         at = re.search(r" \(at line (\d+), column \d+\)| \(at end of document\)", str(error))
         line = at.group(1) if at and at.group(1) else str(text.count("\n") + 1)
         message = str(error).replace(at.group() if at else "", "")
         raise ConfigurationError(f"no valid TOML: {message}", where=f"{path}:{line}") from error
+    return document
+
+
+def _shallow(path: Path, read: Callable[[], T]) -> T:
+    """What was read, or a complaint that the document is nested too deeply for that."""
+    try:
+        return read()
     except RecursionError as error:
         raise ConfigurationError("no valid TOML: nested too deeply", where=str(path)) from error
-    return document
 
 
 def section(document: dict[str, Any]) -> object:
@@ -117,13 +126,13 @@ def _limit(entry: Entry | None) -> Limit | None:
 def _layer(entry: Entry) -> LayerBudget:
     table = entry.table(("match", "max"), required=("match", "max"))
     limit = Limit(value=table["max"].positive(), place=table["max"].place)
-    return LayerBudget(match=table["match"].string(), limit=limit)
+    return LayerBudget(match=table["match"].text(), limit=limit)
 
 
 def _ignore(entry: Entry) -> Ignore:
     table = entry.table(("match", "reason", "expires"), required=("match", "reason"))
     return Ignore(
-        match=table["match"].string(),
+        match=table["match"].text(),
         reason=table["reason"].text(),
         expires=table["expires"].day() if "expires" in table else None,
         place=entry.place,
