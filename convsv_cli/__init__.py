@@ -14,14 +14,28 @@ if TYPE_CHECKING:
     from convsv_cli.api import audit, load, spectral_norm
     from convsv_cli.errors import ConvsvError
     from convsv_cli.report import Audit, Interval
+    from convsv_cli.training.limit import limit_norm
+    from convsv_cli.training.penalty import LipschitzPenalty
 
-__all__ = ["Audit", "ConvsvError", "Interval", "__version__", "audit", "load", "spectral_norm"]
+__all__ = [
+    "Audit",
+    "ConvsvError",
+    "Interval",
+    "LipschitzPenalty",
+    "__version__",
+    "audit",
+    "limit_norm",
+    "load",
+    "spectral_norm",
+]
 
 _HOME = {
     "Audit": "report",
     "ConvsvError": "errors",
     "Interval": "report",
+    "LipschitzPenalty": "training.penalty",
     "audit": "api",
+    "limit_norm": "training.limit",
     "load": "api",
     "spectral_norm": "api",
 }
