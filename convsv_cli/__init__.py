@@ -12,6 +12,7 @@ from convsv_cli.version import __version__
 
 if TYPE_CHECKING:
     from convsv_cli.api import audit, load, spectral_norm
+    from convsv_cli.certificates.margin import margin_radii
     from convsv_cli.errors import ConvsvError
     from convsv_cli.report import Audit, Interval
     from convsv_cli.training.limit import limit_norm
@@ -26,6 +27,7 @@ __all__ = [
     "audit",
     "limit_norm",
     "load",
+    "margin_radii",
     "spectral_norm",
 ]
 
@@ -37,6 +39,7 @@ _HOME = {
     "audit": "api",
     "limit_norm": "training.limit",
     "load": "api",
+    "margin_radii": "certificates.margin",
     "spectral_norm": "api",
 }
 
