@@ -12,17 +12,34 @@ from convsv_cli.version import __version__
 
 if TYPE_CHECKING:
     from convsv_cli.api import audit, load, spectral_norm
+    from convsv_cli.certificates.margin import margin_radii
     from convsv_cli.errors import ConvsvError
     from convsv_cli.report import Audit, Interval
+    from convsv_cli.training.limit import limit_norm
+    from convsv_cli.training.penalty import LipschitzPenalty
 
-__all__ = ["Audit", "ConvsvError", "Interval", "__version__", "audit", "load", "spectral_norm"]
+__all__ = [
+    "Audit",
+    "ConvsvError",
+    "Interval",
+    "LipschitzPenalty",
+    "__version__",
+    "audit",
+    "limit_norm",
+    "load",
+    "margin_radii",
+    "spectral_norm",
+]
 
 _HOME = {
     "Audit": "report",
     "ConvsvError": "errors",
     "Interval": "report",
+    "LipschitzPenalty": "training.penalty",
     "audit": "api",
+    "limit_norm": "training.limit",
     "load": "api",
+    "margin_radii": "certificates.margin",
     "spectral_norm": "api",
 }
 

@@ -81,7 +81,7 @@ def unfolded(weight: torch.Tensor, rows: tuple[int, ...]) -> torch.Tensor:
     spatial = weight.shape[3:]
     columns = tuple(axis for axis in range(len(spatial)) if axis not in rows)
     order = (0, 1, *(3 + axis for axis in rows), 2, *(3 + axis for axis in columns))
-    height = weight.shape[1] * math.prod(spatial[axis] for axis in rows)
+    height = weight.shape[1] * math.prod([spatial[axis] for axis in rows])
     return weight.permute(order).reshape(weight.shape[0], height, -1)
 
 
@@ -104,20 +104,24 @@ def reduce_kernel(weight: torch.Tensor, geometry: Geometry) -> Kernel:
     Raises:
         ValueError: the channels do not split into `groups`, or an axis lacks a stride or dilation.
     """
+    original = weight.to(torch.float64)
+    return Kernel(weight=reduced_weight(original, geometry), original=original, geometry=geometry)
+
+
+def reduced_weight(weight: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """The `weight` of the reduced kernel, in the type of what is given, and differentiable in it.
+
+    Arguments and errors: as of `reduce_kernel`.
+    """
     groups, axes = geometry.groups, weight.ndim - 2
     if groups < 1 or weight.shape[0] % groups:
         raise ValueError(f"{weight.shape[0]} channels do not split into {groups} groups")
     if len(geometry.stride) != axes or len(geometry.dilation) != axes:
         raise ValueError(f"a kernel with {axes} spatial axes needs as many strides and dilations")
-    original = weight.to(torch.float64)
-    blocks = original.reshape(groups, -1, *weight.shape[1:])
+    blocks = weight.reshape(groups, -1, *weight.shape[1:])
     for axis, (s, d) in enumerate(zip(geometry.stride, geometry.dilation, strict=True)):
         blocks = _polyphase(blocks, axis, s // math.gcd(s, d))
-    return Kernel(
-        weight=blocks.transpose(1, 2) if geometry.transposed else blocks,
-        original=original,
-        geometry=geometry,
-    )
+    return blocks.transpose(1, 2) if geometry.transposed else blocks
 
 
 def _polyphase(blocks: torch.Tensor, axis: int, stride: int) -> torch.Tensor:

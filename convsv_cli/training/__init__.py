@@ -1,0 +1,1 @@
+"""What is differentiable: regularisers and constraints for the training of PyTorch modules."""

@@ -1,0 +1,112 @@
+"""A layer that cannot amplify by more than a given factor: its weight is rescaled wherever it would."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from convsv_cli.errors import UsageError
+from convsv_cli.kernels import reduce_kernel
+from convsv_cli.network import Geometry
+from convsv_cli.spectral.cores import one_thread_each
+from convsv_cli.spectral.norms import norms_of
+from convsv_cli.training import power
+from convsv_cli.training.layers import geometry_of, weight_of
+from convsv_cli.training.unfoldings import Unfoldings, splits
+
+Layer = TypeVar("Layer", bound=nn.Module)
+SPARE = 2.0**-22  # what rounding to float32 takes
+
+
+def limit_norm(layer: Layer, limit: float = 1.0) -> Layer:
+    """Parametrise a layer's weight so that it amplifies by at most `limit`, and return the layer.
+
+    Where sqrt(prod k) times the norm of the smallest unfolding (Singla & Feizi, arXiv 1911.10258, theorem 1)
+    exceeds `limit`, the weight is divided by the quotient, differentiably. In training mode that norm comes
+    from one step of an iteration a call and may be a little low. In evaluation mode it is proven from above,
+    of the very weight that the layer then uses; the proof is repeated only when the weight has changed.
+
+    It holds at every input size, with zero padding, or circular padding of at most `dilation * (k - 1)` in
+    all and a size that the stride divides. `torch.nn.utils.parametrize.remove_parametrizations(layer,
+    "weight")` makes the weight as it is then a plain parameter.
+
+    Args:
+        layer: Linear, or a convolution of one to three dimensions, transposed or not.
+        limit: positive.
+
+    Raises:
+        UsageError: the layer is something else, or is padded in a way that itself amplifies.
+    """
+    if not 0 < limit < float("inf"):
+        raise UsageError(f"the limit must be a positive number, not {limit}")
+    geometry = geometry_of(layer)
+    _check_padding(layer, geometry)
+    parametrize.register_parametrization(layer, "weight", NormLimit(weight_of(layer), geometry, limit))
+    return layer
+
+
+class NormLimit(nn.Module):
+    """The parametrisation that `limit_norm` registers.
+
+    Args:
+        weight: to begin with; it is not kept.
+        geometry: how it is applied.
+        limit: of the norm.
+    """
+
+    def __init__(self, weight: torch.Tensor, geometry: Geometry, limit: float) -> None:
+        super().__init__()
+        self._geometry, self._limit = geometry, limit
+        self._unfoldings = Unfoldings(weight, geometry)
+        self._proven: tuple[torch.Tensor, float] | None = None
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """The weight times a factor of at most 1."""
+        with torch.autocast(weight.device.type, enabled=False):
+            if not self.training:
+                return weight * float(self._proven_factor(weight))
+            matrices = self._unfoldings.matrices(weight)
+            directions = power.step(matrices, self._unfoldings.directions(matrices))
+            self._unfoldings.keep(directions)
+            norm = self._unfoldings.values(matrices, directions)[0]
+            return weight * (self._limit / norm.clamp_min(self._limit)).to(weight)
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.no_grad()
+    def _proven_factor(self, weight: torch.Tensor) -> float:
+        known = self._proven
+        if known is not None and same_kind(known[0], weight) and torch.equal(known[0], weight):
+            return known[1]
+        factor = 1.0
+        with one_thread_each():
+            while (bound := proven_bound(weight * factor, self._geometry)) > self._limit:
+                factor *= self._limit / bound * (1 - SPARE)
+        self._proven = (weight.clone(), factor)
+        return factor
+
+
+def same_kind(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether the tensors can be compared."""
+    return one.device == other.device and one.dtype == other.dtype
+
+
+def proven_bound(weight: torch.Tensor, geometry: Geometry) -> float:
+    """The least of sqrt(prod k) times the norms of all unfoldings, proven from above."""
+    kernel = reduce_kernel(weight.detach(), geometry)
+    norms = norms_of(kernel)
+    return min(norms.unfolding_bound(rows) for rows in splits(kernel.spatial))
+
+
+def _check_padding(layer: nn.Module, geometry: Geometry) -> None:
+    mode = getattr(layer, "padding_mode", "zeros")
+    if mode == "zeros":
+        return
+    if mode != "circular":
+        raise UsageError(f"{mode} padding amplifies by itself", hint="use zeros or circular padding")
+    pads = layer.padding if isinstance(layer.padding, tuple) else ()
+    reach = [d * (k - 1) for d, k in zip(geometry.dilation, weight_of(layer).shape[2:], strict=True)]
+    if any(2 * int(pad) > most for pad, most in zip(pads, reach, strict=False)):
+        raise UsageError("circular padding beyond the kernel's reach amplifies by itself")

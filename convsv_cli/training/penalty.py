@@ -1,0 +1,120 @@
+"""The regulariser of Singla & Feizi (arXiv 1911.10258, equation 2): the sum of all layers' norms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
+from typing import Literal
+
+import torch
+from torch import nn
+
+from convsv_cli.errors import UsageError
+from convsv_cli.training import power
+from convsv_cli.training.certified import certified_norm
+from convsv_cli.training.layers import matching, stacked, stacks, trained_layers
+from convsv_cli.training.unfoldings import Unfoldings
+
+PenaltyMethod = Literal["singla-feizi", "heuristic", "certified"]
+
+
+class LipschitzPenalty(nn.Module):
+    """`loss + beta * penalty()`, where `penalty()` is the sum over all layers of how much each can amplify.
+
+    The layers are Linear, Conv1d to Conv3d and ConvTranspose1d to ConvTranspose3d, with any stride, dilation
+    and groups; what they multiply by is what counts, with parametrisations. The model is not registered in
+    the penalty; call the penalty on the model that the optimiser has (with DataParallel too), once a step.
+
+    The methods are
+
+    * "singla-feizi": sqrt(prod k) times the norm of the kernel's smallest unfolding (for images the least of
+      R, S, T and U), the column `bound` of an audit. One step of an iteration a call, from where the last
+      call ended; the gradient is sqrt(prod k) u v^T. The value approaches the bound from *below*: it is to
+      train with, and proves nothing.
+    * "heuristic": likewise the norm of T alone, without the factor (Miyato et al., ICLR 2018).
+    * "certified": the supremum over all input sizes and paddings, proven, at each call: a search that takes
+      some milliseconds a small layer and seconds for hundreds of channels. It has no state.
+
+    In training mode a call moves the directions on, which are buffers and in `state_dict`; in evaluation mode
+    it only reads them. All of it is computed in float32 or float64, also under autocast.
+
+    Args:
+        model: not copied.
+        method: as above.
+        exclude: globs on names of modules; these layers do not count.
+        weights: factors of layers by globs, of which the first that matches counts; 1 for all others.
+        tolerance: of "certified": relative.
+
+    Raises:
+        UsageError: no layer is left, a glob matches none, a factor is negative, or there is no such method.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: PenaltyMethod = "singla-feizi",
+        *,
+        exclude: Sequence[str] = (),
+        weights: Mapping[str, float] | None = None,
+        tolerance: float = 1e-3,
+    ) -> None:
+        super().__init__()
+        if method not in {"singla-feizi", "heuristic", "certified"}:
+            raise UsageError(f"there is no penalty {method!r}", hint="singla-feizi, heuristic or certified")
+        self.method, self._tolerance = method, tolerance
+        self._layers = trained_layers(model, exclude=exclude)
+        self._factors = dict.fromkeys((layer.name for layer in self._layers), 1.0)
+        for glob, factor in reversed(list((weights or {}).items())):
+            if not factor >= 0:
+                raise UsageError(f"the factor of {glob!r} is {factor}, and not 0 or more")
+            self._factors.update((layer.name, factor) for layer in matching(self._layers, glob))
+        self._stacks = () if method == "certified" else stacks(self._layers)
+        heuristic = method == "heuristic"
+        self.unfoldings = nn.ModuleList(
+            Unfoldings(stacked(stack), stack[0].geometry, layers=len(stack), heuristic=heuristic)
+            for stack in self._stacks
+        )
+
+    def forward(self) -> torch.Tensor:
+        """The sum, a scalar of the weights' type: float32 where that is shorter, float64 for "certified"."""
+        total = [self._factors[name] * value for name, value in self._values().items()]
+        return torch.stack([each.to(total[0]) for each in total]).sum()
+
+    @torch.no_grad()
+    def layer_values(self) -> dict[str, float]:
+        """What each layer adds, before its factor, by name; nothing is moved on."""
+        training = self.training
+        self.eval()
+        try:
+            return {name: float(value) for name, value in self._values().items()}
+        finally:
+            self.train(training)
+
+    def _values(self) -> dict[str, torch.Tensor]:
+        """Of each layer, in the order of the model."""
+        device = self._layers[0].weight.device.type
+        with torch.autocast(device, enabled=False):
+            found = self._certified() if self.method == "certified" else self._stepped()
+        return {layer.name: found[layer.name] for layer in self._layers}
+
+    def _certified(self) -> dict[str, torch.Tensor]:
+        tolerance = self._tolerance
+        return {
+            layer.name: certified_norm(layer.weight, layer.geometry, tolerance=tolerance)
+            for layer in self._layers
+        }
+
+    def _stepped(self) -> dict[str, torch.Tensor]:
+        states = [each for each in self.unfoldings if isinstance(each, Unfoldings)]
+        matrices = [state.matrices(stacked(stack)) for state, stack in zip(states, self._stacks, strict=True)]
+        directions = [state.directions(some) for state, some in zip(states, matrices, strict=True)]
+        if self.training:
+            moved = iter(power.step(list(chain(*matrices)), list(chain(*directions))))
+            directions = [list(islice(moved, len(some))) for some in directions]
+            for state, some in zip(states, directions, strict=True):
+                state.keep(some)
+        found: dict[str, torch.Tensor] = {}
+        for state, stack, some, kept in zip(states, self._stacks, matrices, directions, strict=True):
+            values = state.values(some, kept)
+            found.update((layer.name, value) for layer, value in zip(stack, values, strict=True))
+        return found

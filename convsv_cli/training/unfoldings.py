@@ -1,0 +1,82 @@
+"""The unfoldings of layers of one shape, and what is kept of each from step to step."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from convsv_cli.kernels import reduced_weight, unfolded
+from convsv_cli.network import Geometry
+from convsv_cli.training import power
+
+WARM_UP = 30
+
+
+def splits(spatial: Sequence[int]) -> list[tuple[int, ...]]:
+    """The axes that go to the rows, for each unfolding of a kernel [.., *spatial] that is a different one."""
+    axes = [axis for axis, k in enumerate(spatial) if k > 1]
+    return [rows for count in range(len(axes) + 1) for rows in itertools.combinations(axes, count)]
+
+
+class Unfoldings(nn.Module):
+    """The matrices of layers of one shape, and directions that are kept of each, as buffers.
+
+    Several layers are one layer with several times the groups, so that one product serves them all.
+
+    Args:
+        weight: of all the layers, one after the other: [layers * c_out, c_in / groups, *k], where transposed
+            [layers * c_in, c_out / groups, *k]; it is not kept.
+        geometry: of each.
+        layers: how many there are.
+        heuristic: only T, and without a factor (Miyato et al., ICLR 2018); else every unfolding, with
+            sqrt(prod k).
+    """
+
+    def __init__(
+        self, weight: torch.Tensor, geometry: Geometry, *, layers: int = 1, heuristic: bool = False
+    ) -> None:
+        super().__init__()
+        self._geometry, self._layers = replace(geometry, groups=geometry.groups * layers), layers
+        with torch.no_grad():
+            spatial = reduced_weight(weight, self._geometry).shape[3:]
+            self._rows = [()] if heuristic else splits(spatial)
+            self._factor = 1.0 if heuristic else math.sqrt(math.prod(spatial))
+            matrices = self.matrices(weight)
+            directions = [power.start(matrix) for matrix in matrices]
+            for _ in range(WARM_UP):
+                directions = power.step(matrices, directions)
+        for name, each in zip(self._names(), directions, strict=True):
+            self.register_buffer(name, each)
+
+    def matrices(self, weight: torch.Tensor) -> list[torch.Tensor]:
+        """Each unfolding [layers * groups, p, q], differentiable in `weight`, in float32 or float64."""
+        wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        reduced = reduced_weight(wide, self._geometry)
+        return [unfolded(reduced, rows) for rows in self._rows]
+
+    def directions(self, matrices: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What is kept of each of `matrices`, [layers * groups, p, 3], with its singular vector first."""
+        if self.get_buffer(self._names()[0]).device != matrices[0].device:
+            self.to(matrices[0].device)
+        kept = (self.get_buffer(name) for name in self._names())
+        return [each.to(matrix) for each, matrix in zip(kept, matrices, strict=True)]
+
+    @torch.no_grad()
+    def keep(self, directions: Sequence[torch.Tensor]) -> None:
+        """Keep these for the next step."""
+        for name, each in zip(self._names(), directions, strict=True):
+            self.get_buffer(name).copy_(each)
+
+    def values(self, matrices: Sequence[torch.Tensor], directions: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Of each layer the largest over its groups, then the least over the unfoldings: [layers]."""
+        sigmas = [power.sigma(m, x[..., :1]) for m, x in zip(matrices, directions, strict=True)]
+        largest = torch.stack([each.view(self._layers, -1).amax(1) for each in sigmas])
+        return self._factor * largest.amin(0)
+
+    def _names(self) -> list[str]:
+        return ["_".join(["kept", *map(str, rows)]) for rows in self._rows]
