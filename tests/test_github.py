@@ -15,7 +15,7 @@ from tests.test_formats import BOTH, REPORT, spoilt_report
 
 COMMAND = re.compile(r"::(error|warning|notice) ([^\n]*?)::([^\n]*)")
 
-FAILED = "budget failed: 1 exceeded, 1 undecided, 1 missing (convsv.toml)"
+FAILED = "budget failed: 1 exceeded, 1 undecided, 1 missing, 1 layer not audited (convsv.toml)"
 
 
 def parsed(document: Report) -> list[tuple[str, dict[str, str], str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 import shlex
 from collections import Counter
@@ -220,6 +221,14 @@ def test_the_story_says_what_a_product_would_have_said(product: float, said: str
     bound = replace(sample.bound, lipschitz=10.0, log10=1.0)
     network = replace(sample.network, product=(("certified", product),))
     assert said in story_of(replace(sample, bound=bound, network=network))
+
+
+def test_a_bound_beyond_floating_point_has_a_page() -> None:
+    sample = samples.resnet()
+    bound = replace(sample.bound, lipschitz=math.inf, log10=400.0)
+    sample = replace(sample, bound=bound, network=replace(sample.network, product=(("certified", 10.0),)))
+    assert "10^399 times less" in story_of(sample)
+    assert "10^399 times less" in samples.render(sample)
 
 
 PROVEN = Interval(lower=1.0, upper=2.0)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from convsv_cli.report import EXCEEDED, MISSING, UNDECIDED, Audit, Report
+from convsv_cli.report import EXCEEDED, MISSING, NOT_AUDITED, UNDECIDED, Audit, Report
 
 PASS, OVER_BUDGET, USAGE, INCOMPLETE, UNSAFE, INTERNAL = 0, 1, 2, 3, 4, 70
 PRECEDENCE = (INTERNAL, UNSAFE, USAGE, OVER_BUDGET, INCOMPLETE, PASS)
 """What is said where several apply: errors before findings, what is proven before what is not known."""
-NOT_AUDITED = ("unsupported-layer", "invalid-layer")
-"""Rules of findings that leave an audit incomplete."""
 
 
 def exit_code(report: Report, *, exit_zero: bool = False) -> int:

@@ -69,7 +69,7 @@ def _verdict(audit: Audit) -> list[str]:
     if audit.verdict is None:
         return []
     lines = [f"  {gate.outcome}  {node(gate)}: {about(gate)}" for gate in open_gates(audit.verdict)]
-    return ["", headline(audit.verdict), *lines]
+    return ["", headline(audit.verdict, audit.findings), *lines]
 
 
 def _row(change: Change, shown: Callable[[str], str]) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def _annotation(audit: Audit, finding: Finding, terminal: Terminal) -> str:
 def _notice(audit: Audit, terminal: Terminal) -> str:
     path = audit.model.path
     covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
-    budget = f"; budget {headline(audit.verdict)}" if audit.verdict else ""
+    budget = f"; budget {headline(audit.verdict, audit.findings)}" if audit.verdict else ""
     return _command(NOTICE, Place(path=path, line=1), "audit", f"{path}: {covered}{budget}", terminal)
 
 

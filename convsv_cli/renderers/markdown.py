@@ -36,7 +36,7 @@ def _section(audit: Audit, share: int) -> str:
     covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
     parts = [f"## {code(audit.model.path)}", covered]
     if audit.verdict is not None:
-        parts += [f"**Budget {prose(headline(audit.verdict))}**", *_gates(audit.verdict)]
+        parts += [f"**Budget {prose(headline(audit.verdict, audit.findings))}**", *_gates(audit.verdict)]
     parts += [fenced(bound_lines(audit)), *_findings(audit), rows.table(_worst_first(audit)[:WORST])]
     if len(audit.layers) > WORST:
         summary = f"<details>\n<summary>All {len(audit.layers)} layers, in the network's order</summary>"

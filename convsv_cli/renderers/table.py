@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convsv_cli.renderers import trend_text
@@ -47,7 +48,7 @@ def _audit(audit: Audit, terminal: Terminal) -> str:
     )
     parts: list[RenderableType] = [
         _title(audit),
-        *_verdict(audit.verdict),
+        *_verdict(audit.verdict, audit.findings),
         "",
         _table(audit, terminal.width),
         "",
@@ -71,14 +72,14 @@ def _title(audit: Audit) -> str:
     return " · ".join([model.path, f"{model.format}{opset}", *inputs, covered])
 
 
-def _verdict(verdict: Verdict | None) -> list[str]:
+def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[str]:
     """How the budget's gates ended, and each that did not simply pass."""
     if verdict is None:
         return []
     gates = open_gates(verdict)
     width = max((len(gate.outcome) for gate in gates), default=0)
     lines = [f"  {gate.outcome:{width}}  {node(gate)}: {about(gate)}" for gate in gates]
-    return ["", f"budget {headline(verdict)}", *lines]
+    return ["", f"budget {headline(verdict, findings)}", *lines]
 
 
 def _table(audit: Audit, width: int | None) -> Table:

@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 from convsv_cli.renderers.numbers import excess
-from convsv_cli.report import EXCEEDED, IGNORED, MISSING, PASSED, UNDECIDED, Gate, Place, Verdict
+from convsv_cli.report import (
+    EXCEEDED,
+    IGNORED,
+    MISSING,
+    NOT_AUDITED,
+    PASSED,
+    UNDECIDED,
+    Finding,
+    Gate,
+    Place,
+    Verdict,
+)
 from convsv_cli.sanitize import printable
 
 OUTCOMES = (EXCEEDED, UNDECIDED, MISSING, IGNORED, PASSED)
@@ -16,11 +28,14 @@ DIGITS = 8
 """So many that a limit and a norm that misses it by little do not look alike."""
 
 
-def headline(verdict: Verdict) -> str:
-    """One line: how it ends, and how many gates did what."""
+def headline(verdict: Verdict, findings: Sequence[Finding]) -> str:
+    """One line: how it ends, how many gates did what, and what nobody has looked at."""
+    skipped = sum(finding.rule in NOT_AUDITED for finding in findings)
     counts = Counter(gate.outcome for gate in verdict.gates)
     parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
-    return f"{_end(counts)}: {', '.join(parts) or 'no limit applies'} ({printable(verdict.budget)})"
+    parts += ["no limit applies"] if not parts else []
+    parts += [f"{skipped} {'layer' if skipped == 1 else 'layers'} not audited"] if skipped else []
+    return f"{_end(counts, skipped)}: {', '.join(parts)} ({printable(verdict.budget)})"
 
 
 def open_gates(verdict: Verdict) -> list[Gate]:
@@ -38,7 +53,7 @@ def about(gate: Gate) -> str:
 def measured(gate: Gate) -> str:
     """The enclosure, its ends rounded outwards."""
     if gate.enclosure is None or math.isinf(gate.enclosure.upper):
-        return "no certified bound"
+        return "no certified bound" if gate.enclosure is None or gate.node else "a bound beyond 1e308"
     upper = _rounded(gate.enclosure.upper, ROUND_CEILING)
     if not gate.enclosure.lower:
         return f"certified ≤ {upper}"
@@ -67,10 +82,10 @@ def _over(gate: Gate) -> str:
     return f"{excess(gate.enclosure.lower if gate.node else gate.enclosure.upper, gate.limit)} its "
 
 
-def _end(counts: Counter[str]) -> str:
+def _end(counts: Counter[str], skipped: int) -> str:
     if counts[EXCEEDED]:
         return "failed"
-    return "incomplete" if counts[UNDECIDED] + counts[MISSING] else "passed"
+    return "incomplete" if counts[UNDECIDED] + counts[MISSING] + skipped else "passed"
 
 
 def _rounded(value: float, rounding: str) -> str:

@@ -9,6 +9,9 @@ from convsv_cli.report.measurement import Interval
 ERROR, WARNING, NOTE = "error", "warning", "note"
 PASSED, EXCEEDED, UNDECIDED, MISSING, IGNORED = "passed", "exceeded", "undecided", "missing", "ignored"
 
+NOT_AUDITED = ("unsupported-layer", "invalid-layer")
+"""Rules of findings that leave an audit incomplete."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:

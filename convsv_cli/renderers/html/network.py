@@ -13,6 +13,10 @@ from convsv_cli.renderers.html.words import among, bound_figure, counted
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.report import BOUNDED, UPPER, Audit, NetworkBound
 
+AGREES = math.log10(1.01)
+BEYOND = 300
+"""Powers of ten that are not written out."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RulerRow:
@@ -129,12 +133,13 @@ def story_of(audit: Audit) -> str:
     told = f"A product of layer norms is not a bound of the network: it ignores {ignored}."
     if audit.bound.log10 is None or not product or not math.isfinite(product):
         return told
-    factor = 10 ** abs(log(product) - audit.bound.log10)
-    if factor < 1.01:
+    gap = abs(log(product) - audit.bound.log10)
+    factor = figure(10**gap) if gap < BEYOND else f"10^{gap:.0f}"
+    if gap < AGREES:
         return f"{told} Here it happens to agree with what is proven."
     if log(product) > audit.bound.log10:
-        return f"{told} Here it would say {figure(factor)} times more than is proven."
-    return f"{told} Here it would promise {figure(factor)} times less than can be proven."
+        return f"{told} Here it would say {factor} times more than is proven."
+    return f"{told} Here it would promise {factor} times less than can be proven."
 
 
 def obstacles_of(bound: NetworkBound) -> tuple[ObstacleGroup, ...]:
