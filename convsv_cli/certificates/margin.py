@@ -35,8 +35,8 @@ def margin_radii(
         lipschitz: of the network from its input to the logits.
         before_head: of the network up to the input of its last layer; with `head`.
         head: weight of the last layer, Linear: [classes, features].
-        input_scale: by how much inputs are amplified at most before the network sees them, so that radii are in
-            units of what came before: the largest 1 / std, where inputs are divided by std.
+        input_scale: by how much inputs are amplified at most before the network sees them, so that radii are
+            in units of what came before: the largest 1 / std, where inputs are divided by std.
         logit_error: bound of the absolute error of each logit.
 
     Raises:
