@@ -12,19 +12,26 @@ from convsv_cli.version import __version__
 
 if TYPE_CHECKING:
     from convsv_cli.api import audit, load, spectral_norm
+    from convsv_cli.certificates.curvature import curvature_radii
+    from convsv_cli.certificates.curvature_bounds import curvature_bounds
     from convsv_cli.certificates.margin import margin_radii
     from convsv_cli.errors import ConvsvError
     from convsv_cli.report import Audit, Interval
+    from convsv_cli.training.curvature import CurvatureBound, CurvatureLoss
     from convsv_cli.training.limit import limit_norm
     from convsv_cli.training.penalty import LipschitzPenalty
 
 __all__ = [
     "Audit",
     "ConvsvError",
+    "CurvatureBound",
+    "CurvatureLoss",
     "Interval",
     "LipschitzPenalty",
     "__version__",
     "audit",
+    "curvature_bounds",
+    "curvature_radii",
     "limit_norm",
     "load",
     "margin_radii",
@@ -34,9 +41,13 @@ __all__ = [
 _HOME = {
     "Audit": "report",
     "ConvsvError": "errors",
+    "CurvatureBound": "training.curvature",
+    "CurvatureLoss": "training.curvature",
     "Interval": "report",
     "LipschitzPenalty": "training.penalty",
     "audit": "api",
+    "curvature_bounds": "certificates.curvature_bounds",
+    "curvature_radii": "certificates.curvature",
     "limit_norm": "training.limit",
     "load": "api",
     "margin_radii": "certificates.margin",

@@ -1,0 +1,139 @@
+"""Training for certificates by curvature (Singla & Feizi, arXiv 1911.10258, equation 5; arXiv 2006.00731)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from convsv_cli.errors import UsageError
+from convsv_cli.training import power
+from convsv_cli.training.chain import chain_of
+from convsv_cli.training.layers import geometry_of, weight_of
+from convsv_cli.training.unfoldings import Unfoldings
+
+WIDEST = 1000.0  # times the curvature, or 1: multipliers beyond it hold the attack at its start
+
+
+class CurvatureBound(nn.Module):
+    """How much the gradient of z_y - z_t can change: a bound of its Hessian's norm at every input.
+
+    For one hidden layer, with any stride, it is max |phi''| |W_1|^2 max_j |W_2[y, j] - W_2[t, j]| with
+    sqrt(prod k) times the norm of the smallest unfolding for |W_1|; `training/chain` has the bound for
+    several. The norms come from one step of an iteration a call, as in `LipschitzPenalty`: to train with,
+    and no proof.
+
+    Args:
+        model: a Sequential of Linear and convolution layers, zero-padded, with one smooth activation
+            (Softplus, Sigmoid or Tanh) between them, and Linear as the last. It is not registered here.
+        input_shape: of one input; only needed with several hidden layers.
+
+    Raises:
+        UsageError: the model is something else.
+    """
+
+    def __init__(self, model: nn.Module, *, input_shape: Sequence[int] | None = None) -> None:
+        super().__init__()
+        self._chain, self._input_shape = chain_of(model), input_shape
+        self.unfoldings = nn.ModuleList(
+            Unfoldings(weight_of(layer), geometry_of(layer)) for layer in self._chain.hidden
+        )
+
+    def forward(self, y: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """For classes y and t, int64 [n]: [n], differentiable in the model's weights."""
+        head = weight_of(self._chain.head)
+        return self._chain.curvature(head[y] - head[t], self._norms(), self._input_shape)
+
+    def _norms(self) -> list[torch.Tensor]:
+        states = [each for each in self.unfoldings if isinstance(each, Unfoldings)]
+        norms = []
+        for state, layer in zip(states, self._chain.hidden, strict=True):
+            matrices = state.matrices(weight_of(layer))
+            directions = state.directions(matrices)
+            if self.training:
+                directions = power.step(matrices, directions)
+                state.keep(directions)
+            norms.append(state.values(matrices, directions)[0])
+        return norms
+
+
+class CurvatureLoss(nn.Module):
+    """Cross entropy at attacked inputs plus gamma times the curvature of z_y - z_t, t the runner-up.
+
+    The runner-up of an input is the class with the largest logit but its own. The attack looks for the
+    least z_y - z_t within `epsilon`, by the dual problem that the certificate solves too: it is the better
+    the smaller the curvature is.
+
+    Args:
+        model: as of `CurvatureBound`.
+        gamma: weight of the curvature.
+        epsilon: radius of the attack in the Euclidean norm; 0 for cross entropy at the inputs themselves.
+        rounds, steps: of the attack: multipliers that are tried, and steps for each of them.
+        input_shape: as of `CurvatureBound`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        gamma: float,
+        epsilon: float = 0.5,
+        rounds: int = 30,
+        steps: int = 10,
+        input_shape: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if not (gamma >= 0 and epsilon >= 0):
+            raise UsageError("gamma and epsilon are 0 or more")
+        self._model = (model,)  # in a tuple, so that its parameters stay the model's own
+        self.gamma, self.epsilon, self._rounds, self._steps = gamma, epsilon, rounds, steps
+        self.bound = CurvatureBound(model, input_shape=input_shape)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The mean over inputs [n, ..] of true classes int64 [n]: a scalar."""
+        (model,) = self._model
+        t = runner_up(model(x).detach(), y)
+        curvature = self.bound(y, t)
+        if self.epsilon:
+            x = self.attacked(x, y, t, curvature.detach())
+        loss: torch.Tensor = functional.cross_entropy(model(x), y) + self.gamma * curvature.mean()
+        return loss
+
+    def attacked(
+        self, x: torch.Tensor, y: torch.Tensor, t: torch.Tensor, curvature: torch.Tensor
+    ) -> torch.Tensor:
+        """The inputs moved by at most `epsilon` to where z_y - z_t is small.
+
+        For a multiplier eta >= K, f + eta / 2 |x - x0|^2 is convex, and the steps are its descent; the larger
+        eta, the nearer to x0 it ends.
+        """
+        size = (-1, *(1 for _ in x.shape[1:]))
+        low, high = curvature, curvature + WIDEST * curvature.clamp_min(1.0)
+        moved = x
+        for _ in range(self._rounds):
+            eta = (low + high) / 2
+            for _ in range(self._steps):
+                gradient = self._slope(moved, y, t) + eta.view(size) * (moved - x)
+                moved = moved - gradient / (curvature + eta).clamp_min(1e-12).view(size)
+            far = (moved - x).flatten(1).norm(dim=1) > self.epsilon
+            low, high = torch.where(far, eta, low), torch.where(far, high, eta)
+        length = (moved - x).flatten(1).norm(dim=1).clamp_min(1e-12).view(size)
+        within: torch.Tensor = x + (moved - x) * (self.epsilon / length).clamp_max(1.0)
+        return within
+
+    def _slope(self, x: torch.Tensor, y: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        (model,) = self._model
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            logits = model(x)
+            f = logits.gather(1, y[:, None]) - logits.gather(1, t[:, None])
+            (gradient,) = torch.autograd.grad(f.sum(), x)
+        slope: torch.Tensor = gradient
+        return slope
+
+
+def runner_up(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The class with the largest logit but y: [n, classes], int64 [n] -> int64 [n]."""
+    return logits.scatter(1, y[:, None], -torch.inf).argmax(1)
