@@ -23,6 +23,7 @@ from convsv_cli.report import (
     Audit,
     Finding,
     Gate,
+    Interval,
     Place,
     Report,
     Verdict,
@@ -88,8 +89,9 @@ def _gate_finding(gate: Gate, origin: str) -> Finding | None:
     if gate.outcome == EXCEEDED and gate.enclosure is not None:
         rule, severity, message = f"{kind}-{origin}", ERROR, _exceeded(gate, origin)
     elif gate.outcome == UNDECIDED and gate.enclosure is not None:
-        lower, upper = f"{gate.enclosure.lower:.10g}", f"{gate.enclosure.upper:.10g}"
-        message = f"its norm is from {lower} to {upper}, and its {origin} {gate.limit:.10g}: {gate.reason}"
+        message = (
+            f"its norm is from {_ends(gate.enclosure)}, and its {origin} {gate.limit:.10g}: {gate.reason}"
+        )
         rule, severity = f"{kind}-undecided", WARNING
     elif gate.outcome == MISSING:
         message = f"nothing to hold against its {origin} of {gate.limit:.10g}: {gate.reason}"
@@ -105,6 +107,15 @@ def _gate_finding(gate: Gate, origin: str) -> Finding | None:
         limit=gate.limit,
         place=gate.place,
     )
+
+
+def _ends(enclosure: Interval) -> str:
+    """Both ends, with as many digits as it takes to tell them apart; ten at least."""
+    for digits in range(10, 18):
+        lower, upper = (f"{end:.{digits}g}" for end in (enclosure.lower, enclosure.upper))
+        if lower != upper:
+            break
+    return f"{lower} to {upper}"
 
 
 def _exceeded(gate: Gate, origin: str) -> str:
