@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -305,6 +308,18 @@ def test_zero_and_broken_weights_do_no_lasting_harm() -> None:
 def test_what_cannot_be_meant_is_refused(arguments: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         LipschitzPenalty(small_net(), **arguments)
+
+
+def test_the_benchmark_prints_ratios(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    script = [sys.executable, "benchmarks/penalty_overhead.py"]
+    arguments = ["--steps", "1", "--batch", "2", "--device", "cpu", "--json", str(path)]
+    process = subprocess.run([*script, *arguments], cwd=root, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    assert [row["penalty"] for row in rows] == ["none", "heuristic", "singla-feizi"]
+    assert rows[0]["wall_x"] == rows[0]["cpu_x"] == 1
+    assert all(row["cpu_x"] > 0 and row["penalty"] in process.stdout for row in rows)
 
 
 def test_lazy_layers_need_a_batch() -> None:

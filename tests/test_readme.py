@@ -34,11 +34,21 @@ def test_outputs_are_what_the_commands_print(
 
 def test_the_python_example_runs(readme: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(root)
-    (code,) = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    code, _ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 25
     assert all(line.startswith("Interval(lower=") for line in lines[-3:])
+
+
+def test_the_training_example_runs(readme: str, capsys) -> None:
+    _, code = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("tensor([") and "dtype=torch.float64" in line for line in lines)
+    assert names["model"][0].weight.grad is not None
 
 
 def test_every_option_that_the_readme_names_exists(readme: str) -> None:

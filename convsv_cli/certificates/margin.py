@@ -48,7 +48,7 @@ def margin_radii(
     if not (0 <= logit_error < math.inf and 0 < input_scale < math.inf):
         raise UsageError("logit_error must be 0 or more, input_scale positive, and both finite")
     rates = pair_bounds(classes, lipschitz=lipschitz, before_head=before_head, head=head)
-    margins = pair_margins(logits.double(), logit_error)
+    margins = pair_margins(logits.detach().double(), logit_error)
     predicted = logits.argmax(1)
     radii = margins / (round_up(input_scale) * rates.to(logits.device)[predicted])
     radii = torch.where(margins > 0, radii, 0.0)  # not 0 / 0, where nothing moves and two classes are equal
