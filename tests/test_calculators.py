@@ -34,14 +34,14 @@ def test_every_calculator_has_a_contract_and_a_name_of_its_own() -> None:
 
 @every_calculator
 @given(case=cases())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_each_keeps_the_contract_of_its_kind(calculator: Calculator, case: Case) -> None:
     contract.check(calculator, case)
 
 
 @every_calculator
 @given(case=cases())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_each_tells_how_much_work_it_is_from_shapes_alone(calculator: Calculator, case: Case) -> None:
     """Values do not enter, and all-zero weights are no less work."""
     zeros = replace(case, weight=np.zeros_like(case.weight))
@@ -53,7 +53,7 @@ def test_each_tells_how_much_work_it_is_from_shapes_alone(calculator: Calculator
 
 @every_exact
 @given(case=cases())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_unfoldings_enclose_the_norm_from_both_sides(calculator: Calculator, case: Case) -> None:
     """`max |unfolding| <= exact <= sqrt(prod k) min |unfolding|`.
 
@@ -72,7 +72,7 @@ def test_unfoldings_enclose_the_norm_from_both_sides(calculator: Calculator, cas
 
 @every_exact
 @given(case=cases(divided=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_exact_is_for_the_circular_size_that_it_names(calculator: Calculator, case: Case) -> None:
     """Where a stride does not divide the input, it is the dense norm at the next size that it does."""
     measured = contract.calculate(calculator, case)
@@ -87,7 +87,7 @@ def test_exact_is_for_the_circular_size_that_it_names(calculator: Calculator, ca
 
 @every_upper
 @given(case=cases(divided=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_bounds_hold_with_zero_padding_where_the_stride_does_not_divide(
     calculator: Calculator, case: Case
 ) -> None:
@@ -99,7 +99,7 @@ def test_bounds_hold_with_zero_padding_where_the_stride_does_not_divide(
 
 @every_upper
 @given(case=cases(divided=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_stride_1_bound_holds_for_circular_padding_at_every_size(
     calculator: Calculator, case: Case
 ) -> None:

@@ -89,7 +89,7 @@ def rounded_down(value: mpmath.mpf) -> float:
 
 @every_type
 @given(matrix=matrices(most=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_only_true_statements_are_proven_and_nearly_all_of_those(
     matrix: np.ndarray, dtype: torch.dtype
 ) -> None:
@@ -102,7 +102,7 @@ def test_only_true_statements_are_proven_and_nearly_all_of_those(
 
 
 @given(matrices(most=6))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_double_precision_tells_norms_apart_that_differ_by_1e_7(matrix: np.ndarray) -> None:
     """At sigma (1 - 1e-7) no proof, at sigma (1 + 1e-7) one: of the matrix whose Gram matrix is rounded."""
     sigma = true_norm(matrix)
@@ -114,7 +114,7 @@ def test_double_precision_tells_norms_apart_that_differ_by_1e_7(matrix: np.ndarr
 
 
 @given(matrices(most=6))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_single_precision_proves_nothing_within_its_stated_margins(matrix: np.ndarray) -> None:
     """H is rounded to complex64, by at most `error`; what is proven is true of H itself."""
     matrix = matrix / np.linalg.norm(matrix)
@@ -135,7 +135,7 @@ def rounding_of_the_gram_matrix(matrix: np.ndarray, gram: torch.Tensor) -> float
 
 
 @given(matrix=matrices(most=4), seed=st.integers(0, 2**32 - 1), share=st.sampled_from((1e-6, 1e-3, 0.5)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_error_of_the_matrix_is_taken_off(matrix: np.ndarray, seed: int, share: float) -> None:
     """What is proven holds for every matrix within `error`, also for the worst, along the top vector."""
     gram = hermitian(matrix, torch.complex128)
@@ -191,7 +191,7 @@ def test_everything_is_below_infinity_and_nothing_is_known_with_an_infinite_erro
 
 
 @given(matrices(), st.sampled_from((0.0, 0.25, 0.999, 1.0)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_proven_level_is_above_even_where_the_estimate_was_poor(matrix: np.ndarray, share: float) -> None:
     gram = hermitian(matrix, torch.complex128)
     top = true_top(gram.numpy())
@@ -204,7 +204,7 @@ def test_a_proven_level_is_above_even_where_the_estimate_was_poor(matrix: np.nda
 
 
 @given(matrices(), st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_rayleigh_quotient_is_never_above_whatever_the_vector(matrix: np.ndarray, seed: int) -> None:
     generator = np.random.default_rng(seed)
     _, _, right = np.linalg.svd(matrix)
@@ -214,7 +214,7 @@ def test_a_rayleigh_quotient_is_never_above_whatever_the_vector(matrix: np.ndarr
 
 
 @given(matrices())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_rayleigh_quotient_of_the_top_vector_is_sharp(matrix: np.ndarray) -> None:
     _, _, right = np.linalg.svd(matrix)
     quotient = rayleigh_lower(torch.from_numpy(matrix), torch.from_numpy(right[0].conj()))
@@ -225,7 +225,7 @@ def test_a_rayleigh_quotient_of_the_top_vector_is_sharp(matrix: np.ndarray) -> N
 
 
 @given(st.lists(matrices(most=4), min_size=1, max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_norm_of_many_is_that_of_the_largest_wherever_it_stands(blocks: list[np.ndarray]) -> None:
     side = max(max(block.shape) for block in blocks)
     stack = np.stack([np.pad(b.real, [(0, side - n) for n in b.shape]) for b in blocks])
@@ -237,7 +237,7 @@ def test_the_norm_of_many_is_that_of_the_largest_wherever_it_stands(blocks: list
 @given(
     st.lists(matrices(most=4), min_size=1, max_size=4), st.sampled_from((-1070, -1000, -500, 0, 500, 1000))
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_matrix_norms_are_enclosed_at_every_scale(blocks: list[np.ndarray], exponent: int) -> None:
     """Powers of two scale exactly, down to where entries become subnormal and lose digits of their own."""
     side = max(max(block.shape) for block in blocks)
@@ -373,7 +373,7 @@ def kernels(draw: st.DrawFn) -> np.ndarray:
 
 
 @given(weight=kernels(), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_the_error_of_a_gram_symbol_is_within_its_bound(weight: np.ndarray, seed: int) -> None:
     """At any frequency, also outside [0, 1), where the centres of tiles may be."""
     gram = gram_symbol(torch.from_numpy(weight))
@@ -393,7 +393,7 @@ def test_the_error_of_a_gram_symbol_is_within_its_bound(weight: np.ndarray, seed
 
 
 @given(weight=kernels(), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_forms_are_quadratic_forms_of_the_gram_symbol(weight: np.ndarray, seed: int) -> None:
     gram = gram_symbol(torch.from_numpy(weight))
     generator = torch.Generator().manual_seed(seed)
@@ -408,7 +408,7 @@ def test_forms_are_quadratic_forms_of_the_gram_symbol(weight: np.ndarray, seed: 
 
 
 @given(weight=kernels(), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_gram_symbols_at_opposite_frequencies_are_conjugate(weight: np.ndarray, seed: int) -> None:
     """Why half of the torus is enough."""
     gram = gram_symbol(torch.from_numpy(weight))
@@ -419,7 +419,7 @@ def test_gram_symbols_at_opposite_frequencies_are_conjugate(weight: np.ndarray, 
 
 
 @given(weight=kernels(), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_moments_bound_the_largest_eigenvalue(weight: np.ndarray, seed: int) -> None:
     gram = gram_symbol(torch.from_numpy(weight[:1]))
     oriented = weight[0] if weight.shape[1] <= weight.shape[2] else weight[0].swapaxes(0, 1)
@@ -448,7 +448,7 @@ def test_moments_are_sharp_where_one_or_all_eigenvalues_count() -> None:
 
 
 @given(weight=kernels(), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_tile_is_cleared_that_holds_something_higher(weight: np.ndarray, seed: int) -> None:
     if any(k > 1 for k in weight.shape[3:]):
         assert_lemma(weight[0], seed)

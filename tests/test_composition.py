@@ -52,7 +52,7 @@ def test_a_difference_counts_like_a_sum() -> None:
 
 @pytest.mark.parametrize("op", ["Add", "Sub", "Sum", "Mul", "Div"])
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_broadcasting_against_constants(op: str, data: st.DataObject) -> None:
     """Copies of the varying operand all count."""
     full = [data.draw(st.integers(1, 3)) for _ in range(3)]
@@ -111,7 +111,7 @@ def test_products_of_activations_have_no_bound_and_are_all_named() -> None:
 
 @pytest.mark.parametrize("op", ["Mul", "MatMul"])
 @given(low=st.floats(-3, 3), width=st.floats(0, 3), seed=st.integers(0, 99))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_products_are_bounded_in_a_box(op: str, low: float, width: float, seed: int) -> None:
     inputs = {"a": [2, 3], "b": [3, 3]} if op == "MatMul" else {"a": [2, 3], "b": [2, 1]}
     model = double_model([node(op, ["a", "b"], ["y"])], inputs, {})

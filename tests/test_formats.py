@@ -60,7 +60,7 @@ def test_golden(file: str) -> None:
 
 
 @pytest.mark.parametrize("renderer", RENDERERS, ids=lambda r: r.name)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(text=st.text())
 def test_no_control_of_a_file_reaches_any_document(renderer: Renderer, text: str) -> None:
     for hostile in (text, f"\x1b[31m\x00\u202e\ud800\ufffe\r\n{text}"):

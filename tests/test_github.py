@@ -66,7 +66,7 @@ def test_errors_and_warnings_at_their_lines_then_a_notice() -> None:
     ]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text())
 def test_no_name_makes_a_command_of_its_own(text: str) -> None:
     for hostile in (text, f"{text}\n::error::x,title=y%0A::stop-commands::z\r\u2028##[add-mask]{text}"):

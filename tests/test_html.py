@@ -113,7 +113,7 @@ def test_names_from_files_are_inert(pages: dict[str, str]) -> None:
     pages["hostile"].encode("utf-8")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(min_size=1, max_size=30), min_size=1, max_size=5))
 def test_no_name_changes_what_a_page_is_made_of(names: list[str]) -> None:
     page = samples.render(samples.named(*names))

@@ -44,7 +44,7 @@ def symbol_values(case: Case) -> np.ndarray:
 
 
 @given(cases())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_symbols_have_all_singular_values_of_the_dense_layer(case: Case) -> None:
     dense = np.sort(oracles.singular_values(case.circular()))
     values = symbol_values(case)
@@ -56,7 +56,7 @@ def test_symbols_have_all_singular_values_of_the_dense_layer(case: Case) -> None
 
 
 @given(cases())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_unfoldings_are_those_of_the_definition(case: Case) -> None:
     kernel, axes = reduced(case), len(case.input_size)
     for rows, norm in case.unfoldings().items():
@@ -68,7 +68,7 @@ def test_unfoldings_are_those_of_the_definition(case: Case) -> None:
 
 
 @given(cases(divided=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_circular_size_is_the_next_multiple_of_the_stride(case: Case) -> None:
     size = reduced(case).circular_size(case.input_size)
     for n, s, moved in zip(case.input_size, case.geometry.stride, size, strict=True):
@@ -77,7 +77,7 @@ def test_the_circular_size_is_the_next_multiple_of_the_stride(case: Case) -> Non
 
 
 @given(cases())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_circular_size_is_the_input_size_where_that_has_a_symbol(case: Case) -> None:
     assert reduced(case).circular_size(case.input_size) == case.input_size
 

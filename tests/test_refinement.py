@@ -73,7 +73,7 @@ def loose(model: Path) -> report.Interval:
     return enclosure
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0.01, 0.99))
 def test_a_budget_within_what_is_proven_is_decided_as_the_truth_has_it(
     share: float, model: Path, truth: float, loose: report.Interval

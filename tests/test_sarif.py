@@ -75,7 +75,7 @@ def test_it_validates_and_the_schema_can_fail() -> None:
         assert not VALIDATOR.is_valid(broken)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text())
 def test_hostile_names_validate(text: str) -> None:
     for hostile in (text, f"{text}\x00\ud800\u202e]]>[a](http://b){text}"):

@@ -112,7 +112,7 @@ def test_tiles_find_all_their_grid_points(grid: tuple[int, ...], depth: int) -> 
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_tiles_find_the_points_that_they_contain_and_no_others(data: st.DataObject) -> None:
     axes = data.draw(st.integers(1, 3))
     k = tuple(data.draw(st.integers(2, 5)) for _ in range(axes))
@@ -232,7 +232,7 @@ LIMITED = [c for c in CALCULATORS if c.method.kind in (CERTIFIED, EXACT, PADDED)
 
 @pytest.mark.parametrize("calculator", LIMITED, ids=lambda c: c.method.name)
 @given(case=cases(), tolerance=st.sampled_from((1e-2, 1e-4, 1e-7)))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_every_work_limit_gives_a_true_interval(calculator, case: Case, tolerance: float) -> None:
     tolerance = max(tolerance, 1e-4) if len(case.input_size) == 3 else tolerance
     for limit in LIMITS:

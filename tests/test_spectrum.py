@@ -59,7 +59,7 @@ def distribution(kernel: Kernel, size: tuple[int, ...], bins: int = 7) -> Distri
     return tally.distribution()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(case=cases())
 def test_the_multiset_is_that_of_the_dense_matrix(case: Case) -> None:
     dense = oracles.singular_values(case.circular())
@@ -69,7 +69,7 @@ def test_the_multiset_is_that_of_the_dense_matrix(case: Case) -> None:
     assert np.abs(values - dense).max() <= error(case)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(case=cases())
 def test_the_largest_lies_in_the_certified_interval(case: Case) -> None:
     kernel = reduced(case)
@@ -79,7 +79,7 @@ def test_the_largest_lies_in_the_certified_interval(case: Case) -> None:
     assert interval.lower - slack <= largest <= interval.upper + slack
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(case=cases())
 def test_the_figures_are_those_of_the_dense_matrix(case: Case) -> None:
     dense = oracles.singular_values(case.circular())
@@ -99,7 +99,7 @@ def test_the_figures_are_those_of_the_dense_matrix(case: Case) -> None:
         assert found.vanishing == 0 or found.condition == math.inf
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(case=cases())
 def test_squares_add_up_to_the_frobenius_norm_of_the_layer(case: Case) -> None:
     """Every tap occurs once for each place of the coarse lattice, where no two meet."""

@@ -32,7 +32,7 @@ def operator(case: Case) -> tuple[PaddedConvolution, np.ndarray]:
 
 
 @given(cases(divided=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_operator_and_its_adjoint_are_the_dense_matrix(case: Case) -> None:
     layer, matrix = operator(case)
     x = torch.ones((1, case.weight.shape[1] * case.geometry.groups, *layer.size), dtype=torch.float64)
@@ -48,7 +48,7 @@ def test_the_operator_and_its_adjoint_are_the_dense_matrix(case: Case) -> None:
 
 
 @given(cases(divided=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_norms_hold_where_the_stride_does_not_divide_the_size(case: Case) -> None:
     assume(case.input_size)
     kernel = kernels.reduce_kernel(torch.from_numpy(case.weight), case.geometry)
