@@ -46,7 +46,7 @@ def obstacles(bound: NetworkBound) -> Counter[str]:
 
 
 @BOTH
-@pytest.mark.parametrize("name", NETS.keys() - UNBOUNDED.keys())
+@pytest.mark.parametrize("name", sorted(NETS.keys() - UNBOUNDED.keys()))
 def test_what_has_a_lipschitz_constant_has_a_bound(name: str, dynamo: bool, exported) -> None:
     bound = bounded(exported(name, dynamo))
     assert not bound.obstacles
