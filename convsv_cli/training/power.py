@@ -30,7 +30,7 @@ def start(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def triple(matrix: torch.Tensor, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The norm sigma of M^T u, and v along it: [blocks, p, q], unit [blocks, p, 1] -> [blocks], [blocks, q, 1].
+    """The norm of M^T u, and v along it: [blocks, p, q], unit [blocks, p, 1] -> [blocks], [blocks, q, 1].
 
     sigma is not above the largest singular value, and is it where u is the singular vector.
     """
