@@ -50,12 +50,13 @@ class CurvatureBound(nn.Module):
         states = [each for each in self.unfoldings if isinstance(each, Unfoldings)]
         norms = []
         for state, layer in zip(states, self._chain.hidden, strict=True):
-            matrices = state.matrices(weight_of(layer))
+            weight = weight_of(layer)
+            matrices = state.matrices(weight)
             directions = state.directions(matrices)
             if self.training:
                 directions = power.step(matrices, directions)
                 state.keep(directions)
-            norms.append(state.values(matrices, directions)[0])
+            norms.append(state.values(weight, matrices, directions)[0])
         return norms
 
 

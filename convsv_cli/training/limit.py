@@ -71,7 +71,7 @@ class NormLimit(nn.Module):
             matrices = self._unfoldings.matrices(weight)
             directions = power.step(matrices, self._unfoldings.directions(matrices))
             self._unfoldings.keep(directions)
-            norm = self._unfoldings.values(matrices, directions)[0]
+            norm = self._unfoldings.values(weight, matrices, directions)[0]
             return weight * (self._limit / norm.clamp_min(self._limit)).to(weight)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]

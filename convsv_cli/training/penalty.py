@@ -36,7 +36,8 @@ class LipschitzPenalty(nn.Module):
       some milliseconds a small layer and seconds for hundreds of channels. It has no state.
 
     In training mode a call moves the directions on, which are buffers and in `state_dict`; in evaluation mode
-    it only reads them. All of it is computed in float32 or float64, also under autocast.
+    it only reads them. All of it is computed in float32 or float64, also under autocast. Gradients are of the
+    first order: the singular vectors count as constants.
 
     Args:
         model: not copied.
@@ -93,7 +94,7 @@ class LipschitzPenalty(nn.Module):
     def _values(self) -> dict[str, torch.Tensor]:
         """Of each layer, in the order of the model."""
         device = self._layers[0].weight.device.type
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(device, enabled=False), power.few_threads(device):
             found = self._certified() if self.method == "certified" else self._stepped()
         return {layer.name: found[layer.name] for layer in self._layers}
 
@@ -106,7 +107,8 @@ class LipschitzPenalty(nn.Module):
 
     def _stepped(self) -> dict[str, torch.Tensor]:
         states = [each for each in self.unfoldings if isinstance(each, Unfoldings)]
-        matrices = [state.matrices(stacked(stack)) for state, stack in zip(states, self._stacks, strict=True)]
+        weights = [stacked(stack) for stack in self._stacks]
+        matrices = [state.matrices(weight) for state, weight in zip(states, weights, strict=True)]
         directions = [state.directions(some) for state, some in zip(states, matrices, strict=True)]
         if self.training:
             moved = iter(power.step(list(chain(*matrices)), list(chain(*directions))))
@@ -114,7 +116,8 @@ class LipschitzPenalty(nn.Module):
             for state, some in zip(states, directions, strict=True):
                 state.keep(some)
         found: dict[str, torch.Tensor] = {}
-        for state, stack, some, kept in zip(states, self._stacks, matrices, directions, strict=True):
-            values = state.values(some, kept)
+        parts = zip(states, self._stacks, weights, matrices, directions, strict=True)
+        for state, stack, weight, some, kept in parts:
+            values = state.values(weight, some, kept)
             found.update((layer.name, value) for layer, value in zip(stack, values, strict=True))
         return found

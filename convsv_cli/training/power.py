@@ -6,14 +6,17 @@ r = M M^T u - sigma^2 u, and the direction d in which u came: LOPCG (Knyazev, SI
 whose rate the square root of the gap counts. The matrices may change from step to step, as weights do in
 training: nothing but directions is kept.
 
-The gradient of `sigma` is u v^T (Singla & Feizi, arXiv 1911.10258, section 3.1).
+The gradient of sigma = u^T M v is u v^T (Singla & Feizi, arXiv 1911.10258, section 3.1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
+
+from convsv_cli.spectral.cores import one_thread_each
 
 DIRECTIONS = 3
 PARALLEL = {torch.float32: 1e-4, torch.float64: 1e-10}  # squared sines: directions that add nothing but noise
@@ -26,14 +29,18 @@ def start(matrix: torch.Tensor) -> torch.Tensor:
     return unit(random).to(matrix)
 
 
-def sigma(matrix: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-    """`|M^T u|`, with the gradient u v^T: [blocks, rows, columns], unit [blocks, rows, 1] -> [blocks].
+def triple(matrix: torch.Tensor, u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The norm of M^T u, and v along it: [blocks, p, q], unit [blocks, p, 1] -> [blocks], [blocks, q, 1].
 
-    It is not above the largest singular value, and is it where u is the singular vector.
+    sigma is not above the largest singular value, and is it where u is the singular vector.
     """
     image = matrix.mT @ u
-    value: torch.Tensor = (unit(image.detach()) * image).sum((1, 2))
-    return value
+    return torch.linalg.vector_norm(image, dim=(1, 2)), unit(image)
+
+
+def few_threads(device: str) -> AbstractContextManager[None]:
+    """On a CPU, one thread: hundreds of small products mostly wait for each other's threads with more."""
+    return one_thread_each() if device == "cpu" and not torch.compiler.is_compiling() else nullcontext()
 
 
 @torch.no_grad()

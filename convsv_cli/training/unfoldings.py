@@ -23,6 +23,14 @@ def splits(spatial: Sequence[int]) -> list[tuple[int, ...]]:
     return [rows for count in range(len(axes) + 1) for rows in itertools.combinations(axes, count)]
 
 
+def folded(matrices: torch.Tensor, shape: tuple[int, ...], rows: tuple[int, ...]) -> torch.Tensor:
+    """The kernels [blocks, c_out, c_in, *k] of that shape of which `unfolded` makes these matrices."""
+    columns = [axis for axis in range(len(shape) - 3) if axis not in rows]
+    order = [0, 1, *(3 + axis for axis in rows), 2, *(3 + axis for axis in columns)]
+    back = [order.index(axis) for axis in range(len(shape))]
+    return matrices.reshape([shape[axis] for axis in order]).permute(back)
+
+
 class Unfoldings(nn.Module):
     """The matrices of layers of one shape, and directions that are kept of each, as buffers.
 
@@ -43,7 +51,8 @@ class Unfoldings(nn.Module):
         super().__init__()
         self._geometry, self._layers = replace(geometry, groups=geometry.groups * layers), layers
         with torch.no_grad():
-            spatial = reduced_weight(weight, self._geometry).shape[3:]
+            self._shape = tuple(reduced_weight(weight, self._geometry).shape)
+            spatial = self._shape[3:]
             self._rows = [()] if heuristic else splits(spatial)
             self._factor = 1.0 if heuristic else math.sqrt(math.prod(spatial))
             matrices = self.matrices(weight)
@@ -53,10 +62,10 @@ class Unfoldings(nn.Module):
         for name, each in zip(self._names(), directions, strict=True):
             self.register_buffer(name, each)
 
+    @torch.no_grad()
     def matrices(self, weight: torch.Tensor) -> list[torch.Tensor]:
-        """Each unfolding [layers * groups, p, q], differentiable in `weight`, in float32 or float64."""
-        wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
-        reduced = reduced_weight(wide, self._geometry)
+        """Each unfolding [layers * groups, p, q], in float32 or float64."""
+        reduced = self._reduced(weight)
         return [unfolded(reduced, rows) for rows in self._rows]
 
     def directions(self, matrices: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -72,11 +81,35 @@ class Unfoldings(nn.Module):
         for name, each in zip(self._names(), directions, strict=True):
             self.get_buffer(name).copy_(each)
 
-    def values(self, matrices: Sequence[torch.Tensor], directions: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Of each layer the largest over its groups, then the least over the unfoldings: [layers]."""
-        sigmas = [power.sigma(m, x[..., :1]) for m, x in zip(matrices, directions, strict=True)]
-        largest = torch.stack([each.view(self._layers, -1).amax(1) for each in sigmas])
-        return self._factor * largest.amin(0)
+    def values(
+        self, weight: torch.Tensor, matrices: Sequence[torch.Tensor], directions: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """Of each layer the largest over its groups, then the least over the unfoldings: [layers].
+
+        They are the products <K, P> of the reduced kernels with patterns that are constant for autograd, the
+        foldings of sqrt(prod k) u v^T: so a step back costs no more than a product with P.
+        """
+        with torch.no_grad():
+            pattern = self._pattern(matrices, directions)
+        products = (self._reduced(weight) * pattern).flatten(1).sum(1)
+        return products.view(self._layers, -1).sum(1)
+
+    def _pattern(self, matrices: Sequence[torch.Tensor], directions: Sequence[torch.Tensor]) -> torch.Tensor:
+        """[layers * groups, c_out, c_in, *k]; zero for all groups of a layer but the one that counts."""
+        found = [power.triple(m, x[..., :1]) for m, x in zip(matrices, directions, strict=True)]
+        sigmas = torch.stack([sigma for sigma, _ in found]).view(len(found), self._layers, -1)
+        largest, group = sigmas.max(2)
+        least = largest.argmin(0)
+        chosen = torch.zeros_like(sigmas).scatter_(2, group[..., None], self._factor)
+        chosen *= torch.zeros_like(largest).scatter_(0, least[None], 1.0)[..., None]
+        parts = []
+        for rows, kept, (_, v), factor in zip(self._rows, directions, found, chosen, strict=True):
+            parts.append(folded(factor.reshape(-1, 1, 1) * kept[..., :1] * v.mT, self._shape, rows))
+        return torch.stack(parts).sum(0)
+
+    def _reduced(self, weight: torch.Tensor) -> torch.Tensor:
+        wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        return reduced_weight(wide, self._geometry)
 
     def _names(self) -> list[str]:
         return ["_".join(["kept", *map(str, rows)]) for rows in self._rows]
