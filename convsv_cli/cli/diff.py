@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,22 +110,11 @@ def _audit(path: Path, asked: Settings, judge: Judge | None, progress: Progress)
         return judged(judge, audit) if judge else audit
     from convsv_cli import api
 
-    size, shapes = asked.input_size, dict(asked.input_shapes)
-    if judge is None:
-        return api.audit(
-            path,
-            input_size=size,
-            input_shapes=shapes,
-            input_range=asked.input_range,
-            device=asked.device,
-            tolerance=asked.tolerance,
-            progress=progress,
-        )
-    return api.check(
+    run = api.audit if judge is None else partial(api.check, judge=judge)
+    return run(
         path,
-        judge,
-        input_size=size,
-        input_shapes=shapes,
+        input_size=asked.input_size,
+        input_shapes=dict(asked.input_shapes),
         input_range=asked.input_range,
         device=asked.device,
         tolerance=asked.tolerance,

@@ -43,7 +43,8 @@ INCOMPLETE = 3
     multiple=True,
     help="Also write all values to a .npz (an array a layer, descending) or .csv file. Repeatable.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
+@options.QUIET
+@options.NO_COLOR
 def spectrum(
     *,
     model: Path,
