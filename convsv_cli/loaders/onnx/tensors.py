@@ -58,6 +58,12 @@ def check(tensor: TensorProto, model: Path) -> None:
         raise UnreadableModelError(
             f"the tensor {tensor.name!r} has a negative size", where=str(model), hint="export the model again"
         )
+    if tensor.data_type not in onnx.helper.get_all_tensor_dtypes():
+        raise UnreadableModelError(
+            f"the tensor {tensor.name!r} is of no type that ONNX has",
+            where=str(model),
+            hint="export the model again",
+        )
     if external_file(tensor) is not None:
         _external_span(tensor, model)
     elif len(tensor.raw_data) not in (0, _stored_bytes(tensor)):
