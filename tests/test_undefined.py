@@ -11,7 +11,9 @@ import pytest
 from onnx import helper
 
 from convsv_cli import audit
-from convsv_cli.report import BOUNDED, UNBOUNDED
+from convsv_cli.graph import Body, Graph, Node
+from convsv_cli.lipschitz.undefined import defined
+from convsv_cli.report import BOUNDED, UNBOUNDED, NetworkBound
 from tests.onnx_models import graph_model, normal, saved
 
 NAN = math.nan
@@ -52,3 +54,24 @@ def test_attributes(op: str, tmp_path: Path) -> None:
     bound = bound_of(nodes(NAN), {}, tmp_path)
     assert bound.status == UNBOUNDED
     assert [obstacle.op for obstacle in bound.obstacles] == [op]
+
+
+def test_a_constant_is_read_once_however_often_it_is_used() -> None:
+    reads = []
+
+    def read() -> np.ndarray:
+        reads.append(1)
+        return np.ones(1, np.float32)
+
+    many = Node(op="Sum", name="s", inputs=("x", *["c"] * 1000), outputs=("y",))
+    graph = Graph(
+        main=Body(nodes=(many,), outputs=("y",)),
+        inputs=("x",),
+        constants={"c": read},
+        shapes={"c": (1,), "x": (1,), "y": (1,)},
+        dtypes={},
+        opset=17,
+    )
+    bound = NetworkBound(status=BOUNDED, lipschitz=1.0, log10=0.0)
+    assert defined(bound, graph) == bound
+    assert len(reads) == 1
