@@ -5,6 +5,7 @@ python -m tests.fuzzing.worker KIND FIRST LAST
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
@@ -47,8 +48,10 @@ def main() -> None:
 
 
 def warm_up(kind: str, folder: Path) -> None:
-    """Read what is valid: everything is imported, and it must be audited."""
+    """Read what is valid, which must be audited, and import all readers: damage may look like any format."""
     prepare()
+    for reader in ("checkpoint", "onnx", "pt2"):
+        importlib.import_module(f"convsv_cli.loaders.{reader}.reading")
     for index, seed in enumerate(seeds(kind)):
         home = folder / f"valid{index}"
         home.mkdir()
