@@ -13,6 +13,12 @@ settings.load_profile("untimed")
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """What a test does not seed itself is the same in every run."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The checkout."""
