@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 from convsv_cli.version import __version__
 
 if TYPE_CHECKING:
-    from convsv_cli.api import audit, load, spectral_norm
+    from convsv_cli.api import audit, certify, load, spectral_norm
     from convsv_cli.certificates.curvature import curvature_radii
     from convsv_cli.certificates.curvature_bounds import curvature_bounds
     from convsv_cli.certificates.margin import margin_radii
     from convsv_cli.errors import ConvsvError
-    from convsv_cli.report import Audit, Interval
+    from convsv_cli.report import Audit, Certification, Interval
     from convsv_cli.training.curvature import CurvatureBound, CurvatureLoss
     from convsv_cli.training.limit import limit_norm
     from convsv_cli.training.penalty import LipschitzPenalty
 
 __all__ = [
     "Audit",
+    "Certification",
     "ConvsvError",
     "CurvatureBound",
     "CurvatureLoss",
@@ -30,6 +31,7 @@ __all__ = [
     "LipschitzPenalty",
     "__version__",
     "audit",
+    "certify",
     "curvature_bounds",
     "curvature_radii",
     "limit_norm",
@@ -40,12 +42,14 @@ __all__ = [
 
 _HOME = {
     "Audit": "report",
+    "Certification": "report",
     "ConvsvError": "errors",
     "CurvatureBound": "training.curvature",
     "CurvatureLoss": "training.curvature",
     "Interval": "report",
     "LipschitzPenalty": "training.penalty",
     "audit": "api",
+    "certify": "api",
     "curvature_bounds": "certificates.curvature_bounds",
     "curvature_radii": "certificates.curvature",
     "limit_norm": "training.limit",

@@ -11,12 +11,15 @@ import torch
 from convsv_cli.auditing import audit_network
 from convsv_cli.auditing.checking import check_network
 from convsv_cli.budget import Judge
+from convsv_cli.certifying import certify_network
+from convsv_cli.certifying.classifier import at_size
+from convsv_cli.certifying.samples import samples_in
 from convsv_cli.errors import UsageError
 from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.loaders import load as load_network
 from convsv_cli.loaders import load_with_graph
 from convsv_cli.network import Geometry, InputSize, Network
-from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Interval, Settings
+from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Certification, CertifySettings, Interval, Settings
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.zero_padding import zero_padded_norm
@@ -120,8 +123,71 @@ def check(
     return check_network(_loaded(model, graph, settings), settings, judge, progress)
 
 
+def certify(
+    model: str | Path,
+    data: str | Path,
+    *,
+    eps: float | Sequence[float] = 0.5,
+    input_mean: Sequence[float] = (),
+    input_std: Sequence[float] = (),
+    normalized: bool = False,
+    limit: int | None = None,
+    attack: bool = False,
+    input_range: tuple[float, float] | None = None,
+    device: str = "auto",
+    tolerance: float = TOLERANCE,
+    graph: str | Path | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> Certification:
+    """Certify a classifier at samples: how far each may move, in the Euclidean norm, and keep its class.
+
+    Radii come from the Lipschitz bound of the network and the margins of its logits, and, for a chain of
+    layers with one smooth activation, from its curvature as well; the larger one counts.
+
+    Args:
+        model: an ONNX graph with one input and one output of logits; onnxruntime runs it in a child process.
+        data: an .npz file of samples ("x") and true classes ("y").
+        eps: radii at which the accuracy is certified, in units of the data before any normalization.
+        input_mean, input_std: of the normalization before the network, one entry or one a channel.
+        normalized: the data have been normalized already.
+        limit: only so many samples, the first ones.
+        attack: also look for adversarial inputs at each radius.
+        input_range: what all inputs of the network are known to be in; radii hold for inputs that stay there.
+        graph: an ONNX graph for the weights of a checkpoint.
+
+    `device`, `tolerance`, `progress`: as in `audit`.
+
+    Raises:
+        ConvsvError: a file cannot be read, the model is no classifier, or the data do not fit it.
+    """
+    radii = (eps,) if isinstance(eps, (int, float)) else tuple(eps)
+    if not radii or not all(0 < radius < math.inf for radius in radii):
+        raise UsageError(f"radii must be positive, not {eps}")
+    if not all(0 < each < math.inf for each in input_std) or not all(map(math.isfinite, input_mean)):
+        raise UsageError("standard deviations must be positive, and means finite")
+    settings = CertifySettings(
+        data=str(data),
+        eps=tuple(sorted({float(radius) for radius in radii})),
+        input_mean=tuple(input_mean),
+        input_std=tuple(input_std),
+        normalized=normalized,
+        limit=limit,
+        attack=attack,
+        input_range=_range(input_range),
+        tolerance=_tolerance(tolerance),
+        device=device,
+    )
+    samples = samples_in(Path(data), limit)
+    network = at_size(lambda size: _read(model, graph, size), samples)
+    return certify_network(network, samples, settings, progress)
+
+
 def _loaded(model: str | Path, graph: str | Path | None, settings: Settings) -> Network:
     size = InputSize(size=settings.input_size, shapes=settings.input_shapes)
+    return _read(model, graph, size)
+
+
+def _read(model: str | Path, graph: str | Path | None, size: InputSize) -> Network:
     return load_network(model, size) if graph is None else load_with_graph(model, graph, size)
 
 

@@ -12,6 +12,7 @@ import click
 from convsv_cli.budget.exits import INTERNAL, USAGE
 from convsv_cli.cli import interrupts, options
 from convsv_cli.cli.audit import audit
+from convsv_cli.cli.certify import certify
 from convsv_cli.cli.check import check
 from convsv_cli.cli.diff import diff
 from convsv_cli.cli.methods import methods
@@ -37,6 +38,7 @@ def cli(ctx: click.Context) -> None:
       convsv audit checkpoint.pth --format json | convsv report - -o report.html
       convsv check resnet18.onnx --config convsv.toml
       convsv diff old.onnx new.onnx
+      convsv certify classifier.onnx --data test.npz --eps 0.5
       convsv spectrum resnet18.onnx --layer conv1 --input-size 224
       convsv methods
     """  # noqa: D301  (click takes \b for "keep these lines")
@@ -47,6 +49,7 @@ def cli(ctx: click.Context) -> None:
 
 
 cli.add_command(audit)
+cli.add_command(certify)
 cli.add_command(check)
 cli.add_command(diff)
 cli.add_command(methods)

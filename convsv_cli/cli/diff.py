@@ -13,8 +13,7 @@ import click
 from convsv_cli.budget import Baseline, Budget, Judge, exit_code, judged
 from convsv_cli.cli import options
 from convsv_cli.cli.diff_text import FORMATS, SUFFIXES
-from convsv_cli.cli.files import blaming, check_replaceable, is_file, replacement
-from convsv_cli.cli.output import echo
+from convsv_cli.cli.documents import deliver, destinations
 from convsv_cli.errors import UsageError
 from convsv_cli.report import TOLERANCE, Audit, Report, Settings
 
@@ -76,7 +75,7 @@ def diff(
       convsv diff main.json new.onnx --max-increase 5%
       convsv diff epoch1.pt epoch9.pt --format markdown
     """  # noqa: D301  (click takes \b for "keep these lines")
-    names = _formats(outputs, format_name, [old, new])
+    where = destinations(outputs, format_name, SUFFIXES, [old, new])
     from convsv_cli.cli.progress import progress_bar
 
     asked = Settings(
@@ -93,13 +92,7 @@ def diff(
         ratchet = None if increase is None else Baseline(path=str(old), audit=before, increase=increase)
         judge = None if ratchet is None else Judge(budget=NOBODY, today=date.max, baseline=ratchet)
         after = _audit(new, asked, judge, progress)
-    for path, name in names:
-        text = FORMATS[name](before, after)
-        if path is None:
-            echo(text)
-            continue
-        with replacement(path) as file, blaming(path):
-            file.write(text.encode())
+    deliver(where, lambda name, _terminal: FORMATS[name](before, after))
     return exit_code(Report(command="diff", audits=(after,))) if judge else 0
 
 
@@ -144,23 +137,3 @@ def _like(asked: Settings, known: Settings) -> Settings:
         input_shapes=asked.input_shapes or known.input_shapes,
         input_range=asked.input_range or known.input_range,
     )
-
-
-def _formats(
-    outputs: tuple[Path, ...], format_name: str | None, models: list[Path]
-) -> list[tuple[Path | None, str]]:
-    """Each output, None for stdout, and its format."""
-    if not outputs:
-        return [(None, format_name or "table")]
-    found: list[tuple[Path | None, str]] = []
-    for path in outputs:
-        if not is_file(path):
-            found.append((None, format_name or "table"))
-            continue
-        check_replaceable(path, models)
-        name = SUFFIXES.get(path.suffix.lower(), format_name)
-        if name is None:
-            hint = f"use one of {' '.join(SUFFIXES)}, or --format"
-            raise UsageError("the suffix tells no format", where=str(path), hint=hint)
-        found.append((path, name))
-    return found

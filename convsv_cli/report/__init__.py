@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from convsv_cli.report.certification import (
+    CURVATURE,
+    MARGIN,
+    Attack,
+    Certification,
+    CertifySettings,
+    Level,
+    Route,
+    SampleRadius,
+)
 from convsv_cli.report.document import Audit, Failure, Report
 from convsv_cli.report.layer import AUDITED, INVALID, UNSUPPORTED, LayerAudit
 from convsv_cli.report.measurement import (
@@ -47,12 +57,14 @@ __all__ = [
     "AUDITED",
     "BOUNDED",
     "CERTIFIED",
+    "CURVATURE",
     "ERROR",
     "ESTIMATE",
     "EXACT",
     "EXCEEDED",
     "IGNORED",
     "INVALID",
+    "MARGIN",
     "MISSING",
     "NOTE",
     "NOT_AUDITED",
@@ -66,8 +78,11 @@ __all__ = [
     "UPPER",
     "WARNING",
     "WORK_LIMIT",
+    "Attack",
     "Audit",
     "Block",
+    "Certification",
+    "CertifySettings",
     "Distribution",
     "Empirical",
     "Failure",
@@ -75,6 +90,7 @@ __all__ = [
     "Gate",
     "Interval",
     "LayerAudit",
+    "Level",
     "Measurement",
     "Method",
     "Model",
@@ -84,6 +100,8 @@ __all__ = [
     "Part",
     "Place",
     "Report",
+    "Route",
+    "SampleRadius",
     "Settings",
     "Spectrum",
     "Verdict",

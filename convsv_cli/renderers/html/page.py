@@ -8,23 +8,24 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from convsv_cli.renderers.html.document import Page, page_of
+from convsv_cli.renderers.html.document import page_of
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Report
 from convsv_cli.sanitize import printable
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment
 
 TEMPLATES = "templates"
 
 
 def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
     """The page, which ends with a line break; every name from a file is inert text in it."""
-    return _page(page_of(report)) + "\n"
+    return page("page.html", page=page_of(report)) + "\n"
 
 
-def _page(page: Page) -> str:
+def page(template: str, **views: object) -> str:
+    """A page from a template that fills `base.html`."""
     from markupsafe import Markup
 
     style, script = _asset("style.css"), _asset("script.js")
@@ -32,17 +33,23 @@ def _page(page: Page) -> str:
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
-    return _template().render(
-        page=page,
+    return filled(
+        template,
+        **views,
         policy=policy,
         style=Markup(style),  # noqa: S704  (the package's own)
         script=Markup(script),  # noqa: S704
     )
 
 
+def filled(template: str, **values: object) -> str:
+    """A template with these values, each of them escaped."""
+    return _templates().get_template(template).render(**values)
+
+
 @cache
-def _template() -> Template:
-    """Escapes what it is given, and spells out what would act on a reader's eye without being seen."""
+def _templates() -> Environment:
+    """They escape what they are given, and spell out what would act on a reader's eye without being seen."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -53,7 +60,8 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html")
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+    return environment
 
 
 def _inert(value: object) -> object:

@@ -1,0 +1,131 @@
+"""Whether samples that are right can be attacked: robust accuracy from above, beside what is certified.
+
+Gradients are torch's, of convsv's own reading of the graph; what counts is what the network itself says of
+the inputs that are found.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+
+from convsv_cli.certificates.attack import Net, Pgd
+from convsv_cli.certifying.classifier import Classifier
+from convsv_cli.certifying.normalization import Normalization
+from convsv_cli.differentiable import UndifferentiableError, differentiable
+from convsv_cli.report import Attack
+from convsv_cli.spectral.cores import each_on_a_core
+
+CHUNK = 32
+AGREE = 1e-3
+"""Of the largest logit: how far the gradients' network may be off the one that is attacked."""
+PGD = Pgd()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Target:
+    """What is attacked.
+
+    Attributes:
+        classifier: the network.
+        run: its own logits at inputs [n, *shape]: float64 [n, classes].
+        normalization: before it; balls are round in what comes before that.
+        box: what its inputs have to stay in; None for anything.
+    """
+
+    classifier: Classifier
+    run: Callable[[torch.Tensor], torch.Tensor]
+    normalization: Normalization
+    box: tuple[float, float] | None
+
+    @cached_property
+    def net(self) -> Net:
+        """Its logits with gradients, as a function of inputs as they are before the normalization.
+
+        Raises:
+            UndifferentiableError: there are none.
+        """
+        classifier = self.classifier
+        function = differentiable(
+            classifier.graph, source=classifier.source, nodes=classifier.nodes, output=classifier.output
+        )
+        return lambda z: function(z * self.stretches)
+
+    @cached_property
+    def stretches(self) -> torch.Tensor:
+        """[channels, 1 ..]: what the normalization multiplies each channel by."""
+        shape = self.classifier.shape
+        steps = self.normalization.steps(shape[0]).astype(np.float32).copy()
+        return torch.from_numpy(steps).view(-1, *(1 for _ in shape[1:]))
+
+    def within(self, z: torch.Tensor) -> torch.Tensor:
+        """Inputs, as they are before the normalization, put back into the box."""
+        return z if self.box is None else (z * self.stretches).clamp(*self.box) / self.stretches
+
+
+def attacked(
+    target: Target,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    eps: tuple[float, ...],
+    progress: Callable[[float], None],
+) -> tuple[torch.Tensor, Attack]:
+    """The smallest of the radii, ascending, at which each input was broken: float64 [n]; infinite for none.
+
+    Args:
+        target: the network.
+        x: inputs [n, *shape], as it takes them.
+        y: their classes, which it gets right.
+        eps: radii, before the normalization.
+        progress: told the share that is done.
+    """
+    start = time.perf_counter()
+    broken = torch.full((len(x),), math.inf, dtype=torch.float64)
+    try:
+        _check(target, x[:CHUNK])
+    except UndifferentiableError as error:
+        return broken, Attack(failure=str(error))
+    for number, radius in enumerate(eps):
+        left = broken.isinf().nonzero()[:, 0]
+        if len(left):
+            told = partial(_told, progress, number, len(eps))
+            wrong = _broken(target, x[left], y[left], radius, told)
+            broken[left[wrong]] = radius
+    return broken, Attack(steps=PGD.steps, restarts=PGD.restarts, seconds=time.perf_counter() - start)
+
+
+def _told(progress: Callable[[float], None], number: int, of: int, share: float) -> None:
+    progress((number + share) / of)
+
+
+def _check(target: Target, x: torch.Tensor) -> None:
+    """See that the gradients are those of the network."""
+    ours, theirs = target.net((x / target.stretches).float()).double(), target.run(x)
+    if not (ours - theirs).abs().max() <= AGREE * theirs.abs().max():
+        raise UndifferentiableError("convsv's gradients are not those of the network as it runs")
+
+
+def _broken(
+    target: Target, x: torch.Tensor, y: torch.Tensor, radius: float, progress: Callable[[float], None]
+) -> torch.Tensor:
+    """Which of some inputs the network itself gets wrong somewhere within the radius: bool [n]."""
+    start = (x / target.stretches).float()
+    done: list[int] = []
+
+    def some(first: int) -> torch.Tensor:
+        rows = slice(first, first + CHUNK)
+        end = PGD.nearest_class(target.net, start[rows], y[rows], radius, within=target.within)
+        done.append(first)
+        progress(min(1.0, len(done) * CHUNK / len(x)))
+        return end
+
+    steps = torch.cat(each_on_a_core(some, range(0, len(x), CHUNK))) - start
+    wrong = target.run(x + (steps * target.stretches).to(x.dtype)).argmax(1) != y
+    inside: torch.Tensor = steps.double().flatten(1).norm(dim=1) <= radius
+    return wrong & inside

@@ -1,0 +1,102 @@
+"""The logits of samples: by onnxruntime in a child process, or by torch where a file has weights only."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from convsv_cli.certifying.classifier import Classifier
+from convsv_cli.confinement import Limits, StoppedError, confined
+from convsv_cli.confinement.limits import MB
+from convsv_cli.differentiable import UndifferentiableError, differentiable
+from convsv_cli.empirical.function import Function
+from convsv_cli.errors import UnsafeModelError, UsageError
+from convsv_cli.spectral.cores import each_on_a_core, one_thread_each
+
+ENTRIES = 2**23
+"""Of samples that are sent to the child at once."""
+ROUNDINGS = 64
+"""Of the largest logit, that are taken off each of them: an allowance, no proof."""
+SOME = 32
+Progress = Callable[[float], None]
+
+
+def logits_of(classifier: Classifier, x: NDArray[Any], progress: Progress) -> torch.Tensor:
+    """Of samples [n, *shape]: float64 [n, classes].
+
+    Raises:
+        UsageError: the network cannot be run.
+        UnsafeModelError: running it takes too long or too much memory, or crashes onnxruntime.
+    """
+    if classifier.network.format != "onnx":
+        return torch.from_numpy(_by_torch(classifier, x))
+    count = max(1, ENTRIES // max(1, x[0].size))
+    parts = []
+    for start in range(0, len(x), count):
+        parts.append(_by_runtime(classifier, x[start : start + count]))
+        progress(min(1.0, (start + count) / len(x)))
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def allowance(logits: torch.Tensor) -> float:
+    """What single precision may have done to each logit, with much room."""
+    return ROUNDINGS * float(np.finfo(np.float32).eps) * float(logits.abs().max())
+
+
+def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
+    try:
+        function = differentiable(
+            classifier.graph, source=classifier.source, nodes=classifier.nodes, output=classifier.output
+        )
+    except UndifferentiableError as error:
+        raise UsageError(str(error), where=classifier.network.path, hint="certify an ONNX export") from error
+
+    def some(start: int) -> NDArray[np.float64]:
+        return function(torch.from_numpy(x[start : start + SOME]).float()).double().numpy()
+
+    with torch.no_grad(), one_thread_each():
+        return np.concatenate(each_on_a_core(some, range(0, len(x), SOME)))
+
+
+def _by_runtime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
+    path = Path(classifier.network.path)
+    head = {
+        "model": str(path),
+        "input": classifier.source,
+        "shape": classifier.shape,
+        "dtype": x.dtype.str,
+    }
+    files = (path.parent / name for name in classifier.network.files)
+    size = sum(each.stat().st_size for each in files if each.is_file())
+    seconds = 600 + size // MB
+    limits = Limits(
+        seconds=seconds,
+        processor=seconds * (os.cpu_count() or 1),
+        memory=4096 * MB + 6 * size,
+        answer=MB + 8 * len(x) * classifier.classes,
+        reads=True,
+    )
+    try:
+        answer = confined(f"{__name__}:run", json.dumps(head).encode() + b"\n" + x.tobytes(), limits)
+    except StoppedError as error:
+        raise UnsafeModelError(f"running it in onnxruntime was stopped: {error}", where=str(path)) from error
+    logits: NDArray[np.float64] = np.frombuffer(answer, dtype=np.float64).copy()
+    return logits.reshape(len(x), classifier.classes)
+
+
+def run(request: bytes, report: Progress) -> bytes:  # noqa: ARG001
+    """In the child."""
+    line, _, data = request.partition(b"\n")
+    asked = json.loads(line)
+    shape = tuple(asked["shape"])
+    points = np.frombuffer(data, dtype=asked["dtype"]).reshape(-1, int(np.prod(shape)))
+    function = Function.load(Path(asked["model"]), {asked["input"]: (1, *shape)})
+    function.try_batches(points[:4].astype(np.float64))
+    return function(points.astype(np.float64)).tobytes()

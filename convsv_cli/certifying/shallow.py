@@ -1,0 +1,207 @@
+"""Graphs that are a chain of linear layers with one smooth activation, as torch modules in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from convsv_cli.certificates.curvature import curvature_radii
+from convsv_cli.certificates.curvature_bounds import curvature_bounds
+from convsv_cli.certifying.classifier import Classifier
+from convsv_cli.errors import UsageError
+from convsv_cli.graph import Node, UnknownValueError
+from convsv_cli.network import Layer
+from convsv_cli.report import CURVATURE, Route
+from convsv_cli.spectral.cores import each_on_a_core, one_thread_each
+from convsv_cli.training.chain import chain_of
+
+CHUNK = 64
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "Sigmoid": nn.Sigmoid,
+    "Softplus": lambda: nn.Softplus(threshold=50),
+    "Tanh": nn.Tanh,
+}
+"""Softplus as it is, to the last bit: torch's own threshold of 20 makes it jump by 2.1e-9."""
+SMALLEST_THRESHOLD = 10.0
+
+
+class DeepError(Exception):
+    """The graph is something else; what, in words."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shallow:
+    """The chain.
+
+    Attributes:
+        model: an `nn.Sequential` in float64.
+        logit_error: by how much the graph's logits may differ from the model's, in exact arithmetic.
+    """
+
+    model: nn.Sequential
+    logit_error: float
+
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Float64 [n, classes]."""
+        with torch.no_grad():
+            return torch.cat([self.model(part.double()) for part in torch.split(x, CHUNK)])
+
+    def radii(
+        self, x: torch.Tensor, *, input_scale: float, progress: Callable[[float], None]
+    ) -> tuple[torch.Tensor, Route]:
+        """Of samples [n, *shape]: float64 [n], in units of what is `input_scale` times shorter."""
+        bounds = curvature_bounds(self.model, input_shape=x.shape[1:])
+        done: list[int] = []
+
+        def some(start: int) -> torch.Tensor:
+            part = x[start : start + CHUNK]
+            found = curvature_radii(self.model, part, bounds, logit_error=self.logit_error)
+            done.append(start)
+            progress(min(1.0, len(done) * CHUNK / len(x)))
+            return found
+
+        with one_thread_each():
+            parts = each_on_a_core(some, range(0, len(x), CHUNK))
+        constants = (("largest_curvature", float(bounds.max())),)
+        return torch.cat(parts) / input_scale, Route(name=CURVATURE, constants=constants)
+
+
+def shallow(classifier: Classifier) -> Shallow:
+    """The classifier as a chain.
+
+    Raises:
+        DeepError: it is none.
+    """
+    return _Chain(classifier).built()
+
+
+class _Chain:
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier, self._graph = classifier, classifier.graph
+        self._rows = {row.name: row for row in classifier.network.layers if isinstance(row, Layer)}
+        self._nodes = list(classifier.nodes)
+        self._parts: list[nn.Module] = []
+        self._jump = 0.0
+
+    def built(self) -> Shallow:
+        tensor = self._classifier.source
+        while self._nodes:
+            tensor = self._next(tensor)
+        head = self._parts[-1] if self._parts else None
+        if tensor != self._classifier.output or not isinstance(head, nn.Linear):
+            raise DeepError("its last layer is not Linear")
+        model = nn.Sequential(*self._parts).double().eval()
+        try:
+            chain = chain_of(model)
+        except UsageError as error:
+            raise DeepError(error.what) from error
+        if self._jump and len(chain.hidden) > 1:
+            raise DeepError("its Softplus is cut off before its last layers")
+        return Shallow(model=model, logit_error=self._jump * float(head.weight.detach().abs().sum(1).max()))
+
+    def _next(self, tensor: str) -> str:
+        """Take the nodes that use a tensor; what they make."""
+        if [node.op for node in self._nodes[:2]] == ["Greater", "Softplus"]:
+            self._nodes[:2] = self._nodes[1::-1]
+        node = self._nodes.pop(0)
+        if tensor not in node.inputs:
+            raise DeepError("it is no chain of layers")
+        if node.layers:
+            self._parts.append(self._linear(node))
+            return self._with_bias(node)
+        if node.op in ACTIVATIONS:
+            self._parts.append(ACTIVATIONS[node.op]())
+            return self._thresholded(node)
+        if node.op in ("Flatten", "Reshape"):
+            self._check_flat(node)
+            self._parts.append(nn.Flatten())
+        elif node.op != "Identity":
+            raise DeepError(f"{node.op} is neither a linear layer nor a smooth activation")
+        return node.outputs[0]
+
+    def _linear(self, node: Node) -> Any:  # noqa: ANN401
+        row = self._rows.get(node.layers[0])
+        if row is None or len(node.layers) != 1 or not row.kernel_shape:
+            raise DeepError(f"{node.layers[0]} is no layer that can be audited")
+        if node.op in ("Gemm", "MatMul") and len(row.kernel_shape) == 2:
+            layer: Any = nn.Linear(row.kernel_shape[1], row.kernel_shape[0]).double()
+        elif node.op == "Conv":
+            layer = _convolution(row)
+        else:
+            raise DeepError(f"{node.op} is not among the layers of which the curvature is bounded")
+        bias = self._constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+        scale = node.attribute("beta", 1.0) if node.op == "Gemm" else 1.0
+        with torch.no_grad():
+            layer.weight.copy_(row.read())
+            layer.bias.zero_()
+        if bias is not None:
+            _bias(layer, scale * bias)
+        return layer
+
+    def _with_bias(self, node: Node) -> str:
+        """A MatMul and the Add of a vector behind it are one layer."""
+        made = node.outputs[0]
+        if node.op != "MatMul" or not self._nodes or self._nodes[0].op != "Add":
+            return made
+        add = self._nodes.pop(0)
+        others = [name for name in add.inputs if name != made]
+        if len(others) != 1:
+            raise DeepError("it is no chain of layers")
+        _bias(self._parts[-1], self._constant(others[0]))
+        return add.outputs[0]
+
+    def _thresholded(self, node: Node) -> str:
+        """Torch writes Softplus as Where(x > threshold, x, Softplus(x)): exact but for exp(-threshold)."""
+        taken, made = node.inputs[0], node.outputs[0]
+        if node.op != "Softplus" or len(self._nodes) < 2 or self._nodes[0].op != "Greater":
+            return made
+        greater, where = self._nodes.pop(0), self._nodes.pop(0)
+        if greater.inputs[0] != taken or where.op != "Where":
+            raise DeepError("it is no chain of layers")
+        threshold = float(np.min(self._constant(greater.inputs[1])))
+        if where.inputs != (greater.outputs[0], taken, made) or threshold < SMALLEST_THRESHOLD:
+            raise DeepError("its Softplus is cut off")
+        self._jump = max(self._jump, math.exp(-threshold))
+        return where.outputs[0]
+
+    def _check_flat(self, node: Node) -> None:
+        shape = self._graph.shapes.get(node.outputs[0])
+        if shape is None or len(shape) != 2 or shape[0] != 1:
+            raise DeepError(f"{node.op} does more than to flatten")
+
+    def _constant(self, name: str) -> np.ndarray:
+        if name not in self._graph.constants:
+            raise DeepError("it is no chain of layers")
+        try:
+            return np.asarray(self._graph.constants[name](), dtype=np.float64)
+        except UnknownValueError as error:
+            raise DeepError(f"one of its constants is {error}") from error
+
+
+def _convolution(row: Layer) -> Any:  # noqa: ANN401
+    geometry, axes = row.geometry, len(row.kernel_shape) - 2
+    pads = geometry.padding or (0,) * 2 * axes
+    if axes > len(CONVOLUTIONS) or pads[:axes] != pads[axes:] or geometry.padding_mode != "zeros":
+        raise DeepError(f"{row.name} is padded in a way that is not supported")
+    make: Any = CONVOLUTIONS[axes - 1]
+    return make(
+        row.kernel_shape[1] * geometry.groups,
+        row.kernel_shape[0],
+        row.kernel_shape[2:],
+        stride=geometry.stride,
+        padding=pads[:axes],
+        dilation=geometry.dilation,
+        groups=geometry.groups,
+    ).double()
+
+
+def _bias(layer: Any, values: np.ndarray) -> None:  # noqa: ANN401
+    with torch.no_grad():
+        layer.bias.add_(torch.from_numpy(np.array(values)).flatten())

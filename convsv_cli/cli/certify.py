@@ -1,0 +1,145 @@
+"""`convsv certify`: certified accuracy and radii at real inputs."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import click
+
+from convsv_cli.cli import options
+from convsv_cli.cli.documents import deliver, destinations
+from convsv_cli.loaders import warm_up
+from convsv_cli.renderers.certification import FORMATS, SUFFIXES
+from convsv_cli.report import TOLERANCE
+
+DEFAULT_EPS = 0.5
+
+
+def radii(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[float, ...]:
+    """Each 0.5 or 36/255."""
+    found = []
+    for value in values:
+        try:
+            radius = float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError, OverflowError):
+            radius = math.nan
+        if not 0 < radius < math.inf:
+            raise click.BadParameter(f"{value!r} is no radius: write 0.5 or 36/255", ctx, param)
+        found.append(radius)
+    return tuple(found)
+
+
+def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...]:
+    """0.5 or 0.229,0.224,0.225."""
+    if value is None:
+        return ()
+    try:
+        return tuple(map(float, value.split(",")))
+    except ValueError as error:
+        what = f"{value!r} is no number a channel: write 0.5 or 0.229,0.224,0.225"
+        raise click.BadParameter(what, ctx, param) from error
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE.npz",
+    help="Samples (x) and their true classes (y); bytes are divided by 255.",
+)
+@click.option(
+    "--eps",
+    metavar="0.5|36/255",
+    multiple=True,
+    callback=radii,
+    help=f"Radius at which accuracy is certified. Repeatable.  [default: {DEFAULT_EPS}]",
+)
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N samples.")
+@click.option(
+    "--attack", is_flag=True, help="Also attack the samples (PGD): an upper bound beside the lower one."
+)
+@click.option(
+    "--input-mean",
+    metavar="M[,M...]",
+    callback=per_channel,
+    help="Mean that is subtracted before the network, one or one a channel.",
+)
+@click.option(
+    "--input-std",
+    metavar="S[,S...]",
+    callback=per_channel,
+    help="Standard deviation that is divided by; radii stay in units of what comes before.",
+)
+@click.option("--normalized", is_flag=True, help="The data have been normalized already.")
+@options.INPUT_RANGE
+@options.GRAPH
+@options.DEVICE
+@options.TOLERANCE_
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(list(FORMATS)),
+    help="Format of what goes to stdout, or to files without a telling suffix.  [default: table]",
+)
+@options.OUTPUT
+@options.QUIET
+@options.NO_COLOR
+def certify(
+    *,
+    model: Path,
+    data: Path,
+    eps: tuple[float, ...],
+    limit: int | None,
+    attack: bool,
+    input_mean: tuple[float, ...],
+    input_std: tuple[float, ...],
+    normalized: bool,
+    input_range: tuple[float, float] | None,
+    graph: Path | None,
+    device: str | None,
+    tolerance: float | None,
+    format_name: str | None,
+    outputs: tuple[Path, ...],
+    quiet: bool,
+) -> None:
+    """Certify the classifier MODEL at samples: how far each may move (L2) and provably keep its class.
+
+    Radii are margins of the logits over the certified Lipschitz bounds of the network. Chains of layers with
+    one smooth activation (Softplus, Sigmoid, Tanh) are certified through their curvature, too. The network is
+    run by onnxruntime, in a child process with limits on time and memory.
+
+    \b
+    Examples:
+      convsv certify resnet20_regularised.onnx --data test.npz --eps 36/255
+      convsv certify mnist.onnx --data mnist.npz --attack -o certificate.html
+      convsv certify resnet50.onnx --data val.npz --limit 200 --input-mean 0.485,0.456,0.406 \\
+                     --input-std 0.229,0.224,0.225
+      convsv certify classifier.onnx --data test.npz --format csv
+    """  # noqa: D301  (click takes \b for "keep these lines")
+    inputs = [model, data, *([graph] if graph else [])]
+    where = destinations(outputs, format_name, SUFFIXES, inputs)
+    warm_up(graph or model)
+    from convsv_cli import api
+    from convsv_cli.cli.progress import progress_bar
+
+    with progress_bar(hidden=quiet) as progress:
+        certification = api.certify(
+            model,
+            data,
+            eps=eps or DEFAULT_EPS,
+            input_mean=input_mean,
+            input_std=input_std,
+            normalized=normalized,
+            limit=limit,
+            attack=attack,
+            input_range=input_range,
+            device=device or "auto",
+            tolerance=TOLERANCE if tolerance is None else tolerance,
+            graph=graph,
+            progress=progress,
+        )
+    deliver(where, lambda name, shown: FORMATS[name](certification, shown))

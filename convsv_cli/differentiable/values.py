@@ -1,0 +1,47 @@
+"""What an operator is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+
+from convsv_cli.graph import Node
+
+T = TypeVar("T")
+
+
+class UndifferentiableError(Exception):
+    """There is no gradient; the reason, in words."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Values:
+    """A node and its inputs, None for an optional one that is left out."""
+
+    node: Node
+    inputs: tuple[torch.Tensor | None, ...]
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        """An input that must be there."""
+        value = self.optional(index)
+        if value is None:
+            raise UndifferentiableError(f"{self.node.op} {self.node.name!r} lacks its input {index}")
+        return value
+
+    def optional(self, index: int) -> torch.Tensor | None:
+        """An input, or None."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def attribute(self, name: str, default: T) -> T:
+        """The node's attribute; the default where it is absent."""
+        return self.node.attribute(name, default)
+
+    def numbers(self, index: int, name: str) -> tuple[int, ...] | None:
+        """Whole numbers: an input in newer opsets, an attribute in older ones; None for neither."""
+        value = self.optional(index)
+        if value is not None:
+            return tuple(value.flatten().tolist())
+        found: tuple[int, ...] | None = self.attribute(name, None)
+        return found

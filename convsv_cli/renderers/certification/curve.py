@@ -1,0 +1,42 @@
+"""Certified accuracy as a function of the radius: a staircase, at as many places as a reader can use."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from convsv_cli.report import Certification
+
+STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """The share of all samples that is certified at a radius; at 0, the share that is right."""
+
+    radius: float
+    share: float
+
+
+def reach(certification: Certification) -> float:
+    """Where the curve ends: at the largest radius, or at the largest one asked for if that is near."""
+    finite = [radius for radius in certification.radii if math.isfinite(radius)]
+    largest = max(finite, default=0.0)
+    asked = max(certification.settings.eps)
+    return asked if largest <= 0 else max(largest, asked if asked < 4 * largest else 0.0)
+
+
+def points(certification: Certification, count: int) -> tuple[Point, ...]:
+    """At `count` radii from 0 on, equally far apart."""
+    end, total = reach(certification), len(certification.samples)
+    radii = [end * i / (count - 1) for i in range(1, count)]
+    rest = (Point(radius=r, share=certification.certified(r) / total) for r in radii)
+    return (Point(radius=0.0, share=certification.correct / total), *rest)
+
+
+def ticks(end: float, most: int = 6) -> tuple[float, ...]:
+    """Round numbers from 0 to `end`, at most so many of them but 0."""
+    raw = end / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(power * each for each in STEPS if power * each >= raw * (1 - 1e-9))
+    return tuple(step * i for i in range(int(end / step * (1 + 1e-9)) + 1))

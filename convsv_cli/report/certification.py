@@ -1,0 +1,160 @@
+"""What is proven of a classifier at real inputs: how far each may move before its class can change."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property
+
+from convsv_cli.report.network import NetworkBound
+from convsv_cli.report.request import TOLERANCE, Model
+
+MARGIN, CURVATURE = "margin", "curvature"
+SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertifySettings:
+    """What the user asked for.
+
+    Attributes:
+        data: the file of samples.
+        eps: radii at which accuracy is certified, ascending, in units of the data before any normalization.
+        input_mean, input_std: of the normalization that comes before the network, one entry or one a channel;
+            empty for none.
+        normalized: the data have been normalized already.
+        limit: only so many samples, the first ones; None for all.
+        attack: whether to look for adversarial inputs at each of the radii, too.
+        input_range: what all inputs of the network are known to be in; None: anything.
+        tolerance: of norms, relative.
+        device: where norms are computed.
+    """
+
+    data: str
+    eps: tuple[float, ...] = (0.5,)
+    input_mean: tuple[float, ...] = ()
+    input_std: tuple[float, ...] = ()
+    normalized: bool = False
+    limit: int | None = None
+    attack: bool = False
+    input_range: tuple[float, float] | None = None
+    tolerance: float = TOLERANCE
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A way to a radius.
+
+    Attributes:
+        name: `MARGIN` or `CURVATURE`.
+        reason: why it leads nowhere; empty where it does not.
+        constants: what it rests on: name and proven value.
+        best: for how many samples it gave the largest radius.
+    """
+
+    name: str
+    reason: str = ""
+    constants: tuple[tuple[str, float], ...] = ()
+    best: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRadius:
+    """One sample.
+
+    Attributes:
+        label: its true class.
+        predicted: what the network says.
+        radius: no input that is nearer than this, in the Euclidean norm, has another class than `predicted`.
+        broken: the smallest radius asked for at which the attack found another class, infinite for none of
+            them; None where it was not attacked.
+    """
+
+    label: int
+    predicted: int
+    radius: float
+    broken: float | None = None
+
+    @property
+    def correct(self) -> bool:
+        """Whether the network is right."""
+        return self.label == self.predicted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """How many samples are right and stay so at a radius: certainly, and as far as an attack sees."""
+
+    eps: float
+    certified: int
+    robust: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack:
+    """What was tried against the samples that are right; `failure` says why nothing was, where that is so."""
+
+    steps: int = 0
+    restarts: int = 0
+    seconds: float = 0.0
+    failure: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certification:
+    """Everything that a renderer needs.
+
+    Attributes:
+        samples: in the order of the data.
+        routes: each way to a radius, whether it leads somewhere or not.
+        bound: of the whole network.
+        attack: None where none was asked for.
+        typical_margin: the largest logit less the second, median of the samples that are right.
+        notes: what was taken for granted, or done to the data.
+    """
+
+    version: str
+    model: Model
+    settings: CertifySettings
+    samples: tuple[SampleRadius, ...]
+    routes: tuple[Route, ...]
+    bound: NetworkBound
+    attack: Attack | None
+    typical_margin: float | None
+    notes: tuple[str, ...]
+    seconds: float
+
+    @cached_property
+    def radii(self) -> tuple[float, ...]:
+        """Of the samples that are right, ascending."""
+        return tuple(sorted(sample.radius for sample in self.samples if sample.correct))
+
+    @property
+    def correct(self) -> int:
+        """Number of samples that are right."""
+        return len(self.radii)
+
+    def certified(self, eps: float) -> int:
+        """Number of samples that are right and stay so wherever they move by at most `eps`."""
+        return self.correct - bisect_right(self.radii, eps)
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """At each radius asked for."""
+        return tuple(
+            Level(eps=eps, certified=self.certified(eps), robust=self._robust(eps))
+            for eps in self.settings.eps
+        )
+
+    @property
+    def quantiles(self) -> tuple[tuple[float, float], ...]:
+        """Shares, and the radius that at least so large a share of the samples that are right is within."""
+        last = self.correct - 1
+        return tuple((share, self.radii[math.floor(share * last)]) for share in SHARES if self.radii)
+
+    def _robust(self, eps: float) -> int | None:
+        if self.attack is None or self.attack.failure:
+            return None
+        return sum(sample.broken is not None and sample.broken > eps for sample in self.samples)
