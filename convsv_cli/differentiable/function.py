@@ -44,11 +44,13 @@ def differentiable(graph: Graph, *, source: str, nodes: tuple[Node, ...], output
     return torch.vmap(single)
 
 
-def _apply(node: Node, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+def _apply(node: Node, tensors: dict[str, torch.Tensor]) -> int:
+    """Add what the node makes to the tensors; how many entries that has."""
     inputs = tuple(tensors[name] if name else None for name in node.inputs)
     found = OPERATORS[node.op](Values(node=node, inputs=inputs))
-    tensors[node.outputs[0]] = found
-    return found
+    made = found if isinstance(found, tuple) else (found,)
+    tensors.update(zip(node.outputs, made, strict=False))
+    return sum(each.numel() for each in made)
 
 
 def _constants(graph: Graph, nodes: tuple[Node, ...]) -> dict[str, torch.Tensor]:
@@ -75,10 +77,8 @@ def _rehearse(
     tensors[source] = torch.empty([size or 1 for size in shape], device="meta")
     entries = 0
     for node in nodes:
-        if len([name for name in node.outputs if name]) != 1:
-            raise UndifferentiableError(f"{node.op} has several outputs")
         try:
-            entries += _apply(node, tensors).numel()
+            entries += _apply(node, tensors)
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise UndifferentiableError(f"{node.op} is not understood: {reason}") from error
@@ -87,5 +87,5 @@ def _rehearse(
 
 
 def _weightless(value: torch.Tensor) -> torch.Tensor:
-    """Numbers that shapes depend on stay; weights do not."""
-    return value.to("meta") if value.is_floating_point() else value
+    """Single numbers, and those that shapes depend on, stay; weights do not."""
+    return value.to("meta") if value.is_floating_point() and value.ndim else value

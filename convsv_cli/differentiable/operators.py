@@ -14,7 +14,7 @@ from torch.nn import functional
 from convsv_cli.differentiable import windows
 from convsv_cli.differentiable.values import UndifferentiableError, Values
 
-Operator = Callable[[Values], Tensor]
+Operator = Callable[[Values], Tensor | tuple[Tensor, ...]]
 
 
 def _first(function: Callable[[Tensor], Tensor]) -> Operator:
@@ -117,6 +117,36 @@ def _concat(v: Values) -> Tensor:
     return torch.cat([v[i] for i in range(len(v.inputs))], dim=v.attribute("axis", 0))
 
 
+def _pad(v: Values) -> Tensor:
+    pads, axes = v.numbers(1, "pads") or (), v.numbers(3, "axes")
+    if v.attribute("mode", "constant") != "constant":
+        raise UndifferentiableError(f"Pad is of mode {v.attribute('mode', '')}")
+    chosen = [axis % v[0].ndim for axis in axes] if axes is not None else list(range(v[0].ndim))
+    ends = dict(zip(chosen, zip(pads, pads[len(chosen) :], strict=False), strict=True))
+    flat = [end for axis in reversed(range(v[0].ndim)) for end in ends.get(axis, (0, 0))]
+    value = v.optional(2)
+    return functional.pad(v[0], flat, value=v.attribute("value", 0.0) if value is None else float(value))
+
+
+def _slice(v: Values) -> Tensor:
+    starts, ends = v.numbers(1, "starts") or (), v.numbers(2, "ends") or ()
+    axes = v.numbers(3, "axes") or tuple(range(len(starts)))
+    steps = v.numbers(4, "steps") or (1,) * len(starts)
+    index = [slice(None)] * v[0].ndim
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if step < 1:
+            raise UndifferentiableError("Slice goes backwards")
+        index[axis % v[0].ndim] = slice(start, end, step)
+    return v[0][tuple(index)]
+
+
+def _split(v: Values) -> tuple[Tensor, ...]:
+    axis, sizes = v.attribute("axis", 0), v.numbers(1, "split")
+    if sizes is None:
+        return torch.chunk(v[0], len(v.node.outputs), dim=axis)
+    return torch.split(v[0], list(sizes), dim=axis)
+
+
 OPERATORS: Mapping[str, Operator] = {
     "Abs": _first(torch.abs),
     "Add": _all(torch.add),
@@ -152,6 +182,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Mul": _all(torch.mul),
     "Neg": _first(torch.neg),
     "PRelu": lambda v: torch.where(v[0] < 0, v[1] * v[0], v[0]),
+    "Pad": _pad,
     "Pow": lambda v: v[0] ** v[1],
     "ReduceMean": _reduced(torch.mean),
     "ReduceSum": _reduced(torch.sum),
@@ -159,9 +190,11 @@ OPERATORS: Mapping[str, Operator] = {
     "Reshape": _reshape,
     "Selu": _selu,
     "Sigmoid": _first(torch.sigmoid),
+    "Slice": _slice,
     "Softmax": _softmax(functional.softmax),
     "Softplus": _first(functional.softplus),
     "Softsign": _first(functional.softsign),
+    "Split": _split,
     "Sqrt": _first(torch.sqrt),
     "Squeeze": _squeeze,
     "Sub": _all(torch.sub),
@@ -171,4 +204,4 @@ OPERATORS: Mapping[str, Operator] = {
     "Unsqueeze": _unsqueeze,
     "Where": lambda v: torch.where(v[0].bool(), v[1], v[2]),
 }
-"""By operator type; of those with several outputs, such as Dropout's mask, the first is the only one."""
+"""By operator type; further outputs, such as Dropout's mask, are not made."""

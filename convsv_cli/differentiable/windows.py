@@ -57,6 +57,7 @@ def max_pool(v: Values) -> Tensor:
         kernel,
         stride=_per_axis(v, "strides", axes),
         dilation=_per_axis(v, "dilations", axes),
+        ceil_mode=bool(v.attribute("ceil_mode", 0)),
     )
     return pooled if isinstance(pooled, Tensor) else pooled[0]
 
@@ -67,7 +68,8 @@ def average_pool(v: Values) -> Tensor:
     if set(_per_axis(v, "dilations", axes)) - {1}:
         raise UndifferentiableError("AveragePool is dilated")
     stride = _per_axis(v, "strides", axes)
-    mean = AVERAGE_POOLS[axes](_padded(v, kernel, value=0.0), kernel, stride=stride)
+    ceil = bool(v.attribute("ceil_mode", 0))
+    mean = AVERAGE_POOLS[axes](_padded(v, kernel, value=0.0), kernel, stride=stride, ceil_mode=ceil)
     if v.attribute("count_include_pad", 0) or not any(_pads(v, axes)):
         return mean
     ones = torch.ones(v[0].shape, device=v[0].device)
@@ -76,10 +78,10 @@ def average_pool(v: Values) -> Tensor:
 
 
 def _padded(v: Values, kernel: tuple[int, ...], *, value: float) -> Tensor:
-    if v.attribute("ceil_mode", 0):
-        raise UndifferentiableError(f"{v.node.op} has ceil_mode")
     axes = len(kernel)
     pads = _pads(v, axes, kernel)
+    if any(pads) and v.attribute("ceil_mode", 0):
+        raise UndifferentiableError(f"{v.node.op} has pads and ceil_mode")
     ends = [end for axis in reversed(range(axes)) for end in (pads[axis], pads[axis + axes])]
     return functional.pad(v[0], ends, value=value) if any(ends) else v[0]
 

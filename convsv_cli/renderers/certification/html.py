@@ -83,6 +83,7 @@ def view_of(certification: Certification) -> View:
         blocks=tuple(
             (block.name, figure(block.factor, UPPER), _percent(block.share))
             for block in certification.bound.blocks
+            if certification.bound.status == BOUNDED
         ),
         notes=certification.notes,
         model=_model(certification),
