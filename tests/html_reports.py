@@ -8,6 +8,7 @@ from pathlib import Path
 
 from convsv_cli import audit, report
 from convsv_cli.renderers import RENDERERS
+from convsv_cli.renderers.certification.html import render as certified
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import (
     Audit,
@@ -21,6 +22,7 @@ from convsv_cli.report import (
     Report,
     Verdict,
 )
+from tests.certifications import CERTIFICATION, NOTHING
 
 MODEL = Path(__file__).parent.parent / "sample_models" / "resnet20.onnx"
 HOSTILE = (
@@ -193,4 +195,6 @@ def cases() -> dict[str, str]:
         "hostile": render(named(*HOSTILE)),
         "several": render(*everything, command="check", failures=(failure,)),
         "nothing": render(failures=(failure,)),
+        "certified": certified(CERTIFICATION, Terminal()),
+        "not certified": certified(NOTHING, Terminal()),
     }

@@ -52,7 +52,9 @@ def test_the_training_example_runs(readme: str, capsys) -> None:
 
 
 def test_every_option_that_the_readme_names_exists(readme: str) -> None:
-    shown = "".join(convsv(command, "--help").stdout for command in ("audit", "check", "diff", "spectrum"))
+    shown = "".join(
+        convsv(command, "--help").stdout for command in ("audit", "certify", "check", "diff", "spectrum")
+    )
     for option in set(re.findall(r"--[a-z][a-z0-9-]+", readme)):
         assert option in shown, option
 

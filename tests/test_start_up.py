@@ -14,7 +14,15 @@ HEAVY = {"jinja2", "numpy", "onnx", "onnxruntime", "rich", "safetensors", "torch
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["methods"], ["audit", "--help"], ["spectrum", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["methods"],
+        ["audit", "--help"],
+        ["spectrum", "--help"],
+        ["certify", "--help"],
+    ],
 )
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     code = (
