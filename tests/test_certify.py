@@ -422,3 +422,52 @@ def test_a_planted_error_of_the_bound_is_noticed(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(margins, "margin_radii", lambda *a, **k: 30 * honest(*a, **k))
     found = certified(net(), tmp_path, attack=True, eps=(0.05, 0.1, 0.3, 1.0, 3.0))
     assert any(sample.broken is not None and sample.broken < sample.radius for sample in found.samples)
+
+
+def test_nothing_right_leaves_nothing_to_attack(tmp_path: Path) -> None:
+    model, x = net(), samples()
+    y = (model(x).argmax(1) + 1) % 3
+    found = certify(exported(model, tmp_path), data(tmp_path, x, y), attack=True)
+    assert (found.correct, found.levels[0].certified, found.levels[0].robust) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("bias", [(3,), (1, 3), (1,), (1, 1)])
+def test_a_bias_may_have_any_shape_that_fits(tmp_path: Path, bias: tuple[int, ...]) -> None:
+    w = {"w": onnx_models.normal(4, 2, 3, 3), "v": onnx_models.normal(144, 3) / 20}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], auto_pad="SAME_UPPER"),
+        helper.make_node("Tanh", ["c"], ["t"]),
+        helper.make_node("Flatten", ["t"], ["f"]),
+        helper.make_node("Gemm", ["f", "v", "b"], ["y"], beta=0.5),
+    ]
+    b = onnx_models.normal(*bias)
+    path = tmp_path / "net.onnx"
+    onnx.save(onnx_models.graph_model(nodes, {"x": (1, *SHAPE)}, {**w, "b": b}), path)
+    found = certify(path, data(tmp_path, samples(), np.zeros(40, int)))
+    layer = nn.Conv2d(2, 4, 3, padding=1, bias=False)
+    head = nn.Linear(144, 3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(w["w"]))
+        head.weight.copy_(torch.tensor(w["v"]).T)
+        head.bias.copy_(0.5 * torch.tensor(b).flatten().expand(3))
+    model = nn.Sequential(layer, nn.Tanh(), nn.Flatten(), head)
+    assert found.routes[1].reason == ""
+    expected = curvature_radii(model, samples(), curvature_bounds(model, input_shape=SHAPE))
+    assert (radii(found) >= 0.99 * expected).all()
+    assert [sample.predicted for sample in found.samples] == model(samples()).argmax(1).tolist()
+
+
+def test_half_precision_is_allowed_more_for(tmp_path: Path) -> None:
+    w = onnx_models.normal(8, 3)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    single = onnx_models.graph_model([node], {"x": (1, 8)}, {"w": w})
+    half = onnx_models.graph_model([node], {"x": (1, 8)}, {"w": w.astype("float16")})
+    for value in (*half.graph.input, *half.graph.output):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    file = data(tmp_path, samples(10, (8,)), np.zeros(10, int))
+    results = []
+    for name, model in (("single", single), ("half", half)):
+        onnx.save(model, tmp_path / f"{name}.onnx")
+        results.append(radii(certify(tmp_path / f"{name}.onnx", file)))
+    assert (results[1] < results[0] + 1e-3).all()
+    assert results[1].median() < results[0].median() - 0.01

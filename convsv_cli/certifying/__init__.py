@@ -16,7 +16,7 @@ from convsv_cli.certifying.attacking import Target, attacked
 from convsv_cli.certifying.classifier import Classifier, classifier_of
 from convsv_cli.certifying.margins import margins_of
 from convsv_cli.certifying.normalization import normalization_of
-from convsv_cli.certifying.running import allowance, logits_of
+from convsv_cli.certifying.running import Logits, logits_of
 from convsv_cli.certifying.samples import Samples
 from convsv_cli.certifying.shallow import DeepError, Shallow, shallow
 from convsv_cli.errors import UsageError
@@ -38,7 +38,10 @@ from convsv_cli.version import __version__
 SHARES = {"bound": 0.4, "logits": 0.5, CURVATURE: 0.8}
 """How far the work has come after each of its parts."""
 NOT_COUNTED = "the network computes in real numbers: its own rounding is not counted"
-SINGLE = "its logits are computed in single precision; {:.2g} is taken off each of them, which is no proof"
+ROUNDED = "for the rounding of its logits {:.2g} is taken off each of them, an allowance and no proof"
+FEW = 32
+AGREE = 1e-3
+"""Of the largest logit: how far a chain may be off the network that it was read from."""
 INSIDE = "the radii hold for inputs that stay between {:g} and {:g}, as asked"
 PROBABILITIES = "its outputs are probabilities; of logits the radii would be larger"
 AVERAGE = "differences of inputs are counted before the normalization, which stretches them by up to {:.4g}"
@@ -76,11 +79,12 @@ class _Run:
         self._x = torch.from_numpy(self._normalization(samples.fitted(classifier.shape)))
         self._y = torch.from_numpy(samples.y)
         _check(self._x, self._y, classifier, settings)
+        self._chain: Shallow | None = None
+        self._deep = ""
         try:
-            self._chain: Shallow | None = shallow(classifier)
-            self._deep = ""
+            self._chain = self._checked(shallow(classifier))
         except DeepError as error:
-            self._chain, self._deep = None, str(error)
+            self._deep = str(error)
 
     def result(self) -> Certification:
         """All of it."""
@@ -93,8 +97,9 @@ class _Run:
             ),
             self._part(0.0, SHARES["bound"]),
         )
-        logits = self._logits()
-        radii, routes = self._radii(audit, logits)
+        found = self._logits()
+        logits = found.values
+        radii, routes = self._radii(audit, found)
         predicted = logits.argmax(1)
         broken, attack = self._attack(predicted == self._y)
         rows = zip(self._y.tolist(), predicted.tolist(), radii.tolist(), broken, strict=True)
@@ -107,22 +112,33 @@ class _Run:
             bound=audit.bound,
             attack=attack,
             typical_margin=_typical_margin(logits, self._y),
-            notes=self._notes(logits),
+            notes=self._notes(found),
             seconds=time.perf_counter() - self._start,
         )
 
-    def _logits(self) -> torch.Tensor:
+    def _checked(self, chain: Shallow) -> Shallow:
+        """The chain, if it computes what the network does.
+
+        Raises:
+            DeepError: it does not.
+        """
+        ours = chain.logits(self._x[:FEW])
+        theirs = logits_of(self._classifier, self._x[:FEW].numpy(), lambda _share: None).values
+        if not (ours - theirs).abs().max() <= AGREE * theirs.abs().max():
+            raise DeepError("convsv's reading of its layers is not what it computes")
+        return chain
+
+    def _logits(self) -> Logits:
         if self._chain is not None:
-            return self._chain.logits(self._x)
+            return Logits(values=self._chain.logits(self._x), error=self._chain.logit_error)
         told = partial(self._part(SHARES["bound"], SHARES["logits"]), "the network at the samples")
         return logits_of(self._classifier, self._x.numpy(), told)
 
-    def _radii(self, audit: Audit, logits: torch.Tensor) -> tuple[torch.Tensor, tuple[Route, ...]]:
+    def _radii(self, audit: Audit, logits: Logits) -> tuple[torch.Tensor, tuple[Route, ...]]:
         """The larger one of each sample, and the routes to it."""
         scale = self._normalization.stretch
         margins = margins_of(self._classifier, audit)
-        error = allowance(logits) if self._chain is None else self._chain.logit_error
-        by_margin = margins.radii(logits, input_scale=scale, logit_error=error)
+        by_margin = margins.radii(logits.values, input_scale=scale, logit_error=logits.error)
         if self._chain is None:
             best = int((by_margin > 0).sum())
             return by_margin, (margins.route(best), Route(name=CURVATURE, reason=self._deep))
@@ -156,15 +172,15 @@ class _Run:
     def _run(self, x: torch.Tensor) -> torch.Tensor:
         if self._chain is not None:
             return self._chain.logits(x)
-        return logits_of(self._classifier, x.numpy(), lambda _share: None)
+        return logits_of(self._classifier, x.numpy(), lambda _share: None).values
 
     def _part(self, start: float, end: float) -> Progress:
         return lambda what, share: self._progress(what, start + (end - start) * share)
 
-    def _notes(self, logits: torch.Tensor) -> tuple[str, ...]:
+    def _notes(self, logits: Logits) -> tuple[str, ...]:
         notes = [*self._samples.notes, *self._classifier.graph.assumed, NOT_COUNTED]
         if self._chain is None:
-            notes.append(SINGLE.format(allowance(logits)))
+            notes.append(ROUNDED.format(logits.error))
         if self._settings.input_range is not None:
             notes.append(INSIDE.format(*self._settings.input_range))
         if self._settings.input_std:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,29 +26,45 @@ ENTRIES = 2**23
 ROUNDINGS = 64
 """Of the largest logit, that are taken off each of them: an allowance, no proof."""
 SOME = 32
+SINGLE = float(np.finfo(np.float32).eps)
 Progress = Callable[[float], None]
 
 
-def logits_of(classifier: Classifier, x: NDArray[Any], progress: Progress) -> torch.Tensor:
-    """Of samples [n, *shape]: float64 [n, classes].
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Logits:
+    """What the network computes.
+
+    Attributes:
+        values: float64 [n, classes].
+        error: what rounding may have done to each, with much room.
+    """
+
+    values: torch.Tensor
+    error: float
+
+
+def logits_of(classifier: Classifier, x: NDArray[Any], progress: Progress) -> Logits:
+    """Of samples [n, *shape].
 
     Raises:
         UsageError: the network cannot be run.
         UnsafeModelError: running it takes too long or too much memory, or crashes onnxruntime.
     """
     if classifier.network.format != "onnx":
-        return torch.from_numpy(_by_torch(classifier, x))
+        return _allowed(_by_torch(classifier, x), SINGLE)
     count = max(1, ENTRIES // max(1, x[0].size))
-    parts = []
+    parts, precision = [], SINGLE
     for start in range(0, len(x), count):
-        parts.append(_by_runtime(classifier, x[start : start + count]))
+        some, own = _by_runtime(classifier, x[start : start + count])
+        parts.append(some)
+        precision = max(precision, own)
         progress(min(1.0, (start + count) / len(x)))
-    return torch.from_numpy(np.concatenate(parts))
+    return _allowed(np.concatenate(parts), precision)
 
 
-def allowance(logits: torch.Tensor) -> float:
-    """What single precision may have done to each logit, with much room."""
-    return ROUNDINGS * float(np.finfo(np.float32).eps) * float(logits.abs().max())
+def _allowed(values: NDArray[np.float64], precision: float) -> Logits:
+    error = ROUNDINGS * precision * float(np.abs(values).max(initial=0.0))
+    return Logits(values=torch.from_numpy(values), error=error)
 
 
 def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
@@ -65,7 +82,8 @@ def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
         return np.concatenate(each_on_a_core(some, range(0, len(x), SOME)))
 
 
-def _by_runtime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
+def _by_runtime(classifier: Classifier, x: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
+    """The logits, and the distance from 1 to the next number in the network's coarsest type."""
     path = Path(classifier.network.path)
     head = {
         "model": str(path),
@@ -87,8 +105,8 @@ def _by_runtime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
         answer = confined(f"{__name__}:run", json.dumps(head).encode() + b"\n" + x.tobytes(), limits)
     except StoppedError as error:
         raise UnsafeModelError(f"running it in onnxruntime was stopped: {error}", where=str(path)) from error
-    logits: NDArray[np.float64] = np.frombuffer(answer, dtype=np.float64).copy()
-    return logits.reshape(len(x), classifier.classes)
+    precision, *_ = numbers = np.frombuffer(answer, dtype=np.float64)
+    return numbers[1:].reshape(len(x), classifier.classes).copy(), float(precision)
 
 
 def run(request: bytes, report: Progress) -> bytes:  # noqa: ARG001
@@ -99,4 +117,4 @@ def run(request: bytes, report: Progress) -> bytes:  # noqa: ARG001
     points = np.frombuffer(data, dtype=asked["dtype"]).reshape(-1, int(np.prod(shape)))
     function = Function.load(Path(asked["model"]), {asked["input"]: (1, *shape)})
     function.try_batches(points[:4].astype(np.float64))
-    return function(points.astype(np.float64)).tobytes()
+    return np.append(function.precision, function(points.astype(np.float64))).tobytes()

@@ -114,7 +114,7 @@ class _Chain:
         if tensor not in node.inputs:
             raise DeepError("it is no chain of layers")
         if node.layers:
-            self._parts.append(self._linear(node))
+            self._parts.append(self._linear(node, tensor))
             return self._with_bias(node)
         if node.op in ACTIVATIONS:
             self._parts.append(ACTIVATIONS[node.op]())
@@ -126,10 +126,12 @@ class _Chain:
             raise DeepError(f"{node.op} is neither a linear layer nor a smooth activation")
         return node.outputs[0]
 
-    def _linear(self, node: Node) -> Any:  # noqa: ANN401
+    def _linear(self, node: Node, tensor: str) -> Any:  # noqa: ANN401
         row = self._rows.get(node.layers[0])
-        if row is None or len(node.layers) != 1 or not row.kernel_shape:
+        if row is None or len(node.layers) != 1:
             raise DeepError(f"{node.layers[0]} is no layer that can be audited")
+        if tensor != node.inputs[0] or node.attribute("transA", 0):
+            raise DeepError(f"{node.op} multiplies from the other side")
         if node.op in ("Gemm", "MatMul") and len(row.kernel_shape) == 2:
             layer: Any = nn.Linear(row.kernel_shape[1], row.kernel_shape[0]).double()
         elif node.op == "Conv":
@@ -187,8 +189,13 @@ class _Chain:
 
 def _convolution(row: Layer) -> Any:  # noqa: ANN401
     geometry, axes = row.geometry, len(row.kernel_shape) - 2
-    pads = geometry.padding or (0,) * 2 * axes
-    if axes > len(CONVOLUTIONS) or pads[:axes] != pads[axes:] or geometry.padding_mode != "zeros":
+    pads = geometry.padding
+    if (
+        len(pads) != 2 * axes
+        or axes > len(CONVOLUTIONS)
+        or pads[:axes] != pads[axes:]
+        or geometry.padding_mode != "zeros"
+    ):
         raise DeepError(f"{row.name} is padded in a way that is not supported")
     make: Any = CONVOLUTIONS[axes - 1]
     return make(
@@ -203,5 +210,7 @@ def _convolution(row: Layer) -> Any:  # noqa: ANN401
 
 
 def _bias(layer: Any, values: np.ndarray) -> None:  # noqa: ANN401
+    if values.size not in (1, layer.bias.numel()):
+        raise DeepError("what is added to a layer is no bias of it")
     with torch.no_grad():
         layer.bias.add_(torch.from_numpy(np.array(values)).flatten())
