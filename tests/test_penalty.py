@@ -137,6 +137,23 @@ def test_the_sum_has_factors_and_exclusions() -> None:
     assert set(penalty.layer_values()) == {"2", "3", "5"}
 
 
+@pytest.mark.parametrize("method", TRUTHS)
+def test_norms_are_what_a_call_adds_up(method: str) -> None:
+    """Also in what they do to the state, and one at a time for the gradient."""
+    model = small_net()
+    called, asked = (LipschitzPenalty(model, method) for _ in range(2))
+    for _ in range(3):
+        norms = asked.norms()
+        assert called().item() == pytest.approx(sum(norms.values()).item(), rel=1e-6)
+    assert list(norms) == ["0", "2", "3", "5"]
+    for one, other in zip(called.buffers(), asked.buffers(), strict=True):
+        assert torch.equal(one, other)
+    (alone,) = torch.autograd.grad(norms["2"], model[2].weight, retain_graph=True)
+    (product,) = torch.autograd.grad(norms["2"] * norms["3"], model[2].weight)
+    assert alone.any()
+    torch.testing.assert_close(product, (norms["3"] * alone).to(product))
+
+
 def test_methods_are_ordered() -> None:
     model = small_net()
     heuristic, certified, bound = (

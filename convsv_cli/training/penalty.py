@@ -78,8 +78,19 @@ class LipschitzPenalty(nn.Module):
 
     def forward(self) -> torch.Tensor:
         """The sum, a scalar of the weights' type: float32 where that is shorter, float64 for "certified"."""
-        total = [self._factors[name] * value for name, value in self._values().items()]
+        total = [self._factors[name] * value for name, value in self.norms().items()]
         return torch.stack([each.to(total[0]) for each in total]).sum()
+
+    def norms(self) -> dict[str, torch.Tensor]:
+        """What a call adds up, before its factor, by the layer's name in the order of the model: scalars.
+
+        For losses that combine them otherwise, as in a bound of the whole network. It is differentiable, and
+        moves the directions on as a call does, so that a training step needs one of the two and not both.
+        """
+        device = self._layers[0].weight.device.type
+        with torch.autocast(device, enabled=False), power.few_threads(device):
+            found = self._certified() if self.method == "certified" else self._stepped()
+        return {layer.name: found[layer.name] for layer in self._layers}
 
     @torch.no_grad()
     def layer_values(self) -> dict[str, float]:
@@ -87,16 +98,9 @@ class LipschitzPenalty(nn.Module):
         training = self.training
         self.eval()
         try:
-            return {name: float(value) for name, value in self._values().items()}
+            return {name: float(value) for name, value in self.norms().items()}
         finally:
             self.train(training)
-
-    def _values(self) -> dict[str, torch.Tensor]:
-        """Of each layer, in the order of the model."""
-        device = self._layers[0].weight.device.type
-        with torch.autocast(device, enabled=False), power.few_threads(device):
-            found = self._certified() if self.method == "certified" else self._stepped()
-        return {layer.name: found[layer.name] for layer in self._layers}
 
     def _certified(self) -> dict[str, torch.Tensor]:
         tolerance = self._tolerance
