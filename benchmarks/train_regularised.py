@@ -9,6 +9,7 @@ after each seed. It may be stopped at any time: the same command goes on after t
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from functools import partial
@@ -41,8 +42,8 @@ def numbers(kind: type) -> Any:  # noqa: ANN401
             found = sorted({kind(each) for each in text.split(",")})
         except ValueError as error:
             raise click.BadParameter(f"{text!r} is no list of numbers with commas") from error
-        if found[0] < 0:
-            raise click.BadParameter("none may be negative")
+        if not all(0 <= each < math.inf for each in found):
+            raise click.BadParameter("each must be 0 or more, and finite")
         return tuple(found)
 
     return parse
@@ -66,7 +67,7 @@ def publish(outcomes: list[dict[str, Any]], out: Path) -> None:
     "--work", default=ROOT / "build" / "regularised", type=FOLDER, help="for what is done, to go on from"
 )
 @click.option("--out", default=ROOT / "docs", type=FOLDER, help="for the tables")
-@click.option("--betas", default="0,0.001,0.004,0.01", callback=numbers(float))
+@click.option("--betas", default="0,0.001,0.01,0.04", callback=numbers(float))
 @click.option("--seeds", default="0,1,2", callback=numbers(int))
 @click.option(
     "--decay",
@@ -75,7 +76,7 @@ def publish(outcomes: list[dict[str, Any]], out: Path) -> None:
     help="train the first seed with this weight decay too",
 )
 @click.option("--epochs", default=4, type=POSITIVE)
-@click.option("--batch", default=128, type=POSITIVE)
+@click.option("--batch", default=128, type=click.IntRange(1, 1000))
 @click.option("--blocks", default=3, type=POSITIVE, help="a stage: 3 make a ResNet-20, 5 the paper's 32")
 @click.option("--threads", default=1, type=POSITIVE)
 def main(
@@ -92,6 +93,8 @@ def main(
     threads: int,
 ) -> None:
     """Train with several weights of the regulariser, and write what it does to accuracy and norms."""
+    if betas[0] or len(betas) == 1:
+        raise click.BadParameter("there must be 0, and another to compare with it", param_hint="--betas")
     torch.set_num_threads(threads)
     archive = needed(data / "cifar10_jpeg.npz", "CIFAR-10")
     train, test = (cifar10.load(archive, split) for split in ("train", "test"))

@@ -141,9 +141,8 @@ def test_norms_of_layers() -> None:
         layer = model.get_submodule(name)
         weight = layer.weight.detach().double().numpy()
         symbols = np.fft.fft2(weight, row["n"]).transpose(2, 3, 0, 1) if row["n"] else weight
-        assert row["exact"] == pytest.approx(
-            torch.linalg.svdvals(torch.from_numpy(symbols)).max().item(), rel=1e-9
-        )
+        largest = torch.linalg.svdvals(torch.from_numpy(symbols)).max()
+        assert row["exact"] == pytest.approx(largest.item(), rel=1e-9)
         assert row["bound"] == pytest.approx(trained.true_bound(layer), rel=1e-9)
 
 
@@ -189,11 +188,11 @@ def test_missing_data_is_one_line(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("betas", ["a", "", "0,-1"])
+@pytest.mark.parametrize("betas", ["a", "", "0,-1", "0,nan", "0", "0.1,0.2"])
 def test_a_wrong_list_is_refused(betas: str, data: Path, tmp_path: Path) -> None:
     result = run(data, tmp_path, "--betas", betas)
     assert result.exit_code == 2
-    assert "Invalid value for '--betas'" in result.output
+    assert "Invalid value for" in result.output
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the kernel has no full disk to offer")
