@@ -73,21 +73,43 @@ def noise(one: Point, other: Point) -> float | None:
     return 2 * sqrt(sum(errors))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Whether a claim holds for some runs, None where they cannot tell, and by which figures."""
+
+    claim: str
+    holds: bool | None
+    evidence: str
+
+    def __str__(self) -> str:
+        says = {True: "holds", False: "does not hold", None: "cannot be told"}
+        return f"that {self.claim} {says[self.holds]} ({self.evidence})"
+
+
 def verdict(outcomes: Sequence[Outcome]) -> str:
-    """One sentence on whether what the paper shows holds for these runs."""
+    """One sentence on whether what is claimed of the regulariser holds for these runs."""
     mean = points(outcomes)
     seeds = [
         points([outcome for outcome in outcomes if outcome["seed"] == seed])
         for seed in sorted({outcome["seed"] for outcome in outcomes})
     ]
-    parts = []
-    for claim, figure in TRENDS:
-        alone = sum(falls(each, figure) for each in seeds)
-        holds = "holds" if falls(mean, figure) else "does not hold"
-        parts.append(
-            f"that raising beta {claim} at every step {holds} for means ({alone} of {len(seeds)} seeds alone)"
-        )
-    return f"On these runs, {'; '.join(parts)}; and {_accuracy_kept(mean)}."
+    findings = [trend(claim, figure, mean, seeds) for claim, figure in TRENDS]
+    findings.append(accuracy_kept(mean))
+    whole = "holds" if all(finding.holds for finding in findings) else "does not all hold"
+    claims = "; ".join(map(str, findings))
+    return f"What is claimed of the regulariser {whole} by means over {len(seeds)} seed(s): {claims}."
+
+
+def trend(
+    claim: str, figure: Callable[[Point], float], mean: Sequence[Point], seeds: Sequence[Sequence[Point]]
+) -> Finding:
+    """Whether raising beta lowers the figure: of means, and as evidence of each seed's."""
+    alone = sum(falls(each, figure) for each in seeds)
+    return Finding(
+        claim=f"each rise of beta {claim}",
+        holds=falls(mean, figure),
+        evidence=f"so it does for {alone} of {len(seeds)} seeds alone",
+    )
 
 
 def falls(some: Sequence[Point], figure: Callable[[Point], float]) -> bool:
@@ -95,16 +117,14 @@ def falls(some: Sequence[Point], figure: Callable[[Point], float]) -> bool:
     return all(figure(a) > figure(b) for a, b in pairwise(some))
 
 
-def _accuracy_kept(mean: Sequence[Point]) -> str:
-    """On the best beta above 0."""
+def accuracy_kept(mean: Sequence[Point]) -> Finding:
+    """Whether the best beta above 0 costs accuracy."""
     plain, *others = mean
     best = max(others, key=lambda point: point.accuracy)
     margin = noise(plain, best)
-    figures = f"beta = {best.beta:g}: {best.accuracy:.2%} against {plain.accuracy:.2%} with beta = 0"
-    claim = "that some beta > 0 has at least the accuracy of none within noise"
-    if margin is None:
-        return f"{claim} cannot be told from one seed ({figures})"
-    holds = "holds" if best.accuracy >= plain.accuracy - margin else "does not hold"
-    return (
-        f"{claim} {holds} ({figures}; noise {margin:.2%}, two standard errors of the difference over seeds)"
+    told = "one seed has no noise to compare with" if margin is None else f"noise {margin:.2%}"
+    return Finding(
+        claim="some beta > 0 has at least the accuracy of none within noise",
+        holds=None if margin is None else best.accuracy >= plain.accuracy - margin,
+        evidence=f"beta = {best.beta:g}: {best.accuracy:.2%}; beta = 0: {plain.accuracy:.2%}; {told}",
     )
