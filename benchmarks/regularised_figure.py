@@ -9,6 +9,9 @@ from benchmarks.regularised_points import Point
 WIDTH, HEIGHT, MARGIN = 560, 300, 48
 COLOURS = {"bounds": "#2a6fbb", "exact norms": "#c2571a"}
 
+BESIDE = {"bounds": -7, "exact norms": 16}
+"""Where values are written: above the upper line, below the lower one."""
+
 
 def figure(points: Sequence[Point]) -> str:
     """Two lines over betas that stand at equal distances, each point with its value."""
@@ -29,7 +32,8 @@ def figure(points: Sequence[Point]) -> str:
         dots = [(x, base - (base - MARGIN) * value / top) for x, value in zip(xs, values, strict=True)]
         parts.append(_line(dots, COLOURS[name]))
         parts += [
-            _text(x, y - 7, f"{value:.1f}", COLOURS[name]) for (x, y), value in zip(dots, values, strict=True)
+            _text(x, y + BESIDE[name], f"{value:.1f}", COLOURS[name])
+            for (x, y), value in zip(dots, values, strict=True)
         ]
         parts.append(_text(WIDTH * (number + 1) / 3, 18, f"sum of {name}", COLOURS[name]))
     style = 'font-family="sans-serif" font-size="12" text-anchor="middle"'

@@ -45,8 +45,8 @@ class Point:
 TRENDS: tuple[tuple[str, Callable[[Point], float]], ...] = (
     ("lowers the sum of bounds", lambda point: sum(point.bounds)),
     ("lowers the sum of exact norms", lambda point: sum(point.exacts)),
-    ("lowers the gap between them", lambda point: point.gap),
-    ("lowers their ratio", lambda point: point.ratio),
+    ("lowers the gap between the sums", lambda point: point.gap),
+    ("lowers the ratio of the sums", lambda point: point.ratio),
 )
 """What is said of raising beta, and what has to fall then."""
 
@@ -105,10 +105,11 @@ def trend(
 ) -> Finding:
     """Whether raising beta lowers the figure: of means, and as evidence of each seed's."""
     alone = sum(falls(each, figure) for each in seeds)
+    figures = ", ".join(f"{figure(point):.4g}" for point in mean)
     return Finding(
         claim=f"each rise of beta {claim}",
         holds=falls(mean, figure),
-        evidence=f"so it does for {alone} of {len(seeds)} seeds alone",
+        evidence=f"{figures}; it does in {alone} of {len(seeds)} seeds alone",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 from benchmarks.regularised_points import Outcome, points, verdict
@@ -18,8 +19,9 @@ Tables 3 and 5 and figure 2 of Singla & Feizi, *Bounding Singular Values of Conv
 this page is written by `benchmarks/train_regularised.py`."""
 
 NOISE = """\
-Noise is two standard errors of the difference of two mean accuracies, from the variances over seeds. The
-paper shows the sums and says that the gap closes; the ratio is a stricter measure."""
+Noise is two standard errors of the difference of two mean accuracies, from the variances over seeds; the best
+beta is picked by the test images themselves. The paper shows the two sums, and says that the gap between them
+closes; their ratio is stricter."""
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
@@ -28,7 +30,7 @@ def report(outcomes: Sequence[Outcome]) -> str:
     parts = [
         "# Training with the bound as a regulariser",
         INTRODUCTION,
-        verdict(plain),
+        textwrap.fill(f"**{verdict(plain)}**", 110, break_on_hyphens=False),
         NOISE,
         _scale(outcomes),
         "## Table 3: test accuracy",
@@ -63,6 +65,8 @@ def _scale(outcomes: Sequence[Outcome]) -> str:
   weights and penalty in float32. So short a training ends below the paper's accuracies.
 * Norms, in float64: the bound is the least of four unfoldings', in training too (the paper: R alone); the
   exact norm is that of the circular convolution at the layer's own input size (Sedghi et al.).
+* BatchNorm follows each convolution and undoes its scale, so smaller norms of kernels do not of themselves
+  make a network less sensitive.
 * Machine, shared with other programs: {"; ".join(machines)}."""
 
 
