@@ -1,0 +1,117 @@
+"""One network of Table 4: its training, its certificates, and an attack that they have to stand."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import Tensor, nn
+
+from benchmarks.attack import attacked, margins
+from benchmarks.measuring import machine, progress
+from benchmarks.resumable import Training, kept
+from convsv_cli.certificates.curvature import curvature_radii
+from convsv_cli.certificates.curvature_bounds import curvature_bounds
+from sample_models.smooth import Fit, Recipe
+
+CUT = 2.1e-9  # by how much torch's Softplus, linear above 20, is off there
+LARGEST = 1024  # entries of an image: the tighter bound of the curvature takes minutes above
+Images = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """Images as they are trained on and tested: uint8 [n, c, h, w], and labels int64 [n]."""
+
+    name: str
+    train: Images
+    test: Images
+
+
+class Clock:
+    """Seconds that all epochs took on the clock, also those before an interruption."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        """For the file of the training."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """As it was kept."""
+        self.seconds = state["seconds"]
+
+
+def outcome(recipe: Recipe, data: Data, work: Path) -> dict[str, Any]:
+    """Settings, accuracies, seconds and machine; read from the folder `work` where the run is done."""
+    name = f"{data.name}-gamma-{recipe.gamma:g}-seed-{recipe.seed}"
+    images = {"images": len(data.train[0]), "test images": len(data.test[0])}
+    settings = {"data": data.name} | asdict(recipe) | images
+
+    def compute() -> dict[str, Any]:
+        fit, clock = Fit(recipe, *data.train), Clock()
+
+        def epoch(number: int) -> None:
+            start = time.perf_counter()
+            loss = fit.epoch()
+            clock.seconds += time.perf_counter() - start
+            progress(f"{name}: epoch {number + 1}/{recipe.epochs}, loss {loss:.4f}, {clock.seconds:.0f} s")
+
+        Training(
+            folder=work,
+            name=name,
+            settings=settings,
+            epochs=recipe.epochs,
+            parts={**fit.parts, "clock": clock},
+            generator=fit.generator,
+        ).run(epoch)
+        found = judged(fit.model, data, recipe)
+        progress("{name}: {standard:.2%}, {pgd:.2%}, {certified:.2%}".format(name=name, **found))
+        return {"train seconds": clock.seconds} | found | {"machine": machine()}
+
+    return settings | kept(work / f"{name}.json", settings, compute)
+
+
+def judged(model: nn.Module, data: Data, recipe: Recipe) -> dict[str, Any]:
+    """Shares of the test images that are right, withstand the attack, and are certified; for the float64 net.
+
+    Raises:
+        click.ClickException: a certified image is broken.
+    """
+    images, y = data.test
+    x, seconds = images.float() / 255, time.perf_counter()
+    generator = torch.Generator().manual_seed(recipe.seed)
+    moved = attacked(model, x, y, radius=recipe.epsilon, generator=generator)
+    attack_seconds, exact = time.perf_counter() - seconds, model.double().eval()
+    with torch.no_grad():
+        right, withstands = (margins(exact, each.double(), y) > 0 for each in (x, moved))
+    radii, curvature = certified(exact, x[right])
+    claimed = right.clone()
+    claimed[right] = radii > recipe.epsilon
+    refuted = int((claimed & ~withstands).sum())
+    if refuted:
+        raise click.ClickException(
+            f"{data.name}, gamma {recipe.gamma:g}: the attack breaks {refuted} of {int(claimed.sum())} "
+            f"images that are certified at {recipe.epsilon:g}"
+        )
+    shares = {"standard": right, "pgd": right & withstands, "certified": claimed}
+    return {name: float(share.double().mean()) for name, share in shares.items()} | {
+        "curvature": curvature,
+        "attack seconds": attack_seconds,
+        "certificate seconds": time.perf_counter() - seconds - attack_seconds,
+    }
+
+
+def certified(model: nn.Module, x: Tensor) -> tuple[Tensor, float]:
+    """Radii of a float64 network with one hidden layer: float64 [n], and its largest curvature."""
+    shape = x.shape[1:] if x[0].numel() <= LARGEST else None
+    bounds = curvature_bounds(model, input_shape=shape)
+    head = list(model.parameters())[-2].detach()
+    error = CUT * float(head.abs().sum(1).max())
+    radii = curvature_radii(model, x.double(), bounds, logit_error=error, rounds=8, steps=5)
+    return radii, float(bounds.max())
