@@ -11,9 +11,9 @@ import click
 import torch
 from torch import Tensor, nn
 
-from benchmarks.attack import attacked, margins
 from benchmarks.measuring import machine, progress
 from benchmarks.resumable import Training, kept
+from convsv_cli.certificates.attack import attacked, margins
 from convsv_cli.certificates.curvature import curvature_radii
 from convsv_cli.certificates.curvature_bounds import curvature_bounds
 from sample_models.smooth import Fit, Recipe
@@ -86,7 +86,7 @@ def judged(model: nn.Module, data: Data, recipe: Recipe) -> dict[str, Any]:
     images, y = data.test
     x, seconds = images.float() / 255, time.perf_counter()
     generator = torch.Generator().manual_seed(recipe.seed)
-    moved = attacked(model, x, y, radius=recipe.epsilon, generator=generator)
+    moved = attacked(model, x, y, radius=recipe.epsilon, generator=generator, steps=200, step=0.01)
     attack_seconds, exact = time.perf_counter() - seconds, model.double().eval()
     with torch.no_grad():
         right, withstands = (margins(exact, each.double(), y) > 0 for each in (x, moved))

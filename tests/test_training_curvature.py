@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 from torch import nn
 
 from benchmarks import curvature_training, resumable
-from benchmarks.attack import attacked, margins
 from benchmarks.curvature_claims import claims
 from benchmarks.curvature_training import Data, judged
 from benchmarks.train_curvature import main
+from convsv_cli.certificates.attack import attacked, margins
 from sample_models.smooth import Fit, Recipe, network
 
 pytestmark = pytest.mark.usefixtures("one_core")

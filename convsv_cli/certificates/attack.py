@@ -1,121 +1,82 @@
-"""Inputs of another class, by projected gradient descent (Madry et al., ICLR 2018), in the Euclidean norm.
+"""An attack in the Euclidean norm: what it breaks, no certificate may claim.
 
-What an attack finds bounds the robust accuracy from above; what it does not find proves nothing.
+Projected gradient descent (Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks, ICLR
+2018). What it breaks bounds the robust accuracy from above; what it does not break proves nothing.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-Net = Callable[[torch.Tensor], torch.Tensor]
-INSIDE = 1 - 1e-5
-"""Of the radius, so that rounding leaves nothing outside of it."""
+Net = Callable[[Tensor], Tensor]
+WITHIN = 1 - 1e-6
+"""Of the radius, so that float32 does not round a step to outside."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pgd:
-    """Steps along the gradient of the largest other logit less the true one, back into the ball after each.
+def attacked(
+    net: Net,
+    x: Tensor,
+    y: Tensor,
+    *,
+    radius: float,
+    generator: torch.Generator,
+    steps: int = 50,
+    step: float | None = None,
+    starts: int = 2,
+    allowed: Net = lambda inputs: inputs,
+) -> Tensor:
+    """Inputs no farther than `radius` from x, of another class than y where one was found: [n, ..].
 
-    Attributes:
-        steps: of each start; the first ones are long, the last ones short.
-        restarts: the first from the input itself, all others from random points.
-        seed: the same one finds the same.
+    Steps along the slope of the margin of y, from x and then from random places in the ball. The margin has a
+    slope also where the model is so sure that float32 has none left for the cross-entropy.
+
+    Args:
+        net: from inputs [n, ..] to logits [n, classes].
+        x: [n, ..].
+        y: int64 [n].
+        radius: of the ball around each input.
+        generator: of the random starts.
+        steps: their number from each start.
+        step: their length; None for half the radius at first, and ever less.
+        starts: how many there are.
+        allowed: puts inputs back to where they may be, not farther from x; anywhere is allowed without it.
     """
-
-    steps: int = 50
-    restarts: int = 2
-    seed: int = 0
-
-    def nearest_class(
-        self,
-        net: Net,
-        x: torch.Tensor,
-        y: torch.Tensor,
-        radius: float,
-        *,
-        within: Callable[[torch.Tensor], torch.Tensor] = lambda inputs: inputs,
-    ) -> torch.Tensor:
-        """For each input, where within `radius` another class is the most ahead: [n, ..].
-
-        Args:
-            net: from inputs [n, ..] to logits [n, classes].
-            x: inputs [n, ..].
-            y: classes, int64 [n].
-            radius: of the ball.
-            within: puts inputs back to where they are allowed to be, and no farther from `x`.
-        """
-        generator = torch.Generator().manual_seed(self.seed)
-        best, ahead = x.clone(), torch.full((len(x),), -math.inf)
-        for restart in range(self.restarts):
-            left = (ahead <= 0).nonzero()[:, 0]
-            if not len(left):
-                break
-            start = x[left]
-            if restart:
-                noise = torch.randn(start.shape, generator=generator)
-                start = within(start + radius * INSIDE * _unit(noise))
-            end, reached = self._descent(_Ball(net, x[left], y[left], radius * INSIDE, within), start)
-            better = reached > ahead[left]
-            best[left[better]], ahead[left[better]] = end[better], reached[better]
-        return best
-
-    def _descent(
-        self,
-        ball: _Ball,
-        start: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One start: the best point on the way, and by how much another class is ahead there."""
-        point, x = start.clone(), ball.x
-        best, ahead = x.clone(), torch.full((len(x),), -math.inf)
-        active = torch.arange(len(x))
-        for step in range(self.steps + 1):
-            here, gradient = _lead(ball.net, point[active], ball.y[active])
-            better = here > ahead[active]
-            best[active[better]], ahead[active[better]] = point[active[better]], here[better]
-            open_ = here <= 0
-            active, gradient = active[open_], gradient[open_]
-            if not len(active):
-                break
-            length = ball.radius * (1 - step / (self.steps + 1)) / 2
-            point[active] = ball.projected(point[active] + length * _unit(gradient), active)
-        return best, ahead
+    found = x.clone()
+    for number in range(starts):
+        rows = (margins(net, found, y).detach() > 0).nonzero()[:, 0]
+        moved = torch.randn(x[rows].shape, generator=generator, dtype=x.dtype) * min(number, 1)
+        moved = _projected(moved * (radius / max(1, x[0].numel()) ** 0.5), radius)
+        for count in range(steps):
+            if not len(rows):
+                return found
+            at = allowed(x[rows] + moved).detach().requires_grad_()
+            margin = margins(net, at, y[rows])
+            (slope,) = torch.autograd.grad(margin.sum(), at)
+            found[rows] = at.detach()
+            left = margin.detach() > 0
+            rows, at, slope = rows[left], at.detach()[left], slope[left]
+            length = radius * (1 - count / steps) / 2 if step is None else step
+            moved = _projected(at - length * slope / _lengths(slope) - x[rows], radius)
+        found[rows] = allowed(x[rows] + moved)
+    return found
 
 
-@dataclass(frozen=True, eq=False)
-class _Ball:
-    """Where to look: around inputs x of classes y, and within what is allowed."""
-
-    net: Net
-    x: torch.Tensor
-    y: torch.Tensor
-    radius: float
-    within: Callable[[torch.Tensor], torch.Tensor]
-
-    def projected(self, points: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Points back into the balls of these rows."""
-        moved = points - self.x[rows]
-        return self.within(self.x[rows] + moved * (self.radius / _lengths(moved)).clamp_max(1.0))
+def margins(net: Net, x: Tensor, y: Tensor) -> Tensor:
+    """By how much the logit of y exceeds all others: [n], positive where y is what is predicted."""
+    logits = net(x)
+    others = logits.scatter(1, y[:, None], -torch.inf)
+    margin: Tensor = logits.gather(1, y[:, None])[:, 0] - others.amax(1)
+    return margin
 
 
-def _lead(net: Net, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest other logit less that of y, and its gradient."""
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        logits = net(x)
-        own = logits.gather(1, y[:, None])[:, 0]
-        lead = logits.scatter(1, y[:, None], -math.inf).amax(1) - own
-        (gradient,) = torch.autograd.grad(lead.sum(), x)
-    return lead.detach(), gradient
+def _projected(moved: Tensor, radius: float) -> Tensor:
+    inside: Tensor = moved * (WITHIN * radius / _lengths(moved)).clamp_max(1.0)
+    return inside
 
 
-def _lengths(difference: torch.Tensor) -> torch.Tensor:
-    lengths: torch.Tensor = difference.flatten(1).norm(dim=1).clamp_min(1e-30)
-    return lengths.view(-1, *(1 for _ in difference.shape[1:]))
-
-
-def _unit(difference: torch.Tensor) -> torch.Tensor:
-    return difference / _lengths(difference)
+def _lengths(moved: Tensor) -> Tensor:
+    lengths: Tensor = moved.flatten(1).norm(dim=1).clamp_min(1e-12)
+    return lengths.view(-1, *(1 for _ in moved.shape[1:]))

@@ -15,7 +15,8 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
-from convsv_cli.certificates.attack import Net, Pgd
+from convsv_cli.certificates.attack import Net
+from convsv_cli.certificates.attack import attacked as moved_within
 from convsv_cli.certifying.classifier import Classifier
 from convsv_cli.certifying.normalization import Normalization
 from convsv_cli.differentiable import UndifferentiableError, differentiable
@@ -25,7 +26,7 @@ from convsv_cli.spectral.cores import each_on_a_core
 CHUNK = 32
 AGREE = 1e-3
 """Of the largest logit: how far the gradients' network may be off the one that is attacked."""
-PGD = Pgd()
+STEPS, STARTS = 50, 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,7 +99,7 @@ def attacked(
             told = partial(_told, progress, number, len(eps))
             wrong = _broken(target, x[left], y[left], radius, told)
             broken[left[wrong]] = radius
-    return broken, Attack(steps=PGD.steps, restarts=PGD.restarts, seconds=time.perf_counter() - start)
+    return broken, Attack(steps=STEPS, restarts=STARTS, seconds=time.perf_counter() - start)
 
 
 def _told(progress: Callable[[float], None], number: int, of: int, share: float) -> None:
@@ -121,7 +122,16 @@ def _broken(
 
     def some(first: int) -> torch.Tensor:
         rows = slice(first, first + CHUNK)
-        end = PGD.nearest_class(target.net, start[rows], y[rows], radius, within=target.within)
+        end = moved_within(
+            target.net,
+            start[rows],
+            y[rows],
+            radius=radius,
+            generator=torch.Generator().manual_seed(first),
+            steps=STEPS,
+            starts=STARTS,
+            allowed=target.within,
+        )
         done.append(first)
         progress(min(1.0, len(done) * CHUNK / len(x)))
         return end
