@@ -88,7 +88,8 @@ def attacked(
     start = time.perf_counter()
     broken = torch.full((len(x),), math.inf, dtype=torch.float64)
     try:
-        _check(target, x[:CHUNK])
+        if len(x):
+            _check(target, x[:CHUNK])
     except UndifferentiableError as error:
         return broken, Attack(failure=str(error))
     for number, radius in enumerate(eps):

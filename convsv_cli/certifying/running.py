@@ -24,6 +24,9 @@ ENTRIES = 2**23
 """Of samples that are sent to the child at once."""
 ROUNDINGS = 64
 """Of the largest logit, that are taken off each of them: an allowance, no proof."""
+PRECISIONS = {"double": 2.0**-52, "float": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+WORDS = {"double": "double", "float": "single", "float16": "half", "bfloat16": "bfloat16"}
+TYPES = {"double": np.dtype(np.float64), "float16": np.dtype(np.float16)}
 SOME = 32
 Progress = Callable[[float], None]
 
@@ -45,9 +48,27 @@ def logits_of(classifier: Classifier, x: NDArray[Any], progress: Progress) -> to
     return torch.from_numpy(np.concatenate(parts))
 
 
-def allowance(logits: torch.Tensor) -> float:
-    """What single precision may have done to each logit, with much room."""
-    return ROUNDINGS * float(np.finfo(np.float32).eps) * float(logits.abs().max())
+def allowance(logits: torch.Tensor, precision: float) -> float:
+    """What rounding to a precision may have done to each logit, with much room."""
+    return ROUNDINGS * precision * float(logits.abs().max())
+
+
+def precision_of(classifier: Classifier) -> tuple[float, str]:
+    """The distance from 1 to the next number in the coarsest type that is computed in, and its name."""
+    names = {name for node in classifier.nodes for name in (*node.inputs, *node.outputs) if name}
+    types = {classifier.graph.dtypes.get(name, "float") for name in names}
+    types |= {"float"} if classifier.network.format != "onnx" else set()
+    coarsest = max(types & PRECISIONS.keys(), key=lambda name: PRECISIONS[name], default="float")
+    return PRECISIONS[coarsest], WORDS[coarsest]
+
+
+def moved(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
+    """How far each sample is from what the network is given, in the type of its input: [n]."""
+    kind = TYPES.get(classifier.graph.dtypes.get(classifier.source, "float"), np.dtype(np.float32))
+    with np.errstate(over="ignore"):
+        difference = x.astype(kind).astype(np.float64) - x
+    distances: NDArray[np.float64] = np.linalg.norm(difference.reshape(len(x), -1), axis=1)
+    return distances
 
 
 def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
@@ -98,5 +119,6 @@ def run(request: bytes, report: Progress) -> bytes:  # noqa: ARG001
     shape = tuple(asked["shape"])
     points = np.frombuffer(data, dtype=asked["dtype"]).reshape(-1, int(np.prod(shape)))
     function = Function.load(Path(asked["model"]), {asked["input"]: (1, *shape)})
-    function.try_batches(points[:4].astype(np.float64))
-    return function(points.astype(np.float64)).tobytes()
+    return function.alone(
+        points.astype(np.float64)
+    ).tobytes()  # samples of a batch may meet, such as in a mean
