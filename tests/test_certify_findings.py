@@ -27,11 +27,11 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-def model(folder: Path, nodes: list, shape: tuple, **weights: np.ndarray) -> Path:
+def model(folder: Path, nodes: list, shape: tuple, opset: int = 20, **weights: np.ndarray) -> Path:
     """Of nodes (operator, inputs, outputs, attributes), from "x" to "y"."""
     made = [helper.make_node(op, ins.split(), outs.split(), **more) for op, ins, outs, more in nodes]
     path = folder / "net.onnx"
-    onnx.save(onnx_models.graph_model(made, {"x": shape}, weights), path)
+    onnx.save(onnx_models.graph_model(made, {"x": shape}, weights, opset=opset), path)
     return path
 
 
@@ -257,3 +257,24 @@ def test_the_curve_in_the_terminal_is_rounded_down(tmp_path: Path) -> None:
     text = FORMATS["table"](certify(path, data(tmp_path, x, y), eps=0.1), Terminal())
     assert "99.96 %" not in text.partition("by radius")[2]
     assert text.count("99.95 %") >= 10
+
+
+OLDER = {
+    "softmax over all axes": ("Softmax", 11, {}),
+    "softmax over some axes": ("LogSoftmax", 11, {"axis": 2}),
+    "softmax over one axis": ("Softmax", 13, {"axis": 1}),
+    "a mean over no axes": ("ReduceMean", 18, {"noop_with_empty_axes": 1}),
+    "a negative axis": ("Flatten", 20, {"axis": -3}),
+}
+
+
+@pytest.mark.parametrize("name", OLDER)
+def test_operators_mean_the_same_with_the_weights_of_a_checkpoint(tmp_path: Path, name: str) -> None:
+    op, opset, attributes = OLDER[name]
+    nodes = [(op, "x", "s", attributes), ("Flatten", "s", "f", {}), ("Gemm", "f w", "y", {})]
+    w, x = 10 * normal(18, 4), data(tmp_path, 3 * normal(20, 2, 3, 3, seed=1))
+    path = model(tmp_path, nodes, (1, 2, 3, 3), opset, w=w)
+    torch.save({"w": torch.from_numpy(w)}, tmp_path / "net.pt")
+    own, theirs = certify(path, x), certify(tmp_path / "net.pt", x, graph=path)
+    assert [s.predicted for s in own.samples] == [s.predicted for s in theirs.samples]
+    assert [s.radius for s in own.samples] == pytest.approx([s.radius for s in theirs.samples], abs=1e-3)

@@ -26,7 +26,7 @@ ROUNDINGS = 64
 """Of the largest logit, that are taken off each of them: an allowance, no proof."""
 PRECISIONS = {"double": 2.0**-52, "float": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 WORDS = {"double": "double", "float": "single", "float16": "half", "bfloat16": "bfloat16"}
-TYPES = {"double": np.dtype(np.float64), "float16": np.dtype(np.float16)}
+TYPES = {"double": "float64", "float16": "float16"}
 SOME = 32
 Progress = Callable[[float], None]
 
@@ -64,7 +64,8 @@ def precision_of(classifier: Classifier) -> tuple[float, str]:
 
 def moved(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
     """How far each sample is from what the network is given, in the type of its input: [n]."""
-    kind = TYPES.get(classifier.graph.dtypes.get(classifier.source, "float"), np.dtype(np.float32))
+    declared = classifier.graph.dtypes.get(classifier.source, "float")
+    kind = TYPES.get(declared, "float32") if classifier.network.format == "onnx" else "float32"
     with np.errstate(over="ignore"):
         difference = x.astype(kind).astype(np.float64) - x
     distances: NDArray[np.float64] = np.linalg.norm(difference.reshape(len(x), -1), axis=1)
