@@ -129,7 +129,7 @@ def test_scales_and_errors() -> None:
 def test_tiny_and_huge_heads_keep_their_differences() -> None:
     for scale in (1e-250, 1.0, 1e250):
         head = torch.tensor([[3.0, 0.0], [0.0, 4.0]], dtype=torch.float64) * scale
-        bounds = pair_bounds(2, before_head=1.0, head=head)
+        bounds = pair_bounds(torch.arange(2), 2, before_head=1.0, head=head)
         assert bounds[0, 1] >= 5 * scale
         assert float(bounds[0, 1]) == pytest.approx(5 * scale, rel=1e-12)
 

@@ -12,7 +12,8 @@ For several layers, and where there are no patches, the bound of `training/chain
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,13 @@ class Patches:
         return proven_level(gram[None], top, error) if top > 0 else error
 
 
-def curvature_bounds(model: nn.Module, *, input_shape: Sequence[int] | None = None) -> torch.Tensor:
+def curvature_bounds(
+    model: nn.Module,
+    *,
+    input_shape: Sequence[int] | None = None,
+    work_limit: float = math.inf,
+    progress: Callable[[float], None] = lambda _share: None,
+) -> torch.Tensor:
     """Proven bounds K[y, t] of the largest eigenvalue of the Hessian of z_y - z_t at every input.
 
     The smallest is at least -K[t, y]. They hold for the model's weights as they are, in exact arithmetic.
@@ -77,6 +84,8 @@ def curvature_bounds(model: nn.Module, *, input_shape: Sequence[int] | None = No
             (Softplus, Sigmoid or Tanh) between them, and Linear as the last.
         input_shape: of one input, [c, h, w] or [features]. Needed with several hidden layers; with one it
             makes the bounds tighter, at the cost of a factorization of side c h w for each pair of classes.
+        work_limit: multiplications for all of these, above which the bounds stay as they are without them.
+        progress: told the share of the pairs that is done.
 
     Returns:
         float64 [classes, classes].
@@ -89,7 +98,9 @@ def curvature_bounds(model: nn.Module, *, input_shape: Sequence[int] | None = No
         chain = chain_of(model)
         bounds = _by_norms(chain, input_shape)
         patches = _patches(chain, input_shape)
-        return bounds if patches is None else torch.minimum(bounds, _by_patches(chain, patches))
+        if patches is None or len(bounds) ** 2 * patches.inputs**3 > work_limit:
+            return bounds
+        return torch.minimum(bounds, _by_patches(chain, patches, progress))
 
 
 def _by_norms(chain: Chain, input_shape: Sequence[int] | None) -> torch.Tensor:
@@ -102,7 +113,7 @@ def _by_norms(chain: Chain, input_shape: Sequence[int] | None) -> torch.Tensor:
     return torch.stack(rows) * (1 + gamma(4 * entries + 64))
 
 
-def _by_patches(chain: Chain, patches: Patches) -> torch.Tensor:
+def _by_patches(chain: Chain, patches: Patches, progress: Callable[[float], None]) -> torch.Tensor:
     head, smooth = weight_of(chain.head), chain.activation
     positions = patches.places.shape[1]
     bounds = torch.zeros(len(head), len(head), dtype=torch.float64)
@@ -114,6 +125,7 @@ def _by_patches(chain: Chain, patches: Patches) -> torch.Tensor:
             q = torch.where(w >= 0, smooth.upper * w, smooth.lower * w)
             q = q.view(-1, positions) * (1 + gamma(8))
             bounds[y, t] = patches.largest(q)
+            progress((y + (t + 1) / len(head)) / len(head))
     return bounds
 
 

@@ -47,10 +47,11 @@ def margin_radii(
     classes = logits.shape[1]
     if not (0 <= logit_error < math.inf and 0 < input_scale < math.inf):
         raise UsageError("logit_error must be 0 or more, input_scale positive, and both finite")
-    rates = pair_bounds(classes, lipschitz=lipschitz, before_head=before_head, head=head)
     margins = pair_margins(logits.detach().double(), logit_error)
     predicted = logits.argmax(1)
-    radii = margins / (round_up(input_scale) * rates.to(logits.device)[predicted])
+    rows, row = predicted.unique(return_inverse=True)  # of many classes, few may occur
+    rates = pair_bounds(rows, classes, lipschitz=lipschitz, before_head=before_head, head=head)
+    radii = margins / (round_up(input_scale) * rates.to(logits.device)[row])
     radii = torch.where(margins > 0, radii, 0.0)  # not 0 / 0, where nothing moves and two classes are equal
     radii.scatter_(1, predicted[:, None], math.inf)
     return round_down(1.0) * radii.amin(1)
@@ -64,24 +65,25 @@ def pair_margins(logits: torch.Tensor, error: float = 0.0) -> torch.Tensor:
 
 
 def pair_bounds(
+    predicted: torch.Tensor,
     classes: int,
     *,
     lipschitz: float = math.inf,
     before_head: float = math.inf,
     head: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Bounds L_ij of the Lipschitz constant of z_i - z_j: float64 [classes, classes], rounded up."""
+    """Bounds L_ij of the Lipschitz constant of z_i - z_j, rounded up: float64 [len(predicted), classes]."""
     if not (lipschitz >= 0 and before_head >= 0):
         raise UsageError("a Lipschitz constant is 0 or more")
     if math.isinf(min(lipschitz, before_head)) or (head is None) != math.isinf(before_head):
         raise UsageError("give a finite `lipschitz`, or `before_head` with `head`, or all of them")
-    bounds = torch.full((classes, classes), round_up(math.sqrt(2) * lipschitz), dtype=torch.float64)
+    bounds = torch.full((len(predicted), classes), round_up(math.sqrt(2) * lipschitz), dtype=torch.float64)
     if head is None:
         return bounds
     if head.ndim != 2 or head.shape[0] != classes or not head.isfinite().all():
         raise UsageError(f"the head must be finite numbers [{classes}, features], not {tuple(head.shape)}")
     rows = head.detach().double().cpu()
-    distances = torch.stack([_lengths(rows - row) for row in rows])
+    distances = torch.stack([_lengths(rows - rows[i]) for i in predicted.tolist()])
     return torch.minimum(bounds, round_up(1.0) * before_head * distances)
 
 

@@ -16,7 +16,7 @@ from convsv_cli.certifying.attacking import Target, attacked
 from convsv_cli.certifying.classifier import Classifier, classifier_of
 from convsv_cli.certifying.margins import margins_of
 from convsv_cli.certifying.normalization import normalization_of
-from convsv_cli.certifying.running import Logits, logits_of
+from convsv_cli.certifying.running import allowance, logits_of, moved, precision_of
 from convsv_cli.certifying.samples import Samples
 from convsv_cli.certifying.shallow import DeepError, Shallow, shallow
 from convsv_cli.errors import UsageError
@@ -38,7 +38,7 @@ from convsv_cli.version import __version__
 SHARES = {"bound": 0.4, "logits": 0.5, CURVATURE: 0.8}
 """How far the work has come after each of its parts."""
 NOT_COUNTED = "the network computes in real numbers: its own rounding is not counted"
-ROUNDED = "for the rounding of its logits {:.2g} is taken off each of them, an allowance and no proof"
+ROUNDED = "its logits are computed in {} precision; {:.2g} is taken off each of them, which is no proof"
 FEW = 32
 AGREE = 1e-3
 """Of the largest logit: how far a chain may be off the network that it was read from."""
@@ -97,9 +97,8 @@ class _Run:
             ),
             self._part(0.0, SHARES["bound"]),
         )
-        found = self._logits()
-        logits = found.values
-        radii, routes = self._radii(audit, found)
+        logits = self._logits()
+        radii, routes = self._radii(audit, logits)
         predicted = logits.argmax(1)
         broken, attack = self._attack(predicted == self._y)
         rows = zip(self._y.tolist(), predicted.tolist(), radii.tolist(), broken, strict=True)
@@ -112,7 +111,7 @@ class _Run:
             bound=audit.bound,
             attack=attack,
             typical_margin=_typical_margin(logits, self._y),
-            notes=self._notes(found),
+            notes=self._notes(logits),
             seconds=time.perf_counter() - self._start,
         )
 
@@ -122,24 +121,27 @@ class _Run:
         Raises:
             DeepError: it does not.
         """
-        ours = chain.logits(self._x[:FEW])
-        theirs = logits_of(self._classifier, self._x[:FEW].numpy(), lambda _share: None).values
+        ours, theirs = chain.logits(self._x[:FEW]), self._run(self._x[:FEW])
         if not (ours - theirs).abs().max() <= AGREE * theirs.abs().max():
             raise DeepError("convsv's reading of its layers is not what it computes")
         return chain
 
-    def _logits(self) -> Logits:
-        if self._chain is not None:
-            return Logits(values=self._chain.logits(self._x), error=self._chain.logit_error)
+    def _logits(self) -> torch.Tensor:
         told = partial(self._part(SHARES["bound"], SHARES["logits"]), "the network at the samples")
-        return logits_of(self._classifier, self._x.numpy(), told)
+        logits = self._run(self._x, told)
+        odd = int((~logits.isfinite().all(1)).sum())
+        if odd:
+            what = f"its logits are NaN or infinite at {odd:,} of {len(logits):,} samples"
+            raise UsageError(what, where=self._classifier.network.path)
+        return logits
 
-    def _radii(self, audit: Audit, logits: Logits) -> tuple[torch.Tensor, tuple[Route, ...]]:
+    def _radii(self, audit: Audit, logits: torch.Tensor) -> tuple[torch.Tensor, tuple[Route, ...]]:
         """The larger one of each sample, and the routes to it."""
         scale = self._normalization.stretch
         margins = margins_of(self._classifier, audit)
-        by_margin = margins.radii(logits.values, input_scale=scale, logit_error=logits.error)
+        by_margin = margins.radii(logits, input_scale=scale, logit_error=self._error(logits))
         if self._chain is None:
+            by_margin = (by_margin - self._moved()).clamp_min(0.0)
             best = int((by_margin > 0).sum())
             return by_margin, (margins.route(best), Route(name=CURVATURE, reason=self._deep))
         told = partial(self._part(SHARES["logits"], SHARES[CURVATURE]), "curvature")
@@ -149,6 +151,11 @@ class _Run:
             margins.route(int(nearer.sum())),
             replace(route, best=int((~nearer & (by_curvature > 0)).sum())),
         )
+
+    def _moved(self) -> torch.Tensor:
+        """How far the type of the input moves each sample, in units of what comes before normalization."""
+        largest = max(self._settings.input_std, default=1.0)
+        return torch.from_numpy(moved(self._classifier, self._x.numpy())) * largest
 
     def _attack(self, correct: torch.Tensor) -> tuple[list[float | None], Attack | None]:
         """Of the samples that are right: the smallest radius at which each was broken."""
@@ -169,18 +176,24 @@ class _Run:
                 broken[index] = eps
         return broken, attack
 
-    def _run(self, x: torch.Tensor) -> torch.Tensor:
+    def _run(self, x: torch.Tensor, progress: Callable[[float], None] = lambda _share: None) -> torch.Tensor:
         if self._chain is not None:
             return self._chain.logits(x)
-        return logits_of(self._classifier, x.numpy(), lambda _share: None).values
+        return logits_of(self._classifier, x.numpy(), progress)
+
+    def _error(self, logits: torch.Tensor) -> float:
+        """Of each logit."""
+        if self._chain is not None:
+            return self._chain.logit_error
+        return allowance(logits, precision_of(self._classifier)[0])
 
     def _part(self, start: float, end: float) -> Progress:
         return lambda what, share: self._progress(what, start + (end - start) * share)
 
-    def _notes(self, logits: Logits) -> tuple[str, ...]:
+    def _notes(self, logits: torch.Tensor) -> tuple[str, ...]:
         notes = [*self._samples.notes, *self._classifier.graph.assumed, NOT_COUNTED]
         if self._chain is None:
-            notes.append(ROUNDED.format(logits.error))
+            notes.append(ROUNDED.format(precision_of(self._classifier)[1], self._error(logits)))
         if self._settings.input_range is not None:
             notes.append(INSIDE.format(*self._settings.input_range))
         if self._settings.input_std:

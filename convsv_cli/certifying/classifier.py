@@ -68,9 +68,11 @@ class Classifier:
             node = makers.get(inputs[0]) if len(inputs) == 1 else None
         if node is None or node.op not in ("Gemm", "MatMul") or len(node.layers) != 1:
             return None
+        if varying.intersection(node.inputs) != {node.inputs[0]}:  # the C of a Gemm may vary, too
+            return None
         layer = next((row for row in self.network.layers if row.name == node.layers[0]), None)
         features = self.graph.shapes.get(node.inputs[0])
-        if not isinstance(layer, Layer) or len(layer.kernel_shape) != 2 or node.inputs[0] not in varying:
+        if not isinstance(layer, Layer) or len(layer.kernel_shape) != 2:
             return None
         fits = layer.kernel_shape[0] == self.classes and features == (1, layer.kernel_shape[1])
         return Head(layer=layer, features=node.inputs[0]) if fits else None

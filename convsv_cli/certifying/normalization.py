@@ -47,9 +47,10 @@ def normalization_of(settings: CertifySettings, shape: tuple[int, ...]) -> Norma
     Raises:
         UsageError: it does not fit samples of this shape.
     """
+    channels = shape[0] if shape else 1
     for name, values in (("mean", settings.input_mean), ("std", settings.input_std)):
-        if len(values) not in (0, 1, shape[0]):
-            raise UsageError(f"--input-{name} has {len(values)} entries, and the input {shape[0]} channels")
+        if len(values) not in (0, 1, channels):
+            raise UsageError(f"--input-{name} has {len(values)} entries, and the input {channels} channels")
     return Normalization(mean=settings.input_mean, std=settings.input_std, done=settings.normalized)
 
 

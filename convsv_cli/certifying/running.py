@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,46 +24,52 @@ ENTRIES = 2**23
 """Of samples that are sent to the child at once."""
 ROUNDINGS = 64
 """Of the largest logit, that are taken off each of them: an allowance, no proof."""
+PRECISIONS = {"double": 2.0**-52, "float": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+WORDS = {"double": "double", "float": "single", "float16": "half", "bfloat16": "bfloat16"}
+TYPES = {"double": "float64", "float16": "float16"}
 SOME = 32
-SINGLE = float(np.finfo(np.float32).eps)
 Progress = Callable[[float], None]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Logits:
-    """What the network computes.
-
-    Attributes:
-        values: float64 [n, classes].
-        error: what rounding may have done to each, with much room.
-    """
-
-    values: torch.Tensor
-    error: float
-
-
-def logits_of(classifier: Classifier, x: NDArray[Any], progress: Progress) -> Logits:
-    """Of samples [n, *shape].
+def logits_of(classifier: Classifier, x: NDArray[Any], progress: Progress) -> torch.Tensor:
+    """Of samples [n, *shape]: float64 [n, classes].
 
     Raises:
         UsageError: the network cannot be run.
         UnsafeModelError: running it takes too long or too much memory, or crashes onnxruntime.
     """
     if classifier.network.format != "onnx":
-        return _allowed(_by_torch(classifier, x), SINGLE)
+        return torch.from_numpy(_by_torch(classifier, x))
     count = max(1, ENTRIES // max(1, x[0].size))
-    parts, precision = [], SINGLE
+    parts = []
     for start in range(0, len(x), count):
-        some, own = _by_runtime(classifier, x[start : start + count])
-        parts.append(some)
-        precision = max(precision, own)
+        parts.append(_by_runtime(classifier, x[start : start + count]))
         progress(min(1.0, (start + count) / len(x)))
-    return _allowed(np.concatenate(parts), precision)
+    return torch.from_numpy(np.concatenate(parts))
 
 
-def _allowed(values: NDArray[np.float64], precision: float) -> Logits:
-    error = ROUNDINGS * precision * float(np.abs(values).max(initial=0.0))
-    return Logits(values=torch.from_numpy(values), error=error)
+def allowance(logits: torch.Tensor, precision: float) -> float:
+    """What rounding to a precision may have done to each logit, with much room."""
+    return ROUNDINGS * precision * float(logits.abs().max())
+
+
+def precision_of(classifier: Classifier) -> tuple[float, str]:
+    """The distance from 1 to the next number in the coarsest type that is computed in, and its name."""
+    names = {name for node in classifier.nodes for name in (*node.inputs, *node.outputs) if name}
+    types = {classifier.graph.dtypes.get(name, "float") for name in names}
+    types |= {"float"} if classifier.network.format != "onnx" else set()
+    coarsest = max(types & PRECISIONS.keys(), key=lambda name: PRECISIONS[name], default="float")
+    return PRECISIONS[coarsest], WORDS[coarsest]
+
+
+def moved(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
+    """How far each sample is from what the network is given, in the type of its input: [n]."""
+    declared = classifier.graph.dtypes.get(classifier.source, "float")
+    kind = TYPES.get(declared, "float32") if classifier.network.format == "onnx" else "float32"
+    with np.errstate(over="ignore"):
+        difference = x.astype(kind).astype(np.float64) - x
+    distances: NDArray[np.float64] = np.linalg.norm(difference.reshape(len(x), -1), axis=1)
+    return distances
 
 
 def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
@@ -82,8 +87,7 @@ def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
         return np.concatenate(each_on_a_core(some, range(0, len(x), SOME)))
 
 
-def _by_runtime(classifier: Classifier, x: NDArray[Any]) -> tuple[NDArray[np.float64], float]:
-    """The logits, and the distance from 1 to the next number in the network's coarsest type."""
+def _by_runtime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
     path = Path(classifier.network.path)
     head = {
         "model": str(path),
@@ -105,8 +109,8 @@ def _by_runtime(classifier: Classifier, x: NDArray[Any]) -> tuple[NDArray[np.flo
         answer = confined(f"{__name__}:run", json.dumps(head).encode() + b"\n" + x.tobytes(), limits)
     except StoppedError as error:
         raise UnsafeModelError(f"running it in onnxruntime was stopped: {error}", where=str(path)) from error
-    precision, *_ = numbers = np.frombuffer(answer, dtype=np.float64)
-    return numbers[1:].reshape(len(x), classifier.classes).copy(), float(precision)
+    logits: NDArray[np.float64] = np.frombuffer(answer, dtype=np.float64).copy()
+    return logits.reshape(len(x), classifier.classes)
 
 
 def run(request: bytes, report: Progress) -> bytes:  # noqa: ARG001
@@ -116,5 +120,6 @@ def run(request: bytes, report: Progress) -> bytes:  # noqa: ARG001
     shape = tuple(asked["shape"])
     points = np.frombuffer(data, dtype=asked["dtype"]).reshape(-1, int(np.prod(shape)))
     function = Function.load(Path(asked["model"]), {asked["input"]: (1, *shape)})
-    function.try_batches(points[:4].astype(np.float64))
-    return np.append(function.precision, function(points.astype(np.float64))).tobytes()
+    return function.alone(
+        points.astype(np.float64)
+    ).tobytes()  # samples of a batch may meet, such as in a mean

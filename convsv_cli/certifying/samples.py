@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def samples_in(path: Path, limit: int | None = None) -> Samples:
     """
     found = _arrays(path)
     x, y = (_named(found, names, path) for names in (IMAGES, LABELS))
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y  # as Keras has them
     if x.ndim < 2 or y.ndim != 1 or len(x) != len(y) or not len(x):
         raise UsageError(f"{x.shape} samples and {y.shape} classes do not belong together", where=str(path))
     if y.dtype.kind not in "iu":
@@ -93,15 +95,27 @@ def _as_floats(x: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[str, ..
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise UsageError("no such file", where=str(path), hint=f"--data wants a .npz file: {EXPLAIN}")
+    with _blaming(path), zipfile.ZipFile(path) as archive:
+        entries = [(entry.filename.removesuffix(".npy"), entry.file_size) for entry in archive.infolist()]
+    wanted = {name: size for name, size in entries if name in (*IMAGES, *LABELS)}
+    if sum(size for name, size in entries if name in wanted) > MOST:
+        raise UsageError("its arrays are larger than 8 GB", where=str(path), hint="split it")
+    with _blaming(path), path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        found = {name: file[name] for name in wanted}
+        odd = [name for name, value in found.items() if not isinstance(value, np.ndarray)]
+        if odd:
+            raise ValueError(odd[0])  # a member that is no .npy file
+    return found
+
+
+@contextmanager
+def _blaming(path: Path) -> Iterator[None]:
+    """What is wrong in an archive or in the head of an array has many types, and messages of programmers."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.infolist()}
-        wanted = [name for name in (*IMAGES, *LABELS) if name in sizes]
-        if sum(sizes[name] for name in wanted) > MOST:
-            raise UsageError("its arrays are larger than 8 GB", where=str(path), hint="split it")
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in wanted}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, MemoryError) as error:
+        yield
+    except MemoryError as error:
+        raise UsageError("its arrays do not fit into memory", where=str(path), hint="split it") from error
+    except Exception as error:
         raise UsageError("no .npz file with arrays of numbers", where=str(path), hint=EXPLAIN) from error
 
 

@@ -22,6 +22,10 @@ from convsv_cli.spectral.cores import each_on_a_core, one_thread_each
 from convsv_cli.training.chain import chain_of
 
 CHUNK = 64
+BOUNDS = 0.5
+"""Of the progress: bounds of the curvature, before any sample."""
+WORK = 4e12
+"""Multiplications for tighter bounds: minutes, for ten classes of 3x32x32; hours for a hundred."""
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "Sigmoid": nn.Sigmoid,
@@ -30,6 +34,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 """Softplus as it is, to the last bit: torch's own threshold of 20 makes it jump by 2.1e-9."""
 SMALLEST_THRESHOLD = 10.0
+MOST = 2**20
+"""Entries of a tensor of one sample; of many samples and classes at once, more would not fit into memory."""
 
 
 class DeepError(Exception):
@@ -57,14 +63,19 @@ class Shallow:
         self, x: torch.Tensor, *, input_scale: float, progress: Callable[[float], None]
     ) -> tuple[torch.Tensor, Route]:
         """Of samples [n, *shape]: float64 [n], in units of what is `input_scale` times shorter."""
-        bounds = curvature_bounds(self.model, input_shape=x.shape[1:])
+        bounds = curvature_bounds(
+            self.model,
+            input_shape=x.shape[1:],
+            work_limit=WORK,
+            progress=lambda share: progress(BOUNDS * share),
+        )
         done: list[int] = []
 
         def some(start: int) -> torch.Tensor:
             part = x[start : start + CHUNK]
             found = curvature_radii(self.model, part, bounds, logit_error=self.logit_error)
             done.append(start)
-            progress(min(1.0, len(done) * CHUNK / len(x)))
+            progress(BOUNDS + (1 - BOUNDS) * min(1.0, len(done) * CHUNK / len(x)))
             return found
 
         with one_thread_each():
@@ -88,6 +99,8 @@ class _Chain:
         self._rows = {row.name: row for row in classifier.network.layers if isinstance(row, Layer)}
         self._nodes = list(classifier.nodes)
         self._parts: list[nn.Module] = []
+        self._shape = (1, *classifier.shape)
+        self._entries = 0
         self._jump = 0.0
 
     def built(self) -> Shallow:
@@ -114,24 +127,51 @@ class _Chain:
         if tensor not in node.inputs:
             raise DeepError("it is no chain of layers")
         if node.layers:
-            self._parts.append(self._linear(node, tensor))
-            return self._with_bias(node)
-        if node.op in ACTIVATIONS:
-            self._parts.append(ACTIVATIONS[node.op]())
-            return self._thresholded(node)
-        if node.op in ("Flatten", "Reshape"):
-            self._check_flat(node)
-            self._parts.append(nn.Flatten())
-        elif node.op != "Identity":
+            if tensor != node.inputs[0]:
+                raise DeepError(f"{node.op} multiplies from the left")
+            part, made = self._linear(node), node.outputs[0]
+            self._append(part, made)
+            after = self._with_bias(node)
+        elif node.op in ACTIVATIONS:
+            self._append(ACTIVATIONS[node.op](), node.outputs[0])
+            after = self._thresholded(node)
+        elif node.op in ("Flatten", "Reshape"):
+            self._append(nn.Flatten(), node.outputs[0])
+            after = node.outputs[0]
+        elif node.op == "Identity":
+            after = node.outputs[0]
+        else:
             raise DeepError(f"{node.op} is neither a linear layer nor a smooth activation")
-        return node.outputs[0]
+        self._check(after)
+        return after
 
-    def _linear(self, node: Node, tensor: str) -> Any:  # noqa: ANN401
+    def _append(self, part: Any, made: str) -> None:  # noqa: ANN401
+        """One more module, if it makes of one sample what the graph does: more may vary than it says."""
+        if isinstance(part, nn.Linear) and len(self._shape) != 2:
+            raise DeepError("one of its matrices is applied to more than one vector")
+        try:
+            weights = {
+                name: torch.empty_like(value, device="meta") for name, value in part.named_parameters()
+            }
+            sample = torch.empty(self._shape, dtype=torch.float64, device="meta")
+            shape = tuple(torch.func.functional_call(part, weights, (sample,)).shape)
+        except RuntimeError as error:
+            raise DeepError("its shapes do not fit together") from error
+        self._parts.append(part)
+        self._shape = shape
+        self._entries = max(self._entries, math.prod(shape))
+        self._check(made)
+        if self._entries > MOST:
+            raise DeepError(f"one of its tensors has more than {MOST:,} entries")
+
+    def _check(self, tensor: str) -> None:
+        if self._graph.shapes.get(tensor) != self._shape:
+            raise DeepError("it is no chain of layers that are applied to one vector or image each")
+
+    def _linear(self, node: Node) -> Any:  # noqa: ANN401
         row = self._rows.get(node.layers[0])
-        if row is None or len(node.layers) != 1:
+        if row is None or len(node.layers) != 1 or not row.kernel_shape:
             raise DeepError(f"{node.layers[0]} is no layer that can be audited")
-        if tensor != node.inputs[0] or node.attribute("transA", 0):
-            raise DeepError(f"{node.op} multiplies from the other side")
         if node.op in ("Gemm", "MatMul") and len(row.kernel_shape) == 2:
             layer: Any = nn.Linear(row.kernel_shape[1], row.kernel_shape[0]).double()
         elif node.op == "Conv":
@@ -168,15 +208,10 @@ class _Chain:
         if greater.inputs[0] != taken or where.op != "Where":
             raise DeepError("it is no chain of layers")
         threshold = float(np.min(self._constant(greater.inputs[1])))
-        if where.inputs != (greater.outputs[0], taken, made) or threshold < SMALLEST_THRESHOLD:
+        if where.inputs != (greater.outputs[0], taken, made) or not threshold >= SMALLEST_THRESHOLD:
             raise DeepError("its Softplus is cut off")
         self._jump = max(self._jump, math.exp(-threshold))
         return where.outputs[0]
-
-    def _check_flat(self, node: Node) -> None:
-        shape = self._graph.shapes.get(node.outputs[0])
-        if shape is None or len(shape) != 2 or shape[0] != 1:
-            raise DeepError(f"{node.op} does more than to flatten")
 
     def _constant(self, name: str) -> np.ndarray:
         if name not in self._graph.constants:
@@ -190,12 +225,8 @@ class _Chain:
 def _convolution(row: Layer) -> Any:  # noqa: ANN401
     geometry, axes = row.geometry, len(row.kernel_shape) - 2
     pads = geometry.padding
-    if (
-        len(pads) != 2 * axes
-        or axes > len(CONVOLUTIONS)
-        or pads[:axes] != pads[axes:]
-        or geometry.padding_mode != "zeros"
-    ):
+    known = len(pads) == 2 * axes and axes <= len(CONVOLUTIONS) and geometry.padding_mode == "zeros"
+    if not known or pads[:axes] != pads[axes:]:
         raise DeepError(f"{row.name} is padded in a way that is not supported")
     make: Any = CONVOLUTIONS[axes - 1]
     return make(
@@ -211,6 +242,6 @@ def _convolution(row: Layer) -> Any:  # noqa: ANN401
 
 def _bias(layer: Any, values: np.ndarray) -> None:  # noqa: ANN401
     if values.size not in (1, layer.bias.numel()):
-        raise DeepError("what is added to a layer is no bias of it")
+        raise DeepError("one of its biases is no vector of a number for each output")
     with torch.no_grad():
         layer.bias.add_(torch.from_numpy(np.array(values)).flatten())

@@ -37,17 +37,17 @@ def differentiable(graph: Graph, *, source: str, nodes: tuple[Node, ...], output
     def single(sample: torch.Tensor) -> torch.Tensor:
         tensors = {**constants, source: sample[None]}
         for node in nodes:
-            _apply(node, tensors)
+            _apply(node, tensors, graph.opset)
         return tensors[output][0]
 
     _rehearse(graph, source, nodes, constants)
     return torch.vmap(single)
 
 
-def _apply(node: Node, tensors: dict[str, torch.Tensor]) -> int:
+def _apply(node: Node, tensors: dict[str, torch.Tensor], opset: int) -> int:
     """Add what the node makes to the tensors; how many entries that has."""
     inputs = tuple(tensors[name] if name else None for name in node.inputs)
-    found = OPERATORS[node.op](Values(node=node, inputs=inputs))
+    found = OPERATORS[node.op](Values(node=node, inputs=inputs, opset=opset))
     made = found if isinstance(found, tuple) else (found,)
     tensors.update(zip(node.outputs, made, strict=False))
     return sum(each.numel() for each in made)
@@ -78,7 +78,7 @@ def _rehearse(
     entries = 0
     for node in nodes:
         try:
-            entries += _apply(node, tensors)
+            entries += _apply(node, tensors, graph.opset)
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise UndifferentiableError(f"{node.op} is not understood: {reason}") from error

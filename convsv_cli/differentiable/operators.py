@@ -14,6 +14,8 @@ from torch.nn import functional
 from convsv_cli.differentiable import windows
 from convsv_cli.differentiable.values import UndifferentiableError, Values
 
+ONE_AXIS = 13
+"""Before this opset, softmax is over an axis and all behind it together."""
 Operator = Callable[[Values], Tensor | tuple[Tensor, ...]]
 
 
@@ -74,12 +76,21 @@ def _hard_sigmoid(v: Values) -> Tensor:
 
 
 def _softmax(function: Callable[..., Tensor]) -> Operator:
-    return lambda v: function(v[0], dim=v.attribute("axis", -1))
+    def apply(v: Values) -> Tensor:
+        if v.opset >= ONE_AXIS:
+            return function(v[0], dim=v.attribute("axis", -1))
+        axis = v.attribute("axis", 1) % v[0].ndim
+        return function(v[0].flatten(axis), dim=-1).view(v[0].shape)
+
+    return apply
 
 
 def _reduced(function: Callable[..., Tensor]) -> Operator:
     def apply(v: Values) -> Tensor:
-        axes = v.numbers(1, "axes") or tuple(range(v[0].ndim))
+        axes = v.numbers(1, "axes")
+        if not axes and v.attribute("noop_with_empty_axes", 0):
+            return v[0]
+        axes = axes or tuple(range(v[0].ndim))
         return function(v[0], dim=axes, keepdim=bool(v.attribute("keepdims", 1)))
 
     return apply
@@ -92,7 +103,8 @@ def _reshape(v: Values) -> Tensor:
 
 
 def _flatten(v: Values) -> Tensor:
-    axis = v.attribute("axis", 1) % (v[0].ndim + 1)
+    axis = v.attribute("axis", 1)
+    axis += v[0].ndim if axis < 0 else 0
     return v[0].reshape(math.prod(v[0].shape[:axis]), -1)
 
 

@@ -18,10 +18,11 @@ class UndifferentiableError(Exception):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Values:
-    """A node and its inputs, None for an optional one that is left out."""
+    """A node and its inputs, None for an optional one that is left out; `opset` is of ONNX's operators."""
 
     node: Node
     inputs: tuple[torch.Tensor | None, ...]
+    opset: int
 
     def __getitem__(self, index: int) -> torch.Tensor:
         """An input that must be there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -73,7 +74,7 @@ def average_pool(v: Values) -> Tensor:
     if v.attribute("count_include_pad", 0) or not any(_pads(v, axes)):
         return mean
     ones = torch.ones(v[0].shape, device=v[0].device)
-    counted = Values(node=v.node, inputs=(ones,))
+    counted = replace(v, inputs=(ones,))
     return mean / AVERAGE_POOLS[axes](_padded(counted, kernel, value=0.0), kernel, stride=stride)
 
 

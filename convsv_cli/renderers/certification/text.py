@@ -68,10 +68,11 @@ def _curve(certification: Certification) -> Iterator[str]:
     """A line a radius; nothing where nothing is certified."""
     if not any(certification.radii):
         return
+    total = len(certification.samples)
     yield "  certified accuracy by radius"
     for point in points(certification, ROWS):
         bar = "█" * round(BAR * point.share)
-        yield f"  {point.radius:>10.4g}  {100 * point.share:>6.2f} %  {bar}"
+        yield f"  {point.radius:>10.4g}  {words.share(point.count, total, LOWER):>8}  {bar}"
     yield ""
 
 

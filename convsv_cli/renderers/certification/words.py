@@ -95,7 +95,7 @@ def _because(certification: Certification) -> str:
         return f": {found[0]}" if found and len(found) == len(certification.routes) else ""
     return (
         f": the Lipschitz bound is {figure(bound.lipschitz, UPPER)}, and the largest logit is ahead by "
-        f"{figure(margin)} (median), so that the median radius is {radius(radii[len(radii) // 2])}"
+        f"{figure(margin)} (median), so that the median radius is {radius(radii[(len(radii) - 1) // 2])}"
     )
 
 
