@@ -278,3 +278,33 @@ def test_operators_mean_the_same_with_the_weights_of_a_checkpoint(tmp_path: Path
     own, theirs = certify(path, x), certify(tmp_path / "net.pt", x, graph=path)
     assert [s.predicted for s in own.samples] == [s.predicted for s in theirs.samples]
     assert [s.radius for s in own.samples] == pytest.approx([s.radius for s in theirs.samples], abs=1e-3)
+
+
+def test_padding_that_has_no_room_is_not_attacked(tmp_path: Path) -> None:
+    conv = {"pads": [10_000] * 4, "strides": [5000, 5000]}
+    nodes = [
+        ("Conv", "x k", "c", conv),
+        ("Relu", "c", "r", {}),
+        ("Flatten", "r", "f", {}),
+        ("Gemm", "f w", "y", {}),
+    ]
+    path = model(tmp_path, nodes, (1, 1, 8, 8), k=normal(1, 1, 3, 3), w=normal(25, 3))
+    found = certify(path, data(tmp_path, normal(4, 1, 8, 8)), attack=True)
+    assert found.attack is not None
+    assert "pads to more than" in found.attack.failure
+
+
+def test_a_chain_that_has_no_room_is_not_taken(tmp_path: Path) -> None:
+    nodes = [
+        ("Conv", "x k", "a", {"pads": [4000] * 4}),
+        ("Tanh", "a", "b", {}),
+        ("Conv", "b k", "c", {"strides": [2000, 2000]}),
+        ("Tanh", "c", "d", {}),
+        ("Flatten", "d", "f", {}),
+        ("Gemm", "f w", "y", {}),
+    ]
+    path = model(tmp_path, nodes, (1, 1, 8, 8), k=normal(1, 1, 3, 3), w=normal(25, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convsv_cli.certifying.logits_of", lambda *_: torch.tensor([[1.0, 0.0, 0.0]]))
+        found = certify(path, data(tmp_path, normal(1, 1, 8, 8)))
+    assert "more than 33,554,432 entries" in found.routes[1].reason

@@ -49,7 +49,7 @@ def margin_radii(
         raise UsageError("logit_error must be 0 or more, input_scale positive, and both finite")
     margins = pair_margins(logits.detach().double(), logit_error)
     predicted = logits.argmax(1)
-    rows, row = predicted.unique(return_inverse=True)  # of many classes, few may occur
+    rows, row = torch.unique(predicted, return_inverse=True)  # of many classes, few may occur
     rates = pair_bounds(rows, classes, lipschitz=lipschitz, before_head=before_head, head=head)
     radii = margins / (round_up(input_scale) * rates.to(logits.device)[row])
     radii = torch.where(margins > 0, radii, 0.0)  # not 0 / 0, where nothing moves and two classes are equal

@@ -80,11 +80,13 @@ def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
     except UndifferentiableError as error:
         raise UsageError(str(error), where=classifier.network.path, hint="certify an ONNX export") from error
 
+    count = function.at_once(SOME)
+
     def some(start: int) -> NDArray[np.float64]:
-        return function(torch.from_numpy(x[start : start + SOME]).float()).double().numpy()
+        return function(torch.from_numpy(x[start : start + count]).float()).double().numpy()
 
     with torch.no_grad(), one_thread_each():
-        return np.concatenate(each_on_a_core(some, range(0, len(x), SOME)))
+        return np.concatenate(each_on_a_core(some, range(0, len(x), count)))
 
 
 def _by_runtime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:

@@ -34,8 +34,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 """Softplus as it is, to the last bit: torch's own threshold of 20 makes it jump by 2.1e-9."""
 SMALLEST_THRESHOLD = 10.0
-MOST = 2**20
-"""Entries of a tensor of one sample; of many samples and classes at once, more would not fit into memory."""
+MOST = 2**25
+"""Entries of a tensor of samples, each with all of its other classes."""
 
 
 class DeepError(Exception):
@@ -49,15 +49,17 @@ class Shallow:
     Attributes:
         model: an `nn.Sequential` in float64.
         logit_error: by how much the graph's logits may differ from the model's, in exact arithmetic.
+        count: how many samples, with each of their other classes, have room in memory on every core.
     """
 
     model: nn.Sequential
     logit_error: float
+    count: int
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Float64 [n, classes]."""
         with torch.no_grad():
-            return torch.cat([self.model(part.double()) for part in torch.split(x, CHUNK)])
+            return torch.cat([self.model(part.double()) for part in torch.split(x, self.count)])
 
     def radii(
         self, x: torch.Tensor, *, input_scale: float, progress: Callable[[float], None]
@@ -72,14 +74,14 @@ class Shallow:
         done: list[int] = []
 
         def some(start: int) -> torch.Tensor:
-            part = x[start : start + CHUNK]
+            part = x[start : start + self.count]
             found = curvature_radii(self.model, part, bounds, logit_error=self.logit_error)
             done.append(start)
-            progress(BOUNDS + (1 - BOUNDS) * min(1.0, len(done) * CHUNK / len(x)))
+            progress(BOUNDS + (1 - BOUNDS) * min(1.0, len(done) * self.count / len(x)))
             return found
 
         with one_thread_each():
-            parts = each_on_a_core(some, range(0, len(x), CHUNK))
+            parts = each_on_a_core(some, range(0, len(x), self.count))
         constants = (("largest_curvature", float(bounds.max())),)
         return torch.cat(parts) / input_scale, Route(name=CURVATURE, constants=constants)
 
@@ -117,7 +119,14 @@ class _Chain:
             raise DeepError(error.what) from error
         if self._jump and len(chain.hidden) > 1:
             raise DeepError("its Softplus is cut off before its last layers")
-        return Shallow(model=model, logit_error=self._jump * float(head.weight.detach().abs().sum(1).max()))
+        entries = max(self._entries, math.prod(self._classifier.shape)) * (self._classifier.classes - 1)
+        if entries > MOST:
+            raise DeepError(f"for each sample, its tensors have more than {MOST:,} entries")
+        return Shallow(
+            model=model,
+            logit_error=self._jump * float(head.weight.detach().abs().sum(1).max()),
+            count=min(CHUNK, MOST // entries),
+        )
 
     def _next(self, tensor: str) -> str:
         """Take the nodes that use a tensor; what they make."""
@@ -161,8 +170,6 @@ class _Chain:
         self._shape = shape
         self._entries = max(self._entries, math.prod(shape))
         self._check(made)
-        if self._entries > MOST:
-            raise DeepError(f"one of its tensors has more than {MOST:,} entries")
 
     def _check(self, tensor: str) -> None:
         if self._graph.shapes.get(tensor) != self._shape:
