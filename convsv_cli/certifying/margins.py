@@ -70,7 +70,7 @@ def margins_of(classifier: Classifier, audit: Audit) -> Margins:
     return Margins(
         lipschitz=whole,
         before_head=before,
-        head=head.layer.read().double() if head is not None and known else None,
+        head=head.weight if head is not None and known else None,
         reason="" if known or math.isfinite(whole) else _reason(audit.bound),
     )
 

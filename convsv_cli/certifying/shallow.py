@@ -13,7 +13,7 @@ from torch import nn
 
 from convsv_cli.certificates.curvature import curvature_radii
 from convsv_cli.certificates.curvature_bounds import curvature_bounds
-from convsv_cli.certifying.classifier import Classifier
+from convsv_cli.certifying.classifier import Classifier, matrix_of
 from convsv_cli.errors import UsageError
 from convsv_cli.graph import Node, UnknownValueError
 from convsv_cli.network import Layer
@@ -176,19 +176,22 @@ class _Chain:
             raise DeepError("it is no chain of layers that are applied to one vector or image each")
 
     def _linear(self, node: Node) -> Any:  # noqa: ANN401
-        row = self._rows.get(node.layers[0])
-        if row is None or len(node.layers) != 1 or not row.kernel_shape:
-            raise DeepError(f"{node.layers[0]} is no layer that can be audited")
-        if node.op in ("Gemm", "MatMul") and len(row.kernel_shape) == 2:
-            layer: Any = nn.Linear(row.kernel_shape[1], row.kernel_shape[0]).double()
+        if node.op in ("Gemm", "MatMul"):
+            weight = matrix_of(self._graph, node)
+            if weight is None:
+                raise DeepError(f"the matrix of {node.name!r} is not known")
+            layer: Any = nn.Linear(weight.shape[1], weight.shape[0]).double()
         elif node.op == "Conv":
-            layer = _convolution(row)
+            row = self._rows.get(node.layers[0])
+            if row is None or not row.kernel_shape:
+                raise DeepError(f"{node.layers[0]} is no layer that can be audited")
+            layer, weight = _convolution(row), row.read()
         else:
             raise DeepError(f"{node.op} is not among the layers of which the curvature is bounded")
         bias = self._constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
         scale = node.attribute("beta", 1.0) if node.op == "Gemm" else 1.0
         with torch.no_grad():
-            layer.weight.copy_(row.read())
+            layer.weight.copy_(weight)
             layer.bias.zero_()
         if bias is not None:
             _bias(layer, scale * bias)

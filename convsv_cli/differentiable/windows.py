@@ -85,7 +85,8 @@ def _padded(v: Values, kernel: tuple[int, ...], *, value: float) -> Tensor:
         raise UndifferentiableError(f"{v.node.op} has pads and ceil_mode")
     ends = [end for axis in reversed(range(axes)) for end in (pads[axis], pads[axis + axes])]
     padded = [
-        size + small + large for size, small, large in zip(v[0].shape[2:], pads[:axes], pads[axes:], strict=True)
+        size + small + large
+        for size, small, large in zip(v[0].shape[2:], pads[:axes], pads[axes:], strict=True)
     ]
     if math.prod([*v[0].shape[:2], *padded]) > MOST:
         raise UndifferentiableError(f"{v.node.op} pads to more than {MOST:,} entries")
