@@ -336,3 +336,18 @@ def test_a_certification_is_no_audit(tmp_path: Path) -> None:
     (tmp_path / "found.json").write_text(FORMATS["json"](found, Terminal()))
     with pytest.raises(UnreadableReportError, match="convsv certify"):
         read(tmp_path / "found.json")
+
+
+def test_inputs_that_are_held_are_said(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Where", ["mask", "zero", "x"], ["u"]),
+        helper.make_node("Gemm", ["u", "w"], ["y"]),
+    ]
+    made = onnx_models.graph_model(
+        nodes, {"x": (1, 4), "mask": (1, 4)}, {"w": normal(4, 3), "zero": np.float32(0)}
+    )
+    made.graph.input[1].type.tensor_type.elem_type = TensorProto.BOOL
+    path = tmp_path / "net.onnx"
+    onnx.save(made, path)
+    found = certify(path, data(tmp_path, normal(4, 4)))
+    assert any("(mask) are held at 0" in note for note in found.notes)

@@ -39,6 +39,7 @@ SHARES = {"bound": 0.4, "logits": 0.5, CURVATURE: 0.8}
 """How far the work has come after each of its parts."""
 NOT_COUNTED = "the network computes in real numbers: its own rounding is not counted"
 ROUNDED = "its logits are computed in {} precision; {:.2g} is taken off each of them, which is no proof"
+HELD = "inputs that are no real numbers ({}) are held at 0"
 INSIDE = "the radii hold for inputs that stay between {:g} and {:g}, as asked"
 PROBABILITIES = "its outputs are probabilities; of logits the radii would be larger"
 AVERAGE = "differences of inputs are counted before the normalization, which stretches them by up to {:.4g}"
@@ -179,6 +180,9 @@ class _Run:
         notes = [*self._samples.notes, *self._classifier.graph.assumed, NOT_COUNTED]
         if self._chain is None:
             notes.append(ROUNDED.format(precision_of(self._classifier)[1], self._error(logits)))
+        held = [name for name in self._classifier.graph.inputs if name != self._classifier.source]
+        if held:
+            notes.append(HELD.format(", ".join(held)))
         if self._settings.input_range is not None:
             notes.append(INSIDE.format(*self._settings.input_range))
         if self._settings.input_std:
