@@ -165,6 +165,8 @@ def certify(
         raise UsageError(f"radii must be positive, not {eps}")
     if not all(0 < each < math.inf for each in input_std) or not all(map(math.isfinite, input_mean)):
         raise UsageError("standard deviations must be positive, and means finite")
+    if limit is not None and limit < 1:
+        raise UsageError(f"the limit must be 1 or more, not {limit}")
     settings = CertifySettings(
         data=str(data),
         eps=tuple(sorted({float(radius) for radius in radii})),

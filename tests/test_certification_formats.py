@@ -45,11 +45,11 @@ def test_table() -> None:
     assert text.splitlines()[:7] == [
         "net.onnx · onnx opset 20 · image 1×3×32×32 · 6 samples of data.npz",
         "",
-        "  clean accuracy             83.33 %   5 of 6",
-        "  certified at 0.1           66.66 %   4 of 6",
-        "  robust to PGD at 0.1       66.67 %   4 of 6",
-        "  certified at 0.5           16.66 %   1 of 6",
-        "  robust to PGD at 0.5       50.00 %   3 of 6",
+        "  clean accuracy               83.33 %   5 of 6",
+        "  certified at 0.1             66.66 %   4 of 6",
+        "  robust to PGD at 0.1         66.67 %   4 of 6",
+        "  certified at 0.5             16.66 %   1 of 6",
+        "  robust to PGD at 0.5         50.00 %   3 of 6",
     ]
     assert "0.4000" in text
     assert "Lipschitz bound of the network ≤ 12.35" in text

@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli import certify, margin_radii
 from convsv_cli.certifying.samples import samples_in
-from convsv_cli.errors import ConvsvError, UsageError
+from convsv_cli.errors import ConvsvError, UnreadableReportError, UsageError
 from convsv_cli.renderers.certification import FORMATS
 from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.saved import read
 from tests import onnx_models
 
 pytestmark = pytest.mark.usefixtures("one_core")
@@ -101,6 +102,25 @@ def test_what_looks_like_a_chain_of_layers_is_none(tmp_path: Path, name: str) ->
     path = model(tmp_path, nodes, shape, **weights, flat=np.array([1, size]), head=normal(size, 3, seed=3))
     found = certify(path, data(tmp_path, normal(4, *shape[1:], seed=2)))
     assert reason in found.routes[1].reason
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Sigmoid"])
+@pytest.mark.parametrize("turned", [0, 1])
+def test_a_matrix_that_is_used_twice_may_be_transposed_once(
+    tmp_path: Path, activation: str, turned: int
+) -> None:
+    nodes = [
+        ("Gemm", "x w", "h", {"transB": turned}),
+        (activation, "h", "s", {}),
+        ("Gemm", "s w", "y", {"transB": 1 - turned}),
+    ]
+    w, x = 2 * normal(6, 6), data(tmp_path, normal(20, 6, seed=1))
+    tied = certify(model(tmp_path, nodes, (1, 6), w=w), x)
+    nodes[2] = ("Gemm", "s v", "y", {"transB": 1 - turned})
+    free = certify(model(tmp_path, nodes, (1, 6), w=w, v=w), x)
+    assert [s.predicted for s in tied.samples] == [s.predicted for s in free.samples]
+    assert [s.radius for s in tied.samples] == pytest.approx([s.radius for s in free.samples], rel=1e-3)
+    assert not tied.routes[1].reason or activation == "Relu"
 
 
 def test_samples_that_meet_in_a_batch_are_run_alone(tmp_path: Path) -> None:
@@ -278,3 +298,56 @@ def test_operators_mean_the_same_with_the_weights_of_a_checkpoint(tmp_path: Path
     own, theirs = certify(path, x), certify(tmp_path / "net.pt", x, graph=path)
     assert [s.predicted for s in own.samples] == [s.predicted for s in theirs.samples]
     assert [s.radius for s in own.samples] == pytest.approx([s.radius for s in theirs.samples], abs=1e-3)
+
+
+def test_padding_that_has_no_room_is_not_attacked(tmp_path: Path) -> None:
+    conv = {"pads": [10_000] * 4, "strides": [5000, 5000]}
+    nodes = [
+        ("Conv", "x k", "c", conv),
+        ("Relu", "c", "r", {}),
+        ("Flatten", "r", "f", {}),
+        ("Gemm", "f w", "y", {}),
+    ]
+    path = model(tmp_path, nodes, (1, 1, 8, 8), k=normal(1, 1, 3, 3), w=normal(25, 3))
+    found = certify(path, data(tmp_path, normal(4, 1, 8, 8)), attack=True)
+    assert found.attack is not None
+    assert "pads to more than" in found.attack.failure
+
+
+def test_a_chain_that_has_no_room_is_not_taken(tmp_path: Path) -> None:
+    nodes = [
+        ("Conv", "x k", "a", {"pads": [4000] * 4}),
+        ("Tanh", "a", "b", {}),
+        ("Conv", "b k", "c", {"strides": [2000, 2000]}),
+        ("Tanh", "c", "d", {}),
+        ("Flatten", "d", "f", {}),
+        ("Gemm", "f w", "y", {}),
+    ]
+    path = model(tmp_path, nodes, (1, 1, 8, 8), k=normal(1, 1, 3, 3), w=normal(25, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("convsv_cli.certifying.logits_of", lambda *_: torch.tensor([[1.0, 0.0, 0.0]]))
+        found = certify(path, data(tmp_path, normal(1, 1, 8, 8)))
+    assert "more than 33,554,432 entries" in found.routes[1].reason
+
+
+def test_a_certification_is_no_audit(tmp_path: Path) -> None:
+    path = model(tmp_path, [("Relu", "x", "h", {}), ("Gemm", "h w", "y", {})], (1, 2), w=normal(2, 3))
+    found = certify(path, data(tmp_path, normal(4, 2)))
+    (tmp_path / "found.json").write_text(FORMATS["json"](found, Terminal()))
+    with pytest.raises(UnreadableReportError, match="convsv certify"):
+        read(tmp_path / "found.json")
+
+
+def test_inputs_that_are_held_are_said(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Where", ["mask", "zero", "x"], ["u"]),
+        helper.make_node("Gemm", ["u", "w"], ["y"]),
+    ]
+    made = onnx_models.graph_model(
+        nodes, {"x": (1, 4), "mask": (1, 4)}, {"w": normal(4, 3), "zero": np.float32(0)}
+    )
+    made.graph.input[1].type.tensor_type.elem_type = TensorProto.BOOL
+    path = tmp_path / "net.onnx"
+    onnx.save(made, path)
+    found = certify(path, data(tmp_path, normal(4, 4)))
+    assert any("(mask) are held at 0" in note for note in found.notes)

@@ -22,7 +22,7 @@ def margin_radii(
     before_head: float = math.inf,
     head: torch.Tensor | None = None,
     input_scale: float = 1.0,
-    logit_error: float = 0.0,
+    logit_error: float | torch.Tensor = 0.0,
 ) -> torch.Tensor:
     """Radii in the Euclidean norm within which no input has another class: float64 [n], 0 for a tie.
 
@@ -37,7 +37,7 @@ def margin_radii(
         head: weight of the last layer, Linear: [classes, features].
         input_scale: by how much inputs are amplified at most before the network sees them, so that radii are
             in units of what came before: the largest 1 / std, where inputs are divided by std.
-        logit_error: bound of the absolute error of each logit.
+        logit_error: bound of the absolute error of each logit: of all, or [n] of those of each input.
 
     Raises:
         UsageError: shapes do not fit, a number is negative or not finite, or no constant is given.
@@ -45,11 +45,12 @@ def margin_radii(
     if logits.ndim != 2 or logits.shape[1] < 2 or not logits.isfinite().all():
         raise UsageError(f"logits must be finite numbers [n, classes >= 2], not {tuple(logits.shape)}")
     classes = logits.shape[1]
-    if not (0 <= logit_error < math.inf and 0 < input_scale < math.inf):
+    errors = torch.as_tensor(logit_error, dtype=torch.float64, device=logits.device).expand(len(logits))
+    if not (((errors >= 0) & errors.isfinite()).all() and 0 < input_scale < math.inf):
         raise UsageError("logit_error must be 0 or more, input_scale positive, and both finite")
-    margins = pair_margins(logits.detach().double(), logit_error)
+    margins = pair_margins(logits.detach().double(), errors[:, None])
     predicted = logits.argmax(1)
-    rows, row = predicted.unique(return_inverse=True)  # of many classes, few may occur
+    rows, row = torch.unique(predicted, return_inverse=True)  # of many classes, few may occur
     rates = pair_bounds(rows, classes, lipschitz=lipschitz, before_head=before_head, head=head)
     radii = margins / (round_up(input_scale) * rates.to(logits.device)[row])
     radii = torch.where(margins > 0, radii, 0.0)  # not 0 / 0, where nothing moves and two classes are equal
@@ -57,7 +58,7 @@ def margin_radii(
     return round_down(1.0) * radii.amin(1)
 
 
-def pair_margins(logits: torch.Tensor, error: float = 0.0) -> torch.Tensor:
+def pair_margins(logits: torch.Tensor, error: float | torch.Tensor = 0.0) -> torch.Tensor:
     """By how much the largest of float64 [n, classes] surely exceeds each of them: at least 0."""
     top = logits.amax(1, keepdim=True)
     lost = 2 * error + gamma(4) * (logits.abs() + top.abs())

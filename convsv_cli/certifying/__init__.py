@@ -38,10 +38,11 @@ from convsv_cli.version import __version__
 SHARES = {"bound": 0.4, "logits": 0.5, CURVATURE: 0.8}
 """How far the work has come after each of its parts."""
 NOT_COUNTED = "the network computes in real numbers: its own rounding is not counted"
-ROUNDED = "its logits are computed in {} precision; {:.2g} is taken off each of them, which is no proof"
+ROUNDED = "its logits are computed in {} precision; up to {:.2g} is taken off each of them, which is no proof"
 FEW = 32
 AGREE = 1e-3
 """Of the largest logit: how far a chain may be off the network that it was read from."""
+HELD = "inputs that are no real numbers ({}) are held at 0"
 INSIDE = "the radii hold for inputs that stay between {:g} and {:g}, as asked"
 PROBABILITIES = "its outputs are probabilities; of logits the radii would be larger"
 AVERAGE = "differences of inputs are counted before the normalization, which stretches them by up to {:.4g}"
@@ -181,7 +182,7 @@ class _Run:
             return self._chain.logits(x)
         return logits_of(self._classifier, x.numpy(), progress)
 
-    def _error(self, logits: torch.Tensor) -> float:
+    def _error(self, logits: torch.Tensor) -> float | torch.Tensor:
         """Of each logit."""
         if self._chain is not None:
             return self._chain.logit_error
@@ -193,7 +194,14 @@ class _Run:
     def _notes(self, logits: torch.Tensor) -> tuple[str, ...]:
         notes = [*self._samples.notes, *self._classifier.graph.assumed, NOT_COUNTED]
         if self._chain is None:
-            notes.append(ROUNDED.format(precision_of(self._classifier)[1], self._error(logits)))
+            notes.append(
+                ROUNDED.format(
+                    precision_of(self._classifier)[1], float(torch.as_tensor(self._error(logits)).max())
+                )
+            )
+        held = [name for name in self._classifier.graph.inputs if name != self._classifier.source]
+        if held:
+            notes.append(HELD.format(", ".join(held)))
         if self._settings.input_range is not None:
             notes.append(INSIDE.format(*self._settings.input_range))
         if self._settings.input_std:

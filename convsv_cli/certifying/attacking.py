@@ -19,7 +19,7 @@ from convsv_cli.certificates.attack import Net
 from convsv_cli.certificates.attack import attacked as moved_within
 from convsv_cli.certifying.classifier import Classifier
 from convsv_cli.certifying.normalization import Normalization
-from convsv_cli.differentiable import UndifferentiableError, differentiable
+from convsv_cli.differentiable import Function, UndifferentiableError, differentiable
 from convsv_cli.report import Attack
 from convsv_cli.spectral.cores import each_on_a_core
 
@@ -46,17 +46,21 @@ class Target:
     box: tuple[float, float] | None
 
     @cached_property
-    def net(self) -> Net:
-        """Its logits with gradients, as a function of inputs as they are before the normalization.
+    def function(self) -> Function:
+        """Its logits with gradients.
 
         Raises:
             UndifferentiableError: there are none.
         """
         classifier = self.classifier
-        function = differentiable(
+        return differentiable(
             classifier.graph, source=classifier.source, nodes=classifier.nodes, output=classifier.output
         )
-        return lambda z: function(z * self.stretches)
+
+    @property
+    def net(self) -> Net:
+        """The same, as a function of inputs as they are before the normalization."""
+        return lambda z: self.function(z * self.stretches)
 
     @cached_property
     def stretches(self) -> torch.Tensor:
@@ -90,7 +94,7 @@ def attacked(
     broken = torch.full((len(x),), math.inf, dtype=torch.float64)
     try:
         if len(x):
-            _check(target, x[:CHUNK])
+            _check(target, x[: target.function.at_once(CHUNK)])
     except UndifferentiableError as error:
         return broken, Attack(failure=str(error))
     for number, radius in enumerate(eps):
@@ -117,11 +121,11 @@ def _broken(
     target: Target, x: torch.Tensor, y: torch.Tensor, radius: float, progress: Callable[[float], None]
 ) -> torch.Tensor:
     """Which of some inputs the network itself gets wrong somewhere within the radius: bool [n]."""
-    start = (x / target.stretches).float()
+    start, count = (x / target.stretches).float(), target.function.at_once(CHUNK)
     done: list[int] = []
 
     def some(first: int) -> torch.Tensor:
-        rows = slice(first, first + CHUNK)
+        rows = slice(first, first + count)
         end = moved_within(
             target.net,
             start[rows],
@@ -133,10 +137,10 @@ def _broken(
             allowed=target.within,
         )
         done.append(first)
-        progress(min(1.0, len(done) * CHUNK / len(x)))
+        progress(min(1.0, len(done) * count / len(x)))
         return end
 
-    steps = torch.cat(each_on_a_core(some, range(0, len(x), CHUNK))) - start
+    steps = torch.cat(each_on_a_core(some, range(0, len(x), count))) - start
     wrong = target.run(x + (steps * target.stretches).to(x.dtype)).argmax(1) != y
     inside: torch.Tensor = steps.double().flatten(1).norm(dim=1) <= radius
     return wrong & inside

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+import torch
+
 from convsv_cli.certifying.samples import Samples
 from convsv_cli.errors import UsageError
-from convsv_cli.graph import Body, Graph, Node
+from convsv_cli.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.dependencies import real_outputs, relevant, sources, wanted
-from convsv_cli.network import InputSize, Layer, Network
+from convsv_cli.network import InputSize, Network
 
 PROBABILITIES = frozenset(("Softmax", "Sigmoid"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Head:
-    """The last layer, where it is Linear: its row, and the tensor [1, features] that it takes."""
+    """The last layer, where it is Linear: its weight [classes, features], and the tensor that it takes."""
 
-    layer: Layer
+    weight: torch.Tensor
     features: str
 
 
@@ -70,12 +73,26 @@ class Classifier:
             return None
         if varying.intersection(node.inputs) != {node.inputs[0]}:  # the C of a Gemm may vary, too
             return None
-        layer = next((row for row in self.network.layers if row.name == node.layers[0]), None)
-        features = self.graph.shapes.get(node.inputs[0])
-        if not isinstance(layer, Layer) or len(layer.kernel_shape) != 2:
+        weight, features = matrix_of(self.graph, node), self.graph.shapes.get(node.inputs[0])
+        if weight is None or weight.shape[0] != self.classes or features != (1, weight.shape[1]):
             return None
-        fits = layer.kernel_shape[0] == self.classes and features == (1, layer.kernel_shape[1])
-        return Head(layer=layer, features=node.inputs[0]) if fits else None
+        return Head(weight=weight, features=node.inputs[0])
+
+
+def matrix_of(graph: Graph, node: Node) -> torch.Tensor | None:
+    """What a Gemm or MatMul multiplies its first input by: float64 [c_out, c_in]; None where it is unknown.
+
+    The row of the audit would not do: two nodes share it that use one matrix, also where one transposes it.
+    """
+    try:
+        values = np.array(graph.constants[node.inputs[1]](), dtype=np.float64)
+    except (KeyError, UnknownValueError):
+        return None
+    if values.ndim != 2:
+        return None
+    gemm = node.op == "Gemm"
+    matrix = torch.from_numpy(values if gemm and node.attribute("transB", 0) else values.T)
+    return matrix * node.attribute("alpha", 1.0) if gemm else matrix
 
 
 def at_size(load: Callable[[InputSize], Network], samples: Samples) -> Network:

@@ -31,7 +31,9 @@ class Margins:
     head: torch.Tensor | None
     reason: str
 
-    def radii(self, logits: torch.Tensor, *, input_scale: float, logit_error: float) -> torch.Tensor:
+    def radii(
+        self, logits: torch.Tensor, *, input_scale: float, logit_error: float | torch.Tensor
+    ) -> torch.Tensor:
         """Of samples with these logits: float64 [n]; 0 where nothing is known."""
         if self.reason:
             return torch.zeros(len(logits), dtype=torch.float64)
@@ -70,7 +72,7 @@ def margins_of(classifier: Classifier, audit: Audit) -> Margins:
     return Margins(
         lipschitz=whole,
         before_head=before,
-        head=head.layer.read().double() if head is not None and known else None,
+        head=head.weight if head is not None and known else None,
         reason="" if known or math.isfinite(whole) else _reason(audit.bound),
     )
 

@@ -48,9 +48,9 @@ def logits_of(classifier: Classifier, x: NDArray[Any], progress: Progress) -> to
     return torch.from_numpy(np.concatenate(parts))
 
 
-def allowance(logits: torch.Tensor, precision: float) -> float:
-    """What rounding to a precision may have done to each logit, with much room."""
-    return ROUNDINGS * precision * float(logits.abs().max())
+def allowance(logits: torch.Tensor, precision: float) -> torch.Tensor:
+    """What rounding to a precision may have done to the logits of each sample, with much room: [n]."""
+    return ROUNDINGS * precision * logits.abs().amax(1)
 
 
 def precision_of(classifier: Classifier) -> tuple[float, str]:
@@ -80,11 +80,13 @@ def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
     except UndifferentiableError as error:
         raise UsageError(str(error), where=classifier.network.path, hint="certify an ONNX export") from error
 
+    count = function.at_once(SOME)
+
     def some(start: int) -> NDArray[np.float64]:
-        return function(torch.from_numpy(x[start : start + SOME]).float()).double().numpy()
+        return function(torch.from_numpy(x[start : start + count]).float()).double().numpy()
 
     with torch.no_grad(), one_thread_each():
-        return np.concatenate(each_on_a_core(some, range(0, len(x), SOME)))
+        return np.concatenate(each_on_a_core(some, range(0, len(x), count)))
 
 
 def _by_runtime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:

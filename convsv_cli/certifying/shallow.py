@@ -13,7 +13,7 @@ from torch import nn
 
 from convsv_cli.certificates.curvature import curvature_radii
 from convsv_cli.certificates.curvature_bounds import curvature_bounds
-from convsv_cli.certifying.classifier import Classifier
+from convsv_cli.certifying.classifier import Classifier, matrix_of
 from convsv_cli.errors import UsageError
 from convsv_cli.graph import Node, UnknownValueError
 from convsv_cli.network import Layer
@@ -34,8 +34,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 """Softplus as it is, to the last bit: torch's own threshold of 20 makes it jump by 2.1e-9."""
 SMALLEST_THRESHOLD = 10.0
-MOST = 2**20
-"""Entries of a tensor of one sample; of many samples and classes at once, more would not fit into memory."""
+MOST = 2**25
+"""Entries of a tensor of samples, each with all of its other classes."""
 
 
 class DeepError(Exception):
@@ -49,15 +49,17 @@ class Shallow:
     Attributes:
         model: an `nn.Sequential` in float64.
         logit_error: by how much the graph's logits may differ from the model's, in exact arithmetic.
+        count: how many samples, with each of their other classes, have room in memory on every core.
     """
 
     model: nn.Sequential
     logit_error: float
+    count: int
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Float64 [n, classes]."""
         with torch.no_grad():
-            return torch.cat([self.model(part.double()) for part in torch.split(x, CHUNK)])
+            return torch.cat([self.model(part.double()) for part in torch.split(x, self.count)])
 
     def radii(
         self, x: torch.Tensor, *, input_scale: float, progress: Callable[[float], None]
@@ -72,14 +74,14 @@ class Shallow:
         done: list[int] = []
 
         def some(start: int) -> torch.Tensor:
-            part = x[start : start + CHUNK]
+            part = x[start : start + self.count]
             found = curvature_radii(self.model, part, bounds, logit_error=self.logit_error)
             done.append(start)
-            progress(BOUNDS + (1 - BOUNDS) * min(1.0, len(done) * CHUNK / len(x)))
+            progress(BOUNDS + (1 - BOUNDS) * min(1.0, len(done) * self.count / len(x)))
             return found
 
         with one_thread_each():
-            parts = each_on_a_core(some, range(0, len(x), CHUNK))
+            parts = each_on_a_core(some, range(0, len(x), self.count))
         constants = (("largest_curvature", float(bounds.max())),)
         return torch.cat(parts) / input_scale, Route(name=CURVATURE, constants=constants)
 
@@ -117,7 +119,14 @@ class _Chain:
             raise DeepError(error.what) from error
         if self._jump and len(chain.hidden) > 1:
             raise DeepError("its Softplus is cut off before its last layers")
-        return Shallow(model=model, logit_error=self._jump * float(head.weight.detach().abs().sum(1).max()))
+        entries = max(self._entries, math.prod(self._classifier.shape)) * (self._classifier.classes - 1)
+        if entries > MOST:
+            raise DeepError(f"for each sample, its tensors have more than {MOST:,} entries")
+        return Shallow(
+            model=model,
+            logit_error=self._jump * float(head.weight.detach().abs().sum(1).max()),
+            count=min(CHUNK, MOST // entries),
+        )
 
     def _next(self, tensor: str) -> str:
         """Take the nodes that use a tensor; what they make."""
@@ -161,27 +170,28 @@ class _Chain:
         self._shape = shape
         self._entries = max(self._entries, math.prod(shape))
         self._check(made)
-        if self._entries > MOST:
-            raise DeepError(f"one of its tensors has more than {MOST:,} entries")
 
     def _check(self, tensor: str) -> None:
         if self._graph.shapes.get(tensor) != self._shape:
             raise DeepError("it is no chain of layers that are applied to one vector or image each")
 
     def _linear(self, node: Node) -> Any:  # noqa: ANN401
-        row = self._rows.get(node.layers[0])
-        if row is None or len(node.layers) != 1 or not row.kernel_shape:
-            raise DeepError(f"{node.layers[0]} is no layer that can be audited")
-        if node.op in ("Gemm", "MatMul") and len(row.kernel_shape) == 2:
-            layer: Any = nn.Linear(row.kernel_shape[1], row.kernel_shape[0]).double()
+        if node.op in ("Gemm", "MatMul"):
+            weight = matrix_of(self._graph, node)
+            if weight is None:
+                raise DeepError(f"the matrix of {node.name!r} is not known")
+            layer: Any = nn.Linear(weight.shape[1], weight.shape[0]).double()
         elif node.op == "Conv":
-            layer = _convolution(row)
+            row = self._rows.get(node.layers[0])
+            if row is None or not row.kernel_shape:
+                raise DeepError(f"{node.layers[0]} is no layer that can be audited")
+            layer, weight = _convolution(row), row.read()
         else:
             raise DeepError(f"{node.op} is not among the layers of which the curvature is bounded")
         bias = self._constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
         scale = node.attribute("beta", 1.0) if node.op == "Gemm" else 1.0
         with torch.no_grad():
-            layer.weight.copy_(row.read())
+            layer.weight.copy_(weight)
             layer.bias.zero_()
         if bias is not None:
             _bias(layer, scale * bias)

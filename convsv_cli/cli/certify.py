@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from pathlib import Path
 
 import click
@@ -22,7 +21,8 @@ def radii(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
     found = []
     for value in values:
         try:
-            radius = float(Fraction(value.replace(" ", "")))
+            numerator, _, denominator = value.partition("/")
+            radius = float(numerator) / float(denominator or 1)
         except (ValueError, ZeroDivisionError, OverflowError):
             radius = math.nan
         if not 0 < radius < math.inf:

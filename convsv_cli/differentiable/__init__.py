@@ -5,6 +5,6 @@ Operators are torch's own; what they compute is held against the runtime's resul
 
 from __future__ import annotations
 
-from convsv_cli.differentiable.function import UndifferentiableError, differentiable
+from convsv_cli.differentiable.function import Function, UndifferentiableError, differentiable
 
-__all__ = ["UndifferentiableError", "differentiable"]
+__all__ = ["Function", "UndifferentiableError", "differentiable"]

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from convsv_cli.differentiable.operators import OPERATORS
-from convsv_cli.differentiable.values import UndifferentiableError, Values
+from convsv_cli.differentiable.values import MOST, UndifferentiableError, Values
 from convsv_cli.graph import Graph, Node, UnknownValueError
 
-__all__ = ["UndifferentiableError", "differentiable"]
-Function = Callable[[torch.Tensor], torch.Tensor]
-MOST = 2**26
-"""Entries of all tensors of one sample together; more would not fit into memory in batches."""
+__all__ = ["Function", "UndifferentiableError", "differentiable"]
+TOGETHER = 2**27
+"""Entries of all tensors of a batch together: with their gradients, 1 GB on every core."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Function:
+    """Maps batches [n, ..] to batches, in float32.
+
+    Attributes:
+        entries: of all tensors of one sample together.
+    """
+
+    single: Callable[[torch.Tensor], torch.Tensor]
+    entries: int
+
+    def __call__(self, samples: torch.Tensor) -> torch.Tensor:
+        """The batch."""
+        results: torch.Tensor = torch.vmap(self.single)(samples)
+        return results
+
+    def at_once(self, most: int) -> int:
+        """How many samples, at most so many, have room in memory."""
+        return max(1, min(most, TOGETHER // max(1, self.entries)))
 
 
 def differentiable(graph: Graph, *, source: str, nodes: tuple[Node, ...], output: str) -> Function:
@@ -40,8 +61,7 @@ def differentiable(graph: Graph, *, source: str, nodes: tuple[Node, ...], output
             _apply(node, tensors, graph.opset)
         return tensors[output][0]
 
-    _rehearse(graph, source, nodes, constants)
-    return torch.vmap(single)
+    return Function(single=single, entries=_rehearse(graph, source, nodes, constants))
 
 
 def _apply(node: Node, tensors: dict[str, torch.Tensor], opset: int) -> int:
@@ -70,8 +90,8 @@ def _constants(graph: Graph, nodes: tuple[Node, ...]) -> dict[str, torch.Tensor]
 
 def _rehearse(
     graph: Graph, source: str, nodes: tuple[Node, ...], constants: Mapping[str, torch.Tensor]
-) -> None:
-    """Go through the nodes with tensors that have no entries, so that none is too large later."""
+) -> int:
+    """Go through the nodes with tensors that have no entries, so that none is too large later: how many."""
     shape = graph.shapes.get(source) or ()
     tensors = {name: _weightless(value) for name, value in constants.items()}
     tensors[source] = torch.empty([size or 1 for size in shape], device="meta")
@@ -84,6 +104,7 @@ def _rehearse(
             raise UndifferentiableError(f"{node.op} is not understood: {reason}") from error
         if entries > MOST:
             raise UndifferentiableError(f"it has more than {MOST:,} intermediate values")
+    return entries
 
 
 def _weightless(value: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,8 @@ import torch
 from convsv_cli.graph import Node
 
 T = TypeVar("T")
+MOST = 2**26
+"""Entries of all tensors of one sample together; more would not fit into memory."""
 
 
 class UndifferentiableError(Exception):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from convsv_cli.differentiable.values import UndifferentiableError, Values
+from convsv_cli.differentiable.values import MOST, UndifferentiableError, Values
 
 CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
 TRANSPOSED = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}
@@ -84,6 +84,12 @@ def _padded(v: Values, kernel: tuple[int, ...], *, value: float) -> Tensor:
     if any(pads) and v.attribute("ceil_mode", 0):
         raise UndifferentiableError(f"{v.node.op} has pads and ceil_mode")
     ends = [end for axis in reversed(range(axes)) for end in (pads[axis], pads[axis + axes])]
+    padded = [
+        size + small + large
+        for size, small, large in zip(v[0].shape[2:], pads[:axes], pads[axes:], strict=True)
+    ]
+    if math.prod([*v[0].shape[:2], *padded]) > MOST:
+        raise UndifferentiableError(f"{v.node.op} pads to more than {MOST:,} entries")
     return functional.pad(v[0], ends, value=value) if any(ends) else v[0]
 
 

@@ -30,6 +30,7 @@ from convsv_cli.saved.verdict import finding_of, verdict_of
 
 LARGEST = 64 * 2**20
 """Bytes. A layer takes about two thousand."""
+OTHERS = ("certify", "diff")
 KINDS = (ESTIMATE, UPPER, EXACT, CERTIFIED, PADDED)
 
 
@@ -59,6 +60,7 @@ def report_of(document: Value) -> Report:
         UnreadableReportError: there is none.
     """
     _check_version(document)
+    _check_command(document)
     several = document["audits"].present or document["failures"].present
     return Report(
         command=document["command"].text("audit"),
@@ -91,6 +93,13 @@ def _check_version(document: Value) -> None:
     version = document["schema_version"].text()
     if not re.fullmatch(r"1\.[0-9]{1,9}", version):
         raise document["schema_version"].fault(f"{version}: only reports of schema 1.x are read")
+
+
+def _check_command(document: Value) -> None:
+    """Documents of other commands have a version of their own."""
+    command = document["command"].text("audit")
+    if command in OTHERS:
+        raise document["command"].fault(f"a document of convsv {command}, not of audit or check")
 
 
 def _audit(entry: Value, document: Value) -> Audit:

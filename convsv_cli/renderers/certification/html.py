@@ -69,7 +69,7 @@ def view_of(certification: Certification) -> View:
         chart=chart_of(certification),
         levels=tuple(
             Row(
-                eps=f"{level.eps:.4g}",
+                eps=f"{level.eps:.6g}",
                 certified=words.share(level.certified, total, LOWER),
                 certified_count=f"{level.certified:,} of {total:,}",
                 robust="" if level.robust is None else words.share(level.robust, total, UPPER),
@@ -105,10 +105,10 @@ def _headline(certification: Certification) -> Headline:
     return Headline(
         tone=tone,
         symbol=SYMBOLS[tone],
-        title=f"{words.share(level.certified, total, LOWER)} certified at radius {level.eps:.4g}",
+        title=f"{words.share(level.certified, total, LOWER)} certified at radius {level.eps:.6g}",
         text=(
             f"{level.certified:,} of {total:,} samples are classified rightly, and provably stay so wherever "
-            f"they move by at most {level.eps:.4g} in the Euclidean norm."
+            f"they move by at most {level.eps:.6g} in the Euclidean norm."
         ),
     )
 
@@ -123,7 +123,7 @@ def _tiles(certification: Certification) -> Iterator[Tile]:
     for level in certification.levels:
         if level.robust is not None:
             yield Tile(
-                label=f"robust to PGD at {level.eps:.4g}",
+                label=f"robust to PGD at {level.eps:.6g}",
                 value=words.share(level.robust, total, UPPER),
                 note="an upper bound",
             )

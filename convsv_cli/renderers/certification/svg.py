@@ -70,7 +70,7 @@ def chart_of(certification: Certification) -> Chart:
         Mark(
             x=_across(level.eps, end),
             y=_up(level.certified / total),
-            words=f"certified at {level.eps:.4g}: {words.share(level.certified, total, LOWER)}",
+            words=f"certified at {level.eps:.6g}: {words.share(level.certified, total, LOWER)}",
         )
         for level in shown
     )
@@ -78,7 +78,7 @@ def chart_of(certification: Certification) -> Chart:
         Mark(
             x=_across(level.eps, end),
             y=_up(level.robust / total),
-            words=f"robust to PGD at {level.eps:.4g}: {words.share(level.robust, total, UPPER)}",
+            words=f"robust to PGD at {level.eps:.6g}: {words.share(level.robust, total, UPPER)}",
         )
         for level in shown
         if level.robust is not None

@@ -39,17 +39,17 @@ def render(certification: Certification, terminal: Terminal) -> str:
 def _levels(certification: Certification) -> Iterator[str]:
     total, correct = len(certification.samples), certification.correct
     right = words.share(correct, total)
-    yield f"  clean accuracy           {right:>9}   {correct:,} of {total:,}"
+    yield f"  clean accuracy             {right:>9}   {correct:,} of {total:,}"
     for level in certification.levels:
         proven = words.share(level.certified, total, LOWER)
-        yield f"  certified at {level.eps:<10.4g}  {proven:>9}   {level.certified:,} of {total:,}"
+        yield f"  certified at {level.eps:<12.6g}  {proven:>9}   {level.certified:,} of {total:,}"
         if level.robust is not None:
             yield _robust(level, level.robust, total)
 
 
 def _robust(level: Level, robust: int, total: int) -> str:
     seen = words.share(robust, total, UPPER)
-    return f"  robust to PGD at {level.eps:<6.4g}  {seen:>9}   {robust:,} of {total:,}"
+    return f"  robust to PGD at {level.eps:<8.6g}  {seen:>9}   {robust:,} of {total:,}"
 
 
 def _quantiles(certification: Certification) -> Iterator[str]:

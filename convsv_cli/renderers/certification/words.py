@@ -74,7 +74,7 @@ def reasons(certification: Certification) -> Iterator[str]:
     if certified > FEW * correct or not correct:
         return
     amount = "nothing" if certified == 0 else "almost nothing"
-    yield f"at radius {eps:.4g}, {amount} is certified{_because(certification)}"
+    yield f"at radius {eps:.6g}, {amount} is certified{_because(certification)}"
     bound = certification.bound
     blocks = sorted(bound.blocks, key=lambda block: -(block.share or 0))[:LARGEST_BLOCKS]
     if bound.status == BOUNDED and bound.lipschitz > 1 and len(bound.blocks) > 1:
