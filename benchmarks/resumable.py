@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ def written(path: Path, write: Callable[[Path], object]) -> None:
             f"cannot write {path}: {reason}; what was written before is kept, and the same command goes on"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where the folder could not be made
+            partial.unlink(missing_ok=True)
 
 
 def needed(path: Path, holds: str) -> Path:

@@ -10,7 +10,7 @@ from torch import Tensor
 from convsv_cli import audit, margin_radii
 
 SPARE = 1e-12  # what rounding takes from a product of a dozen factors, and much more
-LOGIT_ERROR = 1e-5  # of float32 against float64, measured on the test images
+ROUNDING = 2e-6  # of the largest logit: eight times what float32 was off float64 on 500 test images
 
 
 def certified_radii(graph: Path, logits: Tensor, head: Tensor) -> Tensor:
@@ -23,6 +23,5 @@ def certified_radii(graph: Path, logits: Tensor, head: Tensor) -> Tensor:
     """
     bound = audit(graph).bound
     before = math.prod(block.factor for block in bound.blocks[:-1]) * (1 + SPARE)
-    return margin_radii(
-        logits, lipschitz=bound.lipschitz, before_head=before, head=head, logit_error=LOGIT_ERROR
-    )
+    error = ROUNDING * float(logits.abs().max())
+    return margin_radii(logits, lipschitz=bound.lipschitz, before_head=before, head=head, logit_error=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,21 +64,13 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
 
 def save(model: nn.Module, folder: Path, name: str) -> None:
     """Write NAME.pt and NAME.onnx, each whole or not at all: what an earlier run left is replaced last."""
-    model.eval()
-    for path, write in ((folder / f"{name}.pt", _save_state), (folder / f"{name}.onnx", export)):
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write(model, partial)
-            partial.replace(path)
-        except (OSError, RuntimeError) as error:  # torch.save wraps what the disk says
-            raise click.ClickException(f"cannot write {path}: {str(error).splitlines()[0]}") from error
-        finally:
-            partial.unlink(missing_ok=True)
+    graph = exported(model.eval())
+    _written(folder / f"{name}.pt", lambda path: torch.save(model.state_dict(), path))
+    _written(folder / f"{name}.onnx", lambda path: onnx.save(graph, path))
 
 
-def export(model: nn.Module, path: Path) -> None:
-    """Write the graph with BatchNorm kept as nodes, so that its kernels are the state dict's."""
+def exported(model: nn.Module) -> onnx.ModelProto:
+    """The graph with BatchNorm kept as nodes, so that its kernels are the state dict's."""
     program = torch.onnx.export(
         model,
         (torch.rand(2, 3, 32, 32),),
@@ -94,8 +87,17 @@ def export(model: nn.Module, path: Path) -> None:
     for element in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.input):
         element.ClearField("metadata_props")  # stack traces with paths of this machine
     onnx.checker.check_model(proto, full_check=True)
-    onnx.save(proto, path)
+    return proto
 
 
-def _save_state(model: nn.Module, path: Path) -> None:
-    torch.save(model.state_dict(), path)
+def _written(path: Path, write: Callable[[Path], None]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:  # torch.save wraps what the disk says
+        raise click.ClickException(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()

@@ -88,6 +88,12 @@ def test_a_full_disk_stops_a_table(tmp_path: Path) -> None:
         resumable.written(tmp_path / "table.md", lambda _: Path("/dev/full").write_text("x" * 10_000))
 
 
+def test_a_folder_under_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(click.ClickException, match="cannot write"):
+        resumable.written(tmp_path / "file" / "table.md", lambda to: to.write_text("x"))
+
+
 def test_missing_data_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(click.ClickException) as refused:
         needed(tmp_path / "mnist10k.npz", "MNIST digits")

@@ -1,16 +1,23 @@
-"""The shipped sample model, in both of its forms."""
+"""The shipped sample models, in both of their forms."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
 from convsv_cli import audit
+from sample_models import cifar10
+from sample_models.certificate import certified_radii
 from sample_models.resnet import ResNet
+
+TWIN = "resnet20_regularised"
+MODELS = {"resnet20": True, TWIN: False}
+RADIUS = 36 / 255
 
 
 @pytest.fixture(scope="module")
@@ -18,30 +25,61 @@ def folder(root: Path) -> Path:
     return root / "sample_models"
 
 
-def test_both_forms_together_are_small(folder: Path) -> None:
-    assert sum((folder / name).stat().st_size for name in ("resnet20.onnx", "resnet20.pt")) <= 3e6
+def loaded(folder: Path, name: str) -> ResNet:
+    model = ResNet(normalised=MODELS[name]).eval()
+    model.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
+    return model
 
 
-def test_both_forms_compute_the_same(folder: Path) -> None:
-    model = ResNet().eval()
-    model.load_state_dict(torch.load(folder / "resnet20.pt", weights_only=True))
+def run(graph: Path, images: torch.Tensor) -> torch.Tensor:
+    session = onnxruntime.InferenceSession(str(graph))
+    return torch.from_numpy(session.run(None, {"image": images.numpy()})[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_both_forms_together_are_small(folder: Path, name: str) -> None:
+    assert sum((folder / f"{name}.{form}").stat().st_size for form in ("onnx", "pt")) <= 3e6
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_both_forms_compute_the_same(folder: Path, name: str) -> None:
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    session = onnxruntime.InferenceSession(str(folder / "resnet20.onnx"))
-    logits = session.run(None, {"image": images.numpy()})[0]
-    np.testing.assert_allclose(logits, model(images).detach().numpy(), atol=1e-4)
+    logits = run(folder / f"{name}.onnx", images).numpy()
+    np.testing.assert_allclose(logits, loaded(folder, name)(images).detach().numpy(), atol=1e-4)
 
 
-def test_both_forms_give_the_same_figures(folder: Path) -> None:
-    graph, state = (audit(folder / name) for name in ("resnet20.onnx", "resnet20.pt"))
+@pytest.mark.parametrize("name", MODELS)
+def test_both_forms_give_the_same_figures(folder: Path, name: str) -> None:
+    graph, state = (audit(folder / f"{name}.{form}") for form in ("onnx", "pt"))
     by_name = {layer.name: layer for layer in state.layers}
     assert {layer.name for layer in graph.layers} == set(by_name)
-    stride_1 = audit(folder / "resnet20.onnx", as_stride_1=True)
+    stride_1 = audit(folder / f"{name}.onnx", as_stride_1=True)
     for layer in stride_1.layers:
-        for name, measurement in layer.measurements:
-            assert measurement.value == pytest.approx(by_name[layer.name].measurement(name).value, rel=1e-6)
+        for figure, measurement in layer.measurements:
+            assert measurement.value == pytest.approx(by_name[layer.name].measurement(figure).value, rel=1e-6)
     for layer in graph.layers:
         if set(layer.stride) <= {1}:
-            for name, measurement in layer.measurements:
+            for figure, measurement in layer.measurements:
                 assert measurement.value == pytest.approx(
-                    by_name[layer.name].measurement(name).value, rel=1e-6
+                    by_name[layer.name].measurement(figure).value, rel=1e-6
                 )
+
+
+def test_the_twin_has_the_same_layers_and_no_batch_norm(folder: Path) -> None:
+    original, twin = (audit(folder / f"{name}.onnx") for name in MODELS)
+    assert [layer.name for layer in original.layers] == [layer.name for layer in twin.layers]
+    ops = {node.op_type for node in onnx.load(folder / f"{TWIN}.onnx").graph.node}
+    assert "BatchNormalization" not in ops
+    assert "Conv" in ops
+
+
+def test_the_twins_bound_proves_something(folder: Path, shared: Path) -> None:
+    """Of the first test images, which the training has not seen."""
+    images, labels = (part[:500] for part in cifar10.load(shared / "data/cifar10_jpeg.npz", "test"))
+    graph = folder / f"{TWIN}.onnx"
+    logits = run(graph, images.float() / 255)
+    right = logits.argmax(1) == labels
+    certified = right & (certified_radii(graph, logits, loaded(folder, TWIN).fc.weight) >= RADIUS)
+    assert right.float().mean() > 0.34
+    assert certified.float().mean() > 0.2
+    assert audit(graph).bound.lipschitz < 20
