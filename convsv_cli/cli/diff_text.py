@@ -76,7 +76,7 @@ def _row(change: Change, shown: Callable[[str], str]) -> tuple[str, ...]:
     """The cells; `shown` makes names harmless."""
     was = f" (was {shown(change.before)})" if change.renamed else ""
     name = shown(change.name) if change.name else "network"
-    ratio = "" if change.ratio is None else f"{change.ratio:.4f}"
+    ratio = figure(change.ratio)
     return (
         name,
         _upper(change.old),
