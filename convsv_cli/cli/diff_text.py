@@ -17,6 +17,7 @@ from convsv_cli.version import __version__
 
 HEADINGS = ("layer", "before ≤", "after ≤", "ratio", "change")
 SCHEMA_VERSION = "1.0"
+READABLE = 0.01
 
 
 def table(old: Audit, new: Audit) -> str:
@@ -76,7 +77,7 @@ def _row(change: Change, shown: Callable[[str], str]) -> tuple[str, ...]:
     """The cells; `shown` makes names harmless."""
     was = f" (was {shown(change.before)})" if change.renamed else ""
     name = shown(change.name) if change.name else "network"
-    ratio = figure(change.ratio)
+    ratio = "" if change.ratio is None else _ratio(change.ratio)
     return (
         name,
         _upper(change.old),
@@ -84,6 +85,11 @@ def _row(change: Change, shown: Callable[[str], str]) -> tuple[str, ...]:
         ratio,
         change.kind + was,
     )
+
+
+def _ratio(value: float) -> str:
+    """A change of a hundredth of a percent is seen, and a millionth is not 0."""
+    return f"{value:.4f}" if value >= READABLE or not value else figure(value)
 
 
 def _upper(interval: Interval | None) -> str:
