@@ -1,4 +1,4 @@
-"""Tables 3 and 5 and figure 2 of Singla & Feizi (arXiv 1911.10258), at a smaller scale: hours on one core.
+"""Tables 3 and 5 and figure 2 of Singla & Feizi (arXiv 1911.10258), at a smaller scale: an hour of one core.
 
     python benchmarks/train_regularised.py --data ../shared/data
 
