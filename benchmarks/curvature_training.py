@@ -87,11 +87,11 @@ def judged(model: nn.Module, data: Data, recipe: Recipe) -> dict[str, Any]:
     middle, exact = time.perf_counter(), model.double().eval()
     with torch.no_grad():
         right, withstands = (margins(exact, each.double(), y) > 0 for each in (x, moved))
-    shares = {"standard": right, "pgd": right & withstands}
+    shares, claimed = {"standard": right, "pgd": right & withstands}, right
     for name, bounds in curvatures(exact, x.shape[1:]).items():
-        claimed = beyond(exact, x[right], bounds, recipe.epsilon)
-        shares[name] = right.masked_scatter(right, claimed)
-        refuted = int((shares[name] & ~withstands).sum())
+        found = beyond(exact, x[claimed], bounds, recipe.epsilon)
+        claimed = shares[name] = claimed.masked_scatter(claimed, found)
+        refuted = int((claimed & ~withstands).sum())
         if refuted:
             raise click.ClickException(
                 f"{data.name}, gamma {recipe.gamma:g}: the attack breaks {refuted} of {int(claimed.sum())} "
