@@ -14,11 +14,13 @@ import torch
 from click.testing import CliRunner, Result
 from torch import nn
 
-from benchmarks import curvature_training, resumable
+from benchmarks import curvature_certificates, curvature_training, resumable
+from benchmarks.curvature_certificates import beyond, curvatures
 from benchmarks.curvature_claims import claims
 from benchmarks.curvature_training import Data, judged
 from benchmarks.train_curvature import main
 from convsv_cli.certificates.attack import attacked, margins
+from convsv_cli.certificates.curvature import curvature_radii
 from sample_models.smooth import Fit, Recipe, network
 
 pytestmark = pytest.mark.usefixtures("one_core")
@@ -31,8 +33,8 @@ class StopError(Exception):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Rough bounds of the curvature; and oneDNN, which the benchmark switches off, comes back."""
-    monkeypatch.setattr(curvature_training, "LARGEST", 0)
+    """The rougher bound only; and oneDNN, which the benchmark switches off, comes back."""
+    monkeypatch.setattr(curvature_certificates, "LARGEST", 0)
     enabled = torch.backends.mkldnn.enabled
     yield
     torch.backends.mkldnn.enabled = enabled
@@ -100,9 +102,9 @@ def test_an_over_claim_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     test = Data(name="noise", train=(images, y), test=(images, y))
     recipe = Recipe(gamma=0.0, epochs=1, epsilon=0.2)
     found = judged(copy.deepcopy(model), test, recipe)
-    assert 0 < found["certified"] <= found["pgd"] < found["standard"] == 1
-    radii = curvature_training.curvature_radii
-    monkeypatch.setattr(curvature_training, "curvature_radii", lambda *a, **k: 10 * radii(*a, **k))
+    assert 0 < found["by R"] <= found["by four"] <= found["by norm"] <= found["pgd"] < found["standard"] == 1
+    decide = curvature_training.beyond
+    monkeypatch.setattr(curvature_training, "beyond", lambda *a: decide(*a[:-1], a[-1] / 10))
     with pytest.raises(click.ClickException, match=r"the attack breaks .* certified at 0\.2"):
         judged(model, test, recipe)
 
@@ -136,7 +138,9 @@ def test_attacks_of_a_linear_model_succeed_exactly_where_they_can() -> None:
     w = model.weight.detach()
     margin = model(x).detach().gather(1, y[:, None]) - model(x).detach()
     distance = (margin / (w[y][:, None] - w).norm(dim=2)).scatter(1, y[:, None], torch.inf).amin(1)
-    moved = attacked(model, x, y, radius=0.5, generator=torch.Generator().manual_seed(0))
+    moved = attacked(
+        model, x, y, radius=0.5, generator=torch.Generator().manual_seed(0), steps=200, step=0.01
+    )
     assert ((moved - x).norm(dim=1) <= 0.5).all()
     broken = margins(model, moved, y) < 0
     assert not broken[distance > 0.5].any()
@@ -144,10 +148,21 @@ def test_attacks_of_a_linear_model_succeed_exactly_where_they_can() -> None:
     assert 0.1 < broken.float().mean() < 0.9
 
 
+@pytest.mark.parametrize("scale", [0.3, 3.0])
+def test_what_one_gradient_decides_is_what_the_radii_say(scale: float) -> None:
+    model = network(1, 10, 5).double()
+    with torch.no_grad():
+        model[0].weight *= scale
+    x = 2 * torch.rand(80, 1, 10, 10, dtype=torch.float64)
+    for bounds in curvatures(model, x.shape[1:]).values():
+        radii = curvature_radii(model, x, bounds, rounds=8, steps=5)
+        for epsilon in (0.05, 0.2):
+            assert torch.equal(beyond(model, x, bounds, epsilon), radii > epsilon)
+
+
 def outcome(data: str, gamma: float, standard: float, certified: float, images: int) -> dict[str, object]:
-    return {
-        "data": data, "gamma": gamma, "standard": standard, "certified": certified, "test images": images
-    }  # fmt: skip
+    shares = {"by R": certified, "by four": certified, "by norm": certified}
+    return {"data": data, "gamma": gamma, "standard": standard, "test images": images} | shares
 
 
 @pytest.mark.parametrize(
@@ -158,5 +173,5 @@ def test_claims_are_computed(standard: float, certified: float, images: int, *, 
     found = claims(
         [outcome("MNIST", 0.0, 0.99, 0.002, 2000), outcome("MNIST", 0.01, standard, certified, images)]
     )
-    assert "(gamma = 0) holds: 0.20%" in found[1]
+    assert "(gamma = 0) holds for the paper's bound: 0.20%" in found[1]
     assert ("does not hold" not in found[2]) == holds
