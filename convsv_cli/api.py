@@ -178,6 +178,7 @@ def certify(
         input_range=_range(input_range),
         tolerance=_tolerance(tolerance),
         device=device,
+        graph=str(graph or ""),
     )
     samples = samples_in(Path(data), limit)
     network = at_size(lambda size: _read(model, graph, size), samples)

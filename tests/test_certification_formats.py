@@ -143,6 +143,7 @@ def test_the_command_says_it_again() -> None:
         input_mean=(0.5, 0.25),
         input_range=(-1.0, 1.0),
         tolerance=1e-3,
+        graph="graphs/net.onnx",
     )
     line = shlex.split(command_of(replace(CERTIFICATION, settings=asked)))
     assert line[:2] == ["convsv", "certify"]
@@ -151,6 +152,7 @@ def test_the_command_says_it_again() -> None:
     assert (parsed["limit"], parsed["attack"], parsed["normalized"]) == (7, True, True)
     assert (parsed["input_mean"], parsed["input_std"]) == (asked.input_mean, asked.input_std)
     assert (parsed["input_range"], parsed["tolerance"]) == (asked.input_range, 1e-3)
+    assert parsed["graph"] == Path(asked.graph)
 
 
 @pytest.fixture(scope="module")

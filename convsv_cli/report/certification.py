@@ -29,6 +29,7 @@ class CertifySettings:
         input_range: what all inputs of the network are known to be in; None: anything.
         tolerance: of norms, relative.
         device: where norms are computed.
+        graph: the file with the graph of a checkpoint; empty for none.
     """
 
     data: str
@@ -41,6 +42,7 @@ class CertifySettings:
     input_range: tuple[float, float] | None = None
     tolerance: float = TOLERANCE
     device: str = "cpu"
+    graph: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -152,6 +152,7 @@ def _settings(certification: Certification) -> Facts:
     settings = certification.settings
     facts = {
         "Data": settings.data,
+        "Graph": settings.graph,
         "Mean": ", ".join(f"{value:.4g}" for value in settings.input_mean),
         "Standard deviation": ", ".join(f"{value:.4g}" for value in settings.input_std),
         "Data are": "normalized already" if settings.normalized else "",
@@ -166,8 +167,8 @@ def _settings(certification: Certification) -> Facts:
 def _command(certification: Certification) -> Iterator[str]:
     settings, model = certification.settings, certification.model
     yield from ("convsv", "certify", model.path, "--data", settings.data)
-    if model.format != "onnx":
-        yield from ("--graph", *model.files[1:2])
+    if settings.graph:
+        yield from ("--graph", settings.graph)
     for eps in settings.eps:
         yield f"--eps={eps!r}"
     for name, values in (("--input-mean", settings.input_mean), ("--input-std", settings.input_std)):
@@ -178,6 +179,7 @@ def _command(certification: Certification) -> Iterator[str]:
         f"--limit={settings.limit}": settings.limit is not None,
         "--attack": settings.attack,
         f"--tolerance={settings.tolerance!r}": settings.tolerance != TOLERANCE,
+        f"--device={settings.device}": settings.device not in ("auto", "cpu"),
     }
     yield from (flag for flag, asked in flags.items() if asked)
     if settings.input_range is not None:

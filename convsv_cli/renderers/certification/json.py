@@ -46,6 +46,7 @@ def document(certification: Certification) -> dict[str, Any]:
             "input_range": settings.input_range and list(settings.input_range),
             "tolerance": settings.tolerance,
             "device": settings.device,
+            "graph": settings.graph or None,
         },
         "samples": total,
         "correct": certification.correct,
