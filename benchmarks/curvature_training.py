@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from benchmarks.curvature_certificates import beyond, curvatures
 from benchmarks.measuring import machine, progress
-from benchmarks.resumable import Training, kept
+from benchmarks.resumable import Clock, Training, kept
 from convsv_cli.certificates.attack import attacked, margins
 from sample_models.smooth import Fit, Recipe
 
@@ -27,21 +27,6 @@ class Data:
     name: str
     train: Images
     test: Images
-
-
-class Clock:
-    """Seconds that all epochs took on the clock, also those before an interruption."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def state_dict(self) -> dict[str, float]:
-        """For the file of the training."""
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """As it was kept."""
-        self.seconds = state["seconds"]
 
 
 def outcome(recipe: Recipe, data: Data, work: Path) -> dict[str, Any]:

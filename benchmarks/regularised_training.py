@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measuring import machine, progress
-from benchmarks.resumable import Training, kept
+from benchmarks.resumable import Clock, Training, kept
 from convsv_cli import LipschitzPenalty
 from convsv_cli.calculators import exact, singla_feizi
 from convsv_cli.calculators.calculator import Problem
@@ -39,21 +39,6 @@ class Run:
     def name(self) -> str:
         """Of its files."""
         return f"beta-{self.beta:g}-decay-{self.weight_decay:g}-seed-{self.seed}"
-
-
-class Clock:
-    """Seconds that all epochs took on the clock, also those before an interruption."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def state_dict(self) -> dict[str, float]:
-        """For the file of the training."""
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """As it was kept."""
-        self.seconds = state["seconds"]
 
 
 def outcome(run: Run, train: Images, test: Images, work: Path) -> dict[str, Any]:

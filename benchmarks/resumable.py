@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 
+from sample_models import replacing
+
 Settings = Mapping[str, Any]
+
+
+class Clock:
+    """Seconds that all epochs took on the clock, also those before an interruption."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        """For the file of the training."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """As it was kept."""
+        self.seconds = state["seconds"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,20 +100,14 @@ def kept(path: Path, settings: Settings, compute: Callable[[], Any]) -> Any:  # 
 
 
 def written(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside `path`, then put it in its place; a full disk leaves the old one, and is told."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save wraps what the disk says
-        reason = str(error).splitlines()[0]
-        raise click.ClickException(
-            f"cannot write {path}: {reason}; what was written before is kept, and the same command goes on"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):  # where the folder could not be made
-            partial.unlink(missing_ok=True)
+    """Write a file whole or not at all; a full disk leaves the old one, and is told in one line."""
+    replacing.written(path, write, "; what was written before is kept, and the same command goes on")
+
+
+def published(out: Path, name: str, texts: Mapping[str, str]) -> None:
+    """Write a page and what belongs to it, by suffix."""
+    for suffix, text in texts.items():
+        written(out / f"{name}.{suffix}", partial(_write, text))
 
 
 def needed(path: Path, holds: str) -> Path:
@@ -109,3 +120,7 @@ def needed(path: Path, holds: str) -> Path:
 def _plain(values: Any) -> Any:  # noqa: ANN401
     """As they are after a way through JSON."""
     return json.loads(json.dumps(values))
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")

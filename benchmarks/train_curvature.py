@@ -15,7 +15,6 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.curvature_tables import report
 from benchmarks.curvature_training import Data, Images, outcome
-from benchmarks.resumable import needed, written
+from benchmarks.resumable import needed, published
 from sample_models import cifar10, mnist
 from sample_models.smooth import Recipe, prepare
 
@@ -98,8 +97,7 @@ def opened(name: str, folder: Path, images: int | None, test_images: int | None)
 def publish(outcomes: list[dict[str, Any]], out: Path) -> None:
     """Write the page, and all figures as JSON."""
     texts = {"json": json.dumps({"runs": outcomes}, indent=1) + "\n", "md": report(outcomes)}
-    for suffix, text in texts.items():
-        written(out / f"training_curvature.{suffix}", partial(_write, text))
+    published(out, "training_curvature", texts)
 
 
 @click.command(context_settings={"show_default": True})
@@ -138,10 +136,6 @@ def main(
         for gamma in gammas:
             outcomes.append(outcome(replace(usual, gamma=gamma), chosen, work))
             publish(outcomes, out)
-
-
-def _write(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import json
 import math
 import os
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from benchmarks.regularised_figure import figure
 from benchmarks.regularised_points import points
 from benchmarks.regularised_tables import report
 from benchmarks.regularised_training import Run, outcome
-from benchmarks.resumable import needed, written
+from benchmarks.resumable import needed, published
 from sample_models import cifar10
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,8 +56,7 @@ def publish(outcomes: list[dict[str, Any]], out: Path) -> None:
         "svg": figure(points(plain)),
         "md": report(outcomes),
     }
-    for suffix, text in texts.items():
-        written(out / f"training_regularised.{suffix}", partial(_write, text))
+    published(out, "training_regularised", texts)
 
 
 @click.command(context_settings={"show_default": True})
@@ -109,10 +107,6 @@ def main(
             )
             outcomes.append(outcome(run, train, test, work))
         publish(outcomes, out)
-
-
-def _write(text: str, path: Path) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from convsv_cli import arguments
+from convsv_cli.arguments import Size
 from convsv_cli.auditing import audit_network
 from convsv_cli.auditing.checking import check_network
 from convsv_cli.budget import Judge
@@ -23,8 +25,6 @@ from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Certification, Certi
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.zero_padding import zero_padded_norm
-
-Size = int | Sequence[int]
 
 
 def audit(
@@ -73,14 +73,14 @@ def audit(
     """
     settings = Settings(
         exact=exact,
-        input_size=None if input_size is None else _sizes(input_size),
+        input_size=None if input_size is None else arguments.sizes(input_size),
         input_shapes=tuple((name, tuple(shape)) for name, shape in (input_shapes or {}).items()),
         layers=tuple(layers),
         as_stride_1=as_stride_1,
         device=device,
-        tolerance=_tolerance(tolerance),
-        work_limit=_work_limit(work_limit),
-        input_range=_range(input_range),
+        tolerance=arguments.tolerance(tolerance),
+        work_limit=arguments.work_limit(work_limit),
+        input_range=arguments.input_range(input_range),
         empirical=str(empirical or ""),
         spectra=tuple(spectra),
     )
@@ -113,12 +113,12 @@ def check(
     """
     settings = Settings(
         exact=exact,
-        input_size=None if input_size is None else _sizes(input_size),
+        input_size=None if input_size is None else arguments.sizes(input_size),
         input_shapes=tuple((name, tuple(shape)) for name, shape in (input_shapes or {}).items()),
         device=device,
-        tolerance=_tolerance(tolerance),
-        work_limit=_work_limit(work_limit),
-        input_range=_range(input_range),
+        tolerance=arguments.tolerance(tolerance),
+        work_limit=arguments.work_limit(work_limit),
+        input_range=arguments.input_range(input_range),
     )
     return check_network(_loaded(model, graph, settings), settings, judge, progress)
 
@@ -160,23 +160,20 @@ def certify(
     Raises:
         ConvsvError: a file cannot be read, the model is no classifier, or the data do not fit it.
     """
-    radii = (eps,) if isinstance(eps, (int, float)) else tuple(eps)
-    if not radii or not all(0 < radius < math.inf for radius in radii):
-        raise UsageError(f"radii must be positive, not {eps}")
     if not all(0 < each < math.inf for each in input_std) or not all(map(math.isfinite, input_mean)):
         raise UsageError("standard deviations must be positive, and means finite")
     if limit is not None and limit < 1:
         raise UsageError(f"the limit must be 1 or more, not {limit}")
     settings = CertifySettings(
         data=str(data),
-        eps=tuple(sorted({float(radius) for radius in radii})),
+        eps=arguments.radii(eps),
         input_mean=tuple(input_mean),
         input_std=tuple(input_std),
         normalized=normalized,
         limit=limit,
         attack=attack,
-        input_range=_range(input_range),
-        tolerance=_tolerance(tolerance),
+        input_range=arguments.input_range(input_range),
+        tolerance=arguments.tolerance(tolerance),
         device=device,
         graph=str(graph or ""),
     )
@@ -207,7 +204,7 @@ def load(
     return load_network(
         model,
         InputSize(
-            size=None if input_size is None else _sizes(input_size),
+            size=None if input_size is None else arguments.sizes(input_size),
             shapes=tuple((name, tuple(shape)) for name, shape in (input_shapes or {}).items()),
         ),
     )
@@ -244,11 +241,11 @@ def spectral_norm(
     """
     axes = kernel.ndim - 2
     geometry = Geometry(
-        stride=_per_axis(stride, axes),
-        dilation=_per_axis(dilation, axes),
+        stride=arguments.per_axis(stride, axes),
+        dilation=arguments.per_axis(dilation, axes),
         groups=groups,
         transposed=transposed,
-        padding=() if padding is None else _pads(padding, axes),
+        padding=() if padding is None else arguments.pads(padding, axes),
     )
     if not kernel.numel() or not kernel.isfinite().all():
         raise UsageError("the kernel is empty, or holds NaN or infinity")
@@ -257,55 +254,15 @@ def spectral_norm(
     except ValueError as error:
         raise UsageError(str(error)) from error
     with one_thread_each():
-        return _norm(reduced, input_size, _tolerance(tolerance), _work_limit(work_limit))
+        return _norm(reduced, input_size, arguments.tolerance(tolerance), arguments.work_limit(work_limit))
 
 
 def _norm(kernel: Kernel, input_size: Size | None, tolerance: float, limit: float) -> Interval:
     if input_size is None:
         return norms_of(kernel).everywhere(tolerance=tolerance, limit=limit)
-    size = _per_axis(input_size, len(kernel.spatial))
+    size = arguments.per_axis(input_size, len(kernel.spatial))
     if kernel.geometry.padding:
         return zero_padded_norm(kernel, size, tolerance=tolerance, limit=limit)
     if size != kernel.circular_size(size):
         raise UsageError(f"stride {kernel.geometry.stride} does not divide the circular input size {size}")
     return norms_of(kernel).on_grid(kernel.grid(size), limit=limit)
-
-
-def _pads(padding: Size, axes: int) -> tuple[int, ...]:
-    pads = (padding,) * axes if isinstance(padding, int) else tuple(padding)
-    pads = pads * 2 if len(pads) == axes else pads
-    if not axes or len(pads) != 2 * axes or min(pads) < 0:
-        raise UsageError(f"the padding {padding} does not fit a kernel with {axes} spatial axes")
-    return pads
-
-
-def _tolerance(value: float) -> float:
-    if not 0 < value < math.inf:
-        raise UsageError(f"the tolerance must be a positive number, not {value}")
-    return value
-
-
-def _work_limit(value: float) -> float:
-    if not value >= 0:
-        raise UsageError(f"the work limit must be 0 or more, not {value}")
-    return value
-
-
-def _range(value: tuple[float, float] | None) -> tuple[float, float] | None:
-    if value is not None and not -math.inf < value[0] <= value[1] < math.inf:
-        raise UsageError(f"the input range must be two numbers, the smaller one first, not {value}")
-    return value
-
-
-def _sizes(size: Size) -> tuple[int, ...]:
-    sizes = (size,) if isinstance(size, int) else tuple(size)
-    if not sizes or min(sizes) < 1:
-        raise UsageError(f"sizes must be positive, not {size}")
-    return sizes
-
-
-def _per_axis(size: Size, axes: int) -> tuple[int, ...]:
-    sizes = _sizes(size) * axes if isinstance(size, int) else _sizes(size)
-    if len(sizes) != axes:
-        raise UsageError(f"{sizes} does not fit a kernel with {axes} spatial axes")
-    return sizes

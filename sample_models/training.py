@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import click
 import onnx
 import torch
 from onnxscript.optimizer import fold_constants, remove_unused_nodes
+from replacing import written
 from torch import Tensor, nn
 
 BATCH = 128
@@ -65,8 +65,8 @@ def logits_of(model: nn.Module, images: Tensor) -> Tensor:
 def save(model: nn.Module, folder: Path, name: str) -> None:
     """Write NAME.pt and NAME.onnx, each whole or not at all: what an earlier run left is replaced last."""
     graph = exported(model.eval())
-    _written(folder / f"{name}.pt", lambda path: torch.save(model.state_dict(), path))
-    _written(folder / f"{name}.onnx", lambda path: onnx.save(graph, path))
+    written(folder / f"{name}.pt", lambda path: torch.save(model.state_dict(), path))
+    written(folder / f"{name}.onnx", lambda path: onnx.save(graph, path))
 
 
 def exported(model: nn.Module) -> onnx.ModelProto:
@@ -88,16 +88,3 @@ def exported(model: nn.Module) -> onnx.ModelProto:
         element.ClearField("metadata_props")  # stack traces with paths of this machine
     onnx.checker.check_model(proto, full_check=True)
     return proto
-
-
-def _written(path: Path, write: Callable[[Path], None]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(partial)
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:  # torch.save wraps what the disk says
-        raise click.ClickException(f"cannot write {path}: {str(error).splitlines()[0]}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()

@@ -65,7 +65,6 @@ def test_results_are_computed_once(tmp_path: Path) -> None:
     assert kept(path, {"seed": 1}, lambda: {"accuracy": 0.25}) == {"accuracy": 0.25}
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the kernel has no full disk to offer")
 def test_a_full_disk_is_one_line_and_keeps_the_last_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,7 +116,6 @@ def test_missing_data_is_one_line(tmp_path: Path) -> None:
     assert result.output.count("\n") == 1
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the kernel has no full disk to offer")
 def test_a_full_disk_is_one_line(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save = torch.save
     monkeypatch.setattr(resumable.torch, "save", lambda state, _: save(state, "/dev/full"))

@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
 from convsv_cli.auditing import audit_network
-from convsv_cli.auditing.summary import file_digest
 from convsv_cli.certifying.attacking import Target, attacked
 from convsv_cli.certifying.classifier import Classifier, classifier_of
 from convsv_cli.certifying.margins import margins_of
@@ -27,7 +25,6 @@ from convsv_cli.report import (
     Audit,
     Certification,
     CertifySettings,
-    Model,
     Route,
     SampleRadius,
     Settings,
@@ -105,7 +102,7 @@ class _Run:
         rows = zip(self._y.tolist(), predicted.tolist(), radii.tolist(), broken, strict=True)
         return Certification(
             version=__version__,
-            model=_model(self._classifier.network),
+            model=audit.model,
             settings=self._settings,
             samples=tuple(SampleRadius(label=y, predicted=p, radius=r, broken=b) for y, p, r, b in rows),
             routes=routes,
@@ -225,14 +222,3 @@ def _check(x: torch.Tensor, y: torch.Tensor, classifier: Classifier, settings: C
 def _typical_margin(logits: torch.Tensor, y: torch.Tensor) -> float | None:
     top = logits.topk(2, dim=1).values[logits.argmax(1) == y]
     return float((top[:, 0] - top[:, 1]).median()) if len(top) else None
-
-
-def _model(network: Network) -> Model:
-    return Model(
-        path=network.path,
-        format=network.format,
-        sha256=file_digest(Path(network.path)),
-        files=network.files,
-        opset=network.opset,
-        input_shape=network.inputs,
-    )

@@ -79,12 +79,7 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
 @options.GRAPH
 @options.DEVICE
 @options.TOLERANCE_
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(list(FORMATS)),
-    help="Format of what goes to stdout, or to files without a telling suffix.  [default: table]",
-)
+@options.format_option(FORMATS)
 @options.OUTPUT
 @options.QUIET
 @options.NO_COLOR

@@ -38,12 +38,7 @@ NOBODY = Budget(path="")
 @options.INPUT_RANGE
 @options.DEVICE
 @options.TOLERANCE_
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(list(FORMATS)),
-    help="Format of what goes to stdout, or to files without a telling suffix.  [default: table]",
-)
+@options.format_option(FORMATS)
 @options.OUTPUT
 @options.QUIET
 @options.NO_COLOR

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.report import TOLERANCE, WORK_LIMIT
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def input_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -122,12 +126,19 @@ GRAPH = click.option(
     metavar="MODEL.onnx",
     help="The graph of a checkpoint, whose weights replace those of the same name.",
 )
-FORMAT = click.option(
-    "--format",
-    "format_name",
-    type=click.Choice([renderer.name for renderer in RENDERERS]),
-    help="Format of what goes to stdout, or to files without a telling suffix.  [default: table]",
-)
+
+
+def format_option(names: Iterable[str]) -> Decorator:
+    """`--format`, one of the names."""
+    return click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(list(names)),
+        help="Format of what goes to stdout, or to files without a telling suffix.  [default: table]",
+    )
+
+
+FORMAT = format_option(renderer.name for renderer in RENDERERS)
 OUTPUT = click.option(
     "-o",
     "--output",

@@ -67,19 +67,11 @@ def chart_of(certification: Certification) -> Chart:
     line = f"M{x:.1f} {y:.1f}" + "".join(f"V{y:.1f}H{x:.1f}" for x, y in rest)
     shown = [level for level in certification.levels if level.eps <= end]
     proven = tuple(
-        Mark(
-            x=_across(level.eps, end),
-            y=_up(level.certified / total),
-            words=f"certified at {level.eps:.6g}: {words.share(level.certified, total, LOWER)}",
-        )
+        _mark(level.eps / end, level.certified, total, f"certified at {level.eps:.6g}", LOWER)
         for level in shown
     )
     seen = tuple(
-        Mark(
-            x=_across(level.eps, end),
-            y=_up(level.robust / total),
-            words=f"robust to PGD at {level.eps:.6g}: {words.share(level.robust, total, UPPER)}",
-        )
+        _mark(level.eps / end, level.robust, total, f"robust to PGD at {level.eps:.6g}", UPPER)
         for level in shown
         if level.robust is not None
     )
@@ -97,6 +89,11 @@ def chart_of(certification: Certification) -> Chart:
             ]
         ),
     )
+
+
+def _mark(at: float, count: int, total: int, what: str, kind: str) -> Mark:
+    """At a share of the way, so many of all samples; `kind` decides how that is rounded."""
+    return Mark(x=_across(at, 1.0), y=_up(count / total), words=f"{what}: {words.share(count, total, kind)}")
 
 
 def _across(radius: float, end: float) -> float:

@@ -1,0 +1,65 @@
+"""What callers of the public functions give, checked; each value comes back in one form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from convsv_cli.errors import UsageError
+
+Size = int | Sequence[int]
+"""Of every axis alike, or one entry an axis."""
+
+
+def pads(padding: Size, axes: int) -> tuple[int, ...]:
+    """Before each axis, then after each; from one number, one an axis, or as it is."""
+    each = (padding,) * axes if isinstance(padding, int) else tuple(padding)
+    each = each * 2 if len(each) == axes else each
+    if not axes or len(each) != 2 * axes or min(each) < 0:
+        raise UsageError(f"the padding {padding} does not fit a kernel with {axes} spatial axes")
+    return each
+
+
+def tolerance(value: float) -> float:
+    """Positive and finite."""
+    if not 0 < value < math.inf:
+        raise UsageError(f"the tolerance must be a positive number, not {value}")
+    return value
+
+
+def work_limit(value: float) -> float:
+    """0 or more."""
+    if not value >= 0:
+        raise UsageError(f"the work limit must be 0 or more, not {value}")
+    return value
+
+
+def input_range(value: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Two finite numbers in order, or none."""
+    if value is not None and not -math.inf < value[0] <= value[1] < math.inf:
+        raise UsageError(f"the input range must be two numbers, the smaller one first, not {value}")
+    return value
+
+
+def sizes(size: Size) -> tuple[int, ...]:
+    """Positive; one number stays alone."""
+    found = (size,) if isinstance(size, int) else tuple(size)
+    if not found or min(found) < 1:
+        raise UsageError(f"sizes must be positive, not {size}")
+    return found
+
+
+def per_axis(size: Size, axes: int) -> tuple[int, ...]:
+    """One positive number an axis."""
+    found = sizes(size) * axes if isinstance(size, int) else sizes(size)
+    if len(found) != axes:
+        raise UsageError(f"{found} does not fit a kernel with {axes} spatial axes")
+    return found
+
+
+def radii(eps: float | Sequence[float]) -> tuple[float, ...]:
+    """Positive, ascending, each once."""
+    found = (eps,) if isinstance(eps, (int, float)) else tuple(eps)
+    if not found or not all(0 < radius < math.inf for radius in found):
+        raise UsageError(f"radii must be positive, not {eps}")
+    return tuple(sorted({float(radius) for radius in found}))
