@@ -69,7 +69,9 @@ def audit(
         progress: called with the layer being worked on and the share of work done, 0 to 1.
 
     Raises:
-        ConvsvError: the file cannot be read, or the request does not fit it.
+        UnreadableModelError: the file is missing, damaged or no model.
+        UnsafeModelError: reading it would be unsafe; nothing of it was executed.
+        UsageError: the request does not fit the model, or a number is out of its range.
     """
     settings = Settings(
         exact=exact,
@@ -108,8 +110,11 @@ def check(
     Args:
         model: as in `audit`.
         judge: the budget.
+        exact, input_size, input_shapes, device, tolerance, work_limit, input_range, graph, progress: as in
+            `audit`.
 
-    All other arguments, and errors, are as in `audit`.
+    Raises:
+        UnreadableModelError, UnsafeModelError, UsageError: as in `audit`.
     """
     settings = Settings(
         exact=exact,
@@ -142,7 +147,8 @@ def certify(
     """Certify a classifier at samples: how far each may move, in the Euclidean norm, and keep its class.
 
     Radii come from the Lipschitz bound of the network and the margins of its logits, and, for a chain of
-    layers with one smooth activation, from its curvature as well; the larger one counts.
+    layers with one smooth activation, from its curvature as well; the larger one counts (Tsuzuku et al.,
+    NeurIPS 2018; Singla & Feizi, arXiv 2006.00731).
 
     Args:
         model: an ONNX graph with one input and one output of logits; onnxruntime runs it in a child process.
@@ -153,12 +159,13 @@ def certify(
         limit: only so many samples, the first ones.
         attack: also look for adversarial inputs at each radius.
         input_range: what all inputs of the network are known to be in; radii hold for inputs that stay there.
+        device, tolerance, progress: as in `audit`.
         graph: an ONNX graph for the weights of a checkpoint.
 
-    `device`, `tolerance`, `progress`: as in `audit`.
-
     Raises:
-        ConvsvError: a file cannot be read, the model is no classifier, or the data do not fit it.
+        UnreadableModelError: a file is missing, damaged, no model or no samples.
+        UnsafeModelError: reading the model would be unsafe; nothing of it was executed.
+        UsageError: the model is no classifier, the data do not fit it, or a number is out of its range.
     """
     if not all(0 < each < math.inf for each in input_std) or not all(map(math.isfinite, input_mean)):
         raise UsageError("standard deviations must be positive, and means finite")
@@ -199,7 +206,11 @@ def load(
 ) -> Network:
     """The layers of a model file with their geometry; weights are read on demand.
 
-    Args and errors: as in `audit`.
+    Args:
+        model, input_size, input_shapes: as in `audit`.
+
+    Raises:
+        UnreadableModelError, UnsafeModelError, UsageError: as in `audit`.
     """
     return load_network(
         model,
@@ -225,7 +236,8 @@ def spectral_norm(
     """The spectral norm of a convolution, enclosed from both sides by proofs that count all rounding.
 
     * Without `input_size`: the supremum over all input sizes, circular or zero-padded, to `tolerance`.
-    * With it: at that size, to about 1e-10 with circular padding, or, with `padding`, with so many zeros.
+    * With it: at that size, to about 1e-10 with circular padding (the norm of Sedghi et al., ICLR 2019, found
+      without the other singular values), or, with `padding`, with so many zeros.
 
     Args:
         kernel: real [c_out, c_in / groups, *k], or [c_in, c_out / groups, *k] where transposed; computed

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 
 class ConvsvError(Exception):
-    """What went wrong, where, and what to do about it.
+    """What went wrong, where, and what to do about it: the base class of all errors that are meant for users.
+
+    Args:
+        what: the problem, in a few words.
+        where: the file, with the line if there is one; empty where no file is to blame.
+        hint: what to do; empty where that is obvious.
 
     Attributes:
-        exit_code: what the command line exits with (see REPORT.md of the design).
+        exit_code: what the command line exits with: 2, or 4 for `UnsafeModelError`.
     """
 
     exit_code = 2

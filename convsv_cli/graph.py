@@ -69,7 +69,12 @@ class Node:
     rounding: Callable[[], float] = exact
 
     def attribute(self, name: str, default: T) -> T:
-        """The attribute's value; the default where it is absent."""
+        """The attribute's value.
+
+        Args:
+            name: as ONNX calls it.
+            default: what it is where it is absent.
+        """
         return self.attributes.get(name, default)  # type: ignore[return-value]
 
 

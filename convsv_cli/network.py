@@ -64,7 +64,12 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class UnsupportedLayer:
-    """A layer with weights that convsv cannot audit, and why."""
+    """A layer with weights that convsv cannot audit.
+
+    Attributes:
+        name, weight, aliases, op, kernel_shape, dtype: as of `Layer`.
+        reason: why not, in plain words.
+    """
 
     name: str
     weight: str
@@ -88,7 +93,11 @@ class InputSize:
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def for_axes(self, axes: int) -> tuple[int, ...] | None:
-        """`size` for so many spatial axes; None where it has another number of entries."""
+        """`size` for so many spatial axes; None where it has another number of entries.
+
+        Args:
+            axes: how many there are.
+        """
         if self.size is None:
             return None
         size = self.size * axes if len(self.size) == 1 else self.size

@@ -28,7 +28,8 @@ def curvature_radii(
 ) -> torch.Tensor:
     """Radii in the Euclidean norm within which no input has another class: float64 [n], 0 for a tie.
 
-    The least over all other classes: the runner-up alone claims too much. Whether the class that is predicted
+    The certificate of Singla & Feizi (CRC, arXiv 2006.00731), with Euclidean norms in the units of `x`. The
+    least over all other classes: the runner-up alone claims too much. Whether the class that is predicted
     is the true one is for the caller to ask.
 
     Args:

@@ -77,7 +77,8 @@ def curvature_bounds(
 ) -> torch.Tensor:
     """Proven bounds K[y, t] of the largest eigenvalue of the Hessian of z_y - z_t at every input.
 
-    The smallest is at least -K[t, y]. They hold for the model's weights as they are, in exact arithmetic.
+    The smallest is at least -K[t, y]. They hold for the model's weights as they are, in exact arithmetic
+    (Singla & Feizi, arXiv 2006.00731).
 
     Args:
         model: a Sequential of Linear and convolution layers, zero-padded, with one smooth activation

@@ -26,8 +26,9 @@ def margin_radii(
 ) -> torch.Tensor:
     """Radii in the Euclidean norm within which no input has another class: float64 [n], 0 for a tie.
 
-    The least over all other classes j of (z_y - z_j) / L_yj, with y the class that is predicted. Whether y is
-    the true class is for the caller to ask. Where both constants are given, the smaller L_yj counts.
+    The least over all other classes j of (z_y - z_j) / L_yj, with y the class that is predicted (Tsuzuku et
+    al., NeurIPS 2018). Whether y is the true class is for the caller to ask. Where both constants are given,
+    the smaller L_yj counts.
 
     Args:
         logits: [n, classes], before any softmax, finite. In exact arithmetic they are the network's; what

@@ -78,7 +78,7 @@ class Tensor:
         return self.reach == 0 and not self.discrete
 
     def value(self) -> NDArray[np.generic]:
-        """The values of a constant.
+        """The values of a constant, an array of `shape`.
 
         Raises:
             UnboundedError: it varies, or convsv cannot compute it.
@@ -132,11 +132,19 @@ class Operation:
     kernel_norm: KernelNorm = no_kernel
 
     def attribute(self, name: str, default: T) -> T:
-        """The node's attribute; the default where it is absent."""
+        """The node's attribute.
+
+        Args:
+            name: as ONNX calls it.
+            default: what it is where it is absent.
+        """
         return self.node.attribute(name, default)
 
     def input(self, index: int) -> Tensor:
         """An input that must be there.
+
+        Args:
+            index: from 0, in the order of the operator's definition.
 
         Raises:
             UnboundedError: it is not.
@@ -147,7 +155,11 @@ class Operation:
         return tensor
 
     def optional(self, index: int) -> Tensor | None:
-        """An input, or None."""
+        """An input, or None.
+
+        Args:
+            index: from 0, in the order of the operator's definition.
+        """
         return self.inputs[index] if index < len(self.inputs) else None
 
     @property
@@ -162,6 +174,9 @@ class Operation:
 
     def output_shape(self, index: int = 0) -> tuple[int, ...]:
         """All dimensions of an output.
+
+        Args:
+            index: from 0, in the order of the operator's definition.
 
         Raises:
             UnboundedError: one is unknown.

@@ -10,7 +10,12 @@ UP = 1 + 2.0**-40  # more than the roundings of some operations in double precis
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """`lower <= x <= upper` for every entry of a tensor, at every input that is allowed."""
+    """`lower <= x <= upper` for every entry of a tensor, at every input that is allowed.
+
+    Attributes:
+        lower: minus infinity where nothing is known.
+        upper: infinity where nothing is known.
+    """
 
     lower: float = -math.inf
     upper: float = math.inf
@@ -26,7 +31,11 @@ class Range:
         return math.isfinite(self.lower) and math.isfinite(self.upper)
 
     def hull(self, *others: Range) -> Range:
-        """The smallest range that holds all."""
+        """The smallest range that holds all.
+
+        Args:
+            others: ranges beside this one.
+        """
         every = (self, *others)
         return Range(lower=min(r.lower for r in every), upper=max(r.upper for r in every))
 

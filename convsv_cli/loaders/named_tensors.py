@@ -31,7 +31,13 @@ class NamedTensors:
 
 
 def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTensors], hint: str) -> Network:
-    """The layers among the tensors that `read` gives; `hint` says what to do where there are none.
+    """The layers among the tensors of a file.
+
+    Args:
+        path: of the file.
+        input_size: what the user asks for.
+        read: gives the tensors.
+        hint: what to do where no weights are among them.
 
     Raises:
         UsageError: named input shapes, which a state dict cannot have.

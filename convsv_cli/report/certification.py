@@ -87,7 +87,13 @@ class SampleRadius:
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
-    """How many samples are right and stay so at a radius: certainly, and as far as an attack sees."""
+    """How many samples are right and stay so at a radius.
+
+    Attributes:
+        eps: the radius.
+        certified: how many certainly do.
+        robust: how many do as far as an attack sees; None where none was made.
+    """
 
     eps: float
     certified: int
@@ -96,7 +102,14 @@ class Level:
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """What was tried against the samples that are right; `failure` says why nothing was, where that is so."""
+    """What was tried against the samples that are right.
+
+    Attributes:
+        steps: of projected gradient descent.
+        restarts: how often it began.
+        seconds: wall time.
+        failure: why nothing was tried; empty where something was.
+    """
 
     steps: int = 0
     restarts: int = 0
@@ -109,12 +122,16 @@ class Certification:
     """Everything that a renderer needs.
 
     Attributes:
+        version: of convsv.
+        model: the file.
+        settings: what was asked for.
         samples: in the order of the data.
         routes: each way to a radius, whether it leads somewhere or not.
         bound: of the whole network.
         attack: None where none was asked for.
         typical_margin: the largest logit less the second, median of the samples that are right.
         notes: what was taken for granted, or done to the data.
+        seconds: wall time.
     """
 
     version: str
@@ -139,7 +156,11 @@ class Certification:
         return len(self.radii)
 
     def certified(self, eps: float) -> int:
-        """Number of samples that are right and stay so wherever they move by at most `eps`."""
+        """Number of samples that are right and stay so wherever they move by at most a radius.
+
+        Args:
+            eps: the radius, in units of the data before any normalization.
+        """
         return self.correct - bisect_right(self.radii, eps)
 
     @property

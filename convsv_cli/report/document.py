@@ -16,9 +16,18 @@ from convsv_cli.report.verdict import Finding, Verdict
 class Audit:
     """Everything that a renderer needs, in a deterministic order.
 
-    `methods` are all that exist; a layer has the measurements of those that ran. `verdict` is what a budget
-    makes of it, where there is one; its findings are among the others. `spectra` are those that were asked
-    for.
+    Attributes:
+        version: of convsv.
+        model: the file.
+        settings: what was asked for.
+        methods: all that exist; a layer has the measurements of those that ran.
+        layers: a row each, in the order of the file.
+        network: figures over all layers.
+        bound: of the whole network.
+        findings: what a reader should act on, those of the verdict among them.
+        seconds: wall time.
+        verdict: what a budget makes of it; None without one.
+        spectra: those that were asked for.
     """
 
     version: str
@@ -41,7 +50,13 @@ class Audit:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A model that could not be audited: the error as one line, and what it would exit with on its own."""
+    """A model that could not be audited.
+
+    Attributes:
+        path: as the user gave it.
+        message: the error as one line.
+        exit_code: what it would exit with on its own.
+    """
 
     path: str
     message: str

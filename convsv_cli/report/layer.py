@@ -13,8 +13,25 @@ AUDITED, UNSUPPORTED, INVALID = "audited", "unsupported", "invalid"
 class LayerAudit:
     """One row: a layer, and either its measurements by calculator name or why there are none.
 
-    `weight_sha256` is of the shape and the values (see `auditing.measure`), whatever file and precision they
-    are stored in; empty where the weight was not read.
+    Attributes:
+        name: unique in the network.
+        weight: name of the weight tensor in the file.
+        aliases: further names of the same layer.
+        op: ONNX operator type.
+        kernel_shape: [c_out, c_in / groups, *k]; [c_in, c_out / groups, *k] where transposed.
+        stride, dilation: one entry a spatial axis; empty for a matrix.
+        groups: number of diagonal blocks in which channels are mapped.
+        transposed: the layer is the adjoint of the convolution with these weights.
+        padding: at the beginning of each axis, then at the end of each; empty where unknown.
+        padding_mode: "zeros", "reflect", "replicate" or "circular".
+        input_size: spatial size of the layer's input; None where unknown.
+        dtype: as stored, e.g. "float16".
+        assumed: what the file does not say and was taken for granted, in plain words.
+        weight_sha256: of the shape and the values (see `auditing.measure`), whatever file and precision they
+            are stored in; empty where the weight was not read.
+        status: "audited", or why it has no figures: "unsupported", "invalid".
+        reason: the same in words; empty where it was audited.
+        measurements: by the calculator's name, in the order of the report's columns.
     """
 
     name: str
@@ -37,5 +54,9 @@ class LayerAudit:
     measurements: tuple[tuple[str, Measurement], ...] = ()
 
     def measurement(self, calculator: str) -> Measurement | None:
-        """What the named calculator said; None where it did not run."""
+        """What the named calculator said; None where it did not run.
+
+        Args:
+            calculator: "heuristic", "exact", "certified", "zero_padded" or "bound"; see `convsv methods`.
+        """
         return dict(self.measurements).get(calculator)

@@ -10,7 +10,15 @@ ESTIMATE, UPPER, EXACT, CERTIFIED, PADDED = "estimate", "upper", "exact", "certi
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A proven enclosure `lower <= x <= upper` of a norm; one end may say nothing."""
+    """A proven enclosure `lower <= x <= upper` of a norm; one end may say nothing.
+
+    Attributes:
+        lower: 0 where nothing is proven from below.
+        upper: infinite where nothing is proven from above.
+
+    Raises:
+        ValueError: the ends are in the wrong order, negative or NaN.
+    """
 
     lower: float = 0.0
     upper: float = math.inf

@@ -26,7 +26,13 @@ class NetworkTotals:
 
 @dataclass(frozen=True, kw_only=True)
 class Obstacle:
-    """A node of the graph that has no Lipschitz bound, and why."""
+    """A node of the graph that has no Lipschitz bound.
+
+    Attributes:
+        node: its name.
+        op: ONNX operator type.
+        reason: why it has none.
+    """
 
     node: str
     op: str
@@ -57,7 +63,13 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Blocks in a row that have a bound, where the whole network has none."""
+    """Blocks in a row that have a bound, where the whole network has none.
+
+    Attributes:
+        start, end: the tensors between which they lie; empty for all inputs, and for all outputs.
+        blocks: how many there are.
+        lipschitz: certified bound between both.
+    """
 
     start: str
     end: str

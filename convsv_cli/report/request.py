@@ -10,7 +10,16 @@ WORK_LIMIT = 5e10
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The audited file. `input_shape`: name and dimensions of each graph input."""
+    """The audited file.
+
+    Attributes:
+        path: as the user gave it.
+        format: "onnx", "checkpoint", "pickled_module", "torchscript", "safetensors" or "pt2".
+        sha256: of the file.
+        files: every file that was read, relative to the model's folder.
+        opset: of the default ONNX domain; None for other formats.
+        input_shape: name and dimensions of each graph input.
+    """
 
     path: str
     format: str
@@ -25,11 +34,18 @@ class Settings:
     """What the user asked for, as far as it decides the figures.
 
     Attributes:
+        exact: whether the exact norm at the input size was asked for.
+        input_size: spatial size of the network's input; None: as in the file.
+        input_shapes: full shapes of named inputs, which win over `input_size`.
+        layers: globs of the layers that are audited; empty for all.
+        as_stride_1: whether strides count as 1.
+        device: where norms are computed.
         tolerance: relative width of an enclosure that is good enough.
         work_limit: multiplications after which each search stops with the enclosure that it has.
         input_range: what the entries of the network's inputs are known to be in; None: anything.
         empirical: "random" or a file of inputs at which to look at the network; empty for not at all.
         spectra: globs of the layers of which all singular values are wanted.
+        dtype: in which norms are proven.
     """
 
     exact: bool = False

@@ -47,7 +47,13 @@ class Distribution:
 
 @dataclass(frozen=True, kw_only=True)
 class Spectrum:
-    """A layer's singular values, with circular padding at `size`; that is () for a matrix."""
+    """A layer's singular values, with circular padding.
+
+    Attributes:
+        layer: its name.
+        size: spatial size of its input; () for a matrix.
+        distribution: figures about them.
+    """
 
     layer: str
     size: tuple[int, ...]

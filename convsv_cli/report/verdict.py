@@ -15,7 +15,12 @@ NOT_AUDITED = ("unsupported-layer", "invalid-layer")
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A line of a file that users wrote, from 1; `path` is as they gave it."""
+    """A line of a file that users wrote.
+
+    Attributes:
+        path: as they gave it.
+        line: from 1.
+    """
 
     path: str
     line: int
@@ -26,6 +31,9 @@ class Finding:
     """Something that a reader or a gate should act on, tied to a layer or node.
 
     Attributes:
+        rule: its kind, such as "unsupported-layer".
+        severity: `ERROR`, `WARNING` or `NOTE`.
+        message: in one line.
         node: the layer or node; empty for the whole network or file.
         measured, limit: the certified upper end, and what it must not exceed; None where no budget is meant.
         place: the line of the budget; None likewise.

@@ -20,6 +20,8 @@ WIDEST = 1000.0  # times the curvature, or 1: multipliers beyond it hold the att
 class CurvatureBound(nn.Module):
     """How much the gradient of z_y - z_t can change: a bound of its Hessian's norm at every input.
 
+    Equation 5 of Singla & Feizi (arXiv 1911.10258), on the curvature of their arXiv 2006.00731.
+
     For one hidden layer, with any stride, it is max |phi''| |W_1|^2 max_j |W_2[y, j] - W_2[t, j]| with
     sqrt(prod k) times the norm of the smallest unfolding for |W_1|; `training/chain` has the bound for
     several. The norms come from one step of an iteration a call, as in `LipschitzPenalty`: to train with,
@@ -42,7 +44,11 @@ class CurvatureBound(nn.Module):
         )
 
     def forward(self, y: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """For classes y and t, int64 [n]: [n], differentiable in the model's weights."""
+        """The bound for each pair of classes: [n], differentiable in the model's weights.
+
+        Args:
+            y, t: classes, int64 [n].
+        """
         head = weight_of(self._chain.head)
         return self._chain.curvature(head[y] - head[t], self._norms(), self._input_shape)
 
@@ -65,7 +71,7 @@ class CurvatureLoss(nn.Module):
 
     The runner-up of an input is the class with the largest logit but its own. The attack looks for the
     least z_y - z_t within `epsilon`, by the dual problem that the certificate solves too: it is the better
-    the smaller the curvature is.
+    the smaller the curvature is (Singla & Feizi, arXiv 2006.00731).
 
     Args:
         model: as of `CurvatureBound`.
@@ -73,6 +79,9 @@ class CurvatureLoss(nn.Module):
         epsilon: radius of the attack in the Euclidean norm; 0 for cross entropy at the inputs themselves.
         rounds, steps: of the attack: multipliers that are tried, and steps for each of them.
         input_shape: as of `CurvatureBound`.
+
+    Raises:
+        UsageError: gamma or epsilon is negative, or the model is none of those of `CurvatureBound`.
     """
 
     def __init__(
@@ -93,7 +102,12 @@ class CurvatureLoss(nn.Module):
         self.bound = CurvatureBound(model, input_shape=input_shape)
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The mean over inputs [n, ..] of true classes int64 [n]: a scalar."""
+        """The mean over the inputs: a scalar.
+
+        Args:
+            x: inputs [n, ..].
+            y: their true classes, int64 [n].
+        """
         (model,) = self._model
         t = runner_up(model(x).detach(), y)
         curvature = self.bound(y, t)
@@ -105,10 +119,16 @@ class CurvatureLoss(nn.Module):
     def attacked(
         self, x: torch.Tensor, y: torch.Tensor, t: torch.Tensor, curvature: torch.Tensor
     ) -> torch.Tensor:
-        """The inputs moved by at most `epsilon` to where z_y - z_t is small.
+        """The inputs moved by at most `epsilon` to where z_y - z_t is small: [n, ..].
 
         For a multiplier eta >= K, f + eta / 2 |x - x0|^2 is convex, and the steps are its descent; the larger
         eta, the nearer to x0 it ends.
+
+        Args:
+            x: inputs [n, ..].
+            y: their true classes, int64 [n].
+            t: the classes to move to, int64 [n].
+            curvature: K, [n], of z_y - z_t.
         """
         size = (-1, *(1 for _ in x.shape[1:]))
         low, high = curvature, curvature + WIDEST * curvature.clamp_min(1.0)

@@ -38,7 +38,8 @@ def limit_norm(layer: Layer, limit: float = 1.0) -> Layer:
         limit: positive.
 
     Raises:
-        UsageError: the layer is something else, or is padded in a way that itself amplifies.
+        UsageError: the layer is something else, or is padded in a way that itself amplifies; the limit is not
+            a positive number.
     """
     if not 0 < limit < float("inf"):
         raise UsageError(f"the limit must be a positive number, not {limit}")

@@ -21,6 +21,8 @@ PenaltyMethod = Literal["singla-feizi", "heuristic", "certified"]
 class LipschitzPenalty(nn.Module):
     """`loss + beta * penalty()`, where `penalty()` is the sum over all layers of how much each can amplify.
 
+    This is equation 2 of Singla & Feizi (arXiv 1911.10258).
+
     The layers are Linear, Conv1d to Conv3d and ConvTranspose1d to ConvTranspose3d, with any stride, dilation
     and groups; what they multiply by is what counts, with parametrisations. The model is not registered in
     the penalty; call the penalty on the model that the optimiser has (with DataParallel too), once a step.
