@@ -38,6 +38,7 @@ html_show_sphinx = False
 HOMES = {
     "README.md": "index.md",
     "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "sample_models/README.md": "sample_models.md",
 }
