@@ -1,0 +1,43 @@
+"""Every module of a plug-in folder that exports a plug-in is listed in the folder's tuple."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+
+import pytest
+
+from convsv_cli.calculators import CALCULATORS
+from convsv_cli.lipschitz.rules import FAMILIES
+from convsv_cli.loaders import LOADERS
+from convsv_cli.renderers import RENDERERS
+
+FOLDERS = [
+    ("convsv_cli.calculators", "CALCULATOR", CALCULATORS),
+    ("convsv_cli.lipschitz.rules", "RULES", FAMILIES),
+    ("convsv_cli.loaders", "LOADER", LOADERS),
+    ("convsv_cli.renderers", "RENDERER", RENDERERS),
+]
+EACH = pytest.mark.parametrize(("folder", "export", "listed"), FOLDERS, ids=[name for name, *_ in FOLDERS])
+
+
+def unlisted(folder: str, export: str, listed: Sequence[object]) -> set[str]:
+    """Modules whose plug-in nobody would meet."""
+    names = [found.name for found in pkgutil.iter_modules(importlib.import_module(folder).__path__)]
+    modules = {name: importlib.import_module(f"{folder}.{name}") for name in names}
+    return {
+        name
+        for name, module in modules.items()
+        if hasattr(module, export) and not any(getattr(module, export) is each for each in listed)
+    }
+
+
+@EACH
+def test_every_plug_in_is_listed(folder: str, export: str, listed: Sequence[object]) -> None:
+    assert unlisted(folder, export, listed) == set()
+
+
+@EACH
+def test_one_that_is_not_listed_would_be_seen(folder: str, export: str, listed: Sequence[object]) -> None:
+    assert len(unlisted(folder, export, listed[1:])) == 1
