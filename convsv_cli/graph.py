@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 Reader = Callable[[], "NDArray[np.generic]"]
 Dims = tuple[int | None, ...]
 T = TypeVar("T")
+UNREADABLE = "convsv.unreadable."
+"""Before the type of a node whose operator set does not define it; its attribute "reason" says why."""
 
 
 class Names:
@@ -88,7 +90,7 @@ class Body:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Graph:
-    """A whole computation, at one input size.
+    """A whole computation, at one input size; what its nodes mean, the newest operator set says.
 
     Attributes:
         main: its nodes and outputs.
@@ -97,7 +99,6 @@ class Graph:
             `UnknownValueError` where it cannot.
         shapes: dimensions by tensor name, None where one is unknown; no entry where nothing is known.
         dtypes: element types by tensor name, as ONNX calls them in lower case, e.g. "float", "int64".
-        opset: version of ONNX's own operators.
         assumed: what was taken for granted of the inputs, in plain words.
     """
 
@@ -106,5 +107,4 @@ class Graph:
     constants: Mapping[str, Reader]
     shapes: Mapping[str, Dims]
     dtypes: Mapping[str, str]
-    opset: int
     assumed: tuple[str, ...] = ()

@@ -10,6 +10,9 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from convsv_cli.graph import Body, Graph, Node
 
+OPSET = 21
+"""Graphs are in the newest operator set; this one says the same, and onnxruntime has it."""
+
 
 def model_of(graph: Graph) -> ModelProto:
     """The model of a graph whose operators are all ONNX's own."""
@@ -21,7 +24,7 @@ def model_of(graph: Graph) -> ModelProto:
         [_info(graph, name, graph.shapes.get(name)) for name in graph.main.outputs],
         [_initializer(graph, name) for name in sorted(wanted)],
     )
-    return helper.make_model(whole, opset_imports=[helper.make_opsetid("", graph.opset)], ir_version=10)
+    return helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
 
 
 def run(graph: Graph, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:

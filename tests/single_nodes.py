@@ -10,10 +10,11 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from convsv_cli.graph import Node
+from convsv_cli.graph import Names, Node
 from convsv_cli.lipschitz.operation import Operation, Tensor
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
 from convsv_cli.lipschitz.rules import RULES
+from convsv_cli.loaders.onnx.history import Reading, as_newest
 
 Value = np.ndarray | None
 FLOATS = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("float64"): TensorProto.DOUBLE}
@@ -91,10 +92,12 @@ class Single:
         return np.stack(columns, 1)
 
     def rule(self, **changes: object) -> float:
-        return RULES[self.op].lipschitz(self.operation(**changes))
+        operation = self.operation(**changes)
+        return RULES[operation.node.op].lipschitz(operation)
 
     def range(self, known: Range) -> Range:
-        return RULES[self.op].range(self.operation(known=known))
+        operation = self.operation(known=known)
+        return RULES[operation.node.op].range(operation)
 
     def operation(
         self,
@@ -115,18 +118,36 @@ class Single:
                 return None
             if i in discrete:
                 return Tensor(name=f"x{i}", reach=reach, discrete=True, shape=self.constants[i].shape)
-            array = self.constants[i]
-            return Tensor(name=f"x{i}", reach=0.0, shape=array.shape, read=lambda: array)
+            return known_tensor(f"x{i}", self.constants[i])
 
-        attributes = {a.name: plain(a) for a in self.node.attribute}
-        node = Node(op=self.op, name="n", inputs=tuple(self.names), outputs=("y0",), attributes=attributes)
+        newest = self.newest()
+        given = {name: tensor(i) for i, name in enumerate(self.names) if name}
+        given |= {name: known_tensor(name, array) for name, array in newest.constants.items()}
+        node = Node(
+            op=newest.main.op_type,
+            name="n",
+            inputs=tuple(newest.main.input),
+            outputs=("y0",),
+            attributes={a.name: plain(a) for a in newest.main.attribute},
+        )
         return Operation(
             node=node,
-            inputs=tuple(tensor(i) for i in range(len(self.names))),
+            inputs=tuple(given.get(name) for name in node.inputs),
             outputs=(("y0", self.result_shape if result else None),),
-            opset=self.opset,
             layer_norm=lambda _: 1.0,
         )
+
+    def newest(self) -> Reading:
+        """The node as rules know it."""
+        known = {**self.moving, **{i: array.shape for i, array in self.constants.items()}}
+        shapes = [known.get(i) for i in range(len(self.names))]
+        reading = as_newest(self.node, self.opset, shapes=shapes, new=Names(self.names).new)
+        assert reading.nodes == (reading.main,)
+        return reading
+
+
+def known_tensor(name: str, array: np.ndarray) -> Tensor:
+    return Tensor(name=name, reach=0.0, shape=array.shape, read=lambda: array)
 
 
 def plain(attribute: onnx.AttributeProto) -> object:

@@ -70,7 +70,6 @@ def test_a_constant_is_read_once_however_often_it_is_used() -> None:
         constants={"c": read},
         shapes={"c": (1,), "x": (1,), "y": (1,)},
         dtypes={},
-        opset=17,
     )
     bound = NetworkBound(status=BOUNDED, lipschitz=1.0, log10=0.0)
     assert defined(bound, graph) == bound

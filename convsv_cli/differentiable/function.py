@@ -58,16 +58,16 @@ def differentiable(graph: Graph, *, source: str, nodes: tuple[Node, ...], output
     def single(sample: torch.Tensor) -> torch.Tensor:
         tensors = {**constants, source: sample[None]}
         for node in nodes:
-            _apply(node, tensors, graph.opset)
+            _apply(node, tensors)
         return tensors[output][0]
 
     return Function(single=single, entries=_rehearse(graph, source, nodes, constants))
 
 
-def _apply(node: Node, tensors: dict[str, torch.Tensor], opset: int) -> int:
+def _apply(node: Node, tensors: dict[str, torch.Tensor]) -> int:
     """Add what the node makes to the tensors; how many entries that has."""
     inputs = tuple(tensors[name] if name else None for name in node.inputs)
-    found = OPERATORS[node.op](Values(node=node, inputs=inputs, opset=opset))
+    found = OPERATORS[node.op](Values(node=node, inputs=inputs))
     made = found if isinstance(found, tuple) else (found,)
     tensors.update(zip(node.outputs, made, strict=False))
     return sum(each.numel() for each in made)
@@ -98,7 +98,7 @@ def _rehearse(
     entries = 0
     for node in nodes:
         try:
-            entries += _apply(node, tensors, graph.opset)
+            entries += _apply(node, tensors)
         except (RuntimeError, TypeError, ValueError, IndexError, KeyError, NotImplementedError) as error:
             reason = str(error).splitlines()[0]
             raise UndifferentiableError(f"{node.op} is not understood: {reason}") from error

@@ -14,8 +14,6 @@ from torch.nn import functional
 from convsv_cli.differentiable import windows
 from convsv_cli.differentiable.values import UndifferentiableError, Values
 
-ONE_AXIS = 13
-"""Before this opset, softmax is over an axis and all behind it together."""
 Operator = Callable[[Values], Tensor | tuple[Tensor, ...]]
 
 
@@ -56,8 +54,6 @@ def _layer_norm(v: Values) -> Tensor:
 
 def _clip(v: Values) -> Tensor:
     low, high = v.optional(1), v.optional(2)
-    if low is None and high is None:
-        return v[0].clamp(v.attribute("min", -math.inf), v.attribute("max", math.inf))
     value = v[0] if low is None else torch.maximum(v[0], low.to(v[0]))
     return value if high is None else torch.minimum(value, high.to(v[0]))
 
@@ -76,18 +72,12 @@ def _hard_sigmoid(v: Values) -> Tensor:
 
 
 def _softmax(function: Callable[..., Tensor]) -> Operator:
-    def apply(v: Values) -> Tensor:
-        if v.opset >= ONE_AXIS:
-            return function(v[0], dim=v.attribute("axis", -1))
-        axis = v.attribute("axis", 1) % v[0].ndim
-        return function(v[0].flatten(axis), dim=-1).view(v[0].shape)
-
-    return apply
+    return lambda v: function(v[0], dim=v.attribute("axis", -1))
 
 
 def _reduced(function: Callable[..., Tensor]) -> Operator:
     def apply(v: Values) -> Tensor:
-        axes = v.numbers(1, "axes")
+        axes = v.numbers(1)
         if not axes and v.attribute("noop_with_empty_axes", 0):
             return v[0]
         axes = axes or tuple(range(v[0].ndim))
@@ -97,7 +87,7 @@ def _reduced(function: Callable[..., Tensor]) -> Operator:
 
 
 def _reshape(v: Values) -> Tensor:
-    sizes = v.numbers(1, "shape") or ()
+    sizes = v.numbers(1) or ()
     kept = not v.attribute("allowzero", 0)
     return v[0].reshape([v[0].shape[i] if size == 0 and kept else size for i, size in enumerate(sizes)])
 
@@ -113,12 +103,12 @@ def _transpose(v: Values) -> Tensor:
 
 
 def _squeeze(v: Values) -> Tensor:
-    axes = v.numbers(1, "axes")
+    axes = v.numbers(1)
     return v[0].squeeze() if axes is None else v[0].squeeze(axes)
 
 
 def _unsqueeze(v: Values) -> Tensor:
-    axes = v.numbers(1, "axes") or ()
+    axes = v.numbers(1) or ()
     value = v[0]
     for axis in sorted(axis % (v[0].ndim + len(axes)) for axis in axes):
         value = value.unsqueeze(axis)
@@ -130,20 +120,20 @@ def _concat(v: Values) -> Tensor:
 
 
 def _pad(v: Values) -> Tensor:
-    pads, axes = v.numbers(1, "pads") or (), v.numbers(3, "axes")
+    pads, axes = v.numbers(1) or (), v.numbers(3)
     if v.attribute("mode", "constant") != "constant":
         raise UndifferentiableError(f"Pad is of mode {v.attribute('mode', '')}")
     chosen = [axis % v[0].ndim for axis in axes] if axes is not None else list(range(v[0].ndim))
     ends = dict(zip(chosen, zip(pads, pads[len(chosen) :], strict=False), strict=True))
     flat = [end for axis in reversed(range(v[0].ndim)) for end in ends.get(axis, (0, 0))]
     value = v.optional(2)
-    return functional.pad(v[0], flat, value=v.attribute("value", 0.0) if value is None else float(value))
+    return functional.pad(v[0], flat, value=0.0 if value is None else float(value))
 
 
 def _slice(v: Values) -> Tensor:
-    starts, ends = v.numbers(1, "starts") or (), v.numbers(2, "ends") or ()
-    axes = v.numbers(3, "axes") or tuple(range(len(starts)))
-    steps = v.numbers(4, "steps") or (1,) * len(starts)
+    starts, ends = v.numbers(1) or (), v.numbers(2) or ()
+    axes = v.numbers(3) or tuple(range(len(starts)))
+    steps = v.numbers(4) or (1,) * len(starts)
     index = [slice(None)] * v[0].ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         if step < 1:
@@ -153,7 +143,7 @@ def _slice(v: Values) -> Tensor:
 
 
 def _split(v: Values) -> tuple[Tensor, ...]:
-    axis, sizes = v.attribute("axis", 0), v.numbers(1, "split")
+    axis, sizes = v.attribute("axis", 0), v.numbers(1)
     if sizes is None:
         return torch.chunk(v[0], len(v.node.outputs), dim=axis)
     return torch.split(v[0], list(sizes), dim=axis)

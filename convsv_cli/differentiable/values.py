@@ -20,11 +20,10 @@ class UndifferentiableError(Exception):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Values:
-    """A node and its inputs, None for an optional one that is left out; `opset` is of ONNX's operators."""
+    """A node and its inputs, None for an optional one that is left out."""
 
     node: Node
     inputs: tuple[torch.Tensor | None, ...]
-    opset: int
 
     def __getitem__(self, index: int) -> torch.Tensor:
         """An input that must be there."""
@@ -41,10 +40,7 @@ class Values:
         """The node's attribute; the default where it is absent."""
         return self.node.attribute(name, default)
 
-    def numbers(self, index: int, name: str) -> tuple[int, ...] | None:
-        """Whole numbers: an input in newer opsets, an attribute in older ones; None for neither."""
+    def numbers(self, index: int) -> tuple[int, ...] | None:
+        """Whole numbers, of an input; None where it is left out."""
         value = self.optional(index)
-        if value is not None:
-            return tuple(value.flatten().tolist())
-        found: tuple[int, ...] | None = self.attribute(name, None)
-        return found
+        return None if value is None else tuple(value.flatten().tolist())

@@ -1,4 +1,4 @@
-"""Arguments of nodes that must be constants: attributes in older opsets, inputs in newer ones."""
+"""Arguments of nodes that must be constants."""
 
 from __future__ import annotations
 
@@ -30,17 +30,14 @@ def require_constant(operation: Operation, *indices: int) -> None:
             raise UnboundedError(f"its input {tensor.name!r} varies with the network's input")
 
 
-def integers(operation: Operation, name: str, index: int) -> tuple[int, ...] | None:
-    """A list of whole numbers: the input if it is there, else the attribute, else None.
+def integers(operation: Operation, index: int) -> tuple[int, ...] | None:
+    """A list of whole numbers, the input at an index; None where it is left out.
 
     Raises:
         UnboundedError: the input varies, or convsv cannot compute it.
     """
     tensor = operation.optional(index)
-    if tensor is not None:
-        return tuple(int(value) for value in tensor.value().ravel())
-    value: tuple[int, ...] | int | None = operation.attribute(name, None)
-    return (value,) if isinstance(value, int) else value
+    return None if tensor is None else tuple(int(value) for value in tensor.value().ravel())
 
 
 def size_of(tensor: Tensor, axis: int) -> int:

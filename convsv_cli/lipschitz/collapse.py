@@ -180,7 +180,7 @@ class _Collapse:
             return known[name]
 
         def apply(node: Node) -> Expression:
-            result = expressed(node, [find(name) for name in node.inputs], self._graph.opset)
+            result = expressed(node, [find(name) for name in node.inputs])
             if parts(result) > MOST_PARTS:
                 raise _LargeError("a large expression")
             return result

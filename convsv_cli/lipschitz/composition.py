@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from convsv_cli.graph import Body, Graph, Node, UnknownValueError
+from convsv_cli.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.arithmetic import root_of_squares
 from convsv_cli.lipschitz.dependencies import (
     RANDOM,
@@ -38,7 +38,6 @@ COUNTING = frozenset(("NonZero", "Compress", "Unique", "NonMaxSuppression", "Loo
 CHANCE = "it draws random numbers, so that equal inputs have different results"
 SIZED = {"Resize": 1, "Upsample": 1, "OneHot": 1, "Range": 0}
 """What real inputs give its size to, by the index of the first of these."""
-OLD = "it repeats an operand as before opset 7"
 UNKNOWN = "no Lipschitz rule for this operator"
 
 
@@ -156,11 +155,8 @@ class _Composition:
         if not any(real(self._graph, name) for name in node.outputs if name):
             return math.inf, ANYTHING
         rule, range_ = self._rules.get(node.op), ANYTHING
-        if node.attribute("broadcast", 0):
-            self._offences.append(Offence(node=node, reason=OLD))
-            return math.inf, ANYTHING
         if rule is None:
-            self._offences.append(Offence(node=node, reason=CHANCE if node.op in RANDOM else UNKNOWN))
+            self._offences.append(Offence(node=node, reason=_without_rule(node)))
             return math.inf, ANYTHING
         with contextlib.suppress(UnboundedError, *MALFORMED):
             range_ = rule.range(operation)
@@ -199,7 +195,6 @@ class _Composition:
                 (name if name in self._consumed else "", self._graph.shapes.get(name))
                 for name in node.outputs
             ),
-            opset=self._graph.opset,
             layer_norm=self._layer_norm,
             kernel_norm=self._kernel_norm,
         )
@@ -220,6 +215,13 @@ class _Composition:
             shape=self._graph.shapes.get(name),
             read=self._graph.constants.get(name),
         )
+
+
+def _without_rule(node: Node) -> str:
+    """Why a node has no rule."""
+    if node.op.startswith(UNREADABLE):
+        return node.attribute("reason", UNKNOWN)
+    return CHANCE if node.op in RANDOM else UNKNOWN
 
 
 def _is_steady(operation: Operation, inputs: Sequence[Tensor]) -> bool:

@@ -27,12 +27,11 @@ T = TypeVar("T")
 class Call:
     """A node with an expression for each input; None where an optional one is left out.
 
-    Constants are exact in `Expression.numbers`; `opset` is the version of ONNX's own operators.
+    Constants are exact in `Expression.numbers`.
     """
 
     node: Node
     operands: Sequence[Expression | None]
-    opset: int
 
     @property
     def first(self) -> Expression:
@@ -62,7 +61,7 @@ class Call:
         return float(self.node.attribute(name, float(np.float32(default))))
 
 
-def expressed(node: Node, operands: Sequence[Expression | None], opset: int) -> Expression:
+def expressed(node: Node, operands: Sequence[Expression | None]) -> Expression:
     """What a node does to each entry.
 
     Raises:
@@ -71,7 +70,7 @@ def expressed(node: Node, operands: Sequence[Expression | None], opset: int) -> 
     builder = BUILDERS.get(node.op)
     if builder is None:
         raise UnboundedError("not an element-wise operator")
-    result = builder(Call(node=node, operands=operands, opset=opset))
+    result = builder(Call(node=node, operands=operands))
     if not all(math.isfinite(value) for value in _constants(result)):
         raise UnboundedError("one of its constants is not finite")
     return result
@@ -139,13 +138,8 @@ def _ordered(value: float) -> float:
 
 
 def _clipped(call: Call) -> Expression:
-    """Limits are attributes before opset 11."""
-    if call.opset < 11:
-        lower = float(call.node.attribute("min", -math.inf))
-        upper = float(call.node.attribute("max", math.inf))
-    else:
-        lower = call.number(1) if call.given(1) else -math.inf
-        upper = call.number(2) if call.given(2) else math.inf
+    lower = call.number(1) if call.given(1) else -math.inf
+    upper = call.number(2) if call.given(2) else math.inf
     return call.first.apply("Clip", _ordered(lower), _ordered(upper))
 
 
@@ -218,8 +212,6 @@ def _thresholded(call: Call) -> Expression:
 
 
 def _dropout(call: Call) -> Expression:
-    if call.opset < 7 and not call.node.attribute("is_test", 0):
-        raise UnboundedError("it drops at random: is_test is not set")
     if call.given(2) and call.number(2) != 0:
         raise UnboundedError("it drops at random: training_mode is set")
     return call.first

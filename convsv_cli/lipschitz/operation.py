@@ -119,7 +119,6 @@ class Operation:
         node: op, attributes and names.
         inputs: None for an optional one that is left out.
         outputs: name and dimensions of each; the name is empty where nothing uses it.
-        opset: version of ONNX's own operators.
         layer_norm: gives the certified norm of an audited row by name; raises `UnboundedError`.
         kernel_norm: gives that of a node's constant weight that is no row.
     """
@@ -127,7 +126,6 @@ class Operation:
     node: Node
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[tuple[str, Dims | None], ...]
-    opset: int
     layer_norm: Callable[[str], float]
     kernel_norm: KernelNorm = no_kernel
 

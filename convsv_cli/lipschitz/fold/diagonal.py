@@ -62,8 +62,6 @@ def diagonal(node: Node, draft: Draft, channels: Channels, *, certain: bool) -> 
         return _batch_norm(node, draft, channels)
     if node.op not in ("Mul", "Div", "Add", "Sub") or len(node.inputs) != 2 or len(node.outputs) != 1:
         return None
-    if node.attribute("broadcast", 0):  # before opset 7, which axes meet is said by an attribute
-        return None
     left, right = node.inputs
     if draft.is_constant(left) == draft.is_constant(right):
         return None
@@ -97,7 +95,7 @@ def _batch_norm(node: Node, draft: Draft, channels: Channels) -> Diagonal | None
     """As in inference: (x - mean) / sqrt(var + epsilon) * gamma + beta, for channels on axis 1."""
     if channels.rank is None or channels.rank + channels.axis != 1 or len(node.inputs) != 5:
         return None
-    if any(node.outputs[1:]) or node.attribute("training_mode", 0) or not node.attribute("spatial", 1):
+    if any(node.outputs[1:]) or node.attribute("training_mode", 0):
         return None
     parameters = [draft.values(name) for name in node.inputs[1:]]
     if draft.is_constant(node.inputs[0]):

@@ -28,12 +28,10 @@ def without_identities(graph: Graph) -> Graph:
 
 
 def _is_identity(node: Node, draft: Draft, used: Counter[str]) -> bool:
-    """Dropout drops only if it is told to, from version 12 of the operators; its mask must not matter."""
+    """Dropout drops only if it is told to; its mask must not matter."""
     if node.op == "Identity":
         return len(node.inputs) == len(node.outputs) == 1
     if node.op != "Dropout" or any(used[name] for name in node.outputs[1:] if name):
-        return False
-    if draft.opset < 7 and not node.attribute("is_test", 0):
         return False
     mode = node.inputs[2] if len(node.inputs) > 2 else ""
     values = draft.values(mode) if mode else None

@@ -73,11 +73,6 @@ class Draft:
         tensors = {*self._uses, *self._constants, *graph.inputs, *graph.shapes}
         self._names = Names({*nodes, *outputs, *tensors})
 
-    @property
-    def opset(self) -> int:
-        """Version of ONNX's own operators."""
-        return self._graph.opset
-
     def add(self, node: Node) -> None:
         """Append a node."""
         self._nodes[node.name] = node

@@ -65,7 +65,7 @@ def _expression(operation: Operation) -> Expression:
     if len(operation.varying) != 1:
         raise UnboundedError("a function of several tensors that vary with the network's input")
     operands = [None if tensor is None else _operand(tensor) for tensor in operation.inputs]
-    return expressed(operation.node, operands, operation.opset)
+    return expressed(operation.node, operands)
 
 
 def _operand(tensor: Tensor) -> Expression:
@@ -164,16 +164,11 @@ def log_softmax(operation: Operation) -> float:
 
 
 def _together(operation: Operation) -> int:
-    """How many entries are normalised together: along one axis; before opset 13 all from it on."""
-    sizes = operation.input(0).sizes()
-    default = -1 if operation.opset >= 13 else 1
-    axis = operation.attribute("axis", default)
+    """How many entries are normalised together: those along one axis."""
+    sizes, axis = operation.input(0).sizes(), operation.attribute("axis", -1)
     if not -len(sizes) <= axis <= len(sizes):
         raise UnboundedError(f"its axis {axis} does not exist")
-    if operation.opset >= 13:
-        return sizes[axis] if -len(sizes) <= axis < len(sizes) else 1
-    axis += len(sizes) if axis < 0 else 0
-    return math.prod(sizes[axis:])
+    return sizes[axis] if axis < len(sizes) else 1
 
 
 def _log_softmax_range(operation: Operation) -> Range:

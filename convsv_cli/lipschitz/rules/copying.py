@@ -17,7 +17,7 @@ MODES = ("constant", "edge", "reflect", "wrap")
 
 def expanded(operation: Operation) -> float:
     """Expand: the root of the number of copies; for an unknown size, the most that its shape allows."""
-    source, target = first(operation), integers(operation, "", 1)
+    source, target = first(operation), integers(operation, 1)
     if target is None:
         raise UnboundedError("its shape is missing")
     before = (None,) * len(target) if source.shape is None else source.shape
@@ -29,7 +29,7 @@ def expanded(operation: Operation) -> float:
 
 def tiled(operation: Operation) -> float:
     """Tile: the root of the product of its repeats."""
-    source, repeats = first(operation), integers(operation, "", 1)
+    source, repeats = first(operation), integers(operation, 1)
     if repeats is None:
         raise UnboundedError("its repeats are missing")
     return times(root(math.prod(repeats)), source.lipschitz)
@@ -59,7 +59,7 @@ def _mode(operation: Operation) -> str:
 
 def _pads(operation: Operation) -> dict[int, tuple[int, int]]:
     """Before and after, by axis."""
-    pads, axes = integers(operation, "pads", 1), integers(operation, "axes", 3)
+    pads, axes = integers(operation, 1), integers(operation, 3)
     if pads is None:
         raise UnboundedError("its pads are missing")
     rank = len(pads) // 2
@@ -87,10 +87,7 @@ def _padded_range(operation: Operation) -> Range:
     source, filler = operation.input(0).range, operation.optional(2)
     if _mode(operation) != "constant":
         return source
-    if filler is not None:
-        return source.hull(filler.range)
-    value = float(operation.attribute("value", 0.0))
-    return source.hull(Range(lower=value, upper=value))
+    return source.hull(Range(lower=0.0, upper=0.0) if filler is None else filler.range)
 
 
 RULES = {

@@ -65,7 +65,6 @@ def _gemm_copies(addend: Tensor, operation: Operation) -> float:
         node=operation.node,
         inputs=(addend, Tensor(name="", reach=0.0)),
         outputs=operation.outputs,
-        opset=operation.opset,
         layer_norm=operation.layer_norm,
         kernel_norm=operation.kernel_norm,
     )

@@ -38,7 +38,7 @@ def sorted_(operation: Operation) -> float:
 
 def accumulated(operation: Operation) -> float:
     """CumSum: 1 / (2 sin(pi / (2 (2 n + 1)))) for n terms, the last of which does not count if exclusive."""
-    source, axes = first(operation), integers(operation, "axis", 1)
+    source, axes = first(operation), integers(operation, 1)
     if axes is None or len(axes) != 1:
         raise UnboundedError("its axis is missing")
     terms = size_of(source, axes[0]) - bool(operation.attribute("exclusive", 0))
@@ -60,7 +60,7 @@ def jumping(operation: Operation) -> float:
 
 
 def _blocks(operation: Operation) -> list[Windows]:
-    image, block = integers(operation, "", 1), integers(operation, "", 2)
+    image, block = integers(operation, 1), integers(operation, 2)
     if image is None or block is None:
         raise UnboundedError("its image or block shape is missing")
     rank = len(image)
@@ -84,7 +84,7 @@ def _joined_range(operation: Operation) -> Range:
 
 def _accumulated_range(operation: Operation) -> Range:
     """Sums of up to n terms; none, where exclusive."""
-    source, axes = operation.input(0), integers(operation, "axis", 1)
+    source, axes = operation.input(0), integers(operation, 1)
     terms = size_of(source, axes[0] if axes else 0)
     return outward(terms * min(0.0, source.range.lower), terms * max(0.0, source.range.upper))
 

@@ -35,12 +35,9 @@ def batch_normalized(operation: Operation) -> float:
 
 def _factors(operation: Operation) -> NDArray[np.float64]:
     """The factor of each channel."""
-    extra = any(operation.node.outputs[1:])  # before opset 14, these say "training", used or not
-    untested = operation.opset < 7 and not operation.attribute("is_test", 0)
-    if operation.attribute("training_mode", 0) or extra or untested:
+    extra = any(operation.node.outputs[1:])  # only training has these, used or not
+    if operation.attribute("training_mode", 0) or extra:
         raise UnboundedError("it is in training mode: it normalizes by the statistics of its input")
-    if not operation.attribute("spatial", 1):
-        raise UnboundedError("it has statistics for each position (spatial=0)")
     scale, variance = _values(operation.input(1)), _values(operation.input(4))
     shifted = variance + operation.attribute("epsilon", EPSILON)
     if scale.shape != variance.shape or not (shifted > 0).all():

@@ -120,8 +120,6 @@ def _activations(operation: Operation) -> tuple[str, ...]:
 
 def _norms(operation: Operation) -> tuple[float, float]:
     """Of W and R; also checks all that bounds of every cell need."""
-    if operation.opset < 7:
-        raise UnboundedError("its definition before opset 7 is another one")
     if operation.attribute("direction", "forward") not in ("forward", "reverse", "bidirectional"):
         raise UnboundedError("its direction is none that ONNX knows")
     if operation.attribute("clip", 0.0) < 0:

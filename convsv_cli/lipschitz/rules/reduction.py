@@ -63,7 +63,7 @@ def _sizes(operation: Operation) -> list[int | None]:
     Raises:
         UnboundedError: which these are is not known.
     """
-    axes, shape = integers(operation, "axes", 1), operation.input(0).shape
+    axes, shape = integers(operation, 1), operation.input(0).shape
     if not axes and operation.attribute("noop_with_empty_axes", 0):
         if operation.node.op in ("ReduceProd", "ReduceSumSquare", "ReduceLogSum"):
             raise UnboundedError("it reduces no axis, which runtimes do not agree on")

@@ -18,8 +18,8 @@ from convsv_cli.lipschitz.resampling import Filter, resampled
 def resized(operation: Operation) -> float:
     """Exact in real arithmetic; see `resampled` for the ties of nearest that rounding may break either way.
 
-    The larger counts where runtimes do as they please: before opset 11, nearest rounds down, or up where the
-    axis shrinks; and onnxruntime does not crop axes whose scale is 1.
+    The larger counts where runtimes do as they please: nearest of Upsample rounds down, or up where
+    the axis shrinks; and onnxruntime does not crop axes whose scale is 1.
     """
     source, norms = first(operation), [1.0]
     for stretch in _stretches(operation):
@@ -38,7 +38,7 @@ def _matrices(operation: Operation, stretch: Stretch) -> list[AxisMatrix]:
 
 def _filters(operation: Operation) -> list[Filter]:
     mode = operation.attribute("mode", "nearest")
-    if operation.node.op == "Upsample" or operation.opset < 11:
+    if operation.node.op == "Upsample":
         mode = "linear" if mode == "bilinear" else mode
         return [Filter(mode=mode, nearest=nearest) for nearest in ("floor", "ceil")[: _roundings(operation)]]
     return [
@@ -62,7 +62,7 @@ def _stretches(operation: Operation) -> list[Stretch]:
     Raises:
         UnboundedError: something that they depend on is not known.
     """
-    source, old = operation.input(0), operation.node.op == "Upsample" or operation.opset < 11
+    source, old = operation.input(0), operation.node.op == "Upsample"
     mode = "asymmetric" if old else operation.attribute("coordinate_transformation_mode", "half_pixel")
     scales = _scales(operation)
     if scales is None:
@@ -91,7 +91,7 @@ def _argument(operation: Operation, name: str) -> Tensor | None:
     """An input that is there and not empty."""
     newer = {"roi": 1, "scales": 2, "sizes": 3}
     older = {"scales": 1}
-    index = (older if operation.node.op == "Upsample" or operation.opset < 11 else newer).get(name)
+    index = (older if operation.node.op == "Upsample" else newer).get(name)
     tensor = None if index is None else operation.optional(index)
     return None if tensor is None or tensor.shape == (0,) else tensor
 

@@ -7,10 +7,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import onnx
 from onnx import NodeProto, SparseTensorProto, TensorProto
-from onnx.reference import ReferenceEvaluator
 
 from convsv_cli.graph import UnknownValueError
 from convsv_cli.loaders.growth import TOO_LARGE, outgrows
@@ -22,7 +19,8 @@ from convsv_cli.loaders.onnx.amounts import (
     result_elements,
 )
 from convsv_cli.loaders.onnx.budget import Budget, SpentError
-from convsv_cli.loaders.onnx.dequantise import dequantise
+from convsv_cli.loaders.onnx.evaluation import NotFoldableError, applied, named, reading
+from convsv_cli.loaders.onnx.history import own, standard_opset
 from convsv_cli.loaders.onnx.scopes import Key, Scope
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.loaders.state_dict import DEQUANTISED
@@ -39,10 +37,6 @@ FOLDABLE = BROADCASTING | {
 }
 # fmt: on
 Step = tuple[Scope, NodeProto]
-
-
-class NotFoldableError(UnknownValueError):
-    """The expression is constant, but too large to compute or beyond the reference implementation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +67,11 @@ class Constants:
     opsets: Mapping[str, int]
     found: dict[Key, Constant | str] = field(default_factory=dict, repr=False)
     budget: Budget = field(default_factory=Budget, repr=False)
+
+    @property
+    def opset(self) -> int:
+        """Version of ONNX's own operators."""
+        return standard_opset(self.opsets)
 
     def find(self, scope: Scope, name: str) -> Constant | None:
         """The constant that a name means in a scope; None where it depends on an input.
@@ -158,13 +157,17 @@ class Constants:
         for step, (home, node) in enumerate(plan):
             operands = [self._operand(home, operand, known) for operand in node.input]
             stored |= {home.key(operand): _stored_elements(home, operand) for operand in node.input}
-            elements = result_elements(node, operands)
-            made += elements
-            if outgrows(made, sum(stored.values())) or multiplications(node, operands) > MAX_MULTIPLICATIONS:
-                raise NotFoldableError(TOO_LARGE)
-            _spend(budget, elements)
-            for output, value in zip(node.output, self._apply(node, operands), strict=False):
-                known[home, output] = value
+            newest = reading(node, operands, self.opset)
+            values = named(node.input, operands) | dict(newest.constants)
+            for each in newest.nodes:
+                inputs = [values.get(operand) for operand in each.input]
+                elements, products = result_elements(each, inputs), multiplications(each, inputs)
+                made += elements
+                if outgrows(made, sum(stored.values())) or products > MAX_MULTIPLICATIONS:
+                    raise NotFoldableError(TOO_LARGE)
+                _spend(budget, elements)
+                values |= applied(each, inputs, self.opset)
+            known |= {(home, output): values[output] for output in node.output if output in values}
             for key in last.get(step, ()):
                 known.pop(key, None)
         home, _ = scope.find(name)
@@ -179,18 +182,6 @@ class Constants:
             self.budget.credit(source, math.prod(source.dims))
             return sparse.values(source, self.model)
         return known[home, name]
-
-    def _apply(self, node: NodeProto, operands: list[Array | None]) -> list[Array]:
-        """One node by onnx's reference implementation, in the types that the graph says."""
-        if node.op_type == "DequantizeLinear":
-            return [_dequantise(node, operands)]
-        feeds = {name: value for name, value in zip(node.input, operands, strict=True) if name}
-        try:
-            with np.errstate(all="ignore"):
-                results = ReferenceEvaluator(node, opsets=dict(self.opsets)).run(None, feeds)
-        except Exception as error:
-            raise NotFoldableError(f"a constant {node.op_type} that cannot be computed: {error}") from error
-        return [np.asarray(result) for result in results]
 
 
 def _spend(budget: Budget | None, elements: int) -> None:
@@ -218,26 +209,6 @@ def _stored_elements(scope: Scope, name: str) -> int:
     return math.prod(source.dims) if isinstance(source, TensorProto) else 0
 
 
-def _dequantise(node: NodeProto, operands: list[Array | None]) -> Array:
-    """As onnxruntime, of every operator set and in its own domain too."""
-    values, scale, zero_point = (*operands, None)[:3]
-    attributes = {attribute.name: attribute.i for attribute in node.attribute}
-    kind = attributes.get("output_dtype", 0)
-    if values is None or scale is None:
-        raise NotFoldableError("a DequantizeLinear without a scale")
-    try:
-        return dequantise(
-            values,
-            scale,
-            zero_point,
-            axis=attributes.get("axis", 1),
-            block_size=attributes.get("block_size", 0),
-            dtype=onnx.helper.tensor_dtype_to_np_dtype(kind) if kind else scale.dtype,
-        )
-    except (ValueError, IndexError, KeyError) as error:
-        raise NotFoldableError(f"a DequantizeLinear that cannot be computed: {error}") from error
-
-
 def _dequantised(plan: list[Step]) -> Iterator[str]:
     """That values were dequantised, and from what."""
     for scope, node in plan:
@@ -260,8 +231,8 @@ def _untied(scope: Scope, name: str) -> tuple[Scope, str]:
 
 
 def _foldable(node: NodeProto) -> bool:
-    own = node.domain in ("", "ai.onnx") and node.op_type in FOLDABLE
-    return own or (node.domain == "com.microsoft" and node.op_type == "DequantizeLinear")
+    contributed = node.domain == "com.microsoft" and node.op_type == "DequantizeLinear"
+    return (own(node) and node.op_type in FOLDABLE) or contributed
 
 
 def _origin(plan: list[Step], name: str) -> str:

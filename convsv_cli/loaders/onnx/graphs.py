@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto
 
-from convsv_cli.graph import Body, Dims, Graph, Names, Node, Reader
-from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
+from convsv_cli.graph import UNREADABLE, Body, Dims, Graph, Names, Node, Reader
+from convsv_cli.loaders.onnx.constants import Constants
+from convsv_cli.loaders.onnx.evaluation import NotFoldableError, applied
 from convsv_cli.loaders.onnx.freezing import freeze
+from convsv_cli.loaders.onnx.history import Reading, UnreadableNodeError, as_newest, own
 from convsv_cli.loaders.onnx.scopes import Scope, Source, bodies, scopes
 from convsv_cli.loaders.onnx.shape_table import Shapes, dims
-from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.loaders.onnx.tensors import Array, numpy_type, type_name
 
 Rows = Mapping[tuple[str, str], tuple[str, ...]]
 """Names of a node's rows in the audit, by its scope's path and its first output."""
@@ -38,6 +43,7 @@ class _Builder:
         self._constants, self._rows = constants, rows
         self._names = Names()
         self._bodies = {id(scope.graph): scope for scope in new}
+        self._readers, self._dims, self._dtypes = self._stored(), self._sizes(), self._types()
 
     def graph(self) -> Graph:
         """All of it."""
@@ -46,10 +52,9 @@ class _Builder:
         return Graph(
             main=self._body(main),
             inputs=tuple(value.name for value in main.graph.input if value.name not in stored),
-            constants=self._readers(),
-            shapes=self._dims(),
-            dtypes=self._dtypes(),
-            opset=self._constants.opsets.get("", self._constants.opsets.get("ai.onnx", 1)),
+            constants=self._readers,
+            shapes=self._dims,
+            dtypes=self._dtypes,
             assumed=tuple(self._assumed(stored)),
         )
 
@@ -65,22 +70,79 @@ class _Builder:
                 yield f"the input {value.name!r} has its stored value"
 
     def _body(self, scope: Scope) -> Body:
-        nodes = (self._node(scope, node) for node in scope.graph.node if not _is_constant(scope, node))
+        nodes = [node for node in scope.graph.node if not _is_constant(scope, node)]
         return Body(
-            nodes=tuple(nodes),
+            nodes=tuple(made for node in nodes for made in self._nodes(scope, node)),
             outputs=tuple(self._name(scope, output.name) for output in scope.graph.output),
         )
 
-    def _node(self, scope: Scope, node: NodeProto) -> Node:
-        domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}."
-        first = next((name for name in node.output if name), "")
+    def _nodes(self, scope: Scope, node: NodeProto) -> Iterator[Node]:
+        """A node in the newest operator set; one that cannot be read as one that has no rule."""
+        try:
+            newest = self._newest(scope, node)
+        except UnreadableNodeError as error:
+            reason = f"a {node.op_type} of opset {self._constants.opset}, {error}"
+            attributes = {"ops": (node.op_type,), "reason": reason}
+            yield replace(self._node(scope, node, node), op=UNREADABLE + node.op_type, attributes=attributes)
+            return
+        self._add(scope, node, newest)
+        for step in newest.nodes:
+            if step is newest.main:
+                yield self._node(scope, step, node)
+            elif not self._computed(scope, step):
+                yield self._node(scope, step, step)
+
+    def _add(self, scope: Scope, node: NodeProto, newest: Reading) -> None:
+        """What is known of the tensors that a node in the newest operator set has beside its own."""
+        for name, values in newest.constants.items():
+            self._readers[_qualified(scope, name)] = partial(np.asarray, values)
+            self._dims[_qualified(scope, name)] = values.shape
+            self._dtypes[_qualified(scope, name)] = type_name(values.dtype)
+        whole = {name for step in newest.nodes if step.op_type == "Shape" for name in step.output}
+        for name, shape in newest.shapes.items():
+            self._dims[_qualified(scope, name)] = shape
+            same = self._dtypes.get(self._name(scope, node.input[0]), "float")
+            self._dtypes[_qualified(scope, name)] = "int64" if name in whole else same
+
+    def _newest(self, scope: Scope, node: NodeProto) -> Reading:
+        if not own(node):
+            return Reading(nodes=(node,), main=node, constants={}, shapes={})
+        names = [self._name(scope, name) if name else "" for name in node.input]
+        return as_newest(
+            node,
+            self._constants.opset,
+            shapes=[self._dims.get(name) for name in names],
+            dtypes=[numpy_type(self._dtypes.get(name, "float")) for name in names],
+            new=self._new_tensors.new,
+        )
+
+    @cached_property
+    def _new_tensors(self) -> Names:
+        """Names of tensors, of which no other is taken."""
+        return Names(name for scope in self._scopes for name in scope.sources)
+
+    def _computed(self, scope: Scope, step: NodeProto) -> bool:
+        """Whether a step takes constants only; its result is one from now on."""
+        readers = [self._readers.get(self._name(scope, name)) for name in step.input]
+        known = [reader for reader in readers if reader is not None]
+        output, opset = step.output[0], self._constants.opset
+        if len(known) == len(readers):
+            self._readers[_qualified(scope, output)] = lambda: applied(
+                step, [read() for read in known], opset
+            )[output]
+        return len(known) == len(readers)
+
+    def _node(self, scope: Scope, node: NodeProto, origin: NodeProto) -> Node:
+        """A node; its name, bodies and rows are those of the one in the file that it comes from."""
+        domain = "" if own(node) else f"{node.domain}."
+        first = next((name for name in origin.output if name), "")
         return Node(
             op=domain + node.op_type,
-            name=self._names.new(node.name or first or node.op_type),
+            name=self._names.new(origin.name or first or origin.op_type),
             inputs=tuple(self._name(scope, name) if name else "" for name in node.input),
             outputs=tuple(_qualified(scope, name) if name else "" for name in node.output),
             attributes={a.name: _value(a) for a in node.attribute if not _holds_graphs(a)},
-            bodies=tuple((name, self._body(self._bodies[id(body)])) for name, body in bodies(node)),
+            bodies=tuple((name, self._body(self._bodies[id(body)])) for name, body in bodies(origin)),
             layers=self._rows.get((scope.path, first), ()),
         )
 
@@ -88,7 +150,7 @@ class _Builder:
         """The unique name of what a name means in a scope."""
         return _qualified(scope.find(name)[0], name)
 
-    def _readers(self) -> dict[str, Reader]:
+    def _stored(self) -> dict[str, Reader]:
         names = (
             (scope, name, source) for scope in self._scopes for name, source in scope.sources.items() if name
         )
@@ -107,14 +169,14 @@ class _Builder:
 
         return read
 
-    def _dims(self) -> dict[str, Dims]:
+    def _sizes(self) -> dict[str, Dims]:
         return {
             _qualified(scope, name): tuple(size if isinstance(size, int) else None for size in sizes)
             for scope, old in zip(self._scopes, self._old, strict=True)
             for name, sizes in self._shapes.by_scope[id(old)].items()
         }
 
-    def _dtypes(self) -> dict[str, str]:
+    def _types(self) -> dict[str, str]:
         return {
             _qualified(scope, name): dtype
             for scope, old in zip(self._scopes, self._old, strict=True)

@@ -9,7 +9,8 @@ from typing import TypeVar
 import onnx
 from onnx import NodeProto
 
-from convsv_cli.loaders.onnx.constants import Constant, Constants, NotFoldableError
+from convsv_cli.loaders.onnx.constants import Constant, Constants
+from convsv_cli.loaders.onnx.evaluation import NotFoldableError
 from convsv_cli.loaders.onnx.scopes import Scope
 from convsv_cli.loaders.onnx.shape_table import Dims, Shapes
 from convsv_cli.loaders.onnx.tensors import Array

@@ -11,7 +11,8 @@ import torch
 from onnx import ModelProto
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError
-from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
+from convsv_cli.loaders.onnx.constants import Constants
+from convsv_cli.loaders.onnx.evaluation import NotFoldableError
 from convsv_cli.loaders.onnx.functions import inlined
 from convsv_cli.loaders.onnx.graphs import Rows, build
 from convsv_cli.loaders.onnx.linear_maps import linear_maps

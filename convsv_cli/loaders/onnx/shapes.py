@@ -13,7 +13,8 @@ from onnx import ModelProto, TensorProto, ValueInfoProto
 from convsv_cli.confinement import StoppedError
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders.onnx.confined import ContradictionError, run
-from convsv_cli.loaders.onnx.constants import Constants, NotFoldableError
+from convsv_cli.loaders.onnx.constants import Constants
+from convsv_cli.loaders.onnx.evaluation import NotFoldableError
 from convsv_cli.loaders.onnx.freezing import freeze
 from convsv_cli.loaders.onnx.scopes import Scope, bodies, scopes
 from convsv_cli.loaders.onnx.shape_table import Shapes, dims, shapes_of

@@ -47,6 +47,16 @@ def dtype_name(tensor: TensorProto) -> str:
     return str(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
 
 
+def type_name(dtype: np.dtype) -> str:
+    """ONNX's name of a type, in lower case, e.g. "double"."""
+    return str(TensorProto.DataType.Name(onnx.helper.np_dtype_to_tensor_dtype(dtype))).lower()
+
+
+def numpy_type(name: str) -> np.dtype:
+    """The type of such a name."""
+    return onnx.helper.tensor_dtype_to_np_dtype(TensorProto.DataType.Value(name.upper()))
+
+
 def check(tensor: TensorProto, model: Path) -> None:
     """See that the values are there, without reading them.
 

@@ -1,0 +1,94 @@
+"""One node of a constant expression, computed by the rules of its own operator set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import onnx
+from onnx import FunctionProto, NodeProto, OperatorSetIdProto
+from onnx.reference import ReferenceEvaluator
+
+from convsv_cli.graph import Names, UnknownValueError
+from convsv_cli.loaders.onnx.dequantise import dequantise
+from convsv_cli.loaders.onnx.history import NEWEST, Reading, UnreadableNodeError, as_newest, own
+from convsv_cli.loaders.onnx.tensors import Array
+
+
+class NotFoldableError(UnknownValueError):
+    """The expression is constant, but too large to compute or beyond the reference implementation."""
+
+
+def reading(node: NodeProto, operands: Sequence[Array | None], opset: int) -> Reading:
+    """The node in the newest operator set; one of onnxruntime's own as it is.
+
+    Raises:
+        NotFoldableError: its operator set does not define it.
+    """
+    if not own(node):
+        return Reading(nodes=(node,), main=node, constants={}, shapes={})
+    try:
+        return as_newest(
+            node,
+            opset,
+            shapes=[None if operand is None else operand.shape for operand in operands],
+            dtypes=[None if operand is None else operand.dtype for operand in operands],
+            new=Names((*node.input, *node.output)).new,
+        )
+    except UnreadableNodeError as error:
+        raise NotFoldableError(f"a constant {node.op_type} of opset {opset}, {error}") from error
+
+
+def named(names: Iterable[str], values: Iterable[Array | None]) -> dict[str, Array]:
+    """Those that are there, by name."""
+    pairs = zip(names, values, strict=False)
+    return {name: value for name, value in pairs if name and value is not None}
+
+
+def applied(node: NodeProto, operands: Sequence[Array | None], opset: int) -> dict[str, Array]:
+    """The results, by name, of a node of the newest operator set, in the types that the graph says.
+
+    They are those of onnx's reference implementation; `opset` counts only where it is newer than what convsv
+    knows.
+
+    Raises:
+        NotFoldableError: that has none, or the node is damaged.
+    """
+    if node.op_type == "DequantizeLinear":
+        return {node.output[0]: _dequantise(node, operands)}
+    outputs = [name for name in node.output if name]
+    alone = FunctionProto(
+        name="alone",
+        node=[node],
+        input=dict.fromkeys(filter(None, node.input)),
+        output=outputs,
+        opset_import=[OperatorSetIdProto(version=max(opset, NEWEST))],
+    )
+    try:
+        with np.errstate(all="ignore"):
+            results = ReferenceEvaluator(alone).run(None, named(node.input, operands), {})
+    except Exception as error:
+        raise NotFoldableError(
+            f"a constant {node.op_type} of opset {opset} that cannot be computed: {error}"
+        ) from error
+    return {name: np.asarray(result) for name, result in zip(outputs, results, strict=True)}
+
+
+def _dequantise(node: NodeProto, operands: Sequence[Array | None]) -> Array:
+    """As onnxruntime, of every operator set and in its own domain too."""
+    values, scale, zero_point = (*operands, None)[:3]
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    kind = attributes.get("output_dtype", 0)
+    if values is None or scale is None:
+        raise NotFoldableError("a DequantizeLinear without a scale")
+    try:
+        return dequantise(
+            values,
+            scale,
+            zero_point,
+            axis=attributes.get("axis", 1),
+            block_size=attributes.get("block_size", 0),
+            dtype=onnx.helper.tensor_dtype_to_np_dtype(kind) if kind else scale.dtype,
+        )
+    except (ValueError, IndexError, KeyError) as error:
+        raise NotFoldableError(f"a DequantizeLinear that cannot be computed: {error}") from error
