@@ -29,11 +29,14 @@ def model_of(graph: Graph) -> ModelProto:
 
 def run(graph: Graph, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     """The outputs, without any optimisation of onnxruntime's own."""
+    return session(graph).run(None, inputs)
+
+
+def session(graph: Graph) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model_of(graph).SerializeToString(), options)
-    return session.run(None, inputs)
+    return onnxruntime.InferenceSession(model_of(graph).SerializeToString(), options)
 
 
 def _names(body: Body) -> Iterator[str]:

@@ -3,125 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping
 
 import numpy as np
-import onnx
-from numpy.typing import ArrayLike, DTypeLike
-from onnx import NodeProto, TensorProto
+from onnx import TensorProto
 
 from convsv_cli.graph import Dims
-from convsv_cli.loaders.onnx.tensors import Array
-
-T = TypeVar("T")
-
-
-class UnreadableNodeError(Exception):
-    """What the node means is not known; the reason, in words that continue "Mul of opset 6, "."""
-
-
-class Rewriting:
-    """A node that is brought up to date.
-
-    Attributes:
-        node: what it is so far.
-        shapes: of its inputs, as far as they are known.
-        constants: new tensors that are known.
-        made: shapes of the other new tensors.
-    """
-
-    def __init__(
-        self,
-        node: NodeProto,
-        *,
-        shapes: Sequence[Dims | None],
-        dtypes: Sequence[np.dtype | None],
-        new: Callable[[str], str],
-    ) -> None:
-        self.node = NodeProto()
-        self.node.CopyFrom(node)
-        self.node.domain = ""
-        self.take("consumed_inputs", ())
-        self.shapes = list(shapes)
-        self.constants: dict[str, Array] = {}
-        self.made: dict[str, Dims] = {}
-        self._dtypes, self._new = dtypes, new
-        self._before: list[NodeProto] = []
-        self._after: list[NodeProto] = []
-
-    def nodes(self) -> Iterator[NodeProto]:
-        """In order."""
-        yield from self._before
-        yield self.node
-        yield from self._after
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Of the first input; single precision where it is not known."""
-        return next(iter(self._dtypes), None) or np.dtype(np.float32)
-
-    def take(self, name: str, default: T) -> T:
-        """Remove an attribute, and give its value; the default where it is absent."""
-        for index, attribute in enumerate(self.node.attribute):
-            if attribute.name == name:
-                value = onnx.helper.get_attribute_value(attribute)
-                del self.node.attribute[index]
-                return value.decode("utf-8", "replace") if isinstance(value, bytes) else value  # type: ignore[return-value]
-        return default
-
-    def set(self, name: str, value: object) -> None:
-        """Give the node an attribute, in place of one that it has."""
-        self.take(name, None)
-        self.node.attribute.append(onnx.helper.make_attribute(name, value))
-
-    def rename(self, old: str, name: str) -> None:
-        """Give an attribute another name, where it is there."""
-        for attribute in self.node.attribute:
-            if attribute.name == old:
-                attribute.name = name
-
-    def has(self, name: str) -> bool:
-        """Whether it has an attribute."""
-        return any(attribute.name == name for attribute in self.node.attribute)
-
-    def rank(self, index: int) -> int:
-        """Of an input.
-
-        Raises:
-            UnreadableNodeError: it is not known.
-        """
-        shape = self.shapes[index] if index < len(self.shapes) else None
-        if shape is None:
-            raise UnreadableNodeError("of which it is not known how many axes its inputs have")
-        return len(shape)
-
-    def constant(self, values: ArrayLike, what: str, dtype: DTypeLike = np.int64) -> str:
-        """The name of a new tensor."""
-        name = self._new(f"{self.node.output[0]}/{what}")
-        self.constants[name] = np.array(values, dtype)
-        return name
-
-    def feed(self, index: int, name: str) -> None:
-        """Make a tensor an input; those before it that it lacks are left out."""
-        self.node.input.extend([""] * (index + 1 - len(self.node.input)))
-        self.node.input[index] = name
-
-    def before(self, op: str, inputs: Sequence[str], what: str, shape: Dims, **attributes: int) -> str:
-        """What a node before it makes."""
-        name = self._new(f"{self.node.output[0]}/{what}")
-        self._before.append(onnx.helper.make_node(op, inputs, [name], **attributes))  # type: ignore[arg-type]
-        self.made[name] = shape
-        return name
-
-    def after(self, op: str, inputs: Sequence[str], what: str, shape: Dims) -> None:
-        """Let a node behind it make its output, of what it makes so far and of these."""
-        output = self.node.output[0]
-        name = self._new(f"{output}/{what}")
-        self.node.output[0] = name
-        self.made[name] = shape
-        self._after.append(onnx.helper.make_node(op, [name, *inputs], [output]))
-
+from convsv_cli.loaders.onnx.rewriting import Rewriting, UnreadableNodeError
 
 Change = Callable[[Rewriting], None]
 
@@ -290,9 +178,33 @@ def _scales(node: Rewriting) -> None:
     node.feed(1, node.constant(node.take("scales", ()), "scales", np.float32))
 
 
-def _as_upsample(node: Rewriting) -> None:
-    """Resize: what it was in 10 is what Upsample is."""
-    node.node.op_type = "Upsample"
+def _now(op: str) -> Change:
+    """It is another operator now; what Resize was in 10, Upsample was."""
+
+    def change(node: Rewriting) -> None:
+        node.node.op_type = op
+
+    return change
+
+
+def _whole_power(node: Rewriting) -> None:
+    """Pooling: p became a whole number; others stay as they are."""
+    power = node.take("p", 2.0)
+    node.set("p", int(power) if power == int(power) else power)
+
+
+def _by_group(node: Rewriting) -> None:
+    """GroupNormalization: before 21, scales and biases were those of groups; each channel has its own now."""
+    groups, shape = node.take("num_groups", 1), node.shapes[0]
+    node.set("num_groups", groups)
+    if shape is None or len(shape) < 2 or shape[1] is None:
+        return  # what holds for groups holds for channels
+    each = shape[1] // groups
+    for index in (1, 2):
+        axes, sizes, row = (node.constant(values, "by_group") for values in ([1], [groups, each], [-1]))
+        column = node.before("Unsqueeze", [node.node.input[index], axes], "column", (groups, 1))
+        spread = node.before("Expand", [column, sizes], "spread", (groups, each))
+        node.feed(index, node.before("Reshape", [spread, row], "channels", (groups * each,)))
 
 
 def _last_state(node: Rewriting) -> None:
@@ -320,12 +232,16 @@ CHANGES: Mapping[str, tuple[tuple[int, Change], ...]] = {
     ),
     "Concat": ((4, _default("axis", 1)),),
     "Dropout": ((7, _tested), (12, _removed("ratio"))),
+    "GlobalLpPool": ((2, _whole_power),),
+    "GroupNormalization": ((21, _by_group),),
+    "LpPool": ((2, _whole_power),),
     "Gemm": ((7, _removed("broadcast")),),
     "PRelu": ((7, _by_channel),),
     "Pad": ((2, _first_pad), (2, _renamed("paddings", "pads")), (11, _input("pads", 1)), (11, _padded)),
     "ReduceSum": ((13, _input("axes", 1, empty=False)),),
     "Reshape": ((5, _input("shape", 1)),),
-    "Resize": ((11, _as_upsample),),
+    "Resize": ((11, _now("Upsample")),),
+    "Scatter": ((11, _now("ScatterElements")),),
     "Selu": ((6, _default("alpha", 1.6732)), (6, _default("gamma", 1.0507))),
     "Slice": ((10, _input("starts", 1)), (10, _input("ends", 2)), (10, _input("axes", 3))),
     "Split": ((13, _input("split", 1)), (18, _equal_parts)),

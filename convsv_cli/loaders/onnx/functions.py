@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from onnx import FunctionProto, ModelProto, NodeProto
 
 from convsv_cli.confinement import StoppedError
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.onnx.confined import ContradictionError, run
+from convsv_cli.loaders.onnx.history import own, standard_opset
 from convsv_cli.loaders.onnx.scopes import bodies
 from convsv_cli.loaders.onnx.stripping import restore, stripped
 
@@ -17,6 +18,8 @@ MAX_BYTES = 2**27
 """Of all copies of functions, beside one of each."""
 MAX_DEPTH = 64
 """Of calls in calls."""
+MISCONVERTED = {"Hardmax": 13, "PRelu": 7, "Resize": 11, "Selu": 6, "Upsample": 11}
+"""Operators that onnx's converter lets pass one version as if nothing had changed in it."""
 Key = tuple[str, str, str]
 
 
@@ -37,6 +40,7 @@ def inlined(model: ModelProto) -> ModelProto:
         raise UnsafeModelError(
             f"its local functions unfold to more than {MAX_NODES} nodes, or {MAX_BYTES // 2**20} MiB"
         )
+    _refuse_misconverted(model)
     result = _inlined(model)
     if result.functions:
         raise UnreadableModelError(
@@ -44,6 +48,35 @@ def inlined(model: ModelProto) -> ModelProto:
             hint="export the model again with one version for all",
         )
     return result
+
+
+def _refuse_misconverted(model: ModelProto) -> None:
+    """A function's nodes follow its own operator set; some would be taken for nodes of the model's."""
+    target = _opset(model)
+    for function in model.functions:
+        opset = _opset(function)
+        ops = sorted(node.op_type for node in _all_nodes(function.node) if own(node))
+        wrong = next((op for op in ops if opset < MISCONVERTED.get(op, 0) <= target), None)
+        if wrong is not None:
+            raise UnreadableModelError(
+                f"the local function {function.name!r} has a {wrong} of opset {opset}, which is another "
+                f"operator than that of the model's opset {target}",
+                hint="export the model again with one version for all",
+            )
+
+
+def _opset(importing: ModelProto | FunctionProto) -> int:
+    return standard_opset({entry.domain: entry.version for entry in importing.opset_import})
+
+
+def _all_nodes(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """With those of bodies, not too deep; what is deeper is refused later."""
+    pending = [(node, 0) for node in nodes]
+    while pending:
+        node, depth = pending.pop()
+        yield node
+        if depth < MAX_DEPTH:
+            pending.extend((inner, depth + 1) for _, body in bodies(node) for inner in body.node)
 
 
 def _inlined(model: ModelProto) -> ModelProto:

@@ -15,7 +15,8 @@ import onnx
 from onnx import NodeProto
 
 from convsv_cli.graph import Dims
-from convsv_cli.loaders.onnx.changes import CHANGES, Rewriting, UnreadableNodeError
+from convsv_cli.loaders.onnx.changes import CHANGES
+from convsv_cli.loaders.onnx.rewriting import Rewriting, UnreadableNodeError
 from convsv_cli.loaders.onnx.tensors import Array
 
 __all__ = ["NEWEST", "Reading", "UnreadableNodeError", "as_newest", "own", "standard_opset"]
