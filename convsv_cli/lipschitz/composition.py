@@ -141,7 +141,7 @@ class _Composition:
         moving = [self._find(name) for name in needs(node)]
         steady = _is_steady(operation, moving)
         if _is_constant(node, moving):
-            reach, range_ = 0.0, ANYTHING
+            reach, range_ = 0.0, self._range(operation)
         elif _branches(node):
             self._branch(node)
             return
@@ -154,12 +154,11 @@ class _Composition:
         node = operation.node
         if not any(real(self._graph, name) for name in node.outputs if name):
             return math.inf, ANYTHING
-        rule, range_ = self._rules.get(node.op), ANYTHING
+        rule = self._rules.get(node.op)
         if rule is None:
             self._offences.append(Offence(node=node, reason=_without_rule(node)))
             return math.inf, ANYTHING
-        with contextlib.suppress(UnboundedError, *MALFORMED):
-            range_ = rule.range(operation)
+        range_ = self._range(operation)
         try:
             return rule.lipschitz(operation), range_
         except UnboundedError as error:
@@ -168,6 +167,13 @@ class _Composition:
             reason = f"{CONTRADICTION}: {error}"
         self._offences.append(Offence(node=node, reason=reason))
         return math.inf, range_
+
+    def _range(self, operation: Operation) -> Range:
+        """Of the outputs, as far as there is a rule for it."""
+        rule = self._rules.get(operation.node.op)
+        with contextlib.suppress(UnboundedError, *MALFORMED):
+            return ANYTHING if rule is None else rule.range(operation)
+        return ANYTHING
 
     def _branch(self, node: Node) -> None:
         """If: the larger of both branches, as long as the condition does not vary."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from onnx import TensorProto, numpy_helper
 
 from convsv_cli.lipschitz.arguments import first, integers, or_anything, require_constant, same
 from convsv_cli.lipschitz.arithmetic import root_of_squares, times
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.lipschitz.ranges import Range
+from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
 
 MODES = ("constant", "edge", "reflect", "wrap")
 
@@ -25,6 +26,21 @@ def expanded(operation: Operation) -> float:
     aligned = aligned[len(aligned) - len(target) :] if target else ()
     copies = (to if old in (None, 1) else 1 for old, to in zip(aligned, target, strict=True))
     return times(root(math.prod(copies)), source.lipschitz)
+
+
+def filled(operation: Operation) -> float:
+    """ConstantOfShape: a constant, as long as its shape is one."""
+    raise UnboundedError(f"how much it makes, {operation.input(0).name!r}, varies with the network's input")
+
+
+def _filled_range(operation: Operation) -> Range:
+    value = operation.attribute("value", None)
+    if value is None:
+        return outward(0.0, 0.0)
+    if not isinstance(value, TensorProto) or value.data_location == TensorProto.EXTERNAL:
+        return ANYTHING
+    number = float(numpy_helper.to_array(value).reshape(()))
+    return outward(number, number)
 
 
 def tiled(operation: Operation) -> float:
@@ -91,6 +107,7 @@ def _padded_range(operation: Operation) -> Range:
 
 
 RULES = {
+    "ConstantOfShape": Rule(lipschitz=filled, range=_filled_range),
     "Expand": Rule(lipschitz=expanded, range=same),
     "Tile": Rule(lipschitz=tiled, range=same),
     "Pad": Rule(lipschitz=padded, range=or_anything(_padded_range)),

@@ -26,11 +26,15 @@ def inline(model: bytes, _report: Report) -> bytes:
 
     Conversion wants to know the types of what a function is given, which few models say.
     """
+    whole = onnx.load_model_from_string(model)
     try:
-        whole = onnx.load_model_from_string(model)
         return _bytes(inline_local_functions(whole, convert_version=True))
     except Exception:  # noqa: BLE001  (onnx raises many types)
-        typed = onnx.shape_inference.infer_shapes(model)
+        typed = onnx.shape_inference.infer_shapes(whole)
+        typed.graph.value_info.extend(
+            onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            for tensor in typed.graph.initializer
+        )
         return _bytes(inline_local_functions(typed, convert_version=True))
 
 
