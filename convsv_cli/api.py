@@ -230,6 +230,7 @@ def spectral_norm(
     dilation: Size = 1,
     groups: int = 1,
     transposed: bool = False,
+    output_padding: Size = 0,
     tolerance: float = TOLERANCE,
     work_limit: float = math.inf,
 ) -> Interval:
@@ -244,7 +245,7 @@ def spectral_norm(
             in float64 on the kernel's device. A matrix [c_out, c_in] has no spatial axes.
         input_size: spatial size of the input, which each stride must divide where the padding is circular.
         padding: zeros on both sides of each axis, or before each axis and then after each.
-        stride, dilation, groups, transposed: as in torch.nn.
+        stride, dilation, groups, transposed, output_padding: as in torch.nn.
         tolerance: relative width of a supremum that is good enough; positive.
         work_limit: multiplications after which a search stops with the wider enclosure that it has by then.
 
@@ -258,6 +259,7 @@ def spectral_norm(
         groups=groups,
         transposed=transposed,
         padding=() if padding is None else arguments.pads(padding, axes),
+        output_padding=arguments.output_padding(output_padding, axes, transposed=transposed),
     )
     if not kernel.numel() or not kernel.isfinite().all():
         raise UsageError("the kernel is empty, or holds NaN or infinity")

@@ -20,6 +20,16 @@ def pads(padding: Size, axes: int) -> tuple[int, ...]:
     return each
 
 
+def output_padding(further: Size, axes: int, *, transposed: bool) -> tuple[int, ...]:
+    """One number an axis; empty for none."""
+    each = (further,) * axes if isinstance(further, int) else tuple(further)
+    if not any(each):
+        return ()
+    if not transposed or len(each) != axes or min(each) < 0:
+        raise UsageError(f"the output padding {further} fits no transposed kernel with {axes} spatial axes")
+    return each
+
+
 def tolerance(value: float) -> float:
     """Positive and finite."""
     if not 0 < value < math.inf:

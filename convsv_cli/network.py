@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ class Geometry:
         transposed: the layer is the adjoint of the convolution with these weights.
         padding: at the beginning of each axis, then at the end of each (ONNX order); empty where unknown.
         padding_mode: "zeros", "reflect", "replicate" or "circular".
+        output_padding: of a transposed layer, further outputs at the end of each axis; empty for none.
+        either_way: beginnings and ends of the padding may be swapped, for runtimes differ.
     """
 
     stride: tuple[int, ...] = ()
@@ -31,6 +33,28 @@ class Geometry:
     transposed: bool = False
     padding: tuple[int, ...] = ()
     padding_mode: str = "zeros"
+    output_padding: tuple[int, ...] = ()
+    either_way: bool = False
+
+    @property
+    def margins(self) -> tuple[int, ...]:
+        """`padding` less the output padding at the ends.
+
+        So much of its whole output a transposed layer leaves out; zeros are added where that is negative.
+        """
+        axes = len(self.padding) // 2
+        further = self.output_padding or (0,) * axes
+        ends = (pad - more for pad, more in zip(self.padding[axes:], further, strict=True))
+        return (*self.padding[:axes], *ends)
+
+    @property
+    def readings(self) -> tuple[Geometry, ...]:
+        """Each way in which a runtime may apply the kernel."""
+        axes = len(self.padding) // 2
+        swapped = self.padding[axes:] + self.padding[:axes]
+        if not self.either_way or swapped == self.padding:
+            return (self,)
+        return self, replace(self, padding=swapped)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,7 +40,9 @@ CONVOLUTIONS: dict[str, tuple[nn.Module, Geometry]] = {
     ),
     "transposed": (
         nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2),
-        Geometry(stride=(2, 2), dilation=(1, 1), groups=2, transposed=True, padding=(1,) * 4),
+        Geometry(
+            stride=(2, 2), dilation=(1, 1), groups=2, transposed=True, padding=(1,) * 4, output_padding=(1, 1)
+        ),
     ),
 }
 

@@ -85,6 +85,7 @@ def row_of(layer: AnyLayer) -> LayerAudit:
         transposed=geometry.transposed,
         padding=geometry.padding,
         padding_mode=geometry.padding_mode,
+        output_padding=geometry.output_padding,
         input_size=layer.input_size if isinstance(layer, Layer) else None,
         dtype=layer.dtype,
         assumed=layer.assumed if isinstance(layer, Layer) else (),

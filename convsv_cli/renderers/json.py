@@ -193,6 +193,7 @@ def _layer(layer: LayerAudit, methods: tuple[Method, ...]) -> dict[str, Any]:
         "transposed": layer.transposed,
         "padding": list(layer.padding),
         "padding_mode": layer.padding_mode,
+        "output_padding": list(layer.output_padding),
         "input_size": _list(layer.input_size),
         "dtype": layer.dtype,
         "assumed": list(layer.assumed),

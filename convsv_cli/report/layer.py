@@ -45,6 +45,7 @@ class LayerAudit:
     transposed: bool = False
     padding: tuple[int, ...] = ()
     padding_mode: str = "zeros"
+    output_padding: tuple[int, ...] = ()
     input_size: tuple[int, ...] | None = None
     dtype: str
     assumed: tuple[str, ...] = ()

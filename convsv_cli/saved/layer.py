@@ -32,6 +32,7 @@ def layer_of(value: Value, methods: tuple[Method, ...]) -> LayerAudit:
         transposed=value["transposed"].flag(),
         padding=tuple(_whole(item) for item in value["padding"].items()),
         padding_mode=value["padding_mode"].text("zeros"),
+        output_padding=value["output_padding"].integers(),
         input_size=_size(value["input_size"]),
         dtype=value["dtype"].text(""),
         assumed=value["assumed"].texts(),

@@ -7,8 +7,9 @@ input: by itself within O(1 / n^2) of the supremum.
 
 *From above*: the operator is a submatrix of the circular convolution at every size N >= n + p that the
 stride divides, p the larger one-sided padding: the padded zeros lie on the circle between the end of the
-input and its beginning, and no two outputs that see the input share a place. Padding beyond the kernel's
-reach adds outputs that are zero. A transposed layer is treated by its adjoint.
+input and its beginning, and no two outputs that see the input share a place. A transposed layer is treated by
+its adjoint, whose input is as long as the layer's own output, output padding and all. What only meets zeros
+is left out first, so that no padding is beyond the kernel's reach, or negative.
 
 Rounding of A x, with c products a sum: |d(A x)| <= gamma_c |A| |x|, and | |A| | <= sum_t |K_t|_F.
 """
@@ -17,7 +18,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -32,6 +34,8 @@ from convsv_cli.spectral.scaling import Scale
 
 FEWEST, STEPS = 6, 24
 LITTLE = 1e-2
+MOST = 2**26
+"""Entries of the largest input or output that is worked with."""
 EXHAUSTED = 1e-12  # of a vector that lies in the span of those before it, what rounding leaves
 
 
@@ -50,56 +54,94 @@ def zero_padded_norm(
     """
     if not kernel.original.any():
         return ZERO
-    scale, geometry = Scale.of(kernel.original), kernel.geometry
+    scale = Scale.of(kernel.original)
     weight = scale.apply(kernel.original)
-    layer = PaddedConvolution(weight=weight, geometry=geometry, size=_fine_size(kernel, input_size))
-    if min(*layer.size, *layer.outputs) < 1:
-        return ZERO
+    lowers, uppers = [], []
+    for geometry in kernel.geometry.readings:
+        layer = _without_zeros(weight, geometry, input_size)
+        upper = _upper(kernel, _circle(layer, geometry), tolerance, limit)
+        small = _small(layer, geometry, input_size)
+        lower = _lower(kernel, small, tolerance, limit) if small is not None else 0.0
+        lowers.append(min(scale.restore(Interval(lower=lower)).lower, upper))
+        uppers.append(upper)
+    return Interval(lower=min(lowers), upper=max(uppers))
+
+
+def _upper(kernel: Kernel, circle: tuple[int, ...], tolerance: float, limit: float) -> float:
+    """Of a submatrix of the circular layer at that input size."""
+    if min(circle) < 1:
+        return 0.0
     norms = norms_of(kernel)
     everywhere = norms.everywhere(tolerance=tolerance, limit=limit)
-    circular = norms.on_grid(kernel.grid(_circle(kernel, layer)), tolerance=tolerance, limit=limit)
-    upper = min(everywhere.upper, circular.upper)
-    start = _first_vector(kernel, layer, norms.wave(tolerance=tolerance, limit=limit))
-    lower = scale.restore(Interval(lower=round_down(layer.lower(start, tolerance / 10)))).lower
-    return Interval(lower=min(lower, upper), upper=upper)
+    return min(everywhere.upper, norms.on_grid(kernel.grid(circle), tolerance=tolerance, limit=limit).upper)
 
 
-def _fine_size(kernel: Kernel, input_size: tuple[int, ...]) -> tuple[int, ...]:
-    """The input's size; for a transposed layer the output's, without any extra at its end."""
-    g, axes = kernel.geometry, len(input_size)
-    if not g.transposed:
-        return input_size
-    room = zip(
-        input_size,
-        g.stride,
-        g.dilation,
-        kernel.original.shape[2:],
-        g.padding[:axes],
-        g.padding[axes:],
-        strict=True,
-    )
-    return tuple(s * (n - 1) + d * (k - 1) + 1 - b - e for n, s, d, k, b, e in room)
+def _lower(kernel: Kernel, layer: PaddedConvolution, tolerance: float, limit: float) -> float:
+    """Of the scaled layer."""
+    start = _first_vector(layer, norms_of(kernel).wave(tolerance=tolerance, limit=limit))
+    return round_down(layer.lower(start, tolerance / 10))
 
 
-def _circle(kernel: Kernel, layer: PaddedConvolution) -> tuple[int, ...]:
-    """The `input_size` of the smallest circular layer of which the padded one is a submatrix."""
-    g, axes = kernel.geometry, len(layer.size)
+def _small(
+    layer: PaddedConvolution, geometry: Geometry, input_size: tuple[int, ...]
+) -> PaddedConvolution | None:
+    """A submatrix of the layer that is small enough to be applied: itself, or that of a smaller input.
+
+    None where there is none.
+    """
+    while not layer.empty and layer.entries > MOST and max(input_size) > 1:
+        longest = max(input_size)
+        input_size = tuple(-(-n // 2) if n == longest else n for n in input_size)
+        layer = _without_zeros(layer.weight, geometry, input_size)
+    return None if layer.empty or layer.entries > MOST else layer
+
+
+def _without_zeros(
+    weight: torch.Tensor, geometry: Geometry, input_size: tuple[int, ...]
+) -> PaddedConvolution:
+    """The layer, or its adjoint, without places on either side that only ever meet zeros.
+
+    Its padding is between 0 and the kernel's reach. Sizes may be below 1 where nothing is left.
+    """
+    axes = len(input_size)
+    begins, ends, sizes = [], [], []
+    for axis, n in enumerate(input_size):
+        s, b, e = geometry.stride[axis], geometry.margins[axis], geometry.margins[axes + axis]
+        reach = geometry.dilation[axis] * (weight.shape[2 + axis] - 1)
+        size = s * (n - 1) + reach + 1 - b - e if geometry.transposed else n
+        b -= s * max(0, -((reach - b) // s))  # outputs of which all taps lie before the input
+        e = min(e, reach)
+        sizes.append(size + min(b, 0) + min(e, 0))
+        begins.append(max(b, 0))
+        ends.append(max(e, 0))
+    padded = replace(geometry, padding=(*begins, *ends), output_padding=())
+    return PaddedConvolution(weight=weight, geometry=padded, size=tuple(sizes))
+
+
+def _circle(layer: PaddedConvolution, geometry: Geometry) -> tuple[int, ...]:
+    """The `input_size` of the smallest circular layer of which the padded one is a submatrix.
+
+    A module of torch can be called with an output size, which takes the place of its output padding and is
+    less than a stride beyond the smallest: there is room for that. 0 where there is nothing to map.
+    """
+    g, axes = layer.geometry, len(layer.size)
+    further = geometry.output_padding or (0,) * axes
     sizes = []
     for axis, (n, s) in enumerate(zip(layer.size, g.stride, strict=True)):
-        reach = g.dilation[axis] * (kernel.original.shape[2 + axis] - 1)
-        pad = max(0, *(min(p, reach) for p in (g.padding[axis], g.padding[axes + axis])))
-        extra = s - 1 if g.transposed else 0  # an output padding that the geometry does not tell
-        sizes.append(-(-(n + pad + extra) // s) * (1 if g.transposed else s))
+        most = n + max(0, s - 1 - further[axis]) if g.transposed else n
+        steps = -(-(most + max(g.padding[axis], g.padding[axes + axis])) // s)
+        some = most > 0 and (g.transposed or layer.outputs[axis] > 0)
+        sizes.append(0 if not some else steps if g.transposed else steps * s)
     return tuple(sizes)
 
 
-def _first_vector(kernel: Kernel, layer: PaddedConvolution, wave: Wave) -> torch.Tensor:
+def _first_vector(layer: PaddedConvolution, wave: Wave) -> torch.Tensor:
     """The wave on the layer's own lattice, under a window: float64 [1, c_in, *n].
 
     Channel (i, r) of the reduced kernel at place q is channel i at place s q + d r, less the padding at the
     beginning; see `kernels`. A little of every direction is added, for the wave may pass a small layer by.
     """
-    g = kernel.geometry
+    g = layer.geometry
     channels = layer.weight.shape[1]
     amplitude = wave.left.conj() if g.transposed else wave.right
     phases = [
@@ -149,10 +191,8 @@ class PaddedConvolution:
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         """A x."""
-        g = self.geometry
         convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[len(self.size) - 1]
-        padded = torch.nn.functional.pad(x, self._pads)
-        return convolve(padded, self.weight, stride=g.stride, dilation=g.dilation, groups=g.groups)
+        return convolve(torch.nn.functional.pad(x, self._pads), self.weight, **self._settings)
 
     def adjoint(self, y: torch.Tensor) -> torch.Tensor:
         """A* y."""
@@ -160,7 +200,7 @@ class PaddedConvolution:
         transposed = (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)[
             len(self.size) - 1
         ]
-        full = transposed(y, self.weight, stride=g.stride, dilation=g.dilation, groups=g.groups)
+        full = transposed(y, self.weight, **self._settings)
         axes = len(self.size)
         short = [
             n + begin + end - have
@@ -174,10 +214,36 @@ class PaddedConvolution:
     @property
     def outputs(self) -> tuple[int, ...]:
         """Size of the output; below 1 on an axis on which the kernel does not fit."""
-        g, axes = self.geometry, len(self.size)
-        padded = [n + g.padding[i] + g.padding[axes + i] for i, n in enumerate(self.size)]
-        room = zip(padded, g.dilation, self.weight.shape[2:], g.stride, strict=True)
+        g = self.geometry
+        room = zip(self._padded, g.dilation, self.weight.shape[2:], g.stride, strict=True)
         return tuple((n - d * (k - 1) - 1) // s + 1 for n, d, k, s in room)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has no inputs or no outputs."""
+        return min(*self.size, *self.outputs) < 1
+
+    @property
+    def entries(self) -> int:
+        """Of the padded input or of the output, whichever has more."""
+        channels = self.weight.shape[1] * self.geometry.groups
+        return max(channels * math.prod(self._padded), self.weight.shape[0] * math.prod(self.outputs))
+
+    @property
+    def _padded(self) -> tuple[int, ...]:
+        """Size of the input with its padding."""
+        padding, axes = self.geometry.padding, len(self.size)
+        return tuple(n + padding[i] + padding[axes + i] for i, n in enumerate(self.size))
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """Of torch's functions, which take no strides and dilations of more than 31 bits."""
+        g, kernel = self.geometry, self.weight.shape[2:]
+        return {
+            "stride": tuple(map(min, g.stride, self._padded)),  # beyond, there is one output anyway
+            "dilation": tuple(1 if k == 1 else d for d, k in zip(g.dilation, kernel, strict=True)),
+            "groups": g.groups,
+        }
 
     @property
     def _pads(self) -> list[int]:

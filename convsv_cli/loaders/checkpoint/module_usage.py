@@ -70,7 +70,10 @@ def _weight_usage(class_name: str, attributes: Mapping[Any, Any], shape: tuple[i
 def convolution_usage(
     attributes: Mapping[Any, Any], shape: tuple[int, ...], assumed: tuple[str, ...] = ()
 ) -> Usage:
-    """A convolution with these attributes of torch's; a reason instead where they fit no such weight."""
+    """A convolution with these attributes of torch's; a reason instead where they fit no such weight.
+
+    An output padding of None is one that is not known; then no padding is.
+    """
     axes = len(shape) - 2
     op = "ConvTranspose" if attributes.get("transposed") is True else "Conv"
     if axes not in range(1, 4):
@@ -82,15 +85,19 @@ def convolution_usage(
     if not isinstance(mode, str) or mode not in _PADDING_MODES:
         return Usage(op=op, reason=MISFIT)
     padding = _padding(attributes.get("padding", 0), shape[2:], dilation)
-    if padding is None or groups < 1 or not shape[0] or shape[0] % groups:
+    further = attributes.get("output_padding", 0) if op == "ConvTranspose" else 0
+    known = further is not None
+    further = _entries(further if known else 0, axes, 0)
+    if padding is None or further is None or groups < 1 or not shape[0] or shape[0] % groups:
         return Usage(op=op, reason=MISFIT)
     geometry = Geometry(
         stride=stride,
         dilation=dilation,
         groups=groups,
         transposed=op == "ConvTranspose",
-        padding=padding,
+        padding=padding if known else (),
         padding_mode=mode,
+        output_padding=further if any(further) else (),
     )
     return Usage(op=op, geometry=geometry, assumed=assumed)
 

@@ -9,7 +9,9 @@ from convsv_cli.loaders.checkpoint.module_usage import LOOK_UP, convolution_usag
 from convsv_cli.loaders.checkpoint.script_code import Call, Reference
 from convsv_cli.loaders.usage import Usage
 
-_DEFAULTS: Mapping[str, Any] = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "transposed": False}
+_DEFAULTS: Mapping[str, Any] = {
+    "stride": 1, "padding": 0, "dilation": 1, "groups": 1, "transposed": False, "output_padding": 0,
+}  # fmt: skip
 
 
 def usage_by_calls(
@@ -34,7 +36,7 @@ def _usage(call: Call, shape: tuple[int, ...], attributes: Mapping[Any, Any]) ->
     }
     if call.function.startswith("conv_transpose"):
         values["transposed"] = True
-    if any(value is None for value in values.values()):
+    if any(value is None for name, value in values.items() if name != "output_padding"):
         return None
     return convolution_usage(values, shape)
 

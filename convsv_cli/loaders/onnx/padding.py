@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from convsv_cli.loaders.onnx.node import Site
 
 UNKNOWN = "padding {}, whose amount depends on the unknown input size"
+MODES = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Padding:
+    """How a node is padded, as in `Geometry`.
+
+    Attributes:
+        amounts: at the beginning of each axis, then at the end of each; empty where unknown.
+        output_padding: of a ConvTranspose; empty for none.
+        either_way: the odd element may be on the other side.
+        assumed: what was taken for granted.
+    """
+
+    amounts: tuple[int, ...]
+    output_padding: tuple[int, ...] = ()
+    either_way: bool = False
+    assumed: tuple[str, ...] = ()
 
 
 def spatial_size(site: Site, axes: int) -> tuple[int, ...] | None:
@@ -16,32 +36,54 @@ def spatial_size(site: Site, axes: int) -> tuple[int, ...] | None:
     return sizes if len(sizes) == axes else None
 
 
-def padding(
-    site: Site, kernel: tuple[int, ...], size: tuple[int, ...] | None
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """The padding, all beginnings then all ends, and what had to be assumed for it.
+def padding_fits(site: Site, axes: int) -> bool:
+    """Whether the attributes are there for each of so many spatial axes, and are amounts."""
+    further, asked = site.attribute("output_padding", ()), site.attribute("output_shape", ())
+    counts = len(site.attribute("pads", (0,) * 2 * axes)), len(further or (0,) * axes)
+    return (
+        counts == (2 * axes, axes)
+        and len(asked) in (0, axes, axes + 2)
+        and min(further, default=0) >= 0
+        and _mode(site) in MODES
+    )
+
+
+def padding(site: Site, kernel: tuple[int, ...], size: tuple[int, ...] | None) -> Padding:
+    """The padding of a node whose attributes fit.
 
     SAME_UPPER and SAME_LOWER, and the output shape of a ConvTranspose, say how long the output is; an odd
-    element goes to the end with SAME_UPPER, else to the beginning.
+    element goes to the end with SAME_UPPER, else to the beginning. For ConvTranspose it was the other way
+    round in opset 1 and in older runtimes.
     """
-    axes = len(kernel)
-    mode = site.attribute("auto_pad", "NOTSET")
-    asked = site.attribute("output_shape", ())[-axes:] if site.node.op_type == "ConvTranspose" else ()
+    mode, axes = _mode(site), len(kernel)
+    further, asked = _transposed_attributes(site, axes)
     if mode == "NOTSET" and not asked:
-        return site.attribute("pads", (0,) * 2 * axes), ()
-    if not mode.startswith("SAME") and not asked:
-        return (0,) * 2 * axes, ()
+        return Padding(amounts=site.attribute("pads", (0,) * 2 * axes), output_padding=further)
+    if mode == "VALID" and not asked:
+        return Padding(amounts=(0,) * 2 * axes, output_padding=further)
     if size is None:
-        return (), (UNKNOWN.format(mode),)
-    totals = (
-        _transposed_totals(site, kernel, size, asked) if _is_transposed(site) else _totals(site, kernel, size)
-    )
+        return Padding(amounts=(), assumed=(UNKNOWN.format("by output_shape" if asked else mode),))
+    transposed = _is_transposed(site)
+    totals = _transposed_totals(site, kernel, size, asked) if transposed else _totals(site, kernel, size)
     smaller, larger = [total // 2 for total in totals], [total - total // 2 for total in totals]
-    return (*smaller, *larger) if mode == "SAME_UPPER" else (*larger, *smaller), ()
+    amounts = (*smaller, *larger) if mode == "SAME_UPPER" else (*larger, *smaller)
+    return Padding(amounts=amounts, output_padding=further, either_way=transposed and smaller != larger)
+
+
+def _mode(site: Site) -> str:
+    return site.attribute("auto_pad", "NOTSET") or "NOTSET"
 
 
 def _is_transposed(site: Site) -> bool:
     return site.node.op_type == "ConvTranspose"
+
+
+def _transposed_attributes(site: Site, axes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Output padding and output shape, each empty for none; a shape may have batch and channels before."""
+    if not _is_transposed(site):
+        return (), ()
+    further = site.attribute("output_padding", ())
+    return further if any(further) else (), site.attribute("output_shape", ())[-axes:]
 
 
 def _totals(site: Site, kernel: tuple[int, ...], size: tuple[int, ...]) -> list[int]:
@@ -60,9 +102,9 @@ def _transposed_totals(
     """So that the output is as long as asked, or else input times stride."""
     ones = (1,) * len(kernel)
     strides, dilations = site.attribute("strides", ones), site.attribute("dilations", ones)
-    extra = site.attribute("output_padding", (0,) * len(kernel))
+    further = site.attribute("output_padding", ()) or (0,) * len(kernel)
     outputs = asked or tuple(n * s for n, s in zip(size, strides, strict=True))
     return [
         max(s * (n - 1) + more + d * (k - 1) + 1 - out, 0)
-        for n, k, s, d, more, out in zip(size, kernel, strides, dilations, extra, outputs, strict=True)
+        for n, k, s, d, more, out in zip(size, kernel, strides, dilations, further, outputs, strict=True)
     ]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from convsv_cli.loaders.onnx.constants import Constant
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
-from convsv_cli.loaders.onnx.padding import padding, spatial_size
+from convsv_cli.loaders.onnx.padding import padding, padding_fits, spatial_size
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.network import Geometry
 
@@ -23,13 +23,13 @@ def convolve(site: Site, weight: Constant) -> Iterator[LinearMap | Unsupported]:
         return
     ones = (1,) * axes
     strides, dilations = site.attribute("strides", ones), site.attribute("dilations", ones)
-    groups, pads = site.attribute("group", 1), site.attribute("pads", ones * 2)
-    fits = (len(strides), len(dilations), len(pads)) == (axes, axes, 2 * axes)
+    groups = site.attribute("group", 1)
+    fits = len(strides) == len(dilations) == axes and padding_fits(site, axes)
     if not fits or min(*strides, *dilations, groups) < 1:
         yield Unsupported(reason="strides, dilations, pads or groups that fit no kernel", constant=weight)
         return
     size = spatial_size(site, axes)
-    pads, assumed = padding(site, weight.shape[2:], size)
+    found = padding(site, weight.shape[2:], size)
     yield LinearMap(
         constant=weight,
         kernel_shape=weight.shape,
@@ -39,10 +39,12 @@ def convolve(site: Site, weight: Constant) -> Iterator[LinearMap | Unsupported]:
             dilation=dilations,
             groups=groups,
             transposed=site.node.op_type == "ConvTranspose",
-            padding=pads,
+            padding=found.amounts,
+            output_padding=found.output_padding,
+            either_way=found.either_way,
         ),
         input_size=size,
-        assumed=assumed,
+        assumed=found.assumed,
     )
 
 

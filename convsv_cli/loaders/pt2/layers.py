@@ -59,16 +59,19 @@ def convolution(node: Node, _program: Program) -> Iterator[LinearMap]:
 
 def _geometry(node: Node, spatial: tuple[int, ...], *, transposed: bool) -> Geometry:
     axes = len(spatial)
+    zeros = (0,) * axes
+    further = _each(node.integers("output_padding", zeros), axes) if transposed else zeros
     stride, dilation = (_each(node.integers(name, (1,) * axes), axes) for name in ("stride", "dilation"))
     groups = node.number("groups", 1)
-    if min(*stride, *dilation, groups) < 1 or groups != int(groups):
-        raise NoNumberError("strides, dilations or groups that fit no kernel")
+    if min(*stride, *dilation, groups) < 1 or groups != int(groups) or min(further) < 0:
+        raise NoNumberError("strides, dilations, groups or an output padding that fit no kernel")
     return Geometry(
         stride=stride,
         dilation=dilation,
         groups=int(groups),
         transposed=transposed,
         padding=_padding(node, spatial, dilation),
+        output_padding=further if any(further) else (),
     )
 
 
