@@ -1,0 +1,79 @@
+"""Every figure of a report on Conv and ConvTranspose, whatever their attributes, against dense matrices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convsv_cli import audit
+from convsv_cli.network import Geometry
+from convsv_cli.renderers.json import document
+from convsv_cli.report import Report
+from tests import contract, oracles
+from tests.drawn_convolutions import Drawn, counted, drawn
+from tests.geometry import Case
+from tests.onnx_models import saved
+
+
+def figures(path: Path, *, exact: bool) -> dict[str, Any]:
+    """The report as a reader gets it."""
+    return document(Report(command="audit", audits=(audit(path, exact=exact),)))
+
+
+def check(node: Drawn, truth: float, folder: Path) -> None:
+    """No figure contradicts the norm of the node's matrix, or of the circular layer's."""
+    path = saved(node.model(), folder)
+    for exact in (False, True):
+        report = figures(path, exact=exact)
+        (layer,) = report["layers"]
+        contract.assert_enclosed(0.0, truth, report["network"]["lipschitz_upper"])
+        contract.assert_enclosed(0.0, truth, layer["bound"])
+        contract.assert_enclosed(0.0, truth, min(layer["bounds"].values()))
+        contract.assert_enclosed(0.0, truth, layer["certified"]["upper"])
+        assert layer["certified"]["lower"] <= layer["bound"]
+        if exact:
+            padded = layer["zero_padded"]
+            contract.assert_enclosed(padded["lower"], truth, padded["upper"])
+            check_circular(node, layer)
+
+
+def check_circular(node: Drawn, layer: dict[str, Any]) -> None:
+    """The exact figure is the norm of the circular layer at the size that it names."""
+    exact, size = layer["exact"], tuple(layer["exact"]["size"])
+    geometry = Geometry(
+        stride=node.each("strides"),
+        dilation=node.each("dilations"),
+        groups=node.groups,
+        transposed=node.op == "ConvTranspose",
+    )
+    circular = Case(weight=node.weight.astype(float), geometry=geometry, input_size=size)
+    truth = oracles.spectral_norm(circular.circular())
+    contract.assert_enclosed(exact["lower"], truth, exact["upper"])
+    contract.assert_enclosed(0.0, truth, layer["certified"]["upper"])
+    assert exact["lower"] <= exact["value"] <= exact["upper"]
+
+
+def check_all(seed: int, count: int, folder: Path) -> Counter[str]:
+    """Of so many nodes; what was special about them."""
+    nodes = []
+    for node, matrix in drawn(seed, count):
+        check(node, oracles.spectral_norm(matrix), folder)
+        nodes.append(node)
+    return counted(nodes)
+
+
+def test_no_figure_of_a_report_is_wrong(tmp_path: Path) -> None:
+    assert check_all(0, 100, tmp_path)["ConvTranspose output_padding"] >= 20
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("seed", range(1, 13))
+def test_no_figure_of_many_reports_is_wrong(seed: int, tmp_path: Path) -> None:
+    features = check_all(seed, 120, tmp_path)
+    for op in ("Conv", "ConvTranspose"):
+        for feature in ("1-D", "2-D", "3-D", "SAME_UPPER", "SAME_LOWER", "VALID", "groups", "one pixel"):
+            assert features[f"{op} {feature}"], f"no {op} with {feature}"
+    assert min(features[f"ConvTranspose {name}"] for name in ("output_padding", "output_shape")) >= 5
