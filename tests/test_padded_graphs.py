@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 from onnx import ModelProto, helper
 
-from convsv_cli import audit
+from convsv_cli import audit, load
+from convsv_cli.lipschitz.fold import folded
 from tests import oracles
-from tests.onnx_models import graph_model, normal, saved
+from tests.graph_files import run
+from tests.onnx_models import graph_model, normal, rng, saved
 
 CONV = ("Conv", (4, 2, 3, 2))
 UP = ("ConvTranspose", (4, 2, 3, 2))
@@ -56,3 +59,57 @@ def test_the_true_norm_lies_in_the_interval(
     assert measured.enclosure.upper >= truth * (1 - 1e-6)
     assert measured.enclosure.lower >= 0.9 * truth, "so loose a lower end is a mistake in the geometry"
     assert layer.measurement("certified").enclosure.upper >= truth * (1 - 1e-6)
+
+
+CHAINS = {
+    "BatchNorm after": ["up", "norm"],
+    "BatchNorm before": ["norm", "up"],
+    "1x1 after": ["up", "point"],
+    "1x1 before": ["point", "up"],
+    "everything": ["norm", "point", "up", "norm", "point"],
+}
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"strides": [2, 3], "pads": [1, 0, 1, 2], "output_padding": [1, 2]},
+        {"strides": [2, 3], "pads": [1, 0, 1, 2], "output_padding": [1, 0], "group": 2},
+        {"strides": [3, 3], "auto_pad": "SAME_UPPER", "output_padding": [2, 1]},
+        {"strides": [2, 2], "output_shape": [2, 5], "output_padding": [1, 0]},
+    ],
+    ids=["pads", "groups", "SAME_UPPER", "output_shape"],
+)
+def test_folding_keeps_it(chain: str, bias: bool, attributes: dict[str, Any], tmp_path: Path) -> None:
+    random = rng(len(chain))
+    weights: dict[str, np.ndarray] = {}
+
+    def constant(*shape: int, low: float = -1.0) -> str:
+        weights[name := f"c{len(weights)}"] = random.uniform(low, 1, shape).astype(np.float32)
+        return name
+
+    nodes, top = [], "x"
+    for index, kind in enumerate(CHAINS[chain]):
+        vector = [constant(2)] if bias else []
+        per_group = 2 // attributes.get("group", 1)
+        inputs = {
+            "up": lambda: [constant(2, per_group, 2, 3), *vector],  # noqa: B023
+            "point": lambda: [constant(2, 2, 1, 1), *vector],  # noqa: B023
+            "norm": lambda: [constant(2), constant(2), constant(2), constant(2, low=0.5)],
+        }[kind]()
+        op = {"up": "ConvTranspose", "point": "Conv", "norm": "BatchNormalization"}[kind]
+        nodes.append(
+            helper.make_node(op, [top, *inputs], [f"t{index}"], **(attributes if kind == "up" else {}))
+        )
+        top = f"t{index}"
+    model = graph_model(nodes, {"x": [1, 2, 1, 2]}, weights, [top])
+    graph = load(saved(model, tmp_path)).graph
+    zero, *units = [np.zeros((1, 2, 1, 2), np.float32), *np.eye(4, dtype=np.float32).reshape(4, 1, 2, 1, 2)]
+    outputs = [run(graph, {"x": x})[0].astype(float) for x in (zero, *units)]
+    again = [run(folded(graph).graph, {"x": x})[0] for x in (zero, *units)]
+    np.testing.assert_allclose(again, outputs, rtol=0, atol=1e-5)
+    truth = oracles.spectral_norm(np.stack([(y - outputs[0]).ravel() for y in outputs[1:]], 1))
+    for exact in (False, True):
+        assert audit(tmp_path / "model.onnx", exact=exact).bound.lipschitz >= truth * (1 - 1e-6)
