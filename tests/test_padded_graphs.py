@@ -113,3 +113,29 @@ def test_folding_keeps_it(chain: str, bias: bool, attributes: dict[str, Any], tm
     truth = oracles.spectral_norm(np.stack([(y - outputs[0]).ravel() for y in outputs[1:]], 1))
     for exact in (False, True):
         assert audit(tmp_path / "model.onnx", exact=exact).bound.lipschitz >= truth * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["kernel_shape", "by the weight"])
+@pytest.mark.parametrize(
+    ("mode", "strides", "kernel", "further"),
+    [("SAME_UPPER", 2, 3, 1), ("SAME_LOWER", 4, 3, 3), ("SAME_UPPER", 4, 2, 1), ("SAME_LOWER", 3, 3, 2)],
+)
+def test_what_follows_sees_the_sizes_of_runtimes(
+    mode: str, strides: int, kernel: int, further: int, named: bool, tmp_path: Path
+) -> None:
+    """Shape inference of ONNX adds an output padding to the output that SAME_UPPER and SAME_LOWER say."""
+    attributes = {"auto_pad": mode, "strides": [strides], "output_padding": [further]}
+    if named:
+        attributes["kernel_shape"] = [kernel]
+    nodes = [
+        helper.make_node("ConvTranspose", ["x", "w"], ["a"], **attributes),
+        helper.make_node("Conv", ["a", "v"], ["b"]),
+        helper.make_node("GlobalAveragePool", ["b"], ["y"]),
+    ]
+    weights = {"w": np.ones((1, 1, kernel), np.float32), "v": np.ones((1, 1, 1), np.float32)}
+    path = saved(graph_model(nodes, {"x": [2, 1, 1]}, weights, ["b", "y"]), tmp_path)
+    image, _ = onnxruntime.InferenceSession(path).run(None, {"x": np.ones((2, 1, 1), np.float32)})
+    assert load(path).layers[1].input_size == image.shape[2:]
+    model = graph_model(nodes, {"x": [1, 1, 1]}, weights)
+    truth = oracles.spectral_norm(matrix(graph_model(nodes, {"x": ["n", 1, 1]}, weights), (1, 1)))
+    assert audit(saved(model, tmp_path), exact=True).bound.lipschitz >= truth * (1 - 1e-6)

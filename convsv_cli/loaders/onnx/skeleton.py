@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -58,7 +59,38 @@ def skeleton_of(model: ModelProto, path: Path) -> ModelProto:
             graph.input.append(_value(tensor.name, tensor))
     graph.input.extend(_value(sparse.values.name, sparse) for sparse in model.graph.sparse_initializer)
     _embed(graph, path)
+    _mend_output_paddings(graph, {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer})
     return skeleton
+
+
+def _mend_output_paddings(graph: GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Leave so much of them that inference comes to the sizes that runtimes come to.
+
+    With SAME_UPPER and SAME_LOWER, the output of a ConvTranspose is no longer than input times stride,
+    whatever its output padding; inference adds that on top. `shapes` are those of initializers; where that of
+    the kernel is not known, nor is the output's.
+    """
+    shapes = {**shapes, **{tensor.name: tuple(tensor.dims) for tensor in graph.initializer}}
+    for node in graph.node:
+        for _, body in bodies(node):
+            _mend_output_paddings(body, shapes)
+        attributes = {entry.name: entry for entry in node.attribute}
+        further = attributes.get("output_padding")
+        same = "auto_pad" in attributes and attributes["auto_pad"].s.startswith(b"SAME")
+        if node.op_type != "ConvTranspose" or further is None or not same or "output_shape" in attributes:
+            continue
+        axes = len(further.ints)
+        kernel = _integers(attributes.get("kernel_shape")) or shapes.get(node.input[1], ())[2:]
+        strides, dilations = (_integers(attributes.get(n)) or (1,) * axes for n in ("strides", "dilations"))
+        if not len(kernel) == len(strides) == len(dilations) == axes:
+            node.domain = STORED
+            continue
+        room = [max(0, s - d * (k - 1) - 1) for s, d, k in zip(strides, dilations, kernel, strict=True)]
+        further.ints[:] = list(map(min, further.ints, room))
+
+
+def _integers(attribute: AttributeProto | None) -> tuple[int, ...]:
+    return () if attribute is None else tuple(attribute.ints)
 
 
 def forget_results(graph: GraphProto) -> None:
