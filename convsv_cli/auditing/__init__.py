@@ -51,7 +51,7 @@ def audit_network(
     with one_thread_each():
         rows = tuple(_row(task, device, meter) for task in tasks)
         bound = bound_of(network, rows, settings, device, meter)
-    bound = replace(bound, empirical=empirical_of(network, settings, progress))
+    bound = replace(bound, empirical=empirical_of(network, bound, settings, progress))
     spectra, missing = spectra_of(network, settings, progress)
     return Audit(
         version=__version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from convsv_cli.empirical import RANDOM
 from convsv_cli.empirical.confined import confined_lower_bound
 from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.network import Network
-from convsv_cli.report import Empirical, Settings
+from convsv_cli.report import BOUNDED, Empirical, NetworkBound, Settings
+
+BROKEN = "{path} amplifies by {ratio}, which --empirical saw, but is certified to amplify by at most {limit}"
 
 
 def check_empirical(network: Network, settings: Settings) -> None:
@@ -29,12 +32,17 @@ def check_empirical(network: Network, settings: Settings) -> None:
         raise UsageError("no such file", where=settings.empirical, hint=hint)
 
 
+class BrokenBoundError(Exception):
+    """A network amplifies more than is proven: convsv has a fault."""
+
+
 def empirical_of(
-    network: Network, settings: Settings, progress: Callable[[str, float], None] | None
+    network: Network, bound: NetworkBound, settings: Settings, progress: Callable[[str, float], None] | None
 ) -> Empirical | None:
     """The largest ratio seen; None where nobody asked.
 
     Raises:
+        BrokenBoundError: it is above the certified bound, and not for the model's own rounding.
         UsageError: onnxruntime is missing or cannot run the model; the data do not fit.
         UnsafeModelError: running the model takes too long or too much memory, or crashes onnxruntime.
     """
@@ -45,13 +53,15 @@ def empirical_of(
         for name, dims in network.inputs
         if all(isinstance(size, int) for size in dims)
     }
+    limit = bound.lipschitz if bound.status == BOUNDED else math.inf
     try:
-        return confined_lower_bound(
+        found = confined_lower_bound(
             Path(network.path),
             weights=sum(path.stat().st_size for path in _files(network)),
             data=None if settings.empirical == RANDOM else Path(settings.empirical),
             input_shapes=shapes,
             input_range=settings.input_range,
+            limit=limit,
             progress=progress or (lambda _task, _share: None),
         )
     except StoppedError as error:
@@ -60,6 +70,9 @@ def empirical_of(
             where=network.path,
             hint="leave --empirical out",
         ) from error
+    if found.ratio > limit:
+        raise BrokenBoundError(BROKEN.format(path=network.path, ratio=found.ratio, limit=limit))
+    return found
 
 
 def _files(network: Network) -> Iterator[Path]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from convsv_cli.empirical.function import Function
 from convsv_cli.empirical.points import from_file, random_points
-from convsv_cli.empirical.search import Search
+from convsv_cli.empirical.search import MARGIN, Search, secant, without_jumps
+from convsv_cli.errors import UsageError
 from convsv_cli.report import Empirical
 
 Progress = Callable[[str, float], None]
 RANDOM = "random"
 TASK = "empirical lower bound"
+DOUBLE = float(np.finfo(np.float64).eps)
 
 
 def lower_bound(
@@ -27,6 +32,7 @@ def lower_bound(
     pairs: int = 300,
     steps: int = 24,
     seconds: float = math.inf,
+    limit: float = math.inf,
     progress: Progress = lambda _task, _share: None,
 ) -> Empirical:
     """Look for the largest ratio |f(x) - f(y)| / |x - y| of an ONNX model, run by onnxruntime.
@@ -44,6 +50,8 @@ def lower_bound(
         pairs: of points, at most.
         steps: how often directions are improved.
         seconds: after which no further step begins.
+        limit: what no ratio can be above but for rounding. One that is, is taken again in double precision,
+            or without all jumps where the model cannot be run in that, or is in it.
         progress: told what is done, and the share.
 
     Raises:
@@ -64,9 +72,22 @@ def lower_bound(
         search.improve()
     progress(TASK, 1.0)
     return Empirical(
-        ratio=search.ratio,
+        ratio=search.ratio if search.ratio <= limit else _closer(model, function, search),
         pairs=search.pairs,
         directions=search.directions,
         source=RANDOM if data is None else str(data),
         seconds=time.perf_counter() - start,
     )
+
+
+def _closer(model: Path, function: Function, search: Search) -> float:
+    """The best ratio again, without what the model's own rounding has done to it."""
+    from convsv_cli.empirical.double import in_double
+
+    points = np.stack(search.best)
+    if function.precision > DOUBLE:
+        with contextlib.suppress(UsageError):
+            precise = in_double(model, function)
+            signs = np.random.default_rng(0).choice([-1.0, 1.0], points.shape)
+            return secant(precise, points, points * (1 + 2 * precise.precision * signs), margin=MARGIN)
+    return without_jumps(function, points)

@@ -8,6 +8,7 @@ what it has found by then, so that only a single run that does not end comes to 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -26,9 +27,12 @@ def confined_lower_bound(
     data: Path | None,
     input_shapes: Mapping[str, tuple[int, ...]],
     input_range: tuple[float, float] | None,
+    limit: float,
     progress: Progress,
 ) -> Empirical:
     """What `lower_bound` finds of a model with so many bytes of weights.
+
+    A ratio above `limit` is looked at closely; infinite for none.
 
     Raises:
         UsageError: as `lower_bound`.
@@ -40,6 +44,7 @@ def confined_lower_bound(
         "data": None if data is None else str(data),
         "input_shapes": input_shapes,
         "input_range": input_range,
+        "limit": limit if math.isfinite(limit) else None,
         "seconds": limits.seconds / 2,
     }
     answer = confined(
@@ -68,6 +73,7 @@ def search(request: bytes, report: Callable[[float], None]) -> bytes:
         input_shapes={name: tuple(shape) for name, shape in asked["input_shapes"].items()},
         input_range=None if asked["input_range"] is None else tuple(asked["input_range"]),
         seconds=asked["seconds"],
+        limit=math.inf if asked["limit"] is None else asked["limit"],
         progress=lambda _task, share: report(share),
     )
     return json.dumps(asdict(found)).encode()

@@ -77,7 +77,7 @@ class Function:
         Raises:
             UsageError: onnxruntime is missing or does not read it; a size is not known, or contradicts.
         """
-        session = _session(path)
+        session = session_of(path)
         inputs = session.get_inputs()
         unknown = sorted(set(shapes) - {each.name for each in inputs})
         if unknown:
@@ -149,7 +149,8 @@ class Function:
         return np.concatenate([output.reshape(count, -1).astype(np.float64) for output in outputs], axis=1)
 
 
-def _session(path: Path) -> Any:  # noqa: ANN401
+def session_of(model: Path | bytes) -> Any:  # noqa: ANN401
+    """Of onnxruntime; UsageError where it is missing, or does not read the model."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -158,8 +159,9 @@ def _session(path: Path) -> Any:  # noqa: ANN401
     options.log_severity_level = 4
     options.use_deterministic_compute = True
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # numpy works in between
-    with _one_line("onnxruntime does not read the model", str(path)):
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    given, where = (str(model), str(model)) if isinstance(model, Path) else (model, "")
+    with _one_line("onnxruntime does not read the model", where):
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
 @contextmanager

@@ -32,6 +32,8 @@ SHARE = 0.1  # of a difference: what rounding may change of it
 TINY = 1e-300
 TRIALS = 4
 PERIODS = 8
+MARGIN = 8.0  # times rounding, where a ratio would contradict a proof
+HALVINGS = 20
 
 
 class Search:
@@ -45,6 +47,7 @@ class Search:
         seed: int,
     ) -> None:
         self.ratio, self.pairs, self.directions = 0.0, 0, 0
+        self.best = points[0], points[0]
         self._function, self._points, self._box = function, points, box
         self._random = np.random.default_rng(seed)
         self._waves = _waves(function, self._random)
@@ -120,16 +123,54 @@ class Search:
         """Take the ratio of two points if it is the best so far, less what rounding may have added."""
         signs = self._random.choice([-1.0, 1.0], (2, *x.shape))
         near = self._inside(np.stack([x, y]) * (1 + 2 * self._function.precision * signs))
-        values = self._function.alone(np.stack([x, y, *near]))
-        change = float(np.linalg.norm(values[0] - values[1]))
-        noise = sum(float(np.linalg.norm(values[i] - values[i + 2])) for i in (0, 1))
-        noise += self._function.precision / 2 * float(np.linalg.norm(values[:2], axis=1).sum())
-        if not noise <= SHARE * change:
-            return False
-        ratio = _ratio(values[0] - values[1], x - y) * (1 - noise / change) if change else 0.0
+        ratio = secant(self._function, np.stack([x, y]), near)
         better = self.ratio < ratio < math.inf
-        self.ratio = ratio if better else self.ratio
+        if better:
+            self.ratio, self.best = ratio, (x, y)
         return better
+
+
+def secant(
+    function: Function, points: NDArray[np.float64], near: NDArray[np.float64], *, margin: float = 1.0
+) -> float:
+    """The ratio of two points [2, n], less what rounding may have added to it; 0 where that is much.
+
+    Args:
+        function: what is run.
+        points: those two.
+        near: two points within a few roundings of them.
+        margin: so many times the rounding that is seen is taken off.
+    """
+    values = function.alone(np.concatenate([points, near]))
+    change = float(np.linalg.norm(values[0] - values[1]))
+    noise = sum(float(np.linalg.norm(values[i] - values[i + 2])) for i in (0, 1))
+    noise += function.precision / 2 * float(np.linalg.norm(values[:2], axis=1).sum())
+    if not change or not margin * noise <= SHARE * change:
+        return 0.0
+    return _ratio(values[0] - values[1], points[0] - points[1]) * (1 - margin * noise / change)
+
+
+def without_jumps(function: Function, points: NDArray[np.float64]) -> float:
+    """The ratio of two points [2, n], less the change that is left between neighbours.
+
+    Of two halves of the way, that with the larger change is gone on with. What is steep changes half as much
+    each time; a jump does not: it is one of rounding, or of a function that has no Lipschitz constant.
+    """
+    first, last = points
+    values = function.alone(points)
+    change, way = float(np.linalg.norm(values[0] - values[1])), points[0] - points[1]
+    for _ in range(HALVINGS):
+        middle = function.rounded((first + last)[None] / 2)[0]
+        between = function.alone(middle[None])[0]
+        parts = [float(np.linalg.norm(between - value)) for value in values]
+        if parts[0] >= parts[1]:
+            last, values = middle, np.stack([values[0], between])
+        else:
+            first, values = middle, np.stack([between, values[1]])
+    left = float(np.linalg.norm(values[0] - values[1]))
+    length = float(np.linalg.norm(way))
+    ratio = (change - MARGIN * left) / length if length else 0.0
+    return ratio if 0 <= ratio < math.inf else 0.0
 
 
 def _ratio(change: NDArray[np.float64], step: NDArray[np.float64]) -> float:
