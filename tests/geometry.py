@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,11 +72,12 @@ class Case:
     def own_padding(self) -> np.ndarray:
         """The layer with the padding of its geometry (the adjoint's, for a transposed layer).
 
-        A transposed layer's output is cut by its padding, without any output padding. Without entries where
-        the kernel does not fit or nothing is left.
+        A transposed layer's output is cut by its padding, less the output padding at the end. Without entries
+        where the kernel does not fit or nothing is left.
         """
         g, axes = self.geometry, len(self.input_size)
-        begin, end = g.padding[:axes], g.padding[axes:]
+        further = g.output_padding or (0,) * axes
+        begin, end = g.padding[:axes], tuple(map(operator.sub, g.padding[axes:], further))
         fine = oracles.padded_fine_size(
             self.weight.shape[2:],
             self.input_size,
@@ -147,10 +149,16 @@ def cases(draw: st.DrawFn, *, divided: bool = True) -> Case:
     if not divided:
         size = [n - draw(st.integers(0, s - 1)) for n, s in zip(size, stride, strict=True)]
     padding = tuple(draw(st.integers(0, d * (most - 1))) for d, most in zip(dilation * 2, k * 2, strict=True))
+    further = tuple(draw(st.integers(0, max(pair))) for pair in zip(stride, dilation, strict=True))
     return Case(
         weight=draw(weights((groups * c_out, c_in, *k))),
         geometry=Geometry(
-            stride=stride, dilation=dilation, groups=groups, transposed=transposed, padding=padding
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            transposed=transposed,
+            padding=padding,
+            output_padding=further if transposed and any(further) else (),
         ),
         input_size=tuple(size),
     )

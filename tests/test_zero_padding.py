@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from convsv_cli import kernels
 from convsv_cli.network import Geometry
+from convsv_cli.spectral import zero_padding
 from convsv_cli.spectral.zero_padding import PaddedConvolution, zero_padded_norm
 from tests import contract, oracles
 from tests.geometry import Case, cases
@@ -53,6 +55,18 @@ def test_norms_hold_where_the_stride_does_not_divide_the_size(case: Case) -> Non
     assume(case.input_size)
     kernel = kernels.reduce_kernel(torch.from_numpy(case.weight), case.geometry)
     interval = zero_padded_norm(kernel, case.input_size, tolerance=1e-4)
+    contract.assert_enclosed(interval.lower, oracles.spectral_norm(case.own_padding()), interval.upper)
+
+
+@given(st.one_of(cases(), cases(divided=False)))
+@settings(max_examples=100)
+def test_a_large_layer_is_not_below_a_smaller_one(case: Case) -> None:
+    """Beyond so many entries, the lower end is that of a submatrix."""
+    assume(case.input_size)
+    kernel = kernels.reduce_kernel(torch.from_numpy(case.weight), case.geometry)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zero_padding, "MOST", 40)
+        interval = zero_padding.zero_padded_norm(kernel, case.input_size, tolerance=1e-4)
     contract.assert_enclosed(interval.lower, oracles.spectral_norm(case.own_padding()), interval.upper)
 
 

@@ -13,7 +13,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 from onnx.numpy_helper import from_array, to_array
 
-from convsv_cli.empirical.function import Function, Port, session_of
+from convsv_cli.empirical.function import Function, Port, one_line, session_of
 from convsv_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ def in_double(path: Path, function: Function) -> Function:
     Raises:
         UsageError: neither onnxruntime nor ONNX's own implementation runs it.
     """
-    model = onnx.load(path)
+    with one_line("the model has no double precision", str(path)):
+        return _in_double(onnx.load(path), function)
+
+
+def _in_double(model: ModelProto, function: Function) -> Function:
     _widen(model.graph)
     for each in model.functions:
         nodes = [made for node in each.node for made in _widened(node)]

@@ -142,7 +142,7 @@ class Function:
         }
         for name, value in self.fixed.items():
             feeds[name] = np.repeat(value, count, axis=0) if count > 1 else value
-        with _one_line("onnxruntime cannot run the model"):
+        with one_line("onnxruntime cannot run the model"):
             outputs: Sequence[NDArray[Any]] = self._session.run(self._outputs, feeds)
         if any(output.size % count for output in outputs):
             raise UsageError("its outputs are not one for each sample")
@@ -160,12 +160,12 @@ def session_of(model: Path | bytes) -> Any:  # noqa: ANN401
     options.use_deterministic_compute = True
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # numpy works in between
     given, where = (str(model), str(model)) if isinstance(model, Path) else (model, "")
-    with _one_line("onnxruntime does not read the model", where):
+    with one_line("onnxruntime does not read the model", where):
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
 @contextmanager
-def _one_line(what: str, where: str = "") -> Iterator[None]:
+def one_line(what: str, where: str = "") -> Iterator[None]:
     """Errors of onnxruntime have many types and many lines."""
     try:
         yield
