@@ -34,6 +34,32 @@ def scaled(folder: Path, *factors: float, name: str = "model.onnx", gate: bool =
     return saved(graph_model(nodes, {"x0": [1, 4]}, weights), folder, name)
 
 
+def in_doubles(folder: Path, *matrices: np.ndarray, name: str = "model.onnx") -> Path:
+    """Those matrices, one after the other, called fc0, fc1 ..., in double precision."""
+    weights = {f"fc{i}.weight": matrix.astype(np.float64) for i, matrix in enumerate(matrices)}
+    nodes = [
+        helper.make_node("MatMul", [f"x{i}", f"fc{i}.weight"], [f"x{i + 1}"], name=f"fc{i}")
+        for i in range(len(matrices))
+    ]
+    nodes.append(helper.make_node("Relu", [f"x{len(matrices)}"], ["y"], name="relu"))
+    model = graph_model(nodes, {"x0": [1, 4]}, weights)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    return saved(model, folder, name)
+
+
+def of_unknown_operator(folder: Path) -> Path:
+    """A matrix in an operator that nobody knows, which is a layer without figures, before one of norm 2."""
+    weights = {"odd.weight": np.eye(4, dtype="float32"), "fc0.weight": np.eye(4, dtype="float32") * 2}
+    nodes = [
+        helper.make_node("Odd", ["x", "odd.weight"], ["h"], name="odd", domain="nobody"),
+        helper.make_node("MatMul", ["h", "fc0.weight"], ["y"], name="fc0"),
+    ]
+    model = graph_model(nodes, {"x": [1, 4]}, weights)
+    model.opset_import.append(helper.make_opsetid("nobody", 1))
+    return saved(model, folder, "odd.onnx")
+
+
 def convolution(folder: Path, seed: int = 0, name: str = "conv.onnx") -> Path:
     """One 3x3 convolution of 6 channels, called conv: the norm of such has no closed form."""
     weight = np.random.default_rng(seed).standard_normal((6, 6, 3, 3)).astype("float32")

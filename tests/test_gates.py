@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from convsv_cli import report
-from convsv_cli.budget import Budget, Ignore, Judge, LayerBudget, Limit, globs, judged, outcome, with_unused
+from convsv_cli.budget import Ignore, Judge, LayerBudget, globs, judged, outcome, with_unused
 from convsv_cli.budget.globs import Globs
 from convsv_cli.budget.judgement import beyond
 from convsv_cli.report import (
@@ -24,35 +24,12 @@ from convsv_cli.report import (
     UNDECIDED,
     Audit,
     Interval,
-    LayerAudit,
-    Measurement,
-    Place,
     Report,
 )
-from tests.test_renderers import AUDIT, AUDITED, SKIPPED, UNBOUNDED
+from tests.gates import PLACE, TODAY, audit, judge, limit, row
+from tests.test_renderers import AUDIT, SKIPPED, UNBOUNDED
 
-TODAY = date(2026, 7, 1)
-PLACE = Place(path="convsv.toml", line=7)
 LIMITS = st.floats(min_value=1e-3, max_value=1e3)
-
-
-def row(name: str, lower: float, upper: float, **fields: object) -> LayerAudit:
-    certified = Measurement(value=upper, enclosure=Interval(lower=lower, upper=upper))
-    return replace(
-        AUDITED, name=name, weight=f"{name}.weight", measurements=(("certified", certified),), **fields
-    )
-
-
-def audit(*rows: LayerAudit, **fields: object) -> Audit:
-    return replace(AUDIT, layers=rows, findings=(), **fields)
-
-
-def limit(value: float, line: int = 7) -> Limit:
-    return Limit(value=value, place=replace(PLACE, line=line))
-
-
-def judge(**fields: object) -> Judge:
-    return Judge(budget=Budget(path="convsv.toml", **fields), today=TODAY)
 
 
 def outcomes(judge: Judge, audit: Audit) -> dict[str, str]:

@@ -7,9 +7,10 @@ from convsv_cli.budget.configuration import Budget, Configuration, Ignore, Layer
 from convsv_cli.budget.discovery import nearest_configuration
 from convsv_cli.budget.exits import exit_code
 from convsv_cli.budget.judge import Judge, outcome
-from convsv_cli.budget.judgement import judged, with_unused
+from convsv_cli.budget.judgement import judged
 from convsv_cli.budget.reading import read_configuration
 from convsv_cli.budget.starting import starting_budget
+from convsv_cli.budget.unused import with_unused
 
 __all__ = [
     "Baseline",

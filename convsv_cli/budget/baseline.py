@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from itertools import chain
 from pathlib import PurePath
@@ -12,7 +14,7 @@ from pathlib import PurePath
 from convsv_cli.budget.configuration import Limit
 from convsv_cli.comparison import Pair, pairs
 from convsv_cli.errors import UsageError
-from convsv_cli.report import BOUNDED, Audit, Interval, LayerAudit, Model, Place, Report
+from convsv_cli.report import AUDITED, BOUNDED, Audit, Interval, LayerAudit, Model, Place, Report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +25,18 @@ class Baseline:
         path: of the saved report.
         audit: as it was.
         increase: share by which certified upper ends may grow, 0 or more.
+
+    Raises:
+        UsageError: the share is negative, infinite or NaN.
     """
 
     path: str
     audit: Audit
     increase: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.increase < math.inf:
+            raise UsageError(f"norms may grow by a finite share of at least 0, not by {self.increase}")
 
     def beside(self, audit: Audit) -> Ratchet:
         """The limits that this baseline sets to a new audit.
@@ -88,6 +97,17 @@ class Ratchet:
             return None
         return self._limit(bound.lipschitz)
 
+    def unheld(self) -> Iterator[str]:
+        """What has a place in the baseline, but no finite figure there that could be a limit.
+
+        Names of layers that were audited now; of the network, which is "", where its bound was infinite.
+        """
+        if self.baseline.audit.bound.status == BOUNDED and self.network() is None:
+            yield ""
+        for row in self.audit.layers:
+            if row.status == AUDITED and self._by_name[row.name].old and self.layer(row) is None:
+                yield row.name
+
     def proven(self, row: LayerAudit, enclosure: Interval) -> Interval:
         """The enclosure, and what the baseline proves of the norm where the layer is still the same map."""
         pair = self._by_name[row.name]
@@ -97,7 +117,8 @@ class Ratchet:
         return Interval(lower=enclosure.lower, upper=min(enclosure.upper, known.upper))
 
     def _limit(self, upper: float) -> Limit:
-        return Limit(value=upper * (1 + self.baseline.increase), place=Place(path=self.baseline.path, line=1))
+        value = _rounded_down(Fraction(upper) * (1 + Fraction(self.baseline.increase)))
+        return Limit(value=value, place=Place(path=self.baseline.path, line=1))
 
 
 def baseline_of(
@@ -132,3 +153,11 @@ def _alike(old: Model, new: Model) -> bool:
 def _certified(row: LayerAudit | None) -> Interval | None:
     measured = None if row is None else row.measurement("certified")
     return None if measured is None else measured.enclosure
+
+
+def _rounded_down(value: Fraction) -> float:
+    """The largest finite number in double precision that is not above it: what a limit may be."""
+    if value >= sys.float_info.max:
+        return sys.float_info.max
+    nearest = float(value)
+    return math.nextafter(nearest, 0.0) if nearest > value else nearest

@@ -52,6 +52,11 @@ class Budget:
     layers: tuple[LayerBudget, ...] = ()
     ignores: tuple[Ignore, ...] = ()
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return bool(self.network or self.layer or self.layers)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:

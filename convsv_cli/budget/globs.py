@@ -26,6 +26,8 @@ class Globs:
         """Number of the first glob that matches one of the names, from 0; None where none does."""
         if names not in self._first:
             self._first[names] = next(self._matching(names), None)
+            if self._first[names] is None:
+                self._all[names] = ()
         return self._first[names]
 
     def all(self, names: tuple[str, ...]) -> tuple[int, ...]:

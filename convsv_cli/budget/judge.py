@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
@@ -26,6 +27,7 @@ from convsv_cli.report import (
     NetworkBound,
 )
 
+NO_NUMBER = "the limit is no finite number"
 UNENCLOSED = "its norm was not enclosed"
 LOOSE = "the limit lies within what is proven, and refining did not decide"
 
@@ -108,8 +110,8 @@ def names_of(row: LayerAudit) -> tuple[str, ...]:
 
 
 def outcome(enclosure: Interval, limit: float) -> str:
-    """What an enclosure of a norm says about its limit."""
-    if enclosure.upper <= limit:
+    """What an enclosure of a norm says about its limit; nothing keeps one that is infinite or NaN."""
+    if enclosure.upper <= limit < math.inf:
         return PASSED
     return EXCEEDED if enclosure.lower > limit else UNDECIDED
 
@@ -118,6 +120,8 @@ def layer_gate(row: LayerAudit, limit: Limit, ratchet: Ratchet | None = None) ->
     """The gate of one layer; `ratchet` where the limit is the baseline's."""
     blank = Gate(node=row.name, limit=limit.value, outcome=MISSING, place=limit.place)
     measured = row.measurement("certified")
+    if not math.isfinite(limit.value):
+        return replace(blank, reason=NO_NUMBER)
     if row.status != AUDITED or measured is None or measured.enclosure is None:
         return replace(blank, reason=row.reason or UNENCLOSED)
     enclosure = ratchet.proven(row, measured.enclosure) if ratchet else measured.enclosure
@@ -132,10 +136,13 @@ def network_gate(bound: NetworkBound, limit: Limit) -> Gate:
     what is gated is what is proven, not what is true.
     """
     blank = Gate(node="", limit=limit.value, outcome=MISSING, place=limit.place)
-    if bound.status != BOUNDED:
+    if not math.isfinite(limit.value):
+        return replace(blank, reason=NO_NUMBER)
+    if bound.status != BOUNDED or math.isnan(bound.lipschitz):
         return replace(blank, reason=_why_unbounded(bound))
-    kept = bound.lipschitz <= limit.value
-    return replace(blank, enclosure=Interval(upper=bound.lipschitz), outcome=PASSED if kept else EXCEEDED)
+    enclosure = Interval(upper=bound.lipschitz)
+    kept = outcome(enclosure, limit.value) == PASSED
+    return replace(blank, enclosure=enclosure, outcome=PASSED if kept else EXCEEDED)
 
 
 def _why_unbounded(bound: NetworkBound) -> str:

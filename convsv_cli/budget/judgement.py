@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from decimal import ROUND_FLOOR, Context, Decimal
 
-from convsv_cli.budget.configuration import Budget, Ignore
-from convsv_cli.budget.globs import globs_of
+from convsv_cli.budget.configuration import Ignore
 from convsv_cli.budget.judge import Judge, names_of
 from convsv_cli.renderers.numbers import excess, figure
 from convsv_cli.report import (
@@ -25,10 +24,10 @@ from convsv_cli.report import (
     Gate,
     Interval,
     Place,
-    Report,
     Verdict,
 )
 
+UNHELD = "the baseline has no finite certified figure of it, so that nothing is held against that"
 BOUND_ONLY = "this is what is proven of the network, which itself may amplify less"
 
 
@@ -44,37 +43,11 @@ def judged(judge: Judge, audit: Audit) -> Audit:
     covered = {row.name for row in audit.layers if judge.ignored_by(row) is not None}
     kept = (f for f in audit.findings if f.rule != "unsupported-layer" or f.node not in covered)
     missed = (_gate_finding(gate, _origin(judge, gate)) for gate in gates)
-    found = (*kept, *filter(None, missed), *_ignores(judge, audit), *_changes(judge, audit))
+    held = covered.union(gate.node for gate in gates)
+    told = (*_unheld(judge, audit, held), *_ignores(judge, audit), *_changes(judge, audit))
+    found = (*kept, *filter(None, missed), *told)
     path = judge.budget.path or (judge.baseline.path if judge.baseline else "")
     return replace(audit, verdict=Verdict(budget=path, gates=gates), findings=found)
-
-
-def with_unused(budget: Budget, report: Report) -> Report:
-    """The report, the last audit of which also warns of budgets and ignores that no layer is left for.
-
-    Nothing is said where a model is missing, which they may be for.
-    """
-    if report.failures or not report.audits:
-        return report
-    *others, last = report.audits
-    found = _unused(budget, report.audits)
-    return replace(report, audits=(*others, replace(last, findings=last.findings + found)))
-
-
-def _unused(budget: Budget, audits: Sequence[Audit]) -> tuple[Finding, ...]:
-    globs = globs_of(tuple(layer.match for layer in budget.layers))
-    ignoring = globs_of(tuple(ignore.match for ignore in budget.ignores))
-    names = [names_of(row) for audit in audits for row in audit.layers]
-    budgets = {globs.first(each) for each in names}
-    ignores = {index for each in names for index in ignoring.all(each)}
-    idle = [
-        *((b.match, b.limit.place) for i, b in enumerate(budget.layers) if i not in budgets),
-        *((g.match, g.place) for i, g in enumerate(budget.ignores) if i not in ignores),
-    ]
-    return tuple(
-        _note("unused-budget", WARNING, f"no layer is left for the glob {match!r}", place)
-        for match, place in idle
-    )
 
 
 def _origin(judge: Judge, gate: Gate) -> str:
@@ -135,8 +108,18 @@ def beyond(measured: float, limit: float) -> str:
     for digits in range(4, 18):
         shown = Context(prec=digits, rounding=ROUND_FLOOR).create_decimal_from_float(measured)
         if shown > Decimal(limit):
-            return f"{shown:.{digits}g}"
+            return f"{shown:.{digits}g}" if shown.is_finite() else "1e308"
     return repr(measured)
+
+
+def _unheld(judge: Judge, audit: Audit, held: Collection[str]) -> Iterator[Finding]:
+    """A warning of what the baseline knows, but sets no limit to, and that nothing else holds."""
+    if judge.baseline is None:
+        return
+    place = Place(path=judge.baseline.path, line=1)
+    for name in judge.baseline.beside(audit).unheld():
+        if name not in held:
+            yield replace(_note("no-baseline", WARNING, UNHELD, place), node=name)
 
 
 def _ignores(judge: Judge, audit: Audit) -> Iterator[Finding]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator
-from decimal import ROUND_CEILING, Context
+from decimal import ROUND_CEILING, Context, Decimal
 from fnmatch import filter as matching
 
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.report import AUDITED, BOUNDED, UPPER, Audit, LayerAudit
 from convsv_cli.sanitize import printable
 
-ROOM = 1.05
+ROOM = Decimal("1.05")
 DIGITS = 2
 LARGEST = 3
 """Layers that are named as examples."""
@@ -50,12 +51,12 @@ def _head(audit: Audit, model: str) -> list[str]:
 def _network(audit: Audit) -> list[str]:
     bound = audit.bound
     about = "# The certified Lipschitz bound of the whole network"
-    if bound.status == BOUNDED and math.isfinite(bound.lipschitz * ROOM) and bound.lipschitz > 0:
-        return [
-            f"{about}: now {figure(bound.lipschitz, UPPER)}.",
-            f"max-lipschitz = {_roomy(bound.lipschitz)}",
-        ]
-    return [f"{about}: it has none now (convsv audit says why).", "# max-lipschitz = 1e6"]
+    if bound.status != BOUNDED:
+        return [f"{about}: it has none now (convsv audit says why).", "# max-lipschitz = 1e6"]
+    if math.isinf(bound.lipschitz):
+        return [f"{about}: it is beyond 1e308 now, which is no limit.", "# max-lipschitz = 1e6"]
+    now = f"{about}: now {figure(bound.lipschitz, UPPER)}."
+    return [now, f"max-lipschitz = {_roomy(bound.lipschitz)}" if bound.lipschitz else "# max-lipschitz = 1e6"]
 
 
 def _layers(audit: Audit) -> list[str]:
@@ -107,8 +108,9 @@ def _escaped(text: str) -> Iterator[str]:
 
 
 def _glob(name: str) -> str:
-    """A glob that matches this name and hardly another."""
-    escaped = "".join(f"[{character}]" if character in SPECIAL else character for character in name)
+    """A glob that matches this name and hardly another, and is not blank."""
+    special = SPECIAL if name.strip() else SPECIAL + name
+    escaped = "".join(f"[{character}]" if character in special else character for character in name)
     return escaped if matching([name], escaped) else name
 
 
@@ -116,10 +118,10 @@ def _upper(row: LayerAudit) -> float:
     """The certified norm; 0 where it is that, or not known."""
     measured = row.measurement("certified")
     upper = measured.enclosure.upper if measured is not None and measured.enclosure is not None else 0.0
-    return upper if math.isfinite(upper * ROOM) else 0.0
+    return upper if math.isfinite(upper) else 0.0
 
 
 def _roomy(upper: float) -> str:
-    """A limit with some room, in two digits, as TOML writes numbers."""
-    rounded = Context(prec=DIGITS, rounding=ROUND_CEILING).create_decimal_from_float(upper * ROOM)
-    return repr(float(rounded))
+    """A finite limit with some room, in two digits, as TOML writes numbers."""
+    rounded = Context(prec=DIGITS, rounding=ROUND_CEILING).multiply(Decimal(upper), ROOM)
+    return repr(min(float(rounded), sys.float_info.max))

@@ -61,7 +61,7 @@ def check_limits(budget: Budget) -> None:
     Raises:
         UsageError: it has neither limits nor ignores.
     """
-    if not (budget.network or budget.layer or budget.layers or budget.ignores):
+    if not (budget.limited or budget.ignores):
         hint = "add max-lipschitz, max-layer or [[layer]], or give a --baseline"
         raise UsageError("no limits", where=budget.path, hint=hint)
 

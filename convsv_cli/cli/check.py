@@ -12,10 +12,10 @@ from convsv_cli.cli import options
 from convsv_cli.cli.beginnings import begin, check_beginning
 from convsv_cli.cli.budgets import audit_options, check_limits, configuration, judges
 from convsv_cli.cli.output import prepare, write
-from convsv_cli.cli.several import Progress, report_of
+from convsv_cli.cli.several import Progress, complain, report_of
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
-from convsv_cli.report import Audit
+from convsv_cli.report import ERROR, UNUSED, Audit, Report
 
 EXAMPLE = """\b
 A budget, in convsv.toml:
@@ -125,5 +125,16 @@ def check(
     if init:
         begin(begun, chosen[0], outputs)
         return 0
-    write(with_unused(found.budget, report), targets)
+    checked = {model.resolve() for model in chosen}
+    whole = checked.issuperset(model.resolve() for model in found.models)
+    report = with_unused(found.budget, report, whole=whole)
+    _complain_of_mistakes(report)
+    write(report, targets)
     return exit_code(report, exit_zero=exit_zero)
+
+
+def _complain_of_mistakes(report: Report) -> None:
+    """Also on stderr, as of every budget that is wrong."""
+    for finding in (finding for audit in report.audits for finding in audit.findings):
+        if finding.rule == UNUSED and finding.severity == ERROR and finding.place is not None:
+            complain(f"{finding.place.path}:{finding.place.line}: {finding.message}")

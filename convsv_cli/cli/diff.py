@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convsv_cli.budget import Baseline, Budget, Judge, exit_code, judged
+from convsv_cli.budget import Baseline, Budget, Judge, exit_code, judged, with_unused
 from convsv_cli.cli import options
 from convsv_cli.cli.diff_text import FORMATS, SUFFIXES
 from convsv_cli.cli.documents import deliver, destinations
@@ -87,8 +87,9 @@ def diff(
         ratchet = None if increase is None else Baseline(path=str(old), audit=before, increase=increase)
         judge = None if ratchet is None else Judge(budget=NOBODY, today=date.max, baseline=ratchet)
         after = _audit(new, asked, judge, progress)
-    deliver(where, lambda name, _terminal: FORMATS[name](before, after))
-    return exit_code(Report(command="diff", audits=(after,))) if judge else 0
+        report = with_unused(NOBODY, Report(command="diff", audits=(after,)))
+    deliver(where, lambda name, _terminal: FORMATS[name](before, report.audits[0]))
+    return exit_code(report) if judge else 0
 
 
 def _audit(path: Path, asked: Settings, judge: Judge | None, progress: Progress) -> Audit:

@@ -11,7 +11,7 @@ from convsv_cli.comparison import Change, changes
 from convsv_cli.renderers import markdown_text
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.renderers.verdict_text import about, headline, node, open_gates
-from convsv_cli.report import UPPER, Audit, Interval
+from convsv_cli.report import UPPER, Audit, Interval, conclusion
 from convsv_cli.sanitize import printable
 from convsv_cli.version import __version__
 
@@ -57,6 +57,7 @@ def document(old: Audit, new: Audit) -> str:
             {"node": gate.node, "limit": gate.limit, "outcome": gate.outcome, "reason": gate.reason or None}
             for gate in gates
         ],
+        "outcome": new.verdict and conclusion(new.verdict, new.findings),
     }
     return json.dumps(fields, indent=2, allow_nan=False) + "\n"
 

@@ -31,6 +31,7 @@ from convsv_cli.lipschitz.ranges import ANYTHING, Range
 
 MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 """What rules raise at attributes and shapes that are none."""
+BEYOND = "its bound, times those before it, is beyond 1e308"
 CONTRADICTION = "its attributes, inputs and shapes do not fit together"
 SHAPES = ("Shape", "Size")
 COUNTING = frozenset(("NonZero", "Compress", "Unique", "NonMaxSuppression", "Loop", "Scan", "StringSplit"))
@@ -160,7 +161,7 @@ class _Composition:
             return math.inf, ANYTHING
         range_ = self._range(operation)
         try:
-            return rule.lipschitz(operation), range_
+            return _told(rule.lipschitz(operation), operation), range_
         except UnboundedError as error:
             reason = str(error)
         except MALFORMED as error:
@@ -228,6 +229,15 @@ def _without_rule(node: Node) -> str:
     if node.op.startswith(UNREADABLE):
         return node.attribute("reason", UNKNOWN)
     return CHANCE if node.op in RANDOM else UNKNOWN
+
+
+def _told(reach: float, operation: Operation) -> float:
+    """What a rule gives; where its arithmetic has left the floating-point numbers, that is no bound."""
+    if math.isfinite(reach):
+        return reach
+    if all(tensor is None or math.isfinite(tensor.reach) for tensor in operation.inputs):
+        raise UnboundedError(BEYOND)
+    return math.inf
 
 
 def _is_steady(operation: Operation, inputs: Sequence[Tensor]) -> bool:

@@ -40,7 +40,7 @@ def kernel_norm(
         device: where to compute.
 
     Raises:
-        UnboundedError: it is no such operator, or the weight is none for it.
+        UnboundedError: it is no such operator, the weight is none for it, or the bound is beyond 1e308.
     """
     parts, geometry = _parts(node, weight)
     if not weight.size:
@@ -48,7 +48,10 @@ def kernel_norm(
     norms = [_norm(part, geometry, tolerance, work_limit, device) for part in parts]
     rounding = math.sqrt(math.prod(parts[0].shape[2:])) * node.rounding()
     alpha = abs(node.attribute("alpha", 1.0)) if node.op == "Gemm" else 1.0
-    return alpha * (max(norms) + rounding * UP) * UP
+    upper = alpha * (max(norms) + rounding * UP) * UP
+    if not math.isfinite(upper):
+        raise UnboundedError("its norm has no certified upper end below 1e308")
+    return upper
 
 
 def _norm(

@@ -26,6 +26,7 @@ from convsv_cli.report import (
     Settings,
     Spectrum,
     Verdict,
+    conclusion,
 )
 from convsv_cli.version import __version__
 
@@ -71,7 +72,7 @@ def audit_fields(audit: Audit) -> dict[str, Any]:
         "layers": [_layer(layer, audit.methods) for layer in audit.layers],
         "network": _network(audit),
         "findings": [_finding(finding) for finding in audit.findings],
-        "verdict": audit.verdict and _verdict(audit.verdict),
+        "verdict": audit.verdict and _verdict(audit.verdict, audit.findings),
         "spectra": [_spectrum(spectrum) for spectrum in audit.spectra],
         "summary": {"layers": len(audit.layers), "audited": audit.audited, "seconds": audit.seconds},
     }
@@ -113,8 +114,12 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
-    return {"budget": verdict.budget, "gates": [_gate(gate) for gate in verdict.gates]}
+def _verdict(verdict: Verdict, findings: tuple[Finding, ...]) -> dict[str, Any]:
+    return {
+        "budget": verdict.budget,
+        "outcome": conclusion(verdict, findings),
+        "gates": [_gate(gate) for gate in verdict.gates],
+    }
 
 
 def _gate(gate: Gate) -> dict[str, Any]:

@@ -8,20 +8,25 @@ from xml.etree import ElementTree as ET
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about
 from convsv_cli.report import (
+    EMPTY,
     ERROR,
     IGNORED,
     INVALID,
+    NOT_AUDITED,
+    NOT_HELD,
     PASSED,
     UNSUPPORTED,
+    UNUSED,
     Audit,
     Failure,
+    Finding,
     Gate,
     LayerAudit,
     Report,
 )
 from convsv_cli.sanitize import inert
 
-NETWORK = "network"
+NETWORK, BUDGET = "network", "budget"
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
 
 
@@ -41,7 +46,12 @@ def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
 
 
 def _suite(audit: Audit) -> ET.Element:
-    """A case for the network where it has gates, one for each layer, and one for each other gate's layer."""
+    """A case for the network where it has gates, one for each layer, and one for each other gate's layer.
+
+    With a budget, whatever keeps it from passing is a failure or an error: also of layers without a limit,
+    and of the budget itself, which has a case of its own then.
+    """
+    told = _left_open(audit)
     gates: dict[str, list[Gate]] = defaultdict(list)
     for gate in audit.verdict.gates if audit.verdict else ():
         gates[gate.node].append(gate)
@@ -52,9 +62,12 @@ def _suite(audit: Audit) -> ET.Element:
         seconds = sum(measurement.seconds for _, measurement in layer.measurements)
         case = _case(path, layer.name, seconds, gates.pop(layer.name, []))
         if not len(case):
-            _status(layer, case)
+            _status(layer, told.pop(layer.name, []), case)
         cases.append(case)
     cases += [_case(path, node, 0.0, others) for node, others in gates.items()]
+    for finding in told.get("", []):
+        cases.append(_case(path, BUDGET, 0.0, []))
+        _add_error(cases[-1], finding)
     return _suite_of(path, cases, audit.seconds)
 
 
@@ -70,9 +83,25 @@ def _case(path: str, name: str, seconds: float, gates: list[Gate]) -> ET.Element
     return case
 
 
-def _status(layer: LayerAudit, case: ET.Element) -> None:
-    """Why a layer has no figures."""
-    if layer.status == UNSUPPORTED:
+def _left_open(audit: Audit) -> dict[str, list[Finding]]:
+    """By node, what makes a verdict no pass beside its gates."""
+    told: dict[str, list[Finding]] = defaultdict(list)
+    for finding in audit.findings if audit.verdict else ():
+        mistake = finding.rule == UNUSED and finding.severity == ERROR
+        if mistake or finding.rule in (*NOT_AUDITED, *NOT_HELD, EMPTY):
+            told[finding.node].append(finding)
+    return told
+
+
+def _add_error(case: ET.Element, finding: Finding) -> None:
+    ET.SubElement(case, ERROR, type=finding.rule, message=finding.message)
+
+
+def _status(layer: LayerAudit, told: list[Finding], case: ET.Element) -> None:
+    """Why a layer has no figures, or no limit where it should have one."""
+    if told:
+        _add_error(case, told[0])
+    elif layer.status == UNSUPPORTED:
         ET.SubElement(case, "skipped", message=layer.reason)
     elif layer.status == INVALID:
         ET.SubElement(case, ERROR, type=INVALID, message=layer.reason)

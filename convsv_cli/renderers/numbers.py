@@ -35,4 +35,6 @@ def excess(measured: float, limit: float) -> str:
     if not math.isfinite(measured) or not limit:
         return "immeasurably above"
     ratio = measured / limit
+    if math.isinf(ratio):
+        return "immeasurably above"
     return f"{(ratio - 1) * 100:.3g} % above" if ratio < 2 else f"{ratio:.4g} times"

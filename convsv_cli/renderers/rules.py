@@ -77,7 +77,26 @@ RULES = (
     Rule(
         id="unused-budget",
         title="No layer is left for a glob of the budget",
-        help="Nothing matches it, or other globs match first. Correct the glob, or remove it.",
+        help="Nothing matches it, or other globs match first, so that it holds nothing. Correct the glob,"
+        " or remove it.",
+    ),
+    Rule(
+        id="nothing-gated",
+        title="No limit holds a model",
+        help="The budget has no limit for any layer of it or for the network, or everything that it has"
+        " one for is ignored. A gate that nothing is held against does not pass.",
+    ),
+    Rule(
+        id="no-layers",
+        title="A model has no layers with weights",
+        help="There is nothing to audit, so that no budget of it passes. Weights may have been lost when the"
+        " file was written, or it is another file than the one that was meant.",
+    ),
+    Rule(
+        id="no-baseline",
+        title="The baseline proves nothing of a layer or of the network",
+        help="Its figure there is infinite, or missing as the layer was not audited then. Write a new"
+        " baseline, set a limit in a budget, or ignore the layer with a reason.",
     ),
     Rule(
         id="ignored",

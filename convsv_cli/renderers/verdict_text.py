@@ -9,16 +9,20 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 from convsv_cli.renderers.numbers import excess
 from convsv_cli.report import (
+    EMPTY,
     EXCEEDED,
     IGNORED,
     MISSING,
     NOT_AUDITED,
+    NOT_HELD,
     PASSED,
     UNDECIDED,
+    UNUSED,
     Finding,
     Gate,
     Place,
     Verdict,
+    conclusion,
 )
 from convsv_cli.sanitize import printable
 
@@ -26,16 +30,27 @@ OUTCOMES = (EXCEEDED, UNDECIDED, MISSING, IGNORED, PASSED)
 """The worst first."""
 DIGITS = 8
 """So many that a limit and a norm that misses it by little do not look alike."""
+UNLIMITED, COMPLETE = "no limit applies", "no limits, only that all layers be audited or ignored"
+COUNTED = (
+    ("layer not audited", "layers not audited", NOT_AUDITED),
+    ("without a limit", "without a limit", NOT_HELD),
+    ("model without layers", "models without layers", (EMPTY,)),
+    ("part of the budget unused", "parts of the budget unused", (UNUSED,)),
+)
+"""Findings that a verdict counts: how one of them is called, and several."""
 
 
 def headline(verdict: Verdict, findings: Sequence[Finding]) -> str:
     """One line: how it ends, how many gates did what, and what nobody has looked at."""
-    skipped = sum(finding.rule in NOT_AUDITED for finding in findings)
     counts = Counter(gate.outcome for gate in verdict.gates)
     parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
-    parts += ["no limit applies"] if not parts else []
-    parts += [f"{skipped} {'layer' if skipped == 1 else 'layers'} not audited"] if skipped else []
-    return f"{_end(counts, skipped)}: {', '.join(parts)} ({printable(verdict.budget)})"
+    ended = conclusion(verdict, findings)
+    if not parts:
+        parts = [COMPLETE if ended == PASSED else UNLIMITED]
+    for one, more, rules in COUNTED:
+        told = sum(finding.rule in rules for finding in findings)
+        parts += [f"{told} {one if told == 1 else more}"] if told else []
+    return f"{ended}: {', '.join(parts)} ({printable(verdict.budget)})"
 
 
 def open_gates(verdict: Verdict) -> list[Gate]:
@@ -82,12 +97,7 @@ def _over(gate: Gate) -> str:
     return f"{excess(gate.enclosure.lower if gate.node else gate.enclosure.upper, gate.limit)} its "
 
 
-def _end(counts: Counter[str], skipped: int) -> str:
-    if counts[EXCEEDED]:
-        return "failed"
-    return "incomplete" if counts[UNDECIDED] + counts[MISSING] + skipped else "passed"
-
-
 def _rounded(value: float, rounding: str) -> str:
     rounded = Context(prec=DIGITS, rounding=rounding).create_decimal(repr(value))
-    return f"{float(rounded):.{DIGITS}g}"
+    nearest = float(rounded)
+    return f"{nearest:.{DIGITS}g}" if math.isfinite(nearest) else f"{rounded:.{DIGITS - 1}e}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from convsv_cli.report.measurement import Interval
@@ -9,8 +10,16 @@ from convsv_cli.report.measurement import Interval
 ERROR, WARNING, NOTE = "error", "warning", "note"
 PASSED, EXCEEDED, UNDECIDED, MISSING, IGNORED = "passed", "exceeded", "undecided", "missing", "ignored"
 
+FAILED, INCOMPLETE, MISTAKEN = "failed", "incomplete", "mistaken"
+
 NOT_AUDITED = ("unsupported-layer", "invalid-layer")
 """Rules of findings that leave an audit incomplete."""
+NOT_HELD = ("nothing-gated", "no-baseline")
+"""Rules of findings that leave a verdict incomplete: no limit holds a model, or a layer of it."""
+EMPTY = "no-layers"
+"""Rule of the finding that a model has nothing to audit, which leaves a verdict incomplete, too."""
+UNUSED = "unused-budget"
+"""Rule of findings about parts of a budget that hold nothing: as an error, a mistake in the budget."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,3 +92,20 @@ class Verdict:
 
     budget: str
     gates: tuple[Gate, ...]
+
+
+def conclusion(verdict: Verdict | None, findings: Iterable[Finding]) -> str:
+    """How it ends, whatever the format: the first that applies.
+
+    `MISTAKEN` where the budget cannot be meant so, `FAILED` where a limit is exceeded, `INCOMPLETE` where
+    something is left open, and `PASSED`.
+    """
+    outcomes = {gate.outcome for gate in verdict.gates} if verdict else set()
+    told = {(finding.rule, finding.severity) for finding in findings}
+    rules = {rule for rule, _ in told}
+    if (UNUSED, ERROR) in told:
+        return MISTAKEN
+    if EXCEEDED in outcomes:
+        return FAILED
+    left_open = outcomes & {UNDECIDED, MISSING} or rules.intersection((*NOT_AUDITED, *NOT_HELD, EMPTY))
+    return INCOMPLETE if left_open else PASSED

@@ -46,11 +46,15 @@ class Weight:
 
     def __call__(self) -> Array:
         """The values."""
-        return self.compute().values
+        return self._computed().values
 
     def error(self) -> float:
-        """Bound of the Frobenius norm of the values' error."""
-        return self.compute().error
+        """Bound of the Frobenius norm of the values' error; infinite or NaN where that is beyond 1e308."""
+        return self._computed().error
+
+    def _computed(self) -> Rounded:
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is no kernel
+            return self.compute()
 
     def arranged(self, shape: tuple[int, ...], arrange: Callable[[Array], Array]) -> Weight:
         """The same entries in another order, as an array of that shape."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from convsv_cli.renderers.html.gates import outcomes
@@ -14,11 +14,15 @@ from convsv_cli.report import (
     EXCEEDED,
     IGNORED,
     MISSING,
+    MISTAKEN,
     PASSED,
     UNBOUNDED,
     UNDECIDED,
+    UNUSED,
     Audit,
+    Finding,
     Verdict,
+    conclusion,
 )
 
 FAIL, WARN, PASS, INFO = "fail", "warn", "pass", "info"
@@ -52,7 +56,7 @@ class Tile:
 
 def headline_of(audit: Audit) -> Headline:
     """What a budget says where there is one; else what is proven of the network."""
-    said = _bound(audit) if audit.verdict is None else _judged(audit.verdict)
+    said = _bound(audit) if audit.verdict is None else _judged(audit.verdict, audit.findings)
     missing = len(audit.layers) - audit.audited
     if not missing:
         return said
@@ -60,11 +64,14 @@ def headline_of(audit: Audit) -> Headline:
     return replace(said, text=text) if said.tone == FAIL else replace(said, text=text, tone=WARN, symbol="!")
 
 
-def _judged(verdict: Verdict) -> Headline:
+def _judged(verdict: Verdict, findings: Sequence[Finding]) -> Headline:
     counts, total = outcomes(verdict), len(verdict.gates)
     missing = counts[MISSING] + counts[UNDECIDED]
     of = f"of {counted(total, 'limit')} in {verdict.budget}"
     ignored = f" {counts[IGNORED]} ignored." if counts[IGNORED] else ""
+    if conclusion(verdict, findings) == MISTAKEN:
+        text = f"{counted(_told(findings, UNUSED), 'glob')} of {verdict.budget} hold nothing."
+        return Headline(tone=FAIL, symbol="✕", title="Budget mistaken", text=text)
     if counts[EXCEEDED]:
         beside = f", {missing} undecided" if missing else ""
         text = f"{counts[EXCEEDED]} {of} {_are(counts[EXCEEDED])} exceeded{beside}.{ignored}"
@@ -72,11 +79,18 @@ def _judged(verdict: Verdict) -> Headline:
     if missing:
         text = f"{missing} {of} cannot be decided: the bound is missing or too wide.{ignored}"
         return Headline(tone=WARN, symbol="?", title="Budget undecided", text=text)
+    if total and conclusion(verdict, findings) != PASSED:
+        text = f"{counts[PASSED]} {of} {_are(counts[PASSED])} kept, but not all can be judged.{ignored}"
+        return Headline(tone=WARN, symbol="?", title="Budget incomplete", text=text)
     if not total:
         text = f"{verdict.budget} has no limit that applies to this model."
         return Headline(tone=WARN, symbol="?", title="Nothing to judge", text=text)
     text = f"{counts[PASSED]} {of} {_are(counts[PASSED])} kept.{ignored}"
     return Headline(tone=PASS, symbol="✓", title="Within budget", text=text)
+
+
+def _told(findings: Sequence[Finding], *rules: str) -> int:
+    return sum(finding.rule in rules for finding in findings)
 
 
 def _bound(audit: Audit) -> Headline:

@@ -1,0 +1,132 @@
+"""What of a budget holds nothing, and which models no limit holds: no such gate may pass."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from convsv_cli.budget.configuration import Budget
+from convsv_cli.budget.globs import globs_of
+from convsv_cli.budget.judge import names_of
+from convsv_cli.report import AUDITED, ERROR, IGNORED, WARNING, Audit, Finding, Place, Report, Verdict
+from convsv_cli.sanitize import printable
+
+SUGGESTIONS = 5
+"""Globs that better ones are looked for: it takes a while for each."""
+NAMED = 3
+"""Layers that are named as examples where nothing is like a glob."""
+SPECIAL = frozenset("*?[")
+NO_LAYERS = "the model has no layers with weights, so that nothing was audited"
+UNGATED = "nothing of it is held against a limit: no layer or network is left that one applies to"
+
+
+def with_unused(budget: Budget, report: Report, *, whole: bool = True) -> Report:
+    """The report, its audits with findings about what holds nothing.
+
+    * Each model without layers.
+    * Each other model without a gate that is not ignored; where the budget only asks that all layers be
+      audited, as it has ignores alone, each without a layer that was.
+    * Each glob of the budget that no layer of any model is left for, on the last audit. That is an error,
+      but a warning where a model may be missing that it is for: `whole` is whether the report is of all
+      models of the budget. Nothing is said of globs where a model could not be read.
+    """
+    audits = [_with_ungated(budget, audit) for audit in report.audits]
+    if audits and not report.failures:
+        severity = ERROR if whole else WARNING
+        found = tuple(
+            Finding(rule="unused-budget", severity=severity, node="", message=message, place=place)
+            for message, place in _unused(budget, audits)
+        )
+        audits[-1] = replace(audits[-1], findings=audits[-1].findings + found)
+    return replace(report, audits=tuple(audits))
+
+
+def _with_ungated(budget: Budget, audit: Audit) -> Audit:
+    if audit.verdict is None:
+        return audit
+    if not audit.layers:
+        finding = Finding(rule="no-layers", severity=ERROR, node="", message=NO_LAYERS)
+    elif _is_gated(budget, audit, audit.verdict):
+        return audit
+    else:
+        finding = Finding(rule="nothing-gated", severity=ERROR, node="", message=UNGATED)
+    return replace(audit, findings=(*audit.findings, finding))
+
+
+def _is_gated(budget: Budget, audit: Audit, verdict: Verdict) -> bool:
+    if verdict.gates or budget.limited:
+        return any(gate.outcome != IGNORED for gate in verdict.gates)
+    return _looked_at(budget, audit)
+
+
+def _looked_at(budget: Budget, audit: Audit) -> bool:
+    """Whether some layer was audited that nobody asked to ignore."""
+    ignores = globs_of(tuple(ignore.match for ignore in budget.ignores))
+    return any(row.status == AUDITED and not ignores.all(names_of(row)) for row in audit.layers)
+
+
+def _unused(budget: Budget, audits: Sequence[Audit]) -> Iterator[tuple[str, Place]]:
+    """What to say of each glob that holds nothing, and where it stands."""
+    globs = globs_of(tuple(layer.match for layer in budget.layers))
+    ignoring = globs_of(tuple(ignore.match for ignore in budget.ignores))
+    names = list(dict.fromkeys(names_of(row) for audit in audits for row in audit.layers))
+    taken = {globs.first(each) for each in names}
+    met = {index for each in names for index in ignoring.all(each)}
+    better = _Better(names)
+    for index, layer in enumerate(budget.layers):
+        if index in taken:
+            continue
+        before = next((globs.first(each) for each in names if index in globs.all(each)), None)
+        if before is None:
+            yield better.instead_of(layer.match), layer.limit.place
+        else:
+            earlier = budget.layers[before]
+            what = f"{earlier.match!r}, in line {earlier.limit.place.line}, takes every layer of it first"
+            yield f"no layer is left for the glob {layer.match!r}: {what}", layer.limit.place
+    for index, ignore in enumerate(budget.ignores):
+        if index not in met:
+            yield better.instead_of(ignore.match), ignore.place
+
+
+class _Better:
+    """Globs that some layer has, for those that none has."""
+
+    def __init__(self, names: Sequence[tuple[str, ...]]) -> None:
+        self._layers = [each[0] for each in names]
+        self._names = list(dict.fromkeys(name for each in names for name in each if name))
+        self._left = SUGGESTIONS
+
+    def instead_of(self, glob: str) -> str:
+        """That no layer matches the glob, and what may have been meant."""
+        self._left -= 1
+        meant = self._meant(glob) if self._left >= 0 else None
+        hint = f"did you mean {printable(meant)}?" if meant else self._called()
+        return f"no layer matches the glob {glob!r} ({hint})"
+
+    def _meant(self, glob: str) -> str | None:
+        for name in self._names if SPECIAL.isdisjoint(glob) else ():
+            before, met, after = f".{name}.".partition(f".{glob}.")  # whole steps of a name first
+            if met:
+                return f"{'*.' if before else ''}{glob}{'.*' if after else ''}"
+        if SPECIAL.isdisjoint(glob) and any(glob in name for name in self._names):
+            return f"*{glob}*"
+        known = {each.lower(): each for each in self._parts()}
+        near = difflib.get_close_matches(glob.lower(), known, n=1)
+        return known[near[0]] if near else None
+
+    def _parts(self) -> Iterator[str]:
+        """Names, and globs of all that begins or ends as they do, each of which some layer matches."""
+        for name in filter(SPECIAL.isdisjoint, self._names):
+            steps = name.split(".")
+            for count in range(1, len(steps)):
+                yield f"{'.'.join(steps[:count])}.*"
+                yield f"*.{'.'.join(steps[count:])}"
+            yield name
+
+    def _called(self) -> str:
+        if not self._layers:
+            return "there are no layers"
+        shown = ", ".join(map(printable, self._layers[:NAMED]))
+        left = len(self._layers) - NAMED
+        return f"its layers are called {shown}{f' and {left} more' if left > 0 else ''}"
