@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import errno
 import os
 import sys
 import warnings
@@ -10,22 +10,26 @@ import warnings
 import click
 
 from convsv_cli.budget.exits import INTERNAL, USAGE
-from convsv_cli.cli import interrupts, options
+from convsv_cli.cli import interrupts, options, pipes
 from convsv_cli.cli.audit import audit
 from convsv_cli.cli.certify import certify
 from convsv_cli.cli.check import check
 from convsv_cli.cli.diff import diff
 from convsv_cli.cli.methods import methods
 from convsv_cli.cli.report import report
-from convsv_cli.cli.several import complain, internal
+from convsv_cli.cli.several import internal
 from convsv_cli.cli.spectrum import spectrum
 from convsv_cli.errors import ConvsvError
 from convsv_cli.version import __version__
 
-INTERRUPTED = 130
+INTERRUPTED, READER_GONE = 130, 141
+"""What shells say of what Ctrl-C and a closed pipe have ended."""
+FULL = "stdout: cannot write: No space left on device"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.group(
+    cls=pipes.Commands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True
+)
 @click.version_option(__version__, prog_name="convsv")
 @options.NO_COLOR
 @click.pass_context
@@ -59,8 +63,7 @@ cli.add_command(spectrum)
 
 def main() -> None:
     """Run the command line; every error is one line on stderr."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    pipes.prepare()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers
     interrupts.listen()
@@ -74,21 +77,35 @@ def main() -> None:
         code = _complain(f"{error.format_message()} (see {command} --help)", USAGE)
     except (click.Abort, KeyboardInterrupt):
         code = _complain("interrupted", INTERRUPTED)
-    except BrokenPipeError:
-        # The reader has gone; without this, Python would complain about it once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+    except (BrokenPipeError, pipes.ReaderGoneError):
+        code = READER_GONE
     except Exception as error:
         if os.environ.get("CONVSV_TRACEBACK"):
             raise
-        code = (
-            _complain("interrupted", INTERRUPTED)
-            if interrupts.heard()
-            else _complain(internal(error), INTERNAL)
-        )
-    sys.exit(code)
+        code = _unexpected(error)
+    sys.exit(_flushed(code))
+
+
+def _unexpected(error: Exception) -> int:
+    if interrupts.heard():
+        return _complain("interrupted", INTERRUPTED)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return _complain(FULL, USAGE)
+    return _complain(internal(error), INTERNAL)
+
+
+def _flushed(code: int) -> int:
+    """The exit code, once stdout is written as far as it can be."""
+    try:
+        pipes.flush()
+    except OSError as error:
+        pipes.give_up(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            return READER_GONE
+        return code if code == USAGE else _complain(FULL, USAGE)  # it may have been said
+    return code
 
 
 def _complain(message: str, code: int) -> int:
-    complain(message)
+    pipes.complain(message)
     return code

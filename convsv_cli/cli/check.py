@@ -12,7 +12,8 @@ from convsv_cli.cli import options
 from convsv_cli.cli.beginnings import begin, check_beginning
 from convsv_cli.cli.budgets import audit_options, check_limits, configuration, judges
 from convsv_cli.cli.output import prepare, write
-from convsv_cli.cli.several import Progress, complain, report_of
+from convsv_cli.cli.pipes import complain
+from convsv_cli.cli.several import Progress, report_of
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
 from convsv_cli.report import ERROR, UNUSED, Audit, Report

@@ -13,7 +13,7 @@ from convsv_cli.sanitize import printable
 @contextmanager
 def progress_bar(*, hidden: bool) -> Iterator[Callable[[str, float], None]]:
     """Gives a listener that shows the layer being worked on, the share done and the time left."""
-    if hidden or not sys.stderr.isatty():
+    if hidden or sys.stderr is None or not sys.stderr.isatty():
         yield lambda _layer, _share: None
         return
     from rich.console import Console

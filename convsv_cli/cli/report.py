@@ -8,7 +8,7 @@ import click
 
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
-from convsv_cli.cli.several import complain
+from convsv_cli.cli.pipes import complain
 from convsv_cli.comparison import trend
 from convsv_cli.report import Report
 

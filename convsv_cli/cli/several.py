@@ -6,13 +6,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import click
-
 from convsv_cli.budget.exits import INTERNAL
 from convsv_cli.cli import interrupts
+from convsv_cli.cli.pipes import complain
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report import Audit, Failure, Report
-from convsv_cli.sanitize import one_line
 
 Progress = Callable[[str, float], None]
 
@@ -36,11 +34,6 @@ def internal(error: Exception) -> str:
     """An error that is convsv's own fault, in words."""
     line = f"internal error: {type(error).__name__}: {error}"
     return f"{line} (please report it; CONVSV_TRACEBACK=1 shows where)"
-
-
-def complain(message: str) -> None:
-    """One line on stderr."""
-    click.echo(f"convsv: {one_line(message)}", err=True)
 
 
 def _outcome(model: Path, run: Callable[[Path, Progress], Audit], progress: Progress) -> Audit | Failure:
