@@ -184,7 +184,7 @@ def certify(
         device=device,
         graph=str(graph or ""),
     )
-    samples = samples_in(Path(data), limit)
+    samples = samples_in(Path(data), limit, settings)
     network = at_size(lambda size: _read(model, graph, size), samples)
     return certify_network(network, samples, settings, progress)
 

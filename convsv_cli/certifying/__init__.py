@@ -71,10 +71,11 @@ class _Run:
         self, classifier: Classifier, samples: Samples, settings: CertifySettings, progress: Progress
     ) -> None:
         self._start = time.perf_counter()
-        self._classifier, self._samples, self._settings = classifier, samples, settings
+        self._classifier, self._settings = classifier, settings
         self._progress = progress
         self._normalization = normalization_of(settings, classifier.shape)
-        self._x = torch.from_numpy(self._normalization(samples.fitted(classifier.shape)))
+        self._samples = samples.fitted(classifier.shape)
+        self._x = torch.from_numpy(self._normalization(self._samples.x))
         self._y = torch.from_numpy(samples.y)
         _check(self._x, self._y, classifier, settings)
         self._chain: Shallow | None = None
@@ -209,11 +210,11 @@ class _Run:
 
 
 def _check(x: torch.Tensor, y: torch.Tensor, classifier: Classifier, settings: CertifySettings) -> None:
-    if y.min() < 0 or y.max() >= classifier.classes:
-        raise UsageError(
-            f"its classes go from {int(y.min())} to {int(y.max())}, and the network has {classifier.classes}",
-            where=settings.data,
-        )
+    first, last = int(y.min()), int(y.max())
+    if first < 0 or last >= classifier.classes:
+        what = f"its classes go from {first} to {last}, and the network has {classifier.classes}"
+        hint = "classes count from 0: save y - 1" if first == 1 and last == classifier.classes else ""
+        raise UsageError(what, where=settings.data, hint=hint)
     box = settings.input_range
     if box is not None and not (box[0] <= x.min() and x.max() <= box[1]):
         raise UsageError(f"its samples leave the range {box[0]:g} to {box[1]:g}", where=settings.data)

@@ -5,20 +5,29 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convsv_cli.empirical.pixels import FEW, LARGEST, SCALED, UNSCALED, are_pixels, otherwise_arranged
 from convsv_cli.errors import UsageError
+from convsv_cli.report import CertifySettings
 
 IMAGES = ("x", "x_test", "images", "inputs")
 LABELS = ("y", "y_test", "labels", "targets")
 MOST = 2**33
 """Bytes of an array that is read."""
-LARGEST_PIXEL = 255
+BYTES_SCALED = f"bytes 0 to {LARGEST} were divided by {LARGEST}"
+BYTES_KEPT = f"bytes 0 to {LARGEST} were taken as they are, as the options speak of such"
+MOVED = "the channels of the samples come last, and were moved to the front, where the network has them"
+EITHER = "the samples may have their channels first or last: they were taken to come first"
+BRIGHT = "the samples go from {:.4g} to {:.4g}, and were taken as they are: pixels are mostly divided by 255"
+NEGATIVE = "the samples go from {:.4g} to {:.4g} before the normalization: if that is done, say --normalized"
+PLAUSIBLE = 16
+"""Images beyond this are hardly ever meant to be scaled."""
 EXPLAIN = f"samples in one of {', '.join(IMAGES)} and true classes in one of {', '.join(LABELS)}"
 
 
@@ -27,7 +36,7 @@ class Samples:
     """Arrays as the file has them, but for the type.
 
     Attributes:
-        x: floats [n, ..]; bytes 0 to 255 have become 0 to 1.
+        x: floats [n, ..]; bytes 0 to 255 have become 0 to 1, but where such are asked for.
         y: int64 [n].
         notes: what was done to them.
     """
@@ -47,49 +56,104 @@ class Samples:
                 return shape
         return seen
 
-    def fitted(self, shape: tuple[int, ...]) -> NDArray[Any]:
+    def fitted(self, shape: tuple[int, ...]) -> Samples:
         """The samples [n, *shape]: an axis of one channel may be missing, and channels may come last.
+
+        Whatever changes the order of their entries is noted.
 
         Raises:
             UsageError: they do not fit.
         """
         seen = self.x.shape[1:]
+        last = len(seen) == len(shape) and (*seen[-1:], *seen[:-1]) == shape
         if seen == shape:
-            return self.x
+            either = last and len(shape) > 2 and max(shape) > 1
+            return replace(self, notes=(*self.notes, EITHER)) if either else self
         if [size for size in seen if size > 1] == [size for size in shape if size > 1]:
-            return self.x.reshape(-1, *shape)
-        if len(seen) == len(shape) and (*seen[-1:], *seen[:-1]) == shape:
-            return np.ascontiguousarray(np.moveaxis(self.x, -1, 1))
+            return replace(self, x=self.x.reshape(-1, *shape))
+        if last:
+            moved = np.ascontiguousarray(np.moveaxis(self.x, -1, 1))
+            return replace(self, x=moved, notes=(*self.notes, MOVED))
         raise UsageError(
-            f"the samples are {'x'.join(map(str, seen))}, and the network takes {'x'.join(map(str, shape))}"
+            f"the samples are {'x'.join(map(str, seen))}, and the network takes {'x'.join(map(str, shape))}",
+            hint=otherwise_arranged(seen, shape),
         )
 
 
-def samples_in(path: Path, limit: int | None = None) -> Samples:
+def samples_in(path: Path, limit: int | None = None, asked: CertifySettings | None = None) -> Samples:
     """The first `limit` samples of a file.
 
+    Args:
+        path: of the file.
+        limit: None for all.
+        asked: what is known of the inputs of the network, by which unscaled images are noticed.
+
     Raises:
-        UsageError: it is no .npz file of samples and classes, or they do not fit together.
+        UsageError: it is no .npz file of samples and classes, they do not fit together, or the samples are
+            images that nobody has scaled.
     """
     found = _arrays(path)
     x, y = (_named(found, names, path) for names in (IMAGES, LABELS))
-    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y  # as Keras has them
-    if x.ndim < 2 or y.ndim != 1 or len(x) != len(y) or not len(x):
+    y = _classes(y, path)
+    if x.ndim < 2 or len(x) != len(y) or not len(x):
         raise UsageError(f"{x.shape} samples and {y.shape} classes do not belong together", where=str(path))
-    if y.dtype.kind not in "iu":
-        raise UsageError(f"its classes are of {y.dtype}, not whole numbers", where=str(path))
-    x, notes = _as_floats(x[:limit], path)
+    asked = asked or CertifySettings(data=str(path))
+    x, notes = _as_floats(x[:limit], asked, path)
     if not np.isfinite(x).all():
         raise UsageError("its samples hold NaN or infinity", where=str(path))
-    return Samples(x=x, y=y[:limit].astype(np.int64), notes=notes)
+    return Samples(x=x, y=y[:limit].astype(np.int64), notes=(*notes, *_doubts(x, asked, path)))
 
 
-def _as_floats(x: NDArray[Any], path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
+def _classes(y: NDArray[Any], path: Path) -> NDArray[Any]:
+    """One whole number a sample; a column of them is one too, as Keras has them."""
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim == 2:
+        what = f"its classes are a table of {y.shape[1]} columns, one a class: not one number a sample"
+        raise UsageError(what, where=str(path), hint="save y.argmax(1)")
+    if y.ndim != 1:
+        what = f"its classes are an array of {y.ndim} axes: not one number a sample"
+        raise UsageError(what, where=str(path))
+    if y.dtype.kind not in "iu":
+        whole = y.dtype.kind == "b" or (y.dtype.kind == "f" and bool((y == np.rint(y)).all()))
+        hint = "save y.astype(int)" if whole else "classes count from 0"
+        raise UsageError(f"its classes are of {y.dtype}, not whole numbers", where=str(path), hint=hint)
+    return y
+
+
+def _as_floats(x: NDArray[Any], asked: CertifySettings, path: Path) -> tuple[NDArray[Any], tuple[str, ...]]:
     if x.dtype == np.uint8:
-        return x.astype(np.float32) / LARGEST_PIXEL, ("bytes 0 to 255 were divided by 255",)
+        if _speaks_of_pixels(asked):
+            return x.astype(np.float32), (BYTES_KEPT,)
+        return x.astype(np.float32) / LARGEST, (BYTES_SCALED,)
     if x.dtype.kind != "f":
-        raise UsageError(f"its samples are of {x.dtype}", where=str(path), hint="floats, or bytes 0 to 255")
+        hint = f"floats, or bytes 0 to {LARGEST}: divide the others by the largest that there can be"
+        raise UsageError(f"its samples are of {x.dtype}", where=str(path), hint=hint)
     return x if x.dtype == np.float64 else x.astype(np.float32), ()
+
+
+def _doubts(x: NDArray[Any], asked: CertifySettings, path: Path) -> Iterator[str]:
+    """What to say of samples that may be on another scale than the network's inputs.
+
+    Raises:
+        UsageError: they are, as far as anybody can tell, and no option says otherwise.
+    """
+    some = x[:FEW]
+    lower, upper = float(some.min(initial=0)), float(some.max(initial=0))
+    if asked.normalized or _speaks_of_pixels(asked):
+        return
+    if are_pixels(x):
+        what = f"its samples are floats, but look like pixels of 0 to {LARGEST}"
+        raise UsageError(what, where=str(path), hint=f"{UNSCALED}; where they are as meant, --normalized")
+    if x.ndim > 2 and lower >= 0 and PLAUSIBLE < upper <= LARGEST + 1:
+        yield BRIGHT.format(lower, upper)
+    if lower < 0 and any(mean > 0 for mean in asked.input_mean):
+        yield NEGATIVE.format(lower, upper)
+
+
+def _speaks_of_pixels(asked: CertifySettings) -> bool:
+    """Whether the options are about inputs that go to 255: a range, means and deviations are."""
+    figures = (*(asked.input_range or ()), *asked.input_mean, *asked.input_std)
+    return any(abs(figure) >= SCALED for figure in figures)
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -49,7 +49,7 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE.npz",
-    help="Samples (x) and their true classes (y); bytes are divided by 255.",
+    help="Samples (x) and their true classes (y); bytes are divided by 255, unless options are about such.",
 )
 @click.option(
     "--eps",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convsv_cli.empirical.pixels import LARGEST, UNSCALED, are_pixels, otherwise_arranged
 from convsv_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,10 +36,14 @@ def from_file(
     """At most POINTS samples [p, n] of a .npz file, drawn at random; sets what is not real to its first.
 
     Raises:
-        UsageError: arrays are missing, do not fit, hold NaN or infinity, or leave the box.
+        UsageError: arrays are missing, do not fit, hold NaN or infinity, leave the box, or are, without a
+            box, images that nobody has scaled.
     """
     arrays = _arrays(path, [port.name for port in function.real])
     samples = {port.name: _samples(arrays[port.name], port, path) for port in function.real}
+    if box is None and any(map(are_pixels, samples.values())):
+        what = f"its arrays look like pixels of 0 to {LARGEST}"
+        raise UsageError(what, where=str(path), hint=UNSCALED)
     count = min(map(len, samples.values()))
     if max(map(len, samples.values())) != count:
         raise UsageError("its arrays have different numbers of samples", where=str(path))
@@ -53,7 +58,9 @@ def from_file(
     if box is not None:
         inside = points.clip(*box)
         if not np.allclose(points, inside, rtol=0, atol=ROUNDING * max(map(abs, box))):
-            raise UsageError(f"its arrays leave the range {box[0]:g} to {box[1]:g}", where=str(path))
+            hint = f"divide them by {LARGEST}" if any(map(are_pixels, samples.values())) else ""
+            what = f"its arrays leave the range {box[0]:g} to {box[1]:g}"
+            raise UsageError(what, where=str(path), hint=hint)
         points = inside
     return points
 
@@ -89,7 +96,7 @@ def _samples(array: NDArray[Any], port: Port, path: Path) -> NDArray[Any]:
     if not fits or array.dtype.kind not in "fiub":
         expected = "x".join(map(str, ("samples", *port.shape[1:])))
         seen = "x".join(map(str, array.shape)) or "a single number"
-        raise UsageError(
-            f"the array for {port.name!r} is {seen} of {array.dtype}, not {expected} numbers", where=str(path)
-        )
+        what = f"the array for {port.name!r} is {seen} of {array.dtype}, not {expected} numbers"
+        hint = otherwise_arranged(array.shape[1:], port.shape[1:])
+        raise UsageError(what, where=str(path), hint=hint)
     return array[: len(array) // rows * rows].reshape(-1, *port.shape)
