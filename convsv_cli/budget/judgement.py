@@ -11,6 +11,7 @@ from convsv_cli.budget.configuration import Ignore
 from convsv_cli.budget.judge import Judge, names_of
 from convsv_cli.renderers.numbers import excess, figure
 from convsv_cli.report import (
+    BOUNDED,
     ERROR,
     EXCEEDED,
     MISSING,
@@ -28,6 +29,7 @@ from convsv_cli.report import (
 )
 
 UNHELD = "the baseline has no finite certified figure of it, so that nothing is held against that"
+LAYERS_ONLY = "the baseline has no bound of the network: only its layers are held against it"
 BOUND_ONLY = "this is what is proven of the network, which itself may amplify less"
 
 
@@ -113,10 +115,15 @@ def beyond(measured: float, limit: float) -> str:
 
 
 def _unheld(judge: Judge, audit: Audit, held: Collection[str]) -> Iterator[Finding]:
-    """A warning of what the baseline knows, but sets no limit to, and that nothing else holds."""
+    """A warning of what the baseline knows, but sets no limit to, and that nothing else holds.
+
+    A network that had no bound is only noted: its layers are what can be held then.
+    """
     if judge.baseline is None:
         return
     place = Place(path=judge.baseline.path, line=1)
+    if judge.baseline.audit.bound.status != BOUNDED and "" not in held:
+        yield _note("network-not-held", NOTE, LAYERS_ONLY, place)
     for name in judge.baseline.beside(audit).unheld():
         if name not in held:
             yield replace(_note("no-baseline", WARNING, UNHELD, place), node=name)

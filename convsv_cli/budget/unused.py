@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from convsv_cli.budget.configuration import Budget
 from convsv_cli.budget.globs import globs_of
@@ -111,9 +112,13 @@ class _Better:
                 return f"{'*.' if before else ''}{glob}{'.*' if after else ''}"
         if SPECIAL.isdisjoint(glob) and any(glob in name for name in self._names):
             return f"*{glob}*"
-        known = {each.lower(): each for each in self._parts()}
-        near = difflib.get_close_matches(glob.lower(), known, n=1)
-        return known[near[0]] if near else None
+        near = difflib.get_close_matches(glob.lower(), self._known, n=1)
+        return self._known[near[0]] if near else None
+
+    @cached_property
+    def _known(self) -> dict[str, str]:
+        """By the small letters of each."""
+        return {each.lower(): each for each in self._parts()}
 
     def _parts(self) -> Iterator[str]:
         """Names, and globs of all that begins or ends as they do, each of which some layer matches."""

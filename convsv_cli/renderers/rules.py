@@ -149,6 +149,12 @@ RULES = (
         id="file", title="A remark about the file", help="The file holds more than was audited.", notice=True
     ),
     Rule(
+        id="network-not-held",
+        title="The network has no bound in the baseline",
+        help="Only its layers are held against the baseline. `convsv audit` says why there is none.",
+        notice=True,
+    ),
+    Rule(
         id="added-layer",
         title="A layer is not in the baseline",
         help="It has no limit from there. Write a new baseline to give it one.",
