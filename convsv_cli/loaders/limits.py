@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from convsv_cli.errors import UnsafeModelError
+from convsv_cli.layer_names import LONGEST
 from convsv_cli.network import Network
 
-MAX_NAME = 2000
-"""Characters."""
 MAX_TENSORS = 250_000
 MAX_AXES = 64
 
@@ -22,8 +21,8 @@ def check_tensors(shapes: Iterable[tuple[str, tuple[int, ...]]], path: str) -> N
     for count, (name, shape) in enumerate(shapes, 1):
         if count > MAX_TENSORS:
             raise UnsafeModelError(f"more than {MAX_TENSORS} tensors", where=path)
-        if len(name) > MAX_NAME:
-            raise UnsafeModelError(f"a name of more than {MAX_NAME} characters", where=path)
+        if len(name) > LONGEST:
+            raise UnsafeModelError(f"a name of more than {LONGEST} characters", where=path)
         if len(shape) > MAX_AXES:
             raise UnsafeModelError(f"a tensor of more than {MAX_AXES} axes", where=path)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convsv_cli.errors import UnreadableModelError, UsageError
+from convsv_cli.layer_names import plain_names, without_trainer
 from convsv_cli.loaders.effective import effective
 from convsv_cli.loaders.limits import check_tensors
 from convsv_cli.loaders.state_dict import StoredTensor, layers
@@ -22,12 +23,20 @@ class NamedTensors:
         format: of the `Network`.
         files: names of further files that they are in.
         notes: what was left out.
+        trained: whether a trainer may have put "model." before all names.
     """
 
     tensors: dict[str, StoredTensor]
     format: str
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    trained: bool = False
+
+    @property
+    def plain(self) -> dict[str, StoredTensor]:
+        """The tensors by their names in the network, without wrappers around parts of it."""
+        names = without_trainer(self.tensors) if self.trained else plain_names(self.tensors)
+        return {names[name]: tensor for name, tensor in self.tensors.items()}
 
 
 def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTensors], hint: str) -> Network:
@@ -48,7 +57,7 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
         raise UsageError("a state dict has no named inputs", where=str(path), hint="use --input-size")
     found = read(path)
     check_tensors(((name, tensor.shape) for name, tensor in found.tensors.items()), str(path))
-    rows = layers(effective(found.tensors), input_size)
+    rows = layers(effective(found.plain), input_size)
     if not rows:
         raise UnreadableModelError("no weights found in this file", where=str(path), hint=hint)
     return Network(

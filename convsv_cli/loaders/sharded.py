@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +59,7 @@ def _shards(path: Path) -> NamedTensors:
     found: dict[str, StoredTensor] = {}
     notes: list[str] = []
     for name in files:
-        stored = _named(kind.tensors(path.parent / name) if kind.tensors else {}, homes)
+        stored = kind.tensors(path.parent / name) if kind.tensors else {}
         wanted = [tensor for tensor, home in homes.items() if home == name]
         _check(stored, wanted, homes, name, path)
         found |= {tensor: _apart(stored[tensor], name) for tensor in wanted}
@@ -91,20 +91,6 @@ def _kind(path: Path, name: str) -> Loader:
     raise UnreadableModelError(
         f"the shard {name!r} is neither safetensors nor a checkpoint", where=str(path), hint=HINT
     )
-
-
-def _named(stored: Mapping[str, StoredTensor], homes: Mapping[str, str]) -> dict[str, StoredTensor]:
-    """By the names of the index: of a checkpoint, prefixes such as "model." were taken off."""
-    return {
-        next((full for full in _full_names(name) if full in homes), name): tensor
-        for name, tensor in stored.items()
-    }
-
-
-def _full_names(name: str) -> Iterator[str]:
-    yield name
-    for prefix in ("model.", "module.", "module.model."):
-        yield prefix + name
 
 
 def _check(

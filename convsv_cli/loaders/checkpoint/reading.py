@@ -63,4 +63,4 @@ def _unwrapped(contents: Contents) -> NamedTensors:
     unwrapped = unwrap(contents.value)
     stored = {name: contents.storages.stored(name, tensor) for name, tensor in unwrapped.tensors.items()}
     kind = "pickled_module" if unwrapped.from_module else "checkpoint"
-    return NamedTensors(tensors=stored, format=kind, notes=unwrapped.notes)
+    return NamedTensors(tensors=stored, format=kind, notes=unwrapped.notes, trained=True)

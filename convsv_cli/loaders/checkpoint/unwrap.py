@@ -28,7 +28,6 @@ _TRAINING = re.compile(
     r"optim(?!al)|sched|scaler|callback|random|hparam|hyper|config|(?<![a-z])(?:loops?|loss|rng|(?:kw)?args?)(?![a-z])",
     re.IGNORECASE,
 )
-_TRANSPARENT = re.compile(r"^(?:(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
 MAX_DEPTH = 8
 MAX_VISITS = 4_000_000
 NAME_VISITS = 10
@@ -41,7 +40,7 @@ class Unwrapped:
     """The tensors of the network in a checkpoint.
 
     Attributes:
-        tensors: by name.
+        tensors: by name, as they are stored.
         notes: what was left out, in plain words.
         from_module: whether they come from a pickled module.
     """
@@ -69,7 +68,7 @@ def unwrap(checkpoint: Any) -> Unwrapped:
     notes = tuple(f"also holds {name!r}: not audited" for name in left_out)
     of_modules = {id(tensor) for inside in search.modules.values() for tensor in inside.values()}
     from_module = any(id(tensor) in of_modules for tensor in tensors.values())
-    return Unwrapped(tensors=_without_prefix(tensors), notes=notes, from_module=from_module)
+    return Unwrapped(tensors=tensors, notes=notes, from_module=from_module)
 
 
 @dataclass
@@ -161,13 +160,3 @@ def _plain(value: Any) -> Any:
     """A NumPy array as a tensor; anything else as it is."""
     found = array(value) if isinstance(value, Record) else None
     return value if found is None else found
-
-
-def _without_prefix(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names without what wrappers around the network put in front, as long as they stay unique."""
-    names = [_TRANSPARENT.sub("", name) for name in tensors]
-    if all(name.startswith("model.") for name in names):
-        names = [_TRANSPARENT.sub("", name.removeprefix("model.")) for name in names]
-    if len(set(names)) < len(tensors):
-        return tensors
-    return dict(zip(names, tensors.values(), strict=True))

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from convsv_cli.graph import Names
+from convsv_cli.layer_names import plain_names
 
 _WEIGHT = re.compile(r"\.(?:weight|kernel)(?:_[gv]|_orig)?$|\.parametrizations\.weight\.original[01]?$")
 _ANONYMOUS = re.compile(
@@ -34,7 +35,9 @@ def _node_path(node: str, op_type: str) -> str:
 
 
 def unique(names: Iterator[tuple[str, str]]) -> Iterator[str]:
-    """Of pairs (scope's path, name) the name; with the path before it where it is taken, then numbered."""
+    """Of pairs (scope's path, name) the plain name; the path before it where it is taken, then numbered."""
+    found = list(names)
+    plain = plain_names(name for _, name in found)
     taken = Names()
-    for scope, name in names:
+    for scope, name in ((scope, plain[name]) for scope, name in found):
         yield taken.new(f"{scope}/{name}" if scope and name in taken else name)

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnx
-from onnx import ModelProto, TensorProto
+from onnx import TensorProto
 
 from convsv_cli.errors import UsageError
+from convsv_cli.layer_names import counterparts
 from convsv_cli.loaders.onnx.reading import network_of, parse
 from convsv_cli.loaders.state_dict import StoredTensor
 from convsv_cli.network import InputSize, Network
@@ -23,6 +24,8 @@ def transplanted(
 ) -> Network:
     """The network of `graph` with each stored tensor replaced that `tensors` has by name and shape.
 
+    Wrappers around parts of either network are no part of the names.
+
     Raises:
         UsageError: a tensor of the checkpoint has no place in the graph, so that the network would be
             another one than the checkpoint's: a graph with BatchNorm folded in, or another architecture.
@@ -30,7 +33,8 @@ def transplanted(
     """
     model = parse(graph)
     wanted = {name: tensor for name, tensor in tensors.items() if _counts(tensor)}
-    homes = {initializer.name: initializer for initializer in model.graph.initializer}
+    stored = {initializer.name: initializer for initializer in model.graph.initializer}
+    homes = {name: stored[home] for name, home in counterparts(stored, wanted).items()}
     strangers = [name for name, tensor in wanted.items() if not _fits(tensor, homes.get(name))]
     if strangers or not wanted:
         named = ", ".join(strangers[:3]) or "any weight"
@@ -40,7 +44,7 @@ def transplanted(
     for name, tensor in wanted.items():
         _replace(homes[name], tensor)
     network = network_of(model, graph, input_size)
-    note = KEPT.format(graph=graph.name, replaced=len(wanted), kept=_kept(model, wanted))
+    note = KEPT.format(graph=graph.name, replaced=len(wanted), kept=len(stored) - len(wanted))
     return replace(
         network,
         path=str(path),
@@ -64,7 +68,3 @@ def _replace(home: TensorProto, tensor: StoredTensor) -> None:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(home.data_type)
     values = tensor.read().double().numpy().astype(dtype)
     home.CopyFrom(onnx.numpy_helper.from_array(values, home.name))
-
-
-def _kept(model: ModelProto, wanted: Mapping[str, StoredTensor]) -> int:
-    return sum(initializer.name not in wanted for initializer in model.graph.initializer)
