@@ -46,7 +46,7 @@ def test_a_norm_may_grow_by_so_much_and_no_more(old: float, new: float, increase
 
 def test_added_layers_have_no_limit_and_all_that_is_not_the_same_layer_is_noted() -> None:
     same = {"weight_sha256": "1" * 64}
-    old = bounded(1, row("a", 1, 1), row("old.name", 1, 1, **same), row("gone", 1, 1))
+    old = bounded(1, row("a", 1, 1), row("old.name", 1, 1, **same), row("gone", 1, 1, kernel_shape=(5, 3)))
     new = bounded(1, row("a", 1, 1), row("new.name", 9, 9, **same), row("fresh", 9, 9))
     assert outcomes(old, new) == {"": PASSED, "a": PASSED, "new.name": EXCEEDED}
     assert {(f.node, f.rule) for f in judged(ratchet(old), new).findings} == {
@@ -66,11 +66,9 @@ def test_names_come_before_weights_and_weights_of_several_layers_tell_nothing() 
         ("b", "b", False),
     ]
     doubled = audit(row("c", 1, 1, **twin), row("d", 1, 1, **twin))
-    assert [(p.old and p.old.name, p.new and p.new.name) for p in pairs(old, doubled)] == [
-        (None, "c"),
-        (None, "d"),
-        ("a", None),
-        ("b", None),
+    assert [(p.old.name, p.new.name, p.by) for p in pairs(old, doubled)] == [
+        ("a", "c", "shape and order"),
+        ("b", "d", "shape and order"),
     ]
 
 

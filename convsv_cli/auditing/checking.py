@@ -10,9 +10,9 @@ from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.plan import resolve_device
 from convsv_cli.auditing.refine import refined_bound, refined_row
 from convsv_cli.auditing.summary import findings, totals
-from convsv_cli.budget import Judge, judged, outcome
+from convsv_cli.budget import Judge, judged
 from convsv_cli.network import Layer, Network
-from convsv_cli.report import EXCEEDED, UNDECIDED, Audit, Interval, Settings
+from convsv_cli.report import EXCEEDED, UNDECIDED, Audit, Gate, Interval, Settings
 from convsv_cli.spectral.cores import one_thread_each
 
 Progress = Callable[[str, float], None]
@@ -46,8 +46,8 @@ def _with_rows_refined(audit: Audit, network: Network, judge: Judge, progress: P
     """Those layers are measured again that some gate leaves undecided."""
     limits: dict[str, list[float]] = {}
     for gate in judge.gates(audit):
-        if gate.outcome == UNDECIDED:
-            limits.setdefault(gate.node, []).append(gate.limit)
+        if gate.node and gate.outcome == UNDECIDED:
+            limits.setdefault(gate.node, []).extend(_edges(gate))
     device = resolve_device(audit.settings.device)
     meter = Meter(progress, len(limits))
     rows = {row.name: row for row in audit.layers}
@@ -61,14 +61,22 @@ def _with_rows_refined(audit: Audit, network: Network, judge: Judge, progress: P
 
 
 def _with_bound_refined(audit: Audit, network: Network, judge: Judge, progress: Progress | None) -> Audit:
-    """The network is bounded again where its bound exceeds a limit that closer norms might keep."""
+    """The network is bounded again where its bound exceeds a limit that closer norms might keep.
+
+    Not for the baseline's, whose own bound was not refined either.
+    """
     device, meter = resolve_device(audit.settings.device), Meter(progress, 1)
     for gate in judge.gates(audit):
-        if not gate.node and gate.outcome == EXCEEDED:
+        if not gate.node and gate.outcome == EXCEEDED and judge.origin(gate) == "budget":
             rows, bound = refined_bound(network, audit, gate.limit, device, meter)
             audit = replace(audit, layers=rows, bound=bound)
     return audit
 
 
+def _edges(gate: Gate) -> list[float]:
+    """What closer measurements may tell a norm from: of a baseline's limit, both ends."""
+    return [gate.limit] if gate.limit_lower is None else [gate.limit_lower, gate.limit]
+
+
 def _straddles(limits: list[float]) -> Callable[[Interval], bool]:
-    return lambda enclosure: any(outcome(enclosure, limit) == UNDECIDED for limit in limits)
+    return lambda enclosure: any(enclosure.lower <= limit < enclosure.upper for limit in limits)

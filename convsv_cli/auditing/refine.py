@@ -75,7 +75,12 @@ def refined_bound(
             break
         found = bound_of(network, rows, closer, device, meter, tolerance=closer.tolerance)
         if found.status == BOUNDED and found.lipschitz < bound.lipschitz:
-            bound = replace(found, empirical=bound.empirical, seconds=bound.seconds + found.seconds)
+            bound = replace(
+                found,
+                empirical=bound.empirical,
+                seconds=bound.seconds + found.seconds,
+                unrefined=bound.at_settings,
+            )
         coarse, closer = closer.tolerance, replace(step, work_limit=settings.work_limit)
         if bound.lipschitz > limit and _may_help(rows, bound, limit, coarse):
             rows = tuple(_closer_row(network, row, closer, device) for row in rows)

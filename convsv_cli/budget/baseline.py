@@ -8,13 +8,15 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import chain
 from pathlib import PurePath
 
 from convsv_cli.budget.configuration import Limit
-from convsv_cli.comparison import Pair, pairs
+from convsv_cli.comparison import Pair, pairs, same_model, same_range, same_sizes, unequal_effort
 from convsv_cli.errors import UsageError
-from convsv_cli.report import AUDITED, BOUNDED, Audit, Interval, LayerAudit, Model, Place, Report
+from convsv_cli.report import AUDITED, BOUNDED, Audit, Interval, LayerAudit, NetworkBound, Place, Report
+
+ROUNDING = 1 + 1e-9
+"""What two machines may differ by that do the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,8 @@ class Baseline:
     Attributes:
         path: of the saved report.
         audit: as it was.
-        increase: share by which certified upper ends may grow, 0 or more.
+        increase: share by which norms and bounds may grow, 0 or more.
+        strict: whether layers that are new, or gone, are errors.
 
     Raises:
         UsageError: the share is negative, infinite or NaN.
@@ -33,6 +36,7 @@ class Baseline:
     path: str
     audit: Audit
     increase: float = 0.0
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.increase < math.inf:
@@ -52,7 +56,7 @@ class Baseline:
         if self.audit.bound.status == BOUNDED:
             self._check_inputs(audit)
         ratchet = Ratchet(baseline=self, audit=audit)
-        if ratchet.pairs and not any(pair.old and pair.new for pair in ratchet.pairs):
+        if ratchet.pairs and not any((pair.old and pair.new) or pair.candidates for pair in ratchet.pairs):
             hint = "is it of another network?"
             raise UsageError(f"the baseline has no layer of {audit.model.path}", where=self.path, hint=hint)
         return ratchet
@@ -60,10 +64,10 @@ class Baseline:
     def _check_inputs(self, audit: Audit) -> None:
         """Complain where the bound of the network is for other inputs than those of a new audit."""
         old, new = self.audit, audit
-        if old.settings.input_range != new.settings.input_range:
+        if not same_range(old, new):
             hint = f"use the same --input-range: {old.settings.input_range or 'none'}"
             raise UsageError("the baseline holds for another input range", where=self.path, hint=hint)
-        if new.bound.status == BOUNDED and not _alike(old.model, new.model):
+        if new.bound.status == BOUNDED and not same_sizes(old, new):
             shapes = ", ".join("×".join(map(str, shape)) for _, shape in old.model.input_shape)
             hint = f"use the same --input-size or --input-shape: {shapes}"
             raise UsageError("the baseline holds for another input size", where=self.path, hint=hint)
@@ -82,20 +86,42 @@ class Ratchet:
         return pairs(self.baseline.audit, self.audit)
 
     @cached_property
+    def _shared(self) -> dict[int, Limit | None]:
+        """By the identity of candidates, which many layers have in common."""
+        return {}
+
+    @cached_property
     def _by_name(self) -> dict[str, Pair]:
         return {pair.new.name: pair for pair in self.pairs if pair.new is not None}
 
+    def pair(self, row: LayerAudit) -> Pair:
+        """A layer of the new audit, and what it was."""
+        return self._by_name[row.name]
+
     def layer(self, row: LayerAudit) -> Limit | None:
-        """The limit of a layer's norm; None where nothing was proven of it before."""
-        known = _certified(self._by_name[row.name].old)
-        return None if known is None or not math.isfinite(known.upper) else self._limit(known.upper)
+        """The limit of a layer's norm; None where nothing was proven of it before.
+
+        Where it may be one of several layers, it surely keeps only what it would of each.
+        """
+        pair = self._by_name[row.name]
+        if pair.old is not None:
+            return self._limit_of((pair.old,))
+        if id(pair.candidates) not in self._shared:
+            self._shared[id(pair.candidates)] = self._limit_of(pair.candidates)
+        return self._shared[id(pair.candidates)]
+
+    def _limit_of(self, before: tuple[LayerAudit, ...]) -> Limit | None:
+        known = [ends for ends in map(certified, before) if ends is not None and math.isfinite(ends.upper)]
+        if not known:
+            return None
+        return self._limit(max(ends.upper for ends in known), min(ends.lower for ends in known))
 
     def network(self) -> Limit | None:
         """The limit of the network's bound; None likewise."""
         bound = self.baseline.audit.bound
-        if bound.status != BOUNDED or not math.isfinite(bound.lipschitz):
+        if bound.status != BOUNDED or not math.isfinite(bound.at_settings):
             return None
-        return self._limit(bound.lipschitz)
+        return self._limit(bound.at_settings)
 
     def unheld(self) -> Iterator[str]:
         """What has a place in the baseline, but no finite figure there that could be a limit.
@@ -111,14 +137,35 @@ class Ratchet:
     def proven(self, row: LayerAudit, enclosure: Interval) -> Interval:
         """The enclosure, and what the baseline proves of the norm where the layer is still the same map."""
         pair = self._by_name[row.name]
-        known = _certified(pair.old) if pair.same_map else None
+        known = certified(pair.old) if pair.same_map else None
         if known is None or known.upper < enclosure.lower:
             return enclosure
         return Interval(lower=enclosure.lower, upper=min(enclosure.upper, known.upper))
 
-    def _limit(self, upper: float) -> Limit:
-        value = _rounded_down(Fraction(upper) * (1 + Fraction(self.baseline.increase)))
-        return Limit(value=value, place=Place(path=self.baseline.path, line=1))
+    def bound(self, bound: NetworkBound) -> Interval:
+        """What is proven of the network with the effort of the baseline; of the same file by either.
+
+        With one effort, a file has one bound up to rounding; where a report says otherwise, it is of no use.
+        """
+        old, upper = self.baseline.audit, bound.at_settings
+        known = old.bound.at_settings
+        if same_model(old, self.audit) and (unequal_effort(old, self.audit) or upper <= known * ROUNDING):
+            upper = min(upper, known)
+        return Interval(upper=upper)
+
+    def incomparable(self) -> str:
+        """Why bounds of the network tell nothing of its growth; empty where they do."""
+        old, new = self.baseline.audit, self.audit
+        return "" if same_model(old, new) else unequal_effort(old, new)
+
+    def _limit(self, upper: float, lower: float | None = None) -> Limit:
+        place = Place(path=self.baseline.path, line=1)
+        return Limit(
+            value=self._grown(upper), lower=None if lower is None else self._grown(lower), place=place
+        )
+
+    def _grown(self, norm: float) -> float:
+        return _rounded_down(Fraction(norm) * (1 + Fraction(self.baseline.increase)))
 
 
 def baseline_of(
@@ -139,18 +186,8 @@ def baseline_of(
     return None
 
 
-def _alike(old: Model, new: Model) -> bool:
-    """Whether the inputs have the same sizes, as far as these are known of both."""
-    before, after = ([shape for _, shape in model.input_shape] for model in (old, new))
-    if not before or not after:
-        return True
-    if list(map(len, before)) != list(map(len, after)):
-        return False
-    sizes = zip(chain.from_iterable(before), chain.from_iterable(after), strict=True)
-    return all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in sizes)
-
-
-def _certified(row: LayerAudit | None) -> Interval | None:
+def certified(row: LayerAudit | None) -> Interval | None:
+    """What an audit has proven of a layer's norm at every input size; None where nothing."""
     measured = None if row is None else row.measurement("certified")
     return None if measured is None else measured.enclosure
 

@@ -11,10 +11,16 @@ from convsv_cli.report import Place
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """What a certified upper end must not exceed, and where that is written."""
+    """What a certified upper end must not exceed, and where that is written.
+
+    Attributes:
+        value: of a baseline, which knows its norms only within intervals, the largest that it may be.
+        lower: the least that it may be, likewise; None where `value` is all there is to know.
+    """
 
     value: float
     place: Place
+    lower: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 
-from convsv_cli.budget.baseline import Baseline, Ratchet
+from convsv_cli.budget.baseline import Baseline, Ratchet, certified
 from convsv_cli.budget.configuration import Budget, Limit
 from convsv_cli.budget.globs import Globs, globs_of
+from convsv_cli.comparison import Pair
 from convsv_cli.report import (
     AUDITED,
     BOUNDED,
@@ -30,6 +31,14 @@ from convsv_cli.report import (
 NO_NUMBER = "the limit is no finite number"
 UNENCLOSED = "its norm was not enclosed"
 LOOSE = "the limit lies within what is proven, and refining did not decide"
+GROWTH = (
+    "it was from {:.6g} to {:.6g} in the baseline, which leaves open whether it grew by more than allowed;"
+    " a baseline of a smaller --tolerance may decide"
+)
+ONE_OF = "it may be {} of the baseline, or new: neither names nor weights tell"
+NAMED = 3
+"""So many layers are named where it may be one of several."""
+UNEQUAL = "{} cannot be compared: audit both models alike, with one version"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,11 @@ class Judge:
         expires = self.budget.ignores[ignore].expires
         return expires is not None and self.today > expires
 
+    def origin(self, gate: Gate) -> str:
+        """Where a limit is from: "baseline" or "budget"."""
+        path = self.baseline.path if self.baseline else None
+        return "baseline" if gate.place is not None and gate.place.path == path else "budget"
+
     @cached_property
     def globs(self) -> Globs:
         """Of the layers' budgets."""
@@ -81,9 +95,10 @@ class Judge:
         return globs_of(tuple(ignore.match for ignore in self.budget.ignores))
 
     def _network_gates(self, bound: NetworkBound, ratchet: Ratchet | None) -> Iterator[Gate]:
-        for limit in (self.budget.network, None if ratchet is None else ratchet.network()):
-            if limit is not None:
-                yield network_gate(bound, limit)
+        if self.budget.network is not None:
+            yield network_gate(bound, self.budget.network)
+        if ratchet is not None and (before := ratchet.network()) is not None:
+            yield network_gate(bound, before, ratchet)
 
     def _layer_gates(self, audit: Audit, ratchet: Ratchet | None) -> Iterator[Gate]:
         for row in audit.layers:
@@ -109,38 +124,63 @@ def names_of(row: LayerAudit) -> tuple[str, ...]:
     return row.name, row.weight, *row.aliases
 
 
-def outcome(enclosure: Interval, limit: float) -> str:
-    """What an enclosure of a norm says about its limit; nothing keeps one that is infinite or NaN."""
-    if enclosure.upper <= limit < math.inf:
+def outcome(enclosure: Interval, limit: float, lower: float | None = None) -> str:
+    """What an enclosure of a norm says about its limit, which may be as small as `lower`.
+
+    Nothing keeps a limit that is infinite or NaN.
+    """
+    if enclosure.upper <= (limit if lower is None else lower) < math.inf:
         return PASSED
     return EXCEEDED if enclosure.lower > limit else UNDECIDED
 
 
 def layer_gate(row: LayerAudit, limit: Limit, ratchet: Ratchet | None = None) -> Gate:
     """The gate of one layer; `ratchet` where the limit is the baseline's."""
-    blank = Gate(node=row.name, limit=limit.value, outcome=MISSING, place=limit.place)
+    blank = Gate(
+        node=row.name, limit=limit.value, limit_lower=limit.lower, outcome=MISSING, place=limit.place
+    )
     measured = row.measurement("certified")
     if not math.isfinite(limit.value):
         return replace(blank, reason=NO_NUMBER)
     if row.status != AUDITED or measured is None or measured.enclosure is None:
         return replace(blank, reason=row.reason or UNENCLOSED)
-    enclosure = ratchet.proven(row, measured.enclosure) if ratchet else measured.enclosure
-    decided = outcome(enclosure, limit.value)
-    return replace(blank, enclosure=enclosure, outcome=decided, reason=LOOSE if decided == UNDECIDED else "")
+    if ratchet is not None:
+        return _compared(replace(blank, enclosure=ratchet.proven(row, measured.enclosure)), ratchet.pair(row))
+    decided = outcome(measured.enclosure, limit.value)
+    reason = LOOSE if decided == UNDECIDED else ""
+    return replace(blank, enclosure=measured.enclosure, outcome=decided, reason=reason)
 
 
-def network_gate(bound: NetworkBound, limit: Limit) -> Gate:
-    """The gate of the network.
+def _compared(gate: Gate, pair: Pair) -> Gate:
+    """The gate of a baseline, decided: by what is proven of both norms, or as the layer has not changed."""
+    enclosure = gate.enclosure or Interval()
+    if pair.same_map and enclosure.upper <= gate.limit:
+        return replace(gate, outcome=PASSED)
+    decided = outcome(enclosure, gate.limit, gate.limit_lower)
+    if decided != PASSED and pair.candidates:
+        names = " or ".join(repr(row.name) for row in pair.candidates[:NAMED])
+        return replace(gate, outcome=UNDECIDED, reason=ONE_OF.format(names))
+    before = certified(pair.old)
+    reason = GROWTH.format(before.lower, before.upper) if decided == UNDECIDED and before else ""
+    return replace(gate, outcome=decided, reason=reason)
+
+
+def network_gate(bound: NetworkBound, limit: Limit, ratchet: Ratchet | None = None) -> Gate:
+    """The gate of the network; `ratchet` where the limit is the baseline's.
 
     A Lipschitz bound has no certified lower end, so that it exceeds its limit as soon as its upper end does:
-    what is gated is what is proven, not what is true.
+    what is gated is what is proven, not what is true. Of a baseline, that is a comparison only where both
+    bounds were made with the same effort.
     """
     blank = Gate(node="", limit=limit.value, outcome=MISSING, place=limit.place)
     if not math.isfinite(limit.value):
         return replace(blank, reason=NO_NUMBER)
     if bound.status != BOUNDED or math.isnan(bound.lipschitz):
         return replace(blank, reason=_why_unbounded(bound))
-    enclosure = Interval(upper=bound.lipschitz)
+    enclosure = Interval(upper=bound.lipschitz) if ratchet is None else ratchet.bound(bound)
+    unequal = "" if ratchet is None else ratchet.incomparable()
+    if unequal:
+        return replace(blank, enclosure=enclosure, outcome=UNDECIDED, reason=UNEQUAL.format(unequal))
     kept = outcome(enclosure, limit.value) == PASSED
     return replace(blank, enclosure=enclosure, outcome=PASSED if kept else EXCEEDED)
 

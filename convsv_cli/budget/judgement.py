@@ -8,14 +8,18 @@ from dataclasses import replace
 from decimal import ROUND_FLOOR, Context, Decimal
 
 from convsv_cli.budget.configuration import Ignore
-from convsv_cli.budget.judge import Judge, names_of
+from convsv_cli.budget.judge import NAMED, Judge, names_of
+from convsv_cli.comparison import BY_SHAPE, Pair
 from convsv_cli.renderers.numbers import excess, figure
 from convsv_cli.report import (
+    ADDED,
     BOUNDED,
     ERROR,
     EXCEEDED,
     MISSING,
     NOTE,
+    REMOVED,
+    RENAMED,
     UNDECIDED,
     UNSUPPORTED,
     UPPER,
@@ -44,18 +48,12 @@ def judged(judge: Judge, audit: Audit) -> Audit:
     gates = judge.gates(audit)
     covered = {row.name for row in audit.layers if judge.ignored_by(row) is not None}
     kept = (f for f in audit.findings if f.rule != "unsupported-layer" or f.node not in covered)
-    missed = (_gate_finding(gate, _origin(judge, gate)) for gate in gates)
+    missed = (_gate_finding(gate, judge.origin(gate)) for gate in gates)
     held = covered.union(gate.node for gate in gates)
     told = (*_unheld(judge, audit, held), *_ignores(judge, audit), *_changes(judge, audit))
     found = (*kept, *filter(None, missed), *told)
     path = judge.budget.path or (judge.baseline.path if judge.baseline else "")
     return replace(audit, verdict=Verdict(budget=path, gates=gates), findings=found)
-
-
-def _origin(judge: Judge, gate: Gate) -> str:
-    """Where the limit is from."""
-    path = judge.baseline.path if judge.baseline else None
-    return "baseline" if gate.place is not None and gate.place.path == path else "budget"
 
 
 def _gate_finding(gate: Gate, origin: str) -> Finding | None:
@@ -64,9 +62,8 @@ def _gate_finding(gate: Gate, origin: str) -> Finding | None:
     if gate.outcome == EXCEEDED and gate.enclosure is not None:
         rule, severity, message = f"{kind}-{origin}", ERROR, _exceeded(gate, origin)
     elif gate.outcome == UNDECIDED and gate.enclosure is not None:
-        message = (
-            f"its norm is from {_ends(gate.enclosure)}, and its {origin} {gate.limit:.10g}: {gate.reason}"
-        )
+        known = f"its norm is from {_ends(gate.enclosure)}" if gate.node else _bound(gate.enclosure.upper)
+        message = f"{known}, and its {origin} {gate.limit:.10g}: {gate.reason}"
         rule, severity = f"{kind}-undecided", WARNING
     elif gate.outcome == MISSING:
         message = f"nothing to hold against its {origin} of {gate.limit:.10g}: {gate.reason}"
@@ -101,8 +98,12 @@ def _exceeded(gate: Gate, origin: str) -> str:
     above = f"{excess(measured, gate.limit)} its {origin} of {gate.limit:.10g}"
     if gate.node:
         return f"its norm is at least {beyond(measured, gate.limit)}, {above}"
-    shown = figure(measured, UPPER) if math.isfinite(measured) else "beyond 1e308"
-    return f"the certified Lipschitz bound is {shown}, {above}; {BOUND_ONLY}"
+    return f"{_bound(measured)}, {above}; {BOUND_ONLY}"
+
+
+def _bound(upper: float) -> str:
+    shown = figure(upper, UPPER) if math.isfinite(upper) else "beyond 1e308"
+    return f"the certified Lipschitz bound is {shown}"
 
 
 def beyond(measured: float, limit: float) -> str:
@@ -155,19 +156,33 @@ def _until(ignore: Ignore) -> str:
 
 
 def _changes(judge: Judge, audit: Audit) -> Iterator[Finding]:
-    """Notes of layers that are not in the baseline, or not by that name, and of those only there."""
+    """Of layers that are not in the baseline, or not by that name, and of those only there.
+
+    New and removed ones are errors to a strict baseline, but for those that the budget ignores.
+    """
     if judge.baseline is None:
         return
     place = Place(path=judge.baseline.path, line=1)
     for pair in judge.baseline.beside(audit).pairs:
-        if pair.old is None and pair.new is not None:
-            finding = _note("added-layer", NOTE, "not in the baseline", place)
-            yield replace(finding, node=pair.new.name)
-        elif pair.new is None and pair.old is not None:
-            yield replace(_note("removed-layer", NOTE, "only in the baseline", place), node=pair.old.name)
-        elif pair.renamed and pair.old is not None and pair.new is not None:
-            finding = _note("renamed-layer", NOTE, f"{pair.old.name!r} in the baseline", place)
-            yield replace(finding, node=pair.new.name)
+        row = pair.new or pair.old
+        if row is None or not (told := _change(pair)):
+            continue
+        rule, message = told
+        strict = judge.baseline.strict and rule != RENAMED and judge.ignored_by(row) is None
+        yield replace(_note(rule, ERROR if strict else NOTE, message, place), node=row.name)
+
+
+def _change(pair: Pair) -> tuple[str, str] | None:
+    """The rule and the message; nothing for a layer that is in both by its name."""
+    if pair.old is None:
+        names = " or ".join(repr(row.name) for row in pair.candidates[:NAMED])
+        return ADDED, f"not in the baseline{f', unless it is {names} there' if names else ''}"
+    if pair.new is None:
+        return REMOVED, "only in the baseline"
+    if not pair.renamed:
+        return None
+    guessed = ", matched by shape and order alone" if pair.by == BY_SHAPE else ", recognised by its weight"
+    return RENAMED, f"{pair.old.name!r} in the baseline{guessed}"
 
 
 def _note(rule: str, severity: str, message: str, place: Place) -> Finding:

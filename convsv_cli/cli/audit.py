@@ -11,7 +11,7 @@ from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.several import Progress, report_of
 from convsv_cli.loaders import warm_up
-from convsv_cli.report import TOLERANCE, Audit, Report
+from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Report
 
 
 @click.command()
@@ -53,7 +53,7 @@ def audit(
     as_stride_1: bool,
     device: str | None,
     tolerance: float | None,
-    work_limit: float,
+    work_limit: float | None,
     input_range: tuple[float, float] | None,
     explain: bool,
     empirical: str | None,
@@ -93,7 +93,7 @@ def audit(
             as_stride_1=as_stride_1,
             device=device or "auto",
             tolerance=TOLERANCE if tolerance is None else tolerance,
-            work_limit=work_limit,
+            work_limit=WORK_LIMIT if work_limit is None else work_limit,
             input_range=input_range,
             empirical=empirical,
             spectra=spectra,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convsv_cli.budget import (
+    Baseline,
     Budget,
     Configuration,
     Judge,
@@ -16,8 +17,9 @@ from convsv_cli.budget import (
     nearest_configuration,
     read_configuration,
 )
+from convsv_cli.comparison import with_effort
 from convsv_cli.errors import UsageError
-from convsv_cli.report import TOLERANCE
+from convsv_cli.report import Settings
 
 INIT = "convsv check --init MODEL > convsv.toml writes one"
 
@@ -40,16 +42,19 @@ def configuration(path: Path | None, *, optional: bool, look: bool = True) -> Co
     raise UsageError(missing, hint=INIT)
 
 
-def audit_options(asked: Mapping[str, Any], found: Configuration) -> dict[str, Any]:
-    """Arguments of an audit: what the command line says, else the file."""
-    tolerances = (asked["tolerance"], found.tolerance, TOLERANCE)
+def audit_options(
+    asked: Mapping[str, Any], found: Configuration, baseline: Baseline | None = None
+) -> dict[str, Any]:
+    """Arguments of an audit: what the command line says, else the file, else the effort of the baseline."""
+    like = Settings() if baseline is None else with_effort(Settings(), baseline.audit.settings)
+    tolerances = (asked["tolerance"], found.tolerance, like.tolerance)
     return {
         "exact": asked["exact"] or bool(found.exact),
         "input_size": asked["input_size"] or found.input_size,
         "input_shapes": asked["input_shapes"] or dict(found.input_shapes),
         "device": asked["device"] or found.device or "auto",
         "tolerance": next(tolerance for tolerance in tolerances if tolerance is not None),
-        "work_limit": asked["work_limit"],
+        "work_limit": like.work_limit if asked["work_limit"] is None else asked["work_limit"],
         "input_range": asked["input_range"] or found.input_range,
         "graph": asked["graph"],
     }
@@ -67,7 +72,7 @@ def check_limits(budget: Budget) -> None:
 
 
 def judges(
-    budget: Budget, baseline: Path | None, increase: float | None, models: Sequence[Path]
+    budget: Budget, baseline: Path | None, increase: float | None, models: Sequence[Path], *, strict: bool
 ) -> Callable[[Path], Judge]:
     """Gives the judge of each of the models.
 
@@ -78,6 +83,8 @@ def judges(
     if baseline is None:
         if increase is not None:
             raise UsageError("--max-increase needs a --baseline to compare with")
+        if strict:
+            raise UsageError("--baseline-strict needs a --baseline to compare with")
         return lambda _model: judge
     from convsv_cli.saved import read
 
@@ -88,6 +95,6 @@ def judges(
         found = baseline_of(str(model), saved, path, increase or 0.0, others=others)
         if found is None:
             raise UsageError(f"the baseline {path} has no audit of this model, or several", where=str(model))
-        return replace(judge, baseline=found)
+        return replace(judge, baseline=replace(found, strict=strict))
 
     return with_baseline

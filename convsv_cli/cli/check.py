@@ -54,6 +54,12 @@ A budget, in convsv.toml:
     callback=options.share,
     help="By how much they may be.  [default: 0%]",
 )
+@click.option(
+    "--baseline-strict",
+    "strict",
+    is_flag=True,
+    help="Layers that the baseline does not have, or only the baseline has, fail.",
+)
 @click.option("--init", is_flag=True, help="Write a budget to begin with: to stdout, or to -o convsv.toml.")
 @click.option("--force", is_flag=True, help="With --init: replace a file that is there.")
 @options.EXACT
@@ -75,6 +81,7 @@ def check(
     config: Path | None,
     baseline: Path | None,
     increase: float | None,
+    strict: bool,
     init: bool,
     force: bool,
     format_name: str | None,
@@ -86,7 +93,8 @@ def check(
     """Hold the certified norms of each MODEL, or of the models that the budget names, against a budget.
 
     A gate passes only where an upper bound that is proven keeps its limit. Where a limit lies within what is
-    proven of a layer, its norm is measured more closely first.
+    proven of a layer, its norm is measured more closely first. Beside a --baseline, a model is audited with
+    the tolerance and the work limit of that, unless others are given.
 
     Exits with 0 where all gates pass, 1 where a budget is exceeded, 2 for usage errors and unreadable files,
     3 where something is left open, 4 where a file is refused; of several, the first in 4, 2, 1, 3.
@@ -98,6 +106,7 @@ def check(
       convsv check --init model.onnx -o convsv.toml
       convsv check a.onnx b.onnx --format json -o check.json -o check.txt
       convsv check model.onnx --baseline main.json --max-increase 5%
+      convsv check model.onnx --baseline main.json --baseline-strict
     """  # noqa: D301  (click takes \b for "keep these lines")
     if init:
         check_beginning(models, outputs, force=force, others=(config, baseline, format_name))
@@ -109,14 +118,14 @@ def check(
     targets = [] if init else prepare(outputs, format_name, read)
     if not init and baseline is None:
         check_limits(found.budget)
-    judge_of = judges(found.budget, baseline, increase, chosen)
+    judge_of = judges(found.budget, baseline, increase, chosen, strict=strict)
     warm_up(asked["graph"] or chosen[0])
-    options_ = audit_options(asked, found)
     from convsv_cli import api
     from convsv_cli.cli.progress import progress_bar
 
     def run(model: Path, progress: Progress) -> Audit:
-        return api.check(model, judge_of(model), progress=progress, **options_)
+        judge = judge_of(model)
+        return api.check(model, judge, progress=progress, **audit_options(asked, found, judge.baseline))
 
     with progress_bar(hidden=quiet) as progress:
         if init:

@@ -14,6 +14,7 @@ from convsv_cli.budget import Baseline, Budget, Judge, exit_code, judged, with_u
 from convsv_cli.cli import options
 from convsv_cli.cli.diff_text import FORMATS, SUFFIXES
 from convsv_cli.cli.documents import deliver, destinations
+from convsv_cli.comparison import with_effort
 from convsv_cli.errors import UsageError
 from convsv_cli.report import TOLERANCE, Audit, Report, Settings
 
@@ -58,9 +59,9 @@ def diff(
 ) -> int:
     """Compare the certified norms of OLD and NEW, each a model or a JSON report of convsv (- is stdin).
 
-    Layers belong together by name, or else by weight. "larger" and "smaller" are proven: what is known of
-    both norms leaves no other choice; of the network, its bound is. A model beside an old report is audited
-    at the input size and range of the report.
+    Layers belong together by name (wrappers such as _orig_mod aside), else by weight, else by shape and
+    order, which is said. "larger" and "smaller" are proven: what is known of both norms leaves no other
+    choice; of the network, its bound is. A model beside an old report is audited as that was.
 
     Exits with 0 whatever the difference, unless --max-increase asks for more.
 
@@ -83,7 +84,7 @@ def diff(
     with progress_bar(hidden=quiet) as progress:
         before = _audit(old, asked, None, progress)
         if _is_saved(old):
-            asked = _like(asked, before.settings)
+            asked = _like(asked, before.settings, finer=tolerance)
         ratchet = None if increase is None else Baseline(path=str(old), audit=before, increase=increase)
         judge = None if ratchet is None else Judge(budget=NOBODY, today=date.max, baseline=ratchet)
         after = _audit(new, asked, judge, progress)
@@ -106,7 +107,9 @@ def _audit(path: Path, asked: Settings, judge: Judge | None, progress: Progress)
         input_shapes=dict(asked.input_shapes),
         input_range=asked.input_range,
         device=asked.device,
+        exact=asked.exact,
         tolerance=asked.tolerance,
+        work_limit=asked.work_limit,
         progress=progress,
     )
 
@@ -125,10 +128,12 @@ def _saved(path: Path) -> Audit:
     return audits[0]
 
 
-def _like(asked: Settings, known: Settings) -> Settings:
-    """What was asked for, and the input of the report where nothing was."""
+def _like(asked: Settings, known: Settings, *, finer: float | None) -> Settings:
+    """What was asked for, and the input and the effort of the report where nothing was."""
     return replace(
-        asked,
+        with_effort(asked, known),
+        exact=known.exact,
+        tolerance=known.tolerance if finer is None else finer,
         input_size=asked.input_size or known.input_size,
         input_shapes=asked.input_shapes or known.input_shapes,
         input_range=asked.input_range or known.input_range,

@@ -76,7 +76,7 @@ def _verdict(audit: Audit) -> list[str]:
 
 def _row(change: Change, shown: Callable[[str], str]) -> tuple[str, ...]:
     """The cells; `shown` makes names harmless."""
-    was = f" (was {shown(change.before)})" if change.renamed else ""
+    was = f" (was {shown(change.before)}, by {change.matched})" if change.renamed else ""
     name = shown(change.name) if change.name else "network"
     ratio = "" if change.ratio is None else _ratio(change.ratio)
     return (
@@ -102,6 +102,7 @@ def _fields(change: Change) -> dict[str, Any]:
         "layer": change.name or None,
         "before": change.before or None,
         "change": change.kind,
+        "matched": change.matched or None,
         "old": _ends(change.old),
         "new": _ends(change.new),
         "ratio": change.ratio,

@@ -110,9 +110,8 @@ TOLERANCE_ = click.option(
 WORK_LIMIT_ = click.option(
     "--work-limit",
     type=float,
-    default=WORK_LIMIT,
-    show_default=True,
-    help="Multiplications after which the search for a norm stops with the interval it has.",
+    help="Multiplications after which the search for a norm stops with the interval it has."
+    f"  [default: {WORK_LIMIT:g}]",
 )
 INPUT_RANGE = click.option(
     "--input-range",

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from convsv_cli.comparison.pairs import Pair, pairs
+from convsv_cli.comparison.effort import same_model, same_range, same_sizes, unequal_effort
+from convsv_cli.comparison.pairs import BY_NAME, Pair, pairs
 from convsv_cli.report import BOUNDED, Audit, Interval, LayerAudit, NetworkBound
 
 ADDED, REMOVED, SAME, LARGER, SMALLER = "added", "removed", "same", "larger", "smaller"
-CLOSE, NOT_AUDITED = "too close to tell", "not audited"
+CLOSE, NOT_AUDITED, NOT_COMPARABLE = "too close to tell", "not audited", "not comparable"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,20 +23,23 @@ class Change:
         before: its name in the old one; empty where it was not there.
         kind: `ADDED`, `REMOVED`, `SAME` (weight and geometry), `LARGER` or `SMALLER` (proven: the intervals
             of the norm do not meet; of the network, of which only bounds are known, its bound is), `CLOSE`
-            (they do, or both bounds are infinite), or `NOT_AUDITED` (one is missing).
+            (they do, or both bounds are infinite), `NOT_AUDITED` (one is missing), or `NOT_COMPARABLE` (of
+            the network: its bounds are for other inputs, or were made with other effort).
+        matched: how both were recognised as one, `Pair.by`.
         old, new: what is proven of the norm, or Lipschitz constant; None where nothing is.
     """
 
     name: str
     before: str
     kind: str
+    matched: str = ""
     old: Interval | None = None
     new: Interval | None = None
 
     @property
     def renamed(self) -> bool:
-        """Whether it has another name now."""
-        return bool(self.before) and bool(self.name) and self.before != self.name
+        """Whether it has another name now, and not only other wrappers."""
+        return self.matched not in ("", BY_NAME) and self.before != self.name
 
     @property
     def ratio(self) -> float | None:
@@ -48,12 +52,19 @@ class Change:
 
 def changes(old: Audit, new: Audit) -> tuple[Change, ...]:
     """The network's, then each layer's; those that were removed come last."""
-    return (_network(old.bound, new.bound), *_layers(old, new))
+    return (_network(old, new), *_layers(old, new))
 
 
-def _network(old: NetworkBound, new: NetworkBound) -> Change:
-    before, after = _bound(old), _bound(new)
-    kind = NOT_AUDITED if before is None or after is None else _growth(before.upper, after.upper)
+def _network(old: Audit, new: Audit) -> Change:
+    before, after = _bound(old.bound), _bound(new.bound)
+    if before is None or after is None:
+        kind = NOT_AUDITED
+    elif not (same_range(old, new) and same_sizes(old, new)):
+        kind = NOT_COMPARABLE
+    elif unequal_effort(old, new):
+        kind = SAME if same_model(old, new) else NOT_COMPARABLE
+    else:
+        kind = _growth(before.upper, after.upper)
     return Change(name="", before="", kind=kind, old=before, new=after)
 
 
@@ -71,6 +82,7 @@ def _layers(old: Audit, new: Audit) -> Iterator[Change]:
             name=row.name if row else "",
             before=pair.old.name if pair.old else "",
             kind=_kind(pair),
+            matched=pair.by,
             old=_certified(pair.old),
             new=_certified(pair.new),
         )
@@ -93,4 +105,4 @@ def _certified(row: LayerAudit | None) -> Interval | None:
 
 
 def _bound(bound: NetworkBound) -> Interval | None:
-    return Interval(upper=bound.lipschitz) if bound.status == BOUNDED else None
+    return Interval(upper=bound.at_settings) if bound.status == BOUNDED else None

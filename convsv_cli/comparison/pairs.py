@@ -3,46 +3,79 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from convsv_cli.comparison.effort import same_model
+from convsv_cli.layer_names import counterparts, says_nothing
 from convsv_cli.report import Audit, LayerAudit
+
+BY_NAME, BY_WEIGHT, BY_SHAPE = "name", "weight", "shape and order"
+Rows = Sequence[LayerAudit]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A layer before and after; None where it was added or removed."""
+    """A layer before and after; None where it was added or removed.
+
+    Attributes:
+        by: how they were recognised: `BY_NAME` (wrappers aside), `BY_WEIGHT`, or `BY_SHAPE`, which is a
+            guess; empty where they were not.
+        candidates: of a layer that was not, the old ones of its shape of which it may be one, or none.
+        same_file: whether both are of one file.
+    """
 
     old: LayerAudit | None = None
     new: LayerAudit | None = None
+    by: str = ""
+    candidates: tuple[LayerAudit, ...] = ()
+    same_file: bool = False
 
     @property
     def renamed(self) -> bool:
-        """Whether it has another name now."""
-        return self.old is not None and self.new is not None and self.old.name != self.new.name
+        """Whether it has another name now, and not only other wrappers."""
+        return (
+            self.old is not None
+            and self.new is not None
+            and self.by != BY_NAME
+            and self.old.name != self.new.name
+        )
 
     @property
     def same_map(self) -> bool:
         """Whether weight and geometry are known to be the same, so that the norm is."""
-        if self.old is None or self.new is None or not self.old.weight_sha256:
+        if self.old is None or self.new is None or geometry(self.old) != geometry(self.new):
             return False
-        return self.old.weight_sha256 == self.new.weight_sha256 and geometry(self.old) == geometry(self.new)
+        if not self.old.weight_sha256:  # of an early version of convsv
+            return self.same_file and self.old.name == self.new.name and bool(self.new.weight_sha256)
+        return self.old.weight_sha256 == self.new.weight_sha256
 
 
 def pairs(old: Audit, new: Audit) -> tuple[Pair, ...]:
     """All layers of both audits, each once: those of the new one in its order, then those that were removed.
 
-    Layers of one name belong together; of the others, those whose weights are the same, and no third's.
+    Layers of one name belong together; of the others, those whose weights are the same, and no third's; of
+    what is left, those of one shape, in their order, where there are as many of it before and after.
     """
-    before = {row.name: row for row in old.layers}
-    after = {row.name for row in new.layers}
-    gone = _by_weight(row for row in old.layers if row.name not in after)
-    come = _by_weight(row for row in new.layers if row.name not in before)
-    renamed = {row.name: gone[weight] for weight, row in come.items() if weight in gone}
-    found = [Pair(old=before.get(row.name) or renamed.get(row.name), new=row) for row in new.layers]
-    met = {pair.old.name for pair in found if pair.old is not None}
-    return (*found, *(Pair(old=row) for row in old.layers if row.name not in met))
+    found: dict[str, Pair] = {}
+    left = list(old.layers)
+    for by, rule in ((BY_NAME, _by_name), (BY_WEIGHT, _by_weight), (BY_SHAPE, _by_shape)):
+        come = [row for row in new.layers if row.name not in found]
+        matches = rule(left, come)
+        found |= {
+            row.name: Pair(old=before, new=row, by=by, same_file=same_model(old, new))
+            for before, row in matches
+        }
+        met = {id(before) for before, _ in matches}
+        left = [row for row in left if id(row) not in met]
+    shapes = {shape: tuple(rows) for shape, rows in _by(_shape, left).items() if shape}
+    added = {
+        row.name: Pair(new=row, candidates=shapes.get(_shape(row), ()))
+        for row in new.layers
+        if row.name not in found
+    }
+    return (*((found | added)[row.name] for row in new.layers), *(Pair(old=row) for row in left))
 
 
 def geometry(row: LayerAudit) -> tuple[Any, ...]:
@@ -50,8 +83,45 @@ def geometry(row: LayerAudit) -> tuple[Any, ...]:
     return row.kernel_shape, row.stride, row.dilation, row.groups, row.transposed
 
 
-def _by_weight(rows: Iterable[LayerAudit]) -> dict[str, LayerAudit]:
-    """The rows whose weight no other of them has."""
+def _by_name(gone: Rows, come: Rows) -> list[tuple[LayerAudit, LayerAudit]]:
+    """By names that mean something, without wrappers."""
+    olds = {row.name: row for row in gone if not says_nothing(row.name, row.op)}
+    news = {row.name: row for row in come if not says_nothing(row.name, row.op)}
+    return [(olds[before], news[name]) for name, before in counterparts(olds, news).items()]
+
+
+def _by_weight(gone: Rows, come: Rows) -> list[tuple[LayerAudit, LayerAudit]]:
+    """Those that have the same weight, where no other of either has it."""
+    olds, news = _alone(gone), _alone(come)
+    return [(olds[weight], row) for weight, row in news.items() if weight in olds]
+
+
+def _by_shape(gone: Rows, come: Rows) -> list[tuple[LayerAudit, LayerAudit]]:
+    """Those of one shape, in order, where there are equally many of them."""
+    olds, news = _by(_shape, gone), _by(_shape, come)
+    return [
+        match
+        for shape, rows in news.items()
+        if shape and len(rows) == len(olds.get(shape, ()))
+        for match in zip(olds[shape], rows, strict=True)
+    ]
+
+
+def _by(key: Any, rows: Iterable[LayerAudit]) -> dict[Any, list[LayerAudit]]:  # noqa: ANN401
+    groups: dict[Any, list[LayerAudit]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def _shape(row: LayerAudit) -> tuple[int, ...]:
+    """Of the kernel; a convolution of one tap is the matrix that some exporters make of it."""
+    channels, taps = row.kernel_shape[:2], row.kernel_shape[2:]
+    return channels if set(taps) <= {1} else row.kernel_shape
+
+
+def _alone(rows: Rows) -> dict[str, LayerAudit]:
+    """By weight, the rows whose weight no other of them has."""
     known = [row for row in rows if row.weight_sha256]
     counts = Counter(row.weight_sha256 for row in known)
     return {row.weight_sha256: row for row in known if counts[row.weight_sha256] == 1}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from convsv_cli.layer_names import plain_names
 from convsv_cli.report import CERTIFIED, Audit, LayerAudit
 
 Figures = tuple[float | None, ...]
@@ -17,7 +18,8 @@ class Trend:
 
     Attributes:
         names: of the audits.
-        layers: the norms of each layer that some audit has, by name, in the order of their first appearance.
+        layers: the norms of each layer that some audit has, by its plain name, in the order of their first
+            appearance.
         network: the bounds of the network.
     """
 
@@ -28,7 +30,7 @@ class Trend:
 
 def trend(audits: Sequence[tuple[str, Audit]]) -> Trend:
     """The figures of named audits, side by side."""
-    columns = [{layer.name: _norm(audit, layer) for layer in audit.layers} for _, audit in audits]
+    columns = [_column(audit) for _, audit in audits]
     names = dict.fromkeys(name for column in columns for name in column)
     return Trend(
         names=tuple(name for name, _ in audits),
@@ -42,6 +44,11 @@ def growth(figures: Figures) -> float | None:
     if not figures or not figures[0] or figures[-1] is None:
         return None
     return figures[-1] / figures[0]
+
+
+def _column(audit: Audit) -> dict[str, float | None]:
+    plain = plain_names(layer.name for layer in audit.layers)
+    return {plain[layer.name]: _norm(audit, layer) for layer in audit.layers}
 
 
 def _norm(audit: Audit, layer: LayerAudit) -> float | None:

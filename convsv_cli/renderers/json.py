@@ -130,6 +130,7 @@ def _gate(gate: Gate) -> dict[str, Any]:
         "outcome": gate.outcome,
         "reason": gate.reason or None,
         "place": gate.place and asdict(gate.place),
+        **_where_known(limit_lower=gate.limit_lower),
     }
 
 
@@ -182,6 +183,7 @@ def _network(audit: Audit) -> dict[str, Any]:
         "coverage": audit.network.coverage,
         "assumptions": [*audit.network.assumptions, *bound.assumptions],
         "seconds": bound.seconds,
+        **_where_known(lipschitz_upper_unrefined=bound.unrefined),
     }
 
 
@@ -234,6 +236,11 @@ def _enclosed(measurement: Measurement, method: Method) -> dict[str, Any]:
 
 def _ends(enclosure: Interval) -> dict[str, float | None]:
     return {"lower": _finite(enclosure.lower), "upper": _finite(enclosure.upper)}
+
+
+def _where_known(**fields: float | None) -> dict[str, float | None]:
+    """Fields that are only there where they say something; null for what is infinite."""
+    return {name: _finite(value) for name, value in fields.items() if value is not None}
 
 
 def _finite(value: float | None) -> float | None:

@@ -38,6 +38,8 @@ from convsv_cli.report.network import (
 from convsv_cli.report.request import TOLERANCE, WORK_LIMIT, Model, Settings
 from convsv_cli.report.spectrum import Distribution, Spectrum
 from convsv_cli.report.verdict import (
+    ADDED,
+    CHANGES,
     EMPTY,
     ERROR,
     EXCEEDED,
@@ -50,6 +52,8 @@ from convsv_cli.report.verdict import (
     NOT_HELD,
     NOTE,
     PASSED,
+    REMOVED,
+    RENAMED,
     UNDECIDED,
     UNUSED,
     WARNING,
@@ -61,9 +65,11 @@ from convsv_cli.report.verdict import (
 )
 
 __all__ = [
+    "ADDED",
     "AUDITED",
     "BOUNDED",
     "CERTIFIED",
+    "CHANGES",
     "CURVATURE",
     "EMPTY",
     "ERROR",
@@ -82,6 +88,8 @@ __all__ = [
     "NOT_HELD",
     "PADDED",
     "PASSED",
+    "REMOVED",
+    "RENAMED",
     "TOLERANCE",
     "UNBOUNDED",
     "UNDECIDED",

@@ -113,6 +113,7 @@ class NetworkBound:
         assumptions: what was taken for granted.
         empirical: what was seen; None where nobody looked.
         seconds: wall time.
+        unrefined: the upper bound before it was refined to decide about a limit; None where it was not.
     """
 
     status: str
@@ -128,3 +129,9 @@ class NetworkBound:
     assumptions: tuple[str, ...] = ()
     empirical: Empirical | None = None
     seconds: float = 0.0
+    unrefined: float | None = None
+
+    @property
+    def at_settings(self) -> float:
+        """The upper bound that the settings alone lead to, to be held against that of another network."""
+        return self.lipschitz if self.unrefined is None else self.unrefined

@@ -20,6 +20,8 @@ EMPTY = "no-layers"
 """Rule of the finding that a model has nothing to audit, which leaves a verdict incomplete, too."""
 UNUSED = "unused-budget"
 """Rule of findings about parts of a budget that hold nothing: as an error, a mistake in the budget."""
+ADDED, REMOVED, RENAMED = CHANGES = ("added-layer", "removed-layer", "renamed-layer")
+"""Rules of findings about layers that are not what they were in a baseline; errors where it is strict."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,14 +65,16 @@ class Gate:
 
     Attributes:
         node: the layer; empty for the whole network.
-        limit: what the certified upper end must not exceed.
+        limit: what the certified upper end must not exceed; of a baseline the largest that this may be.
         enclosure: what is proven of the norm or Lipschitz constant; None where nothing is.
-        outcome: `PASSED` (its upper end keeps the limit), `EXCEEDED` (its lower end does not; of a network,
-            which has none, its upper end, and refining did not help), `UNDECIDED` (the limit lies between
-            both, likewise), `MISSING` (there is no bound), or `IGNORED` (an ignore that has not expired
-            covers it).
+        outcome: `PASSED` (its upper end keeps the limit, or the layer is still what it was), `EXCEEDED` (its
+            lower end does not; of a network, which has none, its upper end, and refining did not help),
+            `UNDECIDED` (the limit lies between both, likewise, or there are no figures of equal effort to
+            compare), `MISSING` (there is no bound), or `IGNORED` (an ignore that has not expired covers it).
         reason: why it is ignored, undecided or missing; empty else.
         place: where the budget says so.
+        limit_lower: the least that a baseline's limit may be, which its norms tell only within intervals;
+            None where `limit` is all there is to know.
     """
 
     node: str
@@ -79,6 +83,7 @@ class Gate:
     outcome: str
     reason: str = ""
     place: Place | None = None
+    limit_lower: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,15 +102,15 @@ class Verdict:
 def conclusion(verdict: Verdict | None, findings: Iterable[Finding]) -> str:
     """How it ends, whatever the format: the first that applies.
 
-    `MISTAKEN` where the budget cannot be meant so, `FAILED` where a limit is exceeded, `INCOMPLETE` where
-    something is left open, and `PASSED`.
+    `MISTAKEN` where the budget cannot be meant so, `FAILED` where a limit is exceeded or a strict baseline
+    has other layers, `INCOMPLETE` where something is left open, and `PASSED`.
     """
     outcomes = {gate.outcome for gate in verdict.gates} if verdict else set()
     told = {(finding.rule, finding.severity) for finding in findings}
     rules = {rule for rule, _ in told}
     if (UNUSED, ERROR) in told:
         return MISTAKEN
-    if EXCEEDED in outcomes:
+    if EXCEEDED in outcomes or any((rule, ERROR) in told for rule in CHANGES):
         return FAILED
     left_open = outcomes & {UNDECIDED, MISSING} or rules.intersection((*NOT_AUDITED, *NOT_HELD, EMPTY))
     return INCOMPLETE if left_open else PASSED

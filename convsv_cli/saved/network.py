@@ -47,6 +47,7 @@ def bound_of(network: Value, layers: tuple[LayerAudit, ...]) -> NetworkBound:
         folded=network["folded"].texts(),
         assumptions=network["assumptions"].texts()[_of_layers(network, layers) :],
         empirical=_empirical(network["empirical"]),
+        unrefined=_number(network["lipschitz_upper_unrefined"]),
         seconds=network["seconds"].norm(0.0),
     )
 

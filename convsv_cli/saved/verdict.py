@@ -50,6 +50,7 @@ def _gate(value: Value) -> Gate:
         outcome=value["outcome"].choice(OUTCOMES),
         reason=value["reason"].text(""),
         place=_place(value["place"]),
+        limit_lower=value["limit_lower"].norm() if value["limit_lower"].present else None,
     )
 
 
