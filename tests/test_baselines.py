@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +14,14 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from convsv_cli import api
-from convsv_cli.budget import Baseline, Budget, Judge, baseline_of, judged
+from convsv_cli.budget import baseline_of, judged
 from convsv_cli.comparison import changes, pairs
 from convsv_cli.errors import UsageError
-from convsv_cli.report import EXCEEDED, MISSING, PASSED, UNKNOWN, Audit, Interval, NetworkBound, Report
+from convsv_cli.report import EXCEEDED, MISSING, PASSED, UNKNOWN, Interval, NetworkBound, Report
 from tests.budget_models import convolution, exit_code, scaled
-from tests.test_gates import audit, row
+from tests.gates import audit, row
+from tests.ratchets import bounded, outcomes, ratchet
 from tests.test_renderers import AUDIT, BOUND, SKIPPED
-
-
-def ratchet(old: Audit, increase: float = 0.0) -> Judge:
-    baseline = Baseline(path="main.json", audit=old, increase=increase)
-    return Judge(budget=Budget(path=""), today=date(2026, 1, 1), baseline=baseline)
-
-
-def outcomes(old: Audit, new: Audit, increase: float = 0.0) -> dict[str, str]:
-    return {gate.node: gate.outcome for gate in ratchet(old, increase).gates(new)}
-
-
-def bounded(lipschitz: float, *rows: object) -> Audit:
-    return audit(*rows, bound=replace(BOUND, lipschitz=lipschitz))
 
 
 @given(st.floats(0.1, 10), st.floats(0.1, 10), st.floats(0, 1))

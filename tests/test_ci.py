@@ -86,6 +86,14 @@ def test_the_action_takes_a_baseline_and_hostile_inputs_are_no_code(root: Path, 
         root, project, models="sample_models/resnet20.onnx", baseline="base.json", max_increase="1%"
     )
     assert code == 0, output
+    base = json.loads((project / "base.json").read_text())
+    base["layers"].pop()
+    (project / "base.json").write_text(json.dumps(base))
+    code, output = run_action(
+        root, project, models="sample_models/resnet20.onnx", baseline="base.json", baseline_strict="true"
+    )
+    assert code == 1, output
+    assert "::error file=base.json,line=1,title=convsv added-layer::" in output
     code, output = run_action(root, project, models='$(touch owned)"; touch owned;\n--exit-zero')
     assert code == 2, output
     assert not (project / "owned").exists()

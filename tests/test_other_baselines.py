@@ -15,8 +15,8 @@ from convsv_cli.comparison import changes
 from convsv_cli.errors import UsageError
 from convsv_cli.report import UNKNOWN, Audit, NetworkBound, Report
 from tests.budget_models import exit_code, scaled
-from tests.test_baselines import bounded, ratchet
-from tests.test_gates import audit, row
+from tests.gates import audit, row
+from tests.ratchets import bounded, ratchet
 from tests.test_renderers import AUDIT
 
 SMALL = (("x", (1, 3, 32, 32)),)

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from convsv_cli import api
-from convsv_cli.budget import Baseline, Judge, judged
+from convsv_cli.budget import Budget, Limit, judged
 from convsv_cli.comparison import changes, pairs, trend
-from convsv_cli.report import EXCEEDED, PASSED, UNDECIDED, Audit
+from convsv_cli.report import EXCEEDED, PASSED, UNDECIDED, Audit, Place
 from tests.budget_models import convolution, exit_code, scaled
+from tests.gates import audit, row
 from tests.onnx_models import graph_model, saved
-from tests.test_baselines import bounded, outcomes, ratchet
-from tests.test_gates import audit, row
+from tests.ratchets import bounded, outcomes, ratchet
 from tests.test_renderers import AUDIT
 
 COARSE = 0.2
@@ -102,11 +102,11 @@ def test_a_matrix_that_was_a_convolution_of_one_tap_is_the_same_layer() -> None:
 
 @pytest.mark.parametrize(("norm", "expected"), [(1, PASSED), (5, UNDECIDED), (1000, UNDECIDED)])
 def test_what_may_be_one_of_several_layers_or_new_passes_only_as_each(norm: float, expected: str) -> None:
-    old = audit(row("a", 1, 1), row("b", 10, 10))
-    new = audit(row("x", norm, norm), row("y", 1, 1), row("z", 1, 1))
+    old = audit(row("c", 1, 1), row("a", 1, 1), row("b", 10, 10))
+    new = audit(row("c", 1, 1), row("x", norm, norm), row("y", 1, 1), row("z", 1, 1))
     found = judged(ratchet(old), new)
     assert {g.node: g.outcome for g in found.verdict.gates if g.node} == {
-        "x": expected, "y": PASSED, "z": PASSED
+        "c": PASSED, "x": expected, "y": PASSED, "z": PASSED
     }  # fmt: skip
     (added, *_) = [f for f in found.findings if f.rule == "added-layer"]
     assert added.message == "not in the baseline, unless it is 'a' or 'b' there"
@@ -161,11 +161,9 @@ def test_a_budget_refines_the_bound_and_the_ratchet_does_not(tmp_path: Path) -> 
     """What was refined for a limit of the budget is held against that alone, now and as a baseline."""
     path = convolution(tmp_path)
     coarse, fine = (api.audit(path, tolerance=tolerance) for tolerance in (COARSE, 1e-6))
-    from tests.test_refinement import judge
-
-    tight = judge(network=fine.bound.lipschitz * 1.01).budget
-    baseline = Baseline(path="main.json", audit=coarse)
-    found = api.check(path, Judge(budget=tight, today=judge().today, baseline=baseline), tolerance=COARSE)
+    limit = Limit(value=fine.bound.lipschitz * 1.01, place=Place(path="convsv.toml", line=1))
+    judge = replace(ratchet(coarse), budget=Budget(path="convsv.toml", network=limit))
+    found = api.check(path, judge, tolerance=COARSE)
     budget, ratchets, _ = found.verdict.gates
     assert (budget.outcome, ratchets.outcome) == (PASSED, PASSED)
     assert found.bound.lipschitz < ratchets.enclosure.upper == coarse.bound.lipschitz

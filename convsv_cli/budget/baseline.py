@@ -56,7 +56,7 @@ class Baseline:
         if self.audit.bound.status == BOUNDED:
             self._check_inputs(audit)
         ratchet = Ratchet(baseline=self, audit=audit)
-        if ratchet.pairs and not any((pair.old and pair.new) or pair.candidates for pair in ratchet.pairs):
+        if ratchet.pairs and not any(pair.old and pair.new for pair in ratchet.pairs):
             hint = "is it of another network?"
             raise UsageError(f"the baseline has no layer of {audit.model.path}", where=self.path, hint=hint)
         return ratchet

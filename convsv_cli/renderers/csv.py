@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from typing import Any
 
 from convsv_cli.renderers import trend_text
 from convsv_cli.renderers.json import audit_fields
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import Report
+from convsv_cli.report import CHANGES, Audit, Report
 from convsv_cli.sanitize import spreadsheet_cell
+
+Cell = str | int | float | None
 
 
 def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
-    """The header and a row a layer; text cells are made inert for spreadsheets, missing values are empty."""
-    rows = [
-        {**_flat(layer), "model": spreadsheet_cell(audit.model.path)}
-        for audit in report.audits
-        for layer in audit_fields(audit)["layers"]
-    ]
+    """The header and a row a layer; text cells are made inert for spreadsheets, missing values are empty.
+
+    Where some layer is not what it was in a baseline, a column says so, and layers only there have rows.
+    """
+    rows = [row for audit in report.audits for row in _rows(audit)]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -28,9 +30,19 @@ def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
     return text.getvalue()
 
 
-def _flat(layer: dict[str, Any]) -> dict[str, str | int | float | None]:
+def _rows(audit: Audit) -> Iterator[dict[str, Cell]]:
+    model = {"model": spreadsheet_cell(audit.model.path)}
+    changes = {finding.node: finding.message for finding in audit.findings if finding.rule in CHANGES}
+    for layer in audit_fields(audit)["layers"]:
+        change = changes.pop(layer["name"], "")
+        yield {**_flat(layer), **model, **({"baseline": spreadsheet_cell(change)} if change else {})}
+    for name, change in changes.items():
+        yield {"name": spreadsheet_cell(name), **model, "baseline": spreadsheet_cell(change)}
+
+
+def _flat(layer: dict[str, Any]) -> dict[str, Cell]:
     """A layer's JSON object with nested fields as `outer_inner` and lists as text."""
-    row: dict[str, str | int | float | None] = {}
+    row: dict[str, Cell] = {}
     for field, value in layer.items():
         if isinstance(value, dict):
             prefix = "bound" if field == "bounds" else field
@@ -42,7 +54,7 @@ def _flat(layer: dict[str, Any]) -> dict[str, str | int | float | None]:
     return row
 
 
-def _cell(value: Any, *, separator: str) -> str | int | float | None:  # noqa: ANN401
+def _cell(value: Any, *, separator: str) -> Cell:  # noqa: ANN401
     if isinstance(value, list):
         value = separator.join(map(str, value))
     if isinstance(value, bool):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from convsv_cli.renderers.paths import relative
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import headline
-from convsv_cli.report import ERROR, NOTE, Audit, Finding, Place, Report
+from convsv_cli.report import CHANGES, ERROR, NOTE, Audit, Finding, Place, Report
 from convsv_cli.sanitize import inert
 
 NOTICE = "notice"
@@ -14,7 +14,9 @@ PROPERTY = {**DATA, ":": "%3A", ",": "%2C"}
 
 
 def render(report: Report, terminal: Terminal) -> str:
-    """Errors and warnings, then a notice for each audit; other notes are for the step summary.
+    """Errors and warnings, and how a model differs from its baseline, then a notice for each audit.
+
+    Other notes are for the step summary.
 
     Texts from the files are made inert here, and only here; commands have their own escapes beyond that.
     """
@@ -24,7 +26,7 @@ def render(report: Report, terminal: Terminal) -> str:
         for failure in report.failures
     ]
     for audit in report.audits:
-        told = [finding for finding in audit.findings if finding.severity != NOTE]
+        told = [f for f in audit.findings if f.severity != NOTE or f.rule in CHANGES]
         lines += [_annotation(audit, finding, terminal) for finding in told]
     lines += [_notice(audit, terminal) for audit in report.audits]
     return "".join(f"{line}\n" for line in lines)
@@ -33,7 +35,8 @@ def render(report: Report, terminal: Terminal) -> str:
 def _annotation(audit: Audit, finding: Finding, terminal: Terminal) -> str:
     place = finding.place or Place(path=audit.model.path, line=1)
     message = ": ".join(filter(None, (audit.model.path, finding.node, finding.message)))
-    return _command(finding.severity, place, finding.rule, message, terminal)
+    kind = NOTICE if finding.severity == NOTE else finding.severity
+    return _command(kind, place, finding.rule, message, terminal)
 
 
 def _notice(audit: Audit, terminal: Terminal) -> str:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about
 from convsv_cli.report import (
+    CHANGES,
     EMPTY,
     ERROR,
     IGNORED,
@@ -48,10 +49,11 @@ def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
 def _suite(audit: Audit) -> ET.Element:
     """A case for the network where it has gates, one for each layer, and one for each other gate's layer.
 
-    With a budget, whatever keeps it from passing is a failure or an error: also of layers without a limit,
-    and of the budget itself, which has a case of its own then.
+    Layers that only a baseline has are cases, too. With a budget, whatever keeps it from passing is a failure
+    or an error: also of layers without a limit, and of the budget itself, which has a case of its own then.
     """
     told = _left_open(audit)
+    changes = {finding.node: finding for finding in audit.findings if finding.rule in CHANGES}
     gates: dict[str, list[Gate]] = defaultdict(list)
     for gate in audit.verdict.gates if audit.verdict else ():
         gates[gate.node].append(gate)
@@ -63,8 +65,13 @@ def _suite(audit: Audit) -> ET.Element:
         case = _case(path, layer.name, seconds, gates.pop(layer.name, []))
         if not len(case):
             _status(layer, told.pop(layer.name, []), case)
+        if layer.name in changes:
+            _change(changes.pop(layer.name), case)
         cases.append(case)
     cases += [_case(path, node, 0.0, others) for node, others in gates.items()]
+    for finding in changes.values():
+        cases.append(_case(path, finding.node, 0.0, []))
+        _change(finding, cases[-1])
     for finding in told.get("", []):
         cases.append(_case(path, BUDGET, 0.0, []))
         _add_error(cases[-1], finding)
@@ -105,6 +112,13 @@ def _status(layer: LayerAudit, told: list[Finding], case: ET.Element) -> None:
         ET.SubElement(case, "skipped", message=layer.reason)
     elif layer.status == INVALID:
         ET.SubElement(case, ERROR, type=INVALID, message=layer.reason)
+
+
+def _change(finding: Finding, case: ET.Element) -> None:
+    """How a layer differs from a baseline: a failure where that is strict, else a remark."""
+    if finding.severity == ERROR and case.find("failure") is None:
+        ET.SubElement(case, "failure", type=finding.rule, message=finding.message)
+    ET.SubElement(case, "system-out").text = f"{finding.rule}: {finding.message}"
 
 
 def _unreadable(failure: Failure) -> ET.Element:

@@ -8,7 +8,19 @@ from convsv_cli.renderers.markdown_text import code, fenced, fitting, prose, tab
 from convsv_cli.renderers.network_text import bound_lines
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import OUTCOMES, headline, limit, measured, node, open_gates, where
-from convsv_cli.report import AUDITED, CERTIFIED, IGNORED, NOTE, Audit, Gate, LayerAudit, Report, Verdict
+from convsv_cli.report import (
+    AUDITED,
+    CERTIFIED,
+    CHANGES,
+    IGNORED,
+    NOTE,
+    Audit,
+    Finding,
+    Gate,
+    LayerAudit,
+    Report,
+    Verdict,
+)
 from convsv_cli.sanitize import inert
 
 WORST = 20
@@ -103,11 +115,16 @@ def _gate(gate: Gate) -> list[str]:
 
 
 def _findings(audit: Audit) -> list[str]:
-    """Errors and warnings, as far as they are not gates, and what concerns the file."""
-    told = [f for f in audit.findings if f.limit is None and (f.severity != NOTE or not f.node)]
+    """Errors and warnings, as far as they are not gates, and what concerns the file or the baseline."""
+    told = [f for f in audit.findings if f.limit is None and (f.severity != NOTE or _is_general(f))]
     lines = [f"- {f.severity}: {f'{code(f.node)}: ' if f.node else ''}{prose(f.message)}" for f in told]
     more = [f"- … and {len(lines) - WORST} more, {ELSEWHERE}"] if len(lines) > WORST else []
     return ["\n".join([*lines[:WORST], *more])] if lines else []
+
+
+def _is_general(finding: Finding) -> bool:
+    """Whether a note is about more than a layer as it is."""
+    return not finding.node or finding.rule in CHANGES
 
 
 RENDERER = Renderer(

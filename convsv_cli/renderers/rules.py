@@ -157,20 +157,19 @@ RULES = (
     Rule(
         id="added-layer",
         title="A layer is not in the baseline",
-        help="It has no limit from there. Write a new baseline to give it one.",
-        notice=True,
+        help="It has no limit from there. Write a new baseline to give it one; --baseline-strict fails until"
+        " then.",
     ),
     Rule(
         id="removed-layer",
         title="A layer of the baseline is gone",
-        help="Nothing is held against it any more. Write a new baseline.",
-        notice=True,
+        help="Nothing is held against it any more. Write a new baseline; --baseline-strict fails until then.",
     ),
     Rule(
         id="renamed-layer",
         title="A layer has another name in the baseline",
-        help="It was recognised by its weight.",
-        notice=True,
+        help="It was recognised by its weight or, where that has changed too, by shape and order, which is a"
+        " guess. Write a new baseline to have it by name.",
     ),
 )
 

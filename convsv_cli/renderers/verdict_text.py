@@ -9,6 +9,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
 from convsv_cli.renderers.numbers import excess
 from convsv_cli.report import (
+    ADDED,
     EMPTY,
     EXCEEDED,
     IGNORED,
@@ -16,6 +17,7 @@ from convsv_cli.report import (
     NOT_AUDITED,
     NOT_HELD,
     PASSED,
+    REMOVED,
     UNDECIDED,
     UNUSED,
     Finding,
@@ -34,6 +36,8 @@ UNLIMITED, COMPLETE = "no limit applies", "no limits, only that all layers be au
 COUNTED = (
     ("layer not audited", "layers not audited", NOT_AUDITED),
     ("without a limit", "without a limit", NOT_HELD),
+    ("layer added", "layers added", (ADDED,)),
+    ("layer removed", "layers removed", (REMOVED,)),
     ("model without layers", "models without layers", (EMPTY,)),
     ("part of the budget unused", "parts of the budget unused", (UNUSED,)),
 )

@@ -9,13 +9,16 @@ from convsv_cli.renderers.html.gates import outcomes
 from convsv_cli.renderers.html.words import among, bound_figure, counted
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.report import (
+    ADDED,
     BOUNDED,
     CERTIFIED,
     EXCEEDED,
+    FAILED,
     IGNORED,
     MISSING,
     MISTAKEN,
     PASSED,
+    REMOVED,
     UNBOUNDED,
     UNDECIDED,
     UNUSED,
@@ -56,7 +59,10 @@ class Tile:
 
 def headline_of(audit: Audit) -> Headline:
     """What a budget says where there is one; else what is proven of the network."""
-    said = _bound(audit) if audit.verdict is None else _judged(audit.verdict, audit.findings)
+    verdict, findings = audit.verdict, audit.findings
+    said = (
+        _bound(audit) if verdict is None else _other_layers(verdict, findings) or _judged(verdict, findings)
+    )
     missing = len(audit.layers) - audit.audited
     if not missing:
         return said
@@ -87,6 +93,14 @@ def _judged(verdict: Verdict, findings: Sequence[Finding]) -> Headline:
         return Headline(tone=WARN, symbol="?", title="Nothing to judge", text=text)
     text = f"{counts[PASSED]} {of} {_are(counts[PASSED])} kept.{ignored}"
     return Headline(tone=PASS, symbol="✓", title="Within budget", text=text)
+
+
+def _other_layers(verdict: Verdict, findings: Sequence[Finding]) -> Headline | None:
+    """What a strict baseline fails of, where no limit is exceeded; None where it does not."""
+    if conclusion(verdict, findings) != FAILED or outcomes(verdict)[EXCEEDED]:
+        return None
+    text = f"{counted(_told(findings, ADDED, REMOVED), 'layer')} new or gone beside {verdict.budget}."
+    return Headline(tone=FAIL, symbol="✕", title="Other layers than the baseline", text=text)
 
 
 def _told(findings: Sequence[Finding], *rules: str) -> int:
