@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -139,6 +140,7 @@ class Network:
         path: as the user gave it; the model's file where that was a folder.
         format: "onnx", "checkpoint", "pickled_module", "torchscript", "safetensors", "pt2".
         files: every file that was read, relative to the model's folder, with `path`'s name first.
+        sources: for each of `files`, the model that it belongs to; empty where that is `path` for all.
         opset: of the default ONNX domain; None for other formats.
         inputs: name and shape of each graph input, unknown dimensions as their name or "?".
         layers: in the order of the file.
@@ -149,6 +151,7 @@ class Network:
     path: str
     format: str
     files: tuple[str, ...]
+    sources: tuple[Path, ...] = ()
     opset: int | None = None
     inputs: tuple[tuple[str, tuple[int | str, ...]], ...] = ()
     layers: tuple[Layer | UnsupportedLayer, ...]

@@ -73,10 +73,13 @@ def test_sharded_models_are_the_state_dict(form: str, tmp_path: Path) -> None:
         assert torch.equal(row.read(), state[row.weight])
 
 
-def test_the_report_names_all_files_and_digests_the_index(tmp_path: Path) -> None:
+def test_the_report_names_all_files_and_digests_them(tmp_path: Path) -> None:
     path = sharded(tmp_path)
     report = audit(path)
-    assert report.model.sha256 == sha256(path.read_bytes()).hexdigest()
+    digests = [sha256((tmp_path / name).read_bytes()).hexdigest() for name in report.model.files]
+    lines = "".join(f"{digest}  {name}\n" for digest, name in zip(digests, report.model.files, strict=True))
+    assert report.model.sha256 == sha256(lines.encode()).hexdigest()
+    assert report.model.files_sha256 == tuple(digests)
     assert len(report.model.files) == 3
     shown = convsv("audit", tmp_path, "--format", "json")
     assert shown.returncode == 0

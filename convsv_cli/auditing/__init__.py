@@ -6,10 +6,10 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
+from convsv_cli.auditing.digests import combined, digests_of
 from convsv_cli.auditing.empirical import check_empirical, empirical_of
 from convsv_cli.auditing.freeing import give_back
 from convsv_cli.auditing.measure import measure
@@ -17,7 +17,7 @@ from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.network import bound_of
 from convsv_cli.auditing.plan import Task, plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
-from convsv_cli.auditing.summary import file_digest, findings, totals
+from convsv_cli.auditing.summary import findings, totals
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.network import Network
 from convsv_cli.report import Audit, LayerAudit, Model, Settings
@@ -53,13 +53,15 @@ def audit_network(
         bound = bound_of(network, rows, settings, device, meter)
     bound = replace(bound, empirical=empirical_of(network, bound, settings, progress))
     spectra, missing = spectra_of(network, settings, progress)
+    digests = digests_of(network)
     return Audit(
         version=__version__,
         model=Model(
             path=network.path,
             format=network.format,
-            sha256=file_digest(Path(network.path)),
+            sha256=combined(network.files, digests),
             files=network.files,
+            files_sha256=digests if len(digests) > 1 else (),
             opset=network.opset,
             input_shape=network.inputs,
         ),

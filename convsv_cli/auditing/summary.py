@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.report import (
@@ -68,12 +66,3 @@ def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
             yield Finding(rule="work-limit", severity=WARNING, node=row.name, message=message)
     for line in row.assumed:
         yield Finding(rule="assumed", severity=NOTE, node=row.name, message=line)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal; of a model in several files, that of the file that names the others."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -52,12 +52,13 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
     from convsv_cli.loaders.onnx.transplant import transplanted
 
     path, graph = model_file(Path(path)), model_file(Path(graph))
-    tensors = _loader(path).tensors
-    if tensors is None:
+    loader = _loader(path)
+    if loader.tensors is None:
         raise UsageError("it has a graph of its own", where=str(path), hint="leave --graph out")
     if _loader(graph) is not ONNX:
         raise UsageError("not an ONNX graph", where=str(graph), hint="--graph wants an ONNX export")
-    return transplanted(path, tensors(path), graph, input_size or InputSize())
+    tensors, parts = loader.tensors(path), loader.parts(path)
+    return transplanted(path, tensors, graph, input_size or InputSize(), parts)
 
 
 def warm_up(path: Path) -> None:

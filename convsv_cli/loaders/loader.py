@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from convsv_cli.loaders.state_dict import StoredTensor
 
 
+def alone(_path: Path) -> tuple[str, ...]:
+    """The parts of a model in a single file."""
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loader:
     """A file format that convsv reads.
@@ -23,6 +28,8 @@ class Loader:
         recognises: whether a file that begins with these bytes (4 KiB at most) and ends in this
             suffix (lower case, with its dot) is of this format.
         load: read it; raises `UnreadableModelError`, `UsageError` or `UnsafeModelError`.
+        parts: names of the further files that a model is in, relative to its folder, which are not looked at;
+            raises `UnreadableModelError` or `UnsafeModelError`.
         tensors: the named tensors of a format that holds nothing else, with the same errors; None for others.
     """
 
@@ -30,4 +37,5 @@ class Loader:
     description: str
     recognises: Callable[[bytes, str], bool]
     load: Callable[[Path, InputSize], Network]
+    parts: Callable[[Path], tuple[str, ...]] = alone
     tensors: Callable[[Path], Mapping[str, StoredTensor]] | None = None

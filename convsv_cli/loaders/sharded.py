@@ -47,8 +47,7 @@ def _shards(path: Path) -> NamedTensors:
     """
     from convsv_cli.loaders.named_tensors import NamedTensors
 
-    homes = _weight_map(path)
-    files = tuple(dict.fromkeys(homes.values()))
+    homes, files = _weight_map(path), _parts(path)
     kinds = {_kind(path, name) for name in files}
     resolved = {name: beside(path, name, "the index") for name in files}
     if len(set(resolved.values())) < len(files):
@@ -66,6 +65,10 @@ def _shards(path: Path) -> NamedTensors:
         notes += [f"{name} also holds {other!r}: not audited" for other in stored if other not in homes]
     ordered = {tensor: found[tensor] for tensor in homes}
     return NamedTensors(tensors=ordered, format=kind.name, files=files, notes=tuple(notes))
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_weight_map(path).values()))
 
 
 def _weight_map(path: Path) -> dict[str, str]:
@@ -120,5 +123,6 @@ LOADER = Loader(
     description="indices of models in several files (.index.json)",
     recognises=_recognises,
     load=_load,
+    parts=_parts,
     tensors=_tensors,
 )

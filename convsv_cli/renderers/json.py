@@ -86,6 +86,7 @@ def _model(model: Model) -> dict[str, Any]:
         "files": list(model.files),
         "opset": model.opset,
         "input_shape": {name: list(shape) for name, shape in model.input_shape},
+        **({"files_sha256": [each or None for each in model.files_sha256]} if model.files_sha256 else {}),
     }
 
 

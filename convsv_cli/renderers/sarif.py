@@ -11,7 +11,7 @@ from typing import Any
 from convsv_cli.renderers.paths import relative, relative_uri
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.rules import Rule, rule_of
-from convsv_cli.report import ERROR, Audit, Failure, Finding, Report
+from convsv_cli.report import ERROR, Audit, Failure, Finding, Model, Report
 from convsv_cli.sanitize import printable
 from convsv_cli.version import __version__
 
@@ -153,12 +153,16 @@ def _physical(path: str, line: int, terminal: Terminal) -> dict[str, Any]:
 
 
 def _artifacts(report: Report, terminal: Terminal) -> list[dict[str, Any]]:
-    """Each model once."""
-    models = {(relative_uri(a.model.path, terminal), printable(a.model.sha256)): None for a in report.audits}
+    """Each model once, with the digest of its own file."""
+    models = {(relative_uri(a.model.path, terminal), printable(_own(a.model))): None for a in report.audits}
     return [
         {"location": {"uri": uri}, "roles": ["analysisTarget"], "hashes": {"sha-256": digest}}
         for uri, digest in models
     ]
+
+
+def _own(model: Model) -> str:
+    return model.files_sha256[0] if model.files_sha256 else model.sha256
 
 
 def _text(audit: Audit, finding: Finding, terminal: Terminal) -> str:

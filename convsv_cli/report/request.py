@@ -15,8 +15,10 @@ class Model:
     Attributes:
         path: as the user gave it.
         format: "onnx", "checkpoint", "pickled_module", "torchscript", "safetensors" or "pt2".
-        sha256: of the file.
+        sha256: of the file; of a model in several, of the lines that `sha256sum` prints for `files` (in
+            reports of early versions, of the first one).
         files: every file that was read, relative to the model's folder.
+        files_sha256: of each of several files, empty for one that is missing; none for a single file.
         opset: of the default ONNX domain; None for other formats.
         input_shape: name and dimensions of each graph input.
     """
@@ -27,6 +29,7 @@ class Model:
     files: tuple[str, ...]
     opset: int | None
     input_shape: tuple[tuple[str, tuple[int | str, ...]], ...]
+    files_sha256: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

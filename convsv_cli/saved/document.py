@@ -132,6 +132,7 @@ def _model(value: Value) -> Model:
         input_shape=tuple(
             (name, tuple(map(_dimension, shape.items()))) for name, shape in value["input_shape"].members()
         ),
+        files_sha256=tuple(digest.text("") for digest in value["files_sha256"].items()),
     )
 
 

@@ -23,4 +23,12 @@ def _load(path: Path, input_size: InputSize) -> Network:
     return read(path, input_size)
 
 
-LOADER = Loader(name="onnx", description="ONNX graphs (.onnx)", recognises=_recognises, load=_load)
+def _parts(path: Path) -> tuple[str, ...]:
+    from convsv_cli.loaders.onnx.reading import parts
+
+    return parts(path)
+
+
+LOADER = Loader(
+    name="onnx", description="ONNX graphs (.onnx)", recognises=_recognises, load=_load, parts=_parts
+)

@@ -41,6 +41,15 @@ def read(path: Path, input_size: InputSize) -> Network:
     return network_of(parse(path), path, input_size)
 
 
+def parts(path: Path) -> tuple[str, ...]:
+    """Names of the files beside a model that hold its external data.
+
+    Raises:
+        UnreadableModelError, UnsafeModelError: as `parse`.
+    """
+    return tuple(_external_files(list(scopes(parse(path).graph))))
+
+
 def network_of(model: ModelProto, path: Path, input_size: InputSize) -> Network:
     """The same of a model that was read from `path`.
 

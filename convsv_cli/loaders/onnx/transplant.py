@@ -20,11 +20,15 @@ FOLDED_HINT = "export the graph with BatchNorm and parameter names kept, from th
 
 
 def transplanted(
-    path: Path, tensors: Mapping[str, StoredTensor], graph: Path, input_size: InputSize
+    path: Path,
+    tensors: Mapping[str, StoredTensor],
+    graph: Path,
+    input_size: InputSize,
+    parts: tuple[str, ...] = (),
 ) -> Network:
     """The network of `graph` with each stored tensor replaced that `tensors` has by name and shape.
 
-    Wrappers around parts of either network are no part of the names.
+    Wrappers around parts of either network are no part of the names. `parts` are further files of tensors.
 
     Raises:
         UsageError: a tensor of the checkpoint has no place in the graph, so that the network would be
@@ -49,7 +53,8 @@ def transplanted(
         network,
         path=str(path),
         format="checkpoint",
-        files=(path.name, *network.files),
+        files=(path.name, *network.files, *parts),
+        sources=(path, *(graph for _ in network.files), *(path for _ in parts)),
         notes=(*network.notes, note),
     )
 
