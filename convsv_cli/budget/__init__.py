@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from convsv_cli.budget.baseline import Baseline, baseline_of
 from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit
-from convsv_cli.budget.discovery import nearest_configuration
+from convsv_cli.budget.discovery import BUDGETS, nearest_configuration
 from convsv_cli.budget.exits import exit_code
 from convsv_cli.budget.judge import Judge, outcome
 from convsv_cli.budget.judgement import judged
@@ -13,6 +13,7 @@ from convsv_cli.budget.starting import starting_budget
 from convsv_cli.budget.unused import with_unused
 
 __all__ = [
+    "BUDGETS",
     "Baseline",
     "Budget",
     "Configuration",

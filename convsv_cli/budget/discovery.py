@@ -8,6 +8,8 @@ from pathlib import Path
 from convsv_cli.budget.reading import PYPROJECT, has_section
 
 OWN = "convsv.toml"
+BUDGETS = (OWN, PYPROJECT)
+"""Names of files that may be one."""
 
 
 def nearest_configuration(start: Path) -> Path | None:

@@ -11,6 +11,7 @@ from convsv_cli.budget import exit_code, with_unused
 from convsv_cli.cli import options
 from convsv_cli.cli.beginnings import begin, check_beginning
 from convsv_cli.cli.budgets import audit_options, check_limits, configuration, judges
+from convsv_cli.cli.changed import concerned
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.pipes import complain
 from convsv_cli.cli.several import Progress, report_of
@@ -60,6 +61,11 @@ A budget, in convsv.toml:
     is_flag=True,
     help="Layers that the baseline does not have, or only the baseline has, fail.",
 )
+@click.option(
+    "--changed",
+    is_flag=True,
+    help="The MODELs are any files that have changed: parts of models, or the budget, stand for the models.",
+)
 @click.option("--init", is_flag=True, help="Write a budget to begin with: to stdout, or to -o convsv.toml.")
 @click.option("--force", is_flag=True, help="With --init: replace a file that is there.")
 @options.EXACT
@@ -82,6 +88,7 @@ def check(
     baseline: Path | None,
     increase: float | None,
     strict: bool,
+    changed: bool,
     init: bool,
     force: bool,
     format_name: str | None,
@@ -111,11 +118,13 @@ def check(
     if init:
         check_beginning(models, outputs, force=force, others=(config, baseline, format_name))
     found = configuration(config, optional=init or baseline is not None, look=not init)
-    chosen = models or found.models
+    shared = (baseline, asked["graph"], Path(found.budget.path) if found.budget.path else None)
+    chosen = concerned(models, found.models, shared) if changed else models or found.models
+    if changed and not chosen:
+        return 0
     if not chosen:
         raise UsageError("no models", where=found.budget.path, hint='name some, or add models = ["..."]')
-    read = [*chosen, *filter(None, (baseline, asked["graph"], found.budget.path and Path(found.budget.path)))]
-    targets = [] if init else prepare(outputs, format_name, read)
+    targets = [] if init else prepare(outputs, format_name, [*chosen, *filter(None, shared)])
     if not init and baseline is None:
         check_limits(found.budget)
     judge_of = judges(found.budget, baseline, increase, chosen, strict=strict)

@@ -61,6 +61,21 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
     return transplanted(path, tensors, graph, input_size or InputSize(), parts)
 
 
+def parts_of(path: Path) -> tuple[Path, ...]:
+    """Where the further files are that a model is in; they are not looked at.
+
+    Raises:
+        UnreadableModelError, UnsafeModelError: as `load`.
+    """
+    return tuple(path.parent / part for part in _loader(path).parts(path))
+
+
+def recognised(path: Path) -> bool:
+    """Whether a file looks like a model of some format."""
+    head = read_head(path)
+    return any(loader.recognises(head, path.suffix.lower()) for loader in LOADERS)
+
+
 def warm_up(path: Path) -> None:
     """Begin what reading a file of this name needs anyway, and needs no torch."""
     if path.suffix.lower() == ".onnx":

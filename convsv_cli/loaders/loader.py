@@ -24,6 +24,7 @@ class Loader:
 
     Attributes:
         name: what to call it; the `Network.format` that it gives, unless that is its parts'.
+        suffixes: usual endings of such files, lower case.
         description: one line for `--help` and error messages, with the usual file endings.
         recognises: whether a file that begins with these bytes (4 KiB at most) and ends in this
             suffix (lower case, with its dot) is of this format.
@@ -34,6 +35,7 @@ class Loader:
     """
 
     name: str
+    suffixes: tuple[str, ...]
     description: str
     recognises: Callable[[bytes, str], bool]
     load: Callable[[Path, InputSize], Network]

@@ -89,6 +89,7 @@ def _check_header(path: Path) -> None:
 
 LOADER = Loader(
     name="safetensors",
+    suffixes=(".safetensors",),
     description="safetensors (.safetensors)",
     recognises=_recognises,
     load=_load,

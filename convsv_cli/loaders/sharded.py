@@ -120,6 +120,7 @@ def _apart(tensor: StoredTensor, shard: str) -> StoredTensor:
 
 LOADER = Loader(
     name="sharded",
+    suffixes=(".index.json",),
     description="indices of models in several files (.index.json)",
     recognises=_recognises,
     load=_load,

@@ -34,6 +34,7 @@ def _tensors(path: Path) -> Mapping[str, StoredTensor]:
 
 LOADER = Loader(
     name="checkpoint",
+    suffixes=SUFFIXES,
     description=(
         "PyTorch state dicts, training checkpoints, pickled modules and TorchScript"
         " (.pt .pth .th .ckpt .bin .jit)"

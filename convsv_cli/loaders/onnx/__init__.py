@@ -30,5 +30,10 @@ def _parts(path: Path) -> tuple[str, ...]:
 
 
 LOADER = Loader(
-    name="onnx", description="ONNX graphs (.onnx)", recognises=_recognises, load=_load, parts=_parts
+    name="onnx",
+    suffixes=(".onnx",),
+    description="ONNX graphs (.onnx)",
+    recognises=_recognises,
+    load=_load,
+    parts=_parts,
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +49,9 @@ def parts(path: Path) -> tuple[str, ...]:
     Raises:
         UnreadableModelError, UnsafeModelError: as `parse`.
     """
-    return tuple(_external_files(list(scopes(parse(path).graph))))
+    model = parse(path)
+    with _damage(path):
+        return tuple(_external_files(list(scopes(model.graph))))
 
 
 def network_of(model: ModelProto, path: Path, input_size: InputSize) -> Network:
@@ -56,8 +60,15 @@ def network_of(model: ModelProto, path: Path, input_size: InputSize) -> Network:
     Raises:
         UnreadableModelError, UsageError, UnsafeModelError: as `read`.
     """
-    try:
+    with _damage(path):
         return _network(inlined(model), path, input_size)
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Errors that say which file they are about; whatever is wrong with a graph is one of them."""
+    try:
+        yield
     except ConvsvError as error:
         raise type(error)(error.what, where=error.where or str(path), hint=error.hint) from error
     except Exception as error:

@@ -41,6 +41,7 @@ def _tensors(path: Path) -> Mapping[str, StoredTensor]:
 
 LOADER = Loader(
     name="pt2",
+    suffixes=(".pt2",),
     description="programs of torch.export (.pt2)",
     recognises=_recognises,
     load=_load,
