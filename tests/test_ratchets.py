@@ -95,6 +95,27 @@ def test_names_that_exporters_made_up_tell_nothing() -> None:
     assert told["onnx::Conv_57"] == "'onnx::Conv_54' in the baseline, matched by shape and order alone"
 
 
+def test_a_layer_that_is_put_in_moves_the_numbers_of_those_after_it() -> None:
+    """Number 2 is new, and what it was is number 4; a name without a number is its layer's at any shape."""
+    shapes = {"0": (64, 10), "2": (5, 64)}
+    old = audit(*(row(name, 1, 1, kernel_shape=shape) for name, shape in shapes.items()))
+    new = audit(
+        row("0", 1, 1, kernel_shape=(64, 10)),
+        row("2", 9, 9, kernel_shape=(64, 64)),
+        row("4", 100, 100, kernel_shape=(5, 64)),
+    )
+    assert [(p.old and p.old.name, p.new.name) for p in pairs(old, new)] == [
+        ("0", "0"),
+        (None, "2"),
+        ("2", "4"),
+    ]
+    assert outcomes(old, new)["4"] == EXCEEDED
+    head = audit(row("fc", 9, 9, kernel_shape=(20, 64)), row("aux", 1, 1, kernel_shape=(5, 64)))
+    assert outcomes(audit(row("fc", 1, 1, kernel_shape=(5, 64))), head)["fc"] == EXCEEDED
+    last = audit(row("0", 1, 1, kernel_shape=(64, 10)), row("2", 9, 9, kernel_shape=(7, 64)))
+    assert outcomes(old, last)["2"] == EXCEEDED
+
+
 def test_a_matrix_that_was_a_convolution_of_one_tap_is_the_same_layer() -> None:
     old, new = audit(row("a", 1, 1, kernel_shape=(5, 4, 1, 1))), audit(row("b", 9, 9, kernel_shape=(5, 4)))
     assert outcomes(old, new)["b"] == EXCEEDED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from convsv_cli.report import Audit, LayerAudit
 
 BY_NAME, BY_WEIGHT, BY_SHAPE = "name", "weight", "shape and order"
 Rows = Sequence[LayerAudit]
+_NUMBERED = re.compile(r"(?:^|\.)\d+(?:\.|$)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +58,17 @@ def pairs(old: Audit, new: Audit) -> tuple[Pair, ...]:
     """All layers of both audits, each once: those of the new one in its order, then those that were removed.
 
     Layers of one name belong together; of the others, those whose weights are the same, and no third's; of
-    what is left, those of one shape, in their order, where there are as many of it before and after.
+    what is left, those of one shape, in their order, where there are as many of it before and after. Names
+    with numbers come first only where the shapes agree: a layer that is put in moves those after it.
     """
     found: dict[str, Pair] = {}
     left = list(old.layers)
-    for by, rule in ((BY_NAME, _by_name), (BY_WEIGHT, _by_weight), (BY_SHAPE, _by_shape)):
+    for by, rule in (
+        (BY_NAME, _by_certain_name),
+        (BY_WEIGHT, _by_weight),
+        (BY_SHAPE, _by_shape),
+        (BY_NAME, _by_name),
+    ):
         come = [row for row in new.layers if row.name not in found]
         matches = rule(left, come)
         found |= {
@@ -88,6 +96,15 @@ def _by_name(gone: Rows, come: Rows) -> list[tuple[LayerAudit, LayerAudit]]:
     olds = {row.name: row for row in gone if not says_nothing(row.name, row.op)}
     news = {row.name: row for row in come if not says_nothing(row.name, row.op)}
     return [(olds[before], news[name]) for name, before in counterparts(olds, news).items()]
+
+
+def _by_certain_name(gone: Rows, come: Rows) -> list[tuple[LayerAudit, LayerAudit]]:
+    """By name, but for numbers that now stand for a layer of another shape."""
+    return [
+        (old, new)
+        for old, new in _by_name(gone, come)
+        if _shape(old) == _shape(new) or not _NUMBERED.search(new.name)
+    ]
 
 
 def _by_weight(gone: Rows, come: Rows) -> list[tuple[LayerAudit, LayerAudit]]:
