@@ -16,6 +16,7 @@ from convsv_cli.loaders import LOADERS
 from convsv_cli.loaders.folder import CHOICES
 from tests.budget_models import convolution, exit_code
 
+pytestmark = pytest.mark.usefixtures("capsys")  # the command in this process takes stdout over
 DATA = (
     "model.onnx.data",
     "model.onnx_data",

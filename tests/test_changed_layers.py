@@ -23,6 +23,7 @@ from tests.budget_models import exit_code, scaled
 from tests.gates import row
 from tests.ratchets import bounded, ratchet
 
+pytestmark = pytest.mark.usefixtures("capsys")  # the command in this process takes stdout over
 TWIN = {"weight_sha256": "1" * 64}
 OLD = bounded(
     1, row("a", 1, 1), row("was", 1, 1, **TWIN), row("guess", 1, 1), row("gone", 1, 1, kernel_shape=(7, 3))

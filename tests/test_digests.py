@@ -19,6 +19,8 @@ from convsv_cli.report import Report
 from convsv_cli.saved import read
 from tests.budget_models import convolution, exit_code
 
+pytestmark = pytest.mark.usefixtures("capsys")  # the command in this process takes stdout over
+
 
 def external(folder: Path, location: str = "model.onnx.data", name: str = "model.onnx") -> Path:
     """A convolution with its weights in another file."""

@@ -24,6 +24,7 @@ from tests.onnx_models import graph_model, saved
 from tests.ratchets import bounded, outcomes, ratchet
 from tests.test_renderers import AUDIT
 
+pytestmark = pytest.mark.usefixtures("capsys")  # the command in this process takes stdout over
 COARSE = 0.2
 
 
