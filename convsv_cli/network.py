@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -157,3 +158,8 @@ class Network:
     layers: tuple[Layer | UnsupportedLayer, ...]
     notes: tuple[str, ...] = ()
     graph: Graph | None = field(default=None, repr=False)
+
+
+def layer_name(weight: str) -> str:
+    """What a layer is called by the name of its weight: that without "weight" at its end."""
+    return re.sub(r"[._]?weight$", "", weight) or weight

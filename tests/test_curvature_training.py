@@ -168,3 +168,16 @@ def test_what_cannot_be_bounded_is_refused() -> None:
         CurvatureLoss(net(), gamma=-1.0)
     with pytest.raises(UsageError, match="shape of its input"):
         CurvatureBound(deep())(torch.tensor([0]), torch.tensor([1]))
+
+
+def test_curvature_takes_conv1d_and_names_what_it_does_not_take() -> None:
+    layer, head = trained.Conv1D(4, 3), nn.Linear(4, 2)
+    same = nn.Linear(3, 4)
+    same.weight = nn.Parameter(layer.weight.detach().T.clone())
+    y, t = torch.tensor([0]), torch.tensor([1])
+    found, expected = (
+        CurvatureBound(nn.Sequential(each, nn.Tanh(), head))(y, t).item() for each in (layer, same)
+    )
+    assert found == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(UsageError, match="curvature is not bounded for MultiheadAttention"):
+        CurvatureBound(nn.Sequential(nn.MultiheadAttention(4, 2), nn.Tanh(), head))

@@ -14,7 +14,7 @@ from convsv_cli.errors import UsageError
 from convsv_cli.training import limit as module
 from convsv_cli.training.layers import geometry_of
 from convsv_cli.training.limit import limit_norm, proven_bound
-from tests import trained
+from tests import oracles, trained
 
 pytestmark = pytest.mark.usefixtures("one_core")
 
@@ -94,6 +94,10 @@ def test_it_can_be_made_permanent() -> None:
         (nn.Linear(2, 2), 0.0, "positive"),
         (nn.Linear(2, 2), float("nan"), "positive"),
         (nn.BatchNorm2d(2), 1.0, "BatchNorm2d is no Linear"),
+        (nn.Bilinear(2, 2, 2), 1.0, "Bilinear is no Linear"),
+        (nn.LSTM(2, 2), 1.0, "LSTM is no linear map: it is made of several"),
+        (nn.GRUCell(2, 2), 1.0, "GRUCell is no linear map"),
+        (nn.MultiheadAttention(2, 1), 1.0, "MultiheadAttention is no linear map"),
         (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), 1.0, "reflect padding amplifies"),
         (nn.Conv2d(1, 1, 3, padding=2, padding_mode="circular"), 1.0, "beyond the kernel's reach"),
     ],
@@ -102,3 +106,8 @@ def test_what_cannot_be_limited_is_refused(layer: nn.Module, limit: float, messa
     with pytest.raises(UsageError, match=message):
         limit_norm(layer, limit)
     limit_norm(nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"))
+
+
+def test_conv1d_can_be_limited() -> None:
+    weight = limit_norm(trained.Conv1D(4, 3), 0.5).eval().weight.detach().double()
+    assert 0.5 * (1 - 1e-5) <= oracles.spectral_norm(weight.numpy()) <= 0.5

@@ -11,6 +11,19 @@ from torch import nn
 
 from tests import oracles
 
+
+class Conv1D(nn.Module):
+    """As that of the transformers library: x W + b."""
+
+    def __init__(self, nf: int, nx: int) -> None:
+        super().__init__()
+        self.nf, self.nx = nf, nx
+        self.weight, self.bias = nn.Parameter(torch.randn(nx, nf)), nn.Parameter(torch.zeros(nf))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.addmm(self.bias, x, self.weight)
+
+
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "linear": lambda: nn.Linear(5, 7),
     "1-D": lambda: nn.Conv1d(3, 4, 5, padding=2),

@@ -29,7 +29,8 @@ from convsv_cli.spectral.eigen import top_pair
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.rounding import gamma, round_up
 from convsv_cli.training.chain import Chain, chain_of
-from convsv_cli.training.layers import geometry_of, weight_of
+from convsv_cli.training.layers import geometry_of
+from convsv_cli.training.maps import weight_of
 
 LARGEST = 4096  # entries of an input whose Gram matrix is formed
 

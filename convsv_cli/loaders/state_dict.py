@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from convsv_cli.loaders.usage import Usage
-from convsv_cli.network import Geometry, InputSize, Layer, UnsupportedLayer
+from convsv_cli.network import Geometry, InputSize, Layer, UnsupportedLayer, layer_name
 
 _WEIGHT = re.compile(r"(^|[._])(weight|kernel)(_[a-z0-9]+)*$")
 _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
@@ -92,7 +92,7 @@ def _layer(
         f"quantised: its values stand for others, by {scale}" if scale else _reason(name, tensor, aliases)
     )
     usage = tensor.usage or _assumed_usage(axes)
-    stem = re.sub(r"[._]?weight$", "", name) or name
+    stem = layer_name(name)
     if reason:
         return UnsupportedLayer(
             name=stem,

@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from convsv_cli.errors import UsageError
-from convsv_cli.training.layers import LINEAR, unwrapped, weight_of
+from convsv_cli.training.maps import linear_maps, weight_of
+from convsv_cli.training.modules import unwrapped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +113,8 @@ def chain_of(model: nn.Module) -> Chain:
     if len(parts) < 3 or not len(parts) % 2 or not isinstance(head, nn.Linear) or len(set(activations)) > 1:
         raise UsageError("curvature needs layers with one activation between them, and Linear as the last")
     for layer in layers[:-1]:
-        if not isinstance(layer, LINEAR) or getattr(layer, "padding_mode", "zeros") != "zeros":
-            raise UsageError(f"curvature is not bounded for {layer}")
+        if list(linear_maps(layer)) != ["weight"] or getattr(layer, "padding_mode", "zeros") != "zeros":
+            raise UsageError(f"curvature is not bounded for {type(layer).__name__}")
     return Chain(hidden=tuple(layers[:-1]), head=head, activation=activations[0])
 
 

@@ -11,7 +11,8 @@ from torch.nn import functional
 from convsv_cli.errors import UsageError
 from convsv_cli.training import power
 from convsv_cli.training.chain import chain_of
-from convsv_cli.training.layers import geometry_of, weight_of
+from convsv_cli.training.layers import geometry_of
+from convsv_cli.training.maps import weight_of
 from convsv_cli.training.unfoldings import Unfoldings
 
 WIDEST = 1000.0  # times the curvature, or 1: multipliers beyond it hold the attack at its start

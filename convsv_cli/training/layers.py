@@ -1,60 +1,150 @@
-"""The linear maps of a PyTorch module: which layers have one, and how its weight is applied."""
+"""The layers of a PyTorch model that a penalty counts, and what else has weights there."""
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 from convsv_cli.errors import UsageError
-from convsv_cli.network import Geometry
+from convsv_cli.network import Geometry, layer_name
+from convsv_cli.training.maps import DTYPES, linear_maps, weight_of
+from convsv_cli.training.modules import (
+    PARTS,
+    has_packed_weights,
+    is_matrix,
+    modules_of,
+    tensors_in,
+)
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-LINEAR = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+SHOWN = 10  # names in an error or a warning
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class TrainedLayer:
-    """A layer that is being trained.
+class Weight:
+    """A weight of a model.
 
     Attributes:
-        name: of the module in the model, as `named_modules` has it.
-        module: one of `LINEAR`.
-        geometry: how its weight is applied.
+        name: as an audit has it: of the module alone where that has one weight.
+        aliases: of a module with several weights, and of further places of the same one.
+        module: that holds it.
     """
 
     name: str
+    aliases: tuple[str, ...] = ()
     module: nn.Module
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them, the first one first."""
+        return (self.name, *self.aliases)
+
+    def matches(self, globs: Iterable[str]) -> bool:
+        """Whether one of its names does."""
+        return any(fnmatch.fnmatchcase(name, glob) for glob in globs for name in self.names)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainedLayer(Weight):
+    """A linear map that is being trained.
+
+    Attributes:
+        parameter: name of the weight in its module.
+        geometry: how it is applied.
+    """
+
+    parameter: str = "weight"
     geometry: Geometry
 
     @property
     def weight(self) -> torch.Tensor:
         """What the layer multiplies by now, with any parametrisation."""
-        return weight_of(self.module)
+        return weight_of(self.module, self.parameter)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LeftOut(Weight):
+    """A weight that is applied in no way that is known, or has no real numbers.
+
+    Attributes:
+        dtype: where that is what stands in the way.
+    """
+
+    geometry: None = None
+    dtype: str = ""
+
+    def __str__(self) -> str:
+        kind = parametrize.type_before_parametrizations(self.module).__name__
+        return f"{self.name} ({kind} of {self.dtype})" if self.dtype else f"{self.name} ({kind})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a model multiplies by.
+
+    Attributes:
+        layers: of which norms are known, in the order of the model; a tied weight once.
+        left_out: all other matrices and kernels among its parameters.
+    """
+
+    layers: tuple[TrainedLayer, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def trained_layers(model: nn.Module, *, exclude: Sequence[str] = ()) -> tuple[TrainedLayer, ...]:
-    """The Linear and convolution layers in the order of the model, without those that a glob excludes.
+    """The layers of `surveyed`, with the same arguments and errors."""
+    return surveyed(model, exclude=exclude).layers
 
-    A model inside DataParallel, DistributedDataParallel or torch.compile is taken out, so that names do not
-    depend on it. A module that is used several times counts once.
+
+def surveyed(model: nn.Module, *, exclude: Sequence[str] = ()) -> Survey:
+    """What the model multiplies by, without what a glob excludes by one of its names.
+
+    A model inside DataParallel, DistributedDataParallel or torch.compile is taken out, and so are modules in
+    it, so that names do not depend on it. A weight that is used several times in the same way counts once.
 
     Raises:
-        UsageError: a glob matches no layer, or no layer is left.
+        UsageError: a glob matches nothing, a lazy module has no weight yet, or no layer is left.
     """
-    found = tuple(_found(unwrapped(model)))
+    weights = list(_weights_of(model))
     for glob in exclude:
-        matching(found, glob)
-    kept = [layer for layer in found if not any(fnmatch.fnmatchcase(layer.name, glob) for glob in exclude)]
-    if not kept:
-        raise UsageError("the model has no Linear or convolution layer that is not excluded")
-    return tuple(kept)
+        check_glob(glob, weights)
+    kept = [each for each in weights if not each.matches(exclude)]
+    layers = [each for each in kept if isinstance(each, TrainedLayer)]
+    left_out = [each for each in kept if isinstance(each, LeftOut)]
+    for layer in layers.copy():
+        if (dtype := layer.weight.dtype) not in DTYPES:
+            layers.remove(layer)
+            kind = str(dtype).removeprefix("torch.")
+            left_out.append(LeftOut(name=layer.name, module=layer.module, dtype=kind))
+    if not layers:
+        raise UsageError(
+            "the model has no Linear or convolution layer, and no other linear map, that is not excluded",
+            hint=f"there are {listed(list(map(str, left_out)))}" if left_out else "",
+        )
+    return Survey(layers=tuple(layers), left_out=tuple(left_out))
+
+
+def geometry_of(module: nn.Module) -> Geometry:
+    """How the weight of a module is applied that is one linear map, and nothing else.
+
+    Raises:
+        UsageError: the module is something else.
+    """
+    name, maps = type(module).__name__, linear_maps(module)
+    if maps and list(maps) != ["weight"]:
+        raise UsageError(
+            f"{name} is no linear map: it is made of several", hint="LipschitzPenalty counts each of them"
+        )
+    if not maps:
+        raise UsageError(f"{name} is no Linear or convolution layer")
+    return maps["weight"]
 
 
 def stacks(layers: Sequence[TrainedLayer]) -> tuple[tuple[TrainedLayer, ...], ...]:
@@ -72,48 +162,62 @@ def stacked(stack: Sequence[TrainedLayer]) -> torch.Tensor:
 
 
 def matching(layers: Sequence[TrainedLayer], glob: str) -> list[TrainedLayer]:
-    """The layers of which the name matches; UsageError where there is none."""
-    matches = [layer for layer in layers if fnmatch.fnmatchcase(layer.name, glob)]
-    if not matches:
-        raise UsageError(f"no layer matches {glob!r}", hint=f"there are {', '.join(x.name for x in layers)}")
-    return matches
+    """The layers of which a name matches; UsageError where there is none."""
+    check_glob(glob, layers)
+    return [layer for layer in layers if layer.matches([glob])]
 
 
-def weight_of(module: nn.Module) -> torch.Tensor:
-    """The weight; UsageError where a lazy module has none yet."""
-    weight = module.weight
-    if not isinstance(weight, torch.Tensor) or isinstance(weight, nn.UninitializedParameter):
-        raise UsageError("a layer has no weight yet", hint="run the model on a batch first")
-    return weight
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself."""
-    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    inner = model.module if isinstance(model, wrappers) else getattr(model, "_orig_mod", None)
-    return unwrapped(inner) if isinstance(inner, nn.Module) else model
-
-
-def geometry_of(module: nn.Module) -> Geometry:
-    """How the weight of one of `LINEAR` is applied; paddings are left out, for no norm here depends on them.
+def check_glob(glob: str, weights: Sequence[Weight]) -> None:
+    """See that it matches one of the weights.
 
     Raises:
-        UsageError: the module is none of these.
+        UsageError: it does not; with the name that is nearest to it.
     """
-    if isinstance(module, nn.Linear):
-        return Geometry()
-    if not isinstance(module, CONVOLUTIONS + TRANSPOSED):
-        raise UsageError(f"{type(module).__name__} is no Linear or convolution layer")
-    settings: Any = module
-    return Geometry(
-        stride=tuple(settings.stride),
-        dilation=tuple(settings.dilation),
-        groups=settings.groups,
-        transposed=isinstance(module, TRANSPOSED),
-    )
+    if not any(each.matches([glob]) for each in weights):
+        near = difflib.get_close_matches(glob, [name for each in weights for name in each.names], n=1)
+        known = f"there are {listed([each.name for each in weights])}"
+        raise UsageError(f"no layer matches {glob!r}", hint=f"did you mean {near[0]}?" if near else known)
 
 
-def _found(model: nn.Module) -> Iterator[TrainedLayer]:
-    for name, module in model.named_modules():
-        if isinstance(module, LINEAR):
-            yield TrainedLayer(name=name, module=module, geometry=geometry_of(module))
+def listed(names: Sequence[str]) -> str:
+    """The first of them, and how many there are besides."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _weights_of(model: nn.Module) -> Iterator[Weight]:
+    """Each tensor once for each way in which it is applied, under all its names: tied weights are one."""
+    tensors: dict[int, dict[Geometry | None, TrainedLayer | LeftOut]] = {}
+    for name, module in modules_of(model):
+        for source, each in _weights_in(name, module):
+            ways = tensors.setdefault(id(source), {})
+            first = ways.setdefault(each.geometry, each)
+            if first is not each:
+                ways[each.geometry] = replace(first, aliases=(*first.aliases, *each.names))
+    for ways in tensors.values():
+        unknown = ways.pop(None).names if None in ways and len(ways) > 1 else ()
+        yield from (replace(each, aliases=(*each.aliases, *unknown)) for each in ways.values())
+
+
+def _weights_in(name: str, module: nn.Module) -> Iterator[tuple[object, TrainedLayer | LeftOut]]:
+    """Those of the module alone, each with what is the same object where weights are tied."""
+    maps, tensors = linear_maps(module), tensors_in(module)
+    parts = {parameter: (parameter, *(parameter + part for part in PARTS)) for parameter in maps}
+    for parameter, geometry in maps.items():
+        source = next((tensors[part] for part in parts[parameter] if part in tensors), module)
+        own = name if parameter == "weight" else _named(name, parameter)
+        aliases = () if own == name else (name,)
+        yield (
+            source,
+            TrainedLayer(name=own, aliases=aliases, module=module, parameter=parameter, geometry=geometry),
+        )
+    known = set(chain.from_iterable(parts.values()))
+    for parameter in tensors:
+        if parameter not in known and is_matrix(parameter, tensors):
+            yield tensors[parameter], LeftOut(name=_named(name, parameter), module=module)
+    if not maps and has_packed_weights(module):
+        yield module, LeftOut(name=name, module=module)
+
+
+def _named(module: str, parameter: str) -> str:
+    return layer_name(f"{module}.{parameter}".lstrip("."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from typing import Literal
@@ -12,7 +13,7 @@ from torch import nn
 from convsv_cli.errors import UsageError
 from convsv_cli.training import power
 from convsv_cli.training.certified import certified_norm
-from convsv_cli.training.layers import matching, stacked, stacks, trained_layers
+from convsv_cli.training.layers import matching, stacked, stacks, surveyed
 from convsv_cli.training.unfoldings import Unfoldings
 
 PenaltyMethod = Literal["singla-feizi", "heuristic", "certified"]
@@ -24,8 +25,13 @@ class LipschitzPenalty(nn.Module):
     This is equation 2 of Singla & Feizi (arXiv 1911.10258).
 
     The layers are Linear, Conv1d to Conv3d and ConvTranspose1d to ConvTranspose3d, with any stride, dilation
-    and groups; what they multiply by is what counts, with parametrisations. The model is not registered in
-    the penalty; call the penalty on the model that the optimiser has (with DataParallel too), once a step.
+    and groups; `Conv1D` of the transformers library; and the matrices of MultiheadAttention, LSTM, GRU, RNN
+    and their cells, each as torch stores it ("attention.in_proj", "lstm.weight_ih_l0"). What they multiply by
+    is what counts, with parametrisations; what attention or a recurrence make of it does not. Anything else
+    that has a matrix of weights is `left_out`, and named in a warning unless `exclude` names it.
+
+    The model is not registered in the penalty; call the penalty on the model that the optimiser has (with
+    DataParallel too), once a step.
 
     The methods are
 
@@ -44,9 +50,12 @@ class LipschitzPenalty(nn.Module):
     Args:
         model: not copied.
         method: as above.
-        exclude: globs on names of modules; these layers do not count.
-        weights: factors of layers by globs, of which the first that matches counts; 1 for all others.
+        exclude: globs on names of layers, or of the modules that hold them; these do not count.
+        weights: factors of layers by such globs, of which the first that matches counts; 1 for all others.
         tolerance: of "certified": relative.
+
+    Attributes:
+        left_out: what has weights and does not count, though nothing excludes it.
 
     Raises:
         UsageError: no layer is left, a glob matches none, a factor is negative, or there is no such method.
@@ -65,13 +74,17 @@ class LipschitzPenalty(nn.Module):
         if method not in {"singla-feizi", "heuristic", "certified"}:
             raise UsageError(f"there is no penalty {method!r}", hint="singla-feizi, heuristic or certified")
         self.method, self._tolerance = method, tolerance
-        self._layers = trained_layers(model, exclude=exclude)
+        found = surveyed(model, exclude=exclude)
+        self._layers, self.left_out = found.layers, found.left_out
         self._factors = dict.fromkeys((layer.name for layer in self._layers), 1.0)
         for glob, factor in reversed(list((weights or {}).items())):
             if not factor >= 0:
                 raise UsageError(f"the factor of {glob!r} is {factor}, and not 0 or more")
             self._factors.update((layer.name, factor) for layer in matching(self._layers, glob))
         self._stacks = () if method == "certified" else stacks(self._layers)
+        if self.left_out:
+            names = ", ".join(map(str, self.left_out))
+            warnings.warn(f"the penalty leaves out {names}; exclude what is meant to be", stacklevel=2)
         heuristic = method == "heuristic"
         self.unfoldings = nn.ModuleList(
             Unfoldings(stacked(stack), stack[0].geometry, layers=len(stack), heuristic=heuristic)

@@ -47,7 +47,7 @@ def _matrix_op(name: str, parameter: str) -> str:
     """The operator of a class of torch.nn in which this parameter is a matrix; empty for another."""
     if name.removesuffix("Cell") in _RECURRENT and parameter.startswith("weight_"):
         return name.removesuffix("Cell")
-    is_attention = (name, parameter) == ("MultiheadAttention", "in_proj_weight")
+    is_attention = name == "MultiheadAttention" and parameter.endswith("_proj_weight")
     is_linear = name.endswith("Linear") and parameter.startswith("weight")
     return "Gemm" if is_attention or is_linear else ""
 
@@ -62,7 +62,8 @@ def _weight_usage(class_name: str, attributes: Mapping[Any, Any], shape: tuple[i
     assumed = () if known else (f"it is used as in torch.nn: its class {class_name} was not looked into",)
     if {"stride", "dilation", "groups", "transposed"} <= attributes.keys():
         return convolution_usage(attributes, shape, assumed)
-    if len(shape) == 2 and {"in_features", "out_features"} <= attributes.keys():
+    is_linear = {"in_features", "out_features"} <= attributes.keys()
+    if len(shape) == 2 and (is_linear or (name == "Conv1D" and attributes.get("nf") == shape[1])):
         return Usage(op="Gemm", assumed=assumed)
     return None
 
