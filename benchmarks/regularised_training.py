@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.measuring import machine, progress
 from benchmarks.resumable import Clock, Training, kept
-from convsv_cli import LipschitzPenalty
+from convsv_cli import LipschitzPenalty, PowerState
 from convsv_cli.calculators import exact, singla_feizi
 from convsv_cli.calculators.calculator import Problem
 from convsv_cli.kernels import reduce_kernel
@@ -84,7 +84,13 @@ def fit(model: nn.Module, run: Run, train: Images, settings: dict[str, Any], wor
             f"{run.name}: epoch {number + 1}/{run.epochs}, cross-entropy {mean:.4f}, {clock.seconds:.0f} s"
         )
 
-    parts = {"model": model, "penalty": penalty, "optimiser": optimiser, "schedule": schedule, "clock": clock}
+    parts = {
+        "model": model,
+        "penalty": PowerState(penalty),
+        "optimiser": optimiser,
+        "schedule": schedule,
+        "clock": clock,
+    }
     training = Training(
         folder=work, name=run.name, settings=settings, epochs=run.epochs, parts=parts, generator=generator
     )

@@ -41,7 +41,7 @@ class Training:
         name: of the file.
         settings: plain values that decide the outcome; a file with other settings is refused.
         epochs: how many there are.
-        parts: what has a `state_dict`: model, optimiser, schedule, penalty ...
+        parts: what has a `state_dict`: model, optimiser, schedule, the `PowerState` of a penalty ...
         generator: for all random choices.
     """
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from convsv_cli.training.curvature import CurvatureBound, CurvatureLoss
     from convsv_cli.training.limit import limit_norm
     from convsv_cli.training.penalty import LipschitzPenalty
+    from convsv_cli.training.state import PowerState
 
 __all__ = [
     "Audit",
@@ -29,6 +30,7 @@ __all__ = [
     "CurvatureLoss",
     "Interval",
     "LipschitzPenalty",
+    "PowerState",
     "__version__",
     "audit",
     "certify",
@@ -48,6 +50,7 @@ _HOME = {
     "CurvatureLoss": "training.curvature",
     "Interval": "report",
     "LipschitzPenalty": "training.penalty",
+    "PowerState": "training.state",
     "audit": "api",
     "certify": "api",
     "curvature_bounds": "certificates.curvature_bounds",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from convsv_cli.training.curvature import CurvatureLoss
+from convsv_cli.training.state import PowerState
 
 FILTERS = 64
 STRIDE = 2
@@ -97,7 +98,7 @@ class Fit:
         """What, with `generator`, has to be kept in order to go on after an epoch."""
         return {
             "model": self.model,
-            "loss": self._loss,
+            "loss": PowerState(self._loss),
             "optimiser": self._optimiser,
             "schedule": self._schedule,
         }

@@ -18,6 +18,7 @@ import torch
 from convsv_cli.loaders.state_dict import StoredTensor
 
 Parts = Mapping[str, StoredTensor]
+UNKNOWN = "a parametrization that convsv does not know: save the model after remove_parametrizations"
 _SUFFIXED = re.compile(r"(?P<target>.*weight\w*)_(?P<part>g|v|u|orig|bar|mask)")
 _REGISTERED = re.compile(r"(?P<module>.*?)parametrizations\.(?P<parameter>[^.]+)\.(?P<part>.+)", re.DOTALL)
 
@@ -56,7 +57,7 @@ def resolve(parts: Parts) -> StoredTensor | None:
         return rule(parts)
     original = next((parts[part] for part in ("original", "original0", "orig", "bar") if part in parts), None)
     if original is not None:
-        return replace(original, unusable="a parametrization that convsv does not know")
+        return replace(original, unusable=UNKNOWN)
     return None
 
 

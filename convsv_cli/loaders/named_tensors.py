@@ -11,6 +11,7 @@ from convsv_cli.layer_names import plain_names, without_trainer
 from convsv_cli.loaders.effective import effective
 from convsv_cli.loaders.limits import check_tensors
 from convsv_cli.loaders.state_dict import StoredTensor, layers
+from convsv_cli.loaders.training_state import notes_on, without_training_state
 from convsv_cli.network import InputSize, Network
 
 
@@ -57,7 +58,7 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
         raise UsageError("a state dict has no named inputs", where=str(path), hint="use --input-size")
     found = read(path)
     check_tensors(((name, tensor.shape) for name, tensor in found.tensors.items()), str(path))
-    rows = layers(effective(found.plain), input_size)
+    rows = layers(effective(without_training_state(found.plain)), input_size)
     if not rows:
         raise UnreadableModelError("no weights found in this file", where=str(path), hint=hint)
     return Network(
@@ -65,5 +66,5 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
         format=found.format,
         files=(path.name, *found.files),
         layers=rows,
-        notes=found.notes,
+        notes=tuple(dict.fromkeys((*found.notes, *notes_on(found.tensors)))),
     )

@@ -43,9 +43,10 @@ class LipschitzPenalty(nn.Module):
     * "certified": the supremum over all input sizes and paddings, proven, at each call: a search that takes
       some milliseconds a small layer and seconds for hundreds of channels. It has no state.
 
-    In training mode a call moves the directions on, which are buffers and in `state_dict`; in evaluation mode
-    it only reads them. All of it is computed in float32 or float64, also under autocast. Gradients are of the
-    first order: the singular vectors count as constants.
+    In training mode a call moves the directions on; in evaluation mode it only reads them. They are in no
+    `state_dict`: where weights were loaded since, the first call finds them anew (if it is not compiled), and
+    `PowerState` keeps them for trainings that go on bit by bit. All of it is computed in float32 or float64,
+    also under autocast. Gradients are of the first order: the singular vectors count as constants.
 
     Args:
         model: not copied.

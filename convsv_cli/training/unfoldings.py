@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from convsv_cli.network import Geometry
 from convsv_cli.training import power
 
 WARM_UP = 30
+ROUNDING = 1e-5  # of norms in float32, relative
 
 
 def splits(spatial: Sequence[int]) -> list[tuple[int, ...]]:
@@ -36,6 +38,9 @@ class Unfoldings(nn.Module):
 
     Several layers are one layer with several times the groups, so that one product serves them all.
 
+    The buffers are in no `state_dict`, for they are no weights: `PowerState` has them. Where the weights have
+    been replaced before the first step, as by those of a checkpoint, the directions are found anew.
+
     Args:
         weight: of all the layers, one after the other: [layers * c_out, c_in / groups, *k], where transposed
             [layers * c_in, c_out / groups, *k]; it is not kept.
@@ -44,6 +49,9 @@ class Unfoldings(nn.Module):
         heuristic: only T, and without a factor (Miyato et al., ICLR 2018); else every unfolding, with
             sqrt(prod k).
     """
+
+    _norms: tuple[float, ...] | None = None
+    """Those that the warm-up found, as long as no step has followed; None from then on."""
 
     def __init__(
         self, weight: torch.Tensor, geometry: Geometry, *, layers: int = 1, heuristic: bool = False
@@ -56,11 +64,9 @@ class Unfoldings(nn.Module):
             self._rows = [()] if heuristic else splits(spatial)
             self._factor = 1.0 if heuristic else math.sqrt(math.prod(spatial))
             matrices = self.matrices(weight)
-            directions = [power.start(matrix) for matrix in matrices]
-            for _ in range(WARM_UP):
-                directions = power.step(matrices, directions)
-        for name, each in zip(self._names(), directions, strict=True):
-            self.register_buffer(name, each)
+        for name, matrix in zip(self._names(), matrices, strict=True):
+            self.register_buffer(name, power.start(matrix), persistent=False)
+        self._warm_up(matrices)
 
     @torch.no_grad()
     def matrices(self, weight: torch.Tensor) -> list[torch.Tensor]:
@@ -70,16 +76,34 @@ class Unfoldings(nn.Module):
 
     def directions(self, matrices: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """What is kept of each of `matrices`, [layers * groups, p, 3], with its singular vector first."""
-        if self.get_buffer(self._names()[0]).device != matrices[0].device:
-            self.to(matrices[0].device)
-        kept = (self.get_buffer(name) for name in self._names())
-        return [each.to(matrix) for each, matrix in zip(kept, matrices, strict=True)]
+        expected = None if torch.compiler.is_compiling() else self._norms
+        if expected is not None and not _close(expected, self._found(matrices)):
+            self._warm_up(matrices)
+        if self.training:
+            self._norms = None
+        return self._kept(matrices)
+
+    def forget(self) -> None:
+        """Find the directions anew when they are next asked for, if not compiled."""
+        self._norms = ()
 
     @torch.no_grad()
     def keep(self, directions: Sequence[torch.Tensor]) -> None:
         """Keep these for the next step."""
         for name, each in zip(self._names(), directions, strict=True):
             self.get_buffer(name).copy_(each)
+
+    @torch.no_grad()
+    def restore(self, directions: Mapping[str, torch.Tensor]) -> bool:
+        """Go on from these, by the names of the buffers; False where they are of other matrices."""
+        fits = all(
+            name in directions and directions[name].shape == self.get_buffer(name).shape
+            for name in self._names()
+        )
+        if fits:
+            self.keep([directions[name] for name in self._names()])
+            self._norms = None
+        return fits
 
     def values(
         self, weight: torch.Tensor, matrices: Sequence[torch.Tensor], directions: Sequence[torch.Tensor]
@@ -93,6 +117,34 @@ class Unfoldings(nn.Module):
             pattern = self._pattern(matrices, directions)
         products = (self._reduced(weight) * pattern).flatten(1).sum(1)
         return products.view(self._layers, -1).sum(1)
+
+    def _warm_up(self, matrices: Sequence[torch.Tensor]) -> None:
+        directions = [power.start(matrix) for matrix in matrices]
+        for _ in range(WARM_UP):
+            directions = power.step(matrices, directions)
+        self._kept(matrices)
+        self.keep(directions)
+        self._norms = self._found(matrices)
+
+    def _kept(self, matrices: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """The buffers, where the matrices are and in their type."""
+        first = self.get_buffer(self._names()[0])
+        if (first.device, first.dtype) != (matrices[0].device, matrices[0].dtype):
+            self.to(matrices[0])
+        return [self.get_buffer(name) for name in self._names()]
+
+    @torch.no_grad()
+    def _found(self, matrices: Sequence[torch.Tensor]) -> tuple[float, ...]:
+        """The norms of all matrices along the directions: other numbers where the weights are others."""
+        pairs = zip(matrices, self._kept(matrices), strict=True)
+        return tuple(norm for m, x in pairs for norm in power.triple(m, x[..., :1])[0].tolist())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ANN401
+        """Take directions from a state dict in which they still were; forget them where there are none."""
+        found = {name: state_dict.pop(prefix + name, None) for name in self._names()}
+        if not self.restore({name: each for name, each in found.items() if each is not None}):
+            self.forget()
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _pattern(self, matrices: Sequence[torch.Tensor], directions: Sequence[torch.Tensor]) -> torch.Tensor:
         """[layers * groups, c_out, c_in, *k]; zero for all groups of a layer but the one that counts."""
@@ -113,3 +165,10 @@ class Unfoldings(nn.Module):
 
     def _names(self) -> list[str]:
         return ["_".join(["kept", *map(str, rows)]) for rows in self._rows]
+
+
+def _close(some: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether they differ by no more than what rounding makes of the same weights."""
+    return len(some) == len(others) and all(
+        math.isclose(one, other, rel_tol=ROUNDING) for one, other in zip(some, others, strict=True)
+    )

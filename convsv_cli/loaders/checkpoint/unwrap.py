@@ -11,6 +11,7 @@ from convsv_cli.errors import UnsafeModelError
 from convsv_cli.loaders.checkpoint.modules import is_module, module_tensors
 from convsv_cli.loaders.checkpoint.rebuild import array
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
+from convsv_cli.loaders.training_state import is_training_state, notes_on, without_training_state
 
 WRAPPERS = (
     "state_dict",
@@ -65,7 +66,7 @@ def unwrap(checkpoint: Any) -> Unwrapped:
     if any(tensor.ndim >= 2 for name, tensor in tensors.items() if name not in averages):
         tensors = {name: tensor for name, tensor in tensors.items() if name not in averages}
         left_out += dict.fromkeys(name.partition(".")[0] for name in averages)
-    notes = tuple(f"also holds {name!r}: not audited" for name in left_out)
+    notes = (*(f"also holds {name!r}: not audited" for name in left_out), *notes_on(search.directions))
     of_modules = {id(tensor) for inside in search.modules.values() for tensor in inside.values()}
     from_module = any(id(tensor) in of_modules for tensor in tensors.values())
     return Unwrapped(tensors=tensors, notes=notes, from_module=from_module)
@@ -78,6 +79,7 @@ class _Search:
     visits: int = 0
     matrices: dict[int, Tensor | None] = field(default_factory=dict)
     modules: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    directions: list[str] = field(default_factory=list)
 
     def open(self, value: Any, depth: int) -> tuple[dict[str, Tensor], list[str]]:
         """The tensors inside by name, and the keys of what else holds weights."""
@@ -132,10 +134,10 @@ class _Search:
 
     def inside(self, value: dict[Any, Any] | Record) -> Iterable[Any]:
         """What a dict holds, or a module, or an object of another kind."""
-        if is_module(value):
-            return self.tensors_of(value).values()
-        if isinstance(value, dict):
-            return value.values()
+        if isinstance(value, dict) or is_module(value):
+            named = value if isinstance(value, dict) else self.tensors_of(value)
+            self.directions += filter(is_training_state, named)
+            return without_training_state(named).values()
         return (*(value.args if isinstance(value.args, tuple) else ()), *value.attributes.values())
 
     def tensors_of(self, module: Record) -> dict[str, Tensor]:
