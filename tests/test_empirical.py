@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,13 @@ def test_a_linear_network(tmp_path: Path, size: int, batch: int | str) -> None:
     assert 0.8 * true <= found.ratio <= true * (1 + 1e-4)
     assert found.pairs == 300
     assert found.directions > 24
+
+
+def test_where_the_engine_is_missing_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UsageError, match="needs onnxruntime") as refused:
+        Function.load(linear(tmp_path, normal(3, 3)), {})
+    assert str(refused.value) == "running a model needs onnxruntime (pip install onnxruntime)"
 
 
 def test_rounding_lifts_no_ratio(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ HEAVY = {"jinja2", "numpy", "onnx", "onnxruntime", "rich", "safetensors", "torch
         ["audit", "--help"],
         ["spectrum", "--help"],
         ["certify", "--help"],
+        ["check", "--help"],
+        ["diff", "--help"],
+        ["report", "--help"],
     ],
 )
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:

@@ -38,7 +38,7 @@ def cli(ctx: click.Context) -> None:
 
     \b
     Examples:
-      convsv audit resnet18.onnx --exact --input-size 224
+      convsv audit sample_models/resnet20.onnx --exact
       convsv audit checkpoint.pth --format json | convsv report - -o report.html
       convsv check resnet18.onnx --config convsv.toml
       convsv diff old.onnx new.onnx

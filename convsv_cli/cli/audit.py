@@ -71,6 +71,7 @@ def audit(
 
     \b
     Examples:
+      convsv audit sample_models/resnet20.onnx --exact
       convsv audit resnet18.onnx --exact --input-size 224
       convsv audit speech.onnx --exact --input-shape audio:1x16000
       convsv audit efficientnet.onnx --input-range 0,1 --explain

@@ -109,6 +109,7 @@ def certify(
 
     \b
     Examples:
+      convsv certify sample_models/mnist_curvature.onnx --data ../shared/data/mnist10k.npz --limit 20
       convsv certify resnet20_regularised.onnx --data test.npz --eps 36/255
       convsv certify mnist.onnx --data mnist.npz --attack -o certificate.html
       convsv certify resnet50.onnx --data val.npz --limit 200 --input-mean 0.485,0.456,0.406 \\

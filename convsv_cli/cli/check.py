@@ -108,9 +108,10 @@ def check(
 
     \b
     Examples:
-      convsv check model.onnx --config convsv.toml
-      convsv check
+      convsv check --init sample_models/resnet20.onnx
       convsv check --init model.onnx -o convsv.toml
+      convsv check
+      convsv check model.onnx --config convsv.toml
       convsv check a.onnx b.onnx --format json -o check.json -o check.txt
       convsv check model.onnx --baseline main.json --max-increase 5%
       convsv check model.onnx --baseline main.json --baseline-strict

@@ -67,6 +67,7 @@ def diff(
 
     \b
     Examples:
+      convsv diff sample_models/resnet20.onnx sample_models/resnet20_regularised.onnx
       convsv diff old.onnx new.onnx
       convsv diff main.json new.onnx --max-increase 5%
       convsv diff epoch1.pt epoch9.pt --format markdown

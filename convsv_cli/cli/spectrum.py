@@ -66,6 +66,7 @@ def spectrum(
 
     \b
     Examples:
+      convsv spectrum sample_models/resnet20.onnx --layer conv1
       convsv spectrum resnet18.onnx --layer conv1 --input-size 224
       convsv spectrum resnet18.onnx --layer 'layer4.*' --bins 40
       convsv spectrum checkpoint.pth --input-size 32 -o spectra.npz
