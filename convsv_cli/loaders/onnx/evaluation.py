@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 
 from convsv_cli.graph import Names, UnknownValueError
 from convsv_cli.loaders.onnx.dequantise import dequantise
-from convsv_cli.loaders.onnx.history import NEWEST, Reading, UnreadableNodeError, as_newest, own
+from convsv_cli.loaders.onnx.history import NEWEST, Reading, UnreadableNodeError, as_newest, unchanged
 from convsv_cli.loaders.onnx.tensors import Array
 
 
@@ -20,15 +20,13 @@ class NotFoldableError(UnknownValueError):
 
 
 def reading(node: NodeProto, operands: Sequence[Array | None], opset: int) -> Reading:
-    """The node in the newest operator set; one of onnxruntime's own as it is.
+    """The node in the newest operator set.
 
     Raises:
         NotFoldableError: its operator set does not define it.
     """
-    if not own(node):
-        return Reading(nodes=(node,), main=node, constants={}, shapes={})
     try:
-        return as_newest(
+        return unchanged(node, opset) or as_newest(
             node,
             opset,
             shapes=[None if operand is None else operand.shape for operand in operands],

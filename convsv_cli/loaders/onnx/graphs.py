@@ -15,7 +15,7 @@ from convsv_cli.graph import UNREADABLE, Body, Dims, Graph, Names, Node, Reader
 from convsv_cli.loaders.onnx.constants import Constants
 from convsv_cli.loaders.onnx.evaluation import NotFoldableError, applied
 from convsv_cli.loaders.onnx.freezing import freeze
-from convsv_cli.loaders.onnx.history import Reading, UnreadableNodeError, as_newest, own
+from convsv_cli.loaders.onnx.history import Reading, UnreadableNodeError, as_newest, own, unchanged
 from convsv_cli.loaders.onnx.scopes import Scope, Source, bodies, scopes
 from convsv_cli.loaders.onnx.shape_table import Shapes, dims
 from convsv_cli.loaders.onnx.tensors import Array, numpy_type, type_name
@@ -105,8 +105,9 @@ class _Builder:
             self._dtypes[_qualified(scope, name)] = "int64" if name in whole else same
 
     def _newest(self, scope: Scope, node: NodeProto) -> Reading:
-        if not own(node):
-            return Reading(nodes=(node,), main=node, constants={}, shapes={})
+        same = unchanged(node, self._constants.opset)
+        if same is not None:
+            return same
         names = [self._name(scope, name) if name else "" for name in node.input]
         return as_newest(
             node,

@@ -15,11 +15,11 @@ import onnx
 from onnx import NodeProto
 
 from convsv_cli.graph import Dims
-from convsv_cli.loaders.onnx.changes import CHANGES
+from convsv_cli.loaders.onnx.changes import CHANGES, Change
 from convsv_cli.loaders.onnx.rewriting import Rewriting, UnreadableNodeError
 from convsv_cli.loaders.onnx.tensors import Array
 
-__all__ = ["NEWEST", "Reading", "UnreadableNodeError", "as_newest", "own", "standard_opset"]
+__all__ = ["NEWEST", "Reading", "UnreadableNodeError", "as_newest", "own", "standard_opset", "unchanged"]
 NEWEST = 28
 """The operator set of which every definition was looked at."""
 OWN = ("", "ai.onnx")
@@ -54,6 +54,20 @@ def own(node: NodeProto) -> bool:
     return node.domain in OWN
 
 
+def unchanged(node: NodeProto, opset: int) -> Reading | None:
+    """The node as it is, where it means the same in the newest operator set; None where it may not.
+
+    Raises:
+        UnreadableNodeError: as `as_newest`.
+    """
+    if not own(node):
+        return Reading(nodes=(node,), main=node, constants={}, shapes={})
+    _check(node, opset)
+    if node.domain or opset < 6 or _changes(node.op_type, opset):
+        return None
+    return Reading(nodes=(node,), main=node, constants={}, shapes={})
+
+
 def as_newest(
     node: NodeProto,
     opset: int,
@@ -62,7 +76,7 @@ def as_newest(
     dtypes: Sequence[np.dtype | None] = (),
     new: Callable[[str], str],
 ) -> Reading:
-    """The node, of ONNX's own operators, as nodes of the newest operator set with the same outputs.
+    """The node as nodes of the newest operator set with the same outputs.
 
     Args:
         node: is not changed.
@@ -73,13 +87,12 @@ def as_newest(
     Raises:
         UnreadableNodeError: that operator set does not define it, or convsv does not know what it means.
     """
-    _check(node, opset)
-    changes = [change for before, change in CHANGES.get(node.op_type, ()) if opset < before]
-    if not changes and node.domain == "" and opset >= 6:
-        return Reading(nodes=(node,), main=node, constants={}, shapes={})
+    same = unchanged(node, opset)
+    if same is not None:
+        return same
     rewriting = Rewriting(node, shapes=shapes, dtypes=dtypes, new=new)
     try:
-        for change in changes:
+        for change in _changes(node.op_type, opset):
             change(rewriting)
     except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise UnreadableNodeError("whose attributes and inputs do not fit together") from error
@@ -89,6 +102,12 @@ def as_newest(
         constants=rewriting.constants,
         shapes=rewriting.made,
     )
+
+
+@cache
+def _changes(op: str, opset: int) -> tuple[Change, ...]:
+    """Those of an operator since an operator set."""
+    return tuple(change for before, change in CHANGES.get(op, ()) if opset < before)
 
 
 def _check(node: NodeProto, opset: int) -> None:
