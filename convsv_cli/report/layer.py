@@ -24,6 +24,7 @@ class LayerAudit:
         transposed: the layer is the adjoint of the convolution with these weights.
         padding: at the beginning of each axis, then at the end of each; empty where unknown.
         padding_mode: "zeros", "reflect", "replicate" or "circular".
+        output_padding: of a transposed layer, further outputs at the end of each axis; empty for none.
         input_size: spatial size of the layer's input; None where unknown.
         dtype: as stored, e.g. "float16".
         assumed: what the file does not say and was taken for granted, in plain words.
