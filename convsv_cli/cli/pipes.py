@@ -45,12 +45,11 @@ def prepare() -> None:
         if not _is_open(descriptor):
             os.open(os.devnull, os.O_RDWR)  # the lowest that is free, which is this one
     out = sys.stdout
-    if isinstance(out, io.TextIOWrapper):
-        encoding, raw = out.encoding, out.buffer
-        if isinstance(raw, io.RawIOBase):
-            out = io.TextIOWrapper(io.BufferedWriter(out.detach()), encoding=encoding, line_buffering=True)
-        out.reconfigure(errors="backslashreplace")
-        sys.stdout = out
+    if not isinstance(out, io.TextIOWrapper):
+        return
+    if out is sys.__stdout__ and isinstance(out.buffer, io.RawIOBase):
+        sys.stdout = out = open(out.fileno(), "w", encoding=out.encoding, closefd=False)  # noqa: SIM115
+    out.reconfigure(errors="backslashreplace")
 
 
 def complain(message: str) -> None:
