@@ -73,6 +73,7 @@ class Layer:
         geometry: how the kernel is applied.
         input_size: spatial size of the layer's input; None where unknown.
         assumed: what the file does not say and was taken for granted, in plain words.
+        presumed: the one of these that says that it is a layer at all; empty where the file does.
         read: gives the effective weight, a real floating-point tensor of `kernel_shape`.
     """
 
@@ -85,16 +86,20 @@ class Layer:
     geometry: Geometry
     input_size: tuple[int, ...] | None = None
     assumed: tuple[str, ...] = ()
+    presumed: str = ""
     read: Callable[[], Tensor] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnsupportedLayer:
-    """A layer with weights that convsv cannot audit.
+    """A row without figures, and why.
 
     Attributes:
         name, weight, aliases, op, kernel_shape, dtype: as of `Layer`.
         reason: why not, in plain words.
+        applicable: whether it is a layer, which convsv cannot audit; else it is stored like a weight and is
+            none, such as an embedding table, so that there is nothing to audit.
+        layer: what to audit where a user says that it is a layer; None where nothing can be.
     """
 
     name: str
@@ -104,6 +109,8 @@ class UnsupportedLayer:
     kernel_shape: tuple[int, ...]
     dtype: str
     reason: str
+    applicable: bool = True
+    layer: Layer | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,8 +67,27 @@ def convolution(folder: Path, seed: int = 0, name: str = "conv.onnx") -> Path:
     return saved(graph_model([node], {"x": [1, 6, 8, 8]}, {"conv.weight": weight}), folder, name)
 
 
+def unsupported(folder: Path) -> Path:
+    """A layer `odd`, which convsv does not know, before a matrix of norm 2."""
+    weight = np.eye(4, dtype="float32")
+    nodes = [
+        helper.make_node("Mystery", ["x", "odd.weight"], ["e"], name="odd", domain="some.where"),
+        helper.make_node("MatMul", ["e", "fc.weight"], ["y"], name="fc"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(weight, "odd.weight"), numpy_helper.from_array(2 * weight, "fc.weight")],
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("some.where", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    return saved(model, folder, "unsupported.onnx")
+
+
 def look_up(folder: Path) -> Path:
-    """A table look-up, which is a layer with weights and no linear map, before a matrix of norm 2."""
+    """A table look-up, which is no layer, before a matrix of norm 2."""
     table = np.ones((5, 4), dtype="float32")
     nodes = [
         helper.make_node("Gather", ["embed.weight", "i"], ["e"], name="embed"),

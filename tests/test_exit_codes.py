@@ -11,7 +11,7 @@ import pytest
 
 from convsv_cli.budget.exits import PRECEDENCE, worst
 from convsv_cli.renderers import RENDERERS
-from tests.budget_models import exit_code, look_up, outside, scaled
+from tests.budget_models import exit_code, look_up, outside, scaled, unsupported
 
 EXPIRED = '[[ignore]]\nmatch = "fc1"\nreason = "once"\nexpires = 2020-02-29\n'
 Maker = Callable[[Path], Path]
@@ -46,10 +46,21 @@ CASES: dict[str, tuple[Maker, str, int]] = {
     "ignored": (two, f"max-layer = 2.9\n{EXPIRED.replace('2020-02-29', '2999-01-01')}", 0),
     "expired ignore": (two, f"max-layer = 2.9\n{EXPIRED}", 1),
     "expired ignore of a layer that passes": (two, f"max-layer = 3.1\n{EXPIRED}", 0),
-    "unsupported layer": (look_up, "max-layer = 2.1", 3),
-    "unsupported layer without a limit": (look_up, '[[layer]]\nmatch = "fc"\nmax = 2.1', 3),
-    "unsupported layer and exceeded": (look_up, "max-layer = 1.9", 1),
-    "unsupported layer, ignored": (look_up, '[[ignore]]\nmatch = "embed"\nreason = "a table"', 0),
+    "unsupported layer": (unsupported, "max-layer = 2.1", 3),
+    "unsupported layer without a limit": (unsupported, '[[layer]]\nmatch = "fc"\nmax = 2.1', 3),
+    "unsupported layer and exceeded": (unsupported, "max-layer = 1.9", 1),
+    "unsupported layer, ignored": (
+        unsupported,
+        'max-layer = 2.1\n[[ignore]]\nmatch = "odd"\nreason = "mine"',
+        0,
+    ),
+    "table": (look_up, "max-layer = 2.1", 0),
+    "table and exceeded": (look_up, "max-layer = 1.9", 1),
+    "table, ignored as older versions advised": (
+        look_up,
+        'max-layer = 2.1\n[[ignore]]\nmatch = "embed"\nreason = "a table"',
+        0,
+    ),
     "unbounded network": (gated, "max-lipschitz = 1e9", 3),
     "unbounded network without a limit": (gated, "max-layer = 3.1", 0),
     "unbounded network and exceeded": (gated, "max-lipschitz = 1e9\nmax-layer = 2.9", 1),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from convsv_cli.budget import Judge, judged, read_configuration, starting_budget, toml
 from convsv_cli.budget.starting import quoted
-from convsv_cli.report import EXCEEDED, MISSING, PASSED, UNKNOWN, NetworkBound
-from tests.budget_models import exit_code, look_up, scaled
+from convsv_cli.report import EXCEEDED, INVALID, MISSING, PASSED, UNKNOWN, NetworkBound
+from tests.budget_models import exit_code, look_up, scaled, unsupported
 from tests.test_gates import TODAY, audit, row
 from tests.test_renderers import AUDIT, SKIPPED
 
@@ -132,7 +132,23 @@ def test_options_that_make_no_sense_beside_it(extra, tmp_path: Path, monkeypatch
 
 def test_a_layer_that_is_unsupported_is_not_excused_by_itself(tmp_path: Path, monkeypatch) -> None:
     output = tmp_path / "convsv.toml"
-    assert exit_code(monkeypatch, "check", "--init", look_up(tmp_path), "-o", output) == 0
+    assert exit_code(monkeypatch, "check", "--init", unsupported(tmp_path), "-o", output) == 0
     assert exit_code(monkeypatch, "check", "--config", output) == 3
     output.write_text(uncommented(output.read_text()))
     assert exit_code(monkeypatch, "check", "--config", output) == 0
+
+
+def test_a_blank_name_has_a_glob_that_a_budget_may_have(tmp_path: Path) -> None:
+    (tmp_path / "convsv.toml").write_text(uncommented(starting_budget(audit(row(" ", 1, 1)), "net.onnx")))
+    budget = read_configuration(tmp_path / "convsv.toml").budget
+    assert [layer.match for layer in budget.layers] == ["[ ]"]
+
+
+def test_a_table_needs_no_excuse_and_nobody_may_excuse_what_is_broken(tmp_path: Path, monkeypatch) -> None:
+    output = tmp_path / "convsv.toml"
+    assert exit_code(monkeypatch, "check", "--init", look_up(tmp_path), "-o", output) == 0
+    assert "ignore" not in output.read_text()
+    assert exit_code(monkeypatch, "check", "--config", output) == 0
+    text = starting_budget(audit(replace(SKIPPED, status=INVALID, reason="the weight holds NaN")), "net.onnx")
+    assert "[[ignore]]" not in text
+    assert "embed: the weight holds NaN" in text

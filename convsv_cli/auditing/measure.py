@@ -12,15 +12,15 @@ from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.plan import AnyLayer, Task
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.kernels import reduce_kernel
-from convsv_cli.network import Geometry, Layer
-from convsv_cli.report import INVALID, UNSUPPORTED, LayerAudit, Measurement
+from convsv_cli.network import Geometry, Layer, UnsupportedLayer
+from convsv_cli.report import INVALID, NOT_APPLICABLE, UNSUPPORTED, LayerAudit, Measurement
 
 
 def measure(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
     """The row of one layer: its measurements, or why there are none."""
     layer = task.layer
     if not isinstance(layer, Layer):
-        return replace(row_of(layer), status=UNSUPPORTED, reason=layer.reason)
+        return unmeasured(layer)
     meter.start(layer.name)
     weight = layer.read().to(torch.float64)
     blank = replace(row_of(layer), weight_sha256=digest(weight))
@@ -68,6 +68,12 @@ def _moved(row: LayerAudit) -> tuple[str, ...]:
         f"exact at n = {'x'.join(map(str, size or ()))}: circular padding needs a multiple of the stride"
         for size in sizes
     )
+
+
+def unmeasured(layer: UnsupportedLayer) -> LayerAudit:
+    """The row of what is not measured."""
+    status = UNSUPPORTED if layer.applicable else NOT_APPLICABLE
+    return replace(row_of(layer), status=status, reason=layer.reason)
 
 
 def row_of(layer: AnyLayer) -> LayerAudit:

@@ -8,13 +8,15 @@ from typing import Protocol
 
 import torch
 
-from convsv_cli.auditing.measure import fault_of, row_of
+from convsv_cli.auditing.measure import fault_of, row_of, unmeasured
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.plan import AnyLayer, chosen_layers, resolve_device
 from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.network import Layer, Network
 from convsv_cli.report import (
     INVALID,
+    NOT_APPLICABLE,
+    NOTE,
     UNSUPPORTED,
     WARNING,
     Distribution,
@@ -116,7 +118,7 @@ def spectra_of(
     missing = tuple(
         Finding(
             rule="spectrum-unavailable",
-            severity=WARNING,
+            severity=NOTE if each.row.status == NOT_APPLICABLE else WARNING,
             node=each.row.name,
             message=f"no spectrum: {each.row.reason}",
         )
@@ -141,9 +143,9 @@ class _Spectrum:
 
     def of(self, layer: AnyLayer) -> LayerSpectrum:
         """The spectrum of one layer, or why there is none."""
-        row = row_of(layer)
         if not isinstance(layer, Layer):
-            return LayerSpectrum(row=replace(row, status=UNSUPPORTED, reason=layer.reason))
+            return LayerSpectrum(row=unmeasured(layer))
+        row = row_of(layer)
         size = _size(layer)
         if size is None:
             reason = "shape inference cannot tell the size of this layer's input"

@@ -10,6 +10,7 @@ from convsv_cli.report import (
     AUDITED,
     ERROR,
     INVALID,
+    NOT_APPLICABLE,
     NOTE,
     UNSUPPORTED,
     WARNING,
@@ -23,12 +24,13 @@ from convsv_cli.report import (
 
 def totals(rows: tuple[LayerAudit, ...]) -> NetworkTotals:
     """Products by calculator, coverage, and each assumption once."""
-    audited = [row for row in rows if row.status == AUDITED]
+    layers = [row for row in rows if row.status != NOT_APPLICABLE]
+    audited = [row for row in layers if row.status == AUDITED]
     return NetworkTotals(
         product=tuple(
             (c.method.name, _product(audited, c.method.name)) for c in CALCULATORS if c.method.column
         ),
-        coverage=len(audited) / len(rows) if rows else 1.0,
+        coverage=len(audited) / len(layers) if layers else 1.0,
         assumptions=tuple(dict.fromkeys(line for row in rows for line in row.assumed)),
     )
 
@@ -54,6 +56,8 @@ def findings(
 def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
     if row.status == UNSUPPORTED:
         yield Finding(rule="unsupported-layer", severity=WARNING, node=row.name, message=row.reason)
+    elif row.status == NOT_APPLICABLE:
+        yield Finding(rule="not-applicable", severity=NOTE, node=row.name, message=row.reason)
     elif row.status == INVALID:
         yield Finding(rule="invalid-layer", severity=ERROR, node=row.name, message=row.reason)
     elif settings.exact and row.input_size is None:

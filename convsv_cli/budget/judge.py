@@ -19,6 +19,7 @@ from convsv_cli.report import (
     IGNORED,
     INVALID,
     MISSING,
+    NOT_APPLICABLE,
     PASSED,
     UNDECIDED,
     Audit,
@@ -115,6 +116,9 @@ class Judge:
                     yield replace(gate, outcome=IGNORED, reason=reason)
 
     def _limit(self, row: LayerAudit) -> Limit | None:
+        """Of the budget; what is no layer has none, unless a baseline knows it as one."""
+        if row.status == NOT_APPLICABLE:
+            return None
         first = self.globs.first(names_of(row))
         return self.budget.layer if first is None else self.budget.layers[first].limit
 

@@ -34,20 +34,22 @@ from convsv_cli.report import (
 
 UNHELD = "the baseline has no finite certified figure of it, so that nothing is held against that"
 LAYERS_ONLY = "the baseline has no bound of the network: only its layers are held against it"
+EXPLAINED = ("unsupported-layer", "not-applicable")
+"""Rules of findings that an ignore with its reason stands for."""
 BOUND_ONLY = "this is what is proven of the network, which itself may amplify less"
 
 
 def judged(judge: Judge, audit: Audit) -> Audit:
     """The audit with its verdict, and findings about what gates did not pass and what was ignored.
 
-    An ignored layer that is unsupported is no longer warned of.
+    Of an ignored layer, nothing but that is said about why it was not audited.
 
     Raises:
         UsageError: the baseline does not speak of the same thing.
     """
     gates = judge.gates(audit)
     covered = {row.name for row in audit.layers if judge.ignored_by(row) is not None}
-    kept = (f for f in audit.findings if f.rule != "unsupported-layer" or f.node not in covered)
+    kept = (f for f in audit.findings if f.rule not in EXPLAINED or f.node not in covered)
     missed = (_gate_finding(gate, judge.origin(gate)) for gate in gates)
     held = covered.union(gate.node for gate in gates)
     told = (*_unheld(judge, audit, held), *_ignores(judge, audit), *_changes(judge, audit))

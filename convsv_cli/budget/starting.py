@@ -10,7 +10,7 @@ from decimal import ROUND_CEILING, Context, Decimal
 from fnmatch import filter as matching
 
 from convsv_cli.renderers.numbers import figure
-from convsv_cli.report import AUDITED, BOUNDED, UPPER, Audit, LayerAudit
+from convsv_cli.report import BOUNDED, INVALID, UNSUPPORTED, UPPER, Audit, LayerAudit
 from convsv_cli.sanitize import printable
 
 ROOM = Decimal("1.05")
@@ -77,10 +77,12 @@ def _layers(audit: Audit) -> list[str]:
 
 
 def _ignores(audit: Audit) -> list[str]:
-    """What was not audited, for users to say why that is fine."""
-    rows = [row for row in audit.layers if row.status != AUDITED]
+    """What was not audited, for users to say why that is fine; of what is no valid weight, it never is."""
+    invalid = [row for row in audit.layers if row.status == INVALID]
+    broken = [f"# {printable(row.name)}: {printable(row.reason)}. No ignore covers that." for row in invalid]
+    rows = [row for row in audit.layers if row.status == UNSUPPORTED]
     if not rows:
-        return []
+        return broken
     lines = ["# Not audited, so that `convsv check` exits with 3. Say why that is fine, where it is:"]
     for row in rows:
         lines += [
@@ -89,7 +91,7 @@ def _ignores(audit: Audit) -> list[str]:
             f"# reason = {quoted(printable(row.reason))}",
             "# expires = 2027-12-31  # the last day; leave it out for always",
         ]
-    return lines
+    return lines + broken
 
 
 def quoted(text: str) -> str:

@@ -10,7 +10,18 @@ from functools import cached_property
 from convsv_cli.budget.configuration import Budget
 from convsv_cli.budget.globs import globs_of
 from convsv_cli.budget.judge import names_of
-from convsv_cli.report import AUDITED, ERROR, IGNORED, WARNING, Audit, Finding, Place, Report, Verdict
+from convsv_cli.report import (
+    AUDITED,
+    ERROR,
+    IGNORED,
+    NOT_APPLICABLE,
+    WARNING,
+    Audit,
+    Finding,
+    Place,
+    Report,
+    Verdict,
+)
 from convsv_cli.sanitize import printable
 
 SUGGESTIONS = 5
@@ -19,6 +30,7 @@ NAMED = 3
 """Layers that are named as examples where nothing is like a glob."""
 SPECIAL = frozenset("*?[")
 NO_LAYERS = "the model has no layers with weights, so that nothing was audited"
+NO_LAYER = "what it matches is not applicable, such as a table; --as-layer audits it"
 UNGATED = "nothing of it is held against a limit: no layer or network is left that one applies to"
 
 
@@ -71,20 +83,24 @@ def _unused(budget: Budget, audits: Sequence[Audit]) -> Iterator[tuple[str, Plac
     """What to say of each glob that holds nothing, and where it stands."""
     globs = globs_of(tuple(layer.match for layer in budget.layers))
     ignoring = globs_of(tuple(ignore.match for ignore in budget.ignores))
-    names = list(dict.fromkeys(names_of(row) for audit in audits for row in audit.layers))
-    taken = {globs.first(each) for each in names}
+    rows = [row for audit in audits for row in audit.layers]
+    layers = list(dict.fromkeys(names_of(row) for row in rows if row.status != NOT_APPLICABLE))
+    names = list(dict.fromkeys(map(names_of, rows)))
+    taken = {globs.first(each) for each in layers}
     met = {index for each in names for index in ignoring.all(each)}
     better = _Better(names)
     for index, layer in enumerate(budget.layers):
         if index in taken:
             continue
-        before = next((globs.first(each) for each in names if index in globs.all(each)), None)
-        if before is None:
-            yield better.instead_of(layer.match), layer.limit.place
-        else:
+        before = next((globs.first(each) for each in layers if index in globs.all(each)), None)
+        if before is not None:
             earlier = budget.layers[before]
             what = f"{earlier.match!r}, in line {earlier.limit.place.line}, takes every layer of it first"
             yield f"no layer is left for the glob {layer.match!r}: {what}", layer.limit.place
+        elif any(index in globs.all(each) for each in names):
+            yield f"no layer is left for the glob {layer.match!r}: {NO_LAYER}", layer.limit.place
+        else:
+            yield better.instead_of(layer.match), layer.limit.place
     for index, ignore in enumerate(budget.ignores):
         if index not in met:
             yield better.instead_of(ignore.match), ignore.place

@@ -12,7 +12,7 @@ from convsv_cli.cli.output import echo, terminal
 from convsv_cli.cli.spectrum_files import check_outputs, keepers
 from convsv_cli.cli.spectrum_text import BLOCKS, render
 from convsv_cli.loaders import warm_up
-from convsv_cli.report import Settings
+from convsv_cli.report import NOT_APPLICABLE, Settings
 
 BINS = 12
 INCOMPLETE = 3
@@ -93,7 +93,8 @@ def spectrum(
         network = api.load(model, input_size=input_size, input_shapes=input_shapes)
         spectra = layer_spectra(network, settings, bins=bins, keepers=kept, progress=progress)
     echo(render(network, spectra, terminal(), blocks=_shows_blocks()))
-    return 0 if all(layer.distribution for layer in spectra) else INCOMPLETE
+    told = (layer.distribution or layer.row.status == NOT_APPLICABLE for layer in spectra)
+    return 0 if all(told) else INCOMPLETE
 
 
 def _shows_blocks() -> bool:

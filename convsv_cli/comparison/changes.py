@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from convsv_cli.comparison.effort import same_model, same_range, same_sizes, unequal_effort
 from convsv_cli.comparison.pairs import BY_NAME, Pair, pairs
-from convsv_cli.report import BOUNDED, Audit, Interval, LayerAudit, NetworkBound
+from convsv_cli.report import BOUNDED, NOT_APPLICABLE, Audit, Interval, LayerAudit, NetworkBound
 
 ADDED, REMOVED, SAME, LARGER, SMALLER = "added", "removed", "same", "larger", "smaller"
 CLOSE, NOT_AUDITED, NOT_COMPARABLE = "too close to tell", "not audited", "not comparable"
+NOT_A_LAYER = "not applicable"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +24,9 @@ class Change:
         before: its name in the old one; empty where it was not there.
         kind: `ADDED`, `REMOVED`, `SAME` (weight and geometry), `LARGER` or `SMALLER` (proven: the intervals
             of the norm do not meet; of the network, of which only bounds are known, its bound is), `CLOSE`
-            (they do, or both bounds are infinite), `NOT_AUDITED` (one is missing), or `NOT_COMPARABLE` (of
-            the network: its bounds are for other inputs, or were made with other effort).
+            (they do, or both bounds are infinite), `NOT_AUDITED` (one is missing), `NOT_A_LAYER` (it is a
+            table or the like, now or before), or `NOT_COMPARABLE` (of the network: its bounds are for other
+            inputs, or were made with other effort).
         matched: how both were recognised as one, `Pair.by`.
         old, new: what is proven of the norm, or Lipschitz constant; None where nothing is.
     """
@@ -95,7 +97,7 @@ def _kind(pair: Pair) -> str:
         return SAME
     old, new = _certified(pair.old), _certified(pair.new)
     if old is None or new is None:
-        return NOT_AUDITED
+        return NOT_A_LAYER if NOT_APPLICABLE in (pair.old.status, pair.new.status) else NOT_AUDITED
     return LARGER if new.lower > old.upper else SMALLER if new.upper < old.lower else CLOSE
 
 

@@ -8,16 +8,18 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from convsv_cli.loaders.tables import WEIGHT, is_matrix, no_layer
 from convsv_cli.loaders.usage import Usage
 from convsv_cli.network import Geometry, InputSize, Layer, UnsupportedLayer, layer_name
 
-_WEIGHT = re.compile(r"(^|[._])(weight|kernel)(_[a-z0-9]+)*$")
 _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
-_EMBEDDING = re.compile(r"embed|(^|[._])(emb|wte|wpe|tok|token|tokens)([._]|$)", re.IGNORECASE)
 CONVOLUTION_AXES = range(1, 4)
 GEOMETRY = "stride 1, dilation 1, groups 1: a state dict holds no geometry, and this over-estimates the norm"
 DEQUANTISED = "dequantised weights: {} values with their scale"
-LINEAR = "a linear layer, not an embedding: a state dict does not say"
+LINEAR = "a linear layer, not an embedding table: a state dict does not say (--as-table does)"
+WITH_BIAS = "a linear layer, by the bias beside it, which no table has: a state dict does not say"
+UNNAMED = "not named as a weight: a state dict does not say how it is used"
+MISFIT = "a weight with {} axes is no convolution in one to three dimensions"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,7 @@ def _candidates(tensors: Mapping[str, StoredTensor], tied: dict[Hashable, list[s
     """Names of what may be a weight: no vectors, no scales, of tied tensors the first."""
     for name, tensor in tensors.items():
         is_first = tied[_identity(name, tensor)][0] == name
-        is_named = tensor.usage is not None or _WEIGHT.search(name)
+        is_named = tensor.usage is not None or WEIGHT.search(name)
         is_vector = sum(size != 1 for size in tensor.shape) <= 1 and not is_named
         is_scale = _SCALE.search(name) or (tensor.usage is None and _is_scale(name, tensors))
         if is_first and len(tensor.shape) >= 2 and not is_vector and not is_scale:
@@ -84,43 +86,76 @@ def _layer(
     tied: dict[Hashable, list[str]],
     input_size: InputSize,
 ) -> Layer | UnsupportedLayer:
-    tensor = tensors[name]
-    aliases = tuple(tied[_identity(name, tensor)][1:])
-    axes = len(tensor.shape) - 2
+    tensor, names = tensors[name], tied[_identity(name, tensors[name])]
+    usage = tensor.usage or _presumed(names, tensors)
     scale = next((other for other in (f"{name}_scale", f"{name}_scale_inv") if other in tensors), "")
-    reason = (
-        f"quantised: its values stand for others, by {scale}" if scale else _reason(name, tensor, aliases)
+    fault = f"quantised: its values stand for others, by {scale}" if scale else tensor.unusable
+    reason = "" if usage.applicable else usage.reason
+    reason = reason or fault or usage.reason or _real_numbers(tensor)
+    if not reason:
+        return _audited(names, tensor, usage, input_size)
+    may_be = None if fault or _real_numbers(tensor) else _may_be(tensor, usage)
+    return UnsupportedLayer(
+        name=layer_name(name),
+        weight=name,
+        aliases=tuple(names[1:]),
+        op=usage.op,
+        kernel_shape=tensor.shape,
+        dtype=tensor.dtype,
+        reason=reason,
+        applicable=usage.applicable,
+        layer=None if may_be is None else _audited(names, tensor, may_be, input_size),
     )
-    usage = tensor.usage or _assumed_usage(axes)
-    stem = layer_name(name)
-    if reason:
-        return UnsupportedLayer(
-            name=stem,
-            weight=name,
-            aliases=aliases,
-            op=usage.op,
-            kernel_shape=tensor.shape,
-            dtype=tensor.dtype,
-            reason=reason,
-        )
+
+
+def _may_be(tensor: StoredTensor, usage: Usage) -> Usage | None:
+    """What a user may know that it is: a table is a matrix if anything."""
+    is_open = tensor.usage is None if usage.applicable else len(tensor.shape) == 2
+    return _matrix_or_kernel(tensor) if is_open else None
+
+
+def _audited(names: list[str], tensor: StoredTensor, usage: Usage, input_size: InputSize) -> Layer:
+    """The layer that uses a tensor so."""
+    axes = len(tensor.shape) - 2
     size = input_size.for_axes(axes) if axes else ()
     return Layer(
-        name=stem,
-        weight=name,
-        aliases=aliases,
+        name=layer_name(names[0]),
+        weight=names[0],
+        aliases=tuple(names[1:]),
         op=usage.op,
         kernel_shape=tensor.shape,
         dtype=tensor.dtype,
         geometry=usage.geometry,
         input_size=size,
         assumed=(*tensor.assumed, *usage.assumed, *_assumed_size(size)),
+        presumed=next((line for line in (LINEAR, WITH_BIAS) if line in usage.assumed), ""),
         read=tensor.read,
     )
 
 
-def _assumed_usage(axes: int) -> Usage:
+def _presumed(names: list[str], tensors: Mapping[str, StoredTensor]) -> Usage:
+    """How a tensor is used, by its names and what stands beside it, where the file does not say."""
+    tensor = tensors[names[0]]
+    none = no_layer(names, tensors)
+    if none is not None:
+        return none
+    found = _matrix_or_kernel(tensor) or Usage(op="Conv", reason=MISFIT.format(len(tensor.shape)))
+    if not any(map(WEIGHT.search, names)):
+        return replace(found, reason=UNNAMED)
+    return (
+        replace(found, assumed=(WITH_BIAS,))
+        if LINEAR in found.assumed and is_matrix(names, tensors)
+        else found
+    )
+
+
+def _matrix_or_kernel(tensor: StoredTensor) -> Usage | None:
+    """What a tensor of so many axes may be the weight of."""
+    axes = len(tensor.shape) - 2
     if not axes:
         return Usage(op="Gemm", assumed=(LINEAR,))
+    if axes not in CONVOLUTION_AXES:
+        return None
     geometry = Geometry(stride=(1,) * axes, dilation=(1,) * axes)
     return Usage(op="Conv", geometry=geometry, assumed=(GEOMETRY,))
 
@@ -128,21 +163,6 @@ def _assumed_usage(axes: int) -> Usage:
 def _assumed_size(size: tuple[int, ...] | None) -> Iterator[str]:
     if size:
         yield f"the layer's input is {'x'.join(map(str, size))}, as large as the network's"
-
-
-def _reason(name: str, tensor: StoredTensor, aliases: tuple[str, ...]) -> str:
-    """Why it cannot be audited; empty where it can."""
-    if tensor.unusable:
-        return tensor.unusable
-    if tensor.usage is not None:
-        return tensor.usage.reason or _real_numbers(tensor)
-    if not _WEIGHT.search(name):
-        return "not named as a weight: a state dict does not say how it is used"
-    if len(tensor.shape) == 2 and _EMBEDDING.search(name) and not aliases:
-        return "looks like an embedding table: a look-up of integer indices amplifies nothing"
-    if len(tensor.shape) - 2 not in (0, *CONVOLUTION_AXES):
-        return f"a weight with {len(tensor.shape)} axes is no convolution in one to three dimensions"
-    return _real_numbers(tensor)
 
 
 def _real_numbers(tensor: StoredTensor) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from convsv_cli.network import Geometry
 
+LOOK_UP = "a table look-up of integer indices: it amplifies nothing"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
@@ -15,10 +17,12 @@ class Usage:
         op: ONNX operator type of the layer.
         geometry: how the kernel is applied.
         reason: why the layer cannot be audited; empty where it can.
+        applicable: whether it is a layer at all, and no table of numbers that are looked up.
         assumed: what was taken for granted to say so.
     """
 
     op: str
     geometry: Geometry = field(default_factory=Geometry)
     reason: str = ""
+    applicable: bool = True
     assumed: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convsv_cli.renderers.coverage_text import status
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.report import AUDITED, EXACT, UPPER, Audit, LayerAudit, Method
 from convsv_cli.sanitize import printable
@@ -52,7 +53,7 @@ def _kernel(layer: LayerAudit) -> str:
 
 def _figure(layer: LayerAudit, method: Method) -> str:
     if layer.status != AUDITED:
-        return layer.status if method.kind == UPPER else ""
+        return status(layer) if method.kind == UPPER else ""
     measurement = layer.measurement(method.name)
     return figure(measurement.value, method.kind) if measurement else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convsv_cli.renderers.coverage_text import covered
 from convsv_cli.renderers.paths import relative
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import headline
@@ -41,9 +42,8 @@ def _annotation(audit: Audit, finding: Finding, terminal: Terminal) -> str:
 
 def _notice(audit: Audit, terminal: Terminal) -> str:
     path = audit.model.path
-    covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
     budget = f"; budget {headline(audit.verdict, audit.findings)}" if audit.verdict else ""
-    return _command(NOTICE, Place(path=path, line=1), "audit", f"{path}: {covered}{budget}", terminal)
+    return _command(NOTICE, Place(path=path, line=1), "audit", f"{path}: {covered(audit)}{budget}", terminal)
 
 
 def _command(kind: str, place: Place, title: str, message: str, terminal: Terminal) -> str:

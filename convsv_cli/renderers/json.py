@@ -74,7 +74,11 @@ def audit_fields(audit: Audit) -> dict[str, Any]:
         "findings": [_finding(finding) for finding in audit.findings],
         "verdict": audit.verdict and _verdict(audit.verdict, audit.findings),
         "spectra": [_spectrum(spectrum) for spectrum in audit.spectra],
-        "summary": {"layers": len(audit.layers), "audited": audit.audited, "seconds": audit.seconds},
+        "summary": {
+            "layers": len(audit.layers),
+            "audited": audit.audited,
+            "seconds": audit.seconds,
+        },
     }
 
 

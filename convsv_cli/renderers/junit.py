@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from xml.etree import ElementTree as ET
 
+from convsv_cli.renderers.coverage_text import why_no_figures
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about
 from convsv_cli.report import (
@@ -13,6 +14,7 @@ from convsv_cli.report import (
     ERROR,
     IGNORED,
     INVALID,
+    NOT_APPLICABLE,
     NOT_AUDITED,
     NOT_HELD,
     PASSED,
@@ -110,6 +112,8 @@ def _status(layer: LayerAudit, told: list[Finding], case: ET.Element) -> None:
         _add_error(case, told[0])
     elif layer.status == UNSUPPORTED:
         ET.SubElement(case, "skipped", message=layer.reason)
+    elif layer.status == NOT_APPLICABLE:
+        ET.SubElement(case, "skipped", message=why_no_figures(layer))
     elif layer.status == INVALID:
         ET.SubElement(case, ERROR, type=INVALID, message=layer.reason)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convsv_cli.renderers import trend_text
 from convsv_cli.renderers.columns import TEXTS, columns
+from convsv_cli.renderers.coverage_text import covered
 from convsv_cli.renderers.markdown_text import code, fenced, fitting, prose, table
 from convsv_cli.renderers.network_text import bound_lines
 from convsv_cli.renderers.renderer import Renderer, Terminal
@@ -13,6 +14,7 @@ from convsv_cli.report import (
     CERTIFIED,
     CHANGES,
     IGNORED,
+    NOT_APPLICABLE,
     NOTE,
     Audit,
     Finding,
@@ -45,13 +47,12 @@ def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
 def _section(audit: Audit, share: int) -> str:
     """One audit, in about so many bytes."""
     rows = _Rows(audit)
-    covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
-    parts = [f"## {code(audit.model.path)}", covered]
+    parts = [f"## {code(audit.model.path)}", covered(audit)]
     if audit.verdict is not None:
         parts += [f"**Budget {prose(headline(audit.verdict, audit.findings))}**", *_gates(audit.verdict)]
     parts += [fenced(bound_lines(audit)), *_findings(audit), rows.table(_worst_first(audit)[:WORST])]
     if len(audit.layers) > WORST:
-        summary = f"<details>\n<summary>All {len(audit.layers)} layers, in the network's order</summary>"
+        summary = f"<details>\n<summary>All {len(audit.layers)} layers, in the file's order</summary>"
         room = share - sum(len(part.encode()) + 2 for part in parts) - 200
         parts += [summary, rows.table(range(len(audit.layers)), room), "</details>"]
     return "\n\n".join(parts)
@@ -80,14 +81,15 @@ class _Rows:
 
 
 def _worst_first(audit: Audit) -> list[int]:
-    """Rows with gates that did not pass, rows without figures, then the largest certified norms."""
+    """Rows with gates that did not pass, layers without figures, the largest norms, then what is no layer."""
     gates = open_gates(audit.verdict) if audit.verdict else []
     outcome = {gate.node: OUTCOMES.index(gate.outcome) for gate in gates[::-1] if gate.outcome != IGNORED}
     certified = next((method.name for method in audit.methods if method.kind == CERTIFIED), "")
 
-    def badness(index: int) -> tuple[int, bool, float]:
+    def badness(index: int) -> tuple[int, int, float]:
         layer = audit.layers[index]
-        return outcome.get(layer.name, len(OUTCOMES)), layer.status == AUDITED, -_upper(layer, certified)
+        rank = {AUDITED: 1, NOT_APPLICABLE: 2}.get(layer.status, 0)
+        return outcome.get(layer.name, len(OUTCOMES)), rank, -_upper(layer, certified)
 
     return sorted(range(len(audit.layers)), key=badness)
 

@@ -122,6 +122,13 @@ RULES = (
         notice=True,
     ),
     Rule(
+        id="not-applicable",
+        title="Stored like a weight, but no layer",
+        help="A table that entries are looked up in, and numbers that are only added, amplify nothing: there"
+        " is no norm to audit. --as-layer audits it as a layer all the same.",
+        notice=True,
+    ),
+    Rule(
         id="exact-unavailable",
         title="A layer has no exact norm",
         help="The size of its input is unknown. Give --input-size or --input-shape.",

@@ -9,10 +9,23 @@ from typing import TYPE_CHECKING
 
 from convsv_cli.renderers import trend_text
 from convsv_cli.renderers.columns import TEXTS, columns, methods_of, times
+from convsv_cli.renderers.coverage_text import covered, status
 from convsv_cli.renderers.network_text import blocks_table, bound_lines
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about, headline, node, open_gates, where
-from convsv_cli.report import AUDITED, CERTIFIED, EXACT, UPPER, Audit, Finding, Method, Report, Verdict
+from convsv_cli.report import (
+    AUDITED,
+    CERTIFIED,
+    EXACT,
+    NOT_APPLICABLE,
+    UPPER,
+    Audit,
+    Finding,
+    LayerAudit,
+    Method,
+    Report,
+    Verdict,
+)
 from convsv_cli.sanitize import inert
 
 if TYPE_CHECKING:
@@ -24,6 +37,7 @@ WIDE = 10_000
 EXPENDABLE = ("op", "bound/exact", "kernel", "heuristic", "stride", "n", "exact", "bound")
 """Columns that a narrow terminal goes without, the first ones first; names and certified norms stay."""
 FEWEST = 2
+STYLES = {AUDITED: "", NOT_APPLICABLE: "dim"}
 
 
 def render(report: Report, terminal: Terminal) -> str:
@@ -68,8 +82,7 @@ def _title(audit: Audit) -> str:
     model = audit.model
     opset = f" opset {model.opset}" if model.opset is not None else ""
     inputs = [f"{name} {times(shape) or 'scalar'}" for name, shape in model.input_shape]
-    covered = f"{audit.audited} of {len(audit.layers)} weight layers audited"
-    return " · ".join([model.path, f"{model.format}{opset}", *inputs, covered])
+    return " · ".join([model.path, f"{model.format}{opset}", *inputs, covered(audit)])
 
 
 def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[str]:
@@ -97,7 +110,7 @@ def _table(audit: Audit, width: int | None) -> Table:
         table.add_column(name, justify="left" if name in TEXTS else "right", overflow="fold")
     largest = _largest(audit)
     for layer, *row in zip(audit.layers, *cells.values(), strict=True):
-        style = "bold yellow" if layer.name == largest else "red" if layer.status != AUDITED else ""
+        style = "bold yellow" if layer.name == largest else STYLES.get(layer.status, "red")
         table.add_row(*row, style=style)
     return table
 
@@ -125,9 +138,7 @@ def _largest_line(audit: Audit) -> list[str]:
 
 def _remarks(audit: Audit) -> list[str]:
     """Layers without figures, and each assumption with the number of layers it was made for."""
-    skipped = [
-        f"not audited: {layer.name}: {layer.reason}" for layer in audit.layers if layer.status != AUDITED
-    ]
+    skipped = [_skipped(layer) for layer in audit.layers if layer.status != AUDITED]
     others = [_remark(f) for f in audit.findings if f.limit is None and (f.place or not f.node)]
     stopped = [f"{f.node}: {f.message}" for f in audit.findings if f.rule == "work-limit"]
     unavailable = [f for f in audit.findings if f.rule == "exact-unavailable"]
@@ -135,6 +146,11 @@ def _remarks(audit: Audit) -> list[str]:
     counts = Counter(line for layer in audit.layers for line in layer.assumed)
     assumed = [f"assumed: {line} ({_layers(count)})" for line, count in counts.items()]
     return [*skipped, *missing, *stopped, *assumed, *others]
+
+
+def _skipped(layer: LayerAudit) -> str:
+    kind = status(layer) if layer.status == NOT_APPLICABLE else "not audited"
+    return f"{kind}: {layer.name}: {layer.reason}"
 
 
 def _remark(finding: Finding) -> str:

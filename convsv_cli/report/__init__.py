@@ -13,7 +13,7 @@ from convsv_cli.report.certification import (
     SampleRadius,
 )
 from convsv_cli.report.document import Audit, Failure, Report
-from convsv_cli.report.layer import AUDITED, INVALID, UNSUPPORTED, LayerAudit
+from convsv_cli.report.layer import AUDITED, INVALID, NOT_APPLICABLE, UNSUPPORTED, LayerAudit
 from convsv_cli.report.measurement import (
     CERTIFIED,
     ESTIMATE,
@@ -84,6 +84,7 @@ __all__ = [
     "MISSING",
     "MISTAKEN",
     "NOTE",
+    "NOT_APPLICABLE",
     "NOT_AUDITED",
     "NOT_HELD",
     "PADDED",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convsv_cli.report.layer import AUDITED, LayerAudit
+from convsv_cli.report.layer import AUDITED, NOT_APPLICABLE, LayerAudit
 from convsv_cli.report.measurement import Method
 from convsv_cli.report.network import NetworkBound, NetworkTotals
 from convsv_cli.report.request import Model, Settings
@@ -46,6 +46,11 @@ class Audit:
     def audited(self) -> int:
         """Number of layers that were audited."""
         return sum(layer.status == AUDITED for layer in self.layers)
+
+    @property
+    def applicable(self) -> int:
+        """Number of layers that there are to audit: all rows but tables and the like."""
+        return sum(layer.status != NOT_APPLICABLE for layer in self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)

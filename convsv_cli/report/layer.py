@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from convsv_cli.report.measurement import Measurement
 
 AUDITED, UNSUPPORTED, INVALID = "audited", "unsupported", "invalid"
+NOT_APPLICABLE = "not_applicable"
+"""The status of what is stored like a weight and is no layer, such as an embedding table."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ class NetworkTotals:
     Attributes:
         product: by calculator, the product of the layers' figures. It ignores skips, normalisation
             and pooling: *not* a bound of the network. None where a layer lacks the figure.
-        coverage: share of the weight layers that were audited.
+        coverage: share of the weight layers that were audited, tables and the like aside.
         assumptions: each thing that was taken for granted, once.
     """
 

@@ -7,6 +7,7 @@ from convsv_cli.report import (
     ESTIMATE,
     EXACT,
     INVALID,
+    NOT_APPLICABLE,
     PADDED,
     UNSUPPORTED,
     UPPER,
@@ -37,7 +38,7 @@ def layer_of(value: Value, methods: tuple[Method, ...]) -> LayerAudit:
         dtype=value["dtype"].text(""),
         assumed=value["assumed"].texts(),
         weight_sha256=value["weight_sha256"].text(""),
-        status=value["status"].choice((AUDITED, UNSUPPORTED, INVALID), AUDITED),
+        status=value["status"].choice((AUDITED, UNSUPPORTED, INVALID, NOT_APPLICABLE), AUDITED),
         reason=value["reason"].text(""),
         measurements=_measurements(value, {method.name: method for method in methods}),
     )

@@ -18,7 +18,11 @@ _MANGLED = re.compile(r"(^__torch__\.)|(___torch_mangle_\d+\.)")
 _PADDING_MODES = {"zeros", "reflect", "replicate", "circular"}
 _EMBEDDING = {"Embedding", "EmbeddingBag"}
 _RECURRENT = {"LSTM", "GRU", "RNN"}
-LOOK_UP = "an embedding table: a look-up of integer indices amplifies nothing"
+EMBEDDING = Usage(
+    op="Gather",
+    reason="an embedding table: a look-up of integer indices amplifies nothing",
+    applicable=False,
+)
 BILINEAR = "a bilinear layer is not linear in its inputs"
 MISFIT = "its recorded geometry does not fit its weight"
 NO_AXES = "a weight with {} axes is no convolution in one to three dimensions"
@@ -56,7 +60,7 @@ def _weight_usage(class_name: str, attributes: Mapping[Any, Any], shape: tuple[i
     name = class_name.rpartition(".")[2]
     known = class_name.startswith(MODULES)
     if name in _EMBEDDING or {"num_embeddings", "embedding_dim"} <= attributes.keys():
-        return Usage(op="Gather", reason=LOOK_UP)
+        return EMBEDDING
     if known and name == "Bilinear":
         return Usage(op="Gemm", reason=BILINEAR)
     assumed = () if known else (f"it is used as in torch.nn: its class {class_name} was not looked into",)

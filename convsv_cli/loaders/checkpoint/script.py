@@ -20,6 +20,7 @@ from convsv_cli.loaders.zip_records import ZipRecord, record_bytes
 
 CONSTANTS = "constants.pkl"
 CODE, SUFFIX = "code/", ".py"
+BORROWED = Usage(op="Gemm", assumed=("an embedding table that is multiplied by, too: other code takes it",))
 OPAQUE = "{} convolutions have their weights in oneDNN's own form, which is not in the file: not audited"
 MAX_CODE = 4 << 20
 """Bytes of all code; of an archive with more, only the tensors are read."""
@@ -61,6 +62,7 @@ def _stored(contents: Contents, tensors: Mapping[str, Tensor]) -> dict[str, Stor
 
 def _module_tensors(root: Any, code: _Code) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
+    borrowed: set[str] = set()
     if not isinstance(root, Record):
         return tensors
     for prefix, module, _ in walk(root, children=_children):
@@ -69,7 +71,14 @@ def _module_tensors(root: Any, code: _Code) -> dict[str, Tensor]:
         for name, tensor in module.attributes.items():
             if isinstance(name, str) and isinstance(tensor, Tensor):
                 tensors[f"{prefix}{name}"] = tensor.used(_usage(module, facts, attributes, name, tensor))
-    return tensors
+        borrowed |= {f"{prefix}{path}" for path in facts.borrowed}
+    return {name: _borrowed(tensor) if name in borrowed else tensor for name, tensor in tensors.items()}
+
+
+def _borrowed(tensor: Tensor) -> Tensor:
+    """A table is taken for a matrix, too, where other code than the look-up's uses it."""
+    is_table = tensor.usage is not None and not tensor.usage.applicable
+    return tensor.used(BORROWED) if is_table and tensor.ndim == 2 else tensor
 
 
 def _children(module: Record) -> list[tuple[str, Record]]:

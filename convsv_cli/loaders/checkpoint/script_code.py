@@ -14,10 +14,12 @@ from typing import Any
 CONSTANT = "CONSTANTS"
 MAX_LINE = 4000
 MAX_NESTING = 6
+MAX_PATH = 400
+"""Characters of a name that is put together from several lines."""
 _CLASS = re.compile(r"class (\w+)\(")
 _METHOD = re.compile(r"  def \w+\((\w+):")
 _FINAL = re.compile(r"  (\w+) : Final\[[^=]*\] = (.+)$")
-_ALIAS = re.compile(r"\s+(\w+) = (\w+\.\w+)$")
+_ALIAS = re.compile(r'\s+(\w+) = (?:(\w+)\.(\w+)|getattr\((\w+), "(\w+)"\))$')
 _CALL = re.compile(r"\b(?:torch|ops\.prim)\.(\w+)\(")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\w.+-]+|[^\s\w]')
 _INTEGER = re.compile(r"-?\d{1,15}")
@@ -72,10 +74,12 @@ class ScriptClass:
     Attributes:
         constants: attributes that are written in the code.
         calls: by the weight that they use, in the order of the text; those of unknown weights by None.
+        borrowed: attributes of modules inside that it takes, such as "wte.weight".
     """
 
     constants: dict[str, Any] = field(default_factory=dict)
     calls: dict[Reference | None, list[Call]] = field(default_factory=dict)
+    borrowed: set[str] = field(default_factory=set)
 
 
 def script_classes(text: str) -> dict[str, ScriptClass]:
@@ -92,7 +96,11 @@ def script_classes(text: str) -> dict[str, ScriptClass]:
         elif found := _FINAL.match(line):
             current.constants[found[1]] = _value(found[2], {}, "")
         elif found := _ALIAS.match(line):
-            names[found[1]] = found[2]
+            owner, attribute = found[2] or found[4], found[3] or found[5]
+            path = f"{names.get(owner, owner)}.{attribute}"
+            names[found[1]] = path if len(path) <= MAX_PATH else ""
+            if path.startswith(f"{self_name}.") and path.count(".") > 1:
+                current.borrowed.add(path.removeprefix(f"{self_name}."))
         else:
             for call in _calls(line, names, self_name):
                 current.calls.setdefault(call.weight, []).append(call)

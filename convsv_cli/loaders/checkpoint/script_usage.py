@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from convsv_cli.loaders.checkpoint.module_usage import LOOK_UP, convolution_usage
+from convsv_cli.loaders.checkpoint.module_usage import EMBEDDING, convolution_usage
 from convsv_cli.loaders.checkpoint.script_code import Call, Reference
 from convsv_cli.loaders.usage import Usage
 
@@ -27,7 +27,7 @@ def usage_by_calls(
 
 def _usage(call: Call, shape: tuple[int, ...], attributes: Mapping[Any, Any]) -> Usage | None:
     if call.function == "embedding":
-        return Usage(op="Gather", reason=LOOK_UP)
+        return EMBEDDING
     if call.function in {"linear", "matmul", "addmm"}:
         op = "Gemm" if call.function == "linear" else "MatMul"
         return Usage(op=op) if len(shape) == 2 else None

@@ -13,6 +13,7 @@ from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
 from convsv_cli.loaders.onnx.products import NOT_CONSTANT, convolve, multiply
 from convsv_cli.loaders.onnx.quantised import conv_integer, matmul_integer, qlinear_conv, qlinear_matmul
 from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.loaders.usage import LOOK_UP
 from convsv_cli.network import Geometry
 
 Rule = Callable[[Site], Iterator[LinearMap | Unsupported]]
@@ -80,10 +81,10 @@ def recurrent(site: Site) -> Iterator[LinearMap | Unsupported]:
 
 
 def gather(site: Site) -> Iterator[LinearMap | Unsupported]:
-    """A look-up in a constant table of floats."""
+    """A look-up in a constant table of floats, by indices that vary."""
     table = site.computed(0)
     if table is not None and site.scope.varies(site.node.input[1]) and _is_weight(table.shape, table.dtype):
-        yield Unsupported(reason="a table look-up of integer indices: it amplifies nothing", constant=table)
+        yield Unsupported(reason=LOOK_UP, constant=table, applicable=False)
 
 
 def unknown(reason: str) -> Rule:
@@ -112,6 +113,8 @@ RULES: dict[str, Rule] = {
     "GRU": recurrent,
     "RNN": recurrent,
     "Gather": gather,
+    "GatherElements": gather,
+    "GatherND": gather,
     "ConvInteger": conv_integer,
     "MatMulInteger": matmul_integer,
     "QLinearConv": qlinear_conv,

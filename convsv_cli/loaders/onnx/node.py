@@ -46,10 +46,17 @@ class LinearMap:
 
 @dataclass(frozen=True, kw_only=True)
 class Unsupported:
-    """A node with weights that is no linear map convsv knows. `constant` is None where it has no values."""
+    """A node with weights that is no linear map convsv knows.
+
+    Attributes:
+        reason: why.
+        constant: the tensor in the graph; None where it has no values.
+        applicable: as in `UnsupportedLayer`.
+    """
 
     reason: str
     constant: Constant | None = None
+    applicable: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -194,6 +194,7 @@ def _layer(name: str, group: list[Found]) -> Layer | UnsupportedLayer:
             kernel_shape=constant.shape if constant else (),
             dtype=constant.dtype if constant else "",
             reason=reason,
+            applicable=not isinstance(item, Unsupported) or item.applicable,
         )
     return Layer(
         name=name,

@@ -11,10 +11,10 @@ from convsv_cli.loaders.pt2.expressions import NotComputableError, Weight, find,
 from convsv_cli.loaders.pt2.layers import EXPORTED, LinearMap, kernel, linear_maps
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
 from convsv_cli.loaders.state_dict import CONVOLUTION_AXES, DEQUANTISED, StoredTensor, is_real
+from convsv_cli.loaders.usage import LOOK_UP
 from convsv_cli.network import Geometry, Layer, UnsupportedLayer
 
 NOT_CONSTANT = "its weight is computed from the network's input"
-LOOK_UP = "a table look-up of integer indices: it amplifies nothing"
 UNUSED = "no operator of the graph uses it"
 SCALING = frozenset(
     f"aten.{name}"
@@ -24,6 +24,7 @@ SCALING = frozenset(
     )
 )  # fmt: skip
 """Operators that shift or scale each element by a tensor of their own, which is no layer's weight."""
+LOOKING_UP = "aten.embedding"
 INDICES = ("int64", "int32", "bool")
 Row = Layer | UnsupportedLayer
 Tensors = Mapping[str, StoredTensor]
@@ -162,6 +163,7 @@ def _left_over(program: Program, tensors: Tensors, used: set[str]) -> Iterator[R
     for name, tensor in tensors.items():
         targets = users.get(name, [])
         scales = bool(targets) and SCALING.issuperset(targets)
+        looked_up = bool(targets) and all(target.startswith(LOOKING_UP) for target in targets)
         is_vector = sum(size != 1 for size in tensor.shape) < 2
         if name in used or tensor.identity in tied or is_vector or scales or tensor.dtype in INDICES:
             continue
@@ -171,11 +173,11 @@ def _left_over(program: Program, tensors: Tensors, used: set[str]) -> Iterator[R
             op=targets[0].split(".")[1] if targets else "",
             kernel_shape=tensor.shape,
             dtype=tensor.dtype,
-            reason=tensor.unusable or _use(targets),
+            reason=LOOK_UP if looked_up else tensor.unusable or _use(targets),
+            applicable=not looked_up,
         )
 
 
 def _use(targets: list[str]) -> str:
-    if any(target.startswith("aten.embedding") for target in targets):
-        return LOOK_UP
-    return f"used by {targets[0]}, which convsv does not know" if targets else UNUSED
+    others = [target for target in targets if not target.startswith(LOOKING_UP)]
+    return f"used by {others[0]}, which convsv does not know" if others else UNUSED

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from convsv_cli.renderers.coverage_text import percentage
 from convsv_cli.renderers.html.gates import outcomes
 from convsv_cli.renderers.html.words import among, bound_figure, counted
 from convsv_cli.renderers.numbers import figure
@@ -63,7 +64,7 @@ def headline_of(audit: Audit) -> Headline:
     said = (
         _bound(audit) if verdict is None else _other_layers(verdict, findings) or _judged(verdict, findings)
     )
-    missing = len(audit.layers) - audit.audited
+    missing = audit.applicable - audit.audited
     if not missing:
         return said
     text = f"{said.text} {counted(missing, 'layer')} could not be audited."
@@ -138,9 +139,14 @@ def tiles_of(audit: Audit) -> Iterator[Tile]:
         yield Tile(label="Largest layer", value=f"≤ {figure(largest[0], CERTIFIED)}", note=largest[1])
     yield Tile(
         label="Weight layers audited",
-        value=f"{audit.audited} of {len(audit.layers)}",
-        note=f"{audit.network.coverage:.0%} coverage",
+        value=f"{audit.audited} of {audit.applicable}",
+        note=_coverage(audit),
     )
+
+
+def _coverage(audit: Audit) -> str:
+    others = len(audit.layers) - audit.applicable
+    return f"{percentage(audit.network.coverage)} coverage" + (f", {others} not applicable" if others else "")
 
 
 def largest_of(audit: Audit) -> tuple[float, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from convsv_cli.renderers.coverage_text import why_no_figures
 from convsv_cli.renderers.html.figures import figures_of, track_of
 from convsv_cli.renderers.html.gates import SYMBOLS, TONES, limits_of
 from convsv_cli.renderers.html.scale import Scale, scale_of
@@ -15,6 +16,7 @@ from convsv_cli.report import (
     AUDITED,
     CERTIFIED,
     EXCEEDED,
+    NOT_APPLICABLE,
     PADDED,
     Audit,
     Gate,
@@ -108,10 +110,10 @@ def _row(
         position=position,
         name=layer.name,
         detail=_detail(layer),
-        reason="" if layer.status == AUDITED else f"{layer.status}: {layer.reason}",
+        reason=why_no_figures(layer),
         track=track,
         cells=cells,
-        tone="warn" if layer.status != AUDITED else "fail" if exceeds else "",
+        tone="warn" if layer.status not in (AUDITED, NOT_APPLICABLE) else "fail" if exceeds else "",
     )
 
 

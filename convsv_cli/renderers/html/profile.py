@@ -112,7 +112,7 @@ def _words(audit: Audit, stops: tuple[Stop, ...]) -> str:
     judged = any(stop.limit is not None for stop in stops)
     limits = f" {counted(above, 'layer')} beyond the limit." if judged else ""
     return (
-        f"Certified norms of {counted(len(stops), 'layer')} from input to output, on a logarithmic axis. "
+        f"Certified norms of {counted(len(stops), 'layer')} in the order of the file, on a logarithmic axis. "
         f"The largest is {top} at {figure(most, CERTIFIED)}, "
         f"the smallest {bottom} at {figure(least, CERTIFIED)}.{limits} The table below has every figure."
     )
