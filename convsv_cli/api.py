@@ -41,6 +41,8 @@ def audit(
     input_range: tuple[float, float] | None = None,
     empirical: str | Path | None = None,
     spectra: Sequence[str] = (),
+    as_layer: Sequence[str] = (),
+    as_table: Sequence[str] = (),
     graph: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Audit:
@@ -65,6 +67,7 @@ def audit(
         empirical: "random", or an .npz file of inputs: also run the model in onnxruntime, and report the
             largest ratio |f(x) - f(y)| / |x - y| seen, an estimate from below.
         spectra: globs; of layers of which some name matches one, the singular values are counted too.
+        as_layer, as_table: globs of weights that are layers, or look-up tables, where the file does not say.
         graph: an ONNX graph for the weights of a checkpoint.
         progress: called with the layer being worked on and the share of work done, 0 to 1.
 
@@ -85,6 +88,8 @@ def audit(
         input_range=arguments.input_range(input_range),
         empirical=str(empirical or ""),
         spectra=tuple(spectra),
+        as_layer=tuple(as_layer),
+        as_table=tuple(as_table),
     )
     return audit_network(_loaded(model, graph, settings), settings, progress)
 
@@ -100,6 +105,8 @@ def check(
     tolerance: float = TOLERANCE,
     work_limit: float = WORK_LIMIT,
     input_range: tuple[float, float] | None = None,
+    as_layer: Sequence[str] = (),
+    as_table: Sequence[str] = (),
     graph: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Audit:
@@ -124,6 +131,8 @@ def check(
         tolerance=arguments.tolerance(tolerance),
         work_limit=arguments.work_limit(work_limit),
         input_range=arguments.input_range(input_range),
+        as_layer=tuple(as_layer),
+        as_table=tuple(as_table),
     )
     return check_network(_loaded(model, graph, settings), settings, judge, progress)
 

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from convsv_cli.graph import Graph
 
 
+NO_GRAPH = {
+    "checkpoint": "a checkpoint holds weights, but no graph to bound",
+    "safetensors": "a safetensors file holds weights, but no graph to bound",
+    "pickled_module": "a pickled module holds its layers, but not the code that connects them",
+    "torchscript": "convsv takes no graph from the code of a TorchScript archive",
+    "pt2": "convsv takes no graph from a program of torch.export",
+}
+"""Why there is no graph in a `Network`, by the format of its file."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
     """How a kernel is applied; one entry a spatial axis, so all empty for a linear layer.

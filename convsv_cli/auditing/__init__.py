@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 
+from convsv_cli.auditing.declared import declared
 from convsv_cli.auditing.digests import combined, digests_of
 from convsv_cli.auditing.empirical import check_empirical, empirical_of
 from convsv_cli.auditing.freeing import give_back
@@ -39,10 +40,11 @@ def audit_network(
         progress: called with the layer that is being worked on and the share of all work done, 0 to 1.
 
     Raises:
-        UsageError: no layer matches one of `settings.layers`; an exact norm is asked for, and no
-            convolution knows its input size; the device is not there.
+        UsageError: no layer matches one of `settings.layers`; the rows are not what `declared` is to make of
+            them; an exact norm is asked for, and no convolution knows its input size; no such device.
     """
     start = time.perf_counter()
+    network = declared(network, settings)
     check_empirical(network, settings)
     check_spectra(network, settings)
     device = resolve_device(settings.device)

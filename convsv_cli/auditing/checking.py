@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from convsv_cli.auditing import audit_network
+from convsv_cli.auditing.declared import declared
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.plan import resolve_device
 from convsv_cli.auditing.refine import refined_bound, refined_row
@@ -34,6 +35,7 @@ def check_network(
     Raises:
         UsageError: as `audit_network`; the baseline does not speak of the same thing.
     """
+    network = declared(network, settings)
     audit = audit_network(network, settings, progress)
     with one_thread_each():
         audit = _with_rows_refined(audit, network, judge, progress)

@@ -9,7 +9,8 @@ from dataclasses import replace
 import torch
 
 from convsv_cli.auditing.meter import Meter
-from convsv_cli.auditing.plan import AnyLayer, Task
+from convsv_cli.auditing.naming import AnyLayer
+from convsv_cli.auditing.plan import Task
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.kernels import reduce_kernel
 from convsv_cli.network import Geometry, Layer, UnsupportedLayer

@@ -12,11 +12,10 @@ from convsv_cli.auditing.meter import Meter
 from convsv_cli.lipschitz.bound import network_bound
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.weights import kernel_norm
-from convsv_cli.network import Network
+from convsv_cli.network import NO_GRAPH, Network
 from convsv_cli.report import AUDITED, UNKNOWN, LayerAudit, NetworkBound, Settings
 
-NO_GRAPH = "a {format} file holds weights, but no graph to bound; --graph MODEL.onnx supplies one"
-PROGRAM = "convsv takes no graph from a program of torch.export; --graph MODEL.onnx supplies one"
+SUPPLY = "{}; --graph MODEL.onnx supplies one"
 SOME = "only some layers were audited"
 AS_STRIDE_1 = "the strides are not the network's own, as asked"
 ALL_SIZES = ("certified", "bound")
@@ -39,8 +38,7 @@ def bound_of(
     the settings ask for less.
     """
     if network.graph is None:
-        reason = PROGRAM if network.format == "pt2" else NO_GRAPH.format(format=network.format)
-        return NetworkBound(status=UNKNOWN, reason=reason)
+        return NetworkBound(status=UNKNOWN, reason=SUPPLY.format(NO_GRAPH[network.format]))
     if settings.layers or settings.as_stride_1:
         return NetworkBound(status=UNKNOWN, reason=SOME if settings.layers else AS_STRIDE_1)
     meter.start("the whole network")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 import torch
 
+from convsv_cli.auditing.naming import AnyLayer, matches, nothing_matches
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.errors import UsageError
 from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.network import Layer, Network, UnsupportedLayer
 from convsv_cli.report import EXACT, PADDED, Settings
-
-AnyLayer = Layer | UnsupportedLayer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,18 +72,11 @@ def resolve_device(name: str) -> torch.device:
 def _chosen(network: Network, patterns: tuple[str, ...]) -> Iterator[AnyLayer]:
     """The layers of which some name matches some glob; all layers without globs."""
     for pattern in patterns:
-        if not any(_matches(layer, pattern) for layer in network.layers):
-            names = ", ".join(layer.name for layer in network.layers[:4])
-            raise UsageError(
-                f"no layer matches {pattern!r}", where=network.path, hint=f"its layers are {names}, ..."
-            )
+        if not any(matches(layer, pattern) for layer in network.layers):
+            raise nothing_matches(network, pattern)
     for layer in network.layers:
-        if not patterns or any(_matches(layer, pattern) for pattern in patterns):
+        if not patterns or any(matches(layer, pattern) for pattern in patterns):
             yield layer
-
-
-def _matches(layer: AnyLayer, pattern: str) -> bool:
-    return any(fnmatchcase(name, pattern) for name in (layer.name, layer.weight, *layer.aliases))
 
 
 def _as_asked(layer: AnyLayer, settings: Settings) -> AnyLayer:

@@ -8,9 +8,11 @@ from typing import Protocol
 
 import torch
 
+from convsv_cli.auditing.declared import declared
 from convsv_cli.auditing.measure import fault_of, row_of, unmeasured
 from convsv_cli.auditing.meter import Meter
-from convsv_cli.auditing.plan import AnyLayer, chosen_layers, resolve_device
+from convsv_cli.auditing.naming import AnyLayer
+from convsv_cli.auditing.plan import chosen_layers, resolve_device
 from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.network import Layer, Network
 from convsv_cli.report import (
@@ -83,6 +85,7 @@ def layer_spectra(
             device is not there.
     """
     device = resolve_device(settings.device)
+    network = declared(network, settings)
     layers = chosen_layers(network, settings, sizes_for="a spectrum")
     meter = Meter(progress, sum(map(_work, layers)))
     spectrum = _Spectrum(settings, device, bins, keepers, meter)

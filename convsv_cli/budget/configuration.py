@@ -70,6 +70,7 @@ class Configuration:
 
     Attributes:
         models: relative to the current folder.
+        as_layer, as_table: globs, as in `Settings`.
     """
 
     budget: Budget
@@ -80,3 +81,5 @@ class Configuration:
     exact: bool | None = None
     device: str | None = None
     tolerance: float | None = None
+    as_layer: tuple[str, ...] = ()
+    as_table: tuple[str, ...] = ()

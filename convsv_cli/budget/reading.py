@@ -22,6 +22,8 @@ KEYS = (
     "exact",
     "device",
     "tolerance",
+    "as-layer",
+    "as-table",
     "max-lipschitz",
     "max-layer",
     "layer",
@@ -116,7 +118,13 @@ def _configuration(top: Entry, folder: Path) -> Configuration:
         exact=table["exact"].flag() if "exact" in table else None,
         device=table["device"].choice(DEVICES) if "device" in table else None,
         tolerance=table["tolerance"].positive() if "tolerance" in table else None,
+        as_layer=_texts(table.get("as-layer")),
+        as_table=_texts(table.get("as-table")),
     )
+
+
+def _texts(entry: Entry | None) -> tuple[str, ...]:
+    return () if entry is None else tuple(item.text() for item in entry.items())
 
 
 def _limit(entry: Entry | None) -> Limit | None:

@@ -45,6 +45,9 @@ def _head(audit: Audit, model: str) -> list[str]:
         lines.append(f"input-shape = {{ {shapes} }}")
     if settings.input_range:
         lines.append(f"input-range = [{settings.input_range[0]!r}, {settings.input_range[1]!r}]")
+    for key, globs in (("as-layer", settings.as_layer), ("as-table", settings.as_table)):
+        if globs:
+            lines.append(f"{key} = [{', '.join(map(quoted, globs))}]")
     return lines
 
 

@@ -20,6 +20,8 @@ from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Report
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
 @click.option("--layers", metavar="GLOB", multiple=True, help="Audit only layers of that name. Repeatable.")
+@options.AS_LAYER
+@options.AS_TABLE
 @options.AS_STRIDE_1
 @options.DEVICE
 @options.TOLERANCE_
@@ -50,6 +52,8 @@ def audit(
     input_size: tuple[int, ...] | None,
     input_shapes: dict[str, tuple[int, ...]],
     layers: tuple[str, ...],
+    as_layer: tuple[str, ...],
+    as_table: tuple[str, ...],
     as_stride_1: bool,
     device: str | None,
     tolerance: float | None,
@@ -91,6 +95,8 @@ def audit(
             input_size=input_size,
             input_shapes=input_shapes,
             layers=layers,
+            as_layer=as_layer,
+            as_table=as_table,
             as_stride_1=as_stride_1,
             device=device or "auto",
             tolerance=TOLERANCE if tolerance is None else tolerance,

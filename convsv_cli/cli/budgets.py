@@ -56,6 +56,8 @@ def audit_options(
         "tolerance": next(tolerance for tolerance in tolerances if tolerance is not None),
         "work_limit": like.work_limit if asked["work_limit"] is None else asked["work_limit"],
         "input_range": asked["input_range"] or found.input_range,
+        "as_layer": asked["as_layer"] or found.as_layer,
+        "as_table": asked["as_table"] or found.as_table,
         "graph": asked["graph"],
     }
 

@@ -71,6 +71,8 @@ A budget, in convsv.toml:
 @options.EXACT
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
+@options.AS_LAYER
+@options.AS_TABLE
 @options.DEVICE
 @options.TOLERANCE_
 @options.WORK_LIMIT_

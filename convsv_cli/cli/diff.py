@@ -37,6 +37,8 @@ NOBODY = Budget(path="")
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
 @options.INPUT_RANGE
+@options.AS_LAYER
+@options.AS_TABLE
 @options.DEVICE
 @options.TOLERANCE_
 @options.format_option(FORMATS)
@@ -51,6 +53,8 @@ def diff(
     input_size: tuple[int, ...] | None,
     input_shapes: dict[str, tuple[int, ...]],
     input_range: tuple[float, float] | None,
+    as_layer: tuple[str, ...],
+    as_table: tuple[str, ...],
     device: str | None,
     tolerance: float | None,
     format_name: str | None,
@@ -79,6 +83,8 @@ def diff(
         input_size=input_size,
         input_shapes=tuple(input_shapes.items()),
         input_range=input_range,
+        as_layer=as_layer,
+        as_table=as_table,
         device=device or "auto",
         tolerance=TOLERANCE if tolerance is None else tolerance,
     )
@@ -107,6 +113,8 @@ def _audit(path: Path, asked: Settings, judge: Judge | None, progress: Progress)
         input_size=asked.input_size,
         input_shapes=dict(asked.input_shapes),
         input_range=asked.input_range,
+        as_layer=asked.as_layer,
+        as_table=asked.as_table,
         device=asked.device,
         exact=asked.exact,
         tolerance=asked.tolerance,

@@ -93,6 +93,18 @@ INPUT_SHAPE = click.option(
     help="Full shape of a named ONNX input. Repeatable.",
 )
 AS_STRIDE_1 = click.option("--as-stride-1", is_flag=True, help="Ignore strides, as the paper's tables do.")
+AS_LAYER = click.option(
+    "--as-layer",
+    metavar="GLOB",
+    multiple=True,
+    help="Audit weights of that name that would be taken for tables, or for nothing known. Repeatable.",
+)
+AS_TABLE = click.option(
+    "--as-table",
+    metavar="GLOB",
+    multiple=True,
+    help="Take weights of that name for tables of look-ups, where the file does not say. Repeatable.",
+)
 DEVICE = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),

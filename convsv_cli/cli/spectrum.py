@@ -25,6 +25,8 @@ INCOMPLETE = 3
 )
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
+@options.AS_LAYER
+@options.AS_TABLE
 @options.AS_STRIDE_1
 @options.DEVICE
 @click.option(
@@ -51,6 +53,8 @@ def spectrum(
     layers: tuple[str, ...],
     input_size: tuple[int, ...] | None,
     input_shapes: dict[str, tuple[int, ...]],
+    as_layer: tuple[str, ...],
+    as_table: tuple[str, ...],
     as_stride_1: bool,
     device: str | None,
     bins: int,
@@ -86,6 +90,8 @@ def spectrum(
         input_size=input_size,
         input_shapes=tuple(input_shapes.items()),
         layers=layers,
+        as_layer=as_layer,
+        as_table=as_table,
         as_stride_1=as_stride_1,
         device=device or "auto",
     )

@@ -20,7 +20,7 @@ from convsv_cli.lipschitz.operation import KernelNorm
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.undefined import defined
-from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN, Block, NetworkBound, Obstacle, Part
+from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN, Block, NetworkBound, Obstacle, Part, shared
 
 PLURALS = {
     "skip": "skips",
@@ -113,9 +113,7 @@ def _summary(
         return NetworkBound(status=UNBOUNDED, blocks=blocks, obstacles=obstacles, parts=_parts(blocks))
     product = 0.0 if 0 in factors else max(times(*factors), sys.float_info.min)
     log10 = _log(segments) + 1e-12 if product else None
-    shares = (math.log10(block.factor) / log10 if log10 else None for block in blocks)
-    shared = tuple(replace(block, share=share) for block, share in zip(blocks, shares, strict=True))
-    return NetworkBound(status=BOUNDED, lipschitz=product, log10=log10, blocks=shared)
+    return NetworkBound(status=BOUNDED, lipschitz=product, log10=log10, blocks=shared(blocks))
 
 
 def _blocks(segments: Sequence[Segment], rows: Mapping[str, tuple[str, ...]]) -> tuple[Block, ...]:

@@ -23,8 +23,3 @@ def status(layer: LayerAudit) -> str:
 def why_no_figures(layer: LayerAudit) -> str:
     """What became of it, and why; empty for a layer with figures."""
     return "" if layer.status == AUDITED else f"{status(layer)}: {layer.reason}"
-
-
-def percentage(share: float) -> str:
-    """A share of the whole in whole percent: neither all nor nothing unless it is that."""
-    return f"{share:.0%}" if share in (0, 1) else f"{min(99, max(1, round(100 * share)))}%"

@@ -107,6 +107,8 @@ def _settings(settings: Settings) -> dict[str, Any]:
         "input_range": None if settings.input_range is None else list(settings.input_range),
         "empirical": settings.empirical or None,
         "spectra": list(settings.spectra),
+        "as_layer": list(settings.as_layer),
+        "as_table": list(settings.as_table),
         "dtype": settings.dtype,
     }
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from convsv_cli.renderers.numbers import figure
-from convsv_cli.report import BOUNDED, UNBOUNDED, UPPER, Audit, Block, Empirical, NetworkBound
+from convsv_cli.renderers.numbers import figure, percent
+from convsv_cli.report import BOUNDED, UNBOUNDED, UPPER, Audit, Block, Empirical, NetworkBound, shared
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,11 +82,14 @@ def _products(audit: Audit) -> list[str]:
     ]
     if not figures:
         return []
-    ignored = ", ".join(audit.bound.structure) or "skips, normalisation and pooling"
-    return [
-        f"product of layer norms: {', '.join(figures)}",
-        f"  not a bound of the network: it ignores {ignored}",
-    ]
+    return [f"product of layer norms: {', '.join(figures)}", f"  {what_products_miss(audit.bound)}"]
+
+
+def what_products_miss(bound: NetworkBound) -> str:
+    """Why a product of layer norms proves nothing: by what is known to be there, which may be nothing."""
+    if bound.structure:
+        return f"not a bound of the network: it ignores {', '.join(bound.structure)}"
+    return "not a bound of the network by itself: it knows the layers, not what is between them"
 
 
 def blocks_table(blocks: tuple[Block, ...]) -> Table:
@@ -97,15 +100,34 @@ def blocks_table(blocks: tuple[Block, ...]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for name in ("block", "operators"):
         table.add_column(name, overflow="fold")
-    for name in ("factor ≤", "share of log L"):
+    for name in ("factor ≤", share_heading(blocks)):
         table.add_column(name, justify="right")
+    blocks = with_shares(blocks)
     heaviest = max(blocks, key=lambda block: block.factor, default=None)
     for block in blocks:
-        share = "" if block.share is None else f"{block.share:.1%}"
+        share = share_text(block)
         factor = figure(block.factor, UPPER) if math.isfinite(block.factor) else "unbounded"
         style = "bold yellow" if block is heaviest else ""
         table.add_row(block.name, " ".join(block.ops), factor, share, style=style)
     return table
+
+
+def share_heading(blocks: tuple[Block, ...]) -> str:
+    """What the shares of blocks are of: the network's bound, unless some block takes from that."""
+    return "share of growth" if any(0 < block.factor < 1 for block in blocks) else "share of log L"
+
+
+def with_shares(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """The blocks; saved reports of older versions have shares below 0 beside others above 1."""
+    strange = any(block.share is not None and not 0 <= block.share <= 1 for block in blocks)
+    return shared(blocks) if strange else blocks
+
+
+def share_text(block: Block) -> str:
+    """Of what the network amplifies, in logarithms; what shrinks has none."""
+    if block.share is None:
+        return "shrinks" if 0 < block.factor < 1 else ""
+    return percent(block.share)
 
 
 def _shortened(lines: list[str]) -> list[str]:

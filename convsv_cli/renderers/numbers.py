@@ -38,3 +38,16 @@ def excess(measured: float, limit: float) -> str:
     if math.isinf(ratio):
         return "immeasurably above"
     return f"{(ratio - 1) * 100:.3g} % above" if ratio < 2 else f"{ratio:.4g} times"
+
+
+def whole_percent(share: float, space: str = " ") -> str:
+    """A share in whole percent: neither all nor nothing unless it is that."""
+    whole = round(100 * share) if share in (0, 1) else min(99, max(1, round(100 * share)))
+    return f"{whole}{space}%"
+
+
+def percent(share: float) -> str:
+    """A share or a relative width: to a tenth, or two digits of less; all only where it is all."""
+    if not 0 < share < 1 or 0.001 <= share < 0.9995:
+        return f"{share:.1%}"
+    return "above 99.9%" if share > 0.5 else f"{100 * share:.2g}%"

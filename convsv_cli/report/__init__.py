@@ -34,6 +34,7 @@ from convsv_cli.report.network import (
     NetworkTotals,
     Obstacle,
     Part,
+    shared,
 )
 from convsv_cli.report.request import TOLERANCE, WORK_LIMIT, Model, Settings
 from convsv_cli.report.spectrum import Distribution, Spectrum
@@ -128,4 +129,5 @@ __all__ = [
     "Spectrum",
     "Verdict",
     "conclusion",
+    "shared",
 ]

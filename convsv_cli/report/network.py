@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BOUNDED, UNBOUNDED, UNKNOWN = "bounded", "unbounded", "unknown"
 
@@ -13,8 +13,8 @@ class NetworkTotals:
     """Figures over all audited layers.
 
     Attributes:
-        product: by calculator, the product of the layers' figures. It ignores skips, normalisation
-            and pooling: *not* a bound of the network. None where a layer lacks the figure.
+        product: by calculator, the product of the layers' figures. It knows nothing of what is between and
+            around them: *not* a bound of the network. None where a layer lacks the figure.
         coverage: share of the weight layers that were audited, tables and the like aside.
         assumptions: each thing that was taken for granted, once.
     """
@@ -49,7 +49,8 @@ class Block:
         layers: rows that its weights are.
         start, end: the tensors between which it lies; empty for all inputs, and for all outputs.
         factor: certified Lipschitz bound between them; infinite where there is none.
-        share: of the logarithm of the network's bound, which all shares add up to 1 of; None without one.
+        share: of the logarithm of the product of all factors that are not below 1; None for those that are,
+            and where there is no bound or nothing is amplified. All shares add up to 1.
     """
 
     name: str
@@ -59,6 +60,18 @@ class Block:
     end: str
     factor: float
     share: float | None = None
+
+
+def shared(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """The blocks with their shares: a block that shrinks takes from the bound, and has none of it."""
+    logs = [math.log10(block.factor) if block.factor > 1 else 0.0 for block in blocks]
+    whole = math.fsum(logs)
+    bounded = math.isfinite(whole) and not any(block.factor == 0 for block in blocks)
+    shares = (
+        log / whole if bounded and whole and block.factor >= 1 else None
+        for block, log in zip(blocks, logs, strict=True)
+    )
+    return tuple(replace(block, share=share) for block, share in zip(blocks, shares, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

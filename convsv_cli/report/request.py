@@ -48,6 +48,7 @@ class Settings:
         input_range: what the entries of the network's inputs are known to be in; None: anything.
         empirical: "random" or a file of inputs at which to look at the network; empty for not at all.
         spectra: globs of the layers of which all singular values are wanted.
+        as_layer, as_table: globs of rows that are layers, or tables, where the file does not say.
         dtype: in which norms are proven.
     """
 
@@ -62,4 +63,6 @@ class Settings:
     input_range: tuple[float, float] | None = None
     empirical: str = ""
     spectra: tuple[str, ...] = ()
+    as_layer: tuple[str, ...] = ()
+    as_table: tuple[str, ...] = ()
     dtype: str = "float64"

@@ -153,6 +153,8 @@ def _settings(value: Value) -> Settings:
         input_range=value["input_range"].pair(),
         empirical=value["empirical"].text(""),
         spectra=value["spectra"].texts(),
+        as_layer=value["as_layer"].texts(),
+        as_table=value["as_table"].texts(),
         dtype=value["dtype"].text("float64"),
     )
 

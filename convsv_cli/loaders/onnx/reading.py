@@ -26,7 +26,7 @@ from convsv_cli.loaders.onnx.shapes import impossible, infer
 from convsv_cli.loaders.onnx.sparse import stored_parts
 from convsv_cli.loaders.onnx.tensors import Array, external_file
 from convsv_cli.loaders.onnx.wire import check_wire
-from convsv_cli.network import InputSize, Layer, Network, UnsupportedLayer
+from convsv_cli.network import Geometry, InputSize, Layer, Network, UnsupportedLayer
 
 GATE_WEIGHT = r"\.weight_[ih]h\w*$"
 Found = tuple[Site, LinearMap | Unsupported]
@@ -184,7 +184,7 @@ def _layer(name: str, group: list[Found]) -> Layer | UnsupportedLayer:
     aliases = tuple(other.node.name or other.node.output[0] for other, _ in group[1:])
     constant = item.constant
     weight = constant.name if constant else next(iter(site.node.input[1:2]), "")
-    reason = item.reason if isinstance(item, Unsupported) else _unreal(item)
+    reason = item.reason if isinstance(item, Unsupported) else _unreal(item.constant.dtype)
     if isinstance(item, Unsupported) or reason:
         return UnsupportedLayer(
             name=name,
@@ -195,6 +195,7 @@ def _layer(name: str, group: list[Found]) -> Layer | UnsupportedLayer:
             dtype=constant.dtype if constant else "",
             reason=reason,
             applicable=not isinstance(item, Unsupported) or item.applicable,
+            layer=_as_matrix(name, aliases, item),
         )
     return Layer(
         name=name,
@@ -210,9 +211,32 @@ def _layer(name: str, group: list[Found]) -> Layer | UnsupportedLayer:
     )
 
 
-def _unreal(item: LinearMap) -> str:
+def _as_matrix(name: str, aliases: tuple[str, ...], item: LinearMap | Unsupported) -> Layer | None:
+    """What users may say that a table is; None for what the graph uses otherwise, or is no real matrix.
+
+    Bounds of the network take the norms of rows for those of their nodes; of a table's, none asks.
+    """
+    constant = item.constant
+    if constant is None or isinstance(item, LinearMap) or item.applicable:
+        return None
+    if len(constant.shape) != 2 or _unreal(constant.dtype):
+        return None
+    return Layer(
+        name=name,
+        weight=constant.name,
+        aliases=aliases,
+        op="MatMul",
+        kernel_shape=constant.shape,
+        dtype=constant.dtype,
+        geometry=Geometry(),
+        input_size=(),
+        assumed=constant.assumed,
+        read=lambda: _tensor(constant.read()),
+    )
+
+
+def _unreal(dtype: str) -> str:
     """Why the values are no real numbers that stand for themselves; empty where they are."""
-    dtype = item.constant.dtype
     return (
         "" if dtype.startswith(("float", "bfloat")) else f"{dtype} weights: what they stand for is not known"
     )

@@ -175,7 +175,24 @@ def _left_over(program: Program, tensors: Tensors, used: set[str]) -> Iterator[R
             dtype=tensor.dtype,
             reason=LOOK_UP if looked_up else tensor.unusable or _use(targets),
             applicable=not looked_up,
+            layer=_as_matrix(name, tensor),
         )
+
+
+def _as_matrix(name: str, tensor: StoredTensor) -> Layer | None:
+    """What users may say that it is; None where it is no matrix of real numbers."""
+    if tensor.unusable or len(tensor.shape) != 2 or not is_real(tensor.dtype):
+        return None
+    return Layer(
+        name=name,
+        weight=name,
+        op="MatMul",
+        kernel_shape=tensor.shape,
+        dtype=tensor.dtype,
+        geometry=Geometry(),
+        input_size=(),
+        read=tensor.read,
+    )
 
 
 def _use(targets: list[str]) -> str:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from convsv_cli.renderers.columns import times
-from convsv_cli.renderers.numbers import LOWER, figure
+from convsv_cli.renderers.network_text import with_shares
+from convsv_cli.renderers.numbers import LOWER, figure, whole_percent
 from convsv_cli.report import BOUNDED, CURVATURE, MARGIN, UPPER, Attack, Block, Certification, Route
 
 FEW = 0.01
@@ -76,11 +77,13 @@ def reasons(certification: Certification) -> Iterator[str]:
     amount = "nothing" if certified == 0 else "almost nothing"
     yield f"at radius {eps:.6g}, {amount} is certified{_because(certification)}"
     bound = certification.bound
-    blocks = sorted(bound.blocks, key=lambda block: -(block.share or 0))[:LARGEST_BLOCKS]
+    blocks = sorted(with_shares(bound.blocks), key=lambda block: -(block.share or 0))[:LARGEST_BLOCKS]
+    whole = "its logarithm" if all(block.factor >= 1 for block in bound.blocks) else "all growth"
+    named = [_block(block, whole) for block in blocks]
     if bound.status == BOUNDED and bound.lipschitz > 1 and len(bound.blocks) > 1:
         yield (
             f"the bound multiplies what each of {len(bound.blocks)} blocks can amplify at most, and no "
-            f"input meets the worst of all of them; most comes from {', '.join(map(_block, blocks))}"
+            f"input meets the worst of all of them; most comes from {', '.join(named)}"
         )
     if certification.settings.attack and any(level.robust for level in certification.levels):
         yield "that nothing is proven does not mean that attacks succeed: see what the attack breaks"
@@ -99,6 +102,6 @@ def _because(certification: Certification) -> str:
     )
 
 
-def _block(block: Block) -> str:
-    part = "" if block.share is None else f", {100 * block.share:.0f} % of its logarithm"
+def _block(block: Block, whole: str) -> str:
+    part = "" if block.share is None else f", {whole_percent(block.share)} of {whole}"
     return f"{block.name} (≤ {figure(block.factor, UPPER)}{part})"

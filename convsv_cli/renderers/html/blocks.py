@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from convsv_cli.renderers.html.scale import Scale, log, scale_of
 from convsv_cli.renderers.html.track import STEP, Mark, Track
 from convsv_cli.renderers.html.words import sort_key
+from convsv_cli.renderers.network_text import share_heading, share_text, with_shares
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.report import UPPER, Block
 
@@ -30,10 +31,10 @@ class BlockRow:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockTable:
-    """All blocks; an axis where every one has a bound that is not zero, and whether they share the whole."""
+    """All blocks; an axis where every one has a bound that is not zero, and what they have shares of."""
 
     scale: Scale | None
-    shared: bool
+    shared: str
     rows: tuple[BlockRow, ...]
 
 
@@ -41,6 +42,7 @@ def block_table(blocks: tuple[Block, ...]) -> BlockTable | None:
     """The steps from input to output; None where there are no blocks."""
     if not blocks:
         return None
+    blocks = with_shares(blocks)
     steps = _steps(blocks)
     scale = scale_of(end for step in steps for end in step) if steps else None
     heaviest = max(blocks, key=lambda block: block.factor) if scale and len(blocks) > 1 else None
@@ -48,7 +50,8 @@ def block_table(blocks: tuple[Block, ...]) -> BlockTable | None:
         _row(i, block, steps[i - 1] if steps else None, scale, heaviest=block is heaviest)
         for i, block in enumerate(blocks, start=1)
     )
-    return BlockTable(scale=scale, shared=any(row.share for row in rows), rows=rows)
+    shares = share_heading(blocks) if any(block.share is not None for block in blocks) else ""
+    return BlockTable(scale=scale, shared=shares, rows=rows)
 
 
 def _steps(blocks: tuple[Block, ...]) -> list[tuple[float, float]]:
@@ -71,7 +74,7 @@ def _row(
         layers=tuple(layer for layer in block.layers if layer != block.name),
         factor=factor,
         key=sort_key(block.factor),
-        share="" if block.share is None else f"{block.share:.1%}",
+        share=share_text(block),
         share_key=sort_key(block.share),
         heaviest=heaviest,
         track=None if step is None or scale is None else _track(factor, step, scale),

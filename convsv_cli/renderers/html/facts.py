@@ -31,11 +31,13 @@ def setting_facts(audit: Audit) -> Facts:
     settings = audit.settings
     facts = {
         "Exact norms": "yes" if settings.exact else "no",
-        "Input size": size(settings.input_size) if settings.input_size else "as the file says",
+        "Input size": size(settings.input_size) if settings.input_size else "not given",
         "Input shapes": ", ".join(f"{name} {times(shape)}" for name, shape in settings.input_shapes),
         "Input range": "" if settings.input_range is None else _range(settings.input_range),
         "Layers": ", ".join(settings.layers) or "all",
         "Spectra": ", ".join(settings.spectra),
+        "Taken for layers": ", ".join(settings.as_layer),
+        "Taken for tables": ", ".join(settings.as_table),
         "Strides": "taken for 1" if settings.as_stride_1 else "",
         "Looked at from below": settings.empirical,
         "Tolerance": f"{settings.tolerance:g}",
@@ -61,10 +63,13 @@ def _words(audit: Audit) -> Iterator[str]:
     yield from (flag for flag, asked in _flags(settings).items() if asked)
     for name, shape in settings.input_shapes:
         yield from ("--input-shape", f"{name}:{'x'.join(map(str, shape))}")
-    for layer in settings.layers:
-        yield from ("--layers", layer)
-    for layer in settings.spectra:
-        yield from ("--spectra", layer)
+    globs = {
+        "--layers": settings.layers,
+        "--spectra": settings.spectra,
+        "--as-layer": settings.as_layer,
+        "--as-table": settings.as_table,
+    }
+    yield from (word for option, named in globs.items() for glob in named for word in (option, glob))
 
 
 def _flags(settings: Settings) -> dict[str, bool]:

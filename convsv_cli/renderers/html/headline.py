@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from convsv_cli.renderers.coverage_text import percentage
 from convsv_cli.renderers.html.gates import outcomes
 from convsv_cli.renderers.html.words import among, bound_figure, counted
-from convsv_cli.renderers.numbers import figure
+from convsv_cli.renderers.numbers import figure, whole_percent
 from convsv_cli.report import (
     ADDED,
     BOUNDED,
@@ -146,7 +145,9 @@ def tiles_of(audit: Audit) -> Iterator[Tile]:
 
 def _coverage(audit: Audit) -> str:
     others = len(audit.layers) - audit.applicable
-    return f"{percentage(audit.network.coverage)} coverage" + (f", {others} not applicable" if others else "")
+    return f"{whole_percent(audit.network.coverage, '')} coverage" + (
+        f", {others} not applicable" if others else ""
+    )
 
 
 def largest_of(audit: Audit) -> tuple[float, str] | None:

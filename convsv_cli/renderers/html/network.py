@@ -10,6 +10,7 @@ from convsv_cli.renderers.html.gates import limits_of
 from convsv_cli.renderers.html.scale import Scale, log, scale_of
 from convsv_cli.renderers.html.track import INTERVAL, LIMIT, PRODUCT, RANGE, SEEN, Mark, Track, point
 from convsv_cli.renderers.html.words import among, bound_figure, counted
+from convsv_cli.renderers.network_text import what_products_miss
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.report import BOUNDED, UPPER, Audit, NetworkBound
 
@@ -129,8 +130,7 @@ def _row(reading: Reading, scale: Scale, limit: list[float], seen: float | None)
 def story_of(audit: Audit) -> str:
     """What the product of the layers' norms would have said, and what is proven."""
     product = dict(audit.network.product).get("certified")
-    ignored = ", ".join(audit.bound.structure) or "skips, normalisation and pooling"
-    told = f"A product of layer norms is not a bound of the network: it ignores {ignored}."
+    told = f"A product of layer norms is {what_products_miss(audit.bound)}."
     if audit.bound.log10 is None or not product or not math.isfinite(product):
         return told
     gap = abs(log(product) - audit.bound.log10)
