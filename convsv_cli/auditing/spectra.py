@@ -151,7 +151,7 @@ class _Spectrum:
         row = row_of(layer)
         size = _size(layer)
         if size is None:
-            reason = "shape inference cannot tell the size of this layer's input"
+            reason = "the size of this layer's input is not known"
             return LayerSpectrum(row=replace(row, status=UNSUPPORTED, reason=reason))
         self._meter.start(layer.name)
         weight = layer.read().to(torch.float64)

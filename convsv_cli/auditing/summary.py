@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from convsv_cli.calculators import CALCULATORS
+from convsv_cli.renderers.numbers import percent
 from convsv_cli.report import (
     AUDITED,
     ERROR,
@@ -61,12 +62,19 @@ def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
     elif row.status == INVALID:
         yield Finding(rule="invalid-layer", severity=ERROR, node=row.name, message=row.reason)
     elif settings.exact and row.input_size is None:
-        message = "no exact norm: shape inference cannot tell the size of this layer's input"
+        message = "no exact norm: the size of this layer's input is not known"
         yield Finding(rule="exact-unavailable", severity=WARNING, node=row.name, message=message)
     for name, measurement in row.measurements:
         width = measurement.relative_width
         if name == "certified" and width > 2 * settings.tolerance:
-            message = f"certified only to {width:.1%}: the work limit came first; raise --work-limit"
-            yield Finding(rule="work-limit", severity=WARNING, node=row.name, message=message)
+            yield Finding(rule="work-limit", severity=WARNING, node=row.name, message=_wide(width, settings))
     for line in row.assumed:
         yield Finding(rule="assumed", severity=NOTE, node=row.name, message=line)
+
+
+def _wide(width: float, settings: Settings) -> str:
+    """Of an interval that is wider than was asked for; without a limit on the work, it is rounding's."""
+    to = "from above only" if width >= 1 else f"only to {percent(width)}"
+    if math.isinf(settings.work_limit):
+        return f"certified {to}: rounding hides the rest"
+    return f"certified {to}: the work limit came first, or rounding; --work-limit may be raised"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from convsv_cli.lipschitz.operation import Operation, Tensor, UnboundedError
+from convsv_cli.lipschitz.operation import SIZES, Operation, Tensor, UnboundedError
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
 
 
@@ -48,7 +48,7 @@ def size_of(tensor: Tensor, axis: int) -> int:
     """
     size = None if tensor.shape is None else tensor.shape[axis]
     if size is None:
-        raise UnboundedError(f"the shape of {tensor.name!r} is not known; --input-size may tell it")
+        raise UnboundedError(f"the shape of {tensor.name!r} is not known", lacks=SIZES)
     return size
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from convsv_cli.graph import Dims
 from convsv_cli.lipschitz.arithmetic import root
-from convsv_cli.lipschitz.operation import Operation, Tensor, UnboundedError
+from convsv_cli.lipschitz.operation import SIZES, Operation, Tensor, UnboundedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,4 +67,4 @@ def _is_scalar(shape: Dims | None) -> bool:
 
 
 def _unknown(tensor: Tensor) -> UnboundedError:
-    return UnboundedError(f"the shape of {tensor.name!r} is not known; --input-size may tell it")
+    return UnboundedError(f"the shape of {tensor.name!r} is not known", lacks=SIZES)

@@ -26,7 +26,16 @@ from convsv_cli.lipschitz.dependencies import (
     wanted,
 )
 from convsv_cli.lipschitz.elementwise import OP as COLLAPSED
-from convsv_cli.lipschitz.operation import KernelNorm, Operation, Rules, Tensor, UnboundedError, no_kernel
+from convsv_cli.lipschitz.operation import (
+    RANGE,
+    SIZES,
+    KernelNorm,
+    Operation,
+    Rules,
+    Tensor,
+    UnboundedError,
+    no_kernel,
+)
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
 
 MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
@@ -105,6 +114,7 @@ class _Composition:
     ) -> None:
         self._graph, self._rules = graph, rules
         self._layer_norm, self._kernel_norm = layer_norm, kernel_norm
+        self._input_range = input_range
         self._consumed = consumed(graph.main)
         self._tensors: dict[str, Tensor] = {}
         self._offences: list[Offence] = []
@@ -163,7 +173,7 @@ class _Composition:
         try:
             return _told(rule.lipschitz(operation), operation), range_
         except UnboundedError as error:
-            reason = str(error)
+            reason = f"{error}{self._hint(error.lacks)}"
         except MALFORMED as error:
             reason = f"{CONTRADICTION}: {error}"
         self._offences.append(Offence(node=node, reason=reason))
@@ -175,6 +185,16 @@ class _Composition:
         with contextlib.suppress(UnboundedError, *MALFORMED):
             return ANYTHING if rule is None else rule.range(operation)
         return ANYTHING
+
+    def _hint(self, lacks: str) -> str:
+        """What a user might tell, as far as it is open: nobody is to give what is there already."""
+        if lacks == RANGE and not self._input_range.finite:
+            return ": --input-range may help"
+        shapes = {name: self._graph.shapes.get(name) for name in self._graph.inputs}
+        open_ = [name for name, shape in shapes.items() if shape is None or None in shape]
+        if lacks == SIZES and open_:
+            return f": the size of the input {open_[0]!r} is open, which --input-shape tells"
+        return ""
 
     def _branch(self, node: Node) -> None:
         """If: the larger of both branches, as long as the condition does not vary."""

@@ -19,8 +19,18 @@ T = TypeVar("T")
 MAX_ELEMENTS = 2**26  # of a constant whose range is looked for
 
 
+SIZES, RANGE = "sizes", "range"
+
+
 class UnboundedError(Exception):
-    """The node has no finite Lipschitz constant that convsv knows; the reason, in words."""
+    """The node has no finite Lipschitz constant that convsv knows; the reason, in words.
+
+    `lacks` is what a user might tell to change that: `SIZES` or `RANGE` of the inputs; empty for nothing.
+    """
+
+    def __init__(self, reason: str, *, lacks: str = "") -> None:
+        super().__init__(reason)
+        self.lacks = lacks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,9 +107,7 @@ class Tensor:
             UnboundedError: one is unknown.
         """
         if self.shape is None or None in self.shape:
-            raise UnboundedError(
-                f"the shape of {self.name!r} is not known: give --input-size or --input-shape"
-            )
+            raise UnboundedError(f"the shape of {self.name!r} is not known", lacks=SIZES)
         return tuple(size for size in self.shape if size is not None)
 
 

@@ -55,7 +55,8 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
         UnsafeModelError: more than any network has; or as `read`.
     """
     if input_size.shapes:
-        raise UsageError("a state dict has no named inputs", where=str(path), hint="use --input-size")
+        hint_ = "leave --input-shape out" if input_size.size else "use --input-size"
+        raise UsageError("a state dict has no named inputs", where=str(path), hint=hint_)
     found = read(path)
     check_tensors(((name, tensor.shape) for name, tensor in found.tensors.items()), str(path))
     rows = layers(effective(without_training_state(found.plain)), input_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from convsv_cli.renderers.numbers import figure, percent
+from convsv_cli.renderers.numbers import as_written, figure, percent
 from convsv_cli.report import BOUNDED, UNBOUNDED, UPPER, Audit, Block, Empirical, NetworkBound, shared
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def bound_lines(audit: Audit) -> list[str]:
 
 def _status(bound: NetworkBound) -> list[str]:
     if bound.status == BOUNDED:
-        lower, upper = bound.input_range or (0, 0)
-        box = f" for inputs from {lower:g} to {upper:g}" if bound.input_range else ""
+        ends = " to ".join(map(as_written, bound.input_range or ()))
+        box = f" for inputs from {ends}" if ends else ""
         met = [line for line in bound.structure if not any(done.startswith(line) for done in bound.folded)]
         seen = ", ".join([*met, *bound.folded])
         beside = f" ({seen})" if seen else ""

@@ -37,7 +37,7 @@ def excess(measured: float, limit: float) -> str:
     ratio = measured / limit
     if math.isinf(ratio):
         return "immeasurably above"
-    return f"{(ratio - 1) * 100:.3g} % above" if ratio < 2 else f"{ratio:.4g} times"
+    return f"{(measured - limit) / limit * 100:.3g} % above" if ratio < 2 else f"{ratio:.4g} times"
 
 
 def whole_percent(share: float, space: str = " ") -> str:
@@ -51,3 +51,10 @@ def percent(share: float) -> str:
     if not 0 < share < 1 or 0.001 <= share < 0.9995:
         return f"{share:.1%}"
     return "above 99.9%" if share > 0.5 else f"{100 * share:.2g}%"
+
+
+def as_written(value: float) -> str:
+    """A figure that users wrote, with all its digits."""
+    exact = Decimal(repr(value)).normalize()
+    digits = len(exact.as_tuple().digits)
+    return f"{exact:f}" if -4 < exact.adjusted() < 6 else f"{value:.{digits - 1}e}"

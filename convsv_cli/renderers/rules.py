@@ -49,13 +49,13 @@ RULES = (
     Rule(
         id="layer-undecided",
         title="Neither proven nor refuted: the budget is within the certified interval of a layer's norm",
-        help="The interval was refined and still contains the budget. Raise --work-limit, or move the"
-        " budget.",
+        help="The interval contains the budget, however closely it was looked at. A higher --work-limit may"
+        " decide; else move the budget.",
     ),
     Rule(
         id="network-undecided",
         title="Neither proven nor refuted: the network's budget",
-        help="The bound was refined and still does not decide. Raise --work-limit, or move the budget.",
+        help="What is proven does not decide. A higher --work-limit may; else move the budget.",
     ),
     Rule(
         id="layer-bound-missing",
@@ -66,8 +66,8 @@ RULES = (
     Rule(
         id="network-bound-missing",
         title="A budget is on a network that has no certified bound",
-        help="Some node has no Lipschitz constant, or there is no graph. --input-range makes products of"
-        " activations finite; --graph supplies the graph of a checkpoint.",
+        help="The message says why: some node has no bound, or there is no graph. On inputs from a box, which"
+        " --input-range tells, products of activations have one; --graph supplies the graph of a checkpoint.",
     ),
     Rule(
         id="expired-ignore",
@@ -111,14 +111,14 @@ RULES = (
     ),
     Rule(
         id="unbounded-node",
-        title="A node has no global Lipschitz constant",
-        help="Products of activations, Exp and LayerNorm without an epsilon have none, so that the network"
-        " has none that could be certified. --input-range makes most of them finite.",
+        title="A node has no certified Lipschitz bound",
+        help="The message says why. Products of activations, Exp and LayerNorm without an epsilon have no"
+        " global Lipschitz constant; on inputs from a box, which --input-range tells, most of them have one.",
     ),
     Rule(
         id="unsupported-layer",
         title="A layer was not audited",
-        help="Its operator, or the form of its weight, is not one that convsv knows.",
+        help="The message says why: its operator, the form of its weight, or what the file leaves open.",
         notice=True,
     ),
     Rule(
@@ -131,7 +131,8 @@ RULES = (
     Rule(
         id="exact-unavailable",
         title="A layer has no exact norm",
-        help="The size of its input is unknown. Give --input-size or --input-shape.",
+        help="The size of its input is not known. Where it is open in the file, --input-size or --input-shape"
+        " tells it.",
         notice=True,
     ),
     Rule(
@@ -143,18 +144,18 @@ RULES = (
     Rule(
         id="work-limit",
         title="The search for a norm stopped early",
-        help="The interval is proven, but wider than --tolerance. Raise --work-limit.",
+        help="The interval is proven, but wider than --tolerance. A higher --work-limit makes it narrower,"
+        " as far as rounding allows.",
         notice=True,
     ),
     Rule(
         id="assumed",
         title="Something that the file does not say was taken for granted",
-        help="A bare state dict holds no strides, dilations or groups. Audit the ONNX graph to know them.",
+        help="The message says what. A bare state dict, for one, holds no strides, dilations or groups, which"
+        " an ONNX graph does.",
         notice=True,
     ),
-    Rule(
-        id="file", title="A remark about the file", help="The file holds more than was audited.", notice=True
-    ),
+    Rule(id="file", title="A remark about the file", help="The message says what is to know.", notice=True),
     Rule(
         id="network-not-held",
         title="The network has no bound in the baseline",

@@ -9,7 +9,7 @@ import numpy as np
 
 from convsv_cli.lipschitz.arithmetic import UP, times
 from convsv_cli.lipschitz.elementwise import BUILDERS, OP, expressed
-from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
+from convsv_cli.lipschitz.operation import RANGE, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
 from convsv_cli.lipschitz.scalar import Expression, X, number
 from convsv_cli.lipschitz.steepness import steepness, values
@@ -45,14 +45,14 @@ def applied(operation: Operation) -> float:
     if over != ANYTHING or not math.isfinite(known):
         known = min(known, steepness(expression, over))
     if not math.isfinite(known):
-        raise UnboundedError(_why(over))
+        raise UnboundedError(_why(over), lacks="" if over.finite else RANGE)
     return times(known, operation.varying[0].lipschitz)
 
 
 def _why(over: Range) -> str:
     if over.finite:
         return f"its slope has no bound for inputs in [{over.lower:.4g}, {over.upper:.4g}]"
-    return "its slope has no bound, as its input may be of any size: --input-range may help"
+    return "its slope has no bound, as its input may be of any size"
 
 
 def _whole_line(operation: Operation) -> float:

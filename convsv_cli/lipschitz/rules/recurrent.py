@@ -19,7 +19,7 @@ import numpy as np
 
 from convsv_cli.lipschitz.arguments import or_anything, require_constant
 from convsv_cli.lipschitz.arithmetic import times, total
-from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
+from convsv_cli.lipschitz.operation import SIZES, Operation, Rule, UnboundedError
 from convsv_cli.lipschitz.ranges import UP, Range, outward
 from convsv_cli.lipschitz.recurrences import LONGEST, Recurrence
 
@@ -142,7 +142,7 @@ def _length(operation: Operation) -> int | None:
 
 def _bearable(steps: int | None) -> int:
     if steps is None:
-        raise UnboundedError("the length of its sequence is not known: give --input-shape")
+        raise UnboundedError("the length of its sequence is not known", lacks=SIZES)
     if steps > LONGEST:
         raise UnboundedError(
             f"its bound grows with each of its {steps} steps; beyond {LONGEST} it is useless"

@@ -171,5 +171,5 @@ def impossible(size: InputSize, path: Path, reason: str) -> UsageError:
     return UsageError(
         f"the network cannot have the input size {asked}: {lines[-1] if lines else 'shapes contradict'}",
         where=str(path),
-        hint="choose another --input-size, or give --input-shape",
+        hint="choose another --input-size, or give --input-shape" if size.size else "choose other shapes",
     )

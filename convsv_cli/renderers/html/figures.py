@@ -17,8 +17,7 @@ from convsv_cli.renderers.html.track import (
     Track,
     point,
 )
-from convsv_cli.renderers.html.words import as_written
-from convsv_cli.renderers.numbers import LOWER, figure
+from convsv_cli.renderers.numbers import LOWER, as_written, figure
 from convsv_cli.report import CERTIFIED, EXCEEDED, UPPER, Gate, Interval, LayerAudit, Measurement
 
 

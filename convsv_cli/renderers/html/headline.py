@@ -116,9 +116,12 @@ def _bound(audit: Audit) -> Headline:
     if bound.status == UNBOUNDED:
         nodes = counted(len(bound.obstacles), "node")
         verb = "stands" if len(bound.obstacles) == 1 else "stand"
-        text = f"{nodes} {verb} in the way of a bound of the network; each layer has its own."
+        own = "; each layer that was audited has its own" if audit.audited else ""
+        text = f"{nodes} {verb} in the way of a bound of the network{own}."
         return Headline(tone=WARN, symbol="!", title="No certified bound", text=text)
     text = f"There is no bound of the whole network: {bound.reason}."
+    if not audit.audited:
+        return Headline(tone=WARN, symbol="!", title="Nothing certified", text=text)
     return Headline(tone=INFO, symbol="≤", title="Certified layer by layer", text=text)
 
 

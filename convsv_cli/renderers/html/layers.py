@@ -10,8 +10,8 @@ from convsv_cli.renderers.html.figures import figures_of, track_of
 from convsv_cli.renderers.html.gates import SYMBOLS, TONES, limits_of
 from convsv_cli.renderers.html.scale import Scale, scale_of
 from convsv_cli.renderers.html.track import BOUND, ESTIMATE, EXCEEDING, INTERVAL, LIMIT, Track
-from convsv_cli.renderers.html.words import as_written, size, sort_key, times
-from convsv_cli.renderers.numbers import LOWER, figure
+from convsv_cli.renderers.html.words import size, sort_key, times
+from convsv_cli.renderers.numbers import LOWER, as_written, figure
 from convsv_cli.report import (
     AUDITED,
     CERTIFIED,

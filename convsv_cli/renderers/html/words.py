@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal
 
-from convsv_cli.renderers.numbers import figure
+from convsv_cli.renderers.numbers import as_written, figure
 from convsv_cli.report import UPPER, NetworkBound
 
 
@@ -24,13 +23,6 @@ def size(sizes: tuple[int, ...]) -> str:
     return str(sizes[0]) if len(set(sizes)) == 1 else times(sizes)
 
 
-def as_written(value: float) -> str:
-    """A figure that users wrote, with all its digits."""
-    exact = Decimal(repr(value)).normalize()
-    digits = len(exact.as_tuple().digits)
-    return f"{exact:f}" if -4 < exact.adjusted() < 6 else f"{value:.{digits - 1}e}"
-
-
 def sort_key(value: float | None) -> str | None:
     """A number as JavaScript reads it."""
     return None if value is None else "Infinity" if math.isinf(value) else repr(value)
@@ -47,5 +39,5 @@ def among(bound: NetworkBound) -> str:
     """What the bound of the network takes the inputs to be."""
     if bound.input_range is None:
         return ""
-    lower, upper = bound.input_range
-    return f" for inputs from {lower:g} to {upper:g}"
+    lower, upper = map(as_written, bound.input_range)
+    return f" for inputs from {lower} to {upper}"
