@@ -58,6 +58,16 @@ def test_a_product_ignores_only_what_is_there(name: str, tmp_path: Path) -> None
         assert "it knows the layers, not what is between them" in text
 
 
+def test_a_sum_of_two_inputs_is_no_skip(tmp_path: Path) -> None:
+    weights = {"w": np.eye(3, dtype=np.float32)}
+    first = helper.make_node("MatMul", ["x", "w"], ["h"], name="first")
+    for other, structure in (("z", ("1 sum",)), ("x", ("1 skip",))):
+        add = helper.make_node("Add", ["h", other], ["y"], name="add")
+        inputs = {key: [1, 3] for key in ("x", other)}
+        path = stored(graph_model([first, add], inputs, weights), tmp_path)
+        assert audit(path).bound.structure == structure
+
+
 class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()

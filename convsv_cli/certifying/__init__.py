@@ -19,8 +19,10 @@ from convsv_cli.certifying.samples import Samples
 from convsv_cli.certifying.shallow import DeepError, Shallow, shallow
 from convsv_cli.errors import UsageError
 from convsv_cli.network import Network
+from convsv_cli.renderers.numbers import as_written, figure
 from convsv_cli.report import (
     CURVATURE,
+    UPPER,
     Attack,
     Audit,
     Certification,
@@ -35,14 +37,14 @@ from convsv_cli.version import __version__
 SHARES = {"bound": 0.4, "logits": 0.5, CURVATURE: 0.8}
 """How far the work has come after each of its parts."""
 NOT_COUNTED = "the network computes in real numbers: its own rounding is not counted"
-ROUNDED = "its logits are computed in {} precision; up to {:.2g} is taken off each of them, which is no proof"
+ROUNDED = "its logits are computed in {} precision; up to {} is taken off each of them, which is no proof"
 FEW = 32
 AGREE = 1e-3
 """Of the largest logit: how far a chain may be off the network that it was read from."""
 HELD = "inputs that are no real numbers ({}) are held at 0"
-INSIDE = "the radii hold for inputs that stay between {:g} and {:g}, as asked"
+INSIDE = "the radii hold for inputs that stay between {} and {}, as asked"
 PROBABILITIES = "its outputs are probabilities; of logits the radii would be larger"
-AVERAGE = "differences of inputs are counted before the normalization, which stretches them by up to {:.4g}"
+AVERAGE = "differences of inputs are counted before the normalization, which stretches them by up to {}"
 Progress = Callable[[str, float], None]
 
 
@@ -194,16 +196,17 @@ class _Run:
         if self._chain is None:
             notes.append(
                 ROUNDED.format(
-                    precision_of(self._classifier)[1], float(torch.as_tensor(self._error(logits)).max())
+                    precision_of(self._classifier)[1],
+                    figure(float(torch.as_tensor(self._error(logits)).max()), UPPER, digits=2),
                 )
             )
         held = [name for name in self._classifier.graph.inputs if name != self._classifier.source]
         if held:
             notes.append(HELD.format(", ".join(held)))
         if self._settings.input_range is not None:
-            notes.append(INSIDE.format(*self._settings.input_range))
+            notes.append(INSIDE.format(*map(as_written, self._settings.input_range)))
         if self._settings.input_std:
-            notes.append(AVERAGE.format(self._normalization.stretch))
+            notes.append(AVERAGE.format(figure(self._normalization.stretch, UPPER)))
         if self._classifier.gives_probabilities:
             notes.append(PROBABILITIES)
         return tuple(notes)
@@ -217,7 +220,9 @@ def _check(x: torch.Tensor, y: torch.Tensor, classifier: Classifier, settings: C
         raise UsageError(what, where=settings.data, hint=hint)
     box = settings.input_range
     if box is not None and not (box[0] <= x.min() and x.max() <= box[1]):
-        raise UsageError(f"its samples leave the range {box[0]:g} to {box[1]:g}", where=settings.data)
+        raise UsageError(
+            f"its samples leave the range {as_written(box[0])} to {as_written(box[1])}", where=settings.data
+        )
 
 
 def _typical_margin(logits: torch.Tensor, y: torch.Tensor) -> float | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from convsv_cli.empirical.pixels import LARGEST, UNSCALED, are_pixels, otherwise_arranged
 from convsv_cli.errors import UsageError
+from convsv_cli.renderers.numbers import as_written
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +60,7 @@ def from_file(
         inside = points.clip(*box)
         if not np.allclose(points, inside, rtol=0, atol=ROUNDING * max(map(abs, box))):
             hint = f"divide them by {LARGEST}" if any(map(are_pixels, samples.values())) else ""
-            what = f"its arrays leave the range {box[0]:g} to {box[1]:g}"
+            what = f"its arrays leave the range {as_written(box[0])} to {as_written(box[1])}"
             raise UsageError(what, where=str(path), hint=hint)
         points = inside
     return points

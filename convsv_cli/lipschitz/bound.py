@@ -14,7 +14,7 @@ from convsv_cli.graph import Graph, Node
 from convsv_cli.lipschitz.arithmetic import times
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import Offence, Segment, compose
-from convsv_cli.lipschitz.dependencies import real, real_outputs, relevant, sources
+from convsv_cli.lipschitz.dependencies import needs, real, real_outputs, relevant, sources
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.operation import KernelNorm
 from convsv_cli.lipschitz.ranges import ANYTHING, Range
@@ -24,6 +24,7 @@ from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN, Block, NetworkBound, 
 
 PLURALS = {
     "skip": "skips",
+    "sum": "sums",
     "branch": "branches",
     "BatchNorm": "BatchNorms",
     "concatenation": "concatenations",
@@ -179,11 +180,17 @@ def _rows(graph: Graph) -> dict[str, tuple[str, ...]]:
 
 def _structure(graph: Graph) -> tuple[str, ...]:
     """What a product over layers does not see."""
-    counts = Counter(kind for node in relevant(graph) for kind in _kinds(graph, node))
+    counts: Counter[str] = Counter()
+    origins = {name: {name} for name in sources(graph)}
+    for node in relevant(graph):
+        counts.update(_kinds(graph, node, origins))
+        all_ = set[str]().union(*(origins.get(name, ()) for name in needs(node)))
+        origins |= dict.fromkeys(node.outputs, all_)
     return tuple(f"{count} {kind if count == 1 else PLURALS[kind]}" for kind, count in counts.items())
 
 
-def _kinds(graph: Graph, node: Node) -> list[str]:
+def _kinds(graph: Graph, node: Node, origins: Mapping[str, set[str]]) -> list[str]:
+    """What a node is to a reader; a sum is a skip where some input comes to it on two ways."""
     names = {
         "Concat": "concatenation",
         "If": "branch",
@@ -193,8 +200,9 @@ def _kinds(graph: Graph, node: Node) -> list[str]:
         "GlobalAveragePool": "pooling layer",
     }
     varying = [name for name in node.inputs if name and name not in graph.constants]
-    if node.op in ("Add", "Sub") and len(varying) == 2:
-        return ["skip"]
+    if node.op in ("Add", "Sub", "Sum") and len(varying) > 1:
+        ways = Counter(origin for name in varying for origin in origins.get(name, ()))
+        return ["skip" if max(ways.values(), default=2) > 1 else "sum"]
     return [names[node.op]] if node.op in names else []
 
 

@@ -69,7 +69,7 @@ def _empirical(bound: NetworkBound, found: Empirical) -> str:
     tried = f"{found.pairs} pairs and {found.directions} directions, {found.source}"
     gap = ""
     if bound.log10 is not None and found.ratio > 0:
-        gap = f"; the gap is 10^{bound.log10 - math.log10(found.ratio):.1f}"
+        gap = f"; the gap is 10^{max(0.0, bound.log10 - math.log10(found.ratio)):.1f}"
     return f"  seen: a ratio of {figure(found.ratio)} ({tried}): an estimate from below{gap}"
 
 
