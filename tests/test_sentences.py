@@ -235,6 +235,22 @@ def test_a_page_without_anything_certified_does_not_say_otherwise(tmp_path: Path
     assert "Certified layer by layer" not in text
 
 
+class Own(nn.Module):
+    """Of a class of its own, whose use of its weights is not in the file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.other = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3, 3))
+
+
+def test_a_module_is_not_called_a_state_dict(tmp_path: Path) -> None:
+    torch.save(Own(), tmp_path / "own.pt")
+    found = audit(tmp_path / "own.pt")
+    assert [row.status for row in found.layers] == ["audited", "unsupported"]
+    assert all("the file does not say" in line for line in (*found.layers[0].assumed, found.layers[1].reason))
+    assert "state dict" not in told(found, "table")
+
+
 def test_hints_do_not_repeat_what_was_done(tmp_path: Path) -> None:
     state = tmp_path / "state.pt"
     torch.save({"a.weight": torch.eye(3)}, state)

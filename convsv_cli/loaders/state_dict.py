@@ -14,11 +14,11 @@ from convsv_cli.network import Geometry, InputSize, Layer, UnsupportedLayer, lay
 
 _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
 CONVOLUTION_AXES = range(1, 4)
-GEOMETRY = "stride 1, dilation 1, groups 1: a state dict holds no geometry, and this over-estimates the norm"
+GEOMETRY = "stride 1, dilation 1, groups 1: the file says no other, and this over-estimates the norm"
 DEQUANTISED = "dequantised weights: {} values with their scale"
-LINEAR = "a linear layer, not an embedding table: a state dict does not say (--as-table does)"
-WITH_BIAS = "a linear layer, by the bias beside it, which no table has: a state dict does not say"
-UNNAMED = "not named as a weight: a state dict does not say how it is used"
+LINEAR = "a linear layer, not an embedding table: the file does not say (--as-table does)"
+WITH_BIAS = "a linear layer, by the bias beside it, which no table has: the file does not say"
+UNNAMED = "not named as a weight: the file does not say how it is used"
 MISFIT = "a weight with {} axes is no convolution in one to three dimensions"
 
 
