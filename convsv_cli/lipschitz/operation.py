@@ -23,9 +23,11 @@ SIZES, RANGE = "sizes", "range"
 
 
 class UnboundedError(Exception):
-    """The node has no finite Lipschitz constant that convsv knows; the reason, in words.
+    """The node has no finite Lipschitz constant that convsv knows.
 
-    `lacks` is what a user might tell to change that: `SIZES` or `RANGE` of the inputs; empty for nothing.
+    Args:
+        reason: why, in words.
+        lacks: what a user might tell to change that, `SIZES` or `RANGE` of the inputs; empty for nothing.
     """
 
     def __init__(self, reason: str, *, lacks: str = "") -> None:
