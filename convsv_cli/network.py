@@ -21,7 +21,7 @@ NO_GRAPH = {
     "torchscript": "convsv takes no graph from the code of a TorchScript archive",
     "pt2": "convsv takes no graph from a program of torch.export",
 }
-"""Why there is no graph in a `Network`, by the format of its file."""
+"""Why there is no graph in a `Network`, by the format of its file; see `Network.graph_missing`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +175,11 @@ class Network:
     layers: tuple[Layer | UnsupportedLayer, ...]
     notes: tuple[str, ...] = ()
     graph: Graph | None = field(default=None, repr=False)
+
+    @property
+    def graph_missing(self) -> str:
+        """Why a network without a graph has none, in plain words."""
+        return NO_GRAPH.get(self.format, f"convsv takes no graph from a {self.format} file")
 
 
 def layer_name(weight: str) -> str:

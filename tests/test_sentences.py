@@ -16,6 +16,7 @@ from torch import nn
 from convsv_cli import audit, certify, saved
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.operation import RANGE, SIZES
+from convsv_cli.network import Network
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.numbers import excess, percent, whole_percent
 from convsv_cli.renderers.renderer import Terminal
@@ -233,6 +234,11 @@ def test_a_page_without_anything_certified_does_not_say_otherwise(tmp_path: Path
     text = told(audit(path), "html")
     assert "Nothing certified" in text
     assert "Certified layer by layer" not in text
+
+
+def test_a_format_that_nobody_has_words_for() -> None:
+    network = Network(path="a.npy", format="npy", files=("a.npy",), layers=())
+    assert network.graph_missing == "convsv takes no graph from a npy file"
 
 
 class Own(nn.Module):

@@ -12,7 +12,7 @@ from convsv_cli.auditing.meter import Meter
 from convsv_cli.lipschitz.bound import network_bound
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.weights import kernel_norm
-from convsv_cli.network import NO_GRAPH, Network
+from convsv_cli.network import Network
 from convsv_cli.report import AUDITED, UNKNOWN, LayerAudit, NetworkBound, Settings
 
 SUPPLY = "{}; --graph MODEL.onnx supplies one"
@@ -38,7 +38,7 @@ def bound_of(
     the settings ask for less.
     """
     if network.graph is None:
-        return NetworkBound(status=UNKNOWN, reason=SUPPLY.format(NO_GRAPH[network.format]))
+        return NetworkBound(status=UNKNOWN, reason=SUPPLY.format(network.graph_missing))
     if settings.layers or settings.as_stride_1:
         return NetworkBound(status=UNKNOWN, reason=SOME if settings.layers else AS_STRIDE_1)
     meter.start("the whole network")

@@ -12,7 +12,7 @@ from convsv_cli.certifying.samples import Samples
 from convsv_cli.errors import UsageError
 from convsv_cli.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.dependencies import real_outputs, relevant, sources, wanted
-from convsv_cli.network import NO_GRAPH, InputSize, Network
+from convsv_cli.network import InputSize, Network
 
 PROBABILITIES = frozenset(("Softmax", "Sigmoid"))
 
@@ -115,7 +115,7 @@ def classifier_of(network: Network) -> Classifier:
     graph = network.graph
     if graph is None:
         hint = "export the model to ONNX, or give its export with --graph"
-        raise UsageError(NO_GRAPH[network.format], where=network.path, hint=hint)
+        raise UsageError(network.graph_missing, where=network.path, hint=hint)
     inputs, outputs = sources(graph), real_outputs(graph)
     if len(inputs) != 1 or len(outputs) != 1:
         what = f"certificates need one input and one output, not {len(inputs)} and {len(outputs)}"
