@@ -56,9 +56,7 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
     """
     if input_size.shapes:
         hint_ = "leave --input-shape out" if input_size.size else "use --input-size"
-        raise UsageError(
-            "inputs have names in a graph, not in a state dict or module", where=str(path), hint=hint_
-        )
+        raise UsageError("a state dict or module has no named inputs", where=str(path), hint=hint_)
     found = read(path)
     check_tensors(((name, tensor.shape) for name, tensor in found.tensors.items()), str(path))
     rows = layers(effective(without_training_state(found.plain)), input_size)
