@@ -163,6 +163,8 @@ class Network:
         inputs: name and shape of each graph input, unknown dimensions as their name or "?".
         layers: in the order of the file.
         notes: what a reader of the audit should know, in plain words.
+        left_out: those of the notes that are about what could be weights: an audit without that is not
+            complete.
         graph: the whole computation, at the input size asked for; None where the file has only weights.
     """
 
@@ -174,6 +176,7 @@ class Network:
     inputs: tuple[tuple[str, tuple[int | str, ...]], ...] = ()
     layers: tuple[Layer | UnsupportedLayer, ...]
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     graph: Graph | None = field(default=None, repr=False)
 
     @property
@@ -184,4 +187,4 @@ class Network:
 
 def layer_name(weight: str) -> str:
     """What a layer is called by the name of its weight: that without "weight" at its end."""
-    return re.sub(r"[._]?weight$", "", weight) or weight
+    return re.sub(r"(^|[._])weight$", "", weight) or weight

@@ -251,6 +251,7 @@ def test_what_the_index_does_not_name_is_noted(tmp_path: Path) -> None:
 
     network = load(edited(tmp_path, change))
     (note,) = network.notes
+    assert network.left_out == (note,)
     assert "also holds 'lm_head.weight'" in note
 
 

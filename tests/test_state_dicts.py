@@ -104,7 +104,8 @@ def test_averaged_weights_only_where_there_is_nothing_better(tmp_path: Path) -> 
     average = {"conv.weight": torch.zeros(2, 2, 3, 3)}
     network = load(saved({"ema": average, "model": state}, tmp_path))
     assert network.layers[0].read().sum() == 36
-    assert network.notes == ("also holds 'ema': not audited",)
+    assert network.notes == ("also holds 'ema': not audited (1 tensor: averages of the audited weights)",)
+    assert network.left_out == ()
     assert load(saved({"ema": average}, tmp_path)).layers[0].read().sum() == 0
 
 
@@ -112,7 +113,9 @@ def test_averaged_weights_by_prefix(tmp_path: Path) -> None:
     state = {"model.conv.weight": torch.ones(2, 2, 3, 3), "ema_model.conv.weight": torch.zeros(2, 2, 3, 3)}
     network = load(saved({"state_dict": state}, tmp_path))
     assert [(layer.name, layer.read().sum()) for layer in network.layers] == [("conv", 36)]
-    assert network.notes == ("also holds 'ema_model': not audited",)
+    assert network.notes == (
+        "also holds 'ema_model': not audited (1 tensor: averages of the audited weights)",
+    )
     alone = {"ema_model.conv.weight": torch.ones(2, 2, 3, 3)}
     assert names(saved(alone, tmp_path)) == ["ema_model.conv"]
 
@@ -133,9 +136,9 @@ def test_networks_with_names_like_training_state(other: str, tmp_path: Path) -> 
         "policy.a",
         f"{other}.a",
     ]
-    assert load(saved({"model": state, other: more}, tmp_path)).notes == (
-        f"also holds {other!r}: not audited",
-    )
+    network = load(saved({"model": state, other: more}, tmp_path))
+    assert network.left_out == (f"also holds {other!r}: not audited (1 tensor: could be weights)",)
+    assert network.notes == network.left_out
 
 
 def test_networks_beside_a_loose_tensor(tmp_path: Path) -> None:
@@ -143,9 +146,11 @@ def test_networks_beside_a_loose_tensor(tmp_path: Path) -> None:
     both = {"anchors": torch.ones(9, 4), "backbone": {"model": state, "ema": average}}
     network = load(saved(both, tmp_path))
     assert [layer.name for layer in network.layers] == ["anchors", "backbone.a"]
-    assert network.notes == ("also holds 'backbone.ema': not audited",)
-    assert load(saved({"state_dict": state, "head.weight": torch.ones(2, 2)}, tmp_path)).notes == (
-        "also holds 'head.weight': not audited",
+    assert network.notes == (
+        "also holds 'backbone.ema': not audited (1 tensor: averages of the audited weights)",
+    )
+    assert load(saved({"state_dict": state, "head.weight": torch.ones(2, 2)}, tmp_path)).left_out == (
+        "also holds 'head.weight': not audited (1 tensor: could be weights)",
     )
 
 

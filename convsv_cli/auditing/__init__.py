@@ -72,7 +72,7 @@ def audit_network(
         layers=rows,
         network=totals(rows),
         bound=bound,
-        findings=(*findings(rows, bound, network.notes, settings), *missing),
+        findings=(*findings(rows, bound, network, settings), *missing),
         seconds=time.perf_counter() - start,
         spectra=spectra,
     )

@@ -40,7 +40,7 @@ def check_network(
     with one_thread_each():
         audit = _with_rows_refined(audit, network, judge, progress)
         audit = _with_bound_refined(audit, network, judge, progress)
-    noted = findings(audit.layers, audit.bound, network.notes, settings)
+    noted = findings(audit.layers, audit.bound, network, settings)
     return judged(judge, replace(audit, findings=noted, network=totals(audit.layers)))
 
 

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator
 
 from convsv_cli.calculators import CALCULATORS
+from convsv_cli.network import Network
 from convsv_cli.renderers.numbers import percent
 from convsv_cli.report import (
     AUDITED,
     ERROR,
     INVALID,
+    LEFT_OUT,
     NOT_APPLICABLE,
     NOTE,
     UNSUPPORTED,
@@ -43,10 +45,15 @@ def _product(rows: list[LayerAudit], calculator: str) -> float | None:
 
 
 def findings(
-    rows: tuple[LayerAudit, ...], bound: NetworkBound, notes: tuple[str, ...], settings: Settings
+    rows: tuple[LayerAudit, ...], bound: NetworkBound, network: Network, settings: Settings
 ) -> tuple[Finding, ...]:
     """Layers that were not audited, figures that are missing, and assumptions, in the rows' order."""
-    general = [Finding(rule="file", severity=NOTE, node="", message=note) for note in notes]
+    general = [
+        Finding(rule=LEFT_OUT, severity=WARNING, node="", message=note)
+        if note in network.left_out
+        else Finding(rule="file", severity=NOTE, node="", message=note)
+        for note in network.notes
+    ]
     obstacles = [
         Finding(rule="unbounded-node", severity=WARNING, node=o.node, message=f"{o.op}: {o.reason}")
         for o in bound.obstacles

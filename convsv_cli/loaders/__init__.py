@@ -15,7 +15,6 @@ from convsv_cli.loaders.onnx import LOADER as ONNX
 from convsv_cli.loaders.pt2 import LOADER as PT2
 from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
 from convsv_cli.loaders.sharded import LOADER as SHARDED
-from convsv_cli.loaders.training_state import without_training_state
 from convsv_cli.network import InputSize, Network
 
 LOADERS: tuple[Loader, ...] = (PT2, SHARDED, SAFETENSORS, CHECKPOINT, ONNX)
@@ -58,7 +57,7 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
         raise UsageError("it has a graph of its own", where=str(path), hint="leave --graph out")
     if _loader(graph) is not ONNX:
         raise UsageError("not an ONNX graph", where=str(graph), hint="--graph wants an ONNX export")
-    tensors, parts = without_training_state(loader.tensors(path)), loader.parts(path)
+    tensors, parts = loader.tensors(path), loader.parts(path)
     return transplanted(path, tensors, graph, input_size or InputSize(), parts)
 
 

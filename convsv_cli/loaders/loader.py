@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from convsv_cli.network import InputSize, Network
 
 if TYPE_CHECKING:
-    from convsv_cli.loaders.state_dict import StoredTensor
+    from convsv_cli.loaders.named_tensors import NamedTensors
 
 
 def alone(_path: Path) -> tuple[str, ...]:
@@ -40,4 +40,4 @@ class Loader:
     recognises: Callable[[bytes, str], bool]
     load: Callable[[Path, InputSize], Network]
     parts: Callable[[Path], tuple[str, ...]] = alone
-    tensors: Callable[[Path], Mapping[str, StoredTensor]] | None = None
+    tensors: Callable[[Path], NamedTensors] | None = None

@@ -10,7 +10,8 @@ from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.layer_names import plain_names, without_trainer
 from convsv_cli.loaders.effective import effective
 from convsv_cli.loaders.limits import check_tensors
-from convsv_cli.loaders.state_dict import StoredTensor, layers
+from convsv_cli.loaders.scaled import dequantised
+from convsv_cli.loaders.state_dict import StoredTensor, layers, no_layers
 from convsv_cli.loaders.training_state import notes_on, without_training_state
 from convsv_cli.network import InputSize, Network
 
@@ -24,6 +25,7 @@ class NamedTensors:
         format: of the `Network`.
         files: names of further files that they are in.
         notes: what was left out.
+        left_out: those of the notes that are about what could be weights.
         trained: whether a trainer may have put "model." before all names.
     """
 
@@ -31,6 +33,7 @@ class NamedTensors:
     format: str
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     trained: bool = False
 
     @property
@@ -59,13 +62,16 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
         raise UsageError("a state dict or module has no named inputs", where=str(path), hint=hint_)
     found = read(path)
     check_tensors(((name, tensor.shape) for name, tensor in found.tensors.items()), str(path))
-    rows = layers(effective(without_training_state(found.plain)), input_size)
+    tensors = effective(dequantised(without_training_state(found.plain)))
+    rows = layers(tensors, input_size)
     if not rows:
-        raise UnreadableModelError("no weights found in this file", where=str(path), hint=hint)
+        besides = f"; it {found.left_out[0]}" if found.left_out else ""
+        raise UnreadableModelError(f"no weights found in this file{besides}", where=str(path), hint=hint)
     return Network(
         path=str(path),
         format=found.format,
         files=(path.name, *found.files),
         layers=rows,
-        notes=tuple(dict.fromkeys((*found.notes, *notes_on(found.tensors)))),
+        notes=tuple(dict.fromkeys((*found.notes, *notes_on(found.tensors), *no_layers(tensors, rows)))),
+        left_out=found.left_out,
     )

@@ -14,6 +14,7 @@ from convsv_cli.network import InputSize, Network
 if TYPE_CHECKING:
     import torch
 
+    from convsv_cli.loaders.named_tensors import NamedTensors
     from convsv_cli.loaders.state_dict import StoredTensor
 
 LENGTH_BYTES = 8
@@ -25,6 +26,12 @@ DTYPES = {
     "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn",
     "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+    "F4": "float4_e2m1fn_x2",
+    "C64": "complex64",
+    **{f"{kind[0].upper()}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
 }
 
 
@@ -33,15 +40,18 @@ def _recognises(head: bytes, suffix: str) -> bool:
 
 
 def _load(path: Path, input_size: InputSize) -> Network:
-    from convsv_cli.loaders.named_tensors import NamedTensors, network_of
+    from convsv_cli.loaders.named_tensors import network_of
 
-    def read(path: Path) -> NamedTensors:
-        return NamedTensors(tensors=_tensors(path), format="safetensors")
-
-    return network_of(path, input_size, read, "name a file that holds a network")
+    return network_of(path, input_size, _tensors, "name a file that holds a network")
 
 
-def _tensors(path: Path) -> dict[str, StoredTensor]:
+def _tensors(path: Path) -> NamedTensors:
+    from convsv_cli.loaders.named_tensors import NamedTensors
+
+    return NamedTensors(tensors=_stored(path), format="safetensors")
+
+
+def _stored(path: Path) -> dict[str, StoredTensor]:
     """The tensors of the file, each read when its values are asked for."""
     from safetensors import SafetensorError, safe_open
 

@@ -34,10 +34,6 @@ def _load(path: Path, input_size: InputSize) -> Network:
     return network_of(path, input_size, _shards, "name an index that holds a network")
 
 
-def _tensors(path: Path) -> Mapping[str, StoredTensor]:
-    return _shards(path).tensors
-
-
 def _shards(path: Path) -> NamedTensors:
     """The tensors that an index names, from the files that it says.
 
@@ -57,14 +53,23 @@ def _shards(path: Path) -> NamedTensors:
     (kind,) = kinds
     found: dict[str, StoredTensor] = {}
     notes: list[str] = []
+    left_out: list[str] = []
     for name in files:
-        stored = kind.tensors(path.parent / name) if kind.tensors else {}
+        shard = kind.tensors(path.parent / name) if kind.tensors else NamedTensors(tensors={}, format="")
+        stored = shard.tensors
         wanted = [tensor for tensor, home in homes.items() if home == name]
         _check(stored, wanted, homes, name, path)
         found |= {tensor: _apart(stored[tensor], name) for tensor in wanted}
-        notes += [f"{name} also holds {other!r}: not audited" for other in stored if other not in homes]
+        notes += [f"{name} {note}" for note in shard.notes]
+        left_out += [f"{name} {note}" for note in shard.left_out]
+        for other in (other for other in stored if other not in homes):
+            could_be = len(stored[other].shape) >= 2
+            notes.append(f"{name} also holds {other!r}: not audited (1 tensor)")
+            left_out += notes[-1:] if could_be else []
     ordered = {tensor: found[tensor] for tensor in homes}
-    return NamedTensors(tensors=ordered, format=kind.name, files=files, notes=tuple(notes))
+    return NamedTensors(
+        tensors=ordered, format=kind.name, files=files, notes=tuple(notes), left_out=tuple(left_out)
+    )
 
 
 def _parts(path: Path) -> tuple[str, ...]:
@@ -125,5 +130,5 @@ LOADER = Loader(
     recognises=_recognises,
     load=_load,
     parts=_parts,
-    tensors=_tensors,
+    tensors=_shards,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,8 +13,12 @@ from convsv_cli.loaders.usage import Usage
 from convsv_cli.network import Geometry, InputSize, Layer, UnsupportedLayer, layer_name
 
 _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
+_PARTS = {"float8_e8m0fnu", "float4_e2m1fn_x2"}
+"""Exponents of blocks, and pairs of values: neither is a number in its own right."""
 CONVOLUTION_AXES = range(1, 4)
 GEOMETRY = "stride 1, dilation 1, groups 1: the file says no other, and this over-estimates the norm"
+NO_LAYERS = "taken for no layers, since they shift or scale each element or are vectors: {} {} ({})"
+NAMED = 4
 DEQUANTISED = "dequantised weights: {} values with their scale"
 LINEAR = "a linear layer, not an embedding table: the file does not say (--as-table does)"
 WITH_BIAS = "a linear layer, by the bias beside it, which no table has: the file does not say"
@@ -80,6 +84,17 @@ def _is_scale(name: str, tensors: Mapping[str, StoredTensor]) -> bool:
     return False
 
 
+def no_layers(tensors: Mapping[str, StoredTensor], rows: Sequence[Layer | UnsupportedLayer]) -> Iterator[str]:
+    """A note on tensors of two axes and more that are in no row, where there are any."""
+    named = {name for row in rows for name in (row.weight, *row.aliases)}
+    others = [name for name, tensor in tensors.items() if len(tensor.shape) >= 2 and name not in named]
+    if others:
+        more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
+        yield NO_LAYERS.format(
+            len(others), "tensor" if len(others) == 1 else "tensors", ", ".join(others[:NAMED]) + more
+        )
+
+
 def _layer(
     name: str,
     tensors: Mapping[str, StoredTensor],
@@ -88,8 +103,7 @@ def _layer(
 ) -> Layer | UnsupportedLayer:
     tensor, names = tensors[name], tied[_identity(name, tensors[name])]
     usage = tensor.usage or _presumed(names, tensors)
-    scale = next((other for other in (f"{name}_scale", f"{name}_scale_inv") if other in tensors), "")
-    fault = f"quantised: its values stand for others, by {scale}" if scale else tensor.unusable
+    fault = tensor.unusable
     reason = "" if usage.applicable else usage.reason
     reason = reason or fault or usage.reason or _real_numbers(tensor)
     if not reason:
@@ -172,8 +186,8 @@ def _real_numbers(tensor: StoredTensor) -> str:
 
 
 def is_real(dtype: str) -> bool:
-    """Whether values of this type are real numbers that stand for themselves."""
-    return dtype.startswith(("float", "bfloat"))
+    """Whether values of this type are real numbers, each by itself."""
+    return dtype.startswith(("float", "bfloat")) and dtype not in _PARTS
 
 
 def _unique(rows: Iterator[Layer | UnsupportedLayer]) -> Iterator[Layer | UnsupportedLayer]:

@@ -14,6 +14,7 @@ from convsv_cli.report import (
     ERROR,
     IGNORED,
     INVALID,
+    LEFT_OUT,
     NOT_APPLICABLE,
     NOT_AUDITED,
     NOT_HELD,
@@ -77,7 +78,15 @@ def _suite(audit: Audit) -> ET.Element:
     for finding in told.get("", []):
         cases.append(_case(path, BUDGET, 0.0, []))
         _add_error(cases[-1], finding)
+    cases += [_left_out(path, finding) for finding in audit.findings if finding.rule == LEFT_OUT]
     return _suite_of(path, cases, audit.seconds)
+
+
+def _left_out(path: str, finding: Finding) -> ET.Element:
+    """The case of weights that nobody has looked at."""
+    case = _case(path, "left out", 0.0, [])
+    ET.SubElement(case, "skipped", message=finding.message)
+    return case
 
 
 def _case(path: str, name: str, seconds: float, gates: list[Gate]) -> ET.Element:

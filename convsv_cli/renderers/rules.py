@@ -129,6 +129,13 @@ RULES = (
         notice=True,
     ),
     Rule(
+        id="left-out-weights",
+        title="The file holds tensors that could be weights, and were not audited",
+        help="They lie beside the network that was audited, or their name says that they are something else."
+        " Save what is to be audited in a file of its own.",
+        notice=True,
+    ),
+    Rule(
         id="exact-unavailable",
         title="A layer has no exact norm",
         help="The size of its input is not known. Where it is open in the file, --input-size or --input-shape"

@@ -13,6 +13,7 @@ from convsv_cli.report import (
     EMPTY,
     EXCEEDED,
     IGNORED,
+    LEFT_OUT,
     MISSING,
     NOT_AUDITED,
     NOT_HELD,
@@ -35,6 +36,7 @@ DIGITS = 8
 UNLIMITED, COMPLETE = "no limit applies", "no limits, only that all layers be audited or ignored"
 COUNTED = (
     ("layer not audited", "layers not audited", NOT_AUDITED),
+    ("part of the file left out", "parts of the file left out", (LEFT_OUT,)),
     ("without a limit", "without a limit", NOT_HELD),
     ("layer added", "layers added", (ADDED,)),
     ("layer removed", "layers removed", (REMOVED,)),

@@ -16,6 +16,8 @@ NOT_AUDITED = ("unsupported-layer", "invalid-layer")
 """Rules of findings that leave an audit incomplete."""
 NOT_HELD = ("nothing-gated", "no-baseline")
 """Rules of findings that leave a verdict incomplete: no limit holds a model, or a layer of it."""
+LEFT_OUT = "left-out-weights"
+"""Rule of findings about what could be weights and is no layer, which leave an audit incomplete, too."""
 EMPTY = "no-layers"
 """Rule of the finding that a model has nothing to audit, which leaves a verdict incomplete, too."""
 UNUSED = "unused-budget"
@@ -112,5 +114,7 @@ def conclusion(verdict: Verdict | None, findings: Iterable[Finding]) -> str:
         return MISTAKEN
     if EXCEEDED in outcomes or any((rule, ERROR) in told for rule in CHANGES):
         return FAILED
-    left_open = outcomes & {UNDECIDED, MISSING} or rules.intersection((*NOT_AUDITED, *NOT_HELD, EMPTY))
+    left_open = outcomes & {UNDECIDED, MISSING} or rules.intersection(
+        (*NOT_AUDITED, *NOT_HELD, EMPTY, LEFT_OUT)
+    )
     return INCOMPLETE if left_open else PASSED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from convsv_cli.loaders.loader import Loader
 from convsv_cli.network import InputSize, Network
 
 if TYPE_CHECKING:
-    from convsv_cli.loaders.state_dict import StoredTensor
+    from convsv_cli.loaders.named_tensors import NamedTensors
 
 SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".jit")
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"
@@ -26,10 +25,10 @@ def _load(path: Path, input_size: InputSize) -> Network:
     return read(path, input_size)
 
 
-def _tensors(path: Path) -> Mapping[str, StoredTensor]:
-    from convsv_cli.loaders.checkpoint.reading import tensors_of
+def _tensors(path: Path) -> NamedTensors:
+    from convsv_cli.loaders.checkpoint.reading import located
 
-    return tensors_of(path)
+    return located(path)
 
 
 LOADER = Loader(

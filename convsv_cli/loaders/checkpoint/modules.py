@@ -14,12 +14,12 @@ MAX_STEPS = 3_000_000
 MAX_NAMES = 200_000_000
 """Characters of all modules' names, counted for each thing that they hold."""
 Children = Callable[[Record], list[tuple[str, Record]]]
-_REGISTRIES = ("_modules", "_parameters", "_buffers")
+REGISTRIES = ("_modules", "_parameters", "_buffers")
 
 
 def is_module(value: Any) -> TypeGuard[Record]:
     """Whether it is a record with the attributes that every `nn.Module` has."""
-    return isinstance(value, Record) and all(isinstance(value.attributes.get(r), dict) for r in _REGISTRIES)
+    return isinstance(value, Record) and all(isinstance(value.attributes.get(r), dict) for r in REGISTRIES)
 
 
 def module_tensors(module: Record) -> dict[str, Tensor]:
@@ -33,6 +33,15 @@ def module_tensors(module: Record) -> dict[str, Tensor]:
         for name, tensor in _own(inner):
             tensors[f"{prefix}{name}"] = tensor.used(_usage(owner, prefix, inner, name, tensor))
     return tensors
+
+
+def submodules(module: Record) -> Iterator[tuple[str, Record]]:
+    """The module and those below it, each with its name and a dot.
+
+    Raises:
+        UnsafeModelError: as `module_tensors`.
+    """
+    return ((prefix, inner) for prefix, inner, _ in walk(module, children=_children))
 
 
 def walk(root: Record, *, children: Children) -> Iterator[tuple[str, Record, Record | None]]:

@@ -26,7 +26,7 @@ def read(path: Path, input_size: InputSize) -> Network:
         UnsafeModelError: it would run code elsewhere, or claims more than it holds.
         UsageError: named input shapes, which a state dict cannot have.
     """
-    return network_of(path, input_size, _located, STATE_DICT_HINT)
+    return network_of(path, input_size, located, STATE_DICT_HINT)
 
 
 def tensors_of(path: Path) -> dict[str, StoredTensor]:
@@ -35,11 +35,11 @@ def tensors_of(path: Path) -> dict[str, StoredTensor]:
     Raises:
         UnreadableModelError, UnsafeModelError: as `read`.
     """
-    return _located(path).tensors
+    return located(path).tensors
 
 
-def _located(path: Path) -> NamedTensors:
-    """What is in the file; errors say which file they are about."""
+def located(path: Path) -> NamedTensors:
+    """What is in the file; errors, which are those of `read`, say which file they are about."""
     try:
         return _read(path)
     except ConvsvError as error:
@@ -63,4 +63,6 @@ def _unwrapped(contents: Contents) -> NamedTensors:
     unwrapped = unwrap(contents.value)
     stored = {name: contents.storages.stored(name, tensor) for name, tensor in unwrapped.tensors.items()}
     kind = "pickled_module" if unwrapped.from_module else "checkpoint"
-    return NamedTensors(tensors=stored, format=kind, notes=unwrapped.notes, trained=True)
+    return NamedTensors(
+        tensors=stored, format=kind, notes=unwrapped.notes, left_out=unwrapped.left_out, trained=True
+    )

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from convsv_cli.loaders.checkpoint.dtypes import dtype_name
 from convsv_cli.loaders.checkpoint.values import Global, Record, Storage, Tensor, as_key, as_shape
+from convsv_cli.loaders.roles import role
 
 NESTED = "its values are in a pickle within the pickle, which convsv does not read"
 SPARSE = "sparse weights, which convsv does not read yet"
 QUANTISED = "quantised weights, which convsv does not read yet"
 META = "a tensor on the meta device: it has no values"
 ARRAY = "a NumPy array: save it as a tensor, or the network's state_dict()"
+ATTRIBUTES = "its attribute {!r} may say what its values stand for, which convsv does not know"
 TORCH = "torch._utils"
 MAX_DTYPE = 20
+_BUFFERS = {"numpy.core.numeric._frombuffer", "numpy._core.numeric._frombuffer"}
 _ARRAYS = {"numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct"}
 
 
@@ -32,8 +36,12 @@ def array(value: Record) -> Tensor | None:
     Its state is a version, the shape, the type, the order and the values.
     """
     state = value.state
+    if str(value.maker) in _BUFFERS and isinstance(value.args, tuple) and len(value.args) == 4:
+        return Tensor(shape=as_shape(value.args[2]), dtype=_array_dtype(value.args[1]), unusable=ARRAY)
     if str(value.maker) not in _ARRAYS or not isinstance(state, tuple) or len(state) != 5:
         return None
+    if isinstance(state[4], list):
+        return None  # an array of objects, which may hold anything
     return Tensor(shape=as_shape(state[1]), dtype=_array_dtype(state[2]), unusable=ARRAY)
 
 
@@ -97,7 +105,24 @@ def _meta(dtype: Any, shape: Any, *_rest: Any) -> Tensor:
 
 
 def _first_tensor(maker: Global, args: tuple[Any, ...]) -> Any:
-    return args[0] if args and isinstance(args[0], Tensor) else Record(maker, args)
+    """A parameter, of which the fourth argument are its own attributes."""
+    if not args or not isinstance(args[0], Tensor):
+        return Record(maker, args)
+    return _attributed(args[0], args[3] if len(args) > 3 else None)
+
+
+def _attributed(tensor: Tensor, state: Any) -> Tensor:
+    """The tensor, which cannot be used where attributes of its own may say what its values stand for."""
+    states = state if isinstance(state, tuple) else (state,)
+    attributes = [item for part in states if isinstance(part, dict) for item in part.items()]
+    further = [
+        key
+        for key, item in attributes
+        if isinstance(item, Tensor) or (isinstance(key, str) and role(key).scales)
+    ]
+    if not further or tensor.unusable:
+        return tensor
+    return replace(tensor, unusable=ATTRIBUTES.format(further[0]))
 
 
 def _from_type(maker: Global, args: tuple[Any, ...]) -> Any:
@@ -105,7 +130,11 @@ def _from_type(maker: Global, args: tuple[Any, ...]) -> Any:
     inner = args[0] if args else None
     if len(args) < 3 or not isinstance(inner, Global) or inner == maker:
         return Record(maker, args)
-    return rebuilt(inner, args[2])
+    found = rebuilt(inner, args[2])
+    state = args[3] if len(args) > 3 else None
+    if isinstance(found, Record) and found.state is None:
+        found.state = state
+    return _attributed(found, state) if isinstance(found, Tensor) else found
 
 
 def _called(function: Callable[..., Any]) -> Callable[[Global, tuple[Any, ...]], Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convsv_cli.loaders.checkpoint.containers import mark, nested
 from convsv_cli.loaders.checkpoint.contents import Contents
 from convsv_cli.loaders.checkpoint.module_usage import module_usage, plain_class_name
 from convsv_cli.loaders.checkpoint.modules import walk
@@ -65,13 +66,19 @@ def _module_tensors(root: Any, code: _Code) -> dict[str, Tensor]:
     borrowed: set[str] = set()
     if not isinstance(root, Record):
         return tensors
+    further: dict[str, Tensor] = {}
+    seen: set[int] = set()
     for prefix, module, _ in walk(root, children=_children):
         facts = code.of(module.maker)
         attributes = {**module.attributes, **facts.constants}
         for name, tensor in module.attributes.items():
             if isinstance(name, str) and isinstance(tensor, Tensor):
                 tensors[f"{prefix}{name}"] = tensor.used(_usage(module, facts, attributes, name, tensor))
+            elif isinstance(tensor, (list, tuple, dict)):
+                further |= {f"{prefix}{name}.{path}": inner for path, inner in nested(tensor, seen)}
         borrowed |= {f"{prefix}{path}" for path in facts.borrowed}
+    known = set(map(mark, tensors.values()))
+    tensors |= {name: tensor for name, tensor in further.items() if mark(tensor) not in known}
     return {name: _borrowed(tensor) if name in borrowed else tensor for name, tensor in tensors.items()}
 
 

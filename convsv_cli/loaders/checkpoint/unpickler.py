@@ -173,10 +173,12 @@ def _persistent(machine: _Machine, argument: Any) -> None:
 
 
 def _build(machine: _Machine, _: Any) -> None:
-    """Attributes of a record; those of dicts and tensors, such as version counters, are of no interest."""
+    """Attributes of a record; of a dict, those that are no description of its own; of tensors, none."""
     state, target = machine.stack.pop(), machine.stack[-1]
     if isinstance(target, Record):
         target.state = state
+    elif isinstance(target, dict) and isinstance(state, dict) and state.keys() - {"_metadata"}:
+        target["__dict__"] = state
     elif isinstance(target, Storage):
         raise TypeError
 

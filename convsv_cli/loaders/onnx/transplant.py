@@ -8,11 +8,15 @@ from pathlib import Path
 
 import onnx
 from onnx import TensorProto
+from onnx.helper import tensor_dtype_to_np_dtype
 
 from convsv_cli.errors import UsageError
 from convsv_cli.layer_names import counterparts
+from convsv_cli.loaders.named_tensors import NamedTensors
 from convsv_cli.loaders.onnx.reading import network_of, parse
-from convsv_cli.loaders.state_dict import StoredTensor
+from convsv_cli.loaders.scaled import dequantised
+from convsv_cli.loaders.state_dict import StoredTensor, is_real
+from convsv_cli.loaders.training_state import without_training_state
 from convsv_cli.network import InputSize, Network
 
 KEPT = "the graph is {graph}'s; {replaced} of its tensors are the checkpoint's, {kept} its own"
@@ -21,12 +25,12 @@ FOLDED_HINT = "export the graph with BatchNorm and parameter names kept, from th
 
 def transplanted(
     path: Path,
-    tensors: Mapping[str, StoredTensor],
+    found: NamedTensors,
     graph: Path,
     input_size: InputSize,
     parts: tuple[str, ...] = (),
 ) -> Network:
-    """The network of `graph` with each stored tensor replaced that `tensors` has by name and shape.
+    """The network of `graph` with each stored tensor replaced that the checkpoint has by name and shape.
 
     Wrappers around parts of either network are no part of the names. `parts` are further files of tensors.
 
@@ -36,10 +40,17 @@ def transplanted(
         UnreadableModelError, UnsafeModelError: as `reading.read`.
     """
     model = parse(graph)
-    wanted = {name: tensor for name, tensor in tensors.items() if _counts(tensor)}
+    known = dequantised(without_training_state(found.tensors))
+    tensors = {name: tensor for name, tensor in known.items() if tensor.shape}
     stored = {initializer.name: initializer for initializer in model.graph.initializer}
-    homes = {name: stored[home] for name, home in counterparts(stored, wanted).items()}
+    parameters = [name for name, tensor in tensors.items() if _is_parameter(tensor)]
+    homes = {name: stored[home] for name, home in counterparts(stored, parameters).items()}
+    homes |= {name: stored[name] for name in tensors if name in stored and name not in homes}
+    wanted = {name: tensor for name, tensor in tensors.items() if _counts(tensor, homes.get(name))}
     strangers = [name for name, tensor in wanted.items() if not _fits(tensor, homes.get(name))]
+    unusable = [f"{name} ({tensor.unusable})" for name, tensor in wanted.items() if tensor.unusable]
+    if unusable:
+        raise UsageError(f"it has no values for {unusable[0]}", where=str(path))
     if strangers or not wanted:
         named = ", ".join(strangers[:3]) or "any weight"
         raise UsageError(
@@ -55,21 +66,34 @@ def transplanted(
         format="checkpoint",
         files=(path.name, *network.files, *parts),
         sources=(path, *(graph for _ in network.files), *(path for _ in parts)),
-        notes=(*network.notes, note),
+        notes=(*network.notes, note, *found.notes, *_assumed(wanted)),
+        left_out=found.left_out,
     )
 
 
-def _counts(tensor: StoredTensor) -> bool:
-    """Whether it is a parameter: counters of batches have no axes, or no real numbers."""
-    return bool(tensor.shape) and tensor.dtype.startswith(("float", "bfloat"))
+def _is_parameter(tensor: StoredTensor) -> bool:
+    """Whether it surely is one: tables of indices have no real numbers."""
+    return is_real(tensor.dtype) or bool(tensor.unusable)
+
+
+def _counts(tensor: StoredTensor, home: TensorProto | None) -> bool:
+    """Whether it is a parameter, by itself or since it would replace one."""
+    replaces = home is not None and tensor_dtype_to_np_dtype(home.data_type).kind == "f"
+    return replaces or _is_parameter(tensor)
 
 
 def _fits(tensor: StoredTensor, home: TensorProto | None) -> bool:
-    return home is not None and not tensor.unusable and tuple(home.dims) == tensor.shape
+    fits = home is not None and not tensor.unusable and tuple(home.dims) == tensor.shape
+    return fits and is_real(tensor.dtype)
+
+
+def _assumed(tensors: Mapping[str, StoredTensor]) -> list[str]:
+    """What was taken for granted to get their values."""
+    return [f"{name}: {line}" for name, tensor in tensors.items() for line in tensor.assumed]
 
 
 def _replace(home: TensorProto, tensor: StoredTensor) -> None:
     """Put the values in, in the type that the graph has them in."""
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(home.data_type)
+    dtype = tensor_dtype_to_np_dtype(home.data_type)
     values = tensor.read().double().numpy().astype(dtype)
     home.CopyFrom(onnx.numpy_helper.from_array(values, home.name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from convsv_cli.loaders.loader import Loader
 from convsv_cli.network import InputSize, Network
 
 if TYPE_CHECKING:
-    from convsv_cli.loaders.state_dict import StoredTensor
+    from convsv_cli.loaders.named_tensors import NamedTensors
 
 _FIRST_NAME = slice(30, 30 + 512)
 _OWN_NAME = re.compile(
@@ -33,10 +32,11 @@ def _load(path: Path, input_size: InputSize) -> Network:
     return read(path, input_size)
 
 
-def _tensors(path: Path) -> Mapping[str, StoredTensor]:
+def _tensors(path: Path) -> NamedTensors:
+    from convsv_cli.loaders.named_tensors import NamedTensors
     from convsv_cli.loaders.pt2.reading import tensors_of
 
-    return tensors_of(path)
+    return NamedTensors(tensors=tensors_of(path), format="pt2")
 
 
 LOADER = Loader(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +13,6 @@ from convsv_cli.loaders.pt2.rows import rows
 from convsv_cli.loaders.pt2.tensors import stored_tensors
 from convsv_cli.loaders.state_dict import StoredTensor
 from convsv_cli.network import InputSize, Network
-
-Tensors = Mapping[str, StoredTensor]
 
 
 def read(path: Path, input_size: InputSize) -> Network:
@@ -29,7 +27,7 @@ def read(path: Path, input_size: InputSize) -> Network:
         return _network(path, input_size)
 
 
-def tensors_of(path: Path) -> Tensors:
+def tensors_of(path: Path) -> dict[str, StoredTensor]:
     """The stored tensors by name.
 
     Raises:

@@ -164,8 +164,10 @@ def _left_over(program: Program, tensors: Tensors, used: set[str]) -> Iterator[R
         targets = users.get(name, [])
         scales = bool(targets) and SCALING.issuperset(targets)
         looked_up = bool(targets) and all(target.startswith(LOOKING_UP) for target in targets)
+        is_known = all(target.startswith("aten.") for target in targets)
         is_vector = sum(size != 1 for size in tensor.shape) < 2
-        if name in used or tensor.identity in tied or is_vector or scales or tensor.dtype in INDICES:
+        is_plain = is_known and (is_vector or tensor.dtype in INDICES)
+        if name in used or tensor.identity in tied or len(tensor.shape) < 2 or is_plain or scales:
             continue
         yield UnsupportedLayer(
             name=layer_name(name, name, "", name),

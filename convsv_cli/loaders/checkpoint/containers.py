@@ -1,0 +1,145 @@
+"""What containers of a checkpoint hold, whatever kind they are of, and which of them hold weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeGuard
+
+from convsv_cli.errors import UnsafeModelError
+from convsv_cli.loaders.checkpoint.rebuild import array
+from convsv_cli.loaders.checkpoint.values import Record, Tensor
+from convsv_cli.loaders.roles import owners
+
+Pair = tuple[Any, Any]
+MAX_DEPTH = 64
+NUMBER = "a number and no tensor"
+_SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+
+
+def plain(value: Any) -> Any:
+    """A NumPy array as a tensor; anything else as it is."""
+    found = array(value) if isinstance(value, Record) else None
+    return value if found is None else found
+
+
+def is_matrix(value: Any) -> TypeGuard[Tensor]:
+    """Whether it is a tensor that could be a weight: of two axes at least."""
+    return isinstance(value, Tensor) and value.ndim >= 2
+
+
+def is_container(value: Any) -> bool:
+    """Whether there may be something in it."""
+    return isinstance(value, (dict, list, tuple, Record))
+
+
+def key_name(key: Any) -> str:
+    """A key of any type as part of a name."""
+    if isinstance(key, Record):
+        return "key"
+    return key if isinstance(key, str) else str(key)
+
+
+def mark(tensor: Tensor) -> tuple[Any, ...]:
+    """Equal for tensors that are one in memory."""
+    if tensor.storage is None:
+        return (id(tensor),)
+    return tensor.storage.key, tensor.offset, tensor.shape, tensor.stride
+
+
+def pairs(value: Any) -> Iterator[Pair]:
+    """What a container holds, by key, index or name of an attribute."""
+    if isinstance(value, dict):
+        yield from value.items()
+    elif isinstance(value, (list, tuple)):
+        yield from enumerate(value)
+    elif isinstance(value, Record):
+        yield from contents(value)
+        yield from parts(value)
+
+
+def contents(record: Record) -> Iterator[Pair]:
+    """What a list or a dict of a class of its own holds."""
+    yield from enumerate(record.items)
+    yield from record.entries.items()
+
+
+def parts(record: Record) -> Iterator[Pair]:
+    """What else an object is made of: attributes, slots, arguments."""
+    yield "maker", record.maker
+    yield from pairs(record.args)
+    state = record.state
+    for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):
+        yield from pairs(part) if isinstance(part, dict) else (("state", part),)
+
+
+def nested(value: Any, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in containers, with what leads to them; containers that were `seen` are left out.
+
+    Raises:
+        UnsafeModelError: they are nested deeper than those of any network.
+    """
+    waiting: list[tuple[tuple[str, ...], Any]] = [((), value)]
+    while waiting:
+        path, item = waiting.pop()
+        if isinstance(item, Tensor):
+            yield ".".join(path), item
+        elif is_container(item) and id(item) not in seen:
+            seen.add(id(item))
+            if len(path) >= MAX_DEPTH:
+                raise UnsafeModelError(f"its containers are nested more than {MAX_DEPTH} deep")
+            waiting += reversed([((*path, key_name(key)), inner) for key, inner in pairs(item)])
+
+
+def matrices(value: Any) -> list[Tensor]:
+    """All tensors of two axes and more in it, each once."""
+    found: dict[int, Tensor] = {}
+    waiting, seen = [value], set[int]()
+    while waiting:
+        item = plain(waiting.pop())
+        if is_matrix(item):
+            found[id(item)] = item
+        elif is_container(item) and id(item) not in seen:
+            seen.add(id(item))
+            waiting += [
+                inner for _, inner in pairs(item) if isinstance(inner, (Tensor, Record, dict, list, tuple))
+            ]
+    return list(found.values())
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number, perhaps one of NumPy's."""
+    return type(value) in (int, float) or (isinstance(value, Record) and str(value.maker) in _SCALARS)
+
+
+def number(name: str, value: Any) -> Any:
+    """A number as a tensor that cannot be used, where its name says that it may scale; else as it is."""
+    if is_number(value) and owners(name, is_small=True):
+        return Tensor(shape=(), dtype="float64", unusable=NUMBER)
+    return value
+
+
+def heights(root: Any, wanted: Callable[[Any, Any], bool]) -> dict[int, int]:
+    """How far below each container the nearest thing is that is wanted, by `id`; 1: in it.
+
+    `wanted` is asked of each thing and its key.
+    """
+    above: dict[int, list[int]] = {}
+    found: dict[int, int] = {}
+    waiting, seen = [root], {id(root)}
+    while waiting:
+        container = waiting.pop()
+        for key, inner in pairs(container):
+            item = plain(inner)
+            if wanted(key, item):
+                found[id(container)] = 1
+            elif is_container(item):
+                above.setdefault(id(item), []).append(id(container))
+                if id(item) not in seen:
+                    seen.add(id(item))
+                    waiting.append(item)
+    level = list(found)
+    while level:
+        outer = {other: found[one] + 1 for one in level for other in above.get(one, ()) if other not in found}
+        found |= outer
+        level = list(outer)
+    return found

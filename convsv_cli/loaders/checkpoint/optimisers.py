@@ -1,0 +1,76 @@
+"""What in a checkpoint belongs to the training and not to the network: told by its structure.
+
+Names alone prove nothing ("loss_net" and "hyperprior" are networks): what only a name makes training state is
+left out as something that could be weights all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from convsv_cli.loaders.checkpoint.containers import matrices, pairs
+from convsv_cli.loaders.checkpoint.values import Record
+
+SLOTS = frozenset((
+    "step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_avg_sq_row", "exp_avg_sq_col", "exp_inf",
+    "momentum_buffer", "square_avg", "grad_avg", "acc_delta", "sum", "ax", "eta", "mu", "mu_product", "prev",
+    "step_size", "state1", "state2", "qmap1", "qmap2", "absmax1", "absmax2", "slow_buffer", "RMS",
+))  # fmt: skip
+"""What optimisers keep of each parameter."""
+_OPTIMISER = re.compile(r"(?:^|_)optim(?:i[sz]ers?)?(?:_|$)")
+_WORDS = frozenset((
+    "args", "callbacks", "cfg", "config", "hparams", "hyper_parameters", "kwargs", "loops", "loss", "losses",
+))  # fmt: skip
+_PARAMETERS = ("weight", "bias")
+
+
+def is_named_for_training(key: Any) -> bool:
+    """Whether the whole of a key is a word for something other than a network."""
+    return isinstance(key, str) and (key.lower() in _WORDS or _OPTIMISER.search(key.lower()) is not None)
+
+
+def is_optimiser(key: Any, value: Any) -> bool:
+    """Whether it is certainly the state of an optimiser, or the optimiser itself.
+
+    Its groups list the parameters that it has a state of; without groups, what is kept of each numbered
+    parameter tells, or the name.
+    """
+    attributes = value.attributes if isinstance(value, Record) else value
+    if not isinstance(attributes, dict):
+        return False
+    state, groups = attributes.get("state"), attributes.get("param_groups")
+    if not isinstance(state, dict) or any(map(_is_network, state.values())):
+        return False
+    if groups is not None:
+        return _lists(groups, state)
+    numbered = bool(state) and all(type(number) is int for number in state)
+    slots = all(isinstance(kept, dict) and kept and SLOTS.issuperset(kept) for kept in state.values())
+    return numbered and (slots or (attributes.keys() == {"state"} and is_named_for_training(key)))
+
+
+def are_optimisers(value: Any) -> bool:
+    """Whether it is a list or a dict of states of optimisers."""
+    inside = [item for _, item in pairs(value)] if isinstance(value, (dict, list, tuple)) else []
+    holding = [item for item in inside if matrices(item)]
+    return bool(holding) and all(is_optimiser("", item) for item in holding)
+
+
+def _is_network(kept: Any) -> bool:
+    """Whether what is kept of one parameter has names as a state dict has them."""
+    names = kept if isinstance(kept, dict) else ()
+    return any(isinstance(name, str) and ("." in name or name in _PARAMETERS) for name in names)
+
+
+def _lists(groups: Any, state: dict[Any, Any]) -> bool:
+    """Whether the groups of an optimiser list all parameters of which it keeps something.
+
+    In a pickled optimiser they are the parameters themselves, by which nothing can be looked up.
+    """
+    if not isinstance(groups, (list, tuple)) or not all(isinstance(group, dict) for group in groups):
+        return False
+    lists = [group.get("params") for group in groups]
+    if not all(isinstance(params, (list, tuple)) for params in lists):
+        return False
+    listed = {param for params in lists for param in params or () if isinstance(param, (int, str))}
+    return all(key in listed or isinstance(key, Record) for key in state)
