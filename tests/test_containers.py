@@ -236,7 +236,7 @@ def test_what_is_left_out_leaves_the_audit_incomplete(tmp_path: Path) -> None:
     assert (finding.severity, finding.message) == ("warning", message)
     process = convsv("check", path, "--config", budget)
     assert process.returncode == 3
-    assert "weights left out" in process.stdout
+    assert "1 part of the file left out" in process.stdout
     for form in ("table", "json", "junit"):
         assert "could be weights" in convsv("check", path, "--config", budget, "--format", form).stdout
     path = saved({"model": state(), "ema": state()}, tmp_path)

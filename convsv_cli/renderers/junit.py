@@ -10,15 +10,13 @@ from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about
 from convsv_cli.report import (
     CHANGES,
-    EMPTY,
     ERROR,
     IGNORED,
     INVALID,
     LEFT_OUT,
     NOT_APPLICABLE,
-    NOT_AUDITED,
-    NOT_HELD,
     PASSED,
+    UNSETTLED,
     UNSUPPORTED,
     UNUSED,
     Audit,
@@ -78,7 +76,8 @@ def _suite(audit: Audit) -> ET.Element:
     for finding in told.get("", []):
         cases.append(_case(path, BUDGET, 0.0, []))
         _add_error(cases[-1], finding)
-    cases += [_left_out(path, finding) for finding in audit.findings if finding.rule == LEFT_OUT]
+    if not audit.verdict:
+        cases += [_left_out(path, finding) for finding in audit.findings if finding.rule == LEFT_OUT]
     return _suite_of(path, cases, audit.seconds)
 
 
@@ -106,7 +105,7 @@ def _left_open(audit: Audit) -> dict[str, list[Finding]]:
     told: dict[str, list[Finding]] = defaultdict(list)
     for finding in audit.findings if audit.verdict else ():
         mistake = finding.rule == UNUSED and finding.severity == ERROR
-        if mistake or finding.rule in (*NOT_AUDITED, *NOT_HELD, EMPTY):
+        if mistake or finding.rule in UNSETTLED:
             told[finding.node].append(finding)
     return told
 

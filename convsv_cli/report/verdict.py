@@ -20,6 +20,8 @@ LEFT_OUT = "left-out-weights"
 """Rule of findings about what could be weights and is no layer, which leave an audit incomplete, too."""
 EMPTY = "no-layers"
 """Rule of the finding that a model has nothing to audit, which leaves a verdict incomplete, too."""
+UNSETTLED = (*NOT_AUDITED, *NOT_HELD, EMPTY, LEFT_OUT)
+"""All of these."""
 UNUSED = "unused-budget"
 """Rule of findings about parts of a budget that hold nothing: as an error, a mistake in the budget."""
 ADDED, REMOVED, RENAMED = CHANGES = ("added-layer", "removed-layer", "renamed-layer")
@@ -114,7 +116,5 @@ def conclusion(verdict: Verdict | None, findings: Iterable[Finding]) -> str:
         return MISTAKEN
     if EXCEEDED in outcomes or any((rule, ERROR) in told for rule in CHANGES):
         return FAILED
-    left_open = outcomes & {UNDECIDED, MISSING} or rules.intersection(
-        (*NOT_AUDITED, *NOT_HELD, EMPTY, LEFT_OUT)
-    )
+    left_open = outcomes & {UNDECIDED, MISSING} or rules.intersection(UNSETTLED)
     return INCOMPLETE if left_open else PASSED
