@@ -13,10 +13,10 @@ from onnx.reference import ReferenceEvaluator
 from convsv_cli.kernels import reduce_kernel
 from convsv_cli.lipschitz.composition import Composed, compose
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.lipschitz.ranges import ANYTHING, Range
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.loaders.onnx.reading import network_of
 from convsv_cli.network import InputSize, Layer, Network
+from convsv_cli.numerics.ranges import ANYTHING, Range
 from convsv_cli.spectral.norms import norms_of
 
 Shapes = Mapping[str, Sequence[int]]

@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli.graph import Names, Node
 from convsv_cli.lipschitz.operation import Operation, Tensor
-from convsv_cli.lipschitz.ranges import ANYTHING, Range
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.loaders.onnx.history import Reading, as_newest
+from convsv_cli.numerics.ranges import ANYTHING, Range
 
 Value = np.ndarray | None
 FLOATS = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("float64"): TensorProto.DOUBLE}

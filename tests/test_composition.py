@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from convsv_cli.lipschitz.dependencies import bottlenecks, relevant
-from convsv_cli.lipschitz.ranges import Range
 from convsv_cli.lipschitz.rules import _merged, merge
+from convsv_cli.numerics.ranges import Range
 from tests.sensitivity import amplification, bound, composed, double_model, flat, network
 
 node = helper.make_node

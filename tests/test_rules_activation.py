@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 
 from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.operation import Rule
-from convsv_cli.lipschitz.ranges import ANYTHING, Range
 from convsv_cli.lipschitz.rules import RULES
+from convsv_cli.numerics.ranges import ANYTHING, Range
 from tests.sensitivity import amplification, bound, composed, double_model, flat, layer_norms, network, runner
 
 node = helper.make_node

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from convsv_cli.lipschitz.operation import Operation, UnboundedError
-from convsv_cli.lipschitz.ranges import Range
 from convsv_cli.lipschitz.rules import RULES, copying, movement, pooling, reduction, resizing
+from convsv_cli.numerics.ranges import Range
 from tests.single_nodes import Single, check_jacobian, check_linear, check_range, ints
 
 IMAGE = (1, 4, 2, 6)

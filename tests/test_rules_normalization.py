@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from convsv_cli.lipschitz.ranges import Range
 from convsv_cli.lipschitz.standardisation import centred_norm
+from convsv_cli.numerics.ranges import Range
 from tests.sensitivity import bound, composed, double_model, flat, jacobian
 
 node = helper.make_node

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.lipschitz.ranges import Range
 from convsv_cli.lipschitz.windows import Windows
+from convsv_cli.numerics.ranges import Range
 from tests.single_nodes import Single, check_jacobian, check_linear, check_range, ints
 
 

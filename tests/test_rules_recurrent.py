@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from convsv_cli.lipschitz.ranges import Range
 from convsv_cli.lipschitz.recurrences import Recurrence
+from convsv_cli.numerics.ranges import Range
 from tests.onnx_models import graph_model
 from tests.sensitivity import bound, composed, flat, jacobian, network
 

@@ -11,8 +11,8 @@ import pytest
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.coordinates import Stretch
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.lipschitz.ranges import Range
 from convsv_cli.lipschitz.resampling import Filter, resampled
+from convsv_cli.numerics.ranges import Range
 from tests.single_nodes import Single, check_linear, ints
 
 COORDINATES = (

@@ -9,12 +9,12 @@ import mpmath
 import numpy as np
 import pytest
 
-from convsv_cli.lipschitz.intervals import Intervals
 from convsv_cli.lipschitz.primitives import PRIMITIVES
-from convsv_cli.lipschitz.ranges import ANYTHING, Range
 from convsv_cli.lipschitz.rules.activation import STEEPEST
 from convsv_cli.lipschitz.scalar import Expression, X, jet
 from convsv_cli.lipschitz.steepness import steepness, values
+from convsv_cli.numerics.intervals import Intervals
+from convsv_cli.numerics.ranges import ANYTHING, Range
 
 DIGITS = 400
 NUMBERS = {

@@ -12,7 +12,7 @@ from torch import nn
 from convsv_cli.certificates.dual import Effort, Pairs, proven_radii
 from convsv_cli.certificates.margin import pair_margins
 from convsv_cli.errors import UsageError
-from convsv_cli.spectral.rounding import round_down
+from convsv_cli.numerics.rounding import round_down
 
 ROUGH = Effort(rounds=6, steps=5)
 

@@ -23,11 +23,11 @@ from torch.nn import functional
 
 from convsv_cli.errors import UsageError
 from convsv_cli.kernels import reduce_kernel
+from convsv_cli.numerics.rounding import gamma, round_up
 from convsv_cli.spectral.certify import proven_level
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.eigen import top_pair
 from convsv_cli.spectral.norms import norms_of
-from convsv_cli.spectral.rounding import gamma, round_up
 from convsv_cli.training.chain import Chain, chain_of
 from convsv_cli.training.layers import geometry_of
 from convsv_cli.training.maps import weight_of

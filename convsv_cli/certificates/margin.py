@@ -12,7 +12,7 @@ import math
 import torch
 
 from convsv_cli.errors import UsageError
-from convsv_cli.spectral.rounding import gamma, round_down, round_up
+from convsv_cli.numerics.rounding import gamma, round_down, round_up
 
 
 def margin_radii(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from convsv_cli.lipschitz.operation import SIZES, Operation, Tensor, UnboundedError
-from convsv_cli.lipschitz.ranges import ANYTHING, Range
+from convsv_cli.numerics.ranges import ANYTHING, Range
 
 
 def first(operation: Operation) -> Tensor:

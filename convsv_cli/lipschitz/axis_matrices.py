@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.lipschitz.arithmetic import UP
+from convsv_cli.numerics.rounding import UP, margin, up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class AxisMatrix:
     rows: Indices
     columns: Indices
     weights: Weights
-    error: float = 2.0**-50
+    error: float = margin(3)
 
     def norm(self) -> float:
         """Upper bound of the spectral norm, to about 1e-9 up to `DENSE` entries."""
@@ -55,7 +55,7 @@ class AxisMatrix:
     def _largest_sum(self, lines: Indices) -> float:
         """A sum of n positive numbers is within n 2^-53 of itself (Higham, section 4.2)."""
         most = int(np.bincount(lines).max())
-        return float(np.bincount(lines, np.abs(self.weights)).max()) * (1 + 2.0**-52 * (most + 1))
+        return float(np.bincount(lines, np.abs(self.weights)).max()) * up(most)
 
     def _longest(self) -> float:
         """The length of the longest row or column, which the norm is at least (positive weights)."""
@@ -74,7 +74,7 @@ class AxisMatrix:
     def _margin(self) -> float:
         """What the roundings of all weights, and of the sums at one place, add to the norm."""
         crowd = [int(np.bincount(lines).max()) for lines in (self.rows, self.columns)]
-        worst = self.error + 2.0**-52 * crowd[0] * float(np.abs(self.weights).max())
+        worst = self.error + margin(crowd[0]) * float(np.abs(self.weights).max())
         return worst * math.sqrt(math.prod(crowd))
 
 

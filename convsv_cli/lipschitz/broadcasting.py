@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli.graph import Dims
-from convsv_cli.lipschitz.arithmetic import root
 from convsv_cli.lipschitz.operation import SIZES, Operation, Tensor, UnboundedError
+from convsv_cli.numerics.arithmetic import root
+from convsv_cli.numerics.rounding import UP_MANY
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,7 @@ def gain_of_scaling(factors: NDArray[np.float64], moving: Tensor, operation: Ope
         return 0.0
     relative = factors / largest  # squares neither underflow nor overflow
     squares = np.square(relative.reshape((1,) * max(0, len(counts) - factors.ndim) + factors.shape))
-    return largest * math.sqrt(float(squares.sum(axis=axes).max())) * (1 + 2.0**-40)
+    return largest * math.sqrt(float(squares.sum(axis=axes).max())) * UP_MANY
 
 
 def _copies(inner: int | None, outer: int | None, tensor: Tensor) -> int:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from convsv_cli.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
-from convsv_cli.lipschitz.arithmetic import root_of_squares
 from convsv_cli.lipschitz.dependencies import (
     RANDOM,
     bottlenecks,
@@ -36,7 +35,8 @@ from convsv_cli.lipschitz.operation import (
     UnboundedError,
     no_kernel,
 )
-from convsv_cli.lipschitz.ranges import ANYTHING, Range
+from convsv_cli.numerics.arithmetic import root_of_squares
+from convsv_cli.numerics.ranges import ANYTHING, Range
 
 MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 """What rules raise at attributes and shapes that are none."""

@@ -10,9 +10,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.lipschitz.intervals import TINY, Array, Intervals, Mask, anything, outward
+from convsv_cli.numerics.intervals import TINY, Array, Intervals, Mask, anything, outward
+from convsv_cli.numerics.rounding import margin
 
-LIBRARY = 2.0**-42  # more than the relative error of a formula below; exp(-u^2) has 745 * 2^-53 at the worst
+LIBRARY = margin(1023)  # more than the error of a formula below; exp(-u^2) has 745 * 2^-53 at the worst
 ENDLESS = (-math.inf, math.inf)
 
 

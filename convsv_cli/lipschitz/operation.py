@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from convsv_cli.graph import Dims, Node, Reader, UnknownValueError
-from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.ranges import ANYTHING, Range, outward
 
 if TYPE_CHECKING:
     import numpy as np

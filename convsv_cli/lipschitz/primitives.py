@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convsv_cli.lipschitz.curves import Curve, Piece, Wave, curve, steps
-from convsv_cli.lipschitz.intervals import Array, Intervals
+from convsv_cli.numerics.intervals import Array, Intervals
 
 Enclosure = Callable[[Intervals], Intervals]
 SIGMOID_TURN = 1.5434046384182085  # u tanh(u/2) = 1: u sigmoid'(u) is largest

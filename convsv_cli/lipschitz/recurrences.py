@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.numerics.rounding import up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-UP = 1 + 2.0**-36  # more than what 4 roundings in each of LONGEST steps can do
 LONGEST = 1024
+UP_STEPS = up(64 * LONGEST - 1)  # a few roundings in each step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +54,10 @@ class Recurrence:
             norm = _norm(matrix) if whole else float(np.sqrt(np.square(matrix).sum(1).max()))
             column = onward[:, 0]
             first = float(np.sqrt(np.square(column).sum())) if whole else float(column.max())
-        by_start = [first * factor * UP for factor in self.start]
+        by_start = [first * factor * UP_STEPS for factor in self.start]
         if not np.isfinite([norm, *by_start]).all():
             raise UnboundedError(f"its bound exceeds every number after {len(self.inputs)} steps")
-        return (norm * UP, *(max(1.0, gain) for gain in by_start))
+        return (norm * UP_STEPS, *(max(1.0, gain) for gain in by_start))
 
 
 def _products(growth: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ import numpy as np
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.coordinates import HALF, Line, Stretch
 from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.numerics.rounding import margin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,7 +123,7 @@ def _interpolated(stretch: Stretch, how: Filter) -> AxisMatrix:
         rows=rows.astype(np.int64),
         columns=places[rows, steps_used].clip(0, stretch.before - 1),
         weights=(weights / totals)[rows, steps_used],
-        error=2.0**-44 * (1 + abs(how.a)) * len(steps) / least**2,
+        error=margin(255) * (1 + abs(how.a)) * len(steps) / least**2,
     )
 
 

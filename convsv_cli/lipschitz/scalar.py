@@ -13,8 +13,8 @@ from functools import cache
 
 import numpy as np
 
-from convsv_cli.lipschitz.intervals import ARITHMETIC, Intervals, anything, exactly, outward
 from convsv_cli.lipschitz.primitives import PRIMITIVES, Primitive
+from convsv_cli.numerics.intervals import ARITHMETIC, Intervals, anything, exactly, outward
 
 
 @dataclass(frozen=True, kw_only=True)

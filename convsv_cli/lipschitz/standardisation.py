@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.lipschitz.ranges import UP
+from convsv_cli.numerics.rounding import UP_MANY, margin
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,11 +51,11 @@ def centred_norm(scales: NDArray[np.float64]) -> float:
         middle = (low + high) / 2
         with np.errstate(divide="ignore", invalid="ignore"):
             terms = 1 / (middle[:, None] - squares)
-            above = terms.sum(1) + (n + 4) * 2.0**-52 * np.abs(terms).sum(1) < 0
+            above = terms.sum(1) + margin(n + 3) * np.abs(terms).sum(1) < 0
         low, high = np.where(above, low, middle), np.where(above, middle, high)
-    return largest * math.sqrt(float(high.max())) * UP
+    return largest * math.sqrt(float(high.max())) * UP_MANY
 
 
 def inverse_deviation_gain(n: int, epsilon: float) -> float:
     """The Lipschitz constant of 1/sqrt(v + eps) for the variance v of n entries."""
-    return 2 / (3 * math.sqrt(3 * n) * epsilon) * UP
+    return 2 / (3 * math.sqrt(3 * n) * epsilon) * UP_MANY

@@ -10,9 +10,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.lipschitz.intervals import Array, Intervals, Mask, anything
-from convsv_cli.lipschitz.ranges import ANYTHING, Range
 from convsv_cli.lipschitz.scalar import Expression, jet, parts, primitives, uses
+from convsv_cli.numerics.intervals import Array, Intervals, Mask, anything
+from convsv_cli.numerics.ranges import ANYTHING, Range
 
 SLOPE_TOLERANCE = 1e-6
 VALUE_TOLERANCE = 1e-4

@@ -10,12 +10,11 @@ import numpy as np
 from convsv_cli.graph import Node
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.network import Geometry
+from convsv_cli.numerics.rounding import up
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
-
-UP = 1 + 2.0**-48
 
 
 def kernel_norm(
@@ -48,7 +47,7 @@ def kernel_norm(
     norms = [_norm(part, geometry, tolerance, work_limit, device) for part in parts]
     rounding = math.sqrt(math.prod(parts[0].shape[2:])) * node.rounding()
     alpha = abs(node.attribute("alpha", 1.0)) if node.op == "Gemm" else 1.0
-    upper = alpha * (max(norms) + rounding * UP) * UP
+    upper = alpha * (max(norms) + rounding * up(15)) * up(15)
     if not math.isfinite(upper):
         raise UnboundedError("its norm has no certified upper end below 1e308")
     return upper

@@ -27,8 +27,8 @@ from functools import cached_property
 
 import torch
 
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma
 from convsv_cli.spectral.cores import each_on_a_core
-from convsv_cli.spectral.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma
 
 TINY = 2.0**-120  # more than what underflow in single precision can hide of matrices of norm about 1
 COSTLY = 10**8  # multiplications for the A, above which single precision comes first

@@ -6,11 +6,11 @@ import math
 
 import torch
 
+from convsv_cli.numerics.rounding import gamma, real_length, round_up
 from convsv_cli.report import Interval
 from convsv_cli.spectral.certify import proven_level
 from convsv_cli.spectral.cores import CORES, each_on_a_core
 from convsv_cli.spectral.eigen import top_pair
-from convsv_cli.spectral.rounding import gamma, real_length, round_up
 from convsv_cli.spectral.scaling import Scale
 
 LARGE = 10**5  # entries of a matrix that is worth a second core

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF_32, gamma, up
 from convsv_cli.spectral.gram_symbol import GramSymbol
-from convsv_cli.spectral.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +46,7 @@ class Moments:
         distance = square - centre * (2 * trace - centre * p)
         distance = distance.clamp_min(0) + roundings * (total**2 + 2 * centre.abs() * p**0.5 * total)
         level: torch.Tensor = centre + ((1 - 1 / p) * distance).sqrt()
-        return level * (1 + 16 * UNIT_ROUNDOFF) + roundings * total + gram.error_single
+        return level * up(7) + roundings * total + gram.error_single
 
 
 def moments(gram: GramSymbol) -> Moments | None:

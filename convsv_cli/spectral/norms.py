@@ -11,12 +11,12 @@ from weakref import WeakKeyDictionary
 import torch
 
 from convsv_cli.kernels import Kernel, unfolded
+from convsv_cli.numerics.rounding import gamma, round_down, round_up
 from convsv_cli.report import Interval
 from convsv_cli.spectral.ascent import Peaks
 from convsv_cli.spectral.gram_symbol import GramSymbol, gram_symbol
 from convsv_cli.spectral.grid_maximum import grid_maximum, is_small
 from convsv_cli.spectral.matrix_norm import matrix_norm, rayleigh_lower
-from convsv_cli.spectral.rounding import gamma, round_down, round_up
 from convsv_cli.spectral.scaling import Scale
 from convsv_cli.spectral.supremum import CONTINUUM, Spectrum, Supremum, supremum
 from convsv_cli.spectral.symbol import symbol_at, symbol_error, wrapped

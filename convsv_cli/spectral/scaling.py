@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from convsv_cli.numerics.rounding import round_up
 from convsv_cli.report import Interval
-from convsv_cli.spectral.rounding import round_up
 
 LARGEST_EXPONENT = 1000  # of a power of two whose inverse is a normal float64 too
 

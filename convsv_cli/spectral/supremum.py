@@ -26,12 +26,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma, round_down, round_up
 from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest
 from convsv_cli.spectral.certify import cholesky_margin, proven_level
 from convsv_cli.spectral.eigen import top_pair
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.prover import Prover
-from convsv_cli.spectral.rounding import UNIT_ROUNDOFF, gamma, round_down, round_up
 from convsv_cli.spectral.tiles import Tiles, Tiling, root_tiles
 
 CONTINUUM = 2**40  # grid points on an axis that stand for all frequencies
@@ -65,7 +65,7 @@ class Spectrum:
             alpha = math.acos(math.sqrt(max(0.0, level - self.lower) / span)) + ANGLE_SLACK
         if alpha + reach >= math.pi / 2:
             return -math.inf
-        return (self.lower + span * math.cos(alpha + reach) ** 2) * (1 - 1e-15)
+        return round_down(self.lower + span * math.cos(alpha + reach) ** 2)
 
 
 @dataclass(frozen=True, kw_only=True)

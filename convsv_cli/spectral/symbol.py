@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from convsv_cli.spectral.rounding import UNIT_ROUNDOFF, gamma
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma
 
 BLOCK_BYTES = 2**25
 

@@ -25,11 +25,11 @@ import torch
 
 from convsv_cli.kernels import Kernel
 from convsv_cli.network import Geometry
+from convsv_cli.numerics.rounding import gamma, round_down
 from convsv_cli.report import Interval
 from convsv_cli.spectral.eigen import start_vector
 from convsv_cli.spectral.matrix_norm import ZERO
 from convsv_cli.spectral.norms import Wave, norms_of
-from convsv_cli.spectral.rounding import gamma, round_down
 from convsv_cli.spectral.scaling import Scale
 
 FEWEST, STEPS = 6, 24

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convsv_cli.numerics.rounding import UP_MANY, gamma, margin
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -16,9 +18,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-UNIT = 2.0**-53
-FEW = 16 * UNIT  # of a factor, its product and a sum: more than the roundings of any of them
-UP = 1 + 2.0**-40
+FEW = margin(7)  # of a factor, its product and a sum: more than the roundings of any of them
 TINY = 2.0**-1022  # more than what underflow takes
 
 
@@ -75,7 +75,7 @@ class Weight:
             values = old.values * factors
             largest = float(np.abs(factors).max(initial=0.0))
             error = copies * largest * old.error + FEW * _frobenius(values) + _underflow(values)
-            return Rounded(values=values, error=error * UP)
+            return Rounded(values=values, error=error * UP_MANY)
 
         return Weight(shape=shape, compute=compute, depth=self.depth + 1)
 
@@ -89,7 +89,7 @@ class Weight:
             a, b = self.compute(), right.compute()
             values = a.values + b.values
             error = copies[0] * a.error + copies[1] * b.error + FEW * _frobenius(values)
-            return Rounded(values=values, error=error * UP)
+            return Rounded(values=values, error=error * UP_MANY)
 
         return Weight(shape=shape, compute=compute, depth=max(self.depth, right.depth) + 1)
 
@@ -125,16 +125,16 @@ def product(
     def compute() -> Rounded:
         a, b = left.compute(), right.compute()
         sizes = _frobenius(a.values), _frobenius(b.values)
-        gamma = (terms + 2) * UNIT * UP
-        error = sizes[0] * b.error + a.error * sizes[1] + a.error * b.error + gamma * sizes[0] * sizes[1]
+        inherited = sizes[0] * b.error + a.error * sizes[1] + a.error * b.error
+        error = math.sqrt(repeats) * (inherited + gamma(terms + 2) * sizes[0] * sizes[1])
         values = multiply(a.values, b.values)
-        return Rounded(values=values, error=(math.sqrt(repeats) * error + terms * _underflow(values)) * UP)
+        return Rounded(values=values, error=(error + terms * _underflow(values)) * UP_MANY)
 
     return Weight(shape=shape, compute=compute, depth=max(left.depth, right.depth) + 1)
 
 
 def _frobenius(values: Array) -> float:
-    return float(np.linalg.norm(values.ravel())) * UP
+    return float(np.linalg.norm(values.ravel())) * UP_MANY
 
 
 def _underflow(values: Array) -> float:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from convsv_cli.lipschitz.arithmetic import UP, times
 from convsv_cli.lipschitz.elementwise import BUILDERS, OP, expressed
 from convsv_cli.lipschitz.operation import RANGE, Operation, Rule, Tensor, UnboundedError
-from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
 from convsv_cli.lipschitz.scalar import Expression, X, number
 from convsv_cli.lipschitz.steepness import steepness, values
+from convsv_cli.numerics.arithmetic import times
+from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.rounding import UP
 
 STEEPEST: Mapping[str, float] = {
     **dict.fromkeys(("Relu", "Clip", "Abs", "Neg", "Tanh", "Softplus", "Softsign", "Atan", "Asinh"), 1.0),

@@ -8,10 +8,10 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from convsv_cli.lipschitz.arguments import first, integers, or_anything, require_constant, same
-from convsv_cli.lipschitz.arithmetic import root_of_squares, times
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.arithmetic import root_of_squares, times
+from convsv_cli.numerics.ranges import ANYTHING, Range, outward
 
 MODES = ("constant", "edge", "reflect", "wrap")
 

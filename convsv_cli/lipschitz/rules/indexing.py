@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli.lipschitz.arguments import or_anything, same, size_of
-from convsv_cli.lipschitz.arithmetic import root_of_squares, times, total
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
-from convsv_cli.lipschitz.ranges import Range
+from convsv_cli.numerics.arithmetic import root_of_squares, times, total
+from convsv_cli.numerics.ranges import Range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 
-from convsv_cli.lipschitz.arithmetic import root, times, total
 from convsv_cli.lipschitz.broadcasting import copies
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
-from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
 from convsv_cli.lipschitz.rules.merge import UNBOUNDED_PRODUCT
-
-ROUNDING = 2.0**-50
+from convsv_cli.numerics.arithmetic import root, times, total
+from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.rounding import margin
 
 
 def convolved(operation: Operation) -> float:
@@ -133,7 +132,7 @@ def _product_range(operation: Operation) -> Range:
 def _row_range(rows: np.ndarray, source: Range, bias: Tensor | None, beta: float = 1.0) -> Range:
     """Of rows times entries in `source`, plus a bias."""
     positive, negative = rows.clip(min=0).sum(1), rows.clip(max=0).sum(1)
-    lost = ROUNDING * rows.shape[1] * (positive - negative) * source.magnitude  # terms may cancel
+    lost = margin(rows.shape[1] + 1) * (positive - negative) * source.magnitude  # terms may cancel
     lower = float((positive * source.lower + negative * source.upper - lost).min())
     upper = float((positive * source.upper + negative * source.lower + lost).max())
     if bias is None:

@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from convsv_cli.lipschitz.arguments import or_anything
-from convsv_cli.lipschitz.arithmetic import times
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.lipschitz.ranges import UP, Range, outward
+from convsv_cli.numerics.arithmetic import times
+from convsv_cli.numerics.ranges import Range, outward
+from convsv_cli.numerics.rounding import UP_MANY
 
 ALPHA = float(np.float32(1e-4))  # the default
 TINY = 1e-300  # what underflows is no more
@@ -34,7 +35,7 @@ def divided_by_neighbours(operation: Operation) -> float:
     spread = 0.0
     if rate > 0 and power > 0:
         spread = math.sqrt(_neighbours(operation)) * (power / (power + 1)) ** (power + 1)
-    return times(largest * (1 + spread) * UP, operation.input(0).lipschitz)
+    return times(largest * (1 + spread) * UP_MANY, operation.input(0).lipschitz)
 
 
 def _coefficients(operation: Operation) -> tuple[float, float, float]:

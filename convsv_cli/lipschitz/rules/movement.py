@@ -12,11 +12,12 @@ from convsv_cli.lipschitz.arguments import (
     same_or_zero,
     size_of,
 )
-from convsv_cli.lipschitz.arithmetic import root_of_squares, times
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.lipschitz.ranges import Range, outward
 from convsv_cli.lipschitz.windows import Windows
+from convsv_cli.numerics.arithmetic import root_of_squares, times
+from convsv_cli.numerics.ranges import Range, outward
+from convsv_cli.numerics.rounding import UP_MANY
 
 
 def moved(operation: Operation) -> float:
@@ -44,7 +45,7 @@ def accumulated(operation: Operation) -> float:
     terms = size_of(source, axes[0]) - bool(operation.attribute("exclusive", 0))
     if terms < 1:
         return 0.0
-    return times((1 + 2.0**-40) / (2 * math.sin(math.pi / (2 * (2 * terms + 1)))), source.lipschitz)
+    return times(UP_MANY / (2 * math.sin(math.pi / (2 * (2 * terms + 1)))), source.lipschitz)
 
 
 def folded(operation: Operation) -> float:

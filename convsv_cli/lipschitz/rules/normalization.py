@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli.lipschitz.arguments import first, or_anything, require_constant
-from convsv_cli.lipschitz.arithmetic import times
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
-from convsv_cli.lipschitz.ranges import ANYTHING, UP, Range, outward
 from convsv_cli.lipschitz.standardisation import centred_norm, inverse_deviation_gain
+from convsv_cli.numerics.arithmetic import times
+from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.rounding import UP_MANY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ NO_EPSILON = (
 def batch_normalized(operation: Operation) -> float:
     """BatchNormalization with stored statistics: max |scale| / sqrt(var + eps), exactly."""
     source = first(operation)
-    return times(float(np.abs(_factors(operation)).max(initial=0.0)) * UP, source.lipschitz)
+    return times(float(np.abs(_factors(operation)).max(initial=0.0)) * UP_MANY, source.lipschitz)
 
 
 def _factors(operation: Operation) -> NDArray[np.float64]:
@@ -54,7 +55,7 @@ def _batch_range(operation: Operation) -> Range:
         return ANYTHING
     ends = np.array([factors * (source.lower - mean) + bias, factors * (source.upper - mean) + bias])
     slack = np.abs(factors) * (source.magnitude + np.abs(mean)) + np.abs(bias)
-    lost = float(slack.max()) * (UP - 1)
+    lost = float(slack.max()) * (UP_MANY - 1)
     return outward(float(ends.min()) - lost, float(ends.max()) + lost)
 
 
@@ -63,9 +64,9 @@ def layer_normalized(operation: Operation) -> float:
     scale, epsilon = _scale(operation), _epsilon(operation)
     sizes = _normalized_sizes(operation)
     norm = float(np.abs(scale).max(initial=0.0)) if sizes is None else centred_norm(_rows(scale, sizes))
-    gains, n = [norm / math.sqrt(epsilon) * UP], max(1, math.prod(sizes or (1,)))
+    gains, n = [norm / math.sqrt(epsilon) * UP_MANY], max(1, math.prod(sizes or (1,)))
     if _named(operation, 1):
-        gains.append(UP / math.sqrt(n))
+        gains.append(UP_MANY / math.sqrt(n))
     if _named(operation, 2):
         gains.append(inverse_deviation_gain(n, epsilon))
     return times(max(gains), operation.input(0).lipschitz)
@@ -98,7 +99,7 @@ def scaled(operation: Operation) -> float:
     Attained where a scale belongs to two entries or more (RMS: to one) that are normalized together.
     """
     largest = float(np.abs(_scale(operation)).max(initial=0.0))
-    return times(largest / math.sqrt(_epsilon(operation)) * UP, operation.input(0).lipschitz)
+    return times(largest / math.sqrt(_epsilon(operation)) * UP_MANY, operation.input(0).lipschitz)
 
 
 def by_norm(operation: Operation) -> float:
@@ -141,7 +142,7 @@ def _standard_range(square: Callable[[Operation], int]) -> Callable[[Operation],
 
     def reached(operation: Operation) -> Range:
         largest = float(np.abs(_scale(operation)).max(initial=0.0))
-        reach = largest * math.sqrt(max(0, square(operation))) * UP
+        reach = largest * math.sqrt(max(0, square(operation))) * UP_MANY
         bias = operation.optional(2)
         offset = Range(lower=0.0, upper=0.0) if bias is None else bias.range
         return outward(offset.lower - reach, offset.upper + reach)

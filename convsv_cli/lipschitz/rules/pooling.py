@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 from convsv_cli.lipschitz.arguments import or_anything, same, same_or_zero
-from convsv_cli.lipschitz.arithmetic import UP, times
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
 from convsv_cli.lipschitz.windows import pooling_windows
+from convsv_cli.numerics.arithmetic import times
+from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.rounding import UP
 
 
 def max_pooled(operation: Operation) -> float:

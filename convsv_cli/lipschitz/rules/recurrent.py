@@ -18,10 +18,11 @@ from __future__ import annotations
 import numpy as np
 
 from convsv_cli.lipschitz.arguments import or_anything, require_constant
-from convsv_cli.lipschitz.arithmetic import times, total
 from convsv_cli.lipschitz.operation import SIZES, Operation, Rule, UnboundedError
-from convsv_cli.lipschitz.ranges import UP, Range, outward
 from convsv_cli.lipschitz.recurrences import LONGEST, Recurrence
+from convsv_cli.numerics.arithmetic import times, total
+from convsv_cli.numerics.ranges import Range, outward
+from convsv_cli.numerics.rounding import UP_MANY
 
 SLOPES = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25}
 VALUES = {
@@ -38,7 +39,7 @@ def rnn(operation: Operation) -> float:
     w, p = (times(slope, norm) for norm in _norms(operation))
     steps = _length(operation)
     if p < 1 and (steps is None or steps > LONGEST):
-        at_most = UP / (1 - p)  # a geometric series bounds the sum of each row and column
+        at_most = UP_MANY / (1 - p)  # a geometric series bounds the sum of each row and column
         return _applied(operation, (times(w, at_most), at_most))
     count = _bearable(steps)
     return _composed(operation, Recurrence(inputs=np.full(count, w), growth=np.full(count, p), start=(p,)))
@@ -67,7 +68,7 @@ def gru(operation: Operation) -> float:
         v = p**2 * max(1.0, 4 * h**2 / 27)
         entering, staying = max(1.0, m) * (1 + (p * h / 4) ** 2), max(1.0, m) * (1 + v + p**2 * max(1.0, v))
     count = _bearable(_length(operation))
-    x, growth = w * entering**0.5 * UP, staying**0.5 * UP
+    x, growth = w * entering**0.5 * UP_MANY, staying**0.5 * UP_MANY
     return _composed(
         operation, Recurrence(inputs=np.full(count, x), growth=np.full(count, growth), start=(growth,))
     )
@@ -80,7 +81,7 @@ def _reset_term(operation: Operation, h: float) -> float:
     largest = np.abs(recurrent).sum(2) * h
     if operation.optional(3) is not None:
         largest = largest + np.abs(np.split(operation.input(3).value().astype(np.float64), 6, axis=1)[5])
-    return float(largest.max(initial=0.0)) * UP
+    return float(largest.max(initial=0.0)) * UP_MANY
 
 
 def lstm(operation: Operation) -> float:
@@ -99,7 +100,7 @@ def lstm(operation: Operation) -> float:
         raise UnboundedError("its gates see its cell state (peepholes)")
     w, p = _norms(operation)
     before = _magnitude(operation, 6) + np.arange(_bearable(_length(operation)), dtype=np.float64)
-    opening = np.sqrt(1 + np.square(before) / 16) * UP
+    opening = np.sqrt(1 + np.square(before) / 16) * UP_MANY
     start = float(opening[0]) * p if len(opening) else 0.0
     return _composed(operation, Recurrence(inputs=opening * w, growth=1 + opening * p, start=(start, 1.0)))
 

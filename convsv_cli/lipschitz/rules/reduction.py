@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 
 from convsv_cli.lipschitz.arguments import integers, or_anything, require_constant, same
-from convsv_cli.lipschitz.arithmetic import UP, times
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.lipschitz.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.arithmetic import times
+from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.rounding import UP, UP_MANY
 
 
 def summed(operation: Operation) -> float:
@@ -33,7 +34,7 @@ def multiplied(operation: Operation) -> float:
     steepest = _power(operation.input(0).range.magnitude, max(0, count - 1))
     if not math.isfinite(steepest):
         raise UnboundedError("a product of activations that may be of any size")
-    return times(root(count), steepest, 1 + 2.0**-40, _moving(operation))
+    return times(root(count), steepest, UP_MANY, _moving(operation))
 
 
 def squared(operation: Operation) -> float:

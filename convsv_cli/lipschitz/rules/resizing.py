@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from convsv_cli.lipschitz.arguments import first, or_anything, size_of
-from convsv_cli.lipschitz.arithmetic import times
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.coordinates import Stretch
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
-from convsv_cli.lipschitz.ranges import Range, outward
 from convsv_cli.lipschitz.resampling import Filter, resampled
+from convsv_cli.numerics.arithmetic import times
+from convsv_cli.numerics.ranges import Range, outward
 
 
 def resized(operation: Operation) -> float:

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterable
 
-UP = 1 + 2.0**-50
+from convsv_cli.numerics.rounding import UP
 
 
 def times(*factors: float) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-UP = 1 + 2.0**-40  # more than the roundings of some operations in double precision
+from convsv_cli.numerics.rounding import margin
+
+SLACK = margin(4095)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,5 +49,5 @@ def outward(lower: float, upper: float) -> Range:
     """The range, widened by more than what a few roundings can do; NaN says nothing."""
     if math.isnan(lower) or math.isnan(upper):
         return ANYTHING
-    slack = (UP - 1) * max(abs(x) for x in (lower, upper, 1e-300) if math.isfinite(x))
+    slack = SLACK * max(abs(x) for x in (lower, upper, 1e-300) if math.isfinite(x))
     return Range(lower=lower - slack, upper=upper + slack)

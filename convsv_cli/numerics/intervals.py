@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from convsv_cli.numerics.rounding import margin
+
 Array = NDArray[np.float64]
-ARITHMETIC = 2.0**-50  # more than the relative error of one operation
+ARITHMETIC = margin(3)
 TINY = 1e-300  # more than what is lost where a result underflows
 HUGE = 1e307  # less than what overflows
 

@@ -1,0 +1,65 @@
+"""What rounding can do: the standard bounds that every certificate takes off.
+
+u is the unit roundoff, gamma_n = n u / (1 - n u) bounds the relative error of n roundings in a row (Higham,
+Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+UNIT_ROUNDOFF = 2.0**-53
+UNIT_ROUNDOFF_32 = 2.0**-24
+
+
+def unit_roundoff(dtype: torch.dtype) -> float:
+    """U of a real or complex type, in single or double precision."""
+    import torch
+
+    return UNIT_ROUNDOFF_32 if dtype in (torch.float32, torch.complex64) else UNIT_ROUNDOFF
+
+
+def gamma(n: float, u: float = UNIT_ROUNDOFF) -> float:
+    """Higham's n u / (1 - n u); infinite where so many roundings leave no digit."""
+    return n * u / (1 - n * u) if n * u < 1 else math.inf
+
+
+def margin(roundings: int) -> float:
+    """A relative error that is larger than what so many roundings in a row do to a number.
+
+    It is 2 x for x = (n + 1) u <= 1/4. Let c be the computed value of t >= 0. That and the rounding of a
+    product with c are n + 1 roundings in a row, with a relative error of at most gamma_(n+1) = x / (1 - x).
+    So c times 1 + 2 x is at least (1 + 2 x)(1 - gamma_(n+1)) t = (1 + 2 x)(1 - 2 x) / (1 - x) t, which is at
+    least t, as 4 x^2 <= x; c times 1 - 2 x is at most (1 - 2 x)(1 + gamma_(n+1)) t = (1 - 2 x) / (1 - x) t.
+    """
+    return 2 * (roundings + 1) * UNIT_ROUNDOFF
+
+
+def up(roundings: int) -> float:
+    """The factor that lifts a computed number >= 0 above the one in real arithmetic (see `margin`)."""
+    return 1 + margin(roundings)
+
+
+UP = up(3)
+"""For a formula of up to three roundings."""
+UP_MANY = up(4095)
+"""For a formula of up to 4095 roundings, or of library functions that are right to some last places."""
+
+
+def round_up(x: float) -> float:
+    """A float above every real number that up to seven roundings turn into `x` >= 0."""
+    return x * up(7)
+
+
+def round_down(x: float) -> float:
+    """A float below every real number that up to seven roundings turn into `x` >= 0."""
+    return x * (1 - margin(7))
+
+
+def real_length(dtype: torch.dtype, n: int) -> int:
+    """Number of real roundings that stand for `n` of that arithmetic: complex products count fourfold."""
+    return 4 * n if dtype.is_complex else n
