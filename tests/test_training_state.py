@@ -96,6 +96,51 @@ def test_a_checkpoint_in_which_it_was_still_loads_and_restores_it() -> None:
     assert alone().item() == model.penalty().item() == source.penalty().item()
 
 
+class Recurrent(Trained):
+    """With layers that older versions did not count: the first stack was the two Linear layers."""
+
+    def __init__(self, seed: int) -> None:
+        nn.Module.__init__(self)
+        torch.manual_seed(seed)
+        layers = {"lstm": nn.LSTM(16, 4), "conv": nn.Conv2d(1, 2, 3)}
+        self.net = nn.ModuleDict(layers | {name: nn.Linear(8, 16) for name in ("a", "b")}).double()
+        self.penalty = LipschitzPenalty(self.net)
+
+
+def test_a_checkpoint_with_the_directions_of_fewer_layers_loads() -> None:
+    """None of them is taken for those of another layer, whether their shapes fit or not."""
+    source, model = Recurrent(1), Recurrent(0)
+    before = LipschitzPenalty(source.net, exclude=["lstm"])
+    old = {f"penalty.{name}": each for name, each in PowerState(before).state_dict().items()}
+    assert any(name not in dict(model.named_buffers()) for name in old)
+    model.load_state_dict({**source.state_dict(), **old})
+    assert model.penalty().item() == pytest.approx(source.penalty().item(), rel=1e-6)
+    certified = LipschitzPenalty(source.net, "certified")
+    certified.load_state_dict(PowerState(before).state_dict())
+
+
+def test_directions_that_fit_by_accident_are_not_those_of_another_layer() -> None:
+    """The rows alone tell: [4, 9] after [4, 3] in the same place of the order."""
+    model = nn.ModuleDict({"cell": nn.RNNCell(3, 4), "fc": nn.Linear(9, 4)}).double()
+    penalty = LipschitzPenalty(model)
+    truth = sum(penalty.layer_values().values())
+    old = PowerState(LipschitzPenalty(model, exclude=["cell"])).state_dict()
+    assert old["unfoldings.0.kept"].shape == penalty.unfoldings[0].kept.shape
+    penalty.load_state_dict(old)
+    assert sum(penalty.layer_values().values()) == pytest.approx(truth, rel=1e-6)
+
+
+def test_a_module_that_was_pickled_with_it_no_longer_saves_it() -> None:
+    model = Trained(0)
+    for each in model.penalty.unfoldings:
+        each._non_persistent_buffers_set.clear()  # as all were before
+    assert any("kept" in name for name in model.state_dict())
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    assert set(torch.load(file, weights_only=False).state_dict()) == set(Trained(0).state_dict())
+
+
 def steps(model: nn.Sequential, penalty: nn.Module, optimiser: torch.optim.Optimizer, count: int) -> None:
     x = torch.linspace(0, 1, 36, dtype=torch.float64).view(1, 1, 6, 6)
     for _ in range(count):
@@ -196,6 +241,22 @@ def test_an_audit_of_nothing_but_it_finds_no_weights(tmp_path: Path) -> None:
     torch.save(PowerState(Trained(0)).state_dict(), tmp_path / "model.pt")
     with pytest.raises(UnreadableModelError, match="no weights"):
         load(tmp_path / "model.pt")
+
+
+def test_a_kernel_of_such_a_name_is_a_row(tmp_path: Path) -> None:
+    """Directions have three axes, and three of them."""
+    weights = {
+        "unfoldings.0.kept": torch.randn(4, 2, 3, 3),
+        "unfoldings.1.kept": torch.randn(4, 3),
+        "mix.kept": torch.randn(2, 4, 3),
+        **{name: torch.randn(4, 4) for name in ("u", "v", "_u", "left", "right", "kept")},
+    }
+    torch.save(weights, tmp_path / "model.pt")
+    save_file(weights, tmp_path / "model.safetensors")
+    for name in ("model.pt", "model.safetensors"):
+        network = load(tmp_path / name)
+        assert {layer.name for layer in network.layers} == set(weights)
+        assert not network.notes
 
 
 def test_a_limited_layer_is_a_row_with_the_way_out(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from convsv_cli.loaders.effective import effective
 from convsv_cli.loaders.limits import check_tensors
 from convsv_cli.loaders.scaled import dequantised
 from convsv_cli.loaders.state_dict import StoredTensor, layers, no_layers
-from convsv_cli.loaders.training_state import notes_on, without_training_state
+from convsv_cli.loaders.training_state import notes_on, training_state, without_training_state
 from convsv_cli.network import InputSize, Network
 
 
@@ -72,6 +72,6 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
         format=found.format,
         files=(path.name, *found.files),
         layers=rows,
-        notes=tuple(dict.fromkeys((*found.notes, *notes_on(found.tensors), *no_layers(tensors, rows)))),
+        notes=tuple(dict.fromkeys((*found.notes, *notes_on(training_state(found.tensors)), *no_layers(tensors, rows)))),
         left_out=found.left_out,
     )

@@ -13,7 +13,7 @@ from convsv_cli.training import power
 from convsv_cli.training.chain import chain_of
 from convsv_cli.training.layers import geometry_of
 from convsv_cli.training.maps import weight_of
-from convsv_cli.training.unfoldings import Unfoldings
+from convsv_cli.training.unfoldings import Unfoldings, UnfoldingsOfStacks
 
 WIDEST = 1000.0  # times the curvature, or 1: multipliers beyond it hold the attack at its start
 
@@ -40,7 +40,7 @@ class CurvatureBound(nn.Module):
     def __init__(self, model: nn.Module, *, input_shape: Sequence[int] | None = None) -> None:
         super().__init__()
         self._chain, self._input_shape = chain_of(model), input_shape
-        self.unfoldings = nn.ModuleList(
+        self.unfoldings = UnfoldingsOfStacks(
             Unfoldings(weight_of(layer), geometry_of(layer)) for layer in self._chain.hidden
         )
 

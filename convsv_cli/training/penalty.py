@@ -14,7 +14,7 @@ from convsv_cli.errors import UsageError
 from convsv_cli.training import power
 from convsv_cli.training.certified import certified_norm
 from convsv_cli.training.layers import matching, stacked, stacks, surveyed
-from convsv_cli.training.unfoldings import Unfoldings
+from convsv_cli.training.unfoldings import Unfoldings, UnfoldingsOfStacks
 
 PenaltyMethod = Literal["singla-feizi", "heuristic", "certified"]
 
@@ -27,8 +27,9 @@ class LipschitzPenalty(nn.Module):
     The layers are Linear, Conv1d to Conv3d and ConvTranspose1d to ConvTranspose3d, with any stride, dilation
     and groups; `Conv1D` of the transformers library; and the matrices of MultiheadAttention, LSTM, GRU, RNN
     and their cells, each as torch stores it ("attention.in_proj", "lstm.weight_ih_l0"). What they multiply by
-    is what counts, with parametrisations; what attention or a recurrence make of it does not. Anything else
-    that has a matrix of weights is `left_out`, and named in a warning unless `exclude` names it.
+    is what counts, with parametrisations; what attention, a recurrence or the `forward` of a subclass makes of
+    it does not. Anything else that has a matrix of weights is `left_out`, and named in a warning unless
+    `exclude` names it.
 
     The model is not registered in the penalty; call the penalty on the model that the optimiser has (with
     DataParallel too), once a step.
@@ -87,7 +88,7 @@ class LipschitzPenalty(nn.Module):
             names = ", ".join(map(str, self.left_out))
             warnings.warn(f"the penalty leaves out {names}; exclude what is meant to be", stacklevel=2)
         heuristic = method == "heuristic"
-        self.unfoldings = nn.ModuleList(
+        self.unfoldings = UnfoldingsOfStacks(
             Unfoldings(stacked(stack), stack[0].geometry, layers=len(stack), heuristic=heuristic)
             for stack in self._stacks
         )

@@ -139,6 +139,11 @@ class Unfoldings(nn.Module):
         pairs = zip(matrices, self._kept(matrices), strict=True)
         return tuple(norm for m, x in pairs for norm in power.triple(m, x[..., :1])[0].tolist())
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Also of modules that were pickled when the directions were in every `state_dict`."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._non_persistent_buffers_set.update(self._names())
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ANN401
         """Take directions from a state dict in which they still were; forget them where there are none."""
         found = {name: state_dict.pop(prefix + name, None) for name in self._names()}
@@ -165,6 +170,23 @@ class Unfoldings(nn.Module):
 
     def _names(self) -> list[str]:
         return ["_".join(["kept", *map(str, rows)]) for rows in self._rows]
+
+
+class UnfoldingsOfStacks(nn.ModuleList):
+    """Those of several stacks of layers, in the order of `layers.stacks`."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:  # noqa: ANN401
+        """Leave directions to their stacks, or drop them all where they are of others.
+
+        Older versions counted fewer layers, so that the numbers of the stacks in their checkpoints may be
+        those of others here.
+        """
+        expected = {prefix + name: tensor.shape for name, tensor in self.named_buffers()}
+        found = {name: tensor.shape for name, tensor in state_dict.items() if name.startswith(prefix)}
+        if found != expected:
+            for name in found:
+                del state_dict[name]
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _close(some: Sequence[float], others: Sequence[float]) -> bool:

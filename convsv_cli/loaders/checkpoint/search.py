@@ -26,7 +26,7 @@ from convsv_cli.loaders.checkpoint.modules import REGISTRIES, is_module, module_
 from convsv_cli.loaders.checkpoint.optimisers import are_optimisers, is_named_for_training, is_optimiser
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
 from convsv_cli.loaders.scaled import is_coarse
-from convsv_cli.loaders.training_state import is_training_state
+from convsv_cli.loaders.training_state import is_direction
 
 WRAPPERS = (
     "state_dict",
@@ -291,4 +291,4 @@ def merged(*groups: tuple[str, Tensors]) -> Tensors:
 def _is_weight(name: str, tensor: Tensor) -> bool:
     """Whether it is a matrix that is more than a vector, or one that is called a weight."""
     is_vector = sum(size != 1 for size in tensor.shape) < 2
-    return tensor.ndim >= 2 and not is_training_state(name) and (name.endswith("weight") or not is_vector)
+    return tensor.ndim >= 2 and not is_direction(name, tensor) and (name.endswith("weight") or not is_vector)

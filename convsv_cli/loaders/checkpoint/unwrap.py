@@ -11,7 +11,7 @@ from typing import Any
 from convsv_cli.loaders.checkpoint.containers import is_matrix, mark
 from convsv_cli.loaders.checkpoint.search import OPTIMISER, WRAPPERS, LeftOut, Search, Tensors
 from convsv_cli.loaders.checkpoint.values import Tensor
-from convsv_cli.loaders.training_state import notes_on, without_training_state
+from convsv_cli.loaders.training_state import notes_on, training_state, without_training_state
 
 _INVISIBLE = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 MAX_LEADS = 8
@@ -57,9 +57,11 @@ def unwrap(checkpoint: Any) -> Unwrapped:
     noted: list[str] = []
     doubtful: list[str] = []
     once = {(left.name, *map(mark, left.tensors.values())): left for left in search.left_out}
-    directions = [f"{left.name}.{name}" for left in once.values() for name in left.tensors]
+    directions: list[str] = []
     for left in (*once.values(), *averages):
-        tensors_left = without_training_state({f"{left.name}.{n}": t for n, t in left.tensors.items()})
+        named = {f"{left.name}.{name}": tensor for name, tensor in left.tensors.items()}
+        directions += training_state(named)
+        tensors_left = without_training_state(named)
         count = len(set(map(mark, tensors_left.values())) - audited)
         sure = left.why == OPTIMISER or left in averages or _is_average(left, tensors, search)
         why = AVERAGED if sure and left.why != OPTIMISER else left.why
