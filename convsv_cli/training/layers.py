@@ -15,7 +15,7 @@ from torch.nn.utils import parametrize
 
 from convsv_cli.errors import UsageError
 from convsv_cli.network import Geometry, layer_name
-from convsv_cli.training.maps import DTYPES, linear_maps, weight_of
+from convsv_cli.training.maps import linear_maps, unknown_form, weight_of
 from convsv_cli.training.modules import (
     PARTS,
     has_packed_weights,
@@ -71,18 +71,18 @@ class TrainedLayer(Weight):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LeftOut(Weight):
-    """A weight that is applied in no way that is known, or has no real numbers.
+    """A weight that is applied in no way that is known, or has no dense array of real numbers.
 
     Attributes:
-        dtype: where that is what stands in the way.
+        form: its type or layout, where that is what stands in the way.
     """
 
     geometry: None = None
-    dtype: str = ""
+    form: str = ""
 
     def __str__(self) -> str:
         kind = parametrize.type_before_parametrizations(self.module).__name__
-        return f"{self.name} ({kind} of {self.dtype})" if self.dtype else f"{self.name} ({kind})"
+        return f"{self.name} ({kind} of {self.form})" if self.form else f"{self.name} ({kind})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,8 @@ def surveyed(model: nn.Module, *, exclude: Sequence[str] = ()) -> Survey:
     """What the model multiplies by, without what a glob excludes by one of its names.
 
     A model inside DataParallel, DistributedDataParallel or torch.compile is taken out, and so are modules in
-    it, so that names do not depend on it. A weight that is used several times in the same way counts once.
+    it, so that names do not depend on it. A weight that is used several times in the same way counts once,
+    and one without entries not at all.
 
     Raises:
         UsageError: a glob matches nothing, a lazy module has no weight yet, or no layer is left.
@@ -119,10 +120,11 @@ def surveyed(model: nn.Module, *, exclude: Sequence[str] = ()) -> Survey:
     layers = [each for each in kept if isinstance(each, TrainedLayer)]
     left_out = [each for each in kept if isinstance(each, LeftOut)]
     for layer in layers.copy():
-        if (dtype := layer.weight.dtype) not in DTYPES:
+        form = unknown_form(weight := layer.weight)
+        if form or not weight.numel():
             layers.remove(layer)
-            kind = str(dtype).removeprefix("torch.")
-            left_out.append(LeftOut(name=layer.name, module=layer.module, dtype=kind))
+        if form:
+            left_out.append(LeftOut(name=layer.name, module=layer.module, form=form))
     if not layers:
         raise UsageError(
             "the model has no Linear or convolution layer, and no other linear map, that is not excluded",

@@ -44,23 +44,31 @@ def weight_of(module: nn.Module, parameter: str = "weight") -> torch.Tensor:
     """What the module multiplies by now, with any parametrisation.
 
     Raises:
-        UsageError: a lazy module has no weight yet.
+        UsageError: a lazy module has no weight yet, or one on the meta device.
     """
     hooked = _by_hook(module, parameter)
     if hooked is not None:
         return hooked
     weight = getattr(module, parameter)
-    if not isinstance(weight, torch.Tensor) or isinstance(weight, nn.UninitializedParameter):
+    made = isinstance(weight, torch.Tensor) and not isinstance(weight, nn.UninitializedParameter)
+    if not made or weight.is_meta:
         raise UsageError("a layer has no weight yet", hint="run the model on a batch first")
-    return weight
+    found: torch.Tensor = weight
+    return found
+
+
+def unknown_form(weight: torch.Tensor) -> str:
+    """The type or layout that has no norm here; "" of a dense array of real numbers."""
+    form = weight.dtype if weight.dtype not in DTYPES else weight.layout
+    return "" if form is torch.strided else str(form).removeprefix("torch.")
 
 
 def _by_hook(module: nn.Module, parameter: str) -> torch.Tensor | None:
     """What a hook of torch.nn.utils makes of its parts; it leaves what they were at the last forward pass."""
     weight: torch.Tensor
-    if hasattr(module, f"{parameter}_mask"):
-        weight = getattr(module, f"{parameter}_orig") * getattr(module, f"{parameter}_mask")
-        return weight
+    whole, mask = (getattr(module, parameter + part, None) for part in ("_orig", "_mask"))
+    if isinstance(whole, torch.Tensor) and isinstance(mask, torch.Tensor):
+        return whole * mask
     for hook in module._forward_pre_hooks.values():  # noqa: SLF001  (torch has no other way to them)
         if isinstance(hook, WeightNorm) and hook.name == parameter:
             weight = hook.compute_weight(module)
