@@ -39,6 +39,9 @@ class Trained(nn.Module):
         self.net = net(seed)
         self.penalty = LipschitzPenalty(self.net)
 
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)
+
 
 def old_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """The state dict as it was: with the directions."""
@@ -219,12 +222,18 @@ def test_copies_and_other_types_keep_on(dtype: torch.dtype) -> None:
     assert all(each.dtype in {torch.float32, torch.float64} for each in model.penalty.buffers())
 
 
-@pytest.mark.parametrize("form", ["part", "beside", "module", "safetensors"])
+@pytest.mark.parametrize("form", ["part", "beside", "module", "script", "program", "safetensors"])
 def test_an_audit_says_what_it_is(form: str, tmp_path: Path) -> None:
     model = Trained(0)
-    path = tmp_path / ("model.safetensors" if form == "safetensors" else "model.pt")
+    suffix = {"safetensors": "safetensors", "program": "pt2"}.get(form, "pt")
+    path = tmp_path / f"model.{suffix}"
+    images = (torch.rand(1, 1, 6, 6, dtype=torch.float64),)
     if form == "safetensors":
         save_file(old_state(model), path)
+    elif form == "program":
+        torch.export.save(torch.export.export(model, images), path)
+    elif form == "script":
+        torch.jit.trace(model, images).save(path)
     else:
         beside = {"model": model.net.state_dict(), "penalty": PowerState(model.penalty).state_dict()}
         torch.save({"part": old_state(model), "beside": beside, "module": model}[form], path)

@@ -27,8 +27,8 @@ class LipschitzPenalty(nn.Module):
     The layers are Linear, Conv1d to Conv3d and ConvTranspose1d to ConvTranspose3d, with any stride, dilation
     and groups; `Conv1D` of the transformers library; and the matrices of MultiheadAttention, LSTM, GRU, RNN
     and their cells, each as torch stores it ("attention.in_proj", "lstm.weight_ih_l0"). What they multiply by
-    is what counts, with parametrisations; what attention, a recurrence or the `forward` of a subclass makes of
-    it does not. Anything else that has a matrix of weights is `left_out`, and named in a warning unless
+    is what counts, with parametrisations; what attention, a recurrence or the `forward` of a subclass makes
+    of it does not. Anything else that has a matrix of weights is `left_out`, and named in a warning unless
     `exclude` names it.
 
     The model is not registered in the penalty; call the penalty on the model that the optimiser has (with

@@ -12,6 +12,7 @@ from convsv_cli.loaders.pt2.program import Program, program
 from convsv_cli.loaders.pt2.rows import rows
 from convsv_cli.loaders.pt2.tensors import stored_tensors
 from convsv_cli.loaders.state_dict import StoredTensor
+from convsv_cli.loaders.training_state import notes_on, training_state
 from convsv_cli.network import InputSize, Network
 
 
@@ -64,6 +65,7 @@ def _network(path: Path, input_size: InputSize) -> Network:
         files=(path.name,),
         inputs=tuple((name, graph.shapes.get(name, ())) for name in graph.inputs),
         layers=found,
+        notes=notes_on(training_state(tensors)),
     )
 
 

@@ -11,6 +11,7 @@ from convsv_cli.loaders.pt2.expressions import NotComputableError, Weight, find,
 from convsv_cli.loaders.pt2.layers import EXPORTED, LinearMap, kernel, linear_maps
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
 from convsv_cli.loaders.state_dict import CONVOLUTION_AXES, DEQUANTISED, StoredTensor, is_real
+from convsv_cli.loaders.training_state import without_training_state
 from convsv_cli.loaders.usage import LOOK_UP
 from convsv_cli.network import Geometry, Layer, UnsupportedLayer
 
@@ -160,7 +161,7 @@ def _left_over(program: Program, tensors: Tensors, used: set[str]) -> Iterator[R
             if name in program.stored:
                 users.setdefault(program.stored[name], []).append(node.target)
     tied = {tensors[name].identity for name in used if name in tensors} - {None}
-    for name, tensor in tensors.items():
+    for name, tensor in without_training_state(tensors).items():
         targets = users.get(name, [])
         scales = bool(targets) and SCALING.issuperset(targets)
         looked_up = bool(targets) and all(target.startswith(LOOKING_UP) for target in targets)
