@@ -55,6 +55,14 @@ def test_table() -> None:
     assert "Lipschitz bound of the network ≤ 12.35" in text
 
 
+def test_one_sample_is_one_sample() -> None:
+    route = replace(CERTIFICATION.routes[0], best=1)
+    text = render("table", replace(CERTIFICATION, samples=SAMPLES[:1], routes=(route,)))
+    assert "radii of the 1 sample that is right" in text
+    assert "· 1 sample of" in text
+    assert "the largest radius for 1 sample." in text
+
+
 def test_json_validates_and_the_schema_can_fail() -> None:
     schema = files("convsv_cli.renderers").joinpath("schema/certification-1.schema.json").read_text()
     validator = jsonschema.Draft202012Validator(json.loads(schema))

@@ -236,6 +236,28 @@ def test_a_page_without_anything_certified_does_not_say_otherwise(tmp_path: Path
     assert "Certified layer by layer" not in text
 
 
+def test_models_of_which_layers_are_missing_are_not_said_to_be_certified(tmp_path: Path) -> None:
+    weights = {"fc.weight": torch.ones(2, 2), "fc.bias": torch.zeros(2)}
+    torch.save(weights, tmp_path / "whole.pt")
+    torch.save({**weights, "other": torch.full((3, 3), torch.nan)}, tmp_path / "part.pt")
+    whole, part = audit(tmp_path / "whole.pt"), audit(tmp_path / "part.pt")
+    assert (part.audited, part.applicable) == (1, 2)
+    render = next(each.render for each in RENDERERS if each.name == "html")
+    text = render(Report(command="audit", audits=(whole, part)), Terminal())
+    assert "Certified layer by layer, incomplete: 1 of 2 models" in text
+    assert text.count("Certified layer by layer: 1") == 1
+
+
+def test_the_summary_counts_no_tables_among_the_layers(tmp_path: Path) -> None:
+    torch.save({"wte.weight": torch.ones(9, 2), "fc.weight": torch.ones(2, 2)}, tmp_path / "model.pt")
+    found = audit(tmp_path / "model.pt")
+    assert (found.audited, found.applicable, len(found.layers)) == (1, 1, 2)
+    render = next(each.render for each in RENDERERS if each.name == "html")
+    text = render(Report(command="audit", audits=(found, found)), Terminal())
+    assert "1 of 1" in text
+    assert "1 of 2<" not in text
+
+
 def test_a_format_that_nobody_has_words_for() -> None:
     network = Network(path="a.npy", format="npy", files=("a.npy",), layers=())
     assert network.graph_missing == "convsv takes no graph from a npy file"

@@ -73,6 +73,13 @@ def test_a_weight_without_a_place_is_an_error(change: dict, graph: Path, tmp_pat
         load_with_graph(checkpoint(tmp_path, **change), graph)
 
 
+def test_how_many_have_no_place_is_said(graph: Path, tmp_path: Path) -> None:
+    """Of many only the first, and never as if these were all."""
+    change = {f"other{number}.weight": torch.ones(2, 2) for number in range(5)}
+    with pytest.raises(UsageError, match=r"of other0.weight, other1.weight, other2.weight and 2 more \("):
+        load_with_graph(checkpoint(tmp_path, **change), graph)
+
+
 def test_counters_need_no_place(graph: Path, tmp_path: Path) -> None:
     path = checkpoint(tmp_path, **{"bn.num_batches_tracked": torch.tensor(7)})
     assert len(load_with_graph(path, graph).layers) == 2

@@ -66,11 +66,11 @@ class Baseline:
         old, new = self.audit, audit
         if not same_range(old, new):
             hint = f"use the same --input-range: {old.settings.input_range or 'none'}"
-            raise UsageError("the baseline holds for another input range", where=self.path, hint=hint)
+            raise UsageError("it holds for another input range", where=self.path, hint=hint)
         if new.bound.status == BOUNDED and not same_sizes(old, new):
             shapes = ", ".join("×".join(map(str, shape)) for _, shape in old.model.input_shape)
             hint = f"use the same --input-size or --input-shape: {shapes}"
-            raise UsageError("the baseline holds for another input size", where=self.path, hint=hint)
+            raise UsageError("it holds for another input size", where=self.path, hint=hint)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,8 @@ def normalization_of(settings: CertifySettings, shape: tuple[int, ...]) -> Norma
     channels = shape[0] if shape else 1
     for name, values in (("mean", settings.input_mean), ("std", settings.input_std)):
         if len(values) not in (0, 1, channels):
-            raise UsageError(f"--input-{name} has {len(values)} entries, and the input {channels} channels")
+            own = f"{channels} channel{'' if channels == 1 else 's'}"
+            raise UsageError(f"--input-{name} has {len(values)} entries, and the input {own}")
     return Normalization(mean=settings.input_mean, std=settings.input_std, done=settings.normalized)
 
 

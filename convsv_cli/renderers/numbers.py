@@ -58,3 +58,8 @@ def as_written(value: float) -> str:
     exact = Decimal(repr(value)).normalize()
     digits = len(exact.as_tuple().digits)
     return f"{exact:f}" if -4 < exact.adjusted() < 6 else f"{value:.{digits - 1}e}"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 layer`, `2 layers`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

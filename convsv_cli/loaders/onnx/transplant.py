@@ -52,7 +52,8 @@ def transplanted(
     if unusable:
         raise UsageError(f"it has no values for {unusable[0]}", where=str(path))
     if strangers or not wanted:
-        named = ", ".join(strangers[:3]) or "any weight"
+        more = f" and {len(strangers) - 3:,} more" if len(strangers) > 3 else ""
+        named = ", ".join(strangers[:3]) + more or "any weight"
         raise UsageError(
             f"{graph.name} has no tensor of the name and shape of {named}", where=str(path), hint=FOLDED_HINT
         )

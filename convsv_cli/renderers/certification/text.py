@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from convsv_cli.renderers.certification import words
 from convsv_cli.renderers.certification.curve import points
-from convsv_cli.renderers.numbers import LOWER
+from convsv_cli.renderers.numbers import LOWER, counted
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import UPPER, Certification, Level
 from convsv_cli.sanitize import inert
@@ -58,7 +58,8 @@ def _quantiles(certification: Certification) -> Iterator[str]:
     names = [words.quantile(level) for level, _ in certification.quantiles]
     values = [words.radius(value) for _, value in certification.quantiles]
     widths = [max(map(len, pair)) for pair in zip(names, values, strict=True)]
-    yield f"  radii of the {certification.correct:,} samples that are right"
+    right = "that is right" if certification.correct == 1 else "that are right"
+    yield f"  radii of the {counted(certification.correct, 'sample')} {right}"
     for row in (names, values):
         yield "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
     yield ""

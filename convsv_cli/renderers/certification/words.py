@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from convsv_cli.renderers.columns import times
 from convsv_cli.renderers.network_text import with_shares
-from convsv_cli.renderers.numbers import LOWER, figure, whole_percent
+from convsv_cli.renderers.numbers import LOWER, counted, figure, whole_percent
 from convsv_cli.report import BOUNDED, CURVATURE, MARGIN, UPPER, Attack, Block, Certification, Route
 
 FEW = 0.01
@@ -30,7 +30,7 @@ def title(certification: Certification) -> str:
     model = certification.model
     opset = f" opset {model.opset}" if model.opset is not None else ""
     inputs = [f"{name} {times(shape)}" for name, shape in model.input_shape]
-    count = f"{len(certification.samples):,} samples of {certification.settings.data}"
+    count = f"{counted(len(certification.samples), 'sample')} of {certification.settings.data}"
     return " · ".join([model.path, f"{model.format}{opset}", *inputs, count])
 
 
@@ -55,7 +55,7 @@ def route(found: Route) -> str:
     if found.reason:
         return f"{ROUTES[found.name]}: not used, {found.reason}"
     constants = ", ".join(f"{CONSTANTS[name]} ≤ {figure(value, UPPER)}" for name, value in found.constants)
-    return f"{ROUTES[found.name]}: {constants}; the largest radius for {found.best:,} samples"
+    return f"{ROUTES[found.name]}: {constants}; the largest radius for {counted(found.best, 'sample')}"
 
 
 def attack(tried: Attack) -> str:

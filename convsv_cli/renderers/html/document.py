@@ -34,8 +34,8 @@ from convsv_cli.renderers.html.remarks import Remark, assumptions_of, findings_o
 from convsv_cli.renderers.html.scale import Scale, log, scale_of
 from convsv_cli.renderers.html.spectra import Histogram, histograms_of
 from convsv_cli.renderers.html.track import INTERVAL, Track, point
-from convsv_cli.renderers.html.words import bound_figure, counted, sort_key
-from convsv_cli.renderers.numbers import figure
+from convsv_cli.renderers.html.words import bound_figure, sort_key
+from convsv_cli.renderers.numbers import counted, figure
 from convsv_cli.report import BOUNDED, CERTIFIED, Audit, Failure, Method, Report
 from convsv_cli.version import __version__
 
@@ -155,7 +155,7 @@ def _summary(audit: Audit, section: Section, scale: Scale | None) -> SummaryRow:
         bound=text,
         key=sort_key(audit.bound.log10),
         track=None if place is None else Track(words=f"Lipschitz bound {text}", marks=(place,)),
-        audited=f"{audit.audited} of {len(audit.layers)}",
+        audited=f"{audit.audited} of {audit.applicable}",
         largest="" if largest is None else f"≤ {figure(largest[0], CERTIFIED)}",
     )
 

@@ -6,8 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from convsv_cli.renderers.html.words import counted
-from convsv_cli.renderers.numbers import DIGITS, LOWER, as_written, figure
+from convsv_cli.renderers.numbers import DIGITS, LOWER, as_written, counted, figure
 from convsv_cli.renderers.verdict_text import OUTCOMES
 from convsv_cli.report import EXCEEDED, IGNORED, MISSING, PASSED, UNDECIDED, UPPER, Gate, Verdict
 

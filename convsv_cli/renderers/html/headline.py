@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from convsv_cli.renderers.html.gates import outcomes
-from convsv_cli.renderers.html.words import among, bound_figure, counted
-from convsv_cli.renderers.numbers import figure, whole_percent
+from convsv_cli.renderers.html.words import among, bound_figure
+from convsv_cli.renderers.numbers import counted, figure, whole_percent
 from convsv_cli.report import (
     ADDED,
     BOUNDED,
@@ -66,8 +66,12 @@ def headline_of(audit: Audit) -> Headline:
     missing = audit.applicable - audit.audited
     if not missing:
         return said
-    text = f"{said.text} {counted(missing, 'layer')} could not be audited."
-    return replace(said, text=text) if said.tone == FAIL else replace(said, text=text, tone=WARN, symbol="!")
+    said = replace(said, text=f"{said.text} {counted(missing, 'layer')} could not be audited.")
+    if said.tone == FAIL:
+        return said
+    short = said.short if said.tone == WARN else f"{said.short}, incomplete"
+    title = said.title.replace(said.short, short, 1)
+    return replace(said, title=title, tone=WARN, symbol="!")
 
 
 def _judged(verdict: Verdict, findings: Sequence[Finding]) -> Headline:

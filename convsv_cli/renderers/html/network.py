@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from convsv_cli.renderers.html.gates import limits_of
 from convsv_cli.renderers.html.scale import Scale, log, scale_of
 from convsv_cli.renderers.html.track import INTERVAL, LIMIT, PRODUCT, RANGE, SEEN, Mark, Track, point
-from convsv_cli.renderers.html.words import among, bound_figure, counted
+from convsv_cli.renderers.html.words import among, bound_figure
 from convsv_cli.renderers.network_text import what_products_miss
-from convsv_cli.renderers.numbers import figure
+from convsv_cli.renderers.numbers import counted, figure
 from convsv_cli.report import BOUNDED, UPPER, Audit, NetworkBound
 
 AGREES = math.log10(1.01)

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from convsv_cli.renderers.html.figures import Figures, figures_of
 from convsv_cli.renderers.html.gates import limits_of
 from convsv_cli.renderers.html.scale import Scale, scale_of
-from convsv_cli.renderers.html.words import counted
-from convsv_cli.renderers.numbers import figure
+from convsv_cli.renderers.numbers import counted, figure
 from convsv_cli.report import CERTIFIED, Audit, LayerAudit
 
 CROWDED = 60

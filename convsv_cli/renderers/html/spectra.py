@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convsv_cli.renderers.html.words import counted, size
-from convsv_cli.renderers.numbers import figure
+from convsv_cli.renderers.html.words import size
+from convsv_cli.renderers.numbers import counted, figure
 from convsv_cli.report import Distribution, Spectrum
 
 TOP = 100

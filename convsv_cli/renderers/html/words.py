@@ -8,11 +8,6 @@ from convsv_cli.renderers.numbers import as_written, figure
 from convsv_cli.report import UPPER, NetworkBound
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 layer`, `2 layers`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def times(sizes: tuple[int | str, ...]) -> str:
     """`1×3×32×32`."""
     return "×".join(map(str, sizes))
