@@ -67,11 +67,12 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
     if not rows:
         besides = f"; it {found.left_out[0]}" if found.left_out else ""
         raise UnreadableModelError(f"no weights found in this file{besides}", where=str(path), hint=hint)
+    directions = notes_on(training_state(found.tensors))
     return Network(
         path=str(path),
         format=found.format,
         files=(path.name, *found.files),
         layers=rows,
-        notes=tuple(dict.fromkeys((*found.notes, *notes_on(training_state(found.tensors)), *no_layers(tensors, rows)))),
+        notes=tuple(dict.fromkeys((*found.notes, *directions, *no_layers(tensors, rows)))),
         left_out=found.left_out,
     )
