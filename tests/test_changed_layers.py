@@ -29,7 +29,7 @@ OLD = bounded(
     1, row("a", 1, 1), row("was", 1, 1, **TWIN), row("guess", 1, 1), row("gone", 1, 1, kernel_shape=(7, 3))
 )
 NEW = bounded(
-    1, row("a", 1, 1), row("now", 1, 1, **TWIN), row("other", 1, 1), row("fresh", 1, 1, kernel_shape=(3, 7))
+    1, row("a", 1, 1), row("now", 1, 1, **TWIN), row("other", 1, 1), row("fresh", 1, 1, kernel_shape=(3, 8))
 )
 SAID = {
     "fresh": "not in the baseline",

@@ -122,6 +122,16 @@ def test_a_matrix_that_was_a_convolution_of_one_tap_is_the_same_layer() -> None:
     assert outcomes(old, new)["b"] == EXCEEDED
 
 
+@pytest.mark.parametrize(("norm", "expected"), [(1, PASSED), (100, UNDECIDED)])
+@pytest.mark.parametrize("shape", [(4, 5, 3, 3), (5, 36), (9, 20), (180,)])
+def test_a_layer_that_is_renamed_and_reshaped_is_no_new_one(shape, norm: float, expected: str) -> None:
+    """What stays is the number of entries."""
+    old = audit(row("a", 1, 1), row("b", 1, 1, kernel_shape=(5, 4, 3, 3)))
+    found = judged(ratchet(old), audit(row("a", 1, 1), row("x", norm, norm, kernel_shape=shape)))
+    assert {g.node: g.outcome for g in found.verdict.gates if g.node} == {"a": PASSED, "x": expected}
+    assert "not in the baseline, unless it is 'b' there" in {f.message for f in found.findings}
+
+
 @pytest.mark.parametrize(("norm", "expected"), [(1, PASSED), (5, UNDECIDED), (1000, UNDECIDED)])
 def test_what_may_be_one_of_several_layers_or_new_passes_only_as_each(norm: float, expected: str) -> None:
     old = audit(row("c", 1, 1), row("a", 1, 1), row("b", 10, 10))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -24,7 +25,8 @@ class Pair:
     Attributes:
         by: how they were recognised: `BY_NAME` (wrappers aside), `BY_WEIGHT`, or `BY_SHAPE`, which is a
             guess; empty where they were not.
-        candidates: of a layer that was not, the old ones of its shape of which it may be one, or none.
+        candidates: of a layer that was not, the old ones of which it may be one, or none: those of as many
+            entries, as transposing and reshaping leave it at that.
         same_file: whether both are of one file.
     """
 
@@ -77,9 +79,9 @@ def pairs(old: Audit, new: Audit) -> tuple[Pair, ...]:
         }
         met = {id(before) for before, _ in matches}
         left = [row for row in left if id(row) not in met]
-    shapes = {shape: tuple(rows) for shape, rows in _by(_shape, left).items() if shape}
+    sizes = {size: tuple(rows) for size, rows in _by(_entries, left).items() if size}
     added = {
-        row.name: Pair(new=row, candidates=shapes.get(_shape(row), ()))
+        row.name: Pair(new=row, candidates=sizes.get(_entries(row), ()))
         for row in new.layers
         if row.name not in found
     }
@@ -135,6 +137,11 @@ def _shape(row: LayerAudit) -> tuple[int, ...]:
     """Of the kernel; a convolution of one tap is the matrix that some exporters make of it."""
     channels, taps = row.kernel_shape[:2], row.kernel_shape[2:]
     return channels if set(taps) <= {1} else row.kernel_shape
+
+
+def _entries(row: LayerAudit) -> int:
+    """Number of the kernel's; 0 where its shape is not known."""
+    return math.prod(row.kernel_shape) if row.kernel_shape else 0
 
 
 def _alone(rows: Rows) -> dict[str, LayerAudit]:
