@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from convsv_cli.budget import baseline_of
 from convsv_cli.cli.diff_text import FORMATS
@@ -46,6 +47,28 @@ def test_some_layers_are_no_baseline() -> None:
     some = replace(AUDIT, settings=replace(AUDIT.settings, layers=("a*",)))
     with pytest.raises(UsageError, match="--layers"):
         ratchet(some).gates(AUDIT)
+
+
+def test_some_layers_pass_no_baseline(tmp_path: Path, monkeypatch, capsys) -> None:
+    """Of weights without a graph, nothing else tells that the others were not looked at."""
+    monkeypatch.chdir(tmp_path)
+    for name, factor in (("old", 1), ("new", 100)):
+        torch.save({"a.weight": torch.eye(3), "b.weight": torch.eye(4) * factor}, f"{name}.pt")
+    assert exit_code(monkeypatch, "audit", "old.pt", "-o", "old.json") == 0
+    assert exit_code(monkeypatch, "audit", "new.pt", "--layers", "a", "-o", "new.json") == 0
+    assert exit_code(monkeypatch, "diff", "old.json", "new.json", "--max-increase", "0") == 2
+    assert "new.pt: the report was audited with --layers" in capsys.readouterr().err
+    assert exit_code(monkeypatch, "diff", "old.json", "new.json") == 0
+
+
+def test_strides_that_only_one_audit_ignores_prove_no_change() -> None:
+    old = audit(
+        row("a", 3, 3, stride=(1, 1)), row("b", 1, 1), settings=replace(AUDIT.settings, as_stride_1=True)
+    )
+    new = audit(row("a", 2, 2, stride=(2, 2)), row("b", 2, 2))
+    assert [change.kind for change in changes(old, new)[1:]] == ["not comparable", "larger"]
+    assert [change.kind for change in changes(new, old)[1:]] == ["not comparable", "smaller"]
+    assert changes(replace(old, settings=AUDIT.settings), new)[1].kind == "smaller"
 
 
 def test_another_network_is_no_baseline() -> None:

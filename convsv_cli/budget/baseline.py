@@ -51,8 +51,9 @@ class Baseline:
         old, new = self.audit.settings, audit.settings
         if old.as_stride_1 != new.as_stride_1:
             raise UsageError("the baseline was audited with --as-stride-1", where=self.path)
-        if old.layers:
-            raise UsageError("the baseline was audited with --layers: it is of some layers", where=self.path)
+        for which, settings, path in (("baseline", old, self.path), ("report", new, audit.model.path)):
+            if settings.layers:
+                raise UsageError(f"the {which} was audited with --layers: it is of some layers", where=path)
         if self.audit.bound.status == BOUNDED:
             self._check_inputs(audit)
         ratchet = Ratchet(baseline=self, audit=audit)
@@ -65,7 +66,8 @@ class Baseline:
         """Complain where the bound of the network is for other inputs than those of a new audit."""
         old, new = self.audit, audit
         if not same_range(old, new):
-            hint = f"use the same --input-range: {old.settings.input_range or 'none'}"
+            known = old.settings.input_range
+            hint = f"use the same --input-range: {','.join(f'{end:g}' for end in known) if known else 'none'}"
             raise UsageError("it holds for another input range", where=self.path, hint=hint)
         if new.bound.status == BOUNDED and not same_sizes(old, new):
             shapes = ", ".join("×".join(map(str, shape)) for _, shape in old.model.input_shape)

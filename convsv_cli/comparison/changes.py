@@ -26,7 +26,7 @@ class Change:
             of the norm do not meet; of the network, of which only bounds are known, its bound is), `CLOSE`
             (they do, or both bounds are infinite), `NOT_AUDITED` (one is missing), `NOT_A_LAYER` (it is a
             table or the like, now or before), or `NOT_COMPARABLE` (of the network: its bounds are for other
-            inputs, or were made with other effort).
+            inputs, or were made with other effort; of a layer: only one audit took its stride for 1).
         matched: how both were recognised as one, `Pair.by`.
         old, new: what is proven of the norm, or Lipschitz constant; None where nothing is.
     """
@@ -78,21 +78,24 @@ def _growth(before: float, after: float) -> str:
 
 
 def _layers(old: Audit, new: Audit) -> Iterator[Change]:
+    restrided = old.settings.as_stride_1 != new.settings.as_stride_1
     for pair in pairs(old, new):
         row = pair.new or pair.old
         yield Change(
             name=row.name if row else "",
             before=pair.old.name if pair.old else "",
-            kind=_kind(pair),
+            kind=_kind(pair, restrided=restrided),
             matched=pair.by,
             old=_certified(pair.old),
             new=_certified(pair.new),
         )
 
 
-def _kind(pair: Pair) -> str:
+def _kind(pair: Pair, *, restrided: bool) -> str:
     if pair.old is None or pair.new is None:
         return ADDED if pair.old is None else REMOVED
+    if restrided and pair.old.stride != pair.new.stride:
+        return NOT_COMPARABLE
     if pair.same_map:
         return SAME
     old, new = _certified(pair.old), _certified(pair.new)
