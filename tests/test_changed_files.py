@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -84,9 +85,40 @@ CHECKED = {
 def test_the_models_of_changed_files_are_checked(files, models, hook, monkeypatch) -> None:
     arguments = [*shlex.split(hook["entry"])[1:], *files.split(), "-o", "out.json"]
     assert exit_code(monkeypatch, *arguments) == 0
-    document = json.loads(Path("out.json").read_text())
-    audits = document.get("audits", [document])
-    assert [audit["model"]["path"] for audit in audits] == models
+    assert [each["model"]["path"] for each in audits(Path("out.json"))] == models
+
+
+@pytest.mark.parametrize("where", [".", "data", "other"])
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("linked", [False, True])
+def test_data_are_followed_from_anywhere(where, absolute, linked, project: Path, monkeypatch) -> None:
+    """And checked once, however many names lead there."""
+    for folder in ("other", "data/blobs"):
+        Path(folder).mkdir()
+    file = project / "data" / "net.onnx.data"
+    if linked:
+        file = file.rename(project / "data" / "blobs" / "0a1b")
+        Path("data/net.onnx.data").symlink_to(file)
+    Path("convsv.toml").write_text("max-layer = 1e3\n")
+    monkeypatch.chdir(where)
+    names = [file, Path(os.path.relpath(file))] if absolute else [Path(os.path.relpath(file))]
+    assert exit_code(monkeypatch, "check", "--changed", *names, "-o", project / "out.json") == 0
+    (path,) = [each["model"]["path"] for each in audits(project / "out.json")]
+    assert Path(path).samefile(project / "net.onnx")
+    assert Path(path).is_absolute() == absolute
+
+
+def test_shards_are_known_by_names_that_json_escapes(project: Path, monkeypatch) -> None:
+    Path("shard-1.bin").rename("shärd.bin")
+    Path("all.bin.index.json").write_text(json.dumps({"weight_map": {"fc.weight": "shärd.bin"}}))
+    assert exit_code(monkeypatch, "check", "--changed", "shärd.bin", "-o", "out.json") == 0
+    assert [each["model"]["path"] for each in audits(project / "out.json")] == ["all.bin.index.json"]
+
+
+def audits(path: Path) -> list[dict]:
+    """What a report has, of one model or several."""
+    document = json.loads(path.read_text())
+    return document.get("audits", [document])
 
 
 @pytest.mark.parametrize("file", ["data/net.onnx.data", "convsv.toml", "net.onnx"])

@@ -23,7 +23,10 @@ def concerned(
     """
     common = [path for path in shared if path is not None and path.exists()]
     found = (model for file in files for model in _of(file, models, common))
-    return tuple(dict.fromkeys(found))
+    once: dict[Path, Path] = {}
+    for model in found:
+        once.setdefault(model.resolve(), model)
+    return tuple(once.values())
 
 
 def _of(file: Path, models: Sequence[Path], common: Sequence[Path]) -> Iterator[Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import mmap
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,27 +15,50 @@ from convsv_cli.loaders.loader import alone
 
 DEPTH = 8
 """So many folders above a file are looked into: a model names its data by paths below its own folder."""
+CHECKOUT = ".git"
+"""What the topmost folder has that is looked into."""
 OWNING = tuple(suffix for loader in LOADERS if loader.parts is not alone for suffix in loader.suffixes)
 
 
 def owners(file: Path, known: Iterable[Path] = ()) -> tuple[Path, ...]:
     """Models, of the known ones and of those in a file's folder or above, that are in this file, too."""
-    candidates = dict.fromkeys((*known, *_near(file)))
-    return tuple(path for path in candidates if _owns(path, file))
+    entries = [entry for folder in _above(file) for entry in _entries(folder)]
+    near = (entry for entry in entries if entry.name.lower().endswith(OWNING))
+    names = {file.name, *(entry.name for entry in entries if _leads_to(entry, file))}
+    candidates = dict.fromkeys((*known, *near))
+    return tuple(path for path in candidates if _owns(path, file, names))
 
 
-def _near(file: Path) -> Iterator[Path]:
-    """Models that may be in several files, as far above as the file's path says."""
-    folders = [file.parent] if file.is_absolute() else list(file.parents)[:DEPTH]
-    for folder in folders:
-        yield from sorted(path for path in folder.iterdir() if path.name.lower().endswith(OWNING))
+def _above(file: Path) -> Iterator[Path]:
+    """The folder of a file and those around it, wherever the command runs; relative where the file is."""
+    folder = file.parent.resolve()
+    for each in (folder, *folder.parents)[:DEPTH]:
+        yield each if file.is_absolute() else Path(os.path.relpath(each))
+        if (each / CHECKOUT).exists():
+            return
 
 
-def _owns(path: Path, file: Path) -> bool:
-    """Models that do not even mention the file's name are not parsed; those that cannot be may own it."""
+def _entries(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where that may not be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _leads_to(entry: Path, file: Path) -> bool:
+    """Whether it is a link to the file, by whose name a model may know it."""
+    try:
+        return entry.is_symlink() and entry.samefile(file)
+    except OSError:
+        return False
+
+
+def _owns(path: Path, file: Path, names: Iterable[str]) -> bool:
+    """Models that do not even mention such a name are not parsed; those that cannot be may own it."""
     try:
         path = model_file(path)
-        if not path.is_file() or path.samefile(file) or not _mentions(path, file.name):
+        if not path.is_file() or path.samefile(file) or not _mentions(path, names):
             return False
     except (ConvsvError, OSError):
         return False
@@ -43,9 +68,14 @@ def _owns(path: Path, file: Path) -> bool:
         return True  # whoever checks it will say what is wrong
 
 
-def _mentions(path: Path, name: str) -> bool:
+def _mentions(path: Path, names: Iterable[str]) -> bool:
     with path.open("rb") as file:
         if not path.stat().st_size:
             return False
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return content.find(name.encode(errors="surrogateescape")) >= 0
+            return any(content.find(form) >= 0 for name in names for form in _written(name))
+
+
+def _written(name: str) -> tuple[bytes, bytes]:
+    """As a graph has it, and as JSON may."""
+    return name.encode(errors="surrogateescape"), json.dumps(name)[1:-1].encode()
