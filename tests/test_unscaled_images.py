@@ -48,13 +48,17 @@ SCALES = {
     "dark": np.minimum(PIXELS, 14),
     "two": np.minimum(PIXELS, 2),
     "channels last": PIXELS.transpose(0, 2, 3, 1),
+    "dark ones first": np.concatenate(
+        [np.zeros((1500, 3, 4, 5), np.float32), np.tile(PIXELS, (50, 1, 1, 1))]
+    ),
     "as vectors": np.tile(PIXELS.reshape(6, -1), 2),
 }
 
 
 @pytest.mark.parametrize("name", SCALES)
 def test_floats_that_are_pixels_are_refused(name: str, tmp_path: Path) -> None:
-    path = data(tmp_path, SCALES[name])
+    x = SCALES[name]
+    path = data(tmp_path, x, np.arange(len(x)) % 3)
     with pytest.raises(UsageError, match=REFUSED) as refused:
         samples_in(path)
     assert "\n" not in str(refused.value)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.empirical.pixels import FEW, LARGEST, SCALED, UNSCALED, are_pixels, otherwise_arranged
+from convsv_cli.empirical.pixels import LARGEST, SCALED, UNSCALED, are_pixels, otherwise_arranged, spread
 from convsv_cli.errors import UsageError
 from convsv_cli.report import CertifySettings
 
@@ -137,7 +137,7 @@ def _doubts(x: NDArray[Any], asked: CertifySettings, path: Path) -> Iterator[str
     Raises:
         UsageError: they are, as far as anybody can tell, and no option says otherwise.
     """
-    some = x[:FEW]
+    some = spread(x)
     lower, upper = float(some.min(initial=0)), float(some.max(initial=0))
     if asked.normalized or _speaks_of_pixels(asked):
         return

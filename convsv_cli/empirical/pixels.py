@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 LARGEST = 255
 FEW = 1000
-"""Samples that are looked at: more would tell nothing new."""
+"""Samples that are looked at, from all over the array: more would tell nothing new."""
 BRIGHT, VECTOR = 128, 64
 """A vector is taken for an image where it has so many entries, and one of them is so large."""
 SCALED = 2
@@ -20,9 +20,14 @@ SCALED = 2
 UNSCALED = f"divide them by {LARGEST}; where the network takes 0 to {LARGEST}, say --input-range 0,{LARGEST}"
 
 
+def spread(x: NDArray[Any]) -> NDArray[Any]:
+    """Some of the samples [n, ..], evenly spaced: those that come first may be dark."""
+    return x[:: -(-len(x) // FEW) or 1]
+
+
 def are_pixels(x: NDArray[Any]) -> bool:
     """Whether samples [n, ..] are whole numbers from 0 to 255, some beyond what a scaled image has."""
-    some = x[:FEW]
+    some = spread(x)
     if not some.size or x.ndim < 2 or (x.ndim == 2 and x.shape[1] < VECTOR):
         return False
     least = BRIGHT if x.ndim == 2 else SCALED
