@@ -69,6 +69,19 @@ def test_the_action_passes_and_reports(root: Path, project: Path) -> None:
     assert json.loads((project / "convsv.sarif").read_text())["version"] == "2.1.0"
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("true", 2), ("True", 2), ("TRUE", 2), ("False", 0), ("", 0), ("yes", 2), ("1", 2)],
+)
+def test_a_strict_baseline_is_never_dropped(value: str, expected: int, root: Path, project: Path) -> None:
+    """Without a baseline to be strict about it is an error, as is what is no word for true or false."""
+    models = "sample_models/resnet20.onnx"
+    code, output = run_action(root, project, models=models, install="none", baseline_strict=value)
+    assert code == expected, output
+    known = value.lower() in ("true", "false", "")
+    assert ("::error::baseline-strict is neither" in output) == (not known)
+
+
 def test_the_action_fails_with_annotations(root: Path, project: Path) -> None:
     (project / "convsv.toml").write_text(f'models = ["sample_models/resnet20.onnx"]\n{TIGHT}')
     code, output = run_action(root, project, install="none", sarif="out.sarif")
