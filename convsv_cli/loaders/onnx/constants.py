@@ -19,7 +19,7 @@ from convsv_cli.loaders.onnx.amounts import (
     result_elements,
 )
 from convsv_cli.loaders.onnx.budget import Budget, SpentError
-from convsv_cli.loaders.onnx.evaluation import NotFoldableError, applied, named, reading
+from convsv_cli.loaders.onnx.evaluation import NotFoldableError, applied, named, reading, self_contained
 from convsv_cli.loaders.onnx.history import own, standard_opset
 from convsv_cli.loaders.onnx.scopes import Key, Scope
 from convsv_cli.loaders.onnx.tensors import Array
@@ -157,7 +157,7 @@ class Constants:
         for step, (home, node) in enumerate(plan):
             operands = [self._operand(home, operand, known) for operand in node.input]
             stored |= {home.key(operand): _stored_elements(home, operand) for operand in node.input}
-            newest = reading(node, operands, self.opset)
+            newest = reading(self_contained(node, self.model), operands, self.opset)
             values = named(node.input, operands) | dict(newest.constants)
             for each in newest.nodes:
                 inputs = [values.get(operand) for operand in each.input]

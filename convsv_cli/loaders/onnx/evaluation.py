@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,11 +14,34 @@ from onnx.reference import ReferenceEvaluator
 from convsv_cli.graph import Names, UnknownValueError
 from convsv_cli.loaders.onnx.dequantise import dequantise
 from convsv_cli.loaders.onnx.history import NEWEST, Reading, UnreadableNodeError, as_newest, unchanged
-from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.loaders.onnx.sparse import stored_parts
+from convsv_cli.loaders.onnx.tensors import Array, embed, external_file
 
 
 class NotFoldableError(UnknownValueError):
     """The expression is constant, but too large to compute or beyond the reference implementation."""
+
+
+def self_contained(node: NodeProto, model: Path) -> NodeProto:
+    """The node with all tensors of its attributes in it.
+
+    The reference implementation would look for those in other files in the current folder.
+
+    Raises:
+        NotFoldableError: in other files is more than one number; no foldable operator takes more.
+        UnreadableModelError, UnsafeModelError: as `tensors.check`, of these.
+    """
+    if all(external_file(part) is None for part in stored_parts(node)):
+        return node
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    for part in stored_parts(copy):
+        if external_file(part) is None:
+            continue
+        if math.prod(part.dims) != 1:
+            raise NotFoldableError(f"a constant {node.op_type} with more than one number in another file")
+        embed(part, model)
+    return copy
 
 
 def reading(node: NodeProto, operands: Sequence[Array | None], opset: int) -> Reading:

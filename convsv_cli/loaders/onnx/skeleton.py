@@ -19,7 +19,7 @@ from onnx import (
 
 from convsv_cli.loaders.onnx.scopes import bodies, constant_tensor
 from convsv_cli.loaders.onnx.stripping import LARGE
-from convsv_cli.loaders.onnx.tensors import check, external_file, values
+from convsv_cli.loaders.onnx.tensors import embed, external_file
 
 SMALL = 1024
 """Initializers of so many elements may be shapes that inference wants to see; it needs no larger one."""
@@ -111,11 +111,7 @@ def _embed(graph: GraphProto, path: Path) -> None:
     """Put the values of external tensors in: inference does not look for them elsewhere."""
     for tensor in graph.initializer:
         if external_file(tensor) is not None:
-            check(tensor, path)
-            embedded = values(tensor, path)
-            tensor.ClearField("external_data")
-            tensor.ClearField("data_location")
-            tensor.raw_data = onnx.numpy_helper.from_array(embedded).raw_data
+            embed(tensor, path)
     for node in graph.node:
         for _, body in bodies(node):
             _embed(body, path)

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from onnx import SparseTensorProto, TensorProto
+from onnx import NodeProto, SparseTensorProto, TensorProto
 
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.graph import UnknownValueError
@@ -18,7 +18,11 @@ Stored = TensorProto | SparseTensorProto
 
 
 def stored_parts(source: object) -> tuple[TensorProto, ...]:
-    """The tensors with the values of a dense or sparse one; none for what is not stored."""
+    """The tensors with the values of a dense or sparse one, or in a node's attributes; none for an input."""
+    if isinstance(source, NodeProto):
+        inner = [part for each in source.attribute for part in (each.sparse_tensor, *each.sparse_tensors)]
+        whole = [part for each in source.attribute for part in (each.t, *each.tensors)]
+        return (*whole, *(part for each in inner for part in stored_parts(each)))
     if isinstance(source, SparseTensorProto):
         return source.values, source.indices
     return (source,) if isinstance(source, TensorProto) else ()

@@ -103,6 +103,19 @@ def values(tensor: TensorProto, model: Path) -> Array:
     return stored.view(dtype).reshape(tuple(tensor.dims))
 
 
+def embed(tensor: TensorProto, model: Path) -> None:
+    """Put the values of an external file in: what is made for whole models looks for it in other places.
+
+    Raises:
+        UnreadableModelError, UnsafeModelError: as `check`.
+    """
+    check(tensor, model)
+    found = values(tensor, model)
+    tensor.ClearField("external_data")
+    tensor.ClearField("data_location")
+    tensor.raw_data = numpy_helper.from_array(found).raw_data
+
+
 def _embedded(tensor: TensorProto, model: Path) -> Array:
     try:
         array: Array = numpy_helper.to_array(tensor)
