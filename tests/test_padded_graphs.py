@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import ModelProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from convsv_cli import audit, load
 from convsv_cli.lipschitz.fold import folded
@@ -139,3 +140,34 @@ def test_what_follows_sees_the_sizes_of_runtimes(
     model = graph_model(nodes, {"x": [1, 1, 1]}, weights)
     truth = oracles.spectral_norm(matrix(graph_model(nodes, {"x": ["n", 1, 1]}, weights), (1, 1)))
     assert audit(saved(model, tmp_path), exact=True).bound.lipschitz >= truth * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("body", [False, True], ids=["whole", "a branch"])
+@pytest.mark.parametrize(
+    ("kernel", "further"), [("held", 1), ("large", 1), ("computed", 0)], ids=["held", "large", "computed"]
+)
+def test_kernels_that_are_no_initializers(kernel: str, further: int, body: bool, tmp_path: Path) -> None:
+    """What follows needs the size of the output, which depends on the kernel's where there is padding."""
+    channels = 64 if kernel == "large" else 1
+    values = np.ones((1, channels, 2), np.float32)
+    values[0, 0] = [3, 4]
+    nodes = [helper.make_node("Constant", [], ["held"], value=numpy_helper.from_array(values))]
+    if kernel == "large":  # so that it is not among what inference is given
+        nodes[0].attribute[0].t.doc_string = " " * 2**14
+    if kernel == "computed":
+        nodes.append(helper.make_node("Neg", ["held"], ["computed"]))
+    attributes = {"auto_pad": "SAME_UPPER", "strides": [4], "output_padding": [further]}
+    name = "computed" if kernel == "computed" else "held"
+    up = helper.make_node("ConvTranspose", ["x", name], ["a"], **attributes)
+    nodes += [up, helper.make_node("ReduceSum", ["a"], ["y"])]
+    if body:
+        output = [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)]
+        branches = [helper.make_graph(nodes, part, [], output) for part in ("then", "other")]
+        nodes = [helper.make_node("If", ["flag"], ["z"], then_branch=branches[0], else_branch=branches[1])]
+    model = graph_model(nodes, {"x": [1, 1, 3]}, {"flag": np.array(True)}, ["z" if body else "y"])
+    truth = (7 + channels * 2 - 2) * math.sqrt(3)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (total,) = session.run(None, {"x": np.ones((1, 1, 3), np.float32)})
+    assert abs(total.item()) == pytest.approx(truth * math.sqrt(3))
+    bound = audit(saved(model, tmp_path)).bound.lipschitz
+    assert truth * (1 - 1e-6) <= bound < math.inf

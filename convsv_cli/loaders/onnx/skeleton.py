@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -63,21 +63,23 @@ def skeleton_of(model: ModelProto, path: Path) -> ModelProto:
     return skeleton
 
 
-def _mend_output_paddings(graph: GraphProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _mend_output_paddings(graph: GraphProto, outer: Mapping[str, tuple[int, ...]]) -> None:
     """Leave so much of them that inference comes to the sizes that runtimes come to.
 
     With SAME_UPPER and SAME_LOWER, the output of a ConvTranspose is no longer than input times stride,
-    whatever its output padding; inference adds that on top. `shapes` are those of initializers; where that of
-    the kernel is not known, nor is the output's.
+    whatever its output padding; inference adds that on top. `outer` are shapes of constants around the graph;
+    where that of the kernel is not known, nor is the output's.
     """
-    shapes = {**shapes, **{tensor.name: tuple(tensor.dims) for tensor in graph.initializer}}
+    shapes = {**outer, **dict(_constant_shapes(graph))}
     for node in graph.node:
         for _, body in bodies(node):
             _mend_output_paddings(body, shapes)
         attributes = {entry.name: entry for entry in node.attribute}
         further = attributes.get("output_padding")
         same = "auto_pad" in attributes and attributes["auto_pad"].s.startswith(b"SAME")
-        if node.op_type != "ConvTranspose" or further is None or not same or "output_shape" in attributes:
+        if node.op_type != "ConvTranspose" or not same or "output_shape" in attributes:
+            continue
+        if further is None or not any(further.ints):
             continue
         axes = len(further.ints)
         kernel = _integers(attributes.get("kernel_shape")) or shapes.get(node.input[1], ())[2:]
@@ -87,6 +89,19 @@ def _mend_output_paddings(graph: GraphProto, shapes: Mapping[str, tuple[int, ...
             continue
         room = [max(0, s - d * (k - 1) - 1) for s, d, k in zip(strides, dilations, kernel, strict=True)]
         further.ints[:] = list(map(min, further.ints, room))
+
+
+def _constant_shapes(graph: GraphProto) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """By name, of initializers, of what Constant nodes hold, and of what nodes stand for."""
+    for tensor in graph.initializer:
+        yield tensor.name, tuple(tensor.dims)
+    values = {value.name: value.type.tensor_type.shape for value in graph.value_info}
+    for node in graph.node:
+        held = constant_tensor(node)
+        if held is not None:
+            yield node.output[0], tuple(held.dims)
+        elif node.domain == STORED:
+            yield node.output[0], tuple(dim.dim_value for dim in values[node.output[0]].dim)
 
 
 def _integers(attribute: AttributeProto | None) -> tuple[int, ...]:
