@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.curvature_certificates import beyond, curvatures
 from benchmarks.measuring import machine, progress
 from benchmarks.resumable import Clock, Training, kept
-from convsv_cli.certificates.attack import attacked, margins
+from convsv_cli.certification.pgd import attacked, margins
 from sample_models.smooth import Fit, Recipe
 
 Images = tuple[Tensor, Tensor]

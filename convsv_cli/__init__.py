@@ -12,9 +12,9 @@ from convsv_cli.version import __version__
 
 if TYPE_CHECKING:
     from convsv_cli.api import audit, certify, load, spectral_norm
-    from convsv_cli.certificates.curvature import curvature_radii
-    from convsv_cli.certificates.curvature_bounds import curvature_bounds
-    from convsv_cli.certificates.margin import margin_radii
+    from convsv_cli.certification.curvature import curvature_radii
+    from convsv_cli.certification.curvature_bounds import curvature_bounds
+    from convsv_cli.certification.margins import margin_radii
     from convsv_cli.errors import ConvsvError
     from convsv_cli.report import Audit, Certification, Interval
     from convsv_cli.training.curvature import CurvatureBound, CurvatureLoss
@@ -53,11 +53,11 @@ _HOME = {
     "PowerState": "training.state",
     "audit": "api",
     "certify": "api",
-    "curvature_bounds": "certificates.curvature_bounds",
-    "curvature_radii": "certificates.curvature",
+    "curvature_bounds": "certification.curvature_bounds",
+    "curvature_radii": "certification.curvature",
     "limit_norm": "training.limit",
     "load": "api",
-    "margin_radii": "certificates.margin",
+    "margin_radii": "certification.margins",
     "spectral_norm": "api",
 }
 

@@ -13,9 +13,9 @@ from convsv_cli.arguments import Size
 from convsv_cli.auditing import audit_network
 from convsv_cli.auditing.checking import check_network
 from convsv_cli.budget import Judge
-from convsv_cli.certifying import certify_network
-from convsv_cli.certifying.classifier import at_size
-from convsv_cli.certifying.samples import samples_in
+from convsv_cli.certification.certify import certify_network
+from convsv_cli.certification.classifier import at_size
+from convsv_cli.certification.samples import samples_in
 from convsv_cli.errors import UsageError
 from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.loaders import load as load_network

@@ -416,7 +416,7 @@ def test_other_networks_are_no_classifiers(tmp_path: Path, model: nn.Module, sha
 
 def test_a_planted_error_of_the_bound_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests above fail where radii are too large: here is one that is."""
-    from convsv_cli.certifying import margins
+    from convsv_cli.certification import margins
 
     honest = margins.margin_radii
     monkeypatch.setattr(margins, "margin_radii", lambda *a, **k: 30 * honest(*a, **k))

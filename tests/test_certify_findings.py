@@ -14,7 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli import certify, margin_radii
-from convsv_cli.certifying.samples import samples_in
+from convsv_cli.certification.samples import samples_in
 from convsv_cli.errors import ConvsvError, UnreadableReportError, UsageError
 from convsv_cli.renderers.certification import FORMATS
 from convsv_cli.renderers.renderer import Terminal
@@ -325,7 +325,9 @@ def test_a_chain_that_has_no_room_is_not_taken(tmp_path: Path) -> None:
     ]
     path = model(tmp_path, nodes, (1, 1, 8, 8), k=normal(1, 1, 3, 3), w=normal(25, 3))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("convsv_cli.certifying.logits_of", lambda *_: torch.tensor([[1.0, 0.0, 0.0]]))
+        patch.setattr(
+            "convsv_cli.certification.certify.logits_of", lambda *_: torch.tensor([[1.0, 0.0, 0.0]])
+        )
         found = certify(path, data(tmp_path, normal(1, 1, 8, 8)))
     assert "more than 33,554,432 entries" in found.routes[1].reason
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from convsv_cli.certificates.curvature import curvature_radii
-from convsv_cli.certificates.curvature_bounds import curvature_bounds
-from convsv_cli.certificates.dual import Effort, Pairs, proven_radii
+from convsv_cli.certification.curvature import curvature_radii
+from convsv_cli.certification.curvature_bounds import curvature_bounds
+from convsv_cli.certification.dual import Effort, Pairs, proven_radii
 from convsv_cli.errors import UsageError
 from tests.attacks import nearest_exhaustively, nearest_found
 

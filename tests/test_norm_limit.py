@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from convsv_cli.errors import UsageError
+from convsv_cli.torch_modules.linear_maps import geometry_of
 from convsv_cli.training import limit as module
-from convsv_cli.training.layers import geometry_of
 from convsv_cli.training.limit import limit_norm, proven_bound
 from tests import oracles, trained
 

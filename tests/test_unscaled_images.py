@@ -11,7 +11,7 @@ import pytest
 from onnx import helper
 
 from convsv_cli import audit, certify
-from convsv_cli.certifying.samples import samples_in
+from convsv_cli.certification.samples import samples_in
 from convsv_cli.errors import ConvsvError, UsageError
 from tests import onnx_models
 

@@ -9,10 +9,9 @@ from torch import nn
 from torch.nn import functional
 
 from convsv_cli.errors import UsageError
+from convsv_cli.torch_modules.chain import chain_of
+from convsv_cli.torch_modules.linear_maps import geometry_of, weight_of
 from convsv_cli.training import power
-from convsv_cli.training.chain import chain_of
-from convsv_cli.training.layers import geometry_of
-from convsv_cli.training.maps import weight_of
 from convsv_cli.training.unfoldings import Unfoldings, UnfoldingsOfStacks
 
 WIDEST = 1000.0  # times the curvature, or 1: multipliers beyond it hold the attack at its start
@@ -24,7 +23,7 @@ class CurvatureBound(nn.Module):
     Equation 5 of Singla & Feizi (arXiv 1911.10258), on the curvature of their arXiv 2006.00731.
 
     For one hidden layer, with any stride, it is max |phi''| |W_1|^2 max_j |W_2[y, j] - W_2[t, j]| with
-    sqrt(prod k) times the norm of the smallest unfolding for |W_1|; `training/chain` has the bound for
+    sqrt(prod k) times the norm of the smallest unfolding for |W_1|; `torch_modules/chain` has the bound for
     several. The norms come from one step of an iteration a call, as in `LipschitzPenalty`: to train with,
     and no proof.
 

@@ -15,8 +15,8 @@ from torch.nn.utils import parametrize
 
 from convsv_cli.errors import UsageError
 from convsv_cli.network import Geometry, layer_name
-from convsv_cli.training.maps import linear_maps, unknown_form, weight_of
-from convsv_cli.training.modules import (
+from convsv_cli.torch_modules.linear_maps import linear_maps, unknown_form, weight_of
+from convsv_cli.torch_modules.modules import (
     PARTS,
     has_packed_weights,
     is_matrix,
@@ -131,22 +131,6 @@ def surveyed(model: nn.Module, *, exclude: Sequence[str] = ()) -> Survey:
             hint=f"there are {listed(list(map(str, left_out)))}" if left_out else "",
         )
     return Survey(layers=tuple(layers), left_out=tuple(left_out))
-
-
-def geometry_of(module: nn.Module) -> Geometry:
-    """How the weight of a module is applied that is one linear map, and nothing else.
-
-    Raises:
-        UsageError: the module is something else.
-    """
-    name, maps = type(module).__name__, linear_maps(module)
-    if maps and list(maps) != ["weight"]:
-        raise UsageError(
-            f"{name} is no linear map: it is made of several", hint="LipschitzPenalty counts each of them"
-        )
-    if not maps:
-        raise UsageError(f"{name} is no Linear or convolution layer")
-    return maps["weight"]
 
 
 def stacks(layers: Sequence[TrainedLayer]) -> tuple[tuple[TrainedLayer, ...], ...]:

@@ -13,9 +13,8 @@ from convsv_cli.kernels import reduce_kernel
 from convsv_cli.network import Geometry
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
+from convsv_cli.torch_modules.linear_maps import geometry_of, weight_of
 from convsv_cli.training import power
-from convsv_cli.training.layers import geometry_of
-from convsv_cli.training.maps import weight_of
 from convsv_cli.training.unfoldings import Unfoldings, splits
 
 Layer = TypeVar("Layer", bound=nn.Module)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from convsv_cli.errors import UsageError
-from convsv_cli.training.modules import modules_of
+from convsv_cli.torch_modules.modules import modules_of
 from convsv_cli.training.unfoldings import Unfoldings
 
 

@@ -6,7 +6,8 @@ That Gram matrix is summed up patch by patch, and its largest eigenvalue is prov
 factorizations. z_t - z_y has the opposite Hessian, so the smallest eigenvalue of one is the largest of the
 other.
 
-For several layers, and where there are no patches, the bound of `training/chain` with certified norms counts.
+For several layers, and where there are no patches, the bound of `torch_modules/chain` with certified norms
+counts.
 """
 
 from __future__ import annotations
@@ -28,9 +29,8 @@ from convsv_cli.spectral.certify import proven_level
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.eigen import top_pair
 from convsv_cli.spectral.norms import norms_of
-from convsv_cli.training.chain import Chain, chain_of
-from convsv_cli.training.layers import geometry_of
-from convsv_cli.training.maps import weight_of
+from convsv_cli.torch_modules.chain import Chain, chain_of
+from convsv_cli.torch_modules.linear_maps import geometry_of, weight_of
 
 LARGEST = 4096  # entries of an input whose Gram matrix is formed
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from convsv_cli.certifying.samples import Samples
+from convsv_cli.certification.samples import Samples
 from convsv_cli.errors import UsageError
 from convsv_cli.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.dependencies import real_outputs, relevant, sources, wanted

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from convsv_cli.certificates.curvature import curvature_radii
-from convsv_cli.certificates.curvature_bounds import curvature_bounds
-from convsv_cli.certifying.classifier import Classifier, matrix_of
+from convsv_cli.certification.classifier import Classifier, matrix_of
+from convsv_cli.certification.curvature import curvature_radii
+from convsv_cli.certification.curvature_bounds import curvature_bounds
 from convsv_cli.errors import UsageError
 from convsv_cli.graph import Node, UnknownValueError
 from convsv_cli.network import Layer
 from convsv_cli.report import CURVATURE, Route
 from convsv_cli.spectral.cores import each_on_a_core, one_thread_each
-from convsv_cli.training.chain import chain_of
+from convsv_cli.torch_modules.chain import chain_of
 
 CHUNK = 64
 BOUNDS = 0.5

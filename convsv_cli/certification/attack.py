@@ -15,10 +15,10 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
-from convsv_cli.certificates.attack import Net
-from convsv_cli.certificates.attack import attacked as moved_within
-from convsv_cli.certifying.classifier import Classifier
-from convsv_cli.certifying.normalization import Normalization
+from convsv_cli.certification.classifier import Classifier
+from convsv_cli.certification.normalization import Normalization
+from convsv_cli.certification.pgd import Net
+from convsv_cli.certification.pgd import attacked as moved_within
 from convsv_cli.differentiable import Function, UndifferentiableError, differentiable
 from convsv_cli.report import Attack
 from convsv_cli.spectral.cores import each_on_a_core

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from convsv_cli.certificates.dual import Effort, Pairs, proven_radii
-from convsv_cli.certificates.margin import pair_margins
+from convsv_cli.certification.dual import Effort, Pairs, proven_radii
+from convsv_cli.certification.margins import pair_margins
 from convsv_cli.errors import UsageError
 from convsv_cli.numerics.rounding import round_down
 
@@ -40,7 +40,7 @@ def curvature_radii(
             for float32, and for torch's Softplus, which is linear above its threshold (2.1e-9 a unit).
         rounds, steps: multipliers that are tried for the nearest classes, and steps for each.
 
-    What is proven holds of all steps alike (`certificates/dual`). Values and gradients are computed in
+    What is proven holds of all steps alike (`certification/dual`). Values and gradients are computed in
     float64; no proof bounds their rounding, but 1e-9 of the logits is taken off for it.
 
     Raises:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from convsv_cli.certifying.classifier import Classifier
+from convsv_cli.certification.classifier import Classifier
 from convsv_cli.confinement import Limits, StoppedError, confined
 from convsv_cli.confinement.limits import MB
 from convsv_cli.differentiable import UndifferentiableError, differentiable

@@ -40,6 +40,22 @@ def linear_maps(module: nn.Module) -> dict[str, Geometry]:
     return dict.fromkeys(_matrices(module), Geometry())
 
 
+def geometry_of(module: nn.Module) -> Geometry:
+    """How the weight of a module is applied that is one linear map, and nothing else.
+
+    Raises:
+        UsageError: the module is something else.
+    """
+    name, maps = type(module).__name__, linear_maps(module)
+    if maps and list(maps) != ["weight"]:
+        raise UsageError(
+            f"{name} is no linear map: it is made of several", hint="LipschitzPenalty counts each of them"
+        )
+    if not maps:
+        raise UsageError(f"{name} is no Linear or convolution layer")
+    return maps["weight"]
+
+
 def weight_of(module: nn.Module, parameter: str = "weight") -> torch.Tensor:
     """What the module multiplies by now, with any parametrisation.
 

@@ -10,13 +10,13 @@ from functools import partial
 import torch
 
 from convsv_cli.auditing import audit_network
-from convsv_cli.certifying.attacking import Target, attacked
-from convsv_cli.certifying.classifier import Classifier, classifier_of
-from convsv_cli.certifying.margins import margins_of
-from convsv_cli.certifying.normalization import normalization_of
-from convsv_cli.certifying.running import allowance, logits_of, moved, precision_of
-from convsv_cli.certifying.samples import Samples
-from convsv_cli.certifying.shallow import DeepError, Shallow, shallow
+from convsv_cli.certification.attack import Target, attacked
+from convsv_cli.certification.classifier import Classifier, classifier_of
+from convsv_cli.certification.margins import margins_of
+from convsv_cli.certification.normalization import normalization_of
+from convsv_cli.certification.run import allowance, logits_of, moved, precision_of
+from convsv_cli.certification.samples import Samples
+from convsv_cli.certification.smooth_chain import DeepError, Shallow, shallow
 from convsv_cli.errors import UsageError
 from convsv_cli.network import Network
 from convsv_cli.renderers.numbers import as_written, figure

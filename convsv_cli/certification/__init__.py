@@ -1,0 +1,1 @@
+"""Certificates at real inputs: how far each may move in the Euclidean norm and provably keep its class."""
