@@ -1,21 +1,20 @@
-"""The public functions; `convsv_cli` re-exports them."""
+"""The public functions; `convsv_cli` re-exports them.
+
+What only some of them need is imported by these: an audit waits for no certification, and for no budget.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from convsv_cli import arguments
 from convsv_cli.arguments import Size
 from convsv_cli.auditing import audit_network
-from convsv_cli.auditing.checking import check_network
-from convsv_cli.budget import Judge
-from convsv_cli.certification.certify import certify_network
-from convsv_cli.certification.classifier import at_size
-from convsv_cli.certification.samples import samples_in
 from convsv_cli.errors import UsageError
 from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.loaders import load as load_network
@@ -25,6 +24,9 @@ from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Certification, Certi
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.zero_padding import zero_padded_norm
+
+if TYPE_CHECKING:
+    from convsv_cli.budget import Judge
 
 
 def audit(
@@ -123,6 +125,8 @@ def check(
     Raises:
         UnreadableModelError, UnsafeModelError, UsageError: as in `audit`.
     """
+    from convsv_cli.auditing.checking import check_network
+
     settings = Settings(
         exact=exact,
         input_size=None if input_size is None else arguments.sizes(input_size),
@@ -176,6 +180,10 @@ def certify(
         UnsafeModelError: reading the model would be unsafe; nothing of it was executed.
         UsageError: the model is no classifier, the data do not fit it, or a number is out of its range.
     """
+    from convsv_cli.certification.certify import certify_network
+    from convsv_cli.certification.classifier import at_size
+    from convsv_cli.certification.samples import samples_in
+
     if not all(0 < each < math.inf for each in input_std) or not all(map(math.isfinite, input_mean)):
         raise UsageError("standard deviations must be positive, and means finite")
     if limit is not None and limit < 1:
