@@ -181,7 +181,6 @@ def certify(
         UsageError: the model is no classifier, the data do not fit it, or a number is out of its range.
     """
     from convsv_cli.certification.certify import certify_network
-    from convsv_cli.certification.classifier import at_size
     from convsv_cli.certification.samples import samples_in
 
     if not all(0 < each < math.inf for each in input_std) or not all(map(math.isfinite, input_mean)):
@@ -202,7 +201,7 @@ def certify(
         graph=str(graph or ""),
     )
     samples = samples_in(Path(data), limit, settings)
-    network = at_size(lambda size: _read(model, graph, size), samples)
+    network = _read(model, graph, InputSize(sample=samples.x.shape[1:]))
     return certify_network(network, samples, settings, progress)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,10 +130,27 @@ class InputSize:
     Attributes:
         size: spatial size, (224,) for every axis or one entry an axis; None: as in the file.
         shapes: full shapes of named inputs, which win over `size`.
+        sample: shape of what the only input is to be fed, one at a time, where its file leaves its size open;
+            an axis of one channel may be missing, and channels may come last.
     """
 
     size: tuple[int, ...] | None = None
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    sample: tuple[int, ...] | None = None
+
+    def of_inputs(self, declared: Sequence[tuple[str, Sequence[int | str]]]) -> InputSize:
+        """What is asked for of these inputs, without `sample`.
+
+        Args:
+            declared: name and shape of each, unknown dimensions as any text; the first is the batch.
+        """
+        if self.sample is None or len(declared) != 1:
+            return replace(self, sample=None)
+        ((name, shape),) = declared
+        known = shape[1:]
+        if all(isinstance(size, int) for size in known):
+            return replace(self, sample=None)
+        return replace(self, shapes=((name, (1, *_shape_like(known, self.sample))),), sample=None)
 
     def for_axes(self, axes: int) -> tuple[int, ...] | None:
         """`size` for so many spatial axes; None where it has another number of entries.
@@ -183,6 +200,17 @@ class Network:
     def graph_missing(self) -> str:
         """Why a network without a graph has none, in plain words."""
         return NO_GRAPH.get(self.format, f"convsv takes no graph from a {self.format} file")
+
+
+def _shape_like(known: Sequence[int | str], sample: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a sample, as an input takes it of which some sizes are open."""
+    moved = (*sample[-1:], *sample[:-1])
+    for shape in (sample, moved, (1, *sample)):
+        if len(shape) == len(known) and all(
+            size == own for size, own in zip(known, shape, strict=True) if isinstance(size, int)
+        ):
+            return shape
+    return sample
 
 
 def layer_name(weight: str) -> str:

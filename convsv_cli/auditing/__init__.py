@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
-
 from convsv_cli.auditing.declared import declared
-from convsv_cli.auditing.digests import combined, digests_of
+from convsv_cli.auditing.digests import model_of
 from convsv_cli.auditing.empirical import check_empirical, empirical_of
-from convsv_cli.auditing.freeing import give_back
 from convsv_cli.auditing.measure import measure
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.network import bound_of
-from convsv_cli.auditing.plan import Task, plan, resolve_device
+from convsv_cli.auditing.plan import plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import findings, totals
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.network import Network
-from convsv_cli.report import Audit, LayerAudit, Model, Settings
+from convsv_cli.report import Audit, Settings
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.version import __version__
-
-LARGE = 10**6
-"""Entries of a weight after which there is something to give back."""
 
 
 def audit_network(
@@ -51,22 +44,13 @@ def audit_network(
     tasks = plan(network, settings)
     meter = Meter(progress, sum(task.work for task in tasks))
     with one_thread_each():
-        rows = tuple(_row(task, device, meter) for task in tasks)
+        rows = tuple(measure(task, device, meter) for task in tasks)
         bound = bound_of(network, rows, settings, device, meter)
     bound = replace(bound, empirical=empirical_of(network, bound, settings, progress))
     spectra, missing = spectra_of(network, settings, progress)
-    digests = digests_of(network)
     return Audit(
         version=__version__,
-        model=Model(
-            path=network.path,
-            format=network.format,
-            sha256=combined(network.files, digests),
-            files=network.files,
-            files_sha256=digests if len(digests) > 1 else (),
-            opset=network.opset,
-            input_shape=network.inputs,
-        ),
+        model=model_of(network),
         settings=settings,
         methods=tuple(calculator.method for calculator in CALCULATORS),
         layers=rows,
@@ -76,10 +60,3 @@ def audit_network(
         seconds=time.perf_counter() - start,
         spectra=spectra,
     )
-
-
-def _row(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
-    row = measure(task, device, meter)
-    if math.prod(row.kernel_shape) >= LARGE:
-        give_back()
-    return row

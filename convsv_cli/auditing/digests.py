@@ -1,4 +1,4 @@
-"""SHA-256 of all files that a model is in."""
+"""A model as reports name it, with SHA-256 of all files that it is in."""
 
 from __future__ import annotations
 
@@ -9,8 +9,23 @@ from pathlib import Path
 from convsv_cli.errors import ConvsvError
 from convsv_cli.loaders.beside import beside
 from convsv_cli.network import Network
+from convsv_cli.report import Model
 
 BLOCK = 2**20
+
+
+def model_of(network: Network) -> Model:
+    """What a report says of the file that a network is from."""
+    digests = digests_of(network)
+    return Model(
+        path=network.path,
+        format=network.format,
+        sha256=combined(network.files, digests),
+        files=network.files,
+        files_sha256=digests if len(digests) > 1 else (),
+        opset=network.opset,
+        input_shape=network.inputs,
+    )
 
 
 def digests_of(network: Network) -> tuple[str, ...]:

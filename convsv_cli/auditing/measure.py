@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from dataclasses import replace
 
 import torch
 
+from convsv_cli.auditing.freeing import give_back
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.naming import AnyLayer
 from convsv_cli.auditing.plan import Task
@@ -16,9 +18,19 @@ from convsv_cli.kernels import reduce_kernel
 from convsv_cli.network import Geometry, Layer, UnsupportedLayer
 from convsv_cli.report import INVALID, NOT_APPLICABLE, UNSUPPORTED, LayerAudit, Measurement
 
+LARGE = 10**6
+"""Entries of a weight after which there is something to give back."""
+
 
 def measure(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
     """The row of one layer: its measurements, or why there are none."""
+    row = _measured(task, device, meter)
+    if math.prod(row.kernel_shape) >= LARGE:
+        give_back()
+    return row
+
+
+def _measured(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
     layer = task.layer
     if not isinstance(layer, Layer):
         return unmeasured(layer)

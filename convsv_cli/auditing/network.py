@@ -1,16 +1,19 @@
-"""The bound of the whole network, from the norms that its rows have."""
+"""The bound of the whole network, from the norms that its rows have: all of them, or those it asks for."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
 
 import torch
 
+from convsv_cli.auditing.measure import measure
 from convsv_cli.auditing.meter import Meter
+from convsv_cli.auditing.plan import plan
 from convsv_cli.lipschitz.bound import network_bound
-from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.lipschitz.operation import KernelNorm, UnboundedError
 from convsv_cli.lipschitz.weights import kernel_norm
 from convsv_cli.network import Network
 from convsv_cli.report import AUDITED, UNKNOWN, LayerAudit, NetworkBound, Settings
@@ -18,7 +21,8 @@ from convsv_cli.report import AUDITED, UNKNOWN, LayerAudit, NetworkBound, Settin
 SUPPLY = "{}; --graph MODEL.onnx supplies one"
 SOME = "only some layers were audited"
 AS_STRIDE_1 = "the strides are not the network's own, as asked"
-ALL_SIZES = ("certified", "bound")
+CERTIFIED = ("certified", "bound", "zero_padded")
+"""Calculators with certified upper ends that hold for zero padding: at every size, or at the layer's own."""
 COARSE = 1e-3
 """Relative width that is good enough for the norms of folded kernels: they are multiplied anyway."""
 
@@ -42,35 +46,61 @@ def bound_of(
     if settings.layers or settings.as_stride_1:
         return NetworkBound(status=UNKNOWN, reason=SOME if settings.layers else AS_STRIDE_1)
     meter.start("the whole network")
+    known = {row.name: row for row in rows}
     return network_bound(
         network.graph,
-        _layer_norms(rows),
-        partial(
-            kernel_norm,
-            tolerance=max(tolerance, settings.tolerance),
-            work_limit=settings.work_limit,
-            device=device,
-        ),
+        lambda name: _certified(known[name]),
+        kernel_norms(settings, device, tolerance),
         settings.input_range,
     )
 
 
-def _layer_norms(rows: tuple[LayerAudit, ...]) -> Callable[[str], float]:
-    known = {row.name: row for row in rows}
+def norms_on_demand(
+    network: Network,
+    settings: Settings,
+    device: torch.device,
+    progress: Callable[[str, float], None] | None,
+) -> Callable[[str], float]:
+    """The norms of rows by name, as an audit has them; each is measured once, when it is first asked for.
 
-    def norm(name: str) -> float:
-        row = known[name]
-        if row.status != AUDITED:
-            raise UnboundedError(row.reason)
-        upper = min(_uppers(row), default=math.inf)
-        if not math.isfinite(upper):
-            raise UnboundedError("its norm has no certified upper end")
-        return upper
+    What is returned raises `UnboundedError` for a row without one.
+    """
+    tasks = {task.layer.name: task for task in plan(network, settings)}
+    meter = Meter(progress, sum(task.work for task in tasks.values()))
 
-    return norm
+    @cache
+    def row(name: str) -> LayerAudit:
+        task = tasks[name]
+        proofs = tuple(each for each in task.calculators if each.method.name in CERTIFIED)
+        return measure(replace(task, calculators=proofs), device, meter)
+
+    return lambda name: _certified(row(name))
+
+
+def kernel_norms(settings: Settings, device: torch.device, tolerance: float = COARSE) -> KernelNorm:
+    """Gives the norm of a kernel that is no row, to this relative width unless the settings ask for less."""
+    return partial(
+        kernel_norm,
+        tolerance=max(tolerance, settings.tolerance),
+        work_limit=settings.work_limit,
+        device=device,
+    )
+
+
+def _certified(row: LayerAudit) -> float:
+    """The least upper end that is proven of a row's norm.
+
+    Raises:
+        UnboundedError: there is none.
+    """
+    if row.status != AUDITED:
+        raise UnboundedError(row.reason)
+    upper = min(_uppers(row), default=math.inf)
+    if not math.isfinite(upper):
+        raise UnboundedError("its norm has no certified upper end")
+    return upper
 
 
 def _uppers(row: LayerAudit) -> list[float]:
-    """Certified upper ends that hold for zero padding: at every size, or at the layer's own."""
-    measured = [row.measurement(name) for name in (*ALL_SIZES, "zero_padded")]
+    measured = [row.measurement(name) for name in CERTIFIED]
     return [m.enclosure.upper for m in measured if m is not None and m.enclosure is not None]

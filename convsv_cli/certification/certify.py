@@ -1,22 +1,22 @@
-"""The orchestrator of certificates: a network and samples become a `Certification`."""
+"""The orchestrator: a network and samples become a `Certification`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
-from convsv_cli.auditing import audit_network
+from convsv_cli.auditing.digests import model_of
 from convsv_cli.certification.attack import Target, attacked
 from convsv_cli.certification.classifier import Classifier, classifier_of
-from convsv_cli.certification.margins import margins_of
-from convsv_cli.certification.normalization import normalization_of
+from convsv_cli.certification.constants import Constants, constants_of
+from convsv_cli.certification.normalization import Normalization, normalization_of
 from convsv_cli.certification.run import allowance, logits_of, moved, precision_of
 from convsv_cli.certification.samples import Samples
-from convsv_cli.certification.smooth_chain import DeepError, Shallow, shallow
+from convsv_cli.certification.smooth_chain import NoChainError, SmoothChain, smooth_chain_of
 from convsv_cli.errors import UsageError
 from convsv_cli.network import Network
 from convsv_cli.renderers.numbers import as_written, figure
@@ -24,12 +24,10 @@ from convsv_cli.report import (
     CURVATURE,
     UPPER,
     Attack,
-    Audit,
     Certification,
     CertifySettings,
     Route,
     SampleRadius,
-    Settings,
 )
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.version import __version__
@@ -41,6 +39,7 @@ ROUNDED = "its logits are computed in {} precision; up to {} is taken off each o
 FEW = 32
 AGREE = 1e-3
 """Of the largest logit: how far a chain may be off the network that it was read from."""
+MISREAD = "convsv's reading of its layers is not what it computes"
 HELD = "inputs that are no real numbers ({}) are held at 0"
 INSIDE = "the radii hold for inputs that stay between {} and {}, as asked"
 PROBABILITIES = "its outputs are probabilities; of logits the radii would be larger"
@@ -63,151 +62,162 @@ def certify_network(
         UsageError: the network is no classifier, cannot be run, or does not fit the samples.
         UnsafeModelError: running it takes too long or too much memory, or crashes onnxruntime.
     """
-    return _Run(classifier_of(network), samples, settings, progress or (lambda _what, _share: None)).result()
+    start = time.perf_counter()
+    classifier = classifier_of(network)
+    normalization = normalization_of(settings, classifier.shape)
+    fitted = samples.fitted(classifier.shape)
+    x, y = torch.from_numpy(normalization(fitted.x)), torch.from_numpy(samples.y)
+    _check(x, y, classifier, settings)
+    chain, reason = _chain_of(classifier, x)
+    found = _Certifier(
+        classifier=classifier,
+        settings=settings,
+        normalization=normalization,
+        x=x,
+        y=y,
+        chain=chain,
+        no_chain=reason,
+        progress=progress or (lambda _what, _share: None),
+    ).result(fitted.notes)
+    return replace(found, seconds=time.perf_counter() - start)
 
 
-class _Run:
-    """One certification, step by step."""
+def _chain_of(classifier: Classifier, x: torch.Tensor) -> tuple[SmoothChain | None, str]:
+    """The classifier as a chain that computes what it does at some of the samples; or None, and why."""
+    try:
+        chain = smooth_chain_of(classifier)
+    except NoChainError as error:
+        return None, str(error)
+    ours, theirs = chain.logits(x[:FEW]), logits_of(classifier, x[:FEW].numpy())
+    same = bool((ours - theirs).abs().max() <= AGREE * theirs.abs().max())
+    return (chain, "") if same else (None, MISREAD)
 
-    def __init__(
-        self, classifier: Classifier, samples: Samples, settings: CertifySettings, progress: Progress
-    ) -> None:
-        self._start = time.perf_counter()
-        self._classifier, self._settings = classifier, settings
-        self._progress = progress
-        self._normalization = normalization_of(settings, classifier.shape)
-        self._samples = samples.fitted(classifier.shape)
-        self._x = torch.from_numpy(self._normalization(self._samples.x))
-        self._y = torch.from_numpy(samples.y)
-        _check(self._x, self._y, classifier, settings)
-        self._chain: Shallow | None = None
-        self._deep = ""
-        try:
-            self._chain = self._checked(shallow(classifier))
-        except DeepError as error:
-            self._deep = str(error)
 
-    def result(self) -> Certification:
-        """All of it."""
-        audit = audit_network(
-            self._classifier.network,
-            Settings(
-                device=self._settings.device,
-                tolerance=self._settings.tolerance,
-                input_range=self._settings.input_range,
-            ),
-            self._part(0.0, SHARES["bound"]),
-        )
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Certifier:
+    """A classifier at samples that fit it.
+
+    Attributes:
+        classifier: the network.
+        settings: what is wanted.
+        normalization: what samples have been through before they are `x`.
+        x: inputs of the network, [n, *shape].
+        y: their true classes, int64 [n].
+        chain: the classifier as a chain of layers; None where it is none.
+        no_chain: why it is none; empty where it is one.
+        progress: called with what is being done and the share of all work done.
+    """
+
+    classifier: Classifier
+    settings: CertifySettings
+    normalization: Normalization
+    x: torch.Tensor
+    y: torch.Tensor
+    chain: SmoothChain | None
+    no_chain: str
+    progress: Progress
+
+    def result(self, notes: tuple[str, ...]) -> Certification:
+        """All of it; the notes are on the samples."""
+        constants = constants_of(self.classifier, self.settings, self._part(0.0, SHARES["bound"]))
         logits = self._logits()
-        radii, routes = self._radii(audit, logits)
+        radii, routes = self._radii(constants, logits)
         predicted = logits.argmax(1)
-        broken, attack = self._attack(predicted == self._y)
-        rows = zip(self._y.tolist(), predicted.tolist(), radii.tolist(), broken, strict=True)
+        broken, attack = self._attack(predicted == self.y)
+        rows = zip(self.y.tolist(), predicted.tolist(), radii.tolist(), broken, strict=True)
         return Certification(
             version=__version__,
-            model=audit.model,
-            settings=self._settings,
+            model=model_of(self.classifier.network),
+            settings=self.settings,
             samples=tuple(SampleRadius(label=y, predicted=p, radius=r, broken=b) for y, p, r, b in rows),
             routes=routes,
-            bound=audit.bound,
+            bound=constants.bound,
             attack=attack,
-            typical_margin=_typical_margin(logits, self._y),
-            notes=self._notes(logits),
-            seconds=time.perf_counter() - self._start,
+            typical_margin=_typical_margin(logits, self.y),
+            notes=(*notes, *self._notes(logits)),
+            seconds=0.0,
         )
-
-    def _checked(self, chain: Shallow) -> Shallow:
-        """The chain, if it computes what the network does.
-
-        Raises:
-            DeepError: it does not.
-        """
-        ours, theirs = chain.logits(self._x[:FEW]), self._run(self._x[:FEW])
-        if not (ours - theirs).abs().max() <= AGREE * theirs.abs().max():
-            raise DeepError("convsv's reading of its layers is not what it computes")
-        return chain
 
     def _logits(self) -> torch.Tensor:
         told = partial(self._part(SHARES["bound"], SHARES["logits"]), "the network at the samples")
-        logits = self._run(self._x, told)
+        logits = self._run(self.x, told)
         odd = int((~logits.isfinite().all(1)).sum())
         if odd:
             what = f"its logits are NaN or infinite at {odd:,} of {len(logits):,} samples"
-            raise UsageError(what, where=self._classifier.network.path)
+            raise UsageError(what, where=self.classifier.network.path)
         return logits
 
-    def _radii(self, audit: Audit, logits: torch.Tensor) -> tuple[torch.Tensor, tuple[Route, ...]]:
+    def _radii(self, constants: Constants, logits: torch.Tensor) -> tuple[torch.Tensor, tuple[Route, ...]]:
         """The larger one of each sample, and the routes to it."""
-        scale = self._normalization.stretch
-        margins = margins_of(self._classifier, audit)
-        by_margin = margins.radii(logits, input_scale=scale, logit_error=self._error(logits))
-        if self._chain is None:
+        scale = self.normalization.stretch
+        by_margin = constants.radii(logits, input_scale=scale, logit_error=self._error(logits))
+        if self.chain is None:
             by_margin = (by_margin - self._moved()).clamp_min(0.0)
             best = int((by_margin > 0).sum())
-            return by_margin, (margins.route(best), Route(name=CURVATURE, reason=self._deep))
+            return by_margin, (constants.route(best), Route(name=CURVATURE, reason=self.no_chain))
         told = partial(self._part(SHARES["logits"], SHARES[CURVATURE]), "curvature")
-        by_curvature, route = self._chain.radii(self._x, input_scale=scale, progress=told)
+        by_curvature, route = self.chain.radii(self.x, input_scale=scale, progress=told)
         nearer = by_margin > by_curvature
         return torch.maximum(by_margin, by_curvature), (
-            margins.route(int(nearer.sum())),
+            constants.route(int(nearer.sum())),
             replace(route, best=int((~nearer & (by_curvature > 0)).sum())),
         )
 
     def _moved(self) -> torch.Tensor:
         """How far the type of the input moves each sample, in units of what comes before normalization."""
-        largest = max(self._settings.input_std, default=1.0)
-        return torch.from_numpy(moved(self._classifier, self._x.numpy())) * largest
+        largest = max(self.settings.input_std, default=1.0)
+        return torch.from_numpy(moved(self.classifier, self.x.numpy())) * largest
 
     def _attack(self, correct: torch.Tensor) -> tuple[list[float | None], Attack | None]:
         """Of the samples that are right: the smallest radius at which each was broken."""
         broken: list[float | None] = [None] * len(correct)
-        if not self._settings.attack:
+        if not self.settings.attack:
             return broken, None
         target = Target(
-            classifier=self._classifier,
+            classifier=self.classifier,
             run=self._run,
-            normalization=self._normalization,
-            box=self._settings.input_range,
+            normalization=self.normalization,
+            box=self.settings.input_range,
         )
         told = partial(self._part(SHARES[CURVATURE], 1.0), "attack")
         with one_thread_each():
-            found, attack = attacked(target, self._x[correct], self._y[correct], self._settings.eps, told)
+            found, attack = attacked(target, self.x[correct], self.y[correct], self.settings.eps, told)
         if not attack.failure:
             for index, eps in zip(correct.nonzero()[:, 0].tolist(), found.tolist(), strict=True):
                 broken[index] = eps
         return broken, attack
 
     def _run(self, x: torch.Tensor, progress: Callable[[float], None] = lambda _share: None) -> torch.Tensor:
-        if self._chain is not None:
-            return self._chain.logits(x)
-        return logits_of(self._classifier, x.numpy(), progress)
+        if self.chain is not None:
+            return self.chain.logits(x)
+        return logits_of(self.classifier, x.numpy(), progress)
 
     def _error(self, logits: torch.Tensor) -> float | torch.Tensor:
         """Of each logit."""
-        if self._chain is not None:
-            return self._chain.logit_error
-        return allowance(logits, precision_of(self._classifier)[0])
+        if self.chain is not None:
+            return self.chain.logit_error
+        return allowance(logits, precision_of(self.classifier)[0])
 
     def _part(self, start: float, end: float) -> Progress:
-        return lambda what, share: self._progress(what, start + (end - start) * share)
+        return lambda what, share: self.progress(what, start + (end - start) * share)
 
     def _notes(self, logits: torch.Tensor) -> tuple[str, ...]:
-        notes = [*self._samples.notes, *self._classifier.graph.assumed, NOT_COUNTED]
-        if self._chain is None:
+        notes = [*self.classifier.graph.assumed, NOT_COUNTED]
+        if self.chain is None:
             notes.append(
                 ROUNDED.format(
-                    precision_of(self._classifier)[1],
+                    precision_of(self.classifier)[1],
                     figure(float(torch.as_tensor(self._error(logits)).max()), UPPER, digits=2),
                 )
             )
-        held = [name for name in self._classifier.graph.inputs if name != self._classifier.source]
+        held = [name for name in self.classifier.graph.inputs if name != self.classifier.source]
         if held:
             notes.append(HELD.format(", ".join(held)))
-        if self._settings.input_range is not None:
-            notes.append(INSIDE.format(*map(as_written, self._settings.input_range)))
-        if self._settings.input_std:
-            notes.append(AVERAGE.format(figure(self._normalization.stretch, UPPER)))
-        if self._classifier.gives_probabilities:
+        if self.settings.input_range is not None:
+            notes.append(INSIDE.format(*map(as_written, self.settings.input_range)))
+        if self.settings.input_std:
+            notes.append(AVERAGE.format(figure(self.normalization.stretch, UPPER)))
+        if self.classifier.gives_probabilities:
             notes.append(PROBABILITIES)
         return tuple(notes)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from convsv_cli.certification.samples import Samples
 from convsv_cli.errors import UsageError
 from convsv_cli.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.dependencies import real_outputs, relevant, sources, wanted
-from convsv_cli.network import InputSize, Network
+from convsv_cli.network import Layer, Network
 
 PROBABILITIES = frozenset(("Softmax", "Sigmoid"))
 
@@ -55,10 +53,14 @@ class Classifier:
         """Whether its last operator squeezes the logits."""
         return self.nodes[-1].op in PROBABILITIES
 
-    def up_to(self, tensor: str) -> Network:
-        """The network with another output."""
+    def layer(self, name: str) -> Layer | None:
+        """The row of that name; None where it is no layer that can be audited."""
+        return next((row for row in self.network.layers if row.name == name and isinstance(row, Layer)), None)
+
+    def up_to(self, tensor: str) -> Graph:
+        """The graph with another output."""
         main = Body(nodes=wanted(self.graph.main.nodes, (tensor,)), outputs=(tensor,))
-        return replace(self.network, graph=replace(self.graph, main=main))
+        return replace(self.graph, main=main)
 
     def head(self) -> Head | None:
         """The last layer, behind a bias at most; None where the logits come from anything else."""
@@ -93,17 +95,6 @@ def matrix_of(graph: Graph, node: Node) -> torch.Tensor | None:
     gemm = node.op == "Gemm"
     matrix = torch.from_numpy(values if gemm and node.attribute("transB", 0) else values.T)
     return matrix * node.attribute("alpha", 1.0) if gemm else matrix
-
-
-def at_size(load: Callable[[InputSize], Network], samples: Samples) -> Network:
-    """A network at the size that its file says, or else at that of the samples."""
-    network = load(InputSize())
-    if len(network.inputs) != 1:
-        return network
-    name, shape = network.inputs[0]
-    if all(isinstance(size, int) for size in shape):
-        return network
-    return load(InputSize(shapes=((name, (1, *samples.shape_like(shape[1:]))),)))
 
 
 def classifier_of(network: Network) -> Classifier:

@@ -31,7 +31,9 @@ SOME = 32
 Progress = Callable[[float], None]
 
 
-def logits_of(classifier: Classifier, x: NDArray[Any], progress: Progress) -> torch.Tensor:
+def logits_of(
+    classifier: Classifier, x: NDArray[Any], progress: Progress = lambda _share: None
+) -> torch.Tensor:
     """Of samples [n, *shape]: float64 [n, classes].
 
     Raises:

@@ -45,17 +45,6 @@ class Samples:
     y: NDArray[np.int64]
     notes: tuple[str, ...] = ()
 
-    def shape_like(self, declared: Sequence[int | str]) -> tuple[int, ...]:
-        """The shape of a sample, as an input takes it of which some sizes are open."""
-        seen = self.x.shape[1:]
-        moved = (*seen[-1:], *seen[:-1])
-        for shape in (seen, moved, (1, *seen)):
-            if len(shape) == len(declared) and all(
-                known == size for known, size in zip(declared, shape, strict=True) if isinstance(known, int)
-            ):
-                return shape
-        return seen
-
     def fitted(self, shape: tuple[int, ...]) -> Samples:
         """The samples [n, *shape]: an axis of one channel may be missing, and channels may come last.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,12 +38,12 @@ MOST = 2**25
 """Entries of a tensor of samples, each with all of its other classes."""
 
 
-class DeepError(Exception):
-    """The graph is something else; what, in words."""
+class NoChainError(Exception):
+    """The graph is no chain of layers with one smooth activation; why not, in words."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Shallow:
+class SmoothChain:
     """The chain.
 
     Attributes:
@@ -86,58 +86,70 @@ class Shallow:
         return torch.cat(parts) / input_scale, Route(name=CURVATURE, constants=constants)
 
 
-def shallow(classifier: Classifier) -> Shallow:
+def smooth_chain_of(classifier: Classifier) -> SmoothChain:
     """The classifier as a chain.
 
     Raises:
-        DeepError: it is none.
+        NoChainError: it is none.
     """
-    return _Chain(classifier).built()
+    return _Reading(
+        classifier=classifier, nodes=list(classifier.nodes), shape=(1, *classifier.shape)
+    ).result()
 
 
-class _Chain:
-    def __init__(self, classifier: Classifier) -> None:
-        self._classifier, self._graph = classifier, classifier.graph
-        self._rows = {row.name: row for row in classifier.network.layers if isinstance(row, Layer)}
-        self._nodes = list(classifier.nodes)
-        self._parts: list[nn.Module] = []
-        self._shape = (1, *classifier.shape)
-        self._entries = 0
-        self._jump = 0.0
+@dataclass(kw_only=True, eq=False)
+class _Reading:
+    """A graph that is read node by node.
 
-    def built(self) -> Shallow:
-        tensor = self._classifier.source
-        while self._nodes:
+    Attributes:
+        classifier: whose graph it is.
+        nodes: what is left of it, in order.
+        shape: of what has been read so far gives, for one sample.
+        parts: the modules so far.
+        entries: the most of a tensor between them.
+        jump: how far a threshold of Softplus may be off it.
+    """
+
+    classifier: Classifier
+    nodes: list[Node]
+    shape: tuple[int, ...]
+    parts: list[nn.Module] = field(default_factory=list)
+    entries: int = 0
+    jump: float = 0.0
+
+    def result(self) -> SmoothChain:
+        tensor = self.classifier.source
+        while self.nodes:
             tensor = self._next(tensor)
-        head = self._parts[-1] if self._parts else None
-        if tensor != self._classifier.output or not isinstance(head, nn.Linear):
-            raise DeepError("its last layer is not Linear")
-        model = nn.Sequential(*self._parts).double().eval()
+        head = self.parts[-1] if self.parts else None
+        if tensor != self.classifier.output or not isinstance(head, nn.Linear):
+            raise NoChainError("its last layer is not Linear")
+        model = nn.Sequential(*self.parts).double().eval()
         try:
             chain = chain_of(model)
         except UsageError as error:
-            raise DeepError(error.what) from error
-        if self._jump and len(chain.hidden) > 1:
-            raise DeepError("its Softplus is cut off before its last layers")
-        entries = max(self._entries, math.prod(self._classifier.shape)) * (self._classifier.classes - 1)
+            raise NoChainError(error.what) from error
+        if self.jump and len(chain.hidden) > 1:
+            raise NoChainError("its Softplus is cut off before its last layers")
+        entries = max(self.entries, math.prod(self.classifier.shape)) * (self.classifier.classes - 1)
         if entries > MOST:
-            raise DeepError(f"for each sample, its tensors have more than {MOST:,} entries")
-        return Shallow(
+            raise NoChainError(f"for each sample, its tensors have more than {MOST:,} entries")
+        return SmoothChain(
             model=model,
-            logit_error=self._jump * float(head.weight.detach().abs().sum(1).max()),
+            logit_error=self.jump * float(head.weight.detach().abs().sum(1).max()),
             count=min(CHUNK, MOST // entries),
         )
 
     def _next(self, tensor: str) -> str:
         """Take the nodes that use a tensor; what they make."""
-        if [node.op for node in self._nodes[:2]] == ["Greater", "Softplus"]:
-            self._nodes[:2] = self._nodes[1::-1]
-        node = self._nodes.pop(0)
+        if [node.op for node in self.nodes[:2]] == ["Greater", "Softplus"]:
+            self.nodes[:2] = self.nodes[1::-1]
+        node = self.nodes.pop(0)
         if tensor not in node.inputs:
-            raise DeepError("it is no chain of layers")
+            raise NoChainError("it is no chain of layers")
         if node.layers:
             if tensor != node.inputs[0]:
-                raise DeepError(f"{node.op} multiplies from the left")
+                raise NoChainError(f"{node.op} multiplies from the left")
             part, made = self._linear(node), node.outputs[0]
             self._append(part, made)
             after = self._with_bias(node)
@@ -150,44 +162,44 @@ class _Chain:
         elif node.op == "Identity":
             after = node.outputs[0]
         else:
-            raise DeepError(f"{node.op} is neither a linear layer nor a smooth activation")
+            raise NoChainError(f"{node.op} is neither a linear layer nor a smooth activation")
         self._check(after)
         return after
 
     def _append(self, part: Any, made: str) -> None:  # noqa: ANN401
         """One more module, if it makes of one sample what the graph does: more may vary than it says."""
-        if isinstance(part, nn.Linear) and len(self._shape) != 2:
-            raise DeepError("one of its matrices is applied to more than one vector")
+        if isinstance(part, nn.Linear) and len(self.shape) != 2:
+            raise NoChainError("one of its matrices is applied to more than one vector")
         try:
             weights = {
                 name: torch.empty_like(value, device="meta") for name, value in part.named_parameters()
             }
-            sample = torch.empty(self._shape, dtype=torch.float64, device="meta")
+            sample = torch.empty(self.shape, dtype=torch.float64, device="meta")
             shape = tuple(torch.func.functional_call(part, weights, (sample,)).shape)
         except RuntimeError as error:
-            raise DeepError("its shapes do not fit together") from error
-        self._parts.append(part)
-        self._shape = shape
-        self._entries = max(self._entries, math.prod(shape))
+            raise NoChainError("its shapes do not fit together") from error
+        self.parts.append(part)
+        self.shape = shape
+        self.entries = max(self.entries, math.prod(shape))
         self._check(made)
 
     def _check(self, tensor: str) -> None:
-        if self._graph.shapes.get(tensor) != self._shape:
-            raise DeepError("it is no chain of layers that are applied to one vector or image each")
+        if self.classifier.graph.shapes.get(tensor) != self.shape:
+            raise NoChainError("it is no chain of layers that are applied to one vector or image each")
 
     def _linear(self, node: Node) -> Any:  # noqa: ANN401
         if node.op in ("Gemm", "MatMul"):
-            weight = matrix_of(self._graph, node)
+            weight = matrix_of(self.classifier.graph, node)
             if weight is None:
-                raise DeepError(f"the matrix of {node.name!r} is not known")
+                raise NoChainError(f"the matrix of {node.name!r} is not known")
             layer: Any = nn.Linear(weight.shape[1], weight.shape[0]).double()
         elif node.op == "Conv":
-            row = self._rows.get(node.layers[0])
+            row = self.classifier.layer(node.layers[0])
             if row is None or not row.kernel_shape:
-                raise DeepError(f"{node.layers[0]} is no layer that can be audited")
+                raise NoChainError(f"{node.layers[0]} is no layer that can be audited")
             layer, weight = _convolution(row), row.read()
         else:
-            raise DeepError(f"{node.op} is not among the layers of which the curvature is bounded")
+            raise NoChainError(f"{node.op} is not among the layers of which the curvature is bounded")
         bias = self._constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
         scale = node.attribute("beta", 1.0) if node.op == "Gemm" else 1.0
         with torch.no_grad():
@@ -200,36 +212,36 @@ class _Chain:
     def _with_bias(self, node: Node) -> str:
         """A MatMul and the Add of a vector behind it are one layer."""
         made = node.outputs[0]
-        if node.op != "MatMul" or not self._nodes or self._nodes[0].op != "Add":
+        if node.op != "MatMul" or not self.nodes or self.nodes[0].op != "Add":
             return made
-        add = self._nodes.pop(0)
+        add = self.nodes.pop(0)
         others = [name for name in add.inputs if name != made]
         if len(others) != 1:
-            raise DeepError("it is no chain of layers")
-        _bias(self._parts[-1], self._constant(others[0]))
+            raise NoChainError("it is no chain of layers")
+        _bias(self.parts[-1], self._constant(others[0]))
         return add.outputs[0]
 
     def _thresholded(self, node: Node) -> str:
         """Torch writes Softplus as Where(x > threshold, x, Softplus(x)): exact but for exp(-threshold)."""
         taken, made = node.inputs[0], node.outputs[0]
-        if node.op != "Softplus" or len(self._nodes) < 2 or self._nodes[0].op != "Greater":
+        if node.op != "Softplus" or len(self.nodes) < 2 or self.nodes[0].op != "Greater":
             return made
-        greater, where = self._nodes.pop(0), self._nodes.pop(0)
+        greater, where = self.nodes.pop(0), self.nodes.pop(0)
         if greater.inputs[0] != taken or where.op != "Where":
-            raise DeepError("it is no chain of layers")
+            raise NoChainError("it is no chain of layers")
         threshold = float(np.min(self._constant(greater.inputs[1])))
         if where.inputs != (greater.outputs[0], taken, made) or not threshold >= SMALLEST_THRESHOLD:
-            raise DeepError("its Softplus is cut off")
-        self._jump = max(self._jump, math.exp(-threshold))
+            raise NoChainError("its Softplus is cut off")
+        self.jump = max(self.jump, math.exp(-threshold))
         return where.outputs[0]
 
     def _constant(self, name: str) -> np.ndarray:
-        if name not in self._graph.constants:
-            raise DeepError("it is no chain of layers")
+        if name not in self.classifier.graph.constants:
+            raise NoChainError("it is no chain of layers")
         try:
-            return np.asarray(self._graph.constants[name](), dtype=np.float64)
+            return np.asarray(self.classifier.graph.constants[name](), dtype=np.float64)
         except UnknownValueError as error:
-            raise DeepError(f"one of its constants is {error}") from error
+            raise NoChainError(f"one of its constants is {error}") from error
 
 
 def _convolution(row: Layer) -> Any:  # noqa: ANN401
@@ -237,7 +249,7 @@ def _convolution(row: Layer) -> Any:  # noqa: ANN401
     pads = geometry.padding
     known = len(pads) == 2 * axes and axes <= len(CONVOLUTIONS) and geometry.padding_mode == "zeros"
     if not known or pads[:axes] != pads[axes:]:
-        raise DeepError(f"{row.name} is padded in a way that is not supported")
+        raise NoChainError(f"{row.name} is padded in a way that is not supported")
     make: Any = CONVOLUTIONS[axes - 1]
     return make(
         row.kernel_shape[1] * geometry.groups,
@@ -252,6 +264,6 @@ def _convolution(row: Layer) -> Any:  # noqa: ANN401
 
 def _bias(layer: Any, values: np.ndarray) -> None:  # noqa: ANN401
     if values.size not in (1, layer.bias.numel()):
-        raise DeepError("one of its biases is no vector of a number for each output")
+        raise NoChainError("one of its biases is no vector of a number for each output")
     with torch.no_grad():
         layer.bias.add_(torch.from_numpy(np.array(values)).flatten())

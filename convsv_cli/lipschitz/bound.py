@@ -7,13 +7,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-from convsv_cli.graph import Graph, Node
+from convsv_cli.graph import Body, Graph, Node
 from convsv_cli.lipschitz.collapse import collapsed
-from convsv_cli.lipschitz.composition import Offence, Segment, compose
-from convsv_cli.lipschitz.dependencies import needs, real, real_outputs, relevant, sources
+from convsv_cli.lipschitz.composition import Composed, Offence, Segment, compose
+from convsv_cli.lipschitz.dependencies import needs, real, real_outputs, relevant, sources, wanted
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.operation import KernelNorm
 from convsv_cli.lipschitz.rules import RULES
@@ -46,33 +46,106 @@ def network_bound(
 ) -> NetworkBound:
     """Bound the Lipschitz constant (L2) from all real inputs together to all real outputs together.
 
-    Linear pieces are folded and element-wise sub-graphs collapsed first. Norms have some width, so that now
-    and then a piece has a smaller bound as it is; then that is taken.
+    Args:
+        graph, layer_norm, kernel_norm, input_range: as of `composition_of`, but the graph may have no input
+            or output of real numbers; then that is the answer.
+    """
+    if not sources(graph) or not real_outputs(graph):
+        return NetworkBound(status=UNKNOWN, reason=NO_OUTPUT if sources(graph) else NO_INPUT)
+    return composition_of(graph, layer_norm, kernel_norm, input_range).bound()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Composition:
+    """A graph of which every piece is bounded, as it is and folded.
+
+    Norms have some width, so that now and then a piece has a smaller bound as it is; then that is taken.
+
+    Attributes:
+        graph: as it is, at one input size.
+        input_range: what the entries of its inputs are known to be in; None for anything.
+        plain: its segments.
+        folded: those of what folding makes of it, and every node that has no bound.
+        notes: what folding did, in words.
+        seconds: wall time.
+    """
+
+    graph: Graph
+    input_range: tuple[float, float] | None
+    plain: Composed
+    folded: Composed
+    notes: tuple[str, ...]
+    seconds: float
+
+    def bound(self) -> NetworkBound:
+        """Of the Lipschitz constant (L2) from all real inputs together to all real outputs together."""
+        best = _best(self.plain.segments, self.folded.segments)
+        bound = _summary(best, self.folded.offences, _rows(self.graph))
+        return replace(
+            defined(bound, self.graph),
+            input_range=self.input_range,
+            structure=_structure(self.graph),
+            folded=self.notes,
+            assumptions=_assumptions(self.graph),
+            seconds=self.seconds,
+        )
+
+    def up_to(self, tensor: str) -> float | None:
+        """Bound of the Lipschitz constant from all real inputs together to a tensor; infinite for no bound.
+
+        None where that is no end of a segment: some path leads around it, or folding has merged what comes
+        before it with what comes after.
+
+        Args:
+            tensor: its name.
+        """
+        plain = _up_to(tensor, self.plain.segments, self.graph)
+        folding = _up_to(tensor, self.folded.segments, self.graph)
+        if plain is None or folding is None:
+            return None
+        main = Body(nodes=wanted(self.graph.main.nodes, (tensor,)), outputs=(tensor,))
+        bound = _summary(_best(plain, folding), (), _rows(self.graph))
+        bound = defined(bound, replace(self.graph, main=main))
+        return bound.lipschitz if bound.status == BOUNDED else math.inf
+
+
+def composition_of(
+    graph: Graph,
+    layer_norm: Callable[[str], float],
+    kernel_norm: KernelNorm,
+    input_range: tuple[float, float] | None = None,
+) -> Composition:
+    """Bound the pieces of a graph; linear ones are folded and element-wise sub-graphs collapsed first.
 
     Args:
-        graph: at one input size.
+        graph: at one input size, with an input and an output of real numbers.
         layer_norm: gives the certified norm of an audited row by name; raises `UnboundedError`.
         kernel_norm: gives that of a weight that folding made.
         input_range: what the entries of the inputs are known to be in.
     """
     start = time.perf_counter()
-    if not sources(graph) or not real_outputs(graph):
-        return NetworkBound(status=UNKNOWN, reason=NO_OUTPUT if sources(graph) else NO_INPUT)
     box = ANYTHING if input_range is None else Range(lower=input_range[0], upper=input_range[1])
     folding = folded(graph)
     plain, better = (
         compose(collapsed(each), RULES, layer_norm, box, kernel_norm=kernel_norm)
         for each in (graph, folding.graph)
     )
-    bound = defined(_summary(_best(plain.segments, better.segments), better.offences, _rows(graph)), graph)
-    return replace(
-        bound,
+    return Composition(
+        graph=graph,
         input_range=input_range,
-        structure=_structure(graph),
-        folded=folding.notes,
-        assumptions=_assumptions(graph),
+        plain=plain,
+        folded=better,
+        notes=folding.notes,
         seconds=time.perf_counter() - start,
     )
+
+
+def _up_to(tensor: str, segments: Sequence[Segment], graph: Graph) -> Sequence[Segment] | None:
+    """The segments before a tensor; None where it is the end of none."""
+    if tensor in sources(graph):
+        return ()
+    ends = [segment.end for segment in segments]
+    return segments[: ends.index(tensor) + 1] if tensor in ends else None
 
 
 def _best(first: Sequence[Segment], second: Sequence[Segment]) -> tuple[Segment, ...]:

@@ -21,8 +21,9 @@ from convsv_cli.loaders.onnx.linear_maps import linear_maps
 from convsv_cli.loaders.onnx.names import layer_name, unique
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
 from convsv_cli.loaders.onnx.scopes import Scope, scopes
-from convsv_cli.loaders.onnx.shape_table import Shapes
+from convsv_cli.loaders.onnx.shape_table import Shapes, dims
 from convsv_cli.loaders.onnx.shapes import impossible, infer
+from convsv_cli.loaders.onnx.skeleton import inputs_of
 from convsv_cli.loaders.onnx.sparse import stored_parts
 from convsv_cli.loaders.onnx.tensors import Array, external_file
 from convsv_cli.loaders.onnx.wire import check_wire
@@ -102,6 +103,8 @@ def _network(model: ModelProto, path: Path, input_size: InputSize) -> Network:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     constants = Constants(model=path, opsets=opsets)
     all_scopes = list(scopes(model.graph))
+    fed = inputs_of(model.graph)
+    input_size = input_size.of_inputs([(v.name, dims(v)) for v in model.graph.input if v.name in fed])
     shapes = infer(model, all_scopes, input_size, path)
     sites = [
         Site(node=node, scope=scope, constants=constants, shapes=shapes)
