@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.curvature_certificates import beyond, curvatures
 from benchmarks.measuring import machine, progress
 from benchmarks.resumable import Clock, Training, kept
-from convsv_cli.certification.pgd import attacked, margins
+from convsv_cli.certification.pgd import margins, pgd
 from sample_models.smooth import Fit, Recipe
 
 Images = tuple[Tensor, Tensor]
@@ -68,7 +68,7 @@ def judged(model: nn.Module, data: Data, recipe: Recipe) -> dict[str, Any]:
     images, y = data.test
     x, start = images.float() / 255, time.perf_counter()
     generator = torch.Generator().manual_seed(recipe.seed)
-    moved = attacked(model, x, y, radius=recipe.epsilon, generator=generator, steps=200, step=0.01)
+    moved = pgd(model, x, y, radius=recipe.epsilon, generator=generator, steps=200, step=0.01)
     middle, exact = time.perf_counter(), model.double().eval()
     with torch.no_grad():
         right, withstands = (margins(exact, each.double(), y) > 0 for each in (x, moved))

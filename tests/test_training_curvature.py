@@ -20,7 +20,7 @@ from benchmarks.curvature_claims import claims
 from benchmarks.curvature_training import Data, judged
 from benchmarks.train_curvature import main
 from convsv_cli.certification.curvature import curvature_radii
-from convsv_cli.certification.pgd import attacked, margins
+from convsv_cli.certification.pgd import margins, pgd
 from sample_models.smooth import Fit, Recipe, network
 
 pytestmark = pytest.mark.usefixtures("one_core")
@@ -137,9 +137,7 @@ def test_attacks_of_a_linear_model_succeed_exactly_where_they_can() -> None:
     w = model.weight.detach()
     margin = model(x).detach().gather(1, y[:, None]) - model(x).detach()
     distance = (margin / (w[y][:, None] - w).norm(dim=2)).scatter(1, y[:, None], torch.inf).amin(1)
-    moved = attacked(
-        model, x, y, radius=0.5, generator=torch.Generator().manual_seed(0), steps=200, step=0.01
-    )
+    moved = pgd(model, x, y, radius=0.5, generator=torch.Generator().manual_seed(0), steps=200, step=0.01)
     assert ((moved - x).norm(dim=1) <= 0.5).all()
     broken = margins(model, moved, y) < 0
     assert not broken[distance > 0.5].any()

@@ -17,8 +17,7 @@ import torch
 
 from convsv_cli.certification.classifier import Classifier
 from convsv_cli.certification.normalization import Normalization
-from convsv_cli.certification.pgd import Net
-from convsv_cli.certification.pgd import attacked as moved_within
+from convsv_cli.certification.pgd import Net, pgd
 from convsv_cli.differentiable import Function, UndifferentiableError, differentiable
 from convsv_cli.report import Attack
 from convsv_cli.spectral.cores import each_on_a_core
@@ -26,7 +25,7 @@ from convsv_cli.spectral.cores import each_on_a_core
 CHUNK = 32
 AGREE = 1e-3
 """Of the largest logit: how far the gradients' network may be off the one that is attacked."""
-STEPS, STARTS = 50, 2
+STEPS, RESTARTS = 50, 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,21 +59,21 @@ class Target:
     @property
     def net(self) -> Net:
         """The same, as a function of inputs as they are before the normalization."""
-        return lambda z: self.function(z * self.stretches)
+        return lambda z: self.function(z * self.scales)
 
     @cached_property
-    def stretches(self) -> torch.Tensor:
+    def scales(self) -> torch.Tensor:
         """[channels, 1 ..]: what the normalization multiplies each channel by."""
         shape = self.classifier.shape
-        steps = self.normalization.steps(shape[0]).astype(np.float32).copy()
-        return torch.from_numpy(steps).view(-1, *(1 for _ in shape[1:]))
+        scales = self.normalization.scales(shape[0]).astype(np.float32).copy()
+        return torch.from_numpy(scales).view(-1, *(1 for _ in shape[1:]))
 
-    def within(self, z: torch.Tensor) -> torch.Tensor:
+    def put_back(self, z: torch.Tensor) -> torch.Tensor:
         """Inputs, as they are before the normalization, put back into the box."""
-        return z if self.box is None else (z * self.stretches).clamp(*self.box) / self.stretches
+        return z if self.box is None else (z * self.scales).clamp(*self.box) / self.scales
 
 
-def attacked(
+def smallest_broken_radii(
     target: Target,
     x: torch.Tensor,
     y: torch.Tensor,
@@ -103,7 +102,7 @@ def attacked(
             told = partial(_told, progress, number, len(eps))
             wrong = _broken(target, x[left], y[left], radius, told)
             broken[left[wrong]] = radius
-    return broken, Attack(steps=STEPS, restarts=STARTS, seconds=time.perf_counter() - start)
+    return broken, Attack(steps=STEPS, restarts=RESTARTS, seconds=time.perf_counter() - start)
 
 
 def _told(progress: Callable[[float], None], number: int, of: int, share: float) -> None:
@@ -112,7 +111,7 @@ def _told(progress: Callable[[float], None], number: int, of: int, share: float)
 
 def _check(target: Target, x: torch.Tensor) -> None:
     """See that the gradients are those of the network."""
-    ours, theirs = target.net((x / target.stretches).float()).double(), target.run(x)
+    ours, theirs = target.net((x / target.scales).float()).double(), target.run(x)
     if not (ours - theirs).abs().max() <= AGREE * theirs.abs().max():
         raise UndifferentiableError("convsv's gradients are not those of the network as it runs")
 
@@ -121,26 +120,26 @@ def _broken(
     target: Target, x: torch.Tensor, y: torch.Tensor, radius: float, progress: Callable[[float], None]
 ) -> torch.Tensor:
     """Which of some inputs the network itself gets wrong somewhere within the radius: bool [n]."""
-    start, count = (x / target.stretches).float(), target.function.at_once(CHUNK)
+    start, count = (x / target.scales).float(), target.function.at_once(CHUNK)
     done: list[int] = []
 
     def some(first: int) -> torch.Tensor:
         rows = slice(first, first + count)
-        end = moved_within(
+        found = pgd(
             target.net,
             start[rows],
             y[rows],
             radius=radius,
             generator=torch.Generator().manual_seed(first),
             steps=STEPS,
-            starts=STARTS,
-            allowed=target.within,
+            restarts=RESTARTS,
+            allowed=target.put_back,
         )
         done.append(first)
         progress(min(1.0, len(done) * count / len(x)))
-        return end
+        return found
 
-    steps = torch.cat(each_on_a_core(some, range(0, len(x), count))) - start
-    wrong = target.run(x + (steps * target.stretches).to(x.dtype)).argmax(1) != y
-    inside: torch.Tensor = steps.double().flatten(1).norm(dim=1) <= radius
+    shifts = torch.cat(each_on_a_core(some, range(0, len(x), count))) - start
+    wrong = target.run(x + (shifts * target.scales).to(x.dtype)).argmax(1) != y
+    inside: torch.Tensor = shifts.double().flatten(1).norm(dim=1) <= radius
     return wrong & inside

@@ -10,11 +10,11 @@ from functools import partial
 import torch
 
 from convsv_cli.auditing.digests import model_of
-from convsv_cli.certification.attack import Target, attacked
+from convsv_cli.certification.attack import Target, smallest_broken_radii
 from convsv_cli.certification.classifier import Classifier, classifier_of
 from convsv_cli.certification.constants import Constants, constants_of
 from convsv_cli.certification.normalization import Normalization, normalization_of
-from convsv_cli.certification.run import allowance, logits_of, moved, precision_of
+from convsv_cli.certification.run import input_rounding, logits_of, precision_of, rounding_allowance
 from convsv_cli.certification.samples import Samples
 from convsv_cli.certification.smooth_chain import NoChainError, SmoothChain, smooth_chain_of
 from convsv_cli.errors import UsageError
@@ -149,7 +149,7 @@ class _Certifier:
 
     def _radii(self, constants: Constants, logits: torch.Tensor) -> tuple[torch.Tensor, tuple[Route, ...]]:
         """The larger one of each sample, and the routes to it."""
-        scale = self.normalization.stretch
+        scale = self.normalization.largest_scale
         by_margin = constants.radii(logits, input_scale=scale, logit_error=self._error(logits))
         if self.chain is None:
             by_margin = (by_margin - self._moved()).clamp_min(0.0)
@@ -166,7 +166,7 @@ class _Certifier:
     def _moved(self) -> torch.Tensor:
         """How far the type of the input moves each sample, in units of what comes before normalization."""
         largest = max(self.settings.input_std, default=1.0)
-        return torch.from_numpy(moved(self.classifier, self.x.numpy())) * largest
+        return torch.from_numpy(input_rounding(self.classifier, self.x.numpy())) * largest
 
     def _attack(self, correct: torch.Tensor) -> tuple[list[float | None], Attack | None]:
         """Of the samples that are right: the smallest radius at which each was broken."""
@@ -181,7 +181,9 @@ class _Certifier:
         )
         told = partial(self._part(SHARES[CURVATURE], 1.0), "attack")
         with one_thread_each():
-            found, attack = attacked(target, self.x[correct], self.y[correct], self.settings.eps, told)
+            found, attack = smallest_broken_radii(
+                target, self.x[correct], self.y[correct], self.settings.eps, told
+            )
         if not attack.failure:
             for index, eps in zip(correct.nonzero()[:, 0].tolist(), found.tolist(), strict=True):
                 broken[index] = eps
@@ -196,7 +198,7 @@ class _Certifier:
         """Of each logit."""
         if self.chain is not None:
             return self.chain.logit_error
-        return allowance(logits, precision_of(self.classifier)[0])
+        return rounding_allowance(logits, precision_of(self.classifier)[0])
 
     def _part(self, start: float, end: float) -> Progress:
         return lambda what, share: self.progress(what, start + (end - start) * share)
@@ -216,7 +218,7 @@ class _Certifier:
         if self.settings.input_range is not None:
             notes.append(INSIDE.format(*map(as_written, self.settings.input_range)))
         if self.settings.input_std:
-            notes.append(AVERAGE.format(figure(self.normalization.stretch, UPPER)))
+            notes.append(AVERAGE.format(figure(self.normalization.largest_scale, UPPER)))
         if self.classifier.gives_probabilities:
             notes.append(PROBABILITIES)
         return tuple(notes)

@@ -32,11 +32,11 @@ class Normalization:
         return np.asarray((x - mean) / std, dtype=x.dtype)
 
     @property
-    def stretch(self) -> float:
+    def largest_scale(self) -> float:
         """By how much it lengthens differences at most."""
         return 1 / min(self.std, default=1.0)
 
-    def steps(self, channels: int) -> NDArray[np.float64]:
+    def scales(self, channels: int) -> NDArray[np.float64]:
         """How long a difference of 1 in each channel becomes: [channels]."""
         return np.broadcast_to(1 / np.array(self.std or (1.0,)), (channels,))
 

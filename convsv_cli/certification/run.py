@@ -45,12 +45,12 @@ def logits_of(
     count = max(1, ENTRIES // max(1, x[0].size))
     parts = []
     for start in range(0, len(x), count):
-        parts.append(_by_runtime(classifier, x[start : start + count]))
+        parts.append(_by_onnxruntime(classifier, x[start : start + count]))
         progress(min(1.0, (start + count) / len(x)))
     return torch.from_numpy(np.concatenate(parts))
 
 
-def allowance(logits: torch.Tensor, precision: float) -> torch.Tensor:
+def rounding_allowance(logits: torch.Tensor, precision: float) -> torch.Tensor:
     """What rounding to a precision may have done to the logits of each sample, with much room: [n]."""
     return ROUNDINGS * precision * logits.abs().amax(1)
 
@@ -64,7 +64,7 @@ def precision_of(classifier: Classifier) -> tuple[float, str]:
     return PRECISIONS[coarsest], WORDS[coarsest]
 
 
-def moved(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
+def input_rounding(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
     """How far each sample is from what the network is given, in the type of its input: [n]."""
     declared = classifier.graph.dtypes.get(classifier.source, "float")
     kind = TYPES.get(declared, "float32") if classifier.network.format == "onnx" else "float32"
@@ -91,7 +91,7 @@ def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
         return np.concatenate(each_on_a_core(some, range(0, len(x), count)))
 
 
-def _by_runtime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
+def _by_onnxruntime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
     path = Path(classifier.network.path)
     head = {
         "model": str(path),
