@@ -416,10 +416,10 @@ def test_other_networks_are_no_classifiers(tmp_path: Path, model: nn.Module, sha
 
 def test_a_planted_error_of_the_bound_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests above fail where radii are too large: here is one that is."""
-    from convsv_cli.certification import margins
+    from convsv_cli.certification.routes import margin
 
-    honest = margins.margin_radii
-    monkeypatch.setattr(margins, "margin_radii", lambda *a, **k: 30 * honest(*a, **k))
+    honest = margin.margin_radii
+    monkeypatch.setattr(margin, "margin_radii", lambda *a, **k: 30 * honest(*a, **k))
     found = certified(net(), tmp_path, attack=True, eps=(0.05, 0.1, 0.3, 1.0, 3.0))
     assert any(sample.broken is not None and sample.broken < sample.radius for sample in found.samples)
 

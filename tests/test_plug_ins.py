@@ -9,12 +9,14 @@ from collections.abc import Sequence
 import pytest
 
 from convsv_cli.calculators import CALCULATORS
+from convsv_cli.certification.routes import ROUTES
 from convsv_cli.lipschitz.rules import FAMILIES
 from convsv_cli.loaders import LOADERS
 from convsv_cli.renderers import RENDERERS
 
 FOLDERS = [
     ("convsv_cli.calculators", "CALCULATOR", CALCULATORS),
+    ("convsv_cli.certification.routes", "ROUTE", ROUTES),
     ("convsv_cli.lipschitz.rules", "RULES", FAMILIES),
     ("convsv_cli.loaders", "LOADER", LOADERS),
     ("convsv_cli.renderers", "RENDERER", RENDERERS),

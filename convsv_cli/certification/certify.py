@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,6 +14,8 @@ from convsv_cli.certification.attack import Target, smallest_broken_radii
 from convsv_cli.certification.classifier import Classifier, classifier_of
 from convsv_cli.certification.constants import Constants, constants_of
 from convsv_cli.certification.normalization import Normalization, normalization_of
+from convsv_cli.certification.routes import ROUTES
+from convsv_cli.certification.routes.certifier import Problem, Proven
 from convsv_cli.certification.run import input_rounding, logits_of, precision_of, rounding_allowance
 from convsv_cli.certification.samples import Samples
 from convsv_cli.certification.smooth_chain import NoChainError, SmoothChain, smooth_chain_of
@@ -21,7 +23,6 @@ from convsv_cli.errors import UsageError
 from convsv_cli.network import Network
 from convsv_cli.renderers.numbers import as_written, figure
 from convsv_cli.report import (
-    CURVATURE,
     UPPER,
     Attack,
     Certification,
@@ -32,7 +33,7 @@ from convsv_cli.report import (
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.version import __version__
 
-SHARES = {"bound": 0.4, "logits": 0.5, CURVATURE: 0.8}
+SHARES = {"bound": 0.4, "logits": 0.5, "radii": 0.8, "attack": 1.0}
 """How far the work has come after each of its parts."""
 NOT_COUNTED = "the network computes in real numbers: its own rounding is not counted"
 ROUNDED = "its logits are computed in {} precision; up to {} is taken off each of them, which is no proof"
@@ -69,7 +70,7 @@ def certify_network(
     x, y = torch.from_numpy(normalization(fitted.x)), torch.from_numpy(samples.y)
     _check(x, y, classifier, settings)
     chain, reason = _chain_of(classifier, x)
-    found = _Certifier(
+    found = _Task(
         classifier=classifier,
         settings=settings,
         normalization=normalization,
@@ -94,7 +95,7 @@ def _chain_of(classifier: Classifier, x: torch.Tensor) -> tuple[SmoothChain | No
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Certifier:
+class _Task:
     """A classifier at samples that fit it.
 
     Attributes:
@@ -121,7 +122,7 @@ class _Certifier:
         """All of it; the notes are on the samples."""
         constants = constants_of(self.classifier, self.settings, self._part(0.0, SHARES["bound"]))
         logits = self._logits()
-        radii, routes = self._radii(constants, logits)
+        radii, routes = _combined(self._proven(self._problem(constants, logits)))
         predicted = logits.argmax(1)
         broken, attack = self._attack(predicted == self.y)
         rows = zip(self.y.tolist(), predicted.tolist(), radii.tolist(), broken, strict=True)
@@ -147,24 +148,27 @@ class _Certifier:
             raise UsageError(what, where=self.classifier.network.path)
         return logits
 
-    def _radii(self, constants: Constants, logits: torch.Tensor) -> tuple[torch.Tensor, tuple[Route, ...]]:
-        """The larger one of each sample, and the routes to it."""
-        scale = self.normalization.largest_scale
-        by_margin = constants.radii(logits, input_scale=scale, logit_error=self._error(logits))
-        if self.chain is None:
-            by_margin = (by_margin - self._moved()).clamp_min(0.0)
-            best = int((by_margin > 0).sum())
-            return by_margin, (constants.route(best), Route(name=CURVATURE, reason=self.no_chain))
-        told = partial(self._part(SHARES["logits"], SHARES[CURVATURE]), "curvature")
-        by_curvature, route = self.chain.radii(self.x, input_scale=scale, progress=told)
-        nearer = by_margin > by_curvature
-        return torch.maximum(by_margin, by_curvature), (
-            constants.route(int(nearer.sum())),
-            replace(route, best=int((~nearer & (by_curvature > 0)).sum())),
+    def _problem(self, constants: Constants, logits: torch.Tensor) -> Problem:
+        return Problem(
+            x=self.x,
+            logits=logits,
+            logit_error=self._logit_error(logits),
+            input_error=self._input_error(),
+            input_scale=self.normalization.largest_scale,
+            constants=constants,
+            chain=self.chain,
+            no_chain=self.no_chain,
         )
 
-    def _moved(self) -> torch.Tensor:
-        """How far the type of the input moves each sample, in units of what comes before normalization."""
+    def _proven(self, problem: Problem) -> list[tuple[str, Proven]]:
+        """What each of the routes leads to, by name."""
+        told = self._part(SHARES["logits"], SHARES["radii"])
+        return [(route.name, route.prove(problem, partial(told, route.name))) for route in ROUTES]
+
+    def _input_error(self) -> torch.Tensor:
+        """How far the type of the network's input moves each sample, before the normalization: [n]."""
+        if self.chain is not None:
+            return torch.zeros(len(self.x), dtype=torch.float64)
         largest = max(self.settings.input_std, default=1.0)
         return torch.from_numpy(input_rounding(self.classifier, self.x.numpy())) * largest
 
@@ -179,7 +183,7 @@ class _Certifier:
             normalization=self.normalization,
             box=self.settings.input_range,
         )
-        told = partial(self._part(SHARES[CURVATURE], 1.0), "attack")
+        told = partial(self._part(SHARES["radii"], SHARES["attack"]), "attack")
         with one_thread_each():
             found, attack = smallest_broken_radii(
                 target, self.x[correct], self.y[correct], self.settings.eps, told
@@ -194,7 +198,7 @@ class _Certifier:
             return self.chain.logits(x)
         return logits_of(self.classifier, x.numpy(), progress)
 
-    def _error(self, logits: torch.Tensor) -> float | torch.Tensor:
+    def _logit_error(self, logits: torch.Tensor) -> float | torch.Tensor:
         """Of each logit."""
         if self.chain is not None:
             return self.chain.logit_error
@@ -209,7 +213,7 @@ class _Certifier:
             notes.append(
                 ROUNDED.format(
                     precision_of(self.classifier)[1],
-                    figure(float(torch.as_tensor(self._error(logits)).max()), UPPER, digits=2),
+                    figure(float(torch.as_tensor(self._logit_error(logits)).max()), UPPER, digits=2),
                 )
             )
         held = [name for name in self.classifier.graph.inputs if name != self.classifier.source]
@@ -222,6 +226,17 @@ class _Certifier:
         if self.classifier.gives_probabilities:
             notes.append(PROBABILITIES)
         return tuple(notes)
+
+
+def _combined(proven: Sequence[tuple[str, Proven]]) -> tuple[torch.Tensor, tuple[Route, ...]]:
+    """The largest radius of each sample, and the routes, each with how many samples it is the one for."""
+    radii = torch.stack([found.radii for _, found in proven]).amax(0)
+    left, routes = radii > 0, []
+    for name, found in reversed(proven):
+        best = left & (found.radii == radii)
+        left = left & ~best
+        routes.append(Route(name=name, reason=found.reason, constants=found.constants, best=int(best.sum())))
+    return radii, tuple(reversed(routes))
 
 
 def _check(x: torch.Tensor, y: torch.Tensor, classifier: Classifier, settings: CertifySettings) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from convsv_cli.errors import UsageError
-from convsv_cli.graph import Body, Graph, Node, UnknownValueError
-from convsv_cli.lipschitz.dependencies import real_outputs, relevant, sources, wanted
+from convsv_cli.graph import Graph, Node, UnknownValueError
+from convsv_cli.lipschitz.dependencies import real_outputs, relevant, sources
 from convsv_cli.network import Layer, Network
 
 PROBABILITIES = frozenset(("Softmax", "Sigmoid"))
@@ -28,12 +28,12 @@ class Classifier:
     """A graph with one input of real numbers and one output.
 
     Attributes:
-        network: what it is of.
-        graph: of the network.
-        source: name of the input.
-        shape: of one sample.
+        network: as a loader gave it.
+        graph: the network's.
+        source: name of the input, [1, *shape].
+        shape: that of one sample.
         output: name of the logits, [1, classes].
-        classes: number of them.
+        classes: how many there are.
     """
 
     network: Network
@@ -56,11 +56,6 @@ class Classifier:
     def layer(self, name: str) -> Layer | None:
         """The row of that name; None where it is no layer that can be audited."""
         return next((row for row in self.network.layers if row.name == name and isinstance(row, Layer)), None)
-
-    def up_to(self, tensor: str) -> Graph:
-        """The graph with another output."""
-        main = Body(nodes=wanted(self.graph.main.nodes, (tensor,)), outputs=(tensor,))
-        return replace(self.graph, main=main)
 
     def head(self) -> Head | None:
         """The last layer, behind a bias at most; None where the logits come from anything else."""

@@ -12,9 +12,9 @@ import torch
 from convsv_cli.auditing.network import kernel_norms, norms_on_demand
 from convsv_cli.auditing.plan import resolve_device
 from convsv_cli.certification.classifier import Classifier
-from convsv_cli.certification.margins import margin_radii
 from convsv_cli.lipschitz.bound import composition_of
-from convsv_cli.report import BOUNDED, MARGIN, CertifySettings, NetworkBound, Route, Settings
+from convsv_cli.lipschitz.dependencies import ending_at
+from convsv_cli.report import BOUNDED, CertifySettings, NetworkBound, Settings
 from convsv_cli.spectral.cores import one_thread_each
 
 
@@ -36,32 +36,6 @@ class Constants:
     def lipschitz(self) -> float:
         """Of the network; infinite where there is no bound."""
         return self.bound.lipschitz if self.bound.status == BOUNDED else math.inf
-
-    @property
-    def reason(self) -> str:
-        """Why nothing is known; empty where something is."""
-        return "" if math.isfinite(min(self.lipschitz, self.before_head)) else _reason(self.bound)
-
-    def radii(
-        self, logits: torch.Tensor, *, input_scale: float, logit_error: float | torch.Tensor
-    ) -> torch.Tensor:
-        """Of samples with these logits: float64 [n]; 0 where nothing is known."""
-        if self.reason:
-            return torch.zeros(len(logits), dtype=torch.float64)
-        return margin_radii(
-            logits,
-            lipschitz=self.lipschitz,
-            before_head=self.before_head,
-            head=self.head,
-            input_scale=input_scale,
-            logit_error=logit_error,
-        )
-
-    def route(self, best: int) -> Route:
-        """As it is reported."""
-        constants = {"lipschitz": self.lipschitz, "lipschitz_before_head": self.before_head}
-        finite = tuple((name, value) for name, value in constants.items() if math.isfinite(value))
-        return Route(name=MARGIN, reason=self.reason, constants=finite, best=best)
 
 
 def constants_of(
@@ -86,23 +60,11 @@ def constants_of(
         input_range=asked.input_range,
     )
     with one_thread_each():
-        composition = compose(classifier.graph)
-        bound, head = composition.bound(), classifier.head()
-        before = math.inf
+        composition, head, before = compose(classifier.graph), classifier.head(), math.inf
         if head is not None:
             known = composition.up_to(head.features)
-            before = compose(classifier.up_to(head.features)).bound().lipschitz if known is None else known
-    return Constants(
-        bound=bound, before_head=before, head=head.weight if head is not None and before < math.inf else None
-    )
-
-
-def _reason(bound: NetworkBound) -> str:
-    if bound.reason:
-        return bound.reason
-    if not bound.obstacles:
-        return "the network's bound is beyond 1e308"
-    first = bound.obstacles[0]
-    more = len(bound.obstacles) - 1
-    others = f", and {more} more" if more else ""
-    return f"the network has no bound: {first.op} {first.node!r} {first.reason}{others}"
+            if known is None:  # folding has merged the last layer with what comes before it
+                known = compose(ending_at(classifier.graph, head.features)).bound().lipschitz
+            before = known
+    weight = head.weight if head is not None and math.isfinite(before) else None
+    return Constants(bound=composition.bound(), before_head=before, head=weight)

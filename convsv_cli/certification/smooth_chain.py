@@ -12,20 +12,12 @@ import torch
 from torch import nn
 
 from convsv_cli.certification.classifier import Classifier, matrix_of
-from convsv_cli.certification.curvature import curvature_radii
-from convsv_cli.certification.curvature_bounds import curvature_bounds
 from convsv_cli.errors import UsageError
 from convsv_cli.graph import Node, UnknownValueError
 from convsv_cli.network import Layer
-from convsv_cli.report import CURVATURE, Route
-from convsv_cli.spectral.cores import each_on_a_core, one_thread_each
 from convsv_cli.torch_modules.chain import chain_of
 
 CHUNK = 64
-BOUNDS = 0.5
-"""Of the progress: bounds of the curvature, before any sample."""
-WORK = 4e12
-"""Multiplications for tighter bounds: minutes, for ten classes of 3x32x32; hours for a hundred."""
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "Sigmoid": nn.Sigmoid,
@@ -60,30 +52,6 @@ class SmoothChain:
         """Float64 [n, classes]."""
         with torch.no_grad():
             return torch.cat([self.model(part.double()) for part in torch.split(x, self.count)])
-
-    def radii(
-        self, x: torch.Tensor, *, input_scale: float, progress: Callable[[float], None]
-    ) -> tuple[torch.Tensor, Route]:
-        """Of samples [n, *shape]: float64 [n], in units of what is `input_scale` times shorter."""
-        bounds = curvature_bounds(
-            self.model,
-            input_shape=x.shape[1:],
-            work_limit=WORK,
-            progress=lambda share: progress(BOUNDS * share),
-        )
-        done: list[int] = []
-
-        def some(start: int) -> torch.Tensor:
-            part = x[start : start + self.count]
-            found = curvature_radii(self.model, part, bounds, logit_error=self.logit_error)
-            done.append(start)
-            progress(BOUNDS + (1 - BOUNDS) * min(1.0, len(done) * self.count / len(x)))
-            return found
-
-        with one_thread_each():
-            parts = each_on_a_core(some, range(0, len(x), self.count))
-        constants = (("largest_curvature", float(bounds.max())),)
-        return torch.cat(parts) / input_scale, Route(name=CURVATURE, constants=constants)
 
 
 def smooth_chain_of(classifier: Classifier) -> SmoothChain:

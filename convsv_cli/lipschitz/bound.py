@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from convsv_cli.graph import Body, Graph, Node
+from convsv_cli.graph import Graph, Node
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import Composed, Offence, Segment, compose
-from convsv_cli.lipschitz.dependencies import needs, real, real_outputs, relevant, sources, wanted
+from convsv_cli.lipschitz.dependencies import ending_at, needs, real, real_outputs, relevant, sources
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.operation import KernelNorm
 from convsv_cli.lipschitz.rules import RULES
@@ -103,9 +103,8 @@ class Composition:
         folding = _up_to(tensor, self.folded.segments, self.graph)
         if plain is None or folding is None:
             return None
-        main = Body(nodes=wanted(self.graph.main.nodes, (tensor,)), outputs=(tensor,))
         bound = _summary(_best(plain, folding), (), _rows(self.graph))
-        bound = defined(bound, replace(self.graph, main=main))
+        bound = defined(bound, ending_at(self.graph, tensor))
         return bound.lipschitz if bound.status == BOUNDED else math.inf
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from convsv_cli.graph import Body, Graph, Node
 
@@ -77,6 +78,11 @@ def wanted(nodes: Sequence[Node], outputs: Iterable[str]) -> tuple[Node, ...]:
             names.update(needs(node))
             kept.append(node)
     return tuple(reversed(kept))
+
+
+def ending_at(graph: Graph, tensor: str) -> Graph:
+    """The graph with a tensor as its output, and with no more nodes than that depends on."""
+    return replace(graph, main=Body(nodes=wanted(graph.main.nodes, (tensor,)), outputs=(tensor,)))
 
 
 def bottlenecks(graph: Graph, nodes: Sequence[Node]) -> frozenset[str]:

@@ -1,0 +1,8 @@
+"""Ways to a radius, one a module, in the order of the report; of equal radii, the later one counts."""
+
+from __future__ import annotations
+
+from convsv_cli.certification.routes import curvature, margin
+from convsv_cli.certification.routes.certifier import Certifier
+
+ROUTES: tuple[Certifier, ...] = (margin.ROUTE, curvature.ROUTE)
