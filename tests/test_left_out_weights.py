@@ -77,7 +77,7 @@ STRANGERS: dict[str, tuple[Callable[[], nn.Module], list[str]]] = {
     "Bilinear": (lambda: nn.Bilinear(2, 3, 4), ["it (Bilinear)"]),
     "Embedding": (lambda: nn.Embedding(5, 3), ["it (Embedding)"]),
     "EmbeddingBag": (lambda: nn.EmbeddingBag(5, 3), ["it (EmbeddingBag)"]),
-    "custom": (Custom, ["it.mix (Custom)", "it.q (Custom)"]),
+    "custom": (Custom, ["it.mix (Custom)", "it.qweight (Custom)"]),
     "LoRA": (Adapted, ["it.lora_A (Adapted)", "it.lora_B (Adapted)"]),
     "list": (lambda: nn.ParameterList([torch.randn(2, 2)]), ["it.0 (ParameterList)"]),
     "lazy": (Hole, ["it.matrix (Hole)"]),
