@@ -18,13 +18,12 @@ import torch
 from convsv_cli.certification.classifier import Classifier
 from convsv_cli.certification.normalization import Normalization
 from convsv_cli.certification.pgd import Net, pgd
-from convsv_cli.differentiable import Function, UndifferentiableError, differentiable
+from convsv_cli.certification.run import agree, in_torch
+from convsv_cli.differentiable import Function, UndifferentiableError
 from convsv_cli.report import Attack
 from convsv_cli.spectral.cores import each_on_a_core
 
 CHUNK = 32
-AGREE = 1e-3
-"""Of the largest logit: how far the gradients' network may be off the one that is attacked."""
 STEPS, RESTARTS = 50, 2
 
 
@@ -51,10 +50,7 @@ class Target:
         Raises:
             UndifferentiableError: there are none.
         """
-        classifier = self.classifier
-        return differentiable(
-            classifier.graph, source=classifier.source, nodes=classifier.nodes, output=classifier.output
-        )
+        return in_torch(self.classifier)
 
     @property
     def net(self) -> Net:
@@ -111,8 +107,7 @@ def _told(progress: Callable[[float], None], number: int, of: int, share: float)
 
 def _check(target: Target, x: torch.Tensor) -> None:
     """See that the gradients are those of the network."""
-    ours, theirs = target.net((x / target.scales).float()).double(), target.run(x)
-    if not (ours - theirs).abs().max() <= AGREE * theirs.abs().max():
+    if not agree(target.net((x / target.scales).float()).double(), target.run(x)):
         raise UndifferentiableError("convsv's gradients are not those of the network as it runs")
 
 

@@ -16,10 +16,11 @@ from convsv_cli.certification.constants import Constants, constants_of
 from convsv_cli.certification.normalization import Normalization, normalization_of
 from convsv_cli.certification.routes import ROUTES
 from convsv_cli.certification.routes.certifier import Problem, Proven
-from convsv_cli.certification.run import input_rounding, logits_of, precision_of, rounding_allowance
+from convsv_cli.certification.run import agree, input_rounding, logits_of, precision_of, rounding_allowance
 from convsv_cli.certification.samples import Samples
 from convsv_cli.certification.smooth_chain import NoChainError, SmoothChain, smooth_chain_of
 from convsv_cli.errors import UsageError
+from convsv_cli.lipschitz.bound import ARITHMETIC
 from convsv_cli.network import Network
 from convsv_cli.renderers.numbers import as_written, figure
 from convsv_cli.report import (
@@ -35,11 +36,8 @@ from convsv_cli.version import __version__
 
 SHARES = {"bound": 0.4, "logits": 0.5, "radii": 0.8, "attack": 1.0}
 """How far the work has come after each of its parts."""
-NOT_COUNTED = "the network computes in real numbers: its own rounding is not counted"
 ROUNDED = "its logits are computed in {} precision; up to {} is taken off each of them, which is no proof"
 FEW = 32
-AGREE = 1e-3
-"""Of the largest logit: how far a chain may be off the network that it was read from."""
 MISREAD = "convsv's reading of its layers is not what it computes"
 HELD = "inputs that are no real numbers ({}) are held at 0"
 INSIDE = "the radii hold for inputs that stay between {} and {}, as asked"
@@ -89,8 +87,8 @@ def _chain_of(classifier: Classifier, x: torch.Tensor) -> tuple[SmoothChain | No
         chain = smooth_chain_of(classifier)
     except NoChainError as error:
         return None, str(error)
-    ours, theirs = chain.logits(x[:FEW]), logits_of(classifier, x[:FEW].numpy())
-    same = bool((ours - theirs).abs().max() <= AGREE * theirs.abs().max())
+    some = x[:FEW]
+    same = agree(chain.logits(some), logits_of(classifier, some.numpy()))
     return (chain, "") if same else (None, MISREAD)
 
 
@@ -208,7 +206,7 @@ class _Task:
         return lambda what, share: self.progress(what, start + (end - start) * share)
 
     def _notes(self, logits: torch.Tensor) -> tuple[str, ...]:
-        notes = [*self.classifier.graph.assumed, NOT_COUNTED]
+        notes = [*self.classifier.graph.assumed, ARITHMETIC]
         if self.chain is None:
             notes.append(
                 ROUNDED.format(

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from convsv_cli.certification.classifier import Classifier
 from convsv_cli.confinement import Limits, StoppedError, confined
 from convsv_cli.confinement.limits import MB
-from convsv_cli.differentiable import UndifferentiableError, differentiable
-from convsv_cli.empirical.function import Function
+from convsv_cli.differentiable import Function, UndifferentiableError, differentiable
+from convsv_cli.empirical.function import Function as Session
 from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.spectral.cores import each_on_a_core, one_thread_each
 
@@ -28,6 +28,8 @@ PRECISIONS = {"double": 2.0**-52, "float": 2.0**-23, "float16": 2.0**-10, "bfloa
 WORDS = {"double": "double", "float": "single", "float16": "half", "bfloat16": "bfloat16"}
 TYPES = {"double": "float64", "float16": "float16"}
 SOME = 32
+AGREE = 1e-3
+"""Of the largest logit: how far another reading of a network may be off the network as it runs."""
 Progress = Callable[[float], None]
 
 
@@ -48,6 +50,22 @@ def logits_of(
         parts.append(_by_onnxruntime(classifier, x[start : start + count]))
         progress(min(1.0, (start + count) / len(x)))
     return torch.from_numpy(np.concatenate(parts))
+
+
+def in_torch(classifier: Classifier) -> Function:
+    """The classifier as convsv reads it, with gradients: float32 [n, *shape] -> [n, classes].
+
+    Raises:
+        UndifferentiableError: one of its operators has none.
+    """
+    return differentiable(
+        classifier.graph, source=classifier.source, nodes=classifier.nodes, output=classifier.output
+    )
+
+
+def agree(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    """Whether logits of convsv's own reading are those of the network as it runs, but for their rounding."""
+    return bool((ours - theirs).abs().max() <= AGREE * theirs.abs().max())
 
 
 def rounding_allowance(logits: torch.Tensor, precision: float) -> torch.Tensor:
@@ -76,9 +94,7 @@ def input_rounding(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float6
 
 def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
     try:
-        function = differentiable(
-            classifier.graph, source=classifier.source, nodes=classifier.nodes, output=classifier.output
-        )
+        function = in_torch(classifier)
     except UndifferentiableError as error:
         raise UsageError(str(error), where=classifier.network.path, hint="certify an ONNX export") from error
 
@@ -123,7 +139,7 @@ def run(request: bytes, report: Progress) -> bytes:  # noqa: ARG001
     asked = json.loads(line)
     shape = tuple(asked["shape"])
     points = np.frombuffer(data, dtype=asked["dtype"]).reshape(-1, int(np.prod(shape)))
-    function = Function.load(Path(asked["model"]), {asked["input"]: (1, *shape)})
+    function = Session.load(Path(asked["model"]), {asked["input"]: (1, *shape)})
     return function.alone(
         points.astype(np.float64)
     ).tobytes()  # samples of a batch may meet, such as in a mean
