@@ -71,6 +71,13 @@ def test_training_imports_no_audit(name: str) -> None:
     assert not {"api", "auditing", "certification", "lipschitz", "loaders"} & found
 
 
+@pytest.mark.parametrize("name", ["curvature_bounds", "curvature_radii", "margin_radii"])
+def test_radii_of_a_module_import_neither_an_audit_nor_training(name: str) -> None:
+    found = parts_after(f"from convsv_cli import {name}")
+    assert "certification" in found
+    assert not {"api", "auditing", "lipschitz", "loaders", "training"} & found
+
+
 def test_importing_the_package_is_light() -> None:
     code = "import sys, convsv_cli; print(' '.join(sys.modules))"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
