@@ -60,6 +60,19 @@ def without_graph(folder: Path) -> Path:
     return folder / "net.pt"
 
 
+def named(folder: Path, **norms: float) -> Path:
+    """Matrices of those names and norms, without a graph."""
+    state = {f"{name}.weight": torch.eye(4, dtype=torch.float64) * norm for name, norm in norms.items()}
+    torch.save(state, folder / "named.pt")
+    return folder / "named.pt"
+
+
+def reshaped(folder: Path, norm: float) -> Path:
+    state = {"c.weight": torch.eye(4, dtype=torch.float64), "x.weight": torch.ones(2, 8).double() * norm}
+    torch.save(state, folder / "named.pt")
+    return folder / "named.pt"
+
+
 def gated(folder: Path) -> Path:
     return scaled(folder, 2, 3, gate=True)
 
@@ -121,6 +134,12 @@ BEFORE: dict[str, tuple[Maker, Maker, int]] = {
     "empty, and was": (without_layers, without_layers, 3),
     "unmatched": (other, honest, 2),
     "incomplete": (of_unknown_operator, of_unknown_operator, 3),
+    "undecided: any of two": (
+        lambda f: named(f, c=1, a=1, b=2),
+        lambda f: named(f, c=1, x=1e300, y=1, z=1),
+        3,
+    ),
+    "undecided: new or reshaped": (lambda f: named(f, c=1, a=1), lambda f: reshaped(f, 1e300), 3),
     "passes": (honest, honest, 0),
 }
 INCREASES = ((), ("--max-increase", "10%"), ("--max-increase", "9" * 300 + "%"))
