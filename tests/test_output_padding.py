@@ -21,8 +21,7 @@ from convsv_cli.errors import UsageError
 from convsv_cli.network import Layer, UnsupportedLayer
 from convsv_cli.renderers.json import document
 from convsv_cli.report import Report
-from convsv_cli.saved.document import report_of
-from convsv_cli.saved.value import parse
+from convsv_cli.saved import parsed
 from tests import contract, oracles
 from tests.command_line import convsv
 from tests.drawn_convolutions import Drawn
@@ -243,6 +242,6 @@ def test_saved_reports_keep_it(tmp_path: Path) -> None:
     )
     report = document(Report(command="audit", audits=(audit(saved(node.model(), tmp_path), exact=True),)))
     for expected in ((1,), ()):
-        back = report_of(parse(json.dumps(report).encode(), "report"))
+        back = parsed(json.dumps(report).encode(), "report")
         assert back.audits[0].layers[0].output_padding == expected
         report["layers"][0].pop("output_padding", None)

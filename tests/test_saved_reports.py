@@ -28,7 +28,6 @@ from convsv_cli.report import (
     Report,
     Settings,
 )
-from convsv_cli.saved.value import parse
 from tests.test_renderers import AUDIT, AUDITED, FAILURE, FINDINGS_ONLY, JUDGED, UNBOUNDED, of
 
 OLD = Path(__file__).parent / "saved_reports" / "schema-1.0.json"
@@ -92,14 +91,14 @@ def test_a_round_trip_of_a_real_audit(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("count", 6, "histogram: does not hold as many values"),
-        ("count", 0, "histogram: does not hold as many values"),
-        ("histogram", [], "histogram: does not hold as many values"),
-        ("largest", 5.0, "largest: not between the smallest value and the edge"),
-        ("smallest", 4.81, "largest: not between the smallest value and the edge"),
-        ("frobenius", 1e300, "frobenius: larger than"),
-        ("vanishing", 0, "vanishing: the smallest value is zero"),
-        ("edge", None, "largest: not between the smallest value and the edge"),
+        ("count", 6, "conv1: the histogram does not hold as many values"),
+        ("count", 0, r"\.count: expected `int` >= 1"),
+        ("histogram", [], r"\.histogram: expected `array` of length >= 1"),
+        ("largest", 5.0, "conv1: the largest value is not between the smallest one and the edge"),
+        ("smallest", 4.81, "conv1: the largest value is not between the smallest one and the edge"),
+        ("frobenius", 1e300, "conv1: the Frobenius norm is larger than"),
+        ("vanishing", 0, "conv1: the smallest value is zero"),
+        ("edge", None, r"\.edge: expected `float`, got `null`"),
     ],
 )
 def test_spectra_that_do_not_fit_together_are_refused(
@@ -108,7 +107,7 @@ def test_spectra_that_do_not_fit_together_are_refused(
     document = json.loads(written(of(JUDGED)))
     assert back(json.dumps(document), tmp_path).audits[0].spectra == JUDGED.spectra
     document["spectra"][0][field] = value
-    with pytest.raises(UnreadableReportError, match=rf"spectra\[0\]\.{message}"):
+    with pytest.raises(UnreadableReportError, match=rf"spectra.*{message}"):
         back(json.dumps(document), tmp_path)
 
 
@@ -157,7 +156,7 @@ def test_any_name_and_figure_comes_back(name: str, reason: str, value: float) ->
     layer = replace(AUDITED, name=name, measurements=(("heuristic", Measurement(value=value)),))
     finding = report.Finding(rule="x", severity=report.NOTE, node=name, message=reason, measured=value)
     text = written(of(replace(AUDIT, layers=(layer,), findings=(finding,))))
-    assert written(saved.document.report_of(parse(text.encode(), "x"))) == text
+    assert written(saved.parsed(text.encode(), "x")) == text
 
 
 def test_the_documents_validate() -> None:
@@ -251,20 +250,34 @@ def changed(way: str, value: Any) -> str:
         ("\x00", "not JSON"),
         ("[" * 100_000, "nested too deeply"),
         (changed("schema_version", "2.0"), "$.schema_version: 2.0: only reports of schema 1.x"),
-        (changed("schema_version", 1), "$.schema_version: not a string"),
-        (changed("layers.0.name", None), "$.layers[0].name: missing"),
-        (changed("layers.0.name", 3), "$.layers[0].name: not a string"),
-        (changed("layers.1.status", "fine"), '$.layers[1].status: "fine" is not one of audited'),
+        (changed("schema_version", 1), "$.schema_version: expected `str`, got `int`"),
+        (changed("layers.0.name", None), "$.layers[0].name: expected `str`, got `null`"),
+        (changed("layers.0.name", 3), "$.layers[0].name: expected `str`, got `int`"),
+        (changed("layers.1.status", "fine"), "$.layers[1].status: invalid enum value 'fine'"),
         (changed("layers.1.certified.lower", 1e9), "$.layers[1].certified: the lower end is above"),
-        (changed("layers.1.certified.upper", "big"), "$.layers[1].certified.upper: not a number"),
-        (changed("layers.1.certified.upper", True), "$.layers[1].certified.upper: not a number"),
-        (changed("layers.1.certified.upper", -1), "$.layers[1].certified.upper: negative"),
-        (changed("layers.0.kernel_shape", [1.5]), "$.layers[0].kernel_shape[0]: not a whole number"),
-        (changed("layers", {}), "$.layers: not a list"),
-        (changed("network", []), "$.network: not an object"),
-        (changed("network.input_range", [2, 1]), "$.network.input_range: not two numbers"),
-        (changed("model.input_shape", {"a b": [1.5]}), '$.model.input_shape["a b"][0]: not a whole number'),
-        (changed("settings.exact", "yes"), "$.settings.exact: not true or false"),
+        (
+            changed("layers.1.certified.upper", "big"),
+            "$.layers[1].certified.upper: expected `float | null`, got `str`",
+        ),
+        (
+            changed("layers.1.certified.upper", True),
+            "$.layers[1].certified.upper: expected `float | null`, got `bool`",
+        ),
+        (changed("layers.1.certified.upper", -1), "$.layers[1].certified.upper: expected `float` >= 0.0"),
+        (changed("layers.0.kernel_shape", [1.5]), "$.layers[0].kernel_shape[0]: expected `int`, got `float`"),
+        (changed("layers", {}), "$.layers: expected `array`, got `object`"),
+        (changed("network", []), "$.network: expected `object`, got `array`"),
+        (changed("network.input_range", [2, 1]), "$.network: the lower end of input_range is above"),
+        (
+            changed("model.input_shape", {"a b": [1.5]}),
+            "$.model.input_shape[...][0]: expected `int | str`, got `float`",
+        ),
+        (changed("settings.exact", "yes"), "$.settings.exact: expected `bool`, got `str`"),
+        (
+            changed("methods", [{"name": "bound", "kind": "exact"}]),
+            "methods: bound is of the kind upper, not exact",
+        ),
+        (changed("methods", [{"name": "bound", "kind": "\udcff"}]), "half a character"),
         (changed("layers.0.heuristic", 0).replace("0.0001", "NaN"), "NaN is no number of JSON"),
         (changed("layers.0.heuristic", 0).replace("0.0001", "1e999"), "beyond floating point"),
         (changed("layers.0.heuristic", 0).replace("0.0001", "9" * 5000), "a whole number of 5000 characters"),
@@ -283,7 +296,7 @@ def test_files_that_are_none_or_too_large(tmp_path: Path, monkeypatch: pytest.Mo
     for path in (tmp_path, tmp_path / "absent.json"):
         with pytest.raises(UnreadableReportError, match=str(path)):
             saved.read(path)
-    monkeypatch.setattr(saved.document, "LARGEST", 100)
+    monkeypatch.setattr(saved, "LARGEST", 100)
     with pytest.raises(UnreadableReportError, match="larger than"):
         saved.read(OLD)
 

@@ -11,7 +11,7 @@ import pytest
 from convsv_cli.version import __version__
 from tests.command_line import convsv
 
-HEAVY = {"jinja2", "numpy", "onnx", "onnxruntime", "rich", "safetensors", "torch"}
+HEAVY = {"jinja2", "msgspec", "numpy", "onnx", "onnxruntime", "rich", "safetensors", "torch"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from convsv_cli.renderers import trend_text
-from convsv_cli.renderers.json import audit_fields
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import CHANGES, Audit, Report
 from convsv_cli.sanitize import spreadsheet_cell
@@ -33,11 +32,18 @@ def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
 def _rows(audit: Audit) -> Iterator[dict[str, Cell]]:
     model = {"model": spreadsheet_cell(audit.model.path)}
     changes = {finding.node: finding.message for finding in audit.findings if finding.rule in CHANGES}
-    for layer in audit_fields(audit)["layers"]:
+    for layer in _layers(audit):
         change = changes.pop(layer["name"], "")
         yield {**_flat(layer), **model, **({"baseline": spreadsheet_cell(change)} if change else {})}
     for name, change in changes.items():
         yield {"name": spreadsheet_cell(name), **model, "baseline": spreadsheet_cell(change)}
+
+
+def _layers(audit: Audit) -> Iterator[dict[str, Any]]:
+    from convsv_cli.wire.form import members
+    from convsv_cli.wire.layer import Layer
+
+    return (members(Layer.filled(layer)) for layer in audit.layers)
 
 
 def _flat(layer: dict[str, Any]) -> dict[str, Cell]:

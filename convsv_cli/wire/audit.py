@@ -1,0 +1,163 @@
+"""Documents of `audit` and `check`, schema 1.1."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from convsv_cli import report
+from convsv_cli.version import __version__
+from convsv_cli.wire.form import ADDED, Count, Finite, Form, members, read
+from convsv_cli.wire.layer import KINDS, Layer, Method
+from convsv_cli.wire.network import Network
+from convsv_cli.wire.request import Model, Settings, Tool
+from convsv_cli.wire.spectrum import Spectrum
+from convsv_cli.wire.verdict import Finding, Verdict
+
+SCHEMA_VERSION = "1.1"
+VERSION_1 = r"^1\.[0-9]+$"
+
+
+class Head(Form, frozen=True, kw_only=True):
+    """What every document begins with.
+
+    Attributes:
+        command: `audit`, `check` ...
+    """
+
+    schema_version: Annotated[str, Meta(extra_json_schema={"pattern": VERSION_1})]
+    tool: Tool = Tool()
+    command: str = "audit"
+
+
+class Summary(Form, frozen=True, kw_only=True):
+    """The audit in three figures."""
+
+    layers: Count = 0
+    audited: Count = 0
+    seconds: Finite = 0.0
+
+
+class Audit(Form, frozen=True, kw_only=True):
+    """One audit.
+
+    Attributes:
+        tool: By which it was made.
+        methods: All methods that there are, in the order of the columns.
+        verdict: What a budget makes of the audit; null where none was asked for.
+        spectra: All singular values of chosen layers, with circular padding; not certified.
+    """
+
+    tool: Tool = Tool()
+    model: Model
+    settings: Settings = Settings()
+    methods: Annotated[tuple[Method, ...], ADDED] = ()
+    layers: tuple[Layer, ...] = ()
+    network: Network = Network()
+    findings: tuple[Finding, ...] = ()
+    verdict: Annotated[Verdict | None, ADDED] = None
+    spectra: Annotated[tuple[Spectrum, ...], ADDED] = ()
+    summary: Summary = Summary()
+
+    @classmethod
+    def filled(cls, audit: report.Audit) -> Audit:
+        """The form of an audit."""
+        outcome = audit.verdict and report.conclusion(audit.verdict, audit.findings)
+        return cls.of(
+            audit,
+            tool=Tool(version=audit.version),
+            layers=tuple(map(Layer.filled, audit.layers)),
+            network=Network.filled(audit.network, audit.bound),
+            verdict=audit.verdict and Verdict.of(audit.verdict, outcome=outcome),
+            spectra=tuple(map(Spectrum.filled, audit.spectra)),
+            summary=Summary(layers=len(audit.layers), audited=audit.audited, seconds=audit.seconds),
+        )
+
+    def audit(self, methods: Sequence[report.Method], version: str) -> report.Audit:
+        """As a value.
+
+        Args:
+            methods: those of reports that do not say.
+            version: of convsv, likewise.
+        """
+        said = tuple(method.method for method in self.methods if method.name in KINDS)
+        methods = said or tuple(methods)
+        layers = tuple(layer.layer({method.name for method in methods}) for layer in self.layers)
+        return self.made(
+            report.Audit,
+            version=self.tool.version or version,
+            methods=methods,
+            layers=layers,
+            network=self.network.totals(layers, [method.name for method in methods if method.column]),
+            bound=self.network.bound(layers),
+            seconds=self.summary.seconds,
+            spectra=tuple(spectrum.spectrum for spectrum in self.spectra),
+        )
+
+
+class Failure(Form, frozen=True, kw_only=True):
+    """A model that could not be read."""
+
+    path: str
+    message: str
+    exit_code: Count
+
+
+class Several(Form, frozen=True, kw_only=True):
+    """Several audits, or none.
+
+    Attributes:
+        audits: One a model that could be read, in the order given.
+        failures: The other models.
+    """
+
+    audits: tuple[Audit, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+def document(found: report.Report) -> dict[str, Any]:
+    """The JSON object: a single audit's fields stand at the top; several, or failures, are lists in it."""
+    alone = found.audits[0] if len(found.audits) == 1 and not found.failures else None
+    head = Head(
+        schema_version=SCHEMA_VERSION,
+        tool=Tool(version=alone.version if alone else __version__),
+        command=found.command,
+    )
+    if alone:
+        return {**members(head), **members(Audit.filled(alone))}
+    audits, failures = map(Audit.filled, found.audits), map(Failure.of, found.failures)
+    return {**members(head), **members(Several(audits=tuple(audits), failures=tuple(failures)))}
+
+
+def report_of(document: object, methods: Sequence[report.Method]) -> report.Report:
+    """The report in a JSON value of any schema 1.x; what a newer one adds is not looked at.
+
+    Args:
+        document: as the strict parser gives it.
+        methods: those of reports that do not say.
+
+    Raises:
+        ValueError: there is none; the message begins with the place in the document.
+    """
+    if not isinstance(document, dict) or document.get("schema_version") is None:
+        raise ValueError("$: not a report of convsv: no schema_version")
+    head = read(document, Head)
+    _check(head)
+    alone = document.get("audits") is None and document.get("failures") is None
+    several = Several(audits=(read(document, Audit),)) if alone else read(document, Several)
+    return report.Report(
+        command=head.command,
+        audits=tuple(audit.audit(methods, head.tool.version) for audit in several.audits),
+        failures=tuple(failure.made(report.Failure) for failure in several.failures),
+    )
+
+
+def _check(head: Head) -> None:
+    """Whether it is of a version that is read; documents of other commands have versions of their own."""
+    if not re.fullmatch(r"1\.[0-9]{1,9}", head.schema_version):
+        raise ValueError(f"$.schema_version: {head.schema_version}: only reports of schema 1.x are read")
+    if head.command in ("certify", "diff"):
+        raise ValueError(f"$.command: a document of convsv {head.command}, not of audit or check")

@@ -1,0 +1,167 @@
+"""What is said of the whole network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, UnsetType, field
+
+from convsv_cli import report
+from convsv_cli.report import AUDITED, BOUNDED, UNKNOWN, LayerAudit
+from convsv_cli.wire.form import (
+    Count,
+    Finite,
+    Form,
+    Norm,
+    Pair,
+    Share,
+    Text,
+    Texts,
+    in_order,
+)
+
+METHOD = "certified norms, composed over the graph in topological order"
+UNTOLD = "the report does not say"
+PRODUCTS = Meta(extra_json_schema={"required": ["heuristic", "exact", "certified", "bound"]})
+Status = Literal["bounded", "unbounded", "unknown"]
+
+
+class Empirical(Form, frozen=True, kw_only=True):
+    """What was seen of the network where it was run."""
+
+    ratio: Finite
+    pairs: Count = 0
+    directions: Count = 0
+    source: str = ""
+    seconds: Finite = 0.0
+
+
+class Block(Form, frozen=True, kw_only=True):
+    """A piece of the graph that everything passes.
+
+    Attributes:
+        share: Of the logarithm of the product of all factors above 1; null for one that amplifies nothing.
+    """
+
+    name: str
+    ops: Texts = ()
+    layers: Texts = ()
+    start: Text = field(name="from", default=None)
+    end: Text = field(name="to", default=None)
+    factor: Norm = None
+    share: float | None = None
+
+
+class Obstacle(Form, frozen=True, kw_only=True):
+    """A node without a bound."""
+
+    node: str
+    op: str
+    reason: str = ""
+
+
+class Part(Form, frozen=True, kw_only=True):
+    """Blocks in a row that have a bound."""
+
+    start: Text = field(name="from", default=None)
+    end: Text = field(name="to", default=None)
+    blocks: Count = 0
+    lipschitz: Norm = field(name="lipschitz_upper", default=None)
+
+
+class Network(Form, frozen=True, kw_only=True):
+    """The network from all its inputs to all its outputs.
+
+    Attributes:
+        status: Whether the network has a certified Lipschitz bound, has none because of the nodes in
+            unbounded, or was not looked at for the reason.
+        lipschitz: Certified upper bound of the Lipschitz constant (L2) from all real inputs to all real
+            outputs; null where there is none, or it is beyond 1e308.
+        input_range: What the bound takes the inputs to be in; null: anything.
+        empirical_lower: The largest ratio that was seen: an estimate from below.
+        blocks: Pieces that everything passes; the bound is the product of their factors.
+        obstacles: Every node without a bound.
+        parts: Runs of blocks that have a bound, where the whole network has none.
+        product: Products of the layers' figures; not bounds of the network.
+        coverage: Share of the layers that were audited; rows that are not applicable are none.
+        unrefined: The bound before it was refined to decide about a limit: what other
+            networks' bounds may be held against. Absent where it was not refined.
+    """
+
+    status: Status = "unknown"
+    reason: Text = None
+    lipschitz: Norm = field(name="lipschitz_upper", default=None)
+    log10: float | None = field(name="log10_lipschitz_upper", default=None)
+    certified: bool = False
+    method: str = METHOD
+    input_range: Pair | None = None
+    empirical_lower: Norm = None
+    empirical: Empirical | None = None
+    blocks: tuple[Block, ...] = ()
+    obstacles: tuple[Obstacle, ...] = field(name="unbounded", default=())
+    parts: tuple[Part, ...] = ()
+    structure: Texts = ()
+    folded: Texts = ()
+    product: Annotated[dict[str, Norm], PRODUCTS] = field(default_factory=dict)
+    coverage: Share = 1.0
+    assumptions: Texts = ()
+    seconds: Finite = 0.0
+    unrefined: Norm | UnsetType = field(name="lipschitz_upper_unrefined", default=UNSET)
+
+    def __post_init__(self) -> None:
+        if self.input_range:
+            in_order(*self.input_range, of="of input_range ")
+
+    @classmethod
+    def filled(cls, totals: report.NetworkTotals, bound: report.NetworkBound) -> Network:
+        """The form of what is said of a network."""
+        return cls.of(
+            bound,
+            certified=bound.status == BOUNDED,
+            method=METHOD,
+            empirical_lower=bound.empirical and bound.empirical.ratio,
+            product=dict(totals.product),
+            coverage=totals.coverage,
+            assumptions=(*totals.assumptions, *bound.assumptions),
+        )
+
+    def totals(self, layers: tuple[LayerAudit, ...], columns: Iterable[str]) -> report.NetworkTotals:
+        """Figures over all layers.
+
+        Args:
+            layers: the rows.
+            columns: the methods that have a product.
+        """
+        names = dict.fromkeys([*self.product, *columns])
+        return report.NetworkTotals(
+            product=tuple((name, self._product(name, layers)) for name in names),
+            coverage=self.coverage,
+            assumptions=self.assumptions[: self._of_layers(layers)],
+        )
+
+    def bound(self, layers: tuple[LayerAudit, ...]) -> report.NetworkBound:
+        """What is proven of the network; unknown where the report is from before there were such bounds.
+
+        Args:
+            layers: the rows.
+        """
+        return self.made(
+            report.NetworkBound,
+            reason=self.reason or (UNTOLD if self.status == UNKNOWN else ""),
+            assumptions=self.assumptions[self._of_layers(layers) :],
+        )
+
+    def _of_layers(self, layers: tuple[LayerAudit, ...]) -> int:
+        """How many of the assumptions are the layers', which come first; all where that is unclear."""
+        ours = tuple(dict.fromkeys(line for layer in layers for line in layer.assumed))
+        return len(ours) if self.assumptions[: len(ours)] == ours else len(self.assumptions)
+
+    def _product(self, name: str, layers: tuple[LayerAudit, ...]) -> float | None:
+        """A product that is null is infinite where every layer has the figure."""
+        product = self.product.get(name)
+        if product is not None:
+            return product
+        audited = [layer.measurement(name) for layer in layers if layer.status == AUDITED]
+        return math.inf if name in self.product and audited and None not in audited else None
