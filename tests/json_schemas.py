@@ -18,7 +18,7 @@ from msgspec import UNSET, structs
 from msgspec.json import schema_components
 
 import convsv_cli
-from convsv_cli.wire import audit
+from convsv_cli.wire import audit, certification
 from convsv_cli.wire.form import ADDED, Form
 
 FOLDER = Path(convsv_cli.__file__).parent / "renderers" / "schema"
@@ -92,6 +92,9 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
         "What `convsv ... --format json` prints: one audit, or lists of audits and failures.",
         audit.Head,
         alternatives=(audit.Audit, audit.Several),
+    ),
+    "certification-1.schema.json": partial(
+        schema, "convsv certify", "What `convsv certify --format json` prints.", certification.Certification
     ),
 }
 

@@ -11,12 +11,13 @@ from msgspec import structs
 
 from convsv_cli import report
 from convsv_cli.calculators import CALCULATORS
-from convsv_cli.wire import audit, layer
+from convsv_cli.wire import audit, certification, layer, network
 from convsv_cli.wire.form import Form
 from convsv_cli.wire.verdict import Finding, Gate, Verdict
 from tests import json_schemas
 
-EVERY = {form.__name__: form for root in (audit.Head, audit.Several) for form in json_schemas.forms_of(root)}
+ROOTS = (audit.Head, audit.Several, certification.Certification)
+EVERY = {f"{form.__module__}.{form.__name__}": form for root in ROOTS for form in json_schemas.forms_of(root)}
 
 
 @pytest.mark.parametrize("name", json_schemas.SCHEMAS)
@@ -46,7 +47,7 @@ def test_every_calculator_has_a_field_of_its_kind() -> None:
     [
         (layer.Layer, "status", {report.AUDITED, report.UNSUPPORTED, report.INVALID, report.NOT_APPLICABLE}),
         (layer.Method, "kind", set(layer.KINDS.values())),
-        (EVERY["Network"], "status", {report.BOUNDED, report.UNBOUNDED, report.UNKNOWN}),
+        (network.Network, "status", {report.BOUNDED, report.UNBOUNDED, report.UNKNOWN}),
         (Finding, "severity", {report.ERROR, report.WARNING, report.NOTE}),
         (
             Gate,

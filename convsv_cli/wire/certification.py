@@ -1,0 +1,209 @@
+"""Documents of `certify`, schema 1.0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
+
+from convsv_cli import report
+from convsv_cli.wire.form import Count, Digest, Finite, Form, Norm, Pair, Share, Text, Texts, members
+from convsv_cli.wire.network import Obstacle, Status
+from convsv_cli.wire.request import Shape, Tool
+
+SCHEMA_VERSION = "1.0"
+Positive = Annotated[float, Meta(gt=0)]
+
+
+class Input(Form, frozen=True, kw_only=True):
+    """An input of the graph."""
+
+    name: str
+    shape: Shape
+
+
+class Model(Form, frozen=True, kw_only=True):
+    """The file."""
+
+    path: str
+    format: str
+    sha256: Digest
+    files: Texts
+    opset: Count | None
+    inputs: tuple[Input, ...]
+
+
+class Settings(Form, frozen=True, kw_only=True):
+    """What the user asked for.
+
+    Attributes:
+        eps: Radii at which accuracy is certified, in units of the data before any normalization.
+        input_mean: Of the normalization before the network, one entry or one a channel; empty for none.
+        input_std: Likewise.
+        limit: Only so many samples; null for all.
+        graph: The file with the graph of a checkpoint.
+    """
+
+    data: str
+    eps: Annotated[tuple[Positive, ...], Meta(min_length=1)]
+    input_mean: tuple[float, ...]
+    input_std: tuple[Positive, ...]
+    normalized: bool
+    limit: Annotated[int, Meta(ge=1)] | None
+    attack: bool
+    input_range: Pair | None
+    tolerance: float
+    device: str
+    graph: Text
+
+
+class Level(Form, frozen=True, kw_only=True):
+    """How many samples are right and stay so at a radius, and which share of all samples they are."""
+
+    eps: Positive
+    certified: Count
+    certified_accuracy: Share
+    robust: Count | None
+    robust_accuracy: Share | None
+
+
+class Radius(Form, frozen=True, kw_only=True):
+    """The radius that at least such a share of the samples that are right is within."""
+
+    share: Share
+    radius: Norm
+
+
+class Point(Form, frozen=True, kw_only=True):
+    """A point of the curve."""
+
+    radius: Finite
+    certified: Share
+
+
+class Route(Form, frozen=True, kw_only=True):
+    """A way to a radius.
+
+    Attributes:
+        reason: Why it leads nowhere.
+        constants: What it rests on.
+        best: For how many samples it gave the largest radius.
+    """
+
+    name: Literal["margin", "curvature"]
+    used: bool
+    reason: Text
+    constants: dict[str, float | None]
+    best: Count
+
+
+class Block(Form, frozen=True, kw_only=True):
+    """A piece of the graph that everything passes."""
+
+    name: str
+    factor: Norm
+    share: float | None
+
+
+class Network(Form, frozen=True, kw_only=True):
+    """What is proven of the network."""
+
+    status: Status
+    lipschitz: Norm
+    log10: float | None
+    blocks: tuple[Block, ...]
+    obstacles: tuple[Obstacle, ...]
+
+
+class Attack(Form, frozen=True, kw_only=True):
+    """What was tried against the samples that are right.
+
+    Attributes:
+        steps: Of projected gradient descent.
+        failure: Why nothing was tried.
+    """
+
+    steps: int
+    restarts: int
+    seconds: float
+    failure: Text
+
+
+class Summary(Form, frozen=True, kw_only=True):
+    """The run."""
+
+    seconds: float
+
+
+class Certification(Form, frozen=True, kw_only=True):
+    """Certified accuracy and radii of a classifier at samples.
+
+    Attributes:
+        correct: Samples that the network gets right.
+        levels: At each radius asked for, ascending: certified from below, robust to the attack from above
+            (null without one).
+        radii: Quantiles of the certified radii of the samples that are right; null where no class ever
+            changes.
+        curve: Share of all samples that is right and certified at a radius.
+        reasons: Why (almost) nothing is certified; empty where that is not so.
+    """
+
+    schema_version: Annotated[str, Meta(pattern=r"^1\.")]
+    tool: Tool
+    command: Literal["certify"]
+    model: Model
+    settings: Settings
+    samples: Annotated[int, Meta(ge=1)]
+    correct: Count
+    accuracy: Share
+    levels: tuple[Level, ...]
+    radii: tuple[Radius, ...]
+    curve: tuple[Point, ...]
+    routes: tuple[Route, ...]
+    network: Network
+    attack: Attack | None
+    reasons: Texts
+    notes: Texts
+    summary: Summary
+
+
+def document(
+    found: report.Certification, *, curve: Iterable[tuple[float, float]], reasons: Iterable[str]
+) -> dict[str, Any]:
+    """The JSON object.
+
+    Args:
+        found: what it is about.
+        curve: radii, and the shares of all samples that are right and certified there.
+        reasons: why (almost) nothing is certified.
+    """
+    total = len(found.samples)
+    form = Certification.of(
+        found,
+        schema_version=SCHEMA_VERSION,
+        tool=Tool(version=found.version),
+        command="certify",
+        model=Model.of(
+            found.model,
+            inputs=tuple(Input(name=name, shape=shape) for name, shape in found.model.input_shape),
+        ),
+        samples=total,
+        accuracy=found.correct / total,
+        levels=tuple(_level(level, total) for level in found.levels),
+        radii=tuple(Radius(share=share, radius=radius) for share, radius in found.quantiles),
+        curve=tuple(Point(radius=radius, certified=share) for radius, share in curve),
+        routes=tuple(Route.of(route, used=not route.reason) for route in found.routes),
+        network=Network.of(found.bound),
+        reasons=tuple(reasons),
+        summary=Summary(seconds=found.seconds),
+    )
+    return members(form)
+
+
+def _level(level: report.Level, total: int) -> Level:
+    return Level.of(
+        level,
+        certified_accuracy=level.certified / total,
+        robust_accuracy=None if level.robust is None else level.robust / total,
+    )
