@@ -18,7 +18,7 @@ from msgspec import UNSET, structs
 from msgspec.json import schema_components
 
 import convsv_cli
-from convsv_cli.wire import audit, certification
+from convsv_cli.wire import audit, certification, difference
 from convsv_cli.wire.form import ADDED, Form
 
 FOLDER = Path(convsv_cli.__file__).parent / "renderers" / "schema"
@@ -95,6 +95,9 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
     ),
     "certification-1.schema.json": partial(
         schema, "convsv certify", "What `convsv certify --format json` prints.", certification.Certification
+    ),
+    "diff-1.schema.json": partial(
+        schema, "convsv diff", "What `convsv diff --format json` prints.", difference.Difference
     ),
 }
 

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from convsv_cli.cli.certify import certify as command
-from convsv_cli.renderers.certification import FORMATS, SUFFIXES, words
+from convsv_cli.renderers.certification import RENDERERS, words
 from convsv_cli.renderers.certification.curve import points, ticks
 from convsv_cli.renderers.certification.html import command_of
 from convsv_cli.renderers.renderer import Terminal
@@ -28,6 +28,8 @@ from tests.certifications import CERTIFICATION, EDGES, NOTHING, SAMPLES, named
 from tests.command_line import convsv
 from tests.html_reports import HOSTILE
 from tests.test_html import Outline
+
+FORMATS = {renderer.name: renderer.render for renderer in RENDERERS}
 
 
 def render(name: str, certification: Certification = CERTIFICATION) -> str:
@@ -175,7 +177,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_suffix_writes_its_format(folder: Path, tmp_path: Path) -> None:
-    outputs = [tmp_path / f"out{suffix}" for suffix in SUFFIXES]
+    outputs = [tmp_path / f"out{suffix}" for renderer in RENDERERS for suffix in renderer.suffixes]
     asked = [word for path in outputs for word in ("-o", path)]
     process = convsv("certify", folder / "net.onnx", "--data", folder / "data.npz", "--eps", "36/255", *asked)
     assert (process.returncode, process.stdout, process.stderr) == (0, "", "")

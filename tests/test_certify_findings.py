@@ -16,12 +16,13 @@ from onnx import TensorProto, helper, numpy_helper
 from convsv_cli import certify, margin_radii
 from convsv_cli.certification.samples import samples_in
 from convsv_cli.errors import ConvsvError, UnreadableReportError, UsageError
-from convsv_cli.renderers.certification import FORMATS
+from convsv_cli.renderers.certification import RENDERERS
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.saved import read
 from tests import onnx_models
 
 pytestmark = pytest.mark.usefixtures("one_core")
+FORMATS = {renderer.name: renderer.render for renderer in RENDERERS}
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

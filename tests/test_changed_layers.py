@@ -15,8 +15,9 @@ import torch
 
 from convsv_cli.budget import judged
 from convsv_cli.budget.exits import exit_code as code_of
-from convsv_cli.cli.diff_text import FORMATS
+from convsv_cli.comparison import difference
 from convsv_cli.renderers import RENDERERS
+from convsv_cli.renderers import difference as differences
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Audit, Report
 from tests.budget_models import exit_code, scaled
@@ -53,12 +54,12 @@ def test_every_format_names_them(renderer, strict: bool) -> None:
         assert message in plain, name
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_every_format_of_a_difference_names_them(name: str) -> None:
-    text = FORMATS[name](OLD, NEW)
+@pytest.mark.parametrize("renderer", differences.RENDERERS, ids=lambda renderer: renderer.name)
+def test_every_format_of_a_difference_names_them(renderer) -> None:
+    text = renderer.render(difference(OLD, NEW), Terminal())
     for word in ("added", "removed", "shape and order", "fresh", "gone", "was"):
         assert word in text
-    if name == "json":
+    if renderer.name == "json":
         found = {c["layer"]: (c["before"], c["matched"]) for c in json.loads(text)["changes"]}
         assert found["other"] == ("guess", "shape and order")
         assert found["now"] == ("was", "weight")

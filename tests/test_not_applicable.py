@@ -17,9 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli import audit, saved
 from convsv_cli.budget import Baseline, Budget, Judge, LayerBudget, Limit, exit_code, judged, with_unused
-from convsv_cli.cli import diff_text
-from convsv_cli.comparison import changes
+from convsv_cli.comparison import changes, difference
 from convsv_cli.renderers import RENDERERS
+from convsv_cli.renderers import difference as differences
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import MISSING, NOT_APPLICABLE, PASSED, UNSUPPORTED, Audit, Place, Report
 from tests.budget_models import exit_code as run
@@ -127,7 +127,8 @@ def test_differences(found: Audit) -> None:
     unsupported = replace(found.layers[0], status=UNSUPPORTED)
     older = replace(found, layers=(unsupported, *found.layers[1:]))
     assert {change.name: change.kind for change in changes(older, found)}["embed"] == "not applicable"
-    assert all("not applicable" in render(found, found) for render in diff_text.FORMATS.values())
+    unchanged = difference(found, found)
+    assert all("not applicable" in each.render(unchanged, Terminal()) for each in differences.RENDERERS)
 
 
 @pytest.mark.parametrize("op", ["Gather", "GatherElements", "GatherND"])

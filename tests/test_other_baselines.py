@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from convsv_cli.budget import baseline_of
-from convsv_cli.cli.diff_text import FORMATS
-from convsv_cli.comparison import changes
+from convsv_cli.comparison import changes, difference
 from convsv_cli.errors import UsageError
+from convsv_cli.renderers.difference import json as difference_json
+from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import UNKNOWN, Audit, NetworkBound, Report
 from tests.budget_models import exit_code, scaled
 from tests.gates import audit, row
@@ -81,7 +82,10 @@ def test_bounds_beyond_floating_point_are_not_the_same() -> None:
     old = bounded(math.inf, row("a", math.inf, math.inf))
     network, layer = changes(old, old)
     assert (network.kind, layer.kind) == ("too close to tell", "too close to tell")
-    assert json.loads(FORMATS["json"](old, old))["changes"][1]["old"] == {"lower": None, "upper": None}
+    assert json.loads(difference_json.render(difference(old, old), Terminal()))["changes"][1]["old"] == {
+        "lower": None,
+        "upper": None,
+    }
 
 
 def test_what_another_model_has_by_its_path_is_not_taken_for_the_name() -> None:

@@ -9,7 +9,7 @@ from decimal import ROUND_FLOOR, Context, Decimal
 
 from convsv_cli.budget.configuration import Ignore
 from convsv_cli.budget.judge import NAMED, Judge, names_of
-from convsv_cli.comparison import BY_SHAPE, Pair
+from convsv_cli.comparison import Pair
 from convsv_cli.renderers.numbers import excess, figure
 from convsv_cli.report import (
     ADDED,
@@ -31,6 +31,7 @@ from convsv_cli.report import (
     Place,
     Verdict,
 )
+from convsv_cli.report.difference import BY_SHAPE
 
 UNHELD = "the baseline has no finite certified figure of it, so that nothing is held against that"
 LAYERS_ONLY = "the baseline has no bound of the network: only its layers are held against it"

@@ -8,9 +8,10 @@ import click
 
 from convsv_cli.budget import exit_code
 from convsv_cli.cli import options
-from convsv_cli.cli.output import prepare, write
+from convsv_cli.cli.output import prepare, write_report
 from convsv_cli.cli.several import Progress, report_of
 from convsv_cli.loaders import warm_up
+from convsv_cli.renderers import RENDERERS
 from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Report
 
 
@@ -83,7 +84,7 @@ def audit(
       convsv audit model.safetensors -o audit.json -o audit.html
       convsv audit epoch1.pt epoch2.pt --format csv
     """  # noqa: D301  (click takes \b for "keep these lines")
-    targets = prepare(outputs, format_name, [*models, *([graph] if graph else [])])
+    targets = prepare(RENDERERS, outputs, format_name, [*models, *([graph] if graph else [])])
     warm_up(graph or models[0])
     from convsv_cli import api
     from convsv_cli.cli.progress import progress_bar
@@ -113,5 +114,5 @@ def audit(
             report = Report(command="audit", audits=(run(models[0], progress),))
         else:
             report = report_of("audit", models, run, progress)
-    write(report, targets, explain=explain)
+    write_report(report, targets, explain=explain)
     return exit_code(report, exit_zero=exit_zero)

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from convsv_cli.cli import options
-from convsv_cli.cli.documents import deliver, destinations
+from convsv_cli.cli.output import prepare, write
 from convsv_cli.loaders import warm_up
-from convsv_cli.renderers.certification import FORMATS, SUFFIXES
+from convsv_cli.renderers.certification import RENDERERS
 from convsv_cli.report import TOLERANCE
 
 DEFAULT_EPS = 0.5
@@ -79,7 +79,7 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
 @options.GRAPH
 @options.DEVICE
 @options.TOLERANCE_
-@options.format_option(FORMATS)
+@options.format_option(RENDERERS)
 @options.OUTPUT
 @options.QUIET
 @options.NO_COLOR
@@ -117,7 +117,7 @@ def certify(
       convsv certify classifier.onnx --data test.npz --format csv
     """  # noqa: D301  (click takes \b for "keep these lines")
     inputs = [model, data, *([graph] if graph else [])]
-    where = destinations(outputs, format_name, SUFFIXES, inputs)
+    targets = prepare(RENDERERS, outputs, format_name, inputs)
     warm_up(graph or model)
     from convsv_cli import api
     from convsv_cli.cli.progress import progress_bar
@@ -138,4 +138,4 @@ def certify(
             graph=graph,
             progress=progress,
         )
-    deliver(where, lambda name, shown: FORMATS[name](certification, shown))
+    write(certification, targets)

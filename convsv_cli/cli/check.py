@@ -12,11 +12,12 @@ from convsv_cli.cli import options
 from convsv_cli.cli.beginnings import begin, check_beginning
 from convsv_cli.cli.budgets import audit_options, check_limits, configuration, judges
 from convsv_cli.cli.changed import concerned
-from convsv_cli.cli.output import prepare, write
+from convsv_cli.cli.output import prepare, write_report
 from convsv_cli.cli.pipes import complain
 from convsv_cli.cli.several import Progress, report_of
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
+from convsv_cli.renderers import RENDERERS
 from convsv_cli.report import ERROR, UNUSED, Audit, Report
 
 EXAMPLE = """\b
@@ -127,7 +128,7 @@ def check(
         return 0
     if not chosen:
         raise UsageError("no models", where=found.budget.path, hint='name some, or add models = ["..."]')
-    targets = [] if init else prepare(outputs, format_name, [*chosen, *filter(None, shared)])
+    targets = [] if init else prepare(RENDERERS, outputs, format_name, [*chosen, *filter(None, shared)])
     if not init and baseline is None:
         check_limits(found.budget)
     judge_of = judges(found.budget, baseline, increase, chosen, strict=strict)
@@ -151,7 +152,7 @@ def check(
     whole = checked.issuperset(model.resolve() for model in found.models)
     report = with_unused(found.budget, report, whole=whole)
     _complain_of_mistakes(report)
-    write(report, targets)
+    write_report(report, targets)
     return exit_code(report, exit_zero=exit_zero)
 
 

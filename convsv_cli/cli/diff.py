@@ -12,10 +12,10 @@ import click
 
 from convsv_cli.budget import Baseline, Budget, Judge, exit_code, judged, with_unused
 from convsv_cli.cli import options
-from convsv_cli.cli.diff_text import FORMATS, SUFFIXES
-from convsv_cli.cli.documents import deliver, destinations
-from convsv_cli.comparison import with_effort
+from convsv_cli.cli.output import prepare, write
+from convsv_cli.comparison import difference, with_effort
 from convsv_cli.errors import UsageError
+from convsv_cli.renderers.difference import RENDERERS
 from convsv_cli.report import TOLERANCE, Audit, Report, Settings
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ NOBODY = Budget(path="")
 @options.AS_TABLE
 @options.DEVICE
 @options.TOLERANCE_
-@options.format_option(FORMATS)
+@options.format_option(RENDERERS)
 @options.OUTPUT
 @options.QUIET
 @options.NO_COLOR
@@ -76,7 +76,7 @@ def diff(
       convsv diff main.json new.onnx --max-increase 5%
       convsv diff epoch1.pt epoch9.pt --format markdown
     """  # noqa: D301  (click takes \b for "keep these lines")
-    where = destinations(outputs, format_name, SUFFIXES, [old, new])
+    targets = prepare(RENDERERS, outputs, format_name, [old, new])
     from convsv_cli.cli.progress import progress_bar
 
     asked = Settings(
@@ -96,7 +96,7 @@ def diff(
         judge = None if ratchet is None else Judge(budget=NOBODY, today=date.max, baseline=ratchet)
         after = _audit(new, asked, judge, progress)
         report = with_unused(NOBODY, Report(command="diff", audits=(after,)))
-    deliver(where, lambda name, _terminal: FORMATS[name](before, report.audits[0]))
+    write(difference(before, report.audits[0]), targets)
     return exit_code(report) if judge else 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from convsv_cli.renderers import RENDERERS
+from convsv_cli.renderers.renderer import Renderer
 from convsv_cli.report import TOLERANCE, WORK_LIMIT
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -139,17 +140,17 @@ GRAPH = click.option(
 )
 
 
-def format_option(names: Iterable[str]) -> Decorator:
-    """`--format`, one of the names."""
+def format_option(renderers: Iterable[Renderer[Any]]) -> Decorator:
+    """`--format`, the name of one of these."""
     return click.option(
         "--format",
         "format_name",
-        type=click.Choice(list(names)),
+        type=click.Choice([renderer.name for renderer in renderers]),
         help="Format of what goes to stdout, or to files without a telling suffix.  [default: table]",
     )
 
 
-FORMAT = format_option(renderer.name for renderer in RENDERERS)
+FORMAT = format_option(RENDERERS)
 OUTPUT = click.option(
     "-o",
     "--output",

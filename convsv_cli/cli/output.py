@@ -8,43 +8,48 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import click
 
 from convsv_cli.cli.files import blaming, check_replaceable, is_file, replacement
 from convsv_cli.cli.surroundings import folders, summarise
-from convsv_cli.comparison import Trend
 from convsv_cli.errors import UsageError
-from convsv_cli.renderers import RENDERERS, github
+from convsv_cli.renderers import github
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import Report
 
+T = TypeVar("T")
+STDOUT = "-"
+
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class Target(Generic[T]):
     """A document to be written: to `path`, or to stdout where that is None."""
 
-    renderer: Renderer
+    renderer: Renderer[T]
     path: Path | None
 
 
-def prepare(outputs: Sequence[Path], format_name: str | None, models: Sequence[Path]) -> list[Target]:
+def prepare(
+    renderers: Sequence[Renderer[T]], outputs: Sequence[Path], format_name: str | None, inputs: Sequence[Path]
+) -> list[Target[T]]:
     """Decide on the documents before any work is done, so that no long audit ends in a typing error.
 
+    Args:
+        renderers: the formats that there are, the one for stdout first.
+        outputs: files; none for stdout.
+        format_name: of stdout, and of files without a telling suffix; None for the first.
+        inputs: what no output may replace.
+
     Raises:
-        UsageError: a file that cannot be written, has no telling suffix, or is one of the models.
+        UsageError: a file that cannot be written, has no telling suffix, or is one of the inputs.
     """
-    if not outputs:
-        return [Target(renderer=_by_name(format_name or "table"), path=None)]
-    return [_target(path, format_name, models) for path in outputs]
+    return [_target(renderers, path, format_name, inputs) for path in outputs or [Path(STDOUT)]]
 
 
-def write(
-    report: Report, targets: list[Target], *, explain: bool = False, side_by_side: Trend | None = None
-) -> None:
-    """Render and write each document; with annotations for GitHub Actions goes its step summary.
-
-    Where the audits are also there side by side, formats that can show that do.
+def write(value: T, targets: Sequence[Target[T]], *, explain: bool = False) -> None:
+    """Render and write each document.
 
     Raises:
         UsageError: a file cannot be written; what was there is untouched.
@@ -52,16 +57,21 @@ def write(
     for target in targets:
         here, root = folders()
         shown = replace(Terminal() if target.path else terminal(), explain=explain, here=here, root=root)
-        renderer = target.renderer
-        if side_by_side and renderer.compare:
-            text = renderer.compare(side_by_side, shown)
-        else:
-            text = renderer.render(report, shown)
+        text = target.renderer.render(value, shown)
         if target.path is None:
             echo(text)
             continue
         with replacement(target.path) as file, blaming(target.path):
             file.write(text.encode("utf-8"))
+
+
+def write_report(report: Report, targets: Sequence[Target[Report]], *, explain: bool = False) -> None:
+    """Render and write each document; with annotations for GitHub Actions goes its step summary.
+
+    Raises:
+        UsageError: a file cannot be written; what was there is untouched.
+    """
+    write(report, targets, explain=explain)
     if any(target.renderer is github.RENDERER for target in targets):
         summarise(report)
 
@@ -89,20 +99,17 @@ def colored() -> bool:
     return not os.environ.get("NO_COLOR") and (context is None or context.color is not False)
 
 
-def _target(path: Path, format_name: str | None, models: Sequence[Path]) -> Target:
+def _target(
+    renderers: Sequence[Renderer[T]], path: Path, format_name: str | None, inputs: Sequence[Path]
+) -> Target[T]:
+    named = next((renderer for renderer in renderers if renderer.name == format_name), None)
     if not is_file(path):
-        return Target(renderer=_by_name(format_name or "table"), path=None)
-    check_replaceable(path, models)
-    by_suffix = [r for r in RENDERERS if path.suffix.lower() in r.suffixes]
-    if by_suffix:
-        return Target(renderer=by_suffix[0], path=path)
-    if format_name is None:
-        known = " ".join(suffix for renderer in RENDERERS for suffix in renderer.suffixes)
+        return Target(renderer=named or renderers[0], path=None)
+    check_replaceable(path, inputs)
+    renderer = next((each for each in renderers if path.suffix.lower() in each.suffixes), named)
+    if renderer is None:
+        known = " ".join(suffix for each in renderers for suffix in each.suffixes)
         raise UsageError(
             "the suffix tells no format", where=str(path), hint=f"use one of {known}, or --format"
         )
-    return Target(renderer=_by_name(format_name), path=path)
-
-
-def _by_name(name: str) -> Renderer:
-    return next(renderer for renderer in RENDERERS if renderer.name == name)
+    return Target(renderer=renderer, path=path)

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from convsv_cli.cli import options
-from convsv_cli.cli.output import prepare, write
+from convsv_cli.cli.output import Target, prepare, write, write_report
 from convsv_cli.cli.pipes import complain
 from convsv_cli.comparison import trend
+from convsv_cli.renderers import RENDERERS, trend_text
 from convsv_cli.report import Report
 
 
@@ -43,12 +44,12 @@ def report(
       convsv report check.json -o check.sarif -o check.xml
       convsv report epoch1.json epoch2.json epoch3.json -o training.csv
     """  # noqa: D301  (click takes \b for "keep these lines")
-    targets = prepare(outputs, format_name, files)
+    targets = prepare(RENDERERS, outputs, format_name, files)
     from convsv_cli.saved import read
 
     found = [(("stdin" if str(file) == "-" else str(file)), read(file)) for file in files]
     if len(found) == 1:
-        write(found[0][1], targets, explain=explain)
+        write_report(found[0][1], targets, explain=explain)
         return
     named = [
         (name if len(one.audits) == 1 else f"{name}: {audit.model.path}", audit)
@@ -63,4 +64,10 @@ def report(
     )
     for failure in together.failures:
         complain(failure.message)
-    write(together, targets, explain=explain, side_by_side=trend(named))
+    beside = {renderer.name: renderer for renderer in trend_text.RENDERERS}
+    figures = trend(named)
+    for target in targets:
+        if target.renderer.name in beside:
+            write(figures, [Target(renderer=beside[target.renderer.name], path=target.path)])
+        else:
+            write_report(together, [target], explain=explain)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from convsv_cli.comparison.changes import Change, changes
+from convsv_cli.comparison.changes import changes, difference
 from convsv_cli.comparison.effort import same_model, same_range, same_sizes, unequal_effort, with_effort
-from convsv_cli.comparison.pairs import BY_SHAPE, Pair, pairs
+from convsv_cli.comparison.pairs import Pair, pairs
 from convsv_cli.comparison.trend import Trend, trend
 
 __all__ = [
-    "BY_SHAPE",
-    "Change",
     "Pair",
     "Trend",
     "changes",
+    "difference",
     "pairs",
     "same_model",
     "same_range",

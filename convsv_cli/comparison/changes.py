@@ -4,52 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from convsv_cli.comparison.effort import same_model, same_range, same_sizes, unequal_effort
-from convsv_cli.comparison.pairs import BY_NAME, Pair, pairs
-from convsv_cli.report import BOUNDED, NOT_APPLICABLE, Audit, Interval, LayerAudit, NetworkBound
+from convsv_cli.comparison.pairs import Pair, pairs
+from convsv_cli.report import BOUNDED, NOT_APPLICABLE, Audit, Difference, Interval, LayerAudit, NetworkBound
+from convsv_cli.report.difference import (
+    ADDED,
+    CLOSE,
+    LARGER,
+    NOT_A_LAYER,
+    NOT_AUDITED,
+    NOT_COMPARABLE,
+    REMOVED,
+    SAME,
+    SMALLER,
+    Change,
+)
+from convsv_cli.version import __version__
 
-ADDED, REMOVED, SAME, LARGER, SMALLER = "added", "removed", "same", "larger", "smaller"
-CLOSE, NOT_AUDITED, NOT_COMPARABLE = "too close to tell", "not audited", "not comparable"
-NOT_A_LAYER = "not applicable"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """A layer before and after; the network where it has no name.
-
-    Attributes:
-        name: of the layer, in the new audit where it is there.
-        before: its name in the old one; empty where it was not there.
-        kind: `ADDED`, `REMOVED`, `SAME` (weight and geometry), `LARGER` or `SMALLER` (proven: the intervals
-            of the norm do not meet; of the network, of which only bounds are known, its bound is), `CLOSE`
-            (they do, or both bounds are infinite), `NOT_AUDITED` (one is missing), `NOT_A_LAYER` (it is a
-            table or the like, now or before), or `NOT_COMPARABLE` (of the network: its bounds are for other
-            inputs, or were made with other effort; of a layer: only one audit took its stride for 1).
-        matched: how both were recognised as one, `Pair.by`.
-        old, new: what is proven of the norm, or Lipschitz constant; None where nothing is.
-    """
-
-    name: str
-    before: str
-    kind: str
-    matched: str = ""
-    old: Interval | None = None
-    new: Interval | None = None
-
-    @property
-    def renamed(self) -> bool:
-        """Whether it has another name now, and not only other wrappers."""
-        return self.matched not in ("", BY_NAME) and self.before != self.name
-
-    @property
-    def ratio(self) -> float | None:
-        """Of the certified upper ends, new to old; None where there are none, or not of a finite ratio."""
-        if self.old is None or self.new is None or not self.old.upper:
-            return None
-        ratio = self.new.upper / self.old.upper
-        return ratio if math.isfinite(ratio) else None
+def difference(old: Audit, new: Audit) -> Difference:
+    """Both audits, and what has changed."""
+    return Difference(version=__version__, old=old, new=new, changes=changes(old, new))
 
 
 def changes(old: Audit, new: Audit) -> tuple[Change, ...]:

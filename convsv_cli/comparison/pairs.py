@@ -12,8 +12,8 @@ from typing import Any
 from convsv_cli.comparison.effort import same_model
 from convsv_cli.layer_names import counterparts, says_nothing
 from convsv_cli.report import Audit, LayerAudit
+from convsv_cli.report.difference import BY_NAME, BY_SHAPE, BY_WEIGHT
 
-BY_NAME, BY_WEIGHT, BY_SHAPE = "name", "weight", "shape and order"
 Rows = Sequence[LayerAudit]
 _NUMBERED = re.compile(r"(?:^|\.)\d+(?:\.|$)")
 

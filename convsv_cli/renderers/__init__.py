@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from convsv_cli.renderers import csv, github, html, json, junit, markdown, sarif, table
 from convsv_cli.renderers.renderer import Renderer
+from convsv_cli.report import Report
 
-RENDERERS: tuple[Renderer, ...] = (
+RENDERERS: tuple[Renderer[Report], ...] = (
     table.RENDERER,
     json.RENDERER,
     csv.RENDERER,

@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from convsv_cli.renderers import trend_text
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import CHANGES, Audit, Report
 from convsv_cli.sanitize import spreadsheet_cell
@@ -68,4 +67,4 @@ def _cell(value: Any, *, separator: str) -> Cell:  # noqa: ANN401
     return spreadsheet_cell(value) if isinstance(value, str) else value
 
 
-RENDERER = Renderer(name="csv", suffixes=(".csv",), render=render, compare=trend_text.comma_separated)
+RENDERER = Renderer(name="csv", suffixes=(".csv",), render=render)

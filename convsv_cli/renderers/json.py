@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from convsv_cli.renderers import trend_text
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import Report
 
@@ -23,4 +22,4 @@ def document(report: Report) -> dict[str, Any]:
     return audit.document(report)
 
 
-RENDERER = Renderer(name="json", suffixes=(".json",), render=render, compare=trend_text.document)
+RENDERER = Renderer(name="json", suffixes=(".json",), render=render)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from convsv_cli.renderers import trend_text
 from convsv_cli.renderers.columns import TEXTS, columns
 from convsv_cli.renderers.coverage_text import covered
 from convsv_cli.renderers.markdown_text import code, fenced, fitting, prose, table
@@ -129,6 +128,4 @@ def _is_general(finding: Finding) -> bool:
     return not finding.node or finding.rule in CHANGES
 
 
-RENDERER = Renderer(
-    name="markdown", suffixes=(".md", ".markdown"), render=render, compare=trend_text.markdown
-)
+RENDERER = Renderer(name="markdown", suffixes=(".md", ".markdown"), render=render)

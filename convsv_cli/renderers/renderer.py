@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from convsv_cli.comparison import Trend
-from convsv_cli.report import Report
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +29,15 @@ class Terminal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Renderer:
-    """An output format.
+class Renderer(Generic[T]):
+    """An output format of a result: of a `Report`, a `Trend`, a `Difference` or a `Certification`.
 
     Attributes:
         name: what `--format` calls it.
         suffixes: endings of output files that choose it.
         render: the document, which ends with a line break; what the latter says decides how, never what.
-        compare: several audits side by side; None where they are rendered one after the other.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    render: Callable[[Report, Terminal], str]
-    compare: Callable[[Trend, Terminal], str] | None = None
+    render: Callable[[T, Terminal], str]

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convsv_cli.renderers import trend_text
 from convsv_cli.renderers.columns import TEXTS, columns, methods_of, times
 from convsv_cli.renderers.coverage_text import covered, status
 from convsv_cli.renderers.network_text import blocks_table, bound_lines
@@ -167,4 +166,4 @@ def _layers(count: int) -> str:
     return "1 layer" if count == 1 else f"{count} layers"
 
 
-RENDERER = Renderer(name="table", suffixes=(".txt",), render=render, compare=trend_text.table)
+RENDERER = Renderer(name="table", suffixes=(".txt",), render=render)

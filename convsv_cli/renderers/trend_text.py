@@ -11,7 +11,7 @@ from convsv_cli.comparison.trend import Figures, Trend, growth
 from convsv_cli.renderers.markdown_text import code, fitting
 from convsv_cli.renderers.markdown_text import table as markdown_table
 from convsv_cli.renderers.numbers import figure
-from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import UPPER
 from convsv_cli.sanitize import inert, spreadsheet_cell
 from convsv_cli.version import __version__
@@ -90,3 +90,11 @@ def _fitting(rows: list[list[str]], width: int | None) -> list[int]:
     while width is not None and len(kept) > 4 and sum(widths[i] + 2 for i in kept) - 2 > width:
         del kept[2]
     return kept
+
+
+RENDERERS: tuple[Renderer[Trend], ...] = (
+    Renderer(name="table", suffixes=(".txt",), render=table),
+    Renderer(name="json", suffixes=(".json",), render=document),
+    Renderer(name="csv", suffixes=(".csv",), render=comma_separated),
+    Renderer(name="markdown", suffixes=(".md", ".markdown"), render=markdown),
+)

@@ -12,6 +12,7 @@ from convsv_cli.report.certification import (
     Route,
     SampleRadius,
 )
+from convsv_cli.report.difference import Change, Difference
 from convsv_cli.report.document import Audit, Failure, Report
 from convsv_cli.report.layer import AUDITED, INVALID, NOT_APPLICABLE, UNSUPPORTED, LayerAudit
 from convsv_cli.report.measurement import (
@@ -110,6 +111,8 @@ __all__ = [
     "Block",
     "Certification",
     "CertifySettings",
+    "Change",
+    "Difference",
     "Distribution",
     "Empirical",
     "Failure",

@@ -8,6 +8,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from convsv_cli.wire.form import ADDED, Ends, Form, Norm, Text
 
+Outcome = Literal["passed", "exceeded", "undecided", "missing", "ignored"]
+Conclusion = Literal["mistaken", "failed", "incomplete", "passed"]
+
 
 class Place(Form, frozen=True, kw_only=True):
     """A line of a file that users wrote."""
@@ -50,7 +53,7 @@ class Gate(Form, frozen=True, kw_only=True):
     node: str = ""
     limit: Norm = None
     enclosure: Ends | None = None
-    outcome: Literal["passed", "exceeded", "undecided", "missing", "ignored"]
+    outcome: Outcome
     reason: Text = None
     place: Place | None = None
     limit_lower: Norm | UnsetType = UNSET
@@ -66,5 +69,5 @@ class Verdict(Form, frozen=True, kw_only=True):
     """
 
     budget: str
-    outcome: Literal["mistaken", "failed", "incomplete", "passed"] | UnsetType = UNSET
+    outcome: Conclusion | UnsetType = UNSET
     gates: tuple[Gate, ...] = ()
