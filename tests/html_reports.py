@@ -7,8 +7,10 @@ from functools import cache
 from pathlib import Path
 
 from convsv_cli import audit, report
+from convsv_cli.comparison import difference
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.certification.html import render as certified
+from convsv_cli.renderers.difference.html import render as compared
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import (
     Audit,
@@ -197,4 +199,5 @@ def cases() -> dict[str, str]:
         "nothing": render(failures=(failure,)),
         "certified": certified(CERTIFICATION, Terminal()),
         "not certified": certified(NOTHING, Terminal()),
+        "difference": compared(difference(without_graph(), judged(resnet())), Terminal()),
     }

@@ -17,7 +17,7 @@ from tests import html_reports as samples
 
 INSTALL = "no Chromium: apt-get update && apt-get install -y --no-install-recommends chromium"
 CASES = ("bounded", "judged", "unbounded", "without graph", "hostile", "several", "nothing")
-CERTIFICATIONS = ("certified", "not certified")
+OTHERS = ("certified", "not certified", "difference")
 LIGHT: dict[str, Any] = {"color_scheme": "light", "viewport": {"width": 1240, "height": 900}}
 DARK: dict[str, Any] = {**LIGHT, "color_scheme": "dark"}
 NARROW: dict[str, Any] = {"color_scheme": "light", "viewport": {"width": 360, "height": 740}}
@@ -76,7 +76,7 @@ def order(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("case", [*CASES, *CERTIFICATIONS])
+@pytest.mark.parametrize("case", [*CASES, *OTHERS])
 def test_a_page_is_quiet_and_accessible(browser: Browser, folder: Path, case: str, view: str) -> None:
     with visiting(browser, folder / f"{case}.html", **VIEWS[view]) as visit:
         assert issues(visit.page) == []

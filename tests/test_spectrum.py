@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
+from importlib.resources import files
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -328,13 +332,28 @@ def test_ascii_terminals_get_plain_bars(checkpoint: Path) -> None:
     assert "\\u2588" not in text
 
 
+def test_the_json_validates_and_has_what_an_audit_has(checkpoint: Path) -> None:
+    process = convsv(
+        "spectrum", checkpoint, "--input-size", "8", "--bins", str(AUDIT_BINS), "--format", "json"
+    )
+    document = json.loads(process.stdout)
+    schema = files("convsv_cli.renderers").joinpath("schema/spectrum-1.schema.json").read_text()
+    jsonschema.Draft202012Validator(json.loads(schema)).validate(document)
+    layers = {layer["name"]: layer for layer in document["layers"]}
+    for each in audit(checkpoint, input_size=8, spectra=["*"]).spectra:
+        figures = {**asdict(each.distribution), "histogram": list(each.distribution.histogram)}
+        assert layers[each.layer]["distribution"] == figures
+        assert layers.pop(each.layer)["size"] == list(each.size)
+    assert all(layer["distribution"] is None and layer["reason"] for layer in layers.values())
+
+
 def test_an_audit_has_the_spectra_that_were_asked_for(checkpoint: Path) -> None:
     result = audit(checkpoint, input_size=8, layers=["conv"], spectra=["fc", "c*"])
     assert [spectrum.layer for spectrum in result.spectra] == ["conv", "fc"]
     for spectrum in result.spectra:
         (alone,) = layer_spectra(
             load(checkpoint, input_size=8), Settings(layers=(spectrum.layer,)), bins=AUDIT_BINS
-        )
+        ).layers
         assert (spectrum.size, spectrum.distribution) == (alone.size, alone.distribution)
     assert audit(checkpoint, input_size=8).spectra == ()
 

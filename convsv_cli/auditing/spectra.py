@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -23,13 +23,15 @@ from convsv_cli.report import (
     WARNING,
     Distribution,
     Finding,
-    LayerAudit,
+    LayerSpectrum,
     Settings,
+    Spectra,
     Spectrum,
 )
 from convsv_cli.spectral.distribution import Tally
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.spectrum import Block, count_values, singular_values, spectrum_work
+from convsv_cli.version import __version__
 
 AUDIT_BINS = 48
 """Of each histogram in a report."""
@@ -48,21 +50,6 @@ class Keeper(Protocol):
         """That was the layer's last block."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerSpectrum:
-    """A layer and its distribution of singular values, or why there is none.
-
-    Attributes:
-        row: the layer, as in an audit, with its status and reason.
-        size: circular input size that the values are for; () for a matrix.
-        distribution: None where the status is not "audited".
-    """
-
-    row: LayerAudit
-    size: tuple[int, ...] = ()
-    distribution: Distribution | None = None
-
-
 def layer_spectra(
     network: Network,
     settings: Settings,
@@ -70,7 +57,7 @@ def layer_spectra(
     bins: int,
     keepers: Sequence[Keeper] = (),
     progress: Callable[[str, float], None] | None = None,
-) -> tuple[LayerSpectrum, ...]:
+) -> Spectra:
     """The spectra of the chosen layers.
 
     Args:
@@ -89,7 +76,15 @@ def layer_spectra(
     layers = chosen_layers(network, settings, sizes_for="a spectrum")
     meter = Meter(progress, sum(map(_work, layers)))
     spectrum = _Spectrum(settings, device, bins, keepers, meter)
-    return tuple(map(spectrum.of, layers))
+    return Spectra(
+        version=__version__,
+        path=network.path,
+        format=network.format,
+        opset=network.opset,
+        inputs=network.inputs,
+        notes=network.notes,
+        layers=tuple(map(spectrum.of, layers)),
+    )
 
 
 def check_spectra(network: Network, settings: Settings) -> None:
@@ -112,7 +107,7 @@ def spectra_of(
     """
     if not settings.spectra:
         return (), ()
-    found = layer_spectra(network, _for_spectra(settings), bins=AUDIT_BINS, progress=progress)
+    found = layer_spectra(network, _for_spectra(settings), bins=AUDIT_BINS, progress=progress).layers
     spectra = tuple(
         Spectrum(layer=each.row.name, size=each.size, distribution=each.distribution)
         for each in found

@@ -16,7 +16,7 @@ from convsv_cli.cli.files import blaming, check_replaceable, is_file, replacemen
 from convsv_cli.cli.surroundings import folders, summarise
 from convsv_cli.errors import UsageError
 from convsv_cli.renderers import github
-from convsv_cli.renderers.renderer import Renderer, Terminal
+from convsv_cli.renderers.renderer import BLOCKS, Renderer, Terminal
 from convsv_cli.report import Report
 
 T = TypeVar("T")
@@ -89,14 +89,23 @@ def echo(text: str) -> None:
 def terminal() -> Terminal:
     """What stdout is."""
     if sys.stdout is None or not sys.stdout.isatty():
-        return Terminal()
-    return Terminal(width=shutil.get_terminal_size().columns, color=colored())
+        return Terminal(blocks=_shows_blocks())
+    return Terminal(width=shutil.get_terminal_size().columns, color=colored(), blocks=_shows_blocks())
 
 
 def colored() -> bool:
     """Whether nobody asked for no colours: neither `--no-color` nor NO_COLOR (https://no-color.org)."""
     context = click.get_current_context(silent=True)
     return not os.environ.get("NO_COLOR") and (context is None or context.color is not False)
+
+
+def _shows_blocks() -> bool:
+    """Whether the encoding of stdout has block characters."""
+    try:
+        BLOCKS.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except (UnicodeError, LookupError):
+        return False
+    return True
 
 
 def _target(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from convsv_cli.cli import options
-from convsv_cli.cli.output import echo, terminal
+from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.spectrum_files import check_outputs, keepers
-from convsv_cli.cli.spectrum_text import BLOCKS, render
 from convsv_cli.loaders import warm_up
+from convsv_cli.renderers.spectrum import RENDERERS
 from convsv_cli.report import NOT_APPLICABLE, Settings
 
 BINS = 12
@@ -45,6 +44,7 @@ INCOMPLETE = 3
     multiple=True,
     help="Also write all values to a .npz (an array a layer, descending) or .csv file. Repeatable.",
 )
+@options.format_option(RENDERERS)
 @options.QUIET
 @options.NO_COLOR
 def spectrum(
@@ -59,6 +59,7 @@ def spectrum(
     device: str | None,
     bins: int,
     outputs: tuple[Path, ...],
+    format_name: str | None,
     quiet: bool,
 ) -> int:
     """All singular values of the layers of MODEL, with circular padding at each layer's input size.
@@ -81,6 +82,7 @@ def spectrum(
       values = numpy.load("spectra.npz")["conv1"]
     """  # noqa: D301  (click takes \b for "keep these lines")
     check_outputs(outputs, model)
+    targets = prepare(RENDERERS, (), format_name, [])
     warm_up(model)
     from convsv_cli import api
     from convsv_cli.auditing.spectra import layer_spectra
@@ -98,15 +100,6 @@ def spectrum(
     with progress_bar(hidden=quiet) as progress, keepers(outputs) as kept:
         network = api.load(model, input_size=input_size, input_shapes=input_shapes)
         spectra = layer_spectra(network, settings, bins=bins, keepers=kept, progress=progress)
-    echo(render(network, spectra, terminal(), blocks=_shows_blocks()))
-    told = (layer.distribution or layer.row.status == NOT_APPLICABLE for layer in spectra)
+    write(spectra, targets)
+    told = (layer.distribution or layer.row.status == NOT_APPLICABLE for layer in spectra.layers)
     return 0 if all(told) else INCOMPLETE
-
-
-def _shows_blocks() -> bool:
-    """Whether the encoding of stdout has block characters."""
-    try:
-        BLOCKS.encode(getattr(sys.stdout, "encoding", None) or "ascii")
-    except (UnicodeError, LookupError):
-        return False
-    return True

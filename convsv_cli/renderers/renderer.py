@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+BLOCKS = " ▏▎▍▌▋▊▉█"
+"""Eighths of a character."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +17,7 @@ class Terminal:
 
     Attributes:
         width: columns; None for as many as it takes.
+        blocks: whether the encoding has `BLOCKS`.
         color: whether colours may stress what matters.
         explain: also show where the bound of the network comes from.
         here: the folder that relative paths start from.
@@ -22,6 +25,7 @@ class Terminal:
     """
 
     width: int | None = None
+    blocks: bool = True
     color: bool = False
     explain: bool = False
     here: str = ""
@@ -30,7 +34,7 @@ class Terminal:
 
 @dataclass(frozen=True, kw_only=True)
 class Renderer(Generic[T]):
-    """An output format of a result: of a `Report`, a `Trend`, a `Difference` or a `Certification`.
+    """An output format of a result: of a `Report`, a `Trend`, a `Difference`, `Spectra` or a `Certification`.
 
     Attributes:
         name: what `--format` calls it.

@@ -38,7 +38,7 @@ from convsv_cli.report.network import (
     shared,
 )
 from convsv_cli.report.request import TOLERANCE, WORK_LIMIT, Model, Settings
-from convsv_cli.report.spectrum import Distribution, Spectrum
+from convsv_cli.report.spectrum import Distribution, LayerSpectrum, Spectra, Spectrum
 from convsv_cli.report.verdict import (
     ADDED,
     CHANGES,
@@ -120,6 +120,7 @@ __all__ = [
     "Gate",
     "Interval",
     "LayerAudit",
+    "LayerSpectrum",
     "Level",
     "Measurement",
     "Method",
@@ -133,6 +134,7 @@ __all__ = [
     "Route",
     "SampleRadius",
     "Settings",
+    "Spectra",
     "Spectrum",
     "Verdict",
     "conclusion",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from convsv_cli.report.layer import LayerAudit
+
 
 @dataclass(frozen=True, kw_only=True)
 class Distribution:
@@ -58,3 +60,39 @@ class Spectrum:
     layer: str
     size: tuple[int, ...]
     distribution: Distribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSpectrum:
+    """A layer and its distribution of singular values, or why there is none.
+
+    Attributes:
+        row: the layer, as in an audit, with its status and reason.
+        size: circular input size that the values are for; () for a matrix.
+        distribution: None where the status is not "audited".
+    """
+
+    row: LayerAudit
+    size: tuple[int, ...] = ()
+    distribution: Distribution | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectra:
+    """All singular values of chosen layers of a model, summed up.
+
+    Attributes:
+        version: of convsv.
+        path, format, opset: of the file; `opset` is None for other formats than ONNX.
+        inputs: name and shape of each graph input.
+        notes: what a reader should know, in plain words.
+        layers: those chosen, in the order of the file.
+    """
+
+    version: str
+    path: str
+    format: str
+    opset: int | None
+    inputs: tuple[tuple[str, tuple[int | str, ...]], ...]
+    notes: tuple[str, ...]
+    layers: tuple[LayerSpectrum, ...]

@@ -31,6 +31,7 @@ KINDS = {
     "bound": "upper",
 }
 """What the figures that a layer has fields for are, by the method's name."""
+LayerStatus = Literal["audited", "unsupported", "invalid", "not_applicable"]
 
 
 class Method(Form, frozen=True, kw_only=True):
@@ -134,7 +135,7 @@ class Layer(Form, frozen=True, kw_only=True):
     dtype: str = ""
     assumed: Texts = ()
     weight_sha256: Annotated[Digest | None, ADDED] = None
-    status: Literal["audited", "unsupported", "invalid", "not_applicable"] = "audited"
+    status: LayerStatus = "audited"
     reason: Text = None
     heuristic: Norm = None
     exact: Exact | None = None

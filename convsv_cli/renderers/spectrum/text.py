@@ -2,48 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import click
 
 from convsv_cli.renderers.numbers import figure
-from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.renderers.renderer import BLOCKS, Terminal
+from convsv_cli.report import Distribution, LayerAudit, LayerSpectrum, Spectra
 from convsv_cli.sanitize import inert
 
-if TYPE_CHECKING:
-    from convsv_cli.auditing.spectra import LayerSpectrum
-    from convsv_cli.network import Network
-    from convsv_cli.report import Distribution, LayerAudit
-
 WIDTH, NARROWEST_BAR = 80, 8
-BLOCKS = " ▏▎▍▌▋▊▉█"
-"""Eighths of a character."""
 NOTE = "to about 1e-13 of the largest value, not certified; convolutions with circular padding, at size n"
 
 
-def render(network: Network, spectra: Iterable[LayerSpectrum], terminal: Terminal, *, blocks: bool) -> str:
-    """The document, which ends with a line break; `blocks`: whether block characters can be shown.
-
-    Texts from the file are made inert here, and only here.
-    """
-    network = inert(replace(network, layers=(), graph=None))
-    lines = [_title(network)]
-    for spectrum in spectra:
-        lines += ["", *_layer(spectrum, terminal, blocks=blocks)]
-    notes = [f"note: {note}" for note in network.notes]
+def render(spectra: Spectra, terminal: Terminal) -> str:
+    """The document, which ends with a line break; texts from the file are made inert here, and only here."""
+    spectra = inert(spectra)
+    lines = [_title(spectra)]
+    for spectrum in spectra.layers:
+        lines += ["", *_layer(spectrum, terminal)]
+    notes = [f"note: {note}" for note in spectra.notes]
     return "\n".join([*lines, "", *notes, NOTE]) + "\n"
 
 
-def _title(network: Network) -> str:
-    opset = f" opset {network.opset}" if network.opset is not None else ""
-    inputs = [f"{name} {_times(shape) or 'scalar'}" for name, shape in network.inputs]
-    return " · ".join([network.path, f"{network.format}{opset}", *inputs])
+def _title(spectra: Spectra) -> str:
+    opset = f" opset {spectra.opset}" if spectra.opset is not None else ""
+    inputs = [f"{name} {_times(shape) or 'scalar'}" for name, shape in spectra.inputs]
+    return " · ".join([spectra.path, f"{spectra.format}{opset}", *inputs])
 
 
-def _layer(spectrum: LayerSpectrum, terminal: Terminal, *, blocks: bool) -> Iterator[str]:
-    row, found = inert(spectrum.row), spectrum.distribution
+def _layer(spectrum: LayerSpectrum, terminal: Terminal) -> Iterator[str]:
+    row, found = spectrum.row, spectrum.distribution
     name = row.name
     yield " · ".join(
         [click.style(name, bold=True) if terminal.color else name, *_geometry(row, spectrum.size)]
@@ -57,7 +46,7 @@ def _layer(spectrum: LayerSpectrum, terminal: Terminal, *, blocks: bool) -> Iter
         yield f"  n is {_size(row.input_size)}: circular padding needs a multiple of the stride"
     yield from _figures(found)
     if found.largest:
-        yield from _histogram(found, min(terminal.width or WIDTH, 4 * WIDTH), blocks=blocks)
+        yield from _histogram(found, min(terminal.width or WIDTH, 4 * WIDTH), blocks=terminal.blocks)
 
 
 def _geometry(row: LayerAudit, size: tuple[int, ...]) -> Iterator[str]:
