@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import FunctionProto, helper
+from onnx.reference import ReferenceEvaluator
 
 from convsv_cli import load
+from convsv_cli.loaders.onnx import evaluation
 from convsv_cli.network import UnsupportedLayer
 from tests.onnx_models import graph_model, normal, saved
 
@@ -89,3 +91,26 @@ def test_chains_take_time_in_proportion(tmp_path: Path) -> None:
     assert len(network.layers) == 900
     assert not isinstance(network.layers[100], UnsupportedLayer)
     assert "more constants than convsv computes" in network.layers[-1].reason
+
+
+@pytest.mark.parametrize(("length", "least", "most"), [(0, 1, 5), (2000, 50, 500)], ids=["short", "long"])
+def test_what_is_the_same_is_prepared_once(
+    length: int, least: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for long nodes, of which many would fill the memory."""
+    made = []
+
+    def counting(function: FunctionProto) -> ReferenceEvaluator:
+        made.append(function)
+        return ReferenceEvaluator(function)
+
+    monkeypatch.setattr(evaluation, "ReferenceEvaluator", counting)
+    nodes = [node("Transpose", [f"w{i}"], [f"w{i + 1}"], perm=[1, 0]) for i in range(51)]
+    for each in nodes:
+        each.attribute[0].doc_string = "-" * length
+    nodes.append(node("MatMul", ["x", "w51"], ["y"]))
+    values = normal(4, 4)
+    (layer,) = load(saved(graph_model(nodes, {"x": ["n", 4]}, {"w0": values}), tmp_path)).layers
+    assert not isinstance(layer, UnsupportedLayer)
+    np.testing.assert_array_equal(layer.read().numpy(), values)  # as layers have it, outputs first
+    assert least <= len(made) <= most

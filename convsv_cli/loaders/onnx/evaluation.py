@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from convsv_cli.loaders.onnx.dequantise import dequantise
 from convsv_cli.loaders.onnx.history import NEWEST, Reading, UnreadableNodeError, as_newest, unchanged
 from convsv_cli.loaders.onnx.sparse import stored_parts
 from convsv_cli.loaders.onnx.tensors import Array, embed, external_file
+
+SHORT = 1024
+"""Bytes of a node that is worth remembering: a longer one may take much memory once it is read."""
 
 
 class NotFoldableError(UnknownValueError):
@@ -79,22 +83,41 @@ def applied(node: NodeProto, operands: Sequence[Array | None], opset: int) -> di
     """
     if node.op_type == "DequantizeLinear":
         return {node.output[0]: _dequantise(node, operands)}
-    outputs = [name for name in node.output if name]
-    alone = FunctionProto(
-        name="alone",
-        node=[node],
-        input=dict.fromkeys(filter(None, node.input)),
-        output=outputs,
-        opset_import=[OperatorSetIdProto(version=max(opset, NEWEST))],
-    )
+    form = _form(node)
+    make = _remembered if len(form) <= SHORT else _evaluator
+    feeds = {f"x{index}": value for index, value in enumerate(operands) if value is not None}
     try:
         with np.errstate(all="ignore"):
-            results = ReferenceEvaluator(alone).run(None, named(node.input, operands), {})
+            results = make(form, max(opset, NEWEST)).run(None, feeds, {})
     except Exception as error:
         raise NotFoldableError(
             f"a constant {node.op_type} of opset {opset} that cannot be computed: {error}"
         ) from error
+    outputs = (name for name in node.output if name)
     return {name: np.asarray(result) for name, result in zip(outputs, results, strict=True)}
+
+
+def _form(node: NodeProto) -> bytes:
+    """The node with its inputs and outputs numbered: what is the same for nodes that do the same."""
+    form = NodeProto(op_type=node.op_type, domain=node.domain, attribute=node.attribute)
+    form.input.extend([name and f"x{index}" for index, name in enumerate(node.input)])
+    form.output.extend([name and f"y{index}" for index, name in enumerate(node.output)])
+    return bytes(form.SerializeToString())
+
+
+def _evaluator(form: bytes, opset: int) -> ReferenceEvaluator:
+    node = NodeProto.FromString(form)
+    alone = FunctionProto(
+        name="alone",
+        node=[node],
+        input=filter(None, node.input),
+        output=filter(None, node.output),
+        opset_import=[OperatorSetIdProto(version=opset)],
+    )
+    return ReferenceEvaluator(alone)
+
+
+_remembered = lru_cache(maxsize=64)(_evaluator)
 
 
 def _dequantise(node: NodeProto, operands: Sequence[Array | None]) -> Array:

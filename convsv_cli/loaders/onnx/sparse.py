@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from onnx import NodeProto, SparseTensorProto, TensorProto
+from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto
 
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.graph import UnknownValueError
@@ -15,14 +15,19 @@ from convsv_cli.loaders.onnx import tensors
 from convsv_cli.loaders.onnx.tensors import Array
 
 Stored = TensorProto | SparseTensorProto
+TENSORS = tuple(
+    getattr(AttributeProto, name) for name in ("TENSOR", "TENSORS", "SPARSE_TENSOR", "SPARSE_TENSORS")
+)
+"""Types of attributes that hold some."""
 
 
 def stored_parts(source: object) -> tuple[TensorProto, ...]:
     """The tensors with the values of a dense or sparse one, or in a node's attributes; none for an input."""
     if isinstance(source, NodeProto):
-        inner = [part for each in source.attribute for part in (each.sparse_tensor, *each.sparse_tensors)]
-        whole = [part for each in source.attribute for part in (each.t, *each.tensors)]
-        return (*whole, *(part for each in inner for part in stored_parts(each)))
+        held = [each for each in source.attribute if each.type in TENSORS]
+        sparse = [part for each in held for part in (each.sparse_tensor, *each.sparse_tensors)]
+        dense = [part for each in held for part in (each.t, *each.tensors)]
+        return (*dense, *(part for each in sparse for part in stored_parts(each)))
     if isinstance(source, SparseTensorProto):
         return source.values, source.indices
     return (source,) if isinstance(source, TensorProto) else ()
