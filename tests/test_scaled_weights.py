@@ -125,7 +125,8 @@ DOUBTFUL = (
     "a.weight_quantizer._amax",
     "a.weight.absmax", "a.weight_scale.value", "model.a.weight_scale", "fp8_scales.a", "a.pre_quant_scale",
     "a.multiplier", "a.weight_inv_scale", "a.dequant_scale", "a.weight_zero_point", "a.comfy_quant",
-    "a.weight_meta.scale",
+    "a.weight_meta.scale", "a.weight_s", "a.weight_mult", "a.weight_max", "a.weight_observer.max_val",
+    "a.input_quantizer._pre_quant_scale", "a.weight_fake_quant.scale", "scales.0", "b.weight_scale",
 )  # fmt: skip
 
 

@@ -19,7 +19,10 @@ _KINDS = {
 _MODIFIERS = frozenset((
     "", "0", "1", "2", "inv", "inverse", "per", "channel", "tensor", "block", "group", "row", "factor",
     "factors", "point", "map", "state", "shape", "format", "nested", "g", "min", "max", "comfy", "pre",
+    "fake",
 ))  # fmt: skip
+_FOLDED = frozenset(("pre", "prequant", "smooth", "smoother", "smoothing"))
+"""Words for what scales the input of a layer, so that its weight was divided by the same."""
 _ACTIVATIONS = frozenset(("input", "inputs", "act", "acts", "activation", "activations", "output", "outputs"))
 
 
@@ -70,7 +73,8 @@ def role(name: str) -> Role:
     if not kinds and (inner := _below_scales(parts)) is not None:
         kinds, parts = {"scale"}, inner
     owner = ".".join(parts).replace("_", ".")
-    return Role(owner=owner, kinds=frozenset(kinds), activation=not words.isdisjoint(_ACTIVATIONS))
+    activation = not words.isdisjoint(_ACTIVATIONS) and words.isdisjoint(_FOLDED)
+    return Role(owner=owner, kinds=frozenset(kinds), activation=activation)
 
 
 def owners(name: str, *, is_small: bool) -> list[str]:

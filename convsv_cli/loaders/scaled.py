@@ -44,6 +44,7 @@ _CERTAIN = (
 _MULTIPLIED = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz", "int8")
 _SCALES = ("float64", "float32", "float16", "bfloat16")
 _COARSE = re.compile(r"float[48]_|q?u?int(8|16|32|4x2|2x4)$")
+_EXTENDED = re.compile(r"(?:^|(?<=[._]))weight(?=[._])")
 _HARMLESS = re.compile(r"bias|running_|num_batches|lora|^[kv]_scale$|^scaled_fp8$", re.IGNORECASE)
 
 
@@ -103,17 +104,29 @@ class _File:
         return below | {end: name for owner, name in self.strays.items() for end in _ends(owner)}
 
     @cached_property
+    def unclaimed(self) -> list[str]:
+        """Strays that by name scale weights, or are of a collection of scales: whose, nothing says."""
+        strays = [name for name in self.strays.values() if not self._is_claimed(name)]
+        return [name for name in strays if role(name).scales_a_weight or _is_collected(name)]
+
+    @cached_property
     def siblings(self) -> dict[str, list[str]]:
-        """Names of tensors by what stands before their last dot."""
+        """Names of tensors by what stands before their last dot, and by the weight whose name they extend."""
         found: dict[str, list[str]] = {}
         for name in self.tensors:
-            found.setdefault(name.rpartition(".")[0], []).append(name)
+            extended = {name[: match.end()] for match in _EXTENDED.finditer(name)}
+            for outer in {name.rpartition(".")[0], *extended}:
+                found.setdefault(outer, []).append(name)
         return found
 
     @cached_property
     def is_marked(self) -> bool:
         """Whether there is the tensor by which ComfyUI says that weights are scaled."""
         return any(name.rpartition(".")[2] == MARKER for name in self.tensors)
+
+    def _is_claimed(self, name: str) -> bool:
+        found = owners(name, is_small=len(self.tensors[name].shape) < 2)
+        return not self.owners.isdisjoint(found)
 
     def _is_weight(self, name: str, tensor: StoredTensor) -> bool:
         return len(tensor.shape) > 1 and not role(name).scales
@@ -150,16 +163,21 @@ class _File:
         beside = list(self.scales.get(said.owner, ()))
         if tensor.dtype.startswith("float") and "weight" in said.kinds:
             near = (*self.siblings.get(name.rpartition(".")[0], ()), *self.siblings.get(name, ()))
-            beside += [other for other in near if other != name and not self._is_harmless(other)]
+            beside += [other for other in near if other != name and not self._is_harmless(other, name)]
         if not beside and is_real(tensor.dtype):
             strays = [self.strays[end] for end in (*_ends(said.owner), "") if end in self.strays]
-            beside = strays[:1] or [*filter(None, (self.longer_strays.get(said.owner),))]
+            longer = [*filter(None, (self.longer_strays.get(said.owner),))]
+            beside = strays[:1] or longer or self.unclaimed[:1]
         return list(dict.fromkeys(beside))
 
-    def _is_harmless(self, name: str) -> bool:
-        """Whether a tensor of the same layer is another weight, a bias, or about the layer's input."""
+    def _is_harmless(self, name: str, weight: str) -> bool:
+        """Whether a tensor of the same layer is another weight, a bias, or about the layer's input.
+
+        `weight_s` of `weight` is none, whatever it is.
+        """
         said = role(name)
-        is_part = said.activation or said.kinds == {"weight"} or _HARMLESS.search(name.rpartition(".")[2])
+        is_other = said.kinds == {"weight"} and (name.endswith("weight") or not name.startswith(weight))
+        is_part = said.activation or is_other or _HARMLESS.search(name.rpartition(".")[2])
         return bool(is_part) or (
             is_coarse(self.tensors[name].dtype) and self._is_weight(name, self.tensors[name])
         )
@@ -179,6 +197,12 @@ class _File:
         if self.is_marked:
             return replace(tensor, unusable=MARKED.format(MARKER))
         return replace(tensor, assumed=(*tensor.assumed, RAW.format(tensor.dtype)))
+
+
+def _is_collected(name: str) -> bool:
+    """Whether the first word of its path says "scales"."""
+    outer, *inner = name.split(".")
+    return bool(inner) and role(outer).scales and not role(outer).owner
 
 
 def _ends(owner: str) -> Iterator[str]:

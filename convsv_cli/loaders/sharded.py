@@ -57,6 +57,9 @@ def _shards(path: Path) -> NamedTensors:
     for name in files:
         shard = kind.tensors(path.parent / name) if kind.tensors else NamedTensors(tensors={}, format="")
         stored = shard.tensors
+        homes |= {
+            other: name for other, tensor in stored.items() if other not in homes and _scales(other, tensor)
+        }
         wanted = [tensor for tensor, home in homes.items() if home == name]
         _check(stored, wanted, homes, name, path)
         found |= {tensor: _apart(stored[tensor], name) for tensor in wanted}
@@ -87,6 +90,13 @@ def _weight_map(path: Path) -> dict[str, str]:
             hint="name the .index.json file, or the model",
         )
     return homes
+
+
+def _scales(name: str, tensor: StoredTensor) -> bool:
+    """Whether it may say what the values of a weight stand for, so that it counts even where not listed."""
+    from convsv_cli.loaders.roles import owners
+
+    return bool(owners(name, is_small=len(tensor.shape) < 2))
 
 
 def _kind(path: Path, name: str) -> Loader:
