@@ -11,6 +11,10 @@ from convsv_cli.loaders.checkpoint.values import Record, Tensor
 from convsv_cli.loaders.roles import owners
 
 Pair = tuple[Any, Any]
+Count = Callable[[int], None]
+"""Counts steps, and raises UnsafeModelError where there are too many: containers may hold each other."""
+GLANCES = 16
+"""So many things in a container are looked at in a step."""
 MAX_DEPTH = 64
 NUMBER = "a number and no tensor"
 _SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
@@ -37,6 +41,16 @@ def key_name(key: Any) -> str:
     if isinstance(key, Record):
         return "key"
     return key if isinstance(key, str) else str(key)
+
+
+def below(path: str, key: Any) -> str:
+    """The path of what a key leads to."""
+    return joined(path, key_name(key))
+
+
+def joined(first: str, second: str) -> str:
+    """Two parts of a name, either of which may be empty."""
+    return f"{first}.{second}" if first and second else first or second
 
 
 def mark(tensor: Tensor) -> tuple[Any, ...]:
@@ -90,20 +104,33 @@ def nested(value: Any, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
             waiting += reversed([((*path, key_name(key)), inner) for key, inner in pairs(item)])
 
 
-def matrices(value: Any) -> list[Tensor]:
+def uncounted(_steps: int) -> None:
+    """Counts nothing: for a walk that is made once."""
+
+
+def matrices(value: Any, count: Count = uncounted) -> list[Tensor]:
     """All tensors of two axes and more in it, each once."""
-    found: dict[int, Tensor] = {}
+    return list({id(item): item for item in _inside(value, count) if is_matrix(item)}.values())
+
+
+def containers(value: Any, count: Count) -> list[Any]:
+    """It and all containers in it, each once."""
+    return [item for item in _inside(value, count) if is_container(item)]
+
+
+def _inside(value: Any, count: Count) -> Iterator[Any]:
+    """It and all tensors and containers in it, containers once."""
     waiting, seen = [value], set[int]()
     while waiting:
         item = plain(waiting.pop())
-        if is_matrix(item):
-            found[id(item)] = item
+        if isinstance(item, Tensor):
+            yield item
         elif is_container(item) and id(item) not in seen:
             seen.add(id(item))
-            waiting += [
-                inner for _, inner in pairs(item) if isinstance(inner, (Tensor, Record, dict, list, tuple))
-            ]
-    return list(found.values())
+            yield item
+            held = [inner for _, inner in pairs(item)]
+            waiting += [inner for inner in held if isinstance(inner, (Tensor, Record, dict, list, tuple))]
+            count(1 + len(held) // GLANCES)
 
 
 def is_number(value: Any) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from convsv_cli.loaders.checkpoint.containers import matrices, pairs
+from convsv_cli.loaders.checkpoint.containers import Count, containers, matrices, pairs
 from convsv_cli.loaders.checkpoint.values import Record
 
 SLOTS = frozenset((
     "step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_avg_sq_row", "exp_avg_sq_col", "exp_inf",
-    "momentum_buffer", "square_avg", "grad_avg", "acc_delta", "sum", "ax", "eta", "mu", "mu_product", "prev",
-    "step_size", "state1", "state2", "qmap1", "qmap2", "absmax1", "absmax2", "slow_buffer", "RMS",
+    "momentum_buffer", "square_avg", "sqr_avg", "grad_avg", "acc_delta", "sum", "ax", "eta", "mu",
+    "mu_product", "prev", "step_size", "state1", "state2", "qmap1", "qmap2", "absmax1", "absmax2",
+    "slow_buffer", "RMS",
 ))  # fmt: skip
 """What optimisers keep of each parameter."""
 _OPTIMISER = re.compile(r"(?:^|_)optim(?:i[sz]ers?)?(?:_|$)")
@@ -23,6 +24,7 @@ _WORDS = frozenset((
     "args", "callbacks", "cfg", "config", "hparams", "hyper_parameters", "kwargs", "loops", "loss", "losses",
 ))  # fmt: skip
 _PARAMETERS = ("weight", "bias")
+_KEPT = ("state", "param_groups")
 
 
 def is_named_for_training(key: Any) -> bool:
@@ -30,30 +32,65 @@ def is_named_for_training(key: Any) -> bool:
     return isinstance(key, str) and (key.lower() in _WORDS or _OPTIMISER.search(key.lower()) is not None)
 
 
-def is_optimiser(key: Any, value: Any) -> bool:
+def is_optimiser(key: Any, value: Any, count: Count) -> bool:
     """Whether it is certainly the state of an optimiser, or the optimiser itself.
 
-    Its groups list the parameters that it has a state of; without groups, what is kept of each numbered
-    parameter tells, or the name.
+    Where the key says "optimizer", it may also hold one, and beside that at most copies of its parameters, as
+    mixed precision has them: without names, of the same shapes.
     """
     attributes = value.attributes if isinstance(value, Record) else value
     if not isinstance(attributes, dict):
         return False
+    if _keeps_state(key, attributes, count):
+        return _are_copies(key, _others(attributes), attributes, count)
+    inside = {id(item): item for item in attributes.values() if is_named_for_training(key)}
+    inner = [item for item in inside.values() if isinstance(item, dict) and _keeps_state("", item, count)]
+    further = [item for item in inside.values() if not any(item is one for one in inner[:1])]
+    return bool(inner) and _are_copies(key, [*further, *_others(inner[0])], inner[0], count)
+
+
+def _others(attributes: dict[Any, Any]) -> list[Any]:
+    """What is beside the state of an optimiser."""
+    return [item for name, item in attributes.items() if name not in _KEPT]
+
+
+def _keeps_state(key: Any, attributes: dict[Any, Any], count: Count) -> bool:
+    """Whether something is kept of each parameter.
+
+    Groups list the parameters that there is a state of; without groups, what is kept of each numbered
+    parameter tells, or the name.
+    """
     state, groups = attributes.get("state"), attributes.get("param_groups")
+    if isinstance(state, list):
+        state = dict(enumerate(state))
     if not isinstance(state, dict) or any(map(_is_network, state.values())):
         return False
     if groups is not None:
-        return _lists(groups, state)
+        return _lists(groups, state, count)
     numbered = bool(state) and all(type(number) is int for number in state)
-    slots = all(isinstance(kept, dict) and kept and SLOTS.issuperset(kept) for kept in state.values())
-    return numbered and (slots or (attributes.keys() == {"state"} and is_named_for_training(key)))
+    slots = all(isinstance(kept, dict) and SLOTS.issuperset(kept) for kept in state.values())
+    some = slots and any(state.values())
+    return numbered and (some or (attributes.keys() == {"state"} and is_named_for_training(key)))
 
 
-def are_optimisers(value: Any) -> bool:
+def _are_copies(key: Any, further: list[Any], attributes: dict[Any, Any], count: Count) -> bool:
+    """Whether tensors beside the state of an optimiser can only be copies of its parameters."""
+    found = matrices(further, count)
+    if not found:
+        return True
+    shapes = {tensor.shape for tensor in matrices(attributes.get("state"), count)}
+    return (
+        is_named_for_training(key)
+        and not any(map(_is_network, containers(further, count)))
+        and all(tensor.shape in shapes for tensor in found)
+    )
+
+
+def are_optimisers(value: Any, count: Count) -> bool:
     """Whether it is a list or a dict of states of optimisers."""
-    inside = [item for _, item in pairs(value)] if isinstance(value, (dict, list, tuple)) else []
-    holding = [item for item in inside if matrices(item)]
-    return bool(holding) and all(is_optimiser("", item) for item in holding)
+    inside = (item for _, item in pairs(value)) if isinstance(value, (dict, list, tuple)) else ()
+    holding = [item for item in {id(item): item for item in inside}.values() if matrices(item, count)]
+    return bool(holding) and all(is_optimiser("", item, count) for item in holding)
 
 
 def _is_network(kept: Any) -> bool:
@@ -62,7 +99,7 @@ def _is_network(kept: Any) -> bool:
     return any(isinstance(name, str) and ("." in name or name in _PARAMETERS) for name in names)
 
 
-def _lists(groups: Any, state: dict[Any, Any]) -> bool:
+def _lists(groups: Any, state: dict[Any, Any], count: Count) -> bool:
     """Whether the groups of an optimiser list all parameters of which it keeps something.
 
     In a pickled optimiser they are the parameters themselves, by which nothing can be looked up.
@@ -71,6 +108,8 @@ def _lists(groups: Any, state: dict[Any, Any]) -> bool:
         return False
     lists = [group.get("params") for group in groups]
     if not all(isinstance(params, (list, tuple)) for params in lists):
+        return False
+    if matrices([item for group in groups for name, item in group.items() if name != "params"], count):
         return False
     listed = {param for params in lists for param in params or () if isinstance(param, (int, str))}
     return all(key in listed or isinstance(key, Record) for key in state)

@@ -10,11 +10,13 @@ from convsv_cli.errors import UnsafeModelError
 from convsv_cli.loaders.checkpoint.containers import (
     MAX_DEPTH,
     Pair,
+    below,
     contents,
     heights,
     is_container,
     is_matrix,
     is_number,
+    joined,
     key_name,
     mark,
     matrices,
@@ -125,7 +127,7 @@ class Search:
             return {}
         self.count(NAME_VISITS)
         is_deep = depth + self.heights.get(id(value), 0) > MAX_DEPTH
-        if is_deep or is_optimiser(key, value):
+        if is_deep or is_optimiser(key, value, self.count):
             self.leave(path, value, DEEP if is_deep else OPTIMISER)
             return {}
         self.active.add(id(value))
@@ -148,7 +150,7 @@ class Search:
         self.count(len(items))
         kept = [(key, self.item(path, key, item)) for key, item in items]
         if self.trusts_names:
-            kept = self.without_training(kept, path)
+            kept = self.without_training(kept, path, depth)
         wrapper, inside = self.wrapped(kept, path, depth)
         if wrapper is None:
             return self.together(kept, path, depth)
@@ -157,19 +159,20 @@ class Search:
             return merged(("", inside), *self.each(others, path, depth))
         small: list[tuple[str, Tensors]] = []
         for name, tensors in self.each(others, path, depth):
-            if weights := {below: tensor for below, tensor in tensors.items() if is_matrix(tensor)}:
-                self.left_out.append(LeftOut(name=joined(path, name), tensors=weights, why=BESIDE))
-            elif self.coarse:
+            if not self.leave_named(joined(path, name), tensors, BESIDE) and self.coarse:
                 small.append((name, tensors))
         return merged(("", inside), *small) if small else inside
 
-    def without_training(self, items: list[Pair], path: str) -> list[Pair]:
+    def without_training(self, items: list[Pair], path: str, depth: int) -> list[Pair]:
         """The items but those of which the key says that they are no network; they are left out."""
         kept = []
         for key, item in items:
             if is_named_for_training(key) and self.holds(item):
-                sure = is_optimiser(key, item) or are_optimisers(item)
-                self.leave(below(path, key), item, OPTIMISER if sure else NAMED)
+                where = below(path, key)
+                if is_optimiser(key, item, self.count) or are_optimisers(item, self.count):
+                    self.leave(where, item, OPTIMISER)
+                else:
+                    self.leave_named(where, self.named(item, key, where, depth + 1), NAMED)
             else:
                 kept.append((key, item))
         return kept
@@ -180,7 +183,8 @@ class Search:
             key: item for key, item in items if isinstance(key, str) and not isinstance(item, Tensor)
         }
         holding = [key for key, item in items if self.holds(item)]
-        lone = tuple(key for key in AVERAGES if holding == [key])
+        is_outermost = not path or path in WRAPPERS
+        lone = tuple(key for key in AVERAGES if holding == [key] and is_outermost)
         for wrapper in (*WRAPPERS, *lone):
             inside = self.named(containers.get(wrapper), wrapper, below(path, wrapper), depth + 1)
             if any(_is_weight(name, tensor) for name, tensor in inside.items()):
@@ -248,10 +252,17 @@ class Search:
 
     def leave(self, path: str, value: Any, why: str) -> None:
         """Leave out all that is inside."""
-        found = matrices(value)
+        found = matrices(value, self.count)
         self.count(NAME_VISITS * len(found))
         tensors = {str(index): tensor for index, tensor in enumerate(found)}
         self.left_out.append(LeftOut(name=path, tensors=tensors, why=why))
+
+    def leave_named(self, path: str, tensors: Tensors, why: str) -> bool:
+        """Leave out those of the tensors that could be weights, where there are any; whether there are."""
+        weights = {name: tensor for name, tensor in tensors.items() if is_matrix(tensor)}
+        if weights:
+            self.left_out.append(LeftOut(name=path, tensors=weights, why=why))
+        return bool(weights)
 
     def count(self, steps: int) -> None:
         """Count them, and one more.
@@ -262,16 +273,6 @@ class Search:
         self.visits += 1 + steps
         if self.visits > MAX_VISITS:
             raise UnsafeModelError("its containers hold each other without end")
-
-
-def below(path: str, key: Any) -> str:
-    """The path of what a key leads to."""
-    return joined(path, key_name(key))
-
-
-def joined(first: str, second: str) -> str:
-    """Two parts of a name, either of which may be empty."""
-    return f"{first}.{second}" if first and second else first or second
 
 
 def merged(*groups: tuple[str, Tensors]) -> Tensors:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from convsv_cli.loaders.checkpoint.containers import is_matrix, mark
-from convsv_cli.loaders.checkpoint.search import OPTIMISER, WRAPPERS, LeftOut, Search, Tensors
+from convsv_cli.loaders.checkpoint.search import AVERAGES, OPTIMISER, WRAPPERS, LeftOut, Search, Tensors
 from convsv_cli.loaders.checkpoint.values import Tensor
 from convsv_cli.loaders.training_state import notes_on, training_state, without_training_state
 
@@ -63,7 +63,9 @@ def unwrap(checkpoint: Any) -> Unwrapped:
         directions += training_state(named)
         tensors_left = without_training_state(named)
         count = len(set(map(mark, tensors_left.values())) - audited)
-        sure = left.why == OPTIMISER or left in averages or _is_average(left, tensors, search)
+        sure = (
+            left.why == OPTIMISER or left in averages or _is_average(_within(left, audited), tensors, search)
+        )
         why = AVERAGED if sure and left.why != OPTIMISER else left.why
         if count:
             text = LEFT_OUT.format(left.name, count, "tensor" if count == 1 else "tensors", why)
@@ -74,6 +76,15 @@ def unwrap(checkpoint: Any) -> Unwrapped:
         left_out=tuple(doubtful),
         from_module=any(id(tensor) in search.of_modules for tensor in tensors.values()),
     )
+
+
+def _within(left: LeftOut, audited: set[Hashable]) -> LeftOut:
+    """Those that are not audited all the same, by their names below the first part that says "average"."""
+    tensors = {f"{left.name}.{name}": t for name, t in left.tensors.items() if mark(t) not in audited}
+    prefixes = {_averaging(name) for name in tensors}
+    prefix = prefixes.pop() if len(prefixes) == 1 else ""
+    below = {name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items()}
+    return replace(left, name=prefix, tensors=below)
 
 
 def _split(tensors: Tensors, search: Search) -> tuple[Tensors, list[LeftOut]]:
@@ -87,7 +98,7 @@ def _split(tensors: Tensors, search: Search) -> tuple[Tensors, list[LeftOut]]:
     for prefix, group in groups.items():
         weights = {name: tensor for name, tensor in group.items() if is_matrix(tensor)}
         left = LeftOut(name=prefix, tensors=weights, why=AVERAGED)
-        if _is_average(left, main, search):
+        if _is_average(left, main, search, same_file=True):
             averages.append(left)
     gone = {left.name for left in averages}
     return {name: tensor for name, tensor in tensors.items() if _averaging(name) not in gone}, averages
@@ -96,12 +107,17 @@ def _split(tensors: Tensors, search: Search) -> tuple[Tensors, list[LeftOut]]:
 def _averaging(name: str) -> str:
     """The beginning of a name, up to the part that says that it is of averages; empty for others."""
     parts = name.split(".")
-    first = next((i for i, part in enumerate(parts) if not _AVERAGE.isdisjoint(part.split("_"))), None)
+    first = next(
+        (i for i, part in enumerate(parts) if not _AVERAGE.isdisjoint(part.lower().split("_"))), None
+    )
     return "" if first is None else ".".join(parts[: first + 1])
 
 
-def _is_average(left: LeftOut, main: Tensors, search: Search) -> bool:
-    """Whether its name says so, and the network has each of its tensors by name (or number) and shape."""
+def _is_average(left: LeftOut, main: Tensors, search: Search, *, same_file: bool = False) -> bool:
+    """Whether its name says so, and the network has each of its tensors by name (or number) and shape.
+
+    Within one network, `ema_encoder` is of `encoder`, and of no other part.
+    """
     prefix = _averaging(left.name)
     weights = {name: tensor for name, tensor in main.items() if is_matrix(tensor)}
     if not prefix or not left.tensors or not weights:
@@ -110,11 +126,13 @@ def _is_average(left: LeftOut, main: Tensors, search: Search) -> bool:
     if all(name.rpartition(".")[2].isdecimal() for name in left.tensors):
         shapes = [Counter(tensor.shape for tensor in found.values()) for found in (left.tensors, weights)]
         return shapes[0] <= shapes[1]
-    words = {"_".join(word for word in part.split("_") if word not in _AVERAGE) for part in prefix.split(".")}
-    leads = {*WRAPPERS, *prefix.split("."), *words, *_INVISIBLE}
+    words = ["_".join(w for w in part.split("_") if w.lower() not in _AVERAGE) for part in prefix.split(".")]
+    leads = {*WRAPPERS, *AVERAGES, *_INVISIBLE}
+    leads |= set() if same_file else {*prefix.split("."), *words}
+    base = "".join(f"{word}." for word in words if word and same_file)
     known = {(end, tensor.shape) for name, tensor in weights.items() for end in _ends(name, leads)}
     return all(
-        any((end, tensor.shape) in known for end in _ends(name, leads))
+        any((end, tensor.shape) in known for end in _ends(base + name, leads))
         for name, tensor in left.tensors.items()
     )
 
