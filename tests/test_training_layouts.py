@@ -41,7 +41,7 @@ MASTERS = [[tensor + 0 for tensor in NET.values()]]
 PREFIXED = {f"model.{name}": tensor for name, tensor in copy().items()}
 COMPLETE: dict[str, dict[str, Any]] = {
     "fastai": {"model": NET, "opt": {"state": SLOTS, "hypers": [{"lr": 0.1}]}},
-    "apex": {"model": NET, "optimizer": {"optimizer_state_dict": adam(), "fp32_groups": MASTERS, "scaler": 1}},
+    "apex": {"model": NET, "optimizer": {"optimizer_state_dict": adam(), "fp32_groups": MASTERS}},
     "Megatron": {"model": NET, "optimizer": {"optimizer": adam(), "fp32_from_fp16_params": MASTERS}},
     "fairseq": {"model": NET, "extra_state": {"ema": copy(), "epoch": 1}, "last_optimizer_state": adam()},
     "ema-pytorch": {

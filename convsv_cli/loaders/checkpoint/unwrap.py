@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,7 +78,7 @@ def unwrap(checkpoint: Any) -> Unwrapped:
     )
 
 
-def _within(left: LeftOut, audited: set[Hashable]) -> LeftOut:
+def _within(left: LeftOut, audited: Collection[Hashable]) -> LeftOut:
     """Those that are not audited all the same, by their names below the first part that says "average"."""
     tensors = {f"{left.name}.{name}": t for name, t in left.tensors.items() if mark(t) not in audited}
     prefixes = {_averaging(name) for name in tensors}
