@@ -62,7 +62,7 @@ def test_every_folder_has_its_sentence(root: Path) -> None:
     page = trip.PAGE.path.read_text(encoding="utf-8")
     rooms = page[page.index("## The rooms") : page.index("## Who imports whom")]
     named = set(re.findall(r"`(\w+)(?:/|\.py)`", "".join(re.findall(r"^\| ([^|]+) \|", rooms, re.MULTILINE))))
-    parts = {
-        path.stem for path in (root / "convsv_cli").iterdir() if not path.name.startswith(("_", "py.", "."))
-    }
+    package = root / "convsv_cli"
+    modules = (path.relative_to(package).parts[0] for path in package.rglob("*.py"))
+    parts = {module.removesuffix(".py") for module in modules if not module.startswith("_")}
     assert named == parts
