@@ -41,7 +41,7 @@ def audits(plan: Plan) -> Section:
 
 
 def _save_random(path: Path) -> None:
-    from tests.resnet18 import export, random_resnet18
+    from tests.support.resnet18 import export, random_resnet18
 
     export(random_resnet18(), path)
 

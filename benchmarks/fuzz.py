@@ -16,9 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.fuzzing.runs import Tally, fuzz
-from tests.fuzzing.seeds import MAKERS
-from tests.fuzzing.worker import AUDITED, REFUSED, SNIFFED, UNSAFE
+from tests.support.fuzzing.runs import Tally, fuzz
+from tests.support.fuzzing.seeds import MAKERS
+from tests.support.fuzzing.worker import AUDITED, REFUSED, SNIFFED, UNSAFE
 
 
 def main() -> int:

@@ -1,0 +1,210 @@
+"""What `convsv certify` writes: valid, complete, inert, rounded towards what is proven."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from convsv_cli.cli.certify import certify as command
+from convsv_cli.renderers.certification import RENDERERS, words
+from convsv_cli.renderers.certification.curve import points, ticks
+from convsv_cli.renderers.certification.html import command_of
+from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.report import Certification
+from tests.support import exported_nets
+from tests.support.certifications import CERTIFICATION, EDGES, NOTHING, SAMPLES, named
+from tests.support.command_line import convsv
+from tests.support.html_reports import HOSTILE
+from tests.support.outline import Outline
+
+FORMATS = {renderer.name: renderer.render for renderer in RENDERERS}
+
+
+def render(name: str, certification: Certification = CERTIFICATION) -> str:
+    return FORMATS[name](certification, Terminal())
+
+
+def test_counts() -> None:
+    assert (CERTIFICATION.correct, CERTIFICATION.certified(0.5), CERTIFICATION.certified(0.1)) == (5, 1, 4)
+    assert [(level.certified, level.robust) for level in CERTIFICATION.levels] == [(4, 4), (1, 3)]
+    assert [radius for _, radius in CERTIFICATION.quantiles] == [0.0, 0.0, 0.2, 0.40001, 0.5, 0.5, 0.7]
+
+
+def test_table() -> None:
+    text = render("table")
+    assert text.splitlines()[:7] == [
+        "net.onnx · onnx opset 20 · image 1×3×32×32 · 6 samples of data.npz",
+        "",
+        "  clean accuracy               83.33 %   5 of 6",
+        "  certified at 0.1             66.66 %   4 of 6",
+        "  robust to PGD at 0.1         66.67 %   4 of 6",
+        "  certified at 0.5             16.66 %   1 of 6",
+        "  robust to PGD at 0.5         50.00 %   3 of 6",
+    ]
+    assert "0.4000" in text
+    assert "Lipschitz bound of the network ≤ 12.35" in text
+
+
+def test_one_sample_is_one_sample() -> None:
+    route = replace(CERTIFICATION.routes[0], best=1)
+    text = render("table", replace(CERTIFICATION, samples=SAMPLES[:1], routes=(route,)))
+    assert "radii of the 1 sample that is right" in text
+    assert "· 1 sample of" in text
+    assert "the largest radius for 1 sample." in text
+
+
+def test_json_validates_and_the_schema_can_fail() -> None:
+    schema = files("convsv_cli.renderers").joinpath("schema/certification-1.schema.json").read_text()
+    validator = jsonschema.Draft202012Validator(json.loads(schema))
+    validator.check_schema(json.loads(schema))
+    for certification in EDGES.values():
+        validator.validate(json.loads(render("json", certification)))
+    document = json.loads(render("json"))
+    assert document["accuracy"] == 5 / 6
+    assert document["levels"][1]["certified_accuracy"] == 1 / 6
+    for broken in (
+        {**document, "schema_version": "2.0"},
+        {**document, "accuracy": 1.5},
+        {**document, "routes": [{"name": "guess"}]},
+        {key: value for key, value in document.items() if key != "levels"},
+    ):
+        assert not validator.is_valid(broken)
+
+
+def test_csv_has_a_row_a_sample_in_full_precision() -> None:
+    rows = list(csv.DictReader(io.StringIO(render("csv"))))
+    assert [float(row["radius"]) for row in rows] == [sample.radius for sample in SAMPLES]
+    assert [row["broken_at"] for row in rows] == ["", "0.5", "", "", "0.1", ""]
+    assert [row["correct"] for row in rows] == ["true", "true", "true", "false", "true", "true"]
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_outcome_can_be_written(name: str, edge: str) -> None:
+    text = render(name, EDGES[edge])
+    assert text.endswith("\n")
+    assert "None" not in text
+    assert "nan" not in text.lower().replace("nanmean", "")
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_svg_is_well_formed_and_alone(edge: str) -> None:
+    text = render("svg", EDGES[edge])
+    root = ET.fromstring(text)
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    inside = {element.tag.partition("}")[2] for element in root.iter()}
+    assert inside <= {"svg", "title", "desc", "style", "rect", "line", "text", "path", "circle"}
+    assert "href" not in text
+    circles = [e for e in root.iter() if e.tag.endswith("circle")]
+    assert all(0 <= float(c.get("cx", "-1")) <= 720 and 0 <= float(c.get("cy", "-1")) <= 380 for c in circles)
+
+
+def test_the_curve_falls_and_ends_at_zero() -> None:
+    for certification in EDGES.values():
+        shares = [point.share for point in points(certification, 50)]
+        assert shares == sorted(shares, reverse=True)
+    assert points(CERTIFICATION, 50)[0].share == 5 / 6
+    assert points(CERTIFICATION, 50)[-1].share == 0
+
+
+@pytest.mark.parametrize("end", [1e-12, 0.3, 1.0, 7.0, 123.0])
+def test_ticks_are_few_and_inside(end: float) -> None:
+    found = ticks(end)
+    assert found[0] == 0
+    assert 3 <= len(found) <= 7
+    assert found[-1] <= end * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_pages_are_inert(text: str) -> None:
+    hostile = named(text)
+    plain, page = Outline(render("html")), Outline(render("html", hostile))
+    assert {element for element, _ in page.elements} <= {element for element, _ in plain.elements}
+    assert not [a for _, names in page.elements for a in names if a.startswith("on")]
+    assert "\x1b" not in render("table", hostile)
+    assert "\u202e" not in render("table", hostile) + render("html", hostile)
+
+
+def test_almost_nothing_is_said_with_the_reason() -> None:
+    assert list(words.reasons(CERTIFICATION)) == []
+    tiny = "\n".join(words.reasons(EDGES["tiny"]))
+    assert "nothing is certified: the Lipschitz bound is 12.35" in tiny
+    assert "conv1 (≤ 4.000, 55 % of its logarithm)" in tiny
+    assert "nothing is certified: the network has no bound" in next(words.reasons(NOTHING))
+
+
+def test_the_command_says_it_again() -> None:
+    asked = replace(
+        CERTIFICATION.settings,
+        normalized=True,
+        limit=7,
+        input_mean=(0.5, 0.25),
+        input_range=(-1.0, 1.0),
+        tolerance=1e-3,
+        graph="graphs/net.onnx",
+    )
+    line = shlex.split(command_of(replace(CERTIFICATION, settings=asked)))
+    assert line[:2] == ["convsv", "certify"]
+    parsed = command.make_context("certify", line[2:]).params
+    assert parsed["eps"] == asked.eps
+    assert (parsed["limit"], parsed["attack"], parsed["normalized"]) == (7, True, True)
+    assert (parsed["input_mean"], parsed["input_std"]) == (asked.input_mean, asked.input_std)
+    assert (parsed["input_range"], parsed["tolerance"]) == (asked.input_range, 1e-3)
+    assert parsed["graph"] == Path(asked.graph)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("certify")
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3))
+    exported_nets.export(net, (1, 2, 2, 2), path / "net.onnx", dynamo=False)
+    x = torch.randn(12, 2, 2, 2)
+    np.savez(path / "data.npz", x=x.numpy(), y=net(x).argmax(1).numpy())
+    return path
+
+
+def test_every_suffix_writes_its_format(folder: Path, tmp_path: Path) -> None:
+    outputs = [tmp_path / f"out{suffix}" for renderer in RENDERERS for suffix in renderer.suffixes]
+    asked = [word for path in outputs for word in ("-o", path)]
+    process = convsv("certify", folder / "net.onnx", "--data", folder / "data.npz", "--eps", "36/255", *asked)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
+    starts = {".txt": str(folder), ".json": "{", ".csv": "sample,", ".html": "<!DOCTYPE", ".svg": "<svg"}
+    for path in outputs:
+        assert path.read_text().startswith(starts.get(path.suffix, "<!DOCTYPE"))
+    document = json.loads((tmp_path / "out.json").read_text())
+    assert document["settings"]["eps"] == [36 / 255]
+    assert document["correct"] == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--eps", "0"], "'0' is no radius: write 0.5 or 36/255"),
+        (["--eps", "1/0"], "'1/0' is no radius"),
+        (["--input-std", "a,b"], "'a,b' is no number a channel"),
+        (["--limit", "0"], "0 is not in the range"),
+        (["-o", "out.pdf"], "the suffix tells no format"),
+        (["-o", "net.onnx"], "the output would replace an input"),
+    ],
+)
+def test_mistakes_are_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(folder)
+    process = convsv("certify", "net.onnx", "--data", "data.npz", *arguments)
+    assert process.returncode == 2
+    assert message in process.stderr
+    assert process.stderr.count("\n") == 1

@@ -1,0 +1,52 @@
+"""What `convsv check` reads and writes: what a newcomer may get wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.budget_models import exit_code, scaled
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return scaled(tmp_path, 2)
+
+
+def test_the_budget_and_the_baseline_are_never_overwritten(model, monkeypatch, capsys) -> None:
+    config = Path("convsv.toml")
+    config.write_text("max-layer = 3")
+    assert exit_code(monkeypatch, "audit", model, "-o", "main.json") == 0
+    before = Path("main.json").read_text()
+    asked = ("check", model, "--baseline", "main.json", "--format", "json", "-o")
+    for output in (config, "main.json"):
+        assert exit_code(monkeypatch, *asked, output) == 2
+        assert f"{output}: the output would replace an input" in capsys.readouterr().err
+    assert config.read_text() == "max-layer = 3"
+    assert Path("main.json").read_text() == before
+
+
+def test_a_dash_is_stdout(model, monkeypatch, capsys) -> None:
+    assert exit_code(monkeypatch, "check", "--init", model, "-o", "-") == 0
+    assert "max-layer" in capsys.readouterr().out
+    assert exit_code(monkeypatch, "diff", model, model, "-o", "-", "-o", "d.json") == 0
+    assert "network" in capsys.readouterr().out
+    assert not Path("-").exists()
+
+
+@pytest.mark.parametrize("text", ["", 'models = ["model.onnx"]\nexact = false'])
+def test_a_budget_that_limits_nothing_is_no_gate(text: str, model, monkeypatch, capsys) -> None:
+    Path("convsv.toml").write_text(text)
+    assert exit_code(monkeypatch, "check", model) == 2
+    assert "convsv.toml: no limits (add max-lipschitz" in capsys.readouterr().err
+    assert exit_code(monkeypatch, "audit", model, "-o", "main.json") == 0
+    assert exit_code(monkeypatch, "check", model, "--baseline", "main.json") == 0
+
+
+def test_errors_of_options_point_to_the_help_of_the_command(monkeypatch, capsys) -> None:
+    assert exit_code(monkeypatch, "check", "--exit-zro") == 2
+    assert "(see convsv check --help)" in capsys.readouterr().err
+    assert exit_code(monkeypatch, "chekc") == 2
+    assert "(see convsv --help)" in capsys.readouterr().err

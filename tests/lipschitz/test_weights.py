@@ -1,0 +1,121 @@
+"""Norms of weights that are no rows: as certified as those that are, and against dense matrices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import helper
+
+from convsv_cli import audit, load
+from convsv_cli.graph import Node
+from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.lipschitz.weights import kernel_norm
+from tests.support.onnx_models import graph_model, normal, saved
+
+TOLERANCE = 1e-3
+NODES = [
+    ("Conv", (4, 2, 3, 2), {"pads": [1, 1, 2, 1], "strides": [2, 1], "group": 2}),
+    ("Conv", (4, 3, 3, 2), {"dilations": [1, 2], "pads": [1, 1, 1, 1]}),
+    ("Conv", (4, 3, 1, 1), {}),
+    ("Conv", (3, 2, 4), {"strides": [3], "dilations": [2], "pads": [2, 2]}),
+    ("ConvTranspose", (4, 2, 3, 2), {"strides": [2, 3], "group": 2}),
+    ("ConvTranspose", (2, 3, 4), {"strides": [2], "pads": [1, 1]}),
+    ("Gemm", (5, 4), {"alpha": -2.5}),
+    ("Gemm", (5, 4), {"transB": 1, "alpha": 0.5}),
+    ("MatMul", (5, 4), {}),
+    ("MatMul", (5,), {}),
+]
+
+
+def input_shape(op: str, shape: tuple[int, ...], attributes: dict) -> tuple[int, ...]:
+    if op in ("Gemm", "MatMul"):
+        return (1, shape[1] if attributes.get("transB") else shape[0])
+    channels = shape[0] if op == "ConvTranspose" else shape[1] * attributes.get("group", 1)
+    return (1, channels, *(9, 8)[: len(shape) - 2])
+
+
+def node_of(op: str, **attributes: object) -> Node:
+    return Node(op=op, name="n", inputs=("x", "w"), outputs=("y",), attributes=attributes)
+
+
+@pytest.mark.parametrize(("op", "shape", "attributes"), NODES)
+def test_the_norm_is_that_of_a_row_and_no_less_than_the_true_one(
+    op: str, shape: tuple[int, ...], attributes: dict, tmp_path: Path
+) -> None:
+    whole = input_shape(op, shape, attributes)
+    node = helper.make_node(op, ["x", "w"], ["y"], **attributes)
+    model = graph_model([node], {"x": ["n", *whole[1:]]}, {"w": normal(*shape)})
+    path = saved(model, tmp_path)
+    graph = load(path).graph
+    assert graph is not None
+    found = kernel_norm(graph.main.nodes[0], graph.constants["w"](), tolerance=TOLERANCE)
+    (row,) = audit(path, tolerance=TOLERANCE).layers
+    assert found == pytest.approx(row.measurement("certified").value, rel=3 * TOLERANCE)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    units = np.eye(math.prod(whole), dtype=np.float32).reshape(-1, *whole[1:])
+    truth = np.linalg.norm(session.run(None, {"x": units})[0].reshape(len(units), -1), 2)
+    assert truth * (1 - 1e-6) <= found <= 1.6 * truth
+
+
+def test_a_stack_of_matrices_counts_as_one_from_either_side() -> None:
+    stack = np.random.default_rng(0).standard_normal((3, 4, 5))
+    right = np.linalg.norm(np.concatenate(list(stack), axis=1), 2)
+    left = np.linalg.norm(np.concatenate(list(stack), axis=0), 2)
+    found = kernel_norm(node_of("MatMul"), stack)
+    assert found == pytest.approx(max(left, right), rel=1e-9)
+    assert found >= max(left, right)
+
+
+def test_rounding_is_added_for_every_tap() -> None:
+    weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3))
+    exact = kernel_norm(node_of("Conv"), weight, tolerance=TOLERANCE)
+    rounded = kernel_norm(replace(node_of("Conv"), rounding=lambda: 0.5), weight, tolerance=TOLERANCE)
+    assert rounded == pytest.approx(exact + 3 * 0.5)
+
+
+def test_without_work_it_is_the_least_unfolding_bound() -> None:
+    weight = np.random.default_rng(0).standard_normal((6, 5, 3, 3))
+    splits = {(0, 2, 1, 3): 18, (0, 3, 1, 2): 18, (0, 1, 2, 3): 6, (0, 2, 3, 1): 54}
+    unfoldings = [weight.transpose(axes).reshape(rows, -1) for axes, rows in splits.items()]
+    least = 3 * min(np.linalg.norm(matrix, 2) for matrix in unfoldings)
+    found = kernel_norm(node_of("Conv"), weight, work_limit=0)
+    assert found <= least * (1 + 1e-9)
+    assert found >= kernel_norm(node_of("Conv"), weight, tolerance=TOLERANCE) * (1 - 1e-2)
+
+
+def test_zero_and_empty_weights_amplify_nothing() -> None:
+    assert kernel_norm(node_of("Conv"), np.zeros((2, 3, 3, 3))) == 0
+    assert kernel_norm(node_of("MatMul"), np.zeros((0, 3))) == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("op", "shape"), [("Conv", (2, 2, 3, 3)), ("Gemm", (2, 2)), ("MatMul", (2, 3, 2))])
+def test_no_number_for_weights_that_are_none(op: str, shape: tuple[int, ...], bad: float) -> None:
+    weight = np.ones(shape)
+    weight.flat[1] = bad
+    with pytest.raises(UnboundedError, match="NaN or infinity"):
+        kernel_norm(node_of(op), weight)
+
+
+@pytest.mark.parametrize(
+    ("node", "shape"),
+    [
+        (node_of("Einsum"), (2, 2)),
+        (node_of("Conv"), (2, 2)),
+        (node_of("Conv", strides=(2,)), (2, 2, 3, 3)),
+        (node_of("Conv", dilations=(0, 1)), (2, 2, 3, 3)),
+        (node_of("Conv", group=3), (4, 2, 3, 3)),
+        (node_of("Gemm"), (2, 2, 2)),
+        (node_of("MatMul"), ()),
+    ],
+)
+def test_no_number_for_what_is_not_understood(node: Node, shape: tuple[int, ...]) -> None:
+    with pytest.raises(UnboundedError):
+        kernel_norm(node, np.ones(shape))
+    with pytest.raises(UnboundedError, match="no real numbers"):
+        kernel_norm(node, np.ones(shape, bool))

@@ -1,0 +1,64 @@
+"""The JSON schemas that the package ships: written from the forms, which fit the values that they are of."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import jsonschema
+import pytest
+from msgspec import structs
+
+from convsv_cli import report
+from convsv_cli.calculators import CALCULATORS
+from convsv_cli.wire import audit, certification, difference, layer, network, spectra
+from convsv_cli.wire.form import Form
+from convsv_cli.wire.verdict import Finding, Gate, Verdict
+from tests.support import json_schemas
+
+ROOTS = (audit.Head, audit.Several, certification.Certification, difference.Difference, spectra.Spectra)
+EVERY = {f"{form.__module__}.{form.__name__}": form for root in ROOTS for form in json_schemas.forms_of(root)}
+
+
+@pytest.mark.parametrize("name", json_schemas.SCHEMAS)
+def test_the_files_are_those_of_the_forms(name: str) -> None:
+    text = (json_schemas.FOLDER / name).read_text(encoding="utf-8")
+    assert text == json_schemas.text(name), "run python -m tests.support.json_schemas --write"
+    jsonschema.Draft202012Validator.check_schema(json.loads(text))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_described_is_a_field(name: str) -> None:
+    text = (EVERY[name].__doc__ or "").partition("Attributes:")[2]
+    described = {
+        entry for entry, _ in json_schemas.ENTRY.findall("\n".join(line[4:] for line in text.splitlines()))
+    }
+    assert described <= {field.name for field in structs.fields(EVERY[name])}
+    assert bool(described) == bool(text)
+
+
+def test_every_calculator_has_a_field_of_its_kind() -> None:
+    assert {c.method.name: c.method.kind for c in CALCULATORS} == layer.KINDS
+    assert layer.KINDS.keys() <= {field.name for field in structs.fields(layer.Layer)}
+
+
+@pytest.mark.parametrize(
+    ("form", "field", "words"),
+    [
+        (layer.Layer, "status", {report.AUDITED, report.UNSUPPORTED, report.INVALID, report.NOT_APPLICABLE}),
+        (layer.Method, "kind", set(layer.KINDS.values())),
+        (network.Network, "status", {report.BOUNDED, report.UNBOUNDED, report.UNKNOWN}),
+        (Finding, "severity", {report.ERROR, report.WARNING, report.NOTE}),
+        (
+            Gate,
+            "outcome",
+            {report.PASSED, report.EXCEEDED, report.UNDECIDED, report.MISSING, report.IGNORED},
+        ),
+        (Verdict, "outcome", {report.MISTAKEN, report.FAILED, report.INCOMPLETE, report.PASSED}),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_words_are_those_of_the_values(form: type[Form], field: str, words: set[str]) -> None:
+    (kind,) = (each.type for each in structs.fields(form) if each.name == field)
+    said = set(get_args(kind)) | {word for inner in get_args(kind) for word in get_args(inner)}
+    assert {word for word in said if isinstance(word, str)} == words

@@ -1,0 +1,1 @@
+"""attribute_files What files from strangers may try, and what SECURITY.md promises."""

@@ -1,0 +1,47 @@
+"""Peak memory of a whole audit, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.memory import FORMATS, peak
+from tests.support.resnet18 import export, random_resnet18
+
+SCRIPT = """
+import re, sys
+from convsv_cli import audit
+result = audit(sys.argv[1], exact=True, input_size=224)
+kilobytes = re.search(r"VmHWM:\\s*([0-9]+) kB", open("/proc/self/status").read()).group(1)
+print(len(result.layers), result.audited, int(kilobytes) * 1024)
+"""
+"""ru_maxrss would begin with what the process of the tests held when this one was born."""
+
+
+def test_an_exact_audit_of_resnet18_at_224_peaks_below_1_5_gb(tmp_path: Path) -> None:
+    path = tmp_path / "resnet18.onnx"
+    export(random_resnet18(), path)
+    process = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(path)], capture_output=True, text=True, check=True
+    )
+    layers, audited, peak = map(int, process.stdout.split())
+    assert (layers, audited) == (21, 21)
+    assert peak < 1.5e9
+
+
+LONG = {f"layer{i}.weight": (64, 65536) if i % 2 == 0 else (65536, 64) for i in range(12)}
+"""201 MB in layers of 17 MB."""
+
+
+@pytest.fixture(scope="module")
+def one_layer() -> int:
+    name = next(iter(LONG))
+    return peak(FORMATS["checkpoint"], {name: LONG[name]})
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_layers_are_audited_one_after_the_other(name: str, one_layer: int) -> None:
+    assert peak(FORMATS[name], LONG) - one_layer < 80e6

@@ -1,0 +1,45 @@
+"""The inputs of a format by number."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from random import Random
+
+from tests.support.fuzzing import json_values, pickles, protobufs, zips
+from tests.support.fuzzing.mutations import Mutation, mutated
+from tests.support.fuzzing.seeds import Seed, seeds
+
+ZIP: tuple[Mutation, ...] = (zips.content, zips.content, zips.content, zips.records, zips.directory)
+SAFETENSORS: tuple[Mutation, ...] = (json_values.safetensors_header, json_values.safetensors_claim)
+AWARE: dict[str, tuple[Mutation, ...]] = {
+    "onnx": (protobufs.field,),
+    "legacy checkpoint": (pickles.opcode,),
+    "zip checkpoint": ZIP,
+    "pickled module": ZIP,
+    "TorchScript": ZIP,
+    "pt2": ZIP,
+    "safetensors": SAFETENSORS,
+    "sharded index": (json_values.json_value, json_values.json_value, json_values.nested),
+}
+PARTS: dict[str, tuple[Mutation, ...]] = {"sharded index": SAFETENSORS}
+"""What knows the format of the files beside the first one."""
+
+MAIN = 0.75
+_seeds = cache(seeds)
+
+
+def write_input(kind: str, number: int, folder: Path) -> Path:
+    """Write the files of an input; the path to name."""
+    seed, changed = _input(kind, number)
+    for name, data in {**seed.files, **changed}.items():
+        (folder / name).write_bytes(data)
+    return folder / seed.main
+
+
+def _input(kind: str, number: int) -> tuple[Seed, dict[str, bytes]]:
+    random = Random(f"{kind} {number}")
+    seed = random.choice(_seeds(kind))
+    name = seed.main if random.random() < MAIN else random.choice(list(seed.files))
+    aware = AWARE[kind] if name == seed.main else PARTS.get(kind, ())
+    return seed, {name: mutated(seed.files[name], random, aware)}

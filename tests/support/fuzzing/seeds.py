@@ -1,0 +1,191 @@
+"""Valid files of each format, small."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import torch
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from safetensors.torch import save_file
+from torch import nn
+
+from tests.support.onnx_models import graph_model, normal
+
+Files = dict[str, bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """A model: its files, the one to name first."""
+
+    files: Files
+
+    @property
+    def main(self) -> str:
+        return next(iter(self.files))
+
+
+def seeds(kind: str) -> tuple[Seed, ...]:
+    """The valid files of a format."""
+    torch.manual_seed(0)
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return tuple(MAKERS[kind](Path(folder)))
+
+
+def _net() -> nn.Sequential:
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5)
+    )
+    return net.eval()
+
+
+def _checkpoint() -> dict[str, object]:
+    return {"epoch": 3, "state_dict": _net().state_dict(), "args": {"lr": 0.1, "tags": ["a", "b"], "x": None}}
+
+
+def _read(folder: Path, *names: str) -> Seed:
+    return Seed(files={name: (folder / name).read_bytes() for name in names})
+
+
+def _legacy(folder: Path) -> Iterator[Seed]:
+    torch.save(_checkpoint(), folder / "a.pt", _use_new_zipfile_serialization=False)
+    torch.save(_net(), folder / "b.pt", _use_new_zipfile_serialization=False)
+    yield _read(folder, "a.pt")
+    yield _read(folder, "b.pt")
+
+
+def _zipped(folder: Path) -> Iterator[Seed]:
+    torch.save(_checkpoint(), folder / "a.pth")
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 3))
+    torch.save({"model": normed.state_dict()}, folder / "b.ckpt")
+    yield _read(folder, "a.pth")
+    yield _read(folder, "b.ckpt")
+
+
+def _module(folder: Path) -> Iterator[Seed]:
+    torch.save(_net(), folder / "a.pt")
+    recurrent = nn.ModuleDict({"gates": nn.LSTM(3, 4), "up": nn.ConvTranspose2d(2, 3, 3, groups=1)})
+    torch.save({"net": recurrent, "step": 1}, folder / "b.pt")
+    yield _read(folder, "a.pt")
+    yield _read(folder, "b.pt")
+
+
+def _script(folder: Path) -> Iterator[Seed]:
+    torch.jit.trace(_net(), torch.zeros(1, 3, 8, 8)).save(str(folder / "a.pt"))
+    torch.jit.script(_net()).save(str(folder / "b.jit"))
+    yield _read(folder, "a.pt")
+    yield _read(folder, "b.jit")
+
+
+def _program(folder: Path) -> Iterator[Seed]:
+    program = torch.export.export(_net(), (torch.zeros(1, 3, 8, 8),))
+    torch.export.save(program, folder / "a.pt2")
+    yield _read(folder, "a.pt2")
+
+
+def _safetensors(folder: Path) -> Iterator[Seed]:
+    tensors = {name: value.clone() for name, value in _net().state_dict().items()}
+    save_file(tensors, folder / "a.safetensors", {"format": "pt"})
+    save_file({"a.weight": torch.randn(3, 3).bfloat16(), "b": torch.ones(2)}, folder / "b.safetensors")
+    yield _read(folder, "a.safetensors")
+    yield _read(folder, "b.safetensors")
+
+
+def _sharded(folder: Path) -> Iterator[Seed]:
+    parts = {
+        "1.safetensors": {"a.weight": torch.randn(4, 3, 3, 3)},
+        "2.safetensors": {"b.weight": torch.ones(2, 4)},
+    }
+    for name, tensors in parts.items():
+        save_file(tensors, folder / name)
+    index = {"metadata": {"total_size": 400}, "weight_map": {t: n for n, ts in parts.items() for t in ts}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    yield _read(folder, "model.safetensors.index.json", *parts)
+
+
+def _onnx(folder: Path) -> Iterator[Seed]:
+    for model in (_convolutions(), _expressions(), _calls()):
+        yield Seed(files={"a.onnx": model.SerializeToString()})
+    onnx.save(
+        _convolutions(), folder / "b.onnx", save_as_external_data=True, location="b.data", size_threshold=0
+    )
+    yield _read(folder, "b.onnx", "b.data")
+
+
+def _convolutions() -> ModelProto:
+    node = helper.make_node
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], pads=[1] * 4, strides=[2, 2]),
+        node("Relu", ["c"], ["r"]),
+        node("BatchNormalization", ["r", "s", "s", "s", "s"], ["n"]),
+        node("MaxPool", ["n"], ["p"], kernel_shape=[2, 2]),
+        node("Flatten", ["p"], ["f"]),
+        node("Gemm", ["f", "v"], ["y"], transB=1),
+    ]
+    weights = {"w": normal(4, 3, 3, 3), "s": np.ones(4, np.float32), "v": normal(5, 16)}
+    return graph_model(nodes, {"x": ["n", 3, 8, 8]}, weights)
+
+
+def _expressions() -> ModelProto:
+    """Weights behind expressions, shapes that are computed, a body, and quantised weights."""
+    node = helper.make_node
+    body = helper.make_graph(
+        [node("MatMul", ["h", "u"], ["o"])],
+        "body",
+        [],
+        [helper.make_tensor_value_info("o", TensorProto.FLOAT, None)],
+    )
+    nodes = [
+        node("ReduceL2", ["v"], ["norm"], keepdims=1),
+        node("Div", ["v", "norm"], ["unit"]),
+        node("MatMul", ["x", "unit"], ["g"]),
+        node("Shape", ["g"], ["shape"]),
+        node("Constant", [], ["one"], value=numpy_helper.from_array(np.array([0]))),
+        node("Gather", ["shape", "one"], ["batch"]),
+        node("Concat", ["batch", "rest"], ["wanted"], axis=0),
+        node("Reshape", ["g", "wanted"], ["h"]),
+        node("DequantizeLinear", ["q", "scale"], ["u"]),
+        node("If", ["which"], ["y"], then_branch=body, else_branch=body),
+    ]
+    weights = {
+        "v": normal(6, 4),
+        "rest": np.array([2, 2]),
+        "q": np.ones((2, 3), np.int8),
+        "scale": np.float32(0.1),
+    }
+    model = graph_model(nodes, {"x": ["n", 6]}, weights)
+    model.graph.input.append(helper.make_tensor_value_info("which", TensorProto.BOOL, []))
+    return model
+
+
+def _calls() -> ModelProto:
+    node = helper.make_node
+    imports = [helper.make_opsetid("", 20)]
+    body = [node("MatMul", ["a", "w"], ["m"]), node("Softmax", ["m"], ["b"])]
+    function = helper.make_function("local", "f", ["a", "w"], ["b"], body, imports)
+    twice = [node("f", ["a", "w"], ["c"], domain="local"), node("f", ["c", "w"], ["b"], domain="local")]
+    outer = helper.make_function(
+        "local", "g", ["a", "w"], ["b"], twice, [*imports, helper.make_opsetid("local", 1)]
+    )
+    calls = [node("g", ["x", "w"], ["h"], domain="local"), node("f", ["h", "w"], ["y"], domain="local")]
+    return graph_model(calls, {"x": ["n", 4]}, {"w": normal(4, 4)}, functions=[function, outer])
+
+
+MAKERS: dict[str, Callable[[Path], Iterator[Seed]]] = {
+    "onnx": _onnx,
+    "legacy checkpoint": _legacy,
+    "zip checkpoint": _zipped,
+    "pickled module": _module,
+    "TorchScript": _script,
+    "pt2": _program,
+    "safetensors": _safetensors,
+    "sharded index": _sharded,
+}

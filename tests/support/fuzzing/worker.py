@@ -1,0 +1,158 @@
+"""Reads inputs, one after the other, as the command line does; a line of JSON says what came of each.
+
+python -m tests.support.fuzzing.worker KIND FIRST LAST
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+
+from convsv_cli.cli import cli
+from convsv_cli.confinement import prepare
+from convsv_cli.errors import ConvsvError, UnreadableModelError
+from convsv_cli.loaders import _loader
+from tests.support.fuzzing.inputs import write_input
+from tests.support.fuzzing.pickles import CANARY
+from tests.support.fuzzing.seeds import seeds
+from tests.support.fuzzing.watching import Watch
+
+MEMORY = 1 << 30
+SECONDS = float(os.environ.get("CONVSV_FUZZ_SECONDS", "10"))
+"""Of processor time; where other programs run, more of them pass."""
+SNIFFED, REFUSED, UNSAFE, AUDITED = "sniffed", "refused", "unsafe", "audited"
+
+
+def main() -> None:
+    kind, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    warnings.simplefilter("ignore")
+    with TemporaryDirectory() as folder:
+        os.chdir(folder)
+        warm_up(kind, Path(folder))
+        limit_memory()
+        watch = Watch()
+        for number in range(first, last):
+            say({"number": number})
+            say({"number": number, **one(kind, number, Path(folder), watch)})
+
+
+def warm_up(kind: str, folder: Path) -> None:
+    """Read what is valid, which must be audited, and import all readers: damage may look like any format."""
+    prepare()
+    for reader in ("checkpoint", "onnx", "pt2"):
+        importlib.import_module(f"convsv_cli.loaders.{reader}.reading")
+    for index, seed in enumerate(seeds(kind)):
+        home = folder / f"valid{index}"
+        home.mkdir()
+        for name, data in seed.files.items():
+            (home / name).write_bytes(data)
+        outcome = judge(home / seed.main, home / "out.json")
+        if outcome["outcome"] != AUDITED:
+            raise SystemExit(f"the valid {kind} {index} is not audited: {outcome}")
+
+
+def limit_memory() -> None:
+    """A GB more than what is there; files may be written."""
+    import resource
+
+    data = next(
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmData")
+    )
+    most = (int(data.split()[1]) << 10) + MEMORY
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def one(kind: str, number: int, folder: Path, watch: Watch) -> dict[str, Any]:
+    """What came of an input, and what is wrong with that."""
+    home = folder / str(number)
+    home.mkdir()
+    path, output = write_input(kind, number, home), home / "out.json"
+    before = {entry.name for entry in home.iterdir()}
+    start, cpu = time.monotonic(), time.process_time()
+    watch.begin()
+    outcome = judge(path, output)
+    faults = list(watch.end())
+    took, worked = time.monotonic() - start, time.process_time() - cpu
+    if worked > SECONDS or took > 5 * SECONDS:
+        faults.append(f"took {took:.1f} s, {worked:.1f} s of them working")
+    if (folder / CANARY).exists() or (home / CANARY).exists():
+        faults.append("the canary is there: code of the file was executed")
+    faults += outcome.pop("faults", [])
+    after = {entry.name for entry in home.iterdir()}
+    if after - before - ({"out.json"} if outcome["outcome"] == AUDITED else set()):
+        faults.append(f"left behind: {after - before}")
+    for entry in home.iterdir():
+        entry.unlink()
+    home.rmdir()
+    return {**outcome, "faults": faults, "seconds": took}
+
+
+PLANTED: tuple[tuple[str, Callable[[Path], object]], ...] = (
+    ("s of them working", lambda _output: _spin()),
+    ("MemoryError", lambda _output: bytearray(2 * MEMORY)),
+    ("ZeroDivisionError", lambda _output: 1 // 0),
+    ("the worker died: exit code 3", lambda _output: os._exit(3)),
+    ("os.system", lambda _output: os.system("true")),
+    ("code of the file was executed", lambda _output: Path(CANARY).touch()),
+    ("left behind", lambda output: output.with_suffix(".tmp").touch()),
+    ("not whole", lambda output: output.write_text("{")),
+)
+"""Faults that a test wants to see found, and what is then said; one an input."""
+
+
+def _spin() -> None:
+    end = time.process_time() + SECONDS
+    while time.process_time() <= end:
+        pass
+
+
+def judge(path: Path, output: Path) -> dict[str, Any]:
+    """Audit it, to a file."""
+    try:
+        try:
+            _loader(path)
+        except UnreadableModelError:
+            return {"outcome": SNIFFED}
+        if "CONVSV_FUZZ_PLANT" in os.environ and output.parent.name.isdecimal():
+            PLANTED[int(output.parent.name)][1](output)
+            return {"outcome": AUDITED, "faults": _incomplete(output) if output.exists() else []}
+        arguments = ["audit", str(path), "-o", str(output), "--quiet", "--work-limit", "0"]
+        cli.main(arguments, prog_name="convsv", standalone_mode=False)
+        return {"outcome": AUDITED, "faults": _incomplete(output)}
+    except ConvsvError as error:
+        return {"outcome": UNSAFE if error.exit_code == 4 else REFUSED, "why": error.what[:300]}
+    except click.ClickException as error:
+        return {"outcome": REFUSED, "why": error.format_message()[:200]}
+    except BaseException as error:  # noqa: BLE001  (the fault that this looks for
+        where = traceback.format_tb(error.__traceback__)[-3:]
+        return {"outcome": "crashed", "faults": [f"{type(error).__name__}: {error}"[:300] + "".join(where)]}
+
+
+def _incomplete(output: Path) -> list[str]:
+    try:
+        document = json.loads(output.read_text(encoding="utf-8"))
+    except ValueError as error:
+        return [f"the document is not whole: {error}"]
+    return [] if document.get("command") == "audit" else ["the document is no audit"]
+
+
+def say(line: dict[str, Any]) -> None:
+    os.write(REPORT, json.dumps(line).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    REPORT = os.dup(1)
+    os.dup2(2, 1)
+    main()

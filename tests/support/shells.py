@@ -1,0 +1,35 @@
+"""Commands as shells run them, with `convsv` on the path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def installed(folder: Path) -> dict[str, str]:
+    """An environment in which `convsv` is this checkout."""
+    script = folder / "bin" / "convsv"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m convsv_cli "$@"\n')
+    script.chmod(0o755)
+    path = os.pathsep.join([str(script.parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+
+
+def shell(
+    script: str, folder: Path, environment: dict[str, str], *, command: tuple[str, ...] = ("bash", "-c")
+) -> subprocess.CompletedProcess[str]:
+    """The script, run in that folder."""
+    return subprocess.run(
+        [*command, script],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

@@ -1,0 +1,158 @@
+"""What pip installs is all that the package needs: nothing is borrowed from what tests install besides."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import venv
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import Distribution, distribution, packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from convsv_cli.cli import cli
+from tests.support.command_line import convsv
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+@pytest.fixture(scope="module")
+def project(root: Path) -> dict:
+    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.fixture(scope="module")
+def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, root]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    (built,) = folder.iterdir()
+    return built
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {normalised(Requirement(each).name) for each in requirements}
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imported(folder: Path) -> dict[str, str]:
+    """Third-party packages that any module imports, wherever in it, and one such module of each."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                modules.append(node.module or "")
+            found |= {module.partition(".")[0]: str(path) for module in modules}
+    ours = {"convsv", "convsv_cli", *sys.stdlib_module_names}
+    return {package: path for package, path in found.items() if package not in ours}
+
+
+def test_what_is_imported_is_declared_and_nothing_else(root: Path, project: dict) -> None:
+    """Also where a function or a condition imports it; tomli stands in for a module of newer Pythons."""
+    owners = packages_distributions() | {"tomli": ["tomli"]}
+    declared = names(project["dependencies"])
+    used = {}
+    for package, path in imported(root / "convsv_cli").items():
+        (home, *_) = owners.get(package, [package])
+        used[normalised(home)] = path
+    assert used.keys() - declared == set(), {name: used[name] for name in used.keys() - declared}
+    assert declared - used.keys() == set()
+    for extra, requirements in project["optional-dependencies"].items():
+        assert names(requirements).isdisjoint(declared), extra
+
+
+def test_ci_pins_what_is_declared(root: Path, project: dict) -> None:
+    pinned = names(re.findall(r"^([\w-]+)==", (root / "constraints.txt").read_text(), re.MULTILINE))
+    newer = {"tomli", "protobuf", "types-jsonschema"}  # by Python's version, and as onnx wants it
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    assert {name for each in lists for name in names(each)} - newer <= pinned
+
+
+def test_the_wheel_has_all_that_the_package_has(root: Path, wheel: Path) -> None:
+    held = zipfile.ZipFile(wheel).namelist()
+    paths = (path for path in (root / "convsv_cli").rglob("*") if path.is_file())
+    files = [
+        str(path.relative_to(root)).removeprefix("convsv_cli/alias/")
+        for path in paths
+        if path.parent.name != "__pycache__"
+    ]
+    assert {"convsv_cli/py.typed", "convsv_cli/renderers/schema/audit-1.schema.json"} <= set(files)
+    (licence,) = (name for name in held if name.endswith("licenses/LICENSE"))
+    assert zipfile.ZipFile(wheel).read(licence) == (root / "LICENSE").read_bytes()
+    assert sorted(name for name in held if ".dist-info/" not in name) == sorted(files)
+
+
+@cache
+def needs(name: str) -> frozenset[str]:
+    """Of a distribution that is installed here: the distributions that it cannot do without, not theirs."""
+    requirements = map(Requirement, distribution(name).requires or [])
+    wanted = (each for each in requirements if each.marker is None or each.marker.evaluate({"extra": ""}))
+    return frozenset(each.name for each in wanted)
+
+
+def closure(wanted: list[str]) -> Iterator[Distribution]:
+    """Of distributions that are declared, and what they need in turn."""
+    waiting = [each for each in map(Requirement, wanted) if each.marker is None or each.marker.evaluate()]
+    seen, todo = set(), [each.name for each in waiting]
+    while todo:
+        name = todo.pop()
+        if normalised(name) not in seen:
+            seen.add(normalised(name))
+            yield distribution(name)
+            todo += needs(name)
+
+
+@pytest.fixture(scope="module")
+def clean(wheel: Path, project: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment that has the wheel, and of this one's packages what it declares."""
+    folder = tmp_path_factory.mktemp("clean")
+    venv.create(folder, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for each in closure(project["dependencies"]):
+        for top in {file.parts[0] for file in each.files or ()} - {"..", "__pycache__"}:
+            if not (site / top).exists():
+                (site / top).symlink_to(Path(str(each.locate_file(top))))
+    python = folder / "bin" / "python"
+    install = ["install", "--quiet", "--no-deps", "--no-index", wheel]
+    subprocess.run([sys.executable, "-m", "pip", "--python", python, *install], check=True)
+    return folder / "bin"
+
+
+def test_the_first_example_of_every_help_runs_as_it_stands(root: Path, shared: Path, clean: Path) -> None:
+    """In an environment in which nothing is but the package and what it declares, by the script of CI."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment |= {"PATH": os.pathsep.join([str(clean), os.environ["PATH"]]), "CONVSV_SHARED": str(shared)}
+    found = subprocess.run(
+        ["python", "-c", "import convsv_cli, importlib.util as u; print(convsv_cli, u.find_spec('pytest'))"],
+        cwd=clean, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert str(clean.parent) in found.stdout
+    assert found.stdout.endswith(" None\n")
+    process = subprocess.run(
+        ["python", root / ".ci" / "examples"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    run = re.findall(r"^\$ (?:convsv .* \| )?convsv (\w+)", process.stdout, re.MULTILINE)
+    assert sorted(run) == sorted(cli.commands)
+    assert "certified at 0.5" in process.stdout
+
+
+@pytest.mark.parametrize("command", ["", *cli.commands])
+def test_every_help_has_an_example(command: str) -> None:
+    text = convsv(*command.split(), "--help").stdout
+    assert re.search(rf"^  Examples:\n    .*convsv {command}", text, re.MULTILINE)

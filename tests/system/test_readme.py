@@ -1,0 +1,98 @@
+"""The README says what the tool does."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from convsv_cli.cli import cli
+from convsv_cli.renderers import RENDERERS
+from tests.support.command_line import convsv
+
+
+@pytest.fixture(scope="module")
+def readme(root: Path) -> str:
+    return (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_outputs_are_what_the_commands_print(
+    readme: str, root: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    outputs = re.findall(r"<!-- output: convsv (.*?) -->\n```text\n(.*?)```", readme, re.DOTALL)
+    assert outputs
+    for arguments, output in outputs:
+        words = [word.replace("../shared", str(shared)) for word in shlex.split(arguments)]
+        assert convsv(*words).stdout.replace(str(shared), "../shared") == output
+
+
+def test_the_python_example_runs(readme: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(root)
+    code, _ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 25
+    assert all(line.startswith("Interval(lower=") for line in lines[-3:])
+
+
+def test_the_training_example_runs(readme: str, capsys) -> None:
+    _, code = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    names: dict = {}
+    exec(compile(code, "README.md", "exec"), names)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("tensor([") and "dtype=torch.float64" in line for line in lines)
+    assert names["model"][0].weight.grad is not None
+
+
+def test_every_option_that_the_readme_names_exists(readme: str) -> None:
+    shown = "".join(
+        convsv(command, "--help").stdout for command in ("audit", "certify", "check", "diff", "spectrum")
+    )
+    for option in set(re.findall(r"--[a-z][a-z0-9-]+", readme)):
+        assert option in shown, option
+
+
+def test_every_pipe_that_the_docs_show_runs(
+    readme: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder in which what the lines name is the sample model, or its saved audit."""
+    monkeypatch.chdir(tmp_path)
+    Path("baseline.json").write_text(
+        convsv("audit", root / "sample_models" / "resnet20.onnx", "--format", "json").stdout, encoding="utf-8"
+    )
+    helps = [convsv("--help"), *(convsv(name, "--help") for name in cli.commands)]
+    pages = [path.read_text(encoding="utf-8") for path in root.glob("docs/**/*.md")]
+    text = "\n".join([readme, *pages, *(process.stdout for process in helps)])
+    pipes = set(re.findall(r"^ *\$? *(convsv [^\n|]*\| *\w[^\n]*)$", text, re.MULTILINE))
+    assert len(pipes) >= 2
+    for line in pipes:
+        for name in re.findall(r"[\w./-]+\.(?:onnx|pth|pt)\b", line):
+            Path(name).parent.mkdir(exist_ok=True)
+            sample = "resnet20.onnx" if name.endswith(".onnx") else "resnet20.pt"
+            shutil.copy(root / "sample_models" / sample, name)
+        script = f'set -o pipefail; convsv() {{ "$PYTHON" -m convsv_cli "$@"; }}; {line}'
+        environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(root)}
+        process = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, check=False)
+        assert (process.returncode, process.stderr) == (0, b""), line
+        for output in re.findall(r"-o ([\w.]+)", line):
+            assert Path(output).stat().st_size > 1000
+
+
+def test_every_format_that_the_readme_lists_exists(readme: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (?:`(\.\w+)`)? *\| \w", readme, re.MULTILINE)
+    known = {(r.name, suffix) for r in RENDERERS for suffix in (r.suffixes or ("",))}
+    assert len(rows) >= 7
+    assert set(rows) <= known
+
+
+def test_links_lead_somewhere(readme: str, root: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", readme):
+        assert target.startswith("https://") or (root / target).is_file(), target
