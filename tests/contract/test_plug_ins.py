@@ -1,13 +1,15 @@
-"""Every module of a plug-in folder that exports a plug-in is listed in the folder's tuple."""
+"""Every plug-in is listed in the tuple of its folder, and knows no other."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from convsv_cli.budget.toml import loads
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.certification.routes import ROUTES
 from convsv_cli.lipschitz.rules import FAMILIES
@@ -24,15 +26,17 @@ FOLDERS = [
 EACH = pytest.mark.parametrize(("folder", "export", "listed"), FOLDERS, ids=[name for name, *_ in FOLDERS])
 
 
-def unlisted(folder: str, export: str, listed: Sequence[object]) -> set[str]:
-    """Modules whose plug-in nobody would meet."""
+def exporting(folder: str, export: str) -> dict[str, object]:
+    """The plug-ins in a folder, by module."""
     names = [found.name for found in pkgutil.iter_modules(importlib.import_module(folder).__path__)]
     modules = {name: importlib.import_module(f"{folder}.{name}") for name in names}
-    return {
-        name
-        for name, module in modules.items()
-        if hasattr(module, export) and not any(getattr(module, export) is each for each in listed)
-    }
+    return {name: getattr(module, export) for name, module in modules.items() if hasattr(module, export)}
+
+
+def unlisted(folder: str, export: str, listed: Sequence[object]) -> set[str]:
+    """Modules whose plug-in nobody would meet."""
+    found = exporting(folder, export)
+    return {name for name, plug_in in found.items() if not any(plug_in is each for each in listed)}
 
 
 @EACH
@@ -43,3 +47,15 @@ def test_every_plug_in_is_listed(folder: str, export: str, listed: Sequence[obje
 @EACH
 def test_one_that_is_not_listed_would_be_seen(folder: str, export: str, listed: Sequence[object]) -> None:
     assert len(unlisted(folder, export, listed[1:])) == 1
+
+
+@EACH
+def test_import_linter_keeps_them_apart(
+    folder: str, export: str, listed: Sequence[object], root: Path
+) -> None:
+    settings = loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    apart = [set(contract["modules"]) for contract in contracts if contract["type"] == "independence"]
+    modules = {f"{folder}.{name}" for name in exporting(folder, export)}
+    assert len(modules) >= len(listed)
+    assert modules in apart

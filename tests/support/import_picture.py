@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 from html import escape
-from itertools import chain
 from pathlib import Path
 
 import grimp
@@ -27,14 +26,11 @@ PAPER, INK, LINE, SHADE = "#ffffff", "#1f2328", "#d8dee4", "#0b57a4"
 Counts = dict[tuple[str, str], int]
 
 
-def parts(graph: grimp.ImportGraph) -> list[str]:
-    """Below the package, from the top layer down; what no layer lists comes before the lowest."""
+def parts() -> list[str]:
+    """Below the package, from the top layer down, as import-linter has them, which leaves out none."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
-    *upper, lowest = [[name.strip() for name in layer.split("|")] for layer in layers]
-    listed = list(chain(*upper))
-    others = graph.find_children("convsv_cli") - {*listed, *lowest, "convsv_cli.__main__"}
-    return [*listed, *sorted(others), *lowest]
+    return [f"convsv_cli.{name.strip()}" for layer in layers for name in layer.split("|")]
 
 
 def imports(graph: grimp.ImportGraph, names: list[str]) -> Counts:
@@ -84,7 +80,7 @@ def drawn(names: list[str], counts: Counts) -> str:
 def picture() -> str:
     """Of the package as it is."""
     graph = grimp.build_graph("convsv_cli", cache_dir=None)
-    names = parts(graph)
+    names = parts()
     return drawn(names, imports(graph, names))
 
 

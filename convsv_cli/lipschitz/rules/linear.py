@@ -7,8 +7,7 @@ import math
 import numpy as np
 
 from convsv_cli.lipschitz.broadcasting import copies
-from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
-from convsv_cli.lipschitz.rules.merge import UNBOUNDED_PRODUCT
+from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.numerics.arithmetic import root, times, total
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
 from convsv_cli.numerics.rounding import margin

@@ -7,12 +7,10 @@ import math
 import numpy as np
 
 from convsv_cli.lipschitz.broadcasting import copies, gain_of_scaling
-from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
+from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.numerics.arithmetic import root_of_squares, times, total
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
 from convsv_cli.numerics.rounding import UP
-
-UNBOUNDED_PRODUCT = "a product of two activations, of which {names} may be of any size"
 
 
 def added(operation: Operation) -> float:

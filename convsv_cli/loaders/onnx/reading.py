@@ -18,7 +18,6 @@ from convsv_cli.loaders.onnx.evaluation import NotFoldableError
 from convsv_cli.loaders.onnx.functions import inlined
 from convsv_cli.loaders.onnx.graphs import Rows, build
 from convsv_cli.loaders.onnx.linear_maps import linear_maps
-from convsv_cli.loaders.onnx.names import layer_name, unique
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
 from convsv_cli.loaders.onnx.scopes import Scope, scopes
 from convsv_cli.loaders.onnx.shape_table import Shapes, dims
@@ -27,6 +26,7 @@ from convsv_cli.loaders.onnx.skeleton import inputs_of
 from convsv_cli.loaders.onnx.sparse import stored_parts
 from convsv_cli.loaders.onnx.tensors import Array, external_file
 from convsv_cli.loaders.onnx.wire import check_wire
+from convsv_cli.loaders.row_names import layer_name, unique
 from convsv_cli.network import Geometry, InputSize, Layer, Network, UnsupportedLayer
 
 GATE_WEIGHT = r"\.weight_[ih]h\w*$"

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from convsv_cli.loaders.onnx.names import layer_name, unique
 from convsv_cli.loaders.pt2.expressions import NotComputableError, Weight, find, parts_of
 from convsv_cli.loaders.pt2.layers import EXPORTED, LinearMap, kernel, linear_maps
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
+from convsv_cli.loaders.row_names import layer_name, unique
 from convsv_cli.loaders.state_dict import CONVOLUTION_AXES, DEQUANTISED, StoredTensor, is_real
 from convsv_cli.loaders.training_state import without_training_state
 from convsv_cli.loaders.usage import LOOK_UP
