@@ -67,8 +67,10 @@ def _as_layer(row: AnyLayer) -> Layer | None:
 
 
 def _as_table(row: AnyLayer) -> UnsupportedLayer | None:
-    """The row as a table, which it may be already; None where the file says that it is a layer."""
+    """The row as a table, which it may be already; None where the file or its axes say otherwise."""
     if isinstance(row, UnsupportedLayer):
+        if row.applicable and row.layer is None and "Conv" in row.op:
+            return None
         return replace(row, applicable=False, reason=AS_TABLE if row.applicable else row.reason)
     if not row.presumed:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 
 from convsv_cli.comparison.effort import same_model
 from convsv_cli.layer_names import counterparts, says_nothing
-from convsv_cli.report import Audit, LayerAudit
+from convsv_cli.report import AUDITED, Audit, LayerAudit
 from convsv_cli.report.difference import BY_NAME, BY_SHAPE, BY_WEIGHT
 
 Rows = Sequence[LayerAudit]
@@ -52,7 +52,8 @@ class Pair:
         if self.old is None or self.new is None or geometry(self.old) != geometry(self.new):
             return False
         if not self.old.weight_sha256:  # of an early version of convsv
-            return self.same_file and self.old.name == self.new.name and bool(self.new.weight_sha256)
+            known = self.old.status == AUDITED and bool(self.new.weight_sha256)
+            return known and self.same_file and self.old.name == self.new.name
         return self.old.weight_sha256 == self.new.weight_sha256
 
 

@@ -78,6 +78,14 @@ def test_what_the_file_says_nobody_can_deny(tmp_path: Path) -> None:
         audit(checkpoint(tmp_path), as_layer=["wte"], as_table=["*"])
 
 
+def test_a_kernel_that_cannot_be_read_is_no_table(tmp_path: Path) -> None:
+    state = {"c.weight": torch.ones(2, 2, 3, 3, dtype=torch.int8), "bond.weight": torch.ones(2, 2)}
+    torch.save(state, tmp_path / "q.pt")
+    with pytest.raises(UsageError, match="'c' cannot be a table"):
+        audit(tmp_path / "q.pt", as_table=["c"])
+    assert statuses(tmp_path / "q.pt", as_table=["*"])["c.weight"] == "unsupported"
+
+
 def test_a_look_up_of_a_graph_as_a_layer_changes_no_bound(tmp_path: Path) -> None:
     path = look_up(tmp_path)
     assert statuses(path) == {"embed.weight": "not_applicable", "fc.weight": "audited"}

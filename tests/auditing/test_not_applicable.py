@@ -127,6 +127,9 @@ def test_differences(found: Audit) -> None:
     unsupported = replace(found.layers[0], status=UNSUPPORTED)
     older = replace(found, layers=(unsupported, *found.layers[1:]))
     assert {change.name: change.kind for change in changes(older, found)}["embed"] == "not applicable"
+    declared = audit(found.model.path, as_layer=["embed"])
+    for pair in ((found, declared), (declared, found)):
+        assert {change.name: change.kind for change in changes(*pair)}["embed"] == "not applicable"
     unchanged = difference(found, found)
     assert all("not applicable" in each.render(unchanged, Terminal()) for each in differences.RENDERERS)
 
