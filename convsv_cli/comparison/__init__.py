@@ -5,11 +5,10 @@ from __future__ import annotations
 from convsv_cli.comparison.changes import changes, difference
 from convsv_cli.comparison.effort import same_model, same_range, same_sizes, unequal_effort, with_effort
 from convsv_cli.comparison.pairs import Pair, pairs
-from convsv_cli.comparison.trend import Trend, trend
+from convsv_cli.comparison.trend import trend
 
 __all__ = [
     "Pair",
-    "Trend",
     "changes",
     "difference",
     "pairs",

@@ -1,31 +1,13 @@
-"""The same figures in several audits: over a training run, or of one architecture in several versions."""
+"""The figures of several audits, side by side."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from convsv_cli.layer_names import plain_names
-from convsv_cli.report import CERTIFIED, Audit, LayerAudit
-
-Figures = tuple[float | None, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trend:
-    """Certified upper ends, one for each audit; None where an audit has none.
-
-    Attributes:
-        names: of the audits.
-        layers: the norms of each layer that some audit has, by its plain name, in the order of their first
-            appearance.
-        network: the bounds of the network.
-    """
-
-    names: tuple[str, ...]
-    layers: tuple[tuple[str, Figures], ...]
-    network: Figures
+from convsv_cli.report import CERTIFIED, Audit, LayerAudit, Trend
+from convsv_cli.report.trend import Figures
 
 
 def trend(audits: Sequence[tuple[str, Audit]]) -> Trend:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 
-from convsv_cli.comparison.trend import Figures, Trend, growth
+from convsv_cli.comparison.trend import growth
 from convsv_cli.renderers.markdown_text import code, fitting
 from convsv_cli.renderers.markdown_text import table as markdown_table
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import UPPER
+from convsv_cli.report import UPPER, Trend
+from convsv_cli.report.trend import Figures
 from convsv_cli.sanitize import inert, spreadsheet_cell
-from convsv_cli.version import __version__
 
 NETWORK, GROWTH = "network", "last/first"
 LARGEST = 2**20 - 2**12
@@ -58,14 +57,10 @@ def comma_separated(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
 
 def document(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
     """The JSON document; it is no report that could be read back."""
-    fields = {
-        "trend_version": "1.0",
-        "tool": {"name": "convsv", "version": __version__},
-        "reports": list(trend.names),
-        "layers": [{"name": name, "certified_upper": list(figures)} for name, figures in trend.layers],
-        "network": {"lipschitz_upper": list(trend.network)},
-    }
-    return json.dumps(fields, indent=2, allow_nan=False) + "\n"
+    from convsv_cli.wire import form
+    from convsv_cli.wire import trend as wire
+
+    return form.text(wire.document(trend))
 
 
 def _rows(trend: Trend) -> list[list[str]]:

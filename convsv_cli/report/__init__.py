@@ -39,6 +39,7 @@ from convsv_cli.report.network import (
 )
 from convsv_cli.report.request import TOLERANCE, WORK_LIMIT, Model, Settings
 from convsv_cli.report.spectrum import Distribution, LayerSpectrum, Spectra, Spectrum
+from convsv_cli.report.trend import Trend
 from convsv_cli.report.verdict import (
     ADDED,
     CHANGES,
@@ -136,6 +137,7 @@ __all__ = [
     "Settings",
     "Spectra",
     "Spectrum",
+    "Trend",
     "Verdict",
     "conclusion",
     "shared",

@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import pytest
 import torch
 from lxml import etree
@@ -19,6 +20,7 @@ from convsv_cli.comparison import trend
 from convsv_cli.renderers import RENDERERS, trend_text
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Interval, Measurement, NetworkBound, Report
+from tests.support import json_schemas
 from tests.support.command_line import convsv
 from tests.support.documents import AUDIT, AUDITED, FAILURE, JUDGED
 from tests.support.sarif import check
@@ -194,6 +196,8 @@ def test_the_same_as_markdown_csv_and_json(epochs: list[str]) -> None:
         ["", "10.0", "20.0", ""],
     ]
     document = json.loads(convsv("report", *epochs, "--format", "json").stdout)
+    schema = json.loads((json_schemas.FOLDER / "trend-1.schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(document)
     assert document["reports"] == epochs
     assert document["layers"][1] == {"name": "gone", "certified_upper": [3.0, None, None]}
     assert document["network"] == {"lipschitz_upper": [10.0, 20.0, None]}
