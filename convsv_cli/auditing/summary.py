@@ -84,4 +84,4 @@ def _wide(width: float, settings: Settings) -> str:
     to = "from above only" if width >= 1 else f"only to {percent(width)}"
     if math.isinf(settings.work_limit):
         return f"certified {to}: rounding hides the rest"
-    return f"certified {to}: the work limit came first, or rounding; --work-limit may be raised"
+    return f"certified {to}: the work limit came first (raise --work-limit), or rounding"

@@ -10,7 +10,7 @@ import pytest
 
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.coordinates import Stretch
-from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.lipschitz.operation import SIZES, UnboundedError
 from convsv_cli.lipschitz.resampling import Filter, resampled
 from convsv_cli.numerics.ranges import Range
 from tests.support.single_nodes import Single, check_linear, ints
@@ -185,8 +185,9 @@ def test_what_is_not_known():
     constants = {2: np.array([1, 1, 2, 2], np.float32)}
     single = Single(op="Resize", moving={0: (1, 1, 4, 5)}, constants=constants, dtype="float32")
     assert single.rule(shapes={0: (None, None, 4, 5)}) == single.rule()
-    with pytest.raises(UnboundedError, match="--input-size"):
+    with pytest.raises(UnboundedError, match="shape of 'x0' is not known") as caught:
         single.rule(shapes={0: (1, 1, None, 5)})
+    assert caught.value.lacks == SIZES
     with pytest.raises(UnboundedError, match="varies"):
         single.rule(discrete=[2])
     with pytest.raises(UnboundedError, match="none that convsv knows"):

@@ -61,9 +61,12 @@ class Trip:
 
 
 def traced(arguments: list[str]) -> Trip:
-    """The trip of `convsv` with these arguments, in this process."""
+    """The trip of `convsv` with these arguments, in this process; on two cores, whatever the machine has."""
+    import torch
+
     from convsv_cli.cli import cli
 
+    torch.set_num_threads(2)
     trip, table = Trip(), io.StringIO()
     threading.setprofile(trip.meet)
     sys.setprofile(trip.meet)

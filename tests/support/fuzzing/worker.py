@@ -23,6 +23,7 @@ from convsv_cli.cli import cli
 from convsv_cli.confinement import prepare
 from convsv_cli.errors import ConvsvError, UnreadableModelError
 from convsv_cli.loaders import _loader
+from convsv_cli.wire.form import Form, _kinds
 from tests.support.fuzzing.inputs import write_input
 from tests.support.fuzzing.pickles import CANARY
 from tests.support.fuzzing.seeds import seeds
@@ -60,6 +61,14 @@ def warm_up(kind: str, folder: Path) -> None:
         outcome = judge(home / seed.main, home / "out.json")
         if outcome["outcome"] != AUDITED:
             raise SystemExit(f"the valid {kind} {index} is not audited: {outcome}")
+    learn(Form)
+
+
+def learn(form: type[Form]) -> None:
+    """The types of all forms, which Python evaluates from convsv's own text when they are first asked for."""
+    _kinds(form)
+    for each in form.__subclasses__():
+        learn(each)
 
 
 def limit_memory() -> None:
