@@ -11,7 +11,7 @@ from convsv_cli.calculators import singla_feizi
 from convsv_cli.calculators.calculator import Problem
 from convsv_cli.certification.curvature import curvature_radii
 from convsv_cli.certification.curvature_bounds import curvature_bounds
-from convsv_cli.kernels import reduce_kernel
+from convsv_cli.model.kernel import reduce_kernel
 from convsv_cli.torch_modules.linear_maps import geometry_of
 
 CUT = 2.1e-9  # by how much torch's Softplus, linear above 20, is off there

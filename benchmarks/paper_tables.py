@@ -18,7 +18,7 @@ from rich.table import Table
 
 from convsv_cli.api import load
 from convsv_cli.auditing import audit_network
-from convsv_cli.network import Layer
+from convsv_cli.model.layer import Layer
 from convsv_cli.report import LayerAudit, Measurement, Settings
 
 

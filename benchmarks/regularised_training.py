@@ -15,7 +15,7 @@ from benchmarks.resumable import Clock, Training, kept
 from convsv_cli import LipschitzPenalty, PowerState
 from convsv_cli.calculators import exact, singla_feizi
 from convsv_cli.calculators.calculator import Problem
-from convsv_cli.kernels import reduce_kernel
+from convsv_cli.model.kernel import reduce_kernel
 from convsv_cli.training.layers import trained_layers
 from sample_models import cifar10
 from sample_models.resnet import ResNet

@@ -16,10 +16,11 @@ from convsv_cli import arguments
 from convsv_cli.arguments import Size
 from convsv_cli.auditing import audit_network
 from convsv_cli.errors import UsageError
-from convsv_cli.kernels import Kernel, reduce_kernel
 from convsv_cli.loaders import load as load_network
 from convsv_cli.loaders import load_with_graph
-from convsv_cli.network import Geometry, InputSize, Network
+from convsv_cli.model.kernel import Kernel, reduce_kernel
+from convsv_cli.model.layer import Geometry
+from convsv_cli.model.network import InputSize, Network
 from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Certification, CertifySettings, Interval, Settings
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
@@ -289,7 +290,7 @@ def spectral_norm(
 
 def _norm(kernel: Kernel, input_size: Size | None, tolerance: float, limit: float) -> Interval:
     if input_size is None:
-        return norms_of(kernel).everywhere(tolerance=tolerance, limit=limit)
+        return norms_of(kernel).supremum(tolerance=tolerance, limit=limit)
     size = arguments.per_axis(input_size, len(kernel.spatial))
     if kernel.geometry.padding:
         return zero_padded_norm(kernel, size, tolerance=tolerance, limit=limit)

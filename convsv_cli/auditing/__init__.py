@@ -16,7 +16,7 @@ from convsv_cli.auditing.plan import plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import findings, totals
 from convsv_cli.calculators import CALCULATORS
-from convsv_cli.network import Network
+from convsv_cli.model.network import Network
 from convsv_cli.report import Audit, Settings
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.version import __version__

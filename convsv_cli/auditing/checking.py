@@ -12,7 +12,8 @@ from convsv_cli.auditing.plan import resolve_device
 from convsv_cli.auditing.refine import refined_bound, refined_row
 from convsv_cli.auditing.summary import findings, totals
 from convsv_cli.budget import Judge, judged
-from convsv_cli.network import Layer, Network
+from convsv_cli.model.layer import Layer
+from convsv_cli.model.network import Network
 from convsv_cli.report import EXCEEDED, UNDECIDED, Audit, Gate, Interval, Settings
 from convsv_cli.spectral.cores import one_thread_each
 

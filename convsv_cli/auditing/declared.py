@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from convsv_cli.auditing.naming import AnyLayer, matches, nothing_matches
 from convsv_cli.errors import UsageError
-from convsv_cli.network import Layer, Network, UnsupportedLayer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
+from convsv_cli.model.network import Network
 from convsv_cli.report import Settings
 
 AS_LAYER = "a layer, as asked"

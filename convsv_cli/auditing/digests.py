@@ -7,8 +7,8 @@ from functools import cache
 from pathlib import Path
 
 from convsv_cli.errors import ConvsvError
-from convsv_cli.loaders.beside import beside
-from convsv_cli.network import Network
+from convsv_cli.loaders.external_files import locate
+from convsv_cli.model.network import Network
 from convsv_cli.report import Model
 
 BLOCK = 2**20
@@ -51,7 +51,7 @@ def combined(files: tuple[str, ...], digests: tuple[str, ...]) -> str:
 
 def _part(model: Path, name: str) -> Path | None:
     try:
-        return beside(model, name, "the model")
+        return locate(model, name, "the model")
     except ConvsvError:
         return None
 

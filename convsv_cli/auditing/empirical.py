@@ -10,7 +10,7 @@ from convsv_cli.confinement import StoppedError
 from convsv_cli.empirical import RANDOM
 from convsv_cli.empirical.confined import confined_lower_bound
 from convsv_cli.errors import UnsafeModelError, UsageError
-from convsv_cli.network import Network
+from convsv_cli.model.network import Network
 from convsv_cli.report import BOUNDED, Empirical, NetworkBound, Settings
 
 BROKEN = "{path} amplifies by {ratio}, which --empirical saw, but is certified to amplify by at most {limit}"

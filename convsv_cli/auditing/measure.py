@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import torch
 
-from convsv_cli.auditing.freeing import give_back
+from convsv_cli.auditing.freeing import trim_heap
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.naming import AnyLayer
 from convsv_cli.auditing.plan import Task
 from convsv_cli.calculators.calculator import Calculator, Problem
-from convsv_cli.kernels import reduce_kernel
-from convsv_cli.network import Geometry, Layer, UnsupportedLayer
+from convsv_cli.model.kernel import reduce_kernel
+from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
 from convsv_cli.report import INVALID, NOT_APPLICABLE, UNSUPPORTED, LayerAudit, Measurement
 
 LARGE = 10**6
@@ -26,7 +26,7 @@ def measure(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
     """The row of one layer: its measurements, or why there are none."""
     row = _measured(task, device, meter)
     if math.prod(row.kernel_shape) >= LARGE:
-        give_back()
+        trim_heap()
     return row
 
 

@@ -6,7 +6,8 @@ import difflib
 from fnmatch import fnmatchcase
 
 from convsv_cli.errors import UsageError
-from convsv_cli.network import Layer, Network, UnsupportedLayer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
+from convsv_cli.model.network import Network
 
 AnyLayer = Layer | UnsupportedLayer
 FEW = 4

@@ -15,7 +15,7 @@ from convsv_cli.auditing.plan import plan
 from convsv_cli.lipschitz.bound import network_bound
 from convsv_cli.lipschitz.operation import KernelNorm, UnboundedError
 from convsv_cli.lipschitz.weights import kernel_norm
-from convsv_cli.network import Network
+from convsv_cli.model.network import Network
 from convsv_cli.report import AUDITED, UNKNOWN, LayerAudit, NetworkBound, Settings
 
 SUPPLY = "{}; --graph MODEL.onnx supplies one"

@@ -11,8 +11,9 @@ from convsv_cli.auditing.naming import AnyLayer, matches, nothing_matches
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.errors import UsageError
-from convsv_cli.kernels import Kernel, reduce_kernel
-from convsv_cli.network import Layer, Network, UnsupportedLayer
+from convsv_cli.model.kernel import Kernel, reduce_kernel
+from convsv_cli.model.layer import Layer, UnsupportedLayer
+from convsv_cli.model.network import Network
 from convsv_cli.report import EXACT, PADDED, Settings
 
 

@@ -11,8 +11,9 @@ import torch
 
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.network import COARSE, bound_of
-from convsv_cli.kernels import Kernel, reduce_kernel
-from convsv_cli.network import Layer, Network
+from convsv_cli.model.kernel import Kernel, reduce_kernel
+from convsv_cli.model.layer import Layer
+from convsv_cli.model.network import Network
 from convsv_cli.report import (
     AUDITED,
     BOUNDED,
@@ -122,7 +123,7 @@ def _enclosure(row: LayerAudit) -> Interval:
 def _measured(row: LayerAudit, kernel: Kernel, settings: Settings) -> LayerAudit:
     """The row with what is now proven of its certified norm, all in all."""
     start = time.perf_counter()
-    found = norms_of(kernel).everywhere(tolerance=settings.tolerance, limit=settings.work_limit)
+    found = norms_of(kernel).supremum(tolerance=settings.tolerance, limit=settings.work_limit)
     known = _enclosure(row)
     both = Interval(lower=max(known.lower, found.lower), upper=min(known.upper, found.upper))
     measurements = dict(row.measurements)

@@ -13,8 +13,9 @@ from convsv_cli.auditing.measure import fault_of, row_of, unmeasured
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.naming import AnyLayer
 from convsv_cli.auditing.plan import chosen_layers, resolve_device
-from convsv_cli.kernels import Kernel, reduce_kernel
-from convsv_cli.network import Layer, Network
+from convsv_cli.model.kernel import Kernel, reduce_kernel
+from convsv_cli.model.layer import Layer
+from convsv_cli.model.network import Network
 from convsv_cli.report import (
     INVALID,
     NOT_APPLICABLE,

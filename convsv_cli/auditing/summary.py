@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from convsv_cli.calculators import CALCULATORS
-from convsv_cli.network import Network
+from convsv_cli.model.network import Network
 from convsv_cli.renderers.numbers import percent
 from convsv_cli.report import (
     AUDITED,

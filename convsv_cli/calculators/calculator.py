@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from convsv_cli.report import Measurement, Method
 
 if TYPE_CHECKING:
-    from convsv_cli.kernels import Kernel
+    from convsv_cli.model.kernel import Kernel
 
 
 @dataclass(frozen=True, kw_only=True)

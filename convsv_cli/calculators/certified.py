@@ -10,7 +10,7 @@ def calculate(problem: Problem) -> Measurement:
     """The supremum, within the tolerance unless the work limit came first; its upper end is the figure."""
     from convsv_cli.spectral.norms import norms_of
 
-    enclosure = norms_of(problem.kernel).everywhere(tolerance=problem.tolerance, limit=problem.work_limit)
+    enclosure = norms_of(problem.kernel).supremum(tolerance=problem.tolerance, limit=problem.work_limit)
     return Measurement(value=enclosure.upper, enclosure=enclosure)
 
 

@@ -19,7 +19,7 @@ def calculate(problem: Problem) -> Measurement:
 
 def work(problem: Problem) -> int:
     """Multiplications for the Gram matrix and its factorization."""
-    from convsv_cli.kernels import unfolding_work
+    from convsv_cli.model.kernel import unfolding_work
 
     return unfolding_work(problem.kernel, ())
 

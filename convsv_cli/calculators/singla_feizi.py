@@ -39,7 +39,7 @@ def unfoldings(axes: int) -> list[tuple[str, tuple[int, ...]]]:
 
 def work(problem: Problem) -> int:
     """Multiplications for Gram matrices and their factorizations."""
-    from convsv_cli.kernels import unfolding_work
+    from convsv_cli.model.kernel import unfolding_work
 
     return sum(unfolding_work(problem.kernel, rows) for _, rows in unfoldings(len(problem.kernel.spatial)))
 

@@ -21,7 +21,7 @@ from convsv_cli.certification.pgd import Net, pgd
 from convsv_cli.certification.run import agree, in_torch
 from convsv_cli.differentiable import Function, UndifferentiableError
 from convsv_cli.report import Attack
-from convsv_cli.spectral.cores import each_on_a_core
+from convsv_cli.spectral.cores import parallel_map
 
 CHUNK = 32
 STEPS, RESTARTS = 50, 2
@@ -134,7 +134,7 @@ def _broken(
         progress(min(1.0, len(done) * count / len(x)))
         return found
 
-    shifts = torch.cat(each_on_a_core(some, range(0, len(x), count))) - start
+    shifts = torch.cat(parallel_map(some, range(0, len(x), count))) - start
     wrong = target.run(x + (shifts * target.scales).to(x.dtype)).argmax(1) != y
     inside: torch.Tensor = shifts.double().flatten(1).norm(dim=1) <= radius
     return wrong & inside

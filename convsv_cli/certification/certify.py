@@ -21,7 +21,7 @@ from convsv_cli.certification.samples import Samples
 from convsv_cli.certification.smooth_chain import NoChainError, SmoothChain, smooth_chain_of
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.bound import ARITHMETIC
-from convsv_cli.network import Network
+from convsv_cli.model.network import Network
 from convsv_cli.renderers.numbers import as_written, figure
 from convsv_cli.report import (
     UPPER,

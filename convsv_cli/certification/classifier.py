@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from convsv_cli.errors import UsageError
-from convsv_cli.graph import Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.dependencies import real_outputs, relevant, sources
-from convsv_cli.network import Layer, Network
+from convsv_cli.model.graph import Graph, Node, UnknownValueError
+from convsv_cli.model.layer import Layer
+from convsv_cli.model.network import Network
 
 PROBABILITIES = frozenset(("Softmax", "Sigmoid"))
 

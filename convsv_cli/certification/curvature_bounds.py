@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from convsv_cli.errors import UsageError
-from convsv_cli.kernels import reduce_kernel
+from convsv_cli.model.kernel import reduce_kernel
 from convsv_cli.numerics.rounding import gamma, round_up
 from convsv_cli.spectral.certify import proven_level
 from convsv_cli.spectral.cores import one_thread_each
@@ -109,7 +109,7 @@ def _by_norms(chain: Chain, input_shape: Sequence[int] | None) -> torch.Tensor:
     """The sum over hidden layers, rounded up: all its terms are positive."""
     head = weight_of(chain.head)
     norms = [norms_of(reduce_kernel(weight_of(layer), geometry_of(layer))) for layer in chain.hidden]
-    uppers = [torch.tensor(each.everywhere().upper, dtype=torch.float64) for each in norms]
+    uppers = [torch.tensor(each.supremum().upper, dtype=torch.float64) for each in norms]
     entries = sum(weight_of(layer).numel() for layer in (*chain.hidden, chain.head))
     rows = [chain.curvature(head - row, uppers, input_shape) for row in head]
     return torch.stack(rows) * (1 + gamma(4 * entries + 64))

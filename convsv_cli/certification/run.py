@@ -18,7 +18,7 @@ from convsv_cli.confinement.limits import MB
 from convsv_cli.differentiable import Function, UndifferentiableError, differentiable
 from convsv_cli.empirical.function import Function as Session
 from convsv_cli.errors import UnsafeModelError, UsageError
-from convsv_cli.spectral.cores import each_on_a_core, one_thread_each
+from convsv_cli.spectral.cores import one_thread_each, parallel_map
 
 ENTRIES = 2**23
 """Of samples that are sent to the child at once."""
@@ -104,7 +104,7 @@ def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
         return function(torch.from_numpy(x[start : start + count]).float()).double().numpy()
 
     with torch.no_grad(), one_thread_each():
-        return np.concatenate(each_on_a_core(some, range(0, len(x), count)))
+        return np.concatenate(parallel_map(some, range(0, len(x), count)))
 
 
 def _by_onnxruntime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:

@@ -13,8 +13,8 @@ from torch import nn
 
 from convsv_cli.certification.classifier import Classifier, matrix_of
 from convsv_cli.errors import UsageError
-from convsv_cli.graph import Node, UnknownValueError
-from convsv_cli.network import Layer
+from convsv_cli.model.graph import Node, UnknownValueError
+from convsv_cli.model.layer import Layer
 from convsv_cli.torch_modules.chain import chain_of
 
 CHUNK = 64

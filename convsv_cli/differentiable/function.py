@@ -10,7 +10,7 @@ import torch
 
 from convsv_cli.differentiable.operators import OPERATORS
 from convsv_cli.differentiable.values import MOST, UndifferentiableError, Values
-from convsv_cli.graph import Graph, Node, UnknownValueError
+from convsv_cli.model.graph import Graph, Node, UnknownValueError
 
 __all__ = ["Function", "UndifferentiableError", "differentiable"]
 TOGETHER = 2**27

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from convsv_cli.graph import Node
+from convsv_cli.model.graph import Node
 
 T = TypeVar("T")
 MOST = 2**26

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from convsv_cli.graph import Graph, Node
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import Composed, Offence, Segment, compose
 from convsv_cli.lipschitz.dependencies import ending_at, needs, real, real_outputs, relevant, sources
@@ -18,6 +17,7 @@ from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.operation import KernelNorm
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.undefined import defined
+from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import ANYTHING, Range
 from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN, Block, NetworkBound, Obstacle, Part, shared

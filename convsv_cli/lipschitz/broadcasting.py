@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.graph import Dims
 from convsv_cli.lipschitz.operation import SIZES, Operation, Tensor, UnboundedError
+from convsv_cli.model.graph import Dims
 from convsv_cli.numerics.arithmetic import root
 from convsv_cli.numerics.rounding import UP_MANY
 
@@ -37,13 +37,13 @@ def copies(tensor: Tensor, operation: Operation) -> float:
     return root(math.prod(repeated(tensor, operation)))
 
 
-def gain_of_scaling(factors: NDArray[np.float64], moving: Tensor, operation: Operation) -> float:
-    """The norm of `moving -> factors * moving` with absolute factors, either repeated to fit the other."""
+def gain_of_scaling(factors: NDArray[np.float64], varying: Tensor, operation: Operation) -> float:
+    """The norm of `varying -> factors * varying` with absolute factors, either repeated to fit the other."""
     if not factors.size:
         return 0.0
     if not np.isfinite(factors).all():
         raise UnboundedError("a product with a constant that holds NaN or infinity")
-    counts = repeated(moving, operation)
+    counts = repeated(varying, operation)
     axes = tuple(axis - len(counts) for axis, count in enumerate(counts) if count > 1)
     if not axes:
         return float(factors.max())

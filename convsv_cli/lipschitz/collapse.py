@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from convsv_cli.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.dependencies import needs, real
 from convsv_cli.lipschitz.elementwise import BUILDERS, OP, expressed
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.scalar import Expression, X, number, parts
 from convsv_cli.lipschitz.steepness import steepness
+from convsv_cli.model.graph import Body, Graph, Node, UnknownValueError
 
 MOST_NODES = 48  # of one sub-graph
 MOST_PARTS = 96  # of one expression, written out
@@ -112,7 +112,7 @@ class _Collapse:
 
     def _gains(self, node: Node) -> bool:
         """Whether two functions meet in it, or it has no bounded slope; else its own bound says as much."""
-        if len(self._moving(node)) > 1:
+        if len(self._varying(node)) > 1:
             return True
         if id(node) not in self._gaining:
             self._gaining[id(node)] = node.op not in LINEAR and self._endless(node)
@@ -120,10 +120,10 @@ class _Collapse:
 
     def _endless(self, node: Node) -> bool:
         """Whether a node has no bounded slope, whatever its input is in."""
-        moving = set(self._moving(node))
-        if len(moving) > 1:
+        varying = set(self._varying(node))
+        if len(varying) > 1:
             return node.op in ("Mul", "Div")
-        region = _Region(source=moving.pop(), nodes=(node,))
+        region = _Region(source=varying.pop(), nodes=(node,))
         with suppress(UnboundedError):
             return not math.isfinite(steepness(self._expression(node.outputs[0], region)))
         return False
@@ -137,7 +137,7 @@ class _Collapse:
         if not self._absorbable(last, own):
             return
         nodes = [last]
-        used = Counter(self._moving(last))
+        used = Counter(self._varying(last))
         gains = self._gains(last)
         while used and len(nodes) <= MOST_NODES:
             latest = max(used, key=lambda name: self._position.get(name, -1))
@@ -149,7 +149,7 @@ class _Collapse:
             del used[latest]
             nodes.append(producer)
             gains = gains or self._gains(producer)
-            used.update(self._moving(producer))
+            used.update(self._varying(producer))
 
     def _absorbable(self, node: Node, own: set[int]) -> bool:
         """Whether it is element-wise, with one real result, and in the same body."""
@@ -160,7 +160,7 @@ class _Collapse:
             bool(first) and real(self._graph, first) and not any(self._uses[name] for name in others if name)
         )
 
-    def _moving(self, node: Node) -> list[str]:
+    def _varying(self, node: Node) -> list[str]:
         return [name for name in node.inputs if name and name not in self._graph.constants]
 
     def _same_shape(self, source: str, last: Node) -> bool:

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from convsv_cli.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
 from convsv_cli.lipschitz.dependencies import (
     RANDOM,
     bottlenecks,
@@ -35,6 +34,7 @@ from convsv_cli.lipschitz.operation import (
     UnboundedError,
     no_kernel,
 )
+from convsv_cli.model.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
 from convsv_cli.numerics.arithmetic import root_of_squares
 from convsv_cli.numerics.ranges import ANYTHING, Range
 
@@ -119,7 +119,7 @@ class _Composition:
         self._tensors: dict[str, Tensor] = {}
         self._offences: list[Offence] = []
         for name in sources(graph):
-            self._tensors[name] = self._tensor(name, reach=1.0, range_=input_range)
+            self._tensors[name] = self._tensor(name, bound=1.0, range_=input_range)
 
     def result(self) -> Composed:
         nodes = relevant(self._graph)
@@ -133,9 +133,9 @@ class _Composition:
                 segments.append(self._segment(start, end, inside))
                 start, inside = end, []
         outputs = [self._find(name) for name in real_outputs(self._graph)]
-        moving = [tensor for tensor in outputs if not tensor.constant]
-        if inside or len(moving) != 1:
-            factor = root_of_squares(tensor.reach for tensor in moving)
+        varying = [tensor for tensor in outputs if not tensor.constant]
+        if inside or len(varying) != 1:
+            factor = root_of_squares(tensor.bound for tensor in varying)
             segments.append(Segment(start=start, end="", nodes=tuple(inside), factor=factor))
         return Composed(segments=tuple(segments), offences=tuple(self._offences))
 
@@ -143,23 +143,23 @@ class _Composition:
         """Close one; what follows is bounded from its end."""
         tensor = self._tensors[end]
         if not tensor.constant and not tensor.discrete:
-            self._tensors[end] = replace(tensor, reach=1.0)
-        return Segment(start=start, end=end, nodes=tuple(nodes), factor=tensor.reach)
+            self._tensors[end] = replace(tensor, bound=1.0)
+        return Segment(start=start, end=end, nodes=tuple(nodes), factor=tensor.bound)
 
     def _run(self, node: Node) -> None:
         """Bound the outputs of a node."""
         operation = self._operation(node)
-        moving = [self._find(name) for name in needs(node)]
-        steady = _is_steady(operation, moving)
-        if _is_constant(node, moving):
-            reach, range_ = 0.0, self._range(operation)
+        varying = [self._find(name) for name in needs(node)]
+        static_shape = _has_static_shape(operation, varying)
+        if _is_constant(node, varying):
+            bound, range_ = 0.0, self._range(operation)
         elif _branches(node):
             self._branch(node)
             return
         else:
-            reach, range_ = self._bounded(operation)
+            bound, range_ = self._bounded(operation)
         for name in filter(None, node.outputs):
-            self._tensors[name] = self._tensor(name, reach=reach, range_=range_, steady=steady)
+            self._tensors[name] = self._tensor(name, bound=bound, range_=range_, static_shape=static_shape)
 
     def _bounded(self, operation: Operation) -> tuple[float, Range]:
         node = operation.node
@@ -204,10 +204,10 @@ class _Composition:
         results = [self._inside(body) for body in _possible(condition, node)]
         for i, name in enumerate(node.outputs):
             ends = [outputs[i] for outputs in results]
-            reach = max(end.reach for end in ends) if condition.constant else math.inf
+            bound = max(end.bound for end in ends) if condition.constant else math.inf
             hull = ends[0].range.hull(*(end.range for end in ends))
-            steady = condition.constant and all(end.steady for end in ends)
-            self._tensors[name] = self._tensor(name, reach=reach, range_=hull, steady=steady)
+            static_shape = condition.constant and all(end.static_shape for end in ends)
+            self._tensors[name] = self._tensor(name, bound=bound, range_=hull, static_shape=static_shape)
 
     def _inside(self, body: Body) -> list[Tensor]:
         for node in wanted(body.nodes, body.outputs):
@@ -229,15 +229,15 @@ class _Composition:
     def _find(self, name: str) -> Tensor:
         """What is known of a tensor; what no relevant node computes does not vary."""
         if name not in self._tensors:
-            self._tensors[name] = self._tensor(name, reach=0.0, range_=ANYTHING)
+            self._tensors[name] = self._tensor(name, bound=0.0, range_=ANYTHING)
         return self._tensors[name]
 
-    def _tensor(self, name: str, *, reach: float, range_: Range, steady: bool = True) -> Tensor:
+    def _tensor(self, name: str, *, bound: float, range_: Range, static_shape: bool = True) -> Tensor:
         return Tensor(
             name=name,
-            reach=reach,
-            steady=steady,
-            discrete=reach > 0 and not real(self._graph, name),
+            bound=bound,
+            static_shape=static_shape,
+            discrete=bound > 0 and not real(self._graph, name),
             known=range_ if real(self._graph, name) else ANYTHING,
             shape=self._graph.shapes.get(name),
             read=self._graph.constants.get(name),
@@ -251,27 +251,27 @@ def _without_rule(node: Node) -> str:
     return CHANCE if node.op in RANDOM else UNKNOWN
 
 
-def _told(reach: float, operation: Operation) -> float:
+def _told(bound: float, operation: Operation) -> float:
     """What a rule gives; where its arithmetic has left the floating-point numbers, that is no bound."""
-    if math.isfinite(reach):
-        return reach
-    if all(tensor is None or math.isfinite(tensor.reach) for tensor in operation.inputs):
+    if math.isfinite(bound):
+        return bound
+    if all(tensor is None or math.isfinite(tensor.bound) for tensor in operation.inputs):
         raise UnboundedError(BEYOND)
     return math.inf
 
 
-def _is_steady(operation: Operation, inputs: Sequence[Tensor]) -> bool:
+def _has_static_shape(operation: Operation, inputs: Sequence[Tensor]) -> bool:
     """Whether the shapes of results do not vary with values; nothing is known of foreign operators."""
     op = operation.node.op
     sizing = operation.inputs[SIZED[op] :] if op in SIZED else ()
     sized = any(tensor is not None and not tensor.constant for tensor in sizing)
     unknown = op in COUNTING or "." in op.removeprefix("convsv.")
-    return not (unknown or sized or any(tensor.discrete or not tensor.steady for tensor in inputs))
+    return not (unknown or sized or any(tensor.discrete or not tensor.static_shape for tensor in inputs))
 
 
 def _is_constant(node: Node, inputs: Sequence[Tensor]) -> bool:
     """Whether a node's result does not vary: that of constants, or a shape, which the input size decides."""
-    if node.op in SHAPES and all(tensor.steady for tensor in inputs):
+    if node.op in SHAPES and all(tensor.static_shape for tensor in inputs):
         return True
     known = "." not in node.op or node.op == COLLAPSED
     return all(tensor.constant for tensor in inputs) and not by_chance(node) and known

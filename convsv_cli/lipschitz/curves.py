@@ -97,7 +97,7 @@ def steps(levels: tuple[float, ...], *bounds: float, domain: tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wave:
+class Sinusoid:
     """A sine or cosine: `amplitude` at `peak + 2 pi k`, minus that half a period later."""
 
     function: Callable[[Array], Array]

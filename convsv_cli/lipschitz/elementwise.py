@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from convsv_cli.graph import Node
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.scalar import Expression, number
+from convsv_cli.model.graph import Node
 
 OP = "convsv.Elementwise"
 """A node whose attribute "expression" is what it does to each entry of its input."""
@@ -119,8 +119,8 @@ def _smallest(call: Call) -> Expression:
 
 def _limited(call: Call, lower: float, upper: float, choose: Callable[[float, float], float]) -> Expression:
     """Max or Min of one function and constants."""
-    moving = [operand for operand in call.operands if operand is not None and not operand.constant]
-    if len(moving) != 1:
+    varying = [operand for operand in call.operands if operand is not None and not operand.constant]
+    if len(varying) != 1:
         raise UnboundedError("the larger or smaller of several functions")
     for operand in call.operands:
         if operand is not None and operand.constant:
@@ -128,7 +128,7 @@ def _limited(call: Call, lower: float, upper: float, choose: Callable[[float, fl
                 lower = max(lower, _ordered(operand.numbers[0]))
             else:
                 upper = min(upper, _ordered(operand.numbers[0]))
-    return moving[0].apply("Clip", lower, upper)
+    return varying[0].apply("Clip", lower, upper)
 
 
 def _ordered(value: float) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from convsv_cli.graph import Dims, Node, Reader, UnknownValueError
+from convsv_cli.model.graph import Dims, Node, Reader, UnknownValueError
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
 
 if TYPE_CHECKING:
@@ -40,33 +40,33 @@ class Tensor:
 
     Attributes:
         name: of the tensor.
-        reach: upper bound of its Lipschitz constant from the input of the segment; 0 where it is constant,
+        bound: upper bound of its Lipschitz constant from the input of the segment; 0 where it is constant,
             infinite where there is none.
         discrete: it varies with the network's input, and is not real-valued (an index, a comparison).
-        steady: its shape does not vary with the network's input, as long as that keeps its own.
+        static_shape: its shape does not vary with the network's input, as long as that keeps its own.
         known: holds all entries of one that varies.
         shape: its dimensions, None where one is unknown; None where nothing is known.
         read: gives the values of a constant; None for others.
     """
 
     name: str
-    reach: float
+    bound: float
     discrete: bool = False
-    steady: bool = True
+    static_shape: bool = True
     known: Range = ANYTHING
     shape: Dims | None = None
     read: Reader | None = field(default=None, repr=False)
 
     @property
     def lipschitz(self) -> float:
-        """`reach`.
+        """`bound`.
 
         Raises:
             UnboundedError: it is discrete.
         """
         if self.discrete:
             raise UnboundedError(f"its input {self.name!r} jumps with the network's input")
-        return self.reach
+        return self.bound
 
     @cached_property
     def range(self) -> Range:
@@ -86,7 +86,7 @@ class Tensor:
     @property
     def constant(self) -> bool:
         """Whether it does not vary with the network's input."""
-        return self.reach == 0 and not self.discrete
+        return self.bound == 0 and not self.discrete
 
     def value(self) -> NDArray[np.generic]:
         """The values of a constant, an array of `shape`.
@@ -189,7 +189,7 @@ class Operation:
             UnboundedError: one is unknown.
         """
         name, shape = self.outputs[index]
-        return Tensor(name=name, reach=math.inf, shape=shape).sizes()
+        return Tensor(name=name, bound=math.inf, shape=shape).sizes()
 
 
 Gain = Callable[[Operation], float]

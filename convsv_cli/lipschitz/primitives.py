@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convsv_cli.lipschitz.curves import Curve, Piece, Wave, curve, steps
+from convsv_cli.lipschitz.curves import Curve, Piece, Sinusoid, curve, steps
 from convsv_cli.numerics.intervals import Array, Intervals
 
 Enclosure = Callable[[Intervals], Intervals]
@@ -221,12 +221,14 @@ def _elu(alpha: float) -> Primitive:
 
 
 def _sin() -> Primitive:
-    return Primitive(value=Wave(function=np.sin, peak=math.pi / 2), slope=Wave(function=np.cos, peak=0.0))
+    return Primitive(
+        value=Sinusoid(function=np.sin, peak=math.pi / 2), slope=Sinusoid(function=np.cos, peak=0.0)
+    )
 
 
 def _cos() -> Primitive:
-    sine = Wave(function=np.sin, peak=math.pi / 2)
-    return Primitive(value=Wave(function=np.cos, peak=0.0), slope=lambda u: -sine(u))
+    sine = Sinusoid(function=np.sin, peak=math.pi / 2)
+    return Primitive(value=Sinusoid(function=np.cos, peak=0.0), slope=lambda u: -sine(u))
 
 
 def _sinh() -> Primitive:

@@ -107,8 +107,8 @@ def _interpolated(stretch: Stretch, how: Filter) -> AxisMatrix:
     inside = _inside(stretch, line)
     floors, remainders = line.floors()[inside], line.remainders()[inside]
     narrow = float(min(Fraction(1), stretch.scale)) if how.antialias else 1.0
-    reach = math.ceil(how.support / narrow) + 1 if narrow < 1 else how.support
-    steps = np.arange(1 - reach, reach + 1, dtype=np.int64)
+    radius = math.ceil(how.support / narrow) + 1 if narrow < 1 else how.support
+    steps = np.arange(1 - radius, radius + 1, dtype=np.int64)
     weights = how.weigh((remainders[:, None] - steps) * narrow)
     places = floors[:, None] + steps
     if how.exclude_outside and (how.mode == "cubic" or how.antialias):

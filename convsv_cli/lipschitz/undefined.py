@@ -9,7 +9,7 @@ from functools import cache, partial
 
 import numpy as np
 
-from convsv_cli.graph import Body, Graph, Node, UnknownValueError
+from convsv_cli.model.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.report import BOUNDED, UNBOUNDED, NetworkBound, Obstacle
 
 LARGEST = 2**22

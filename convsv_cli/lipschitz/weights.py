@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.graph import Node
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.network import Geometry
+from convsv_cli.model.graph import Node
+from convsv_cli.model.layer import Geometry
 from convsv_cli.numerics.rounding import up
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ def _norm(
 ) -> float:
     import torch
 
-    from convsv_cli.kernels import reduce_kernel
+    from convsv_cli.model.kernel import reduce_kernel
     from convsv_cli.spectral.norms import norms_of
 
     kernel = reduce_kernel(torch.from_numpy(weight.copy()).to(device), geometry)
-    return norms_of(kernel).everywhere(tolerance=tolerance, limit=work_limit).upper
+    return norms_of(kernel).supremum(tolerance=tolerance, limit=work_limit).upper
 
 
 def _parts(node: Node, weight: NDArray[np.generic]) -> tuple[list[NDArray[np.float64]], Geometry]:

@@ -15,7 +15,7 @@ from convsv_cli.loaders.onnx import LOADER as ONNX
 from convsv_cli.loaders.pt2 import LOADER as PT2
 from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
 from convsv_cli.loaders.sharded import LOADER as SHARDED
-from convsv_cli.network import InputSize, Network
+from convsv_cli.model.network import InputSize, Network
 
 LOADERS: tuple[Loader, ...] = (PT2, SHARDED, SAFETENSORS, CHECKPOINT, ONNX)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from convsv_cli.errors import UnsafeModelError
 from convsv_cli.layer_names import LONGEST
-from convsv_cli.network import Network
+from convsv_cli.model.network import Network
 
 MAX_TENSORS = 250_000
 MAX_AXES = 64

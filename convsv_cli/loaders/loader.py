@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convsv_cli.network import InputSize, Network
+from convsv_cli.model.network import InputSize, Network
 
 if TYPE_CHECKING:
     from convsv_cli.loaders.named_tensors import NamedTensors

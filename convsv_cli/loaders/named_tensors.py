@@ -13,7 +13,7 @@ from convsv_cli.loaders.limits import check_tensors
 from convsv_cli.loaders.scaled import dequantised
 from convsv_cli.loaders.state_dict import StoredTensor, layers, no_layers
 from convsv_cli.loaders.training_state import notes_on, training_state, without_training_state
-from convsv_cli.network import InputSize, Network
+from convsv_cli.model.network import InputSize, Network
 
 
 @dataclass(frozen=True, kw_only=True)

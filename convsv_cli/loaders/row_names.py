@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from convsv_cli.graph import Names
 from convsv_cli.layer_names import plain_names
+from convsv_cli.model.graph import Names
 
 _WEIGHT = re.compile(r"\.(?:weight|kernel)(?:_[gv]|_orig)?$|\.parametrizations\.weight\.original[01]?$")
 _ANONYMOUS = re.compile(

@@ -9,7 +9,7 @@ from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.json_text import MAX_BYTES, parse_json
 from convsv_cli.loaders.limits import check_tensors
 from convsv_cli.loaders.loader import Loader
-from convsv_cli.network import InputSize, Network
+from convsv_cli.model.network import InputSize, Network
 
 if TYPE_CHECKING:
     import torch

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsv_cli.errors import UnreadableModelError
-from convsv_cli.loaders.beside import beside
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
+from convsv_cli.loaders.external_files import locate
 from convsv_cli.loaders.head import read_head
 from convsv_cli.loaders.json_text import MAX_BYTES, parse_json
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
-from convsv_cli.network import InputSize, Network
+from convsv_cli.model.network import InputSize, Network
 
 if TYPE_CHECKING:
     from convsv_cli.loaders.named_tensors import NamedTensors
@@ -45,7 +45,7 @@ def _shards(path: Path) -> NamedTensors:
 
     homes, files = _weight_map(path), _parts(path)
     kinds = {_kind(path, name) for name in files}
-    resolved = {name: beside(path, name, "the index") for name in files}
+    resolved = {name: locate(path, name, "the index") for name in files}
     if len(set(resolved.values())) < len(files):
         raise UnreadableModelError("two shards are one file", where=str(path), hint=HINT)
     if len(kinds) > 1:
@@ -101,7 +101,7 @@ def _scales(name: str, tensor: StoredTensor) -> bool:
 
 def _kind(path: Path, name: str) -> Loader:
     """The format of a shard, which is looked at only where it may be."""
-    beside(path, name, "the index")
+    locate(path, name, "the index")
     head = read_head(path.parent / name)
     for kind in KINDS:
         if kind.recognises(head, Path(name).suffix.lower()):

@@ -10,7 +10,8 @@ import torch
 
 from convsv_cli.loaders.tables import WEIGHT, is_matrix, no_layer
 from convsv_cli.loaders.usage import Usage
-from convsv_cli.network import Geometry, InputSize, Layer, UnsupportedLayer, layer_name
+from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer, layer_name
+from convsv_cli.model.network import InputSize
 
 _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
 _PARTS = {"float8_e8m0fnu", "float4_e2m1fn_x2"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from convsv_cli.network import Geometry
+from convsv_cli.model.layer import Geometry
 
 LOOK_UP = "a table look-up of integer indices: it amplifies nothing"
 

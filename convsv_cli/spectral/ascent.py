@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from convsv_cli.spectral.cores import each_on_a_core
+from convsv_cli.spectral.cores import parallel_map
 from convsv_cli.spectral.eigen import lanczos, start_vector, top_pair
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.prover import chunk_size
@@ -80,7 +80,7 @@ def measured(
 
     size = chunk_size(len(block), gram.side, torch.complex64)
     chunks = list(zip(*(torch.split(each, size) for each in (block, index, start)), strict=True))
-    found = each_on_a_core(measure, chunks)
+    found = parallel_map(measure, chunks)
     value, vector = (torch.cat(parts) for parts in zip(*found, strict=True))
     return Peaks(block=block, index=index, value=value, vector=vector)
 

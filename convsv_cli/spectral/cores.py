@@ -38,7 +38,7 @@ def one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def each_on_a_core(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+def parallel_map(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """The function's results; torch lets go of the interpreter while it computes.
 
     The caller's core takes its share. A function that comes here again on another core gets no further ones:

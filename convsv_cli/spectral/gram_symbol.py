@@ -28,7 +28,7 @@ from functools import cached_property
 import torch
 
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma
-from convsv_cli.spectral.cores import each_on_a_core
+from convsv_cli.spectral.cores import parallel_map
 
 TINY = 2.0**-120  # more than what underflow in single precision can hide of matrices of norm about 1
 COSTLY = 10**8  # multiplications for the A, above which single precision comes first
@@ -184,7 +184,7 @@ def _rows(taps: torch.Tensor, lags: torch.Tensor) -> torch.Tensor:
         torch.sub(a.mT, a, out=rows[:, 1 + i + count])
 
     pairs = lags.tolist()
-    each_on_a_core(fill, range(count))
+    parallel_map(fill, range(count))
     return rows
 
 

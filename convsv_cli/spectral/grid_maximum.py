@@ -70,7 +70,7 @@ def _clear(contest: _Contest, prover: Prover, tiling: Tiling, known: Supremum) -
     """Whether every tile could be cleared, or each of its points entered, within the limit."""
     tiles, grid = known.roots, contest.grid
     while tiling.volume(tiles.rho) * math.prod(grid) > POINTS_PER_LEAF:
-        level = known.spectrum.threshold(contest.level, tiling.reach(tiles.rho))
+        level = known.spectrum.threshold(contest.level, tiling.radius(tiles.rho))
         if level > 0:
             if not prover.affords(len(tiles)):
                 return False

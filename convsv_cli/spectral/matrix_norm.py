@@ -9,7 +9,7 @@ import torch
 from convsv_cli.numerics.rounding import gamma, real_length, round_up
 from convsv_cli.report import Interval
 from convsv_cli.spectral.certify import proven_level
-from convsv_cli.spectral.cores import CORES, each_on_a_core
+from convsv_cli.spectral.cores import CORES, parallel_map
 from convsv_cli.spectral.eigen import top_pair
 from convsv_cli.spectral.scaling import Scale
 
@@ -47,7 +47,7 @@ def matrix_norm(matrices: torch.Tensor) -> Interval:
 def _grams(wide: torch.Tensor) -> torch.Tensor:
     """A A^T of [b, p, q]; rows of the result by pieces, for each core."""
     pieces = torch.split(wide, max(1, -(-wide.shape[1] // CORES)), 1) if wide[0].numel() > LARGE else (wide,)
-    return torch.cat(each_on_a_core(lambda piece: piece @ wide.mT, pieces), 1)
+    return torch.cat(parallel_map(lambda piece: piece @ wide.mT, pieces), 1)
 
 
 def rayleigh_lower(matrix: torch.Tensor, vector: torch.Tensor) -> float:

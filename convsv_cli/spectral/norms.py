@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from convsv_cli.kernels import Kernel, unfolded
+from convsv_cli.model.kernel import Kernel, unfolded
 from convsv_cli.numerics.rounding import gamma, round_down, round_up
 from convsv_cli.report import Interval
 from convsv_cli.spectral.ascent import Peaks
@@ -27,7 +27,7 @@ AUXILIARY = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Wave:
+class PlaneWave:
     """A frequency, and vectors that the symbol there maps onto each other, up to a factor.
 
     Attributes:
@@ -92,7 +92,7 @@ class Norms:
         """`sqrt(prod k)` times the unfolding's norm: a bound at every size (Singla & Feizi, theorem 1)."""
         return round_up(round_up(math.sqrt(math.prod(self.spatial))) * self.unfolding(rows).upper)
 
-    def everywhere(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> Interval:
+    def supremum(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> Interval:
         """The supremum over all frequencies: the norm of the convolution on the infinite lattice.
 
         No circular or zero-padded layer, whatever its size, has a larger norm. `tolerance` is the relative
@@ -135,7 +135,7 @@ class Norms:
         inner = Norms(wrapped(self._weight, grid)).on_grid(grid, tolerance=tolerance, limit=limit)
         return Interval(lower=max(0.0, inner.lower - error), upper=round_up(inner.upper + error))
 
-    def wave(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> Wave:
+    def wave(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> PlaneWave:
         """The plane wave that the convolution amplifies nearly most."""
         found = self._supremum(tolerance, limit)
         block = int(found.peaks.block[0])
@@ -148,7 +148,7 @@ class Norms:
         else:
             left, right = symbol @ vector.conj(), vector.conj()
         turns = tuple(i / n for i, n in zip(index, grid, strict=True))
-        return Wave(block=block, turns=turns, left=left, right=right)
+        return PlaneWave(block=block, turns=turns, left=left, right=right)
 
     @property
     def _is_matrix(self) -> bool:
@@ -176,8 +176,8 @@ class Norms:
 
         The maximum over a grid falls short of the supremum by the square of the distance of its points.
         """
-        reach = sum(math.pi * (k - 1) / n for k, n in zip(self.spatial, grid, strict=True))
-        return max(FINEST, reach**2 / 8)
+        radius = sum(math.pi * (k - 1) / n for k, n in zip(self.spatial, grid, strict=True))
+        return max(FINEST, radius**2 / 8)
 
     def _supremum(self, tolerance: float, limit: float) -> Supremum:
         """One that is known and as fine, or a new one."""

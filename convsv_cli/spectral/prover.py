@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 
 from convsv_cli.spectral.certify import cholesky_margin, proven_below
-from convsv_cli.spectral.cores import CORES, each_on_a_core
+from convsv_cli.spectral.cores import CORES, parallel_map
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.moments import Moments, moments
 from convsv_cli.spectral.tiles import Tiles
@@ -106,7 +106,7 @@ class Prover:
         self.gram.prepare(len(block), dtype)
         size = chunk_size(len(block), self.gram.side, dtype)
         chunks = list(zip(torch.split(block, size), torch.split(turns, size), strict=True))
-        return torch.cat([block.new_zeros(0, dtype=torch.bool), *each_on_a_core(prove, chunks)])
+        return torch.cat([block.new_zeros(0, dtype=torch.bool), *parallel_map(prove, chunks)])
 
 
 def chunk_size(count: int, side: int, dtype: torch.dtype) -> int:

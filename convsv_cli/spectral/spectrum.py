@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from convsv_cli.kernels import Kernel
+from convsv_cli.model.kernel import Kernel
 from convsv_cli.spectral.scaling import Scale
 from convsv_cli.spectral.symbol import half_grid_size, multiplicity, symbols, wrapped
 

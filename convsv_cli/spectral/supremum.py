@@ -9,7 +9,7 @@ with ell <= f <= M. Bernstein and Szegoe's f'^2 + (2d)^2 (f - mid)^2 <= (2d)^2 a
 ell) / 2 and amp = (M - ell) / 2, makes arccos((f - mid) / amp) Lipschitz with constants 2 d_i. It is 2
 alpha at theta, so at most 2 (alpha + a) at theta + delta.
 
-So a tile of reach a around c holds no frequency at which lambda_1 exceeds m if lambda_1(H(c)) < ell + (M
+So a tile of radius a around c holds no frequency at which lambda_1 exceeds m if lambda_1(H(c)) < ell + (M
 - ell) cos^2(alpha + a): one Cholesky factorization. For the supremum, m = M and alpha = 0: were M above
 the level that is to be proven, the tile that holds the maximum could not be cleared. On a grid M has to
 be known. (m cos^2 a alone is wrong there: the lemma needs the supremum.)
@@ -54,7 +54,7 @@ class Spectrum:
     lower: float = 0.0
     upper: float
 
-    def threshold(self, level: float, reach: float) -> float:
+    def threshold(self, level: float, radius: float) -> float:
         """What lambda_1 at a tile's centre must lie below, so that nothing in it exceeds `level` (the lemma).
 
         Minus infinity where nothing can be concluded.
@@ -63,9 +63,9 @@ class Spectrum:
         alpha = 0.0
         if level < self.upper:
             alpha = math.acos(math.sqrt(max(0.0, level - self.lower) / span)) + ANGLE_SLACK
-        if alpha + reach >= math.pi / 2:
+        if alpha + radius >= math.pi / 2:
             return -math.inf
-        return round_down(self.lower + span * math.cos(alpha + reach) ** 2)
+        return round_down(self.lower + span * math.cos(alpha + radius) ** 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +149,9 @@ class _Search:
 
     def _open(self, tiles: Tiles) -> Tiles:
         """The tiles that cannot be cleared."""
-        target, reach = replace(self.known, upper=self.goal), self._tiling.reach(tiles.rho)
-        level = target.threshold(self.goal, reach)
-        gain = target.threshold(self.goal, reach / 2) - level
+        target, radius = replace(self.known, upper=self.goal), self._tiling.radius(tiles.rho)
+        level = target.threshold(self.goal, radius)
+        gain = target.threshold(self.goal, radius / 2) - level
         if len(tiles) > 4 * PROBES and not self._prover.clears(tiles.spread(PROBES), level, gain).any():
             self._climb_higher(tiles)
             return tiles
@@ -183,7 +183,7 @@ class _Search:
         kappa = beta - proven_level(flipped, top_pair(flipped[0])[0], gram.error + rounding)
         middle, amplitude = (
             (beta + kappa) / 2,
-            (beta - kappa) / 2 / math.cos(2 * self._tiling.reach(tiles.rho)),
+            (beta - kappa) / 2 / math.cos(2 * self._tiling.radius(tiles.rho)),
         )
         self.known = Spectrum(
             lower=max(self.known.lower, round_down(middle - amplitude)),
@@ -194,15 +194,15 @@ class _Search:
     def _settle(self, tiles: Tiles) -> None:
         """The work runs out: prove of the tiles that are left what can be proven without splitting them."""
         self._climb_higher(tiles)
-        reach = self._tiling.reach(tiles.rho)
-        excess = max(self._tolerance, math.tan(reach) ** 2 / 8)  # beside what the tiles' size costs
+        radius = self._tiling.radius(tiles.rho)
+        excess = max(self._tolerance, math.tan(radius) ** 2 / 8)  # beside what the tiles' size costs
         level, few = self.peaks.top, len(tiles) // 8
         while len(tiles) and (self._prover.affords(len(tiles)) or len(tiles) <= few):
             level = self.peaks.top * (1 + excess)
             tiles = tiles[~self._prover.clears(tiles, level)]
             excess *= 2
-        if not len(tiles) and reach < math.pi / 2:
-            sine, cosine = math.sin(reach) ** 2, math.cos(reach) ** 2
+        if not len(tiles) and radius < math.pi / 2:
+            sine, cosine = math.sin(radius) ** 2, math.cos(radius) ** 2
             upper = round_up((level - self.known.lower * sine) / cosine)
             self.known = replace(self.known, upper=min(self.known.upper, max(self.goal, upper)))
 

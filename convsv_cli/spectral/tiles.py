@@ -41,7 +41,7 @@ class Tiling:
         """The axes on which the symbol is not constant."""
         return tuple(axis for axis, count in enumerate(self.counts) if count)
 
-    def reach(self, rho: float) -> float:
+    def radius(self, rho: float) -> float:
         """The largest `sum_i d_i |theta_i|` from the centre of a tile to its edge, in radians, rounded up."""
         steps = [self.degrees[axis] / self.counts[axis] for axis in self.active]
         turns = max(steps[:PAIR], default=0.0) + sum(steps[PAIR:]) / 2

@@ -9,7 +9,7 @@ input: by itself within O(1 / n^2) of the supremum.
 stride divides, p the larger one-sided padding: the padded zeros lie on the circle between the end of the
 input and its beginning, and no two outputs that see the input share a place. A transposed layer is treated by
 its adjoint, whose input is as long as the layer's own output, output padding and all. What only meets zeros
-is left out first, so that no padding is beyond the kernel's reach, or negative.
+is left out first, so that no padding is beyond the kernel's extent, or negative.
 
 Rounding of A x, with c products a sum: |d(A x)| <= gamma_c |A| |x|, and | |A| | <= sum_t |K_t|_F.
 """
@@ -23,13 +23,13 @@ from typing import Any
 
 import torch
 
-from convsv_cli.kernels import Kernel
-from convsv_cli.network import Geometry
+from convsv_cli.model.kernel import Kernel
+from convsv_cli.model.layer import Geometry
 from convsv_cli.numerics.rounding import gamma, round_down
 from convsv_cli.report import Interval
 from convsv_cli.spectral.eigen import start_vector
 from convsv_cli.spectral.matrix_norm import ZERO
-from convsv_cli.spectral.norms import Wave, norms_of
+from convsv_cli.spectral.norms import PlaneWave, norms_of
 from convsv_cli.spectral.scaling import Scale
 
 FEWEST, STEPS = 6, 24
@@ -72,7 +72,7 @@ def _upper(kernel: Kernel, circle: tuple[int, ...], tolerance: float, limit: flo
     if min(circle) < 1:
         return 0.0
     norms = norms_of(kernel)
-    everywhere = norms.everywhere(tolerance=tolerance, limit=limit)
+    everywhere = norms.supremum(tolerance=tolerance, limit=limit)
     return min(everywhere.upper, norms.on_grid(kernel.grid(circle), tolerance=tolerance, limit=limit).upper)
 
 
@@ -101,16 +101,16 @@ def _without_zeros(
 ) -> PaddedConvolution:
     """The layer, or its adjoint, without places on either side that only ever meet zeros.
 
-    Its padding is between 0 and the kernel's reach. Sizes may be below 1 where nothing is left.
+    Its padding is between 0 and the kernel's extent. Sizes may be below 1 where nothing is left.
     """
     axes = len(input_size)
     begins, ends, sizes = [], [], []
     for axis, n in enumerate(input_size):
         s, b, e = geometry.stride[axis], geometry.margins[axis], geometry.margins[axes + axis]
-        reach = geometry.dilation[axis] * (weight.shape[2 + axis] - 1)
-        size = s * (n - 1) + reach + 1 - b - e if geometry.transposed else n
-        b -= s * max(0, -((reach - b) // s))  # outputs of which all taps lie before the input
-        e = min(e, reach)
+        extent = geometry.dilation[axis] * (weight.shape[2 + axis] - 1)
+        size = s * (n - 1) + extent + 1 - b - e if geometry.transposed else n
+        b -= s * max(0, -((extent - b) // s))  # outputs of which all taps lie before the input
+        e = min(e, extent)
         sizes.append(size + min(b, 0) + min(e, 0))
         begins.append(max(b, 0))
         ends.append(max(e, 0))
@@ -135,7 +135,7 @@ def _circle(layer: PaddedConvolution, geometry: Geometry) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _first_vector(layer: PaddedConvolution, wave: Wave) -> torch.Tensor:
+def _first_vector(layer: PaddedConvolution, wave: PlaneWave) -> torch.Tensor:
     """The wave on the layer's own lattice, under a window: float64 [1, c_in, *n].
 
     Channel (i, r) of the reduced kernel at place q is channel i at place s q + d r, less the padding at the

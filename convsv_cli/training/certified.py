@@ -6,10 +6,10 @@ import math
 
 import torch
 
-from convsv_cli.kernels import Kernel, reduce_kernel, reduced_weight
-from convsv_cli.network import Geometry
+from convsv_cli.model.kernel import Kernel, reduce_kernel, reduced_weight
+from convsv_cli.model.layer import Geometry
 from convsv_cli.spectral.cores import one_thread_each
-from convsv_cli.spectral.norms import Wave, norms_of
+from convsv_cli.spectral.norms import PlaneWave, norms_of
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -28,7 +28,7 @@ def certified_norm(weight: torch.Tensor, geometry: Geometry, *, tolerance: float
     with torch.no_grad(), one_thread_each():
         kernel = reduce_kernel(weight.detach(), geometry)
         norms = norms_of(kernel)
-        upper = norms.everywhere(tolerance=tolerance).upper
+        upper = norms.supremum(tolerance=tolerance).upper
         flat = math.prod(kernel.spatial) == 1 or not upper
         wave = _still_wave(kernel) if flat else norms.wave(tolerance=tolerance)
         pattern = _pattern(wave.left, wave.right, wave.turns, kernel.spatial)
@@ -36,13 +36,13 @@ def certified_norm(weight: torch.Tensor, geometry: Geometry, *, tolerance: float
     return value + (upper - value.detach())
 
 
-def _still_wave(kernel: Kernel) -> Wave:
+def _still_wave(kernel: Kernel) -> PlaneWave:
     """At frequency zero, where the symbol is the sum of all taps: singular vectors of the largest block."""
     symbols = kernel.weight.reshape(*kernel.weight.shape[:3], -1).sum(-1)
     left, values, right = torch.linalg.svd(symbols, full_matrices=False)
     block = int(values[:, 0].argmax())
     turns = (0.0,) * len(kernel.spatial)
-    return Wave(block=block, turns=turns, left=left[block, :, 0] + 0j, right=right[block, 0] + 0j)
+    return PlaneWave(block=block, turns=turns, left=left[block, :, 0] + 0j, right=right[block, 0] + 0j)
 
 
 def _pattern(

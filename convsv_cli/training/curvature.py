@@ -112,13 +112,11 @@ class CurvatureLoss(nn.Module):
         t = runner_up(model(x).detach(), y)
         curvature = self.bound(y, t)
         if self.epsilon:
-            x = self.attacked(x, y, t, curvature.detach())
+            x = self.pgd(x, y, t, curvature.detach())
         loss: torch.Tensor = functional.cross_entropy(model(x), y) + self.gamma * curvature.mean()
         return loss
 
-    def attacked(
-        self, x: torch.Tensor, y: torch.Tensor, t: torch.Tensor, curvature: torch.Tensor
-    ) -> torch.Tensor:
+    def pgd(self, x: torch.Tensor, y: torch.Tensor, t: torch.Tensor, curvature: torch.Tensor) -> torch.Tensor:
         """The inputs moved by at most `epsilon` to where z_y - z_t is small: [n, ..].
 
         For a multiplier eta >= K, f + eta / 2 |x - x0|^2 is convex, and the steps are its descent; the larger

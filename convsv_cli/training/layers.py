@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from convsv_cli.errors import UsageError
-from convsv_cli.network import Geometry, layer_name
+from convsv_cli.model.layer import Geometry, layer_name
 from convsv_cli.torch_modules.linear_maps import linear_maps, unknown_form, weight_of
 from convsv_cli.torch_modules.modules import (
     PARTS,

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from convsv_cli.errors import UsageError
-from convsv_cli.kernels import reduce_kernel
-from convsv_cli.network import Geometry
+from convsv_cli.model.kernel import reduce_kernel
+from convsv_cli.model.layer import Geometry
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.torch_modules.linear_maps import geometry_of, weight_of
@@ -108,6 +108,6 @@ def _check_padding(layer: nn.Module, geometry: Geometry) -> None:
     if mode != "circular":
         raise UsageError(f"{mode} padding amplifies by itself", hint="use zeros or circular padding")
     pads = layer.padding if isinstance(layer.padding, tuple) else ()
-    reach = [d * (k - 1) for d, k in zip(geometry.dilation, weight_of(layer).shape[2:], strict=True)]
-    if any(2 * int(pad) > most for pad, most in zip(pads, reach, strict=False)):
-        raise UsageError("circular padding beyond the kernel's reach amplifies by itself")
+    extent = [d * (k - 1) for d, k in zip(geometry.dilation, weight_of(layer).shape[2:], strict=True)]
+    if any(2 * int(pad) > most for pad, most in zip(pads, extent, strict=False)):
+        raise UsageError("circular padding beyond the kernel's extent amplifies by itself")

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from convsv_cli.kernels import reduced_weight, unfolded
-from convsv_cli.network import Geometry
+from convsv_cli.model.kernel import reduced_weight, unfolded
+from convsv_cli.model.layer import Geometry
 from convsv_cli.training import power
 
 WARM_UP = 30

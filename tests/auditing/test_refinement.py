@@ -43,13 +43,13 @@ def gate_of(audit: Audit) -> Gate:
 def tolerances(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Of each certified norm that is measured, in order."""
     seen: list[float] = []
-    honest = Norms.everywhere
+    honest = Norms.supremum
 
     def watched(norms: Norms, *, tolerance: float = 1e-3, limit: float) -> report.Interval:
         seen.append(tolerance)
         return honest(norms, tolerance=tolerance, limit=limit)
 
-    monkeypatch.setattr(Norms, "everywhere", watched)
+    monkeypatch.setattr(Norms, "supremum", watched)
     return seen
 
 
@@ -165,13 +165,13 @@ def test_ignored_layers_are_not_measured_again(model: Path, truth: float, tolera
 
 def test_a_work_limit_is_raised_until_it_does_or_steps_end(model: Path, truth: float, monkeypatch) -> None:
     seen: list[float] = []
-    honest = Norms.everywhere
+    honest = Norms.supremum
 
     def watched(norms: Norms, *, tolerance: float, limit: float) -> report.Interval:
         seen.append(limit)
         return honest(norms, tolerance=tolerance, limit=limit)
 
-    monkeypatch.setattr(Norms, "everywhere", watched)
+    monkeypatch.setattr(Norms, "supremum", watched)
     for work in (0.0, 1e3, 1e5):
         seen.clear()
         gate = gate_of(api.check(model, judge(layer=truth * 1.001), work_limit=work))

@@ -16,7 +16,7 @@ from torch import nn
 from convsv_cli import audit, certify, saved
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.operation import RANGE, SIZES
-from convsv_cli.network import Network
+from convsv_cli.model.network import Network
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.numbers import excess, percent, whole_percent
 from convsv_cli.renderers.renderer import Terminal

@@ -22,7 +22,7 @@ from convsv_cli.lipschitz.dependencies import ending_at
 from convsv_cli.lipschitz.weights import kernel_norm
 from convsv_cli.loaders import load
 from convsv_cli.loaders.onnx import reading
-from convsv_cli.network import InputSize
+from convsv_cli.model.network import InputSize
 from convsv_cli.report import BOUNDED
 from tests.support.onnx_models import graph_model, normal, rng
 from tests.support.random_graphs import random_graph

@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from convsv_cli import audit, load
 from convsv_cli.auditing.spectra import AUDIT_BINS, layer_spectra
 from convsv_cli.errors import UsageError
-from convsv_cli.kernels import Kernel, reduce_kernel
-from convsv_cli.network import Geometry
+from convsv_cli.model.kernel import Kernel, reduce_kernel
+from convsv_cli.model.layer import Geometry
 from convsv_cli.renderers.html.page import render
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Distribution, Report, Settings

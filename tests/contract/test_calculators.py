@@ -12,8 +12,8 @@ from hypothesis import given, settings
 
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.calculators.calculator import Calculator
-from convsv_cli.kernels import reduce_kernel
-from convsv_cli.network import Geometry
+from convsv_cli.model.kernel import reduce_kernel
+from convsv_cli.model.layer import Geometry
 from convsv_cli.report import EXACT, UPPER
 from tests.support import contract, oracles
 from tests.support.geometry import Case, cases

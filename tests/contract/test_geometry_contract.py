@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from convsv_cli import audit
-from convsv_cli.network import Geometry
+from convsv_cli.model.layer import Geometry
 from convsv_cli.renderers.json import document
 from convsv_cli.report import Report
 from tests.support import contract, oracles

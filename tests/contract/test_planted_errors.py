@@ -12,11 +12,11 @@ import pytest
 import torch
 from hypothesis import Phase, given, settings
 
-from convsv_cli import kernels
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.calculators.calculator import Calculator, Problem
-from convsv_cli.kernels import Kernel
-from convsv_cli.network import Geometry
+from convsv_cli.model import kernel as kernels
+from convsv_cli.model.kernel import Kernel
+from convsv_cli.model.layer import Geometry
 from convsv_cli.report import CERTIFIED, ESTIMATE, EXACT, PADDED, UPPER, Interval, Measurement
 from convsv_cli.spectral import certify, grid_maximum, matrix_norm
 from convsv_cli.spectral.supremum import Spectrum

@@ -10,13 +10,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from convsv_cli.graph import Graph, Node
 from convsv_cli.lipschitz import steepness
 from convsv_cli.lipschitz.collapse import MOST_PARTS, collapsed
 from convsv_cli.lipschitz.composition import Composed, compose
 from convsv_cli.lipschitz.elementwise import OP
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.scalar import jet, parts
+from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import Intervals
 from convsv_cli.numerics.ranges import Range
 from tests.support.sensitivity import amplification, double_model, flat, layer_norms, network, runner

@@ -15,7 +15,6 @@ import pytest
 from onnx import NodeProto, TensorProto, helper
 
 from convsv_cli import load
-from convsv_cli.graph import Graph, Node
 from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.fold import Folding, folded
 from convsv_cli.lipschitz.fold.composed import composed
@@ -23,6 +22,7 @@ from convsv_cli.lipschitz.fold.weight import Weight, fixed
 from convsv_cli.lipschitz.operation import Rule
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.weights import kernel_norm
+from convsv_cli.model.graph import Graph, Node
 from tests.support.graph_files import model_of, run
 from tests.support.onnx_models import graph_model, rng, saved
 

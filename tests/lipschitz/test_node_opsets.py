@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from onnx import ModelProto, helper
 
-from convsv_cli.graph import UNREADABLE, Body, Graph
 from convsv_cli.lipschitz.bound import network_bound
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.weights import kernel_norm
+from convsv_cli.model.graph import UNREADABLE, Body, Graph
 from convsv_cli.report import BOUNDED, NetworkBound
 from tests.support import graph_files
 from tests.support.constant_cases import CASES

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from convsv_cli import audit, load, spectral_norm
 from convsv_cli.errors import UsageError
-from convsv_cli.network import Layer, UnsupportedLayer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
 from convsv_cli.renderers.json import document
 from convsv_cli.report import Report
 from convsv_cli.saved import parsed

@@ -51,7 +51,7 @@ def test_moved_entries(single):
     for index in single.constants:
         with pytest.raises(UnboundedError, match="varies"):
             single.rule(discrete=[index])
-    assert single.rule(reach=math.inf) == math.inf
+    assert single.rule(bound=math.inf) == math.inf
 
 
 def test_concat():

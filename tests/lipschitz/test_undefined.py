@@ -11,8 +11,8 @@ import pytest
 from onnx import helper
 
 from convsv_cli import audit
-from convsv_cli.graph import Body, Graph, Node
 from convsv_cli.lipschitz.undefined import defined
+from convsv_cli.model.graph import Body, Graph, Node
 from convsv_cli.report import BOUNDED, UNBOUNDED, NetworkBound
 from tests.support.onnx_models import graph_model, normal, saved
 

@@ -12,9 +12,9 @@ import pytest
 from onnx import helper
 
 from convsv_cli import audit, load
-from convsv_cli.graph import Node
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.weights import kernel_norm
+from convsv_cli.model.graph import Node
 from tests.support.onnx_models import graph_model, normal, saved
 
 TOLERANCE = 1e-3

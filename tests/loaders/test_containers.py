@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from convsv_cli import audit, load
-from convsv_cli.network import Layer, Network
+from convsv_cli.model.layer import Layer
+from convsv_cli.model.network import Network
 from tests.support.command_line import convsv
 
 

@@ -15,7 +15,7 @@ from onnx.helper import make_node as node
 from torch import nn
 
 from convsv_cli.errors import UnreadableModelError
-from convsv_cli.network import UnsupportedLayer
+from convsv_cli.model.layer import UnsupportedLayer
 from convsv_cli.report import BOUNDED, UNBOUNDED
 from tests.support.exported_nets import jacobian_norm
 from tests.support.onnx_models import graph_model

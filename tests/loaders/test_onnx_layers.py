@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli import load
 from convsv_cli.errors import UnreadableModelError
-from convsv_cli.network import Layer, UnsupportedLayer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
 from tests.support.onnx_models import graph_model, normal, saved
 
 X = {"x": ["n", 4, "h", "w"]}

@@ -13,7 +13,7 @@ from torch.nn.utils import spectral_norm, weight_norm
 
 from convsv_cli import audit, load
 from convsv_cli.errors import UnreadableModelError
-from convsv_cli.network import Geometry, Layer, UnsupportedLayer
+from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
 from tests.support.command_line import convsv
 
 CONVOLUTIONS: dict[str, tuple[nn.Module, Geometry]] = {

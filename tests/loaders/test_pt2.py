@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations
 
 from convsv_cli import audit, load
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError, UsageError
-from convsv_cli.network import Layer, UnsupportedLayer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
 from convsv_cli.report import BOUNDED
 from tests.support.command_line import convsv
 

@@ -18,7 +18,7 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 
 from convsv_cli import audit, load
 from convsv_cli.errors import UnreadableModelError
-from convsv_cli.network import Layer, UnsupportedLayer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
 from tests.support.onnx_models import graph_model, normal, rng, saved
 
 X = {"x": [1, 4, 8, 8]}

@@ -16,7 +16,7 @@ from torch import nn
 
 from convsv_cli import audit, load
 from convsv_cli.errors import UsageError
-from convsv_cli.network import Layer, UnsupportedLayer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
 from tests.support.command_line import convsv
 from tests.support.onnx_models import graph_model
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from convsv_cli import audit, load
-from convsv_cli.network import Layer, UnsupportedLayer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
 
 Q = torch.randn(6, 4, generator=torch.Generator().manual_seed(3)).to(torch.float8_e4m3fn)
 TWICE = Q.double() * 2

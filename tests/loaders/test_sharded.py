@@ -19,7 +19,7 @@ from torch import nn
 
 from convsv_cli import audit, load
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError, UsageError
-from convsv_cli.network import Layer
+from convsv_cli.model.layer import Layer
 from tests.support.command_line import convsv
 from tests.support.onnx_models import graph_model
 

@@ -15,7 +15,7 @@ from torch.nn.utils import parametrizations, prune
 
 from convsv_cli import audit, load
 from convsv_cli.errors import UsageError
-from convsv_cli.network import Layer, UnsupportedLayer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
 
 
 def net() -> nn.Sequential:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from convsv_cli import audit, load
-from convsv_cli.network import Layer, UnsupportedLayer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
 
 WIDTH = 6
 TABLES = (

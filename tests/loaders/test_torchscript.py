@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from convsv_cli import load
-from convsv_cli.network import Geometry, Layer, UnsupportedLayer
+from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
 
 
 class Net(nn.Module):

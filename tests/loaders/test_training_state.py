@@ -14,7 +14,7 @@ from torch import nn
 from convsv_cli import CurvatureLoss, LipschitzPenalty, PowerState, limit_norm, load
 from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders import load_with_graph
-from convsv_cli.network import Layer
+from convsv_cli.model.layer import Layer
 from tests.support import oracles, trained
 
 pytestmark = pytest.mark.usefixtures("one_core")

@@ -12,7 +12,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, Tenso
 
 from convsv_cli import audit, load
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
-from convsv_cli.network import UnsupportedLayer
+from convsv_cli.model.layer import UnsupportedLayer
 from tests.support.onnx_models import graph_model, saved
 
 OPSET = helper.make_opsetid("", 20)

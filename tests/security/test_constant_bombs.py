@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from convsv_cli import load
 from convsv_cli.loaders.onnx import evaluation
-from convsv_cli.network import UnsupportedLayer
+from convsv_cli.model.layer import UnsupportedLayer
 from tests.support.onnx_models import graph_model, normal, saved
 
 node = helper.make_node

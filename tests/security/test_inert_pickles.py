@@ -29,7 +29,7 @@ from convsv_cli.loaders.checkpoint.legacy import MAGIC_NUMBER, PROTOCOL_VERSION
 from convsv_cli.loaders.checkpoint.reading import tensors_of
 from convsv_cli.loaders.checkpoint.unpickler import unpickle
 from convsv_cli.loaders.checkpoint.values import Global, Record
-from convsv_cli.network import Layer, UnsupportedLayer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
 from tests.support.pickles import Claim, pickled
 
 WEIGHT = torch.arange(36.0).reshape(2, 2, 3, 3)

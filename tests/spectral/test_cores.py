@@ -5,23 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from convsv_cli.spectral.cores import each_on_a_core, one_thread_each
+from convsv_cli.spectral.cores import one_thread_each, parallel_map
 
 
 def test_results_come_in_order() -> None:
-    assert each_on_a_core(lambda i: i * i, range(20)) == [i * i for i in range(20)]
+    assert parallel_map(lambda i: i * i, range(20)) == [i * i for i in range(20)]
 
 
 def test_a_function_that_shares_its_own_work_does_not_wait_for_itself() -> None:
     def outer(i: int) -> int:
-        return sum(each_on_a_core(lambda j: i * j, range(5)))
+        return sum(parallel_map(lambda j: i * j, range(5)))
 
-    assert each_on_a_core(outer, range(8)) == [10 * i for i in range(8)]
+    assert parallel_map(outer, range(8)) == [10 * i for i in range(8)]
 
 
 def test_an_error_reaches_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
-        each_on_a_core(lambda i: 1 // i, range(3))
+        parallel_map(lambda i: 1 // i, range(3))
 
 
 def test_the_number_of_threads_is_restored() -> None:
@@ -29,5 +29,5 @@ def test_the_number_of_threads_is_restored() -> None:
     with one_thread_each():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
-    each_on_a_core(lambda i: i, range(3))
+    parallel_map(lambda i: i, range(3))
     assert torch.get_num_threads() == before

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from convsv_cli import kernels
-from convsv_cli.network import Geometry
+from convsv_cli.model import kernel as kernels
+from convsv_cli.model.layer import Geometry
 from convsv_cli.spectral import ascent, certify, eigen, grid_maximum, symbol, tiles
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.scaling import Scale

@@ -10,8 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from convsv_cli.kernels import Kernel, reduce_kernel, unfolded
-from convsv_cli.network import Geometry
+from convsv_cli.model.kernel import Kernel, reduce_kernel, unfolded
+from convsv_cli.model.layer import Geometry
 from tests.support import oracles
 from tests.support.geometry import Case, cases
 

@@ -72,15 +72,15 @@ def test_no_point_of_a_tile_is_beyond_its_reach_and_some_attain_it(k: tuple[int,
     tiles = tiling(k)
     degrees = torch.tensor([(size - 1) / 2 for size in k], dtype=torch.float64)
     distances = 2 * math.pi * (points_of(tiles, rho, 20000).abs() @ degrees)
-    reach = tiles.reach(rho)
-    assert (distances <= reach).all()
-    assert distances.max() >= 0.6 * reach - 1e-11
-    assert tiles.reach(rho / 2) == pytest.approx(reach / 2, rel=1e-9, abs=1e-11)
+    radius = tiles.radius(rho)
+    assert (distances <= radius).all()
+    assert distances.max() >= 0.6 * radius - 1e-11
+    assert tiles.radius(rho / 2) == pytest.approx(radius / 2, rel=1e-9, abs=1e-11)
 
 
 @every_size
 def test_roots_are_small_enough_for_the_lemma(k: tuple[int, ...]) -> None:
-    assert tiling(k).reach(1.0) < math.pi / 4 + 0.02
+    assert tiling(k).radius(1.0) < math.pi / 4 + 0.02
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
@@ -208,7 +208,7 @@ def test_flat_symbols(channels: int, disturbance: float) -> None:
         weight = np.einsum("ab,bcij->acij", projection, here) + np.einsum("ab,bcij->acij", rest, there)
     assert weight.shape[2:] == (3, 3)
     weight = weight + disturbance * generator.standard_normal(weight.shape)
-    interval = Norms(torch.from_numpy(weight[None])).everywhere(tolerance=1e-5)
+    interval = Norms(torch.from_numpy(weight[None])).supremum(tolerance=1e-5)
     attained = oracles.supremum(weight)
     assert_encloses(interval, attained, 2e-5)
     if disturbance < 1e-8:
@@ -218,7 +218,7 @@ def test_flat_symbols(channels: int, disturbance: float) -> None:
 @pytest.mark.parametrize("tolerance", [1e-1, 1e-3, 1e-6, 1e-9, 1e-12])
 def test_suprema_are_as_narrow_as_asked_for_or_as_rounding_allows(tolerance: float) -> None:
     weight = kernel(5, 2, (3, 4))
-    interval = Norms(torch.from_numpy(weight)).everywhere(tolerance=tolerance)
+    interval = Norms(torch.from_numpy(weight)).supremum(tolerance=tolerance)
     attained = max(map(oracles.supremum, weight))
     contract.assert_enclosed(0.0, attained, interval.upper)
     assert interval.lower <= attained * (1 + contract.CLIMBED)
@@ -249,7 +249,7 @@ def test_the_less_work_the_wider(k: tuple[int, ...]) -> None:
     widths = []
     for limit in LIMITS:
         norms = Norms(torch.from_numpy(weight))
-        interval = norms.everywhere(tolerance=1e-6, limit=limit)
+        interval = norms.supremum(tolerance=1e-6, limit=limit)
         attained = max(map(oracles.supremum, weight))
         assert interval.lower <= attained * (1 + contract.CLIMBED)
         assert interval.upper >= attained * (1 - contract.DENSE_ROUNDING)

@@ -8,8 +8,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from convsv_cli import kernels
-from convsv_cli.network import Geometry
+from convsv_cli.model import kernel as kernels
+from convsv_cli.model.layer import Geometry
 from convsv_cli.spectral import zero_padding
 from convsv_cli.spectral.zero_padding import PaddedConvolution, zero_padded_norm
 from tests.support import contract, oracles

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from convsv_cli import kernels
 from convsv_cli.calculators.calculator import Calculator, Problem
+from convsv_cli.model import kernel as kernels
 from convsv_cli.report import CERTIFIED, ESTIMATE, EXACT, PADDED, UPPER, Interval, Measurement
 from tests.support import oracles
 from tests.support.geometry import Case

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from hypothesis import strategies as st
 
-from convsv_cli.network import Geometry
+from convsv_cli.model.layer import Geometry
 from tests.support import oracles
 
 MAX_SIDE = 400  # of the dense matrices

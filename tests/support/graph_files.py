@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from convsv_cli.graph import Body, Graph, Node
+from convsv_cli.model.graph import Body, Graph, Node
 
 OPSET = 21
 """Graphs are in the newest operator set; this one says the same, and onnxruntime has it."""

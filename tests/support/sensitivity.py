@@ -10,12 +10,13 @@ import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from convsv_cli.kernels import reduce_kernel
 from convsv_cli.lipschitz.composition import Composed, compose
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.loaders.onnx.reading import network_of
-from convsv_cli.network import InputSize, Layer, Network
+from convsv_cli.model.kernel import reduce_kernel
+from convsv_cli.model.layer import Layer
+from convsv_cli.model.network import InputSize, Network
 from convsv_cli.numerics.ranges import ANYTHING, Range
 from convsv_cli.spectral.norms import norms_of
 
@@ -89,7 +90,7 @@ def layer_norms(found: Network) -> Callable[[str], float]:
         layer = rows[name]
         if not isinstance(layer, Layer):
             raise UnboundedError(layer.reason)
-        return norms_of(reduce_kernel(layer.read().double(), layer.geometry)).everywhere().upper
+        return norms_of(reduce_kernel(layer.read().double(), layer.geometry)).supremum().upper
 
     return norm
 

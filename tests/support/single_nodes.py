@@ -10,10 +10,10 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from convsv_cli.graph import Names, Node
 from convsv_cli.lipschitz.operation import Operation, Tensor
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.loaders.onnx.history import Reading, as_newest
+from convsv_cli.model.graph import Names, Node
 from convsv_cli.numerics.ranges import ANYTHING, Range
 
 Value = np.ndarray | None
@@ -105,7 +105,7 @@ class Single:
         known: Range = ANYTHING,
         shapes: Mapping[int, tuple[int | None, ...] | None] | None = None,
         discrete: Sequence[int] = (),
-        reach: float = 1.0,
+        bound: float = 1.0,
         result: bool = True,
     ) -> Operation:
         """As rules see it; `shapes` are what is known instead, `discrete` constants vary instead."""
@@ -113,11 +113,11 @@ class Single:
         def tensor(i: int) -> Tensor | None:
             if i in self.moving:
                 shape = (shapes or {}).get(i, self.moving[i])
-                return Tensor(name=f"x{i}", reach=reach, known=known, shape=shape)
+                return Tensor(name=f"x{i}", bound=bound, known=known, shape=shape)
             if i not in self.constants:
                 return None
             if i in discrete:
-                return Tensor(name=f"x{i}", reach=reach, discrete=True, shape=self.constants[i].shape)
+                return Tensor(name=f"x{i}", bound=bound, discrete=True, shape=self.constants[i].shape)
             return known_tensor(f"x{i}", self.constants[i])
 
         newest = self.newest()
@@ -147,7 +147,7 @@ class Single:
 
 
 def known_tensor(name: str, array: np.ndarray) -> Tensor:
-    return Tensor(name=name, reach=0.0, shape=array.shape, read=lambda: array)
+    return Tensor(name=name, bound=0.0, shape=array.shape, read=lambda: array)
 
 
 def plain(attribute: onnx.AttributeProto) -> object:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.onnx import TrainingMode
 
-from convsv_cli.graph import Graph
 from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.weights import kernel_norm
 from convsv_cli.loaders import load
-from convsv_cli.network import Network
+from convsv_cli.model.graph import Graph
+from convsv_cli.model.network import Network
 from tests.support.exported_nets import export, jacobian_norm
 from tests.support.sensitivity import layer_norms
 

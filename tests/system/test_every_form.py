@@ -16,7 +16,8 @@ from torch import nn
 
 from convsv_cli import audit, load
 from convsv_cli.auditing.measure import fault_of
-from convsv_cli.network import Geometry, Layer, Network
+from convsv_cli.model.layer import Geometry, Layer
+from convsv_cli.model.network import Network
 from convsv_cli.report import INVALID
 
 IMAGE = torch.ones(1, 3, 16, 16)

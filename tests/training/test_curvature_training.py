@@ -110,7 +110,7 @@ def test_attacks_stay_within_epsilon_and_come_near_the_best() -> None:
     with torch.no_grad():
         t = runner_up(model(x), y)
         curvature = loss.bound(y, t)
-    moved = loss.attacked(x, y, t, curvature)
+    moved = loss.pgd(x, y, t, curvature)
     lengths = (moved - x).flatten(1).norm(dim=1)
     assert (lengths <= 0.3 * (1 + 1e-9)).all()
     assert (lengths > 0.29).float().mean() > 0.9

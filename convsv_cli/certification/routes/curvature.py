@@ -10,7 +10,7 @@ from convsv_cli.certification.curvature import curvature_radii
 from convsv_cli.certification.curvature_bounds import curvature_bounds
 from convsv_cli.certification.routes.certifier import Certifier, Problem, Proven
 from convsv_cli.report import CURVATURE
-from convsv_cli.spectral.cores import each_on_a_core, one_thread_each
+from convsv_cli.spectral.cores import one_thread_each, parallel_map
 
 BOUNDS = 0.5
 """Of the progress: bounds of the curvature, before any sample."""
@@ -39,7 +39,7 @@ def prove(problem: Problem, progress: Callable[[float], None]) -> Proven:
         return found
 
     with one_thread_each():
-        parts = each_on_a_core(some, range(0, len(x), chain.count))
+        parts = parallel_map(some, range(0, len(x), chain.count))
     constants = (("largest_curvature", float(bounds.max())),)
     return Proven(radii=torch.cat(parts) / problem.input_scale, constants=constants)
 

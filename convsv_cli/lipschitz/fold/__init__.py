@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from convsv_cli.graph import Graph
 from convsv_cli.lipschitz.fold import after, before, matrices, pointwise
 from convsv_cli.lipschitz.fold.identities import without_identities
 from convsv_cli.lipschitz.fold.sweep import swept
+from convsv_cli.model.graph import Graph
 
 MERGES = (after.merge, before.merge, pointwise.merge, matrices.merge)
 """In this order: a BatchNorm between two maps goes to the first one, which takes its shift too."""

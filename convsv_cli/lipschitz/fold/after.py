@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from convsv_cli.graph import Node
 from convsv_cli.lipschitz.fold.biased import map_ending_at
 from convsv_cli.lipschitz.fold.diagonal import Diagonal, diagonal
 from convsv_cli.lipschitz.fold.maps import LinearMap
 from convsv_cli.lipschitz.fold.sweep import Draft, Merged
 from convsv_cli.lipschitz.fold.weight import Weight, fixed
 from convsv_cli.lipschitz.fold.writing import written
+from convsv_cli.model.graph import Node
 
 
 def merge(node: Node, draft: Draft) -> Merged | None:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.graph import Node
 from convsv_cli.lipschitz.fold.biases import response, together
 from convsv_cli.lipschitz.fold.diagonal import Diagonal, diagonal
 from convsv_cli.lipschitz.fold.maps import MATRICES, LinearMap, map_at
 from convsv_cli.lipschitz.fold.sweep import Draft, Merged
 from convsv_cli.lipschitz.fold.weight import fixed
 from convsv_cli.lipschitz.fold.writing import constant, written
+from convsv_cli.model.graph import Node
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from convsv_cli.graph import Node
 from convsv_cli.lipschitz.fold.diagonal import diagonal
 from convsv_cli.lipschitz.fold.maps import LinearMap, map_at
 from convsv_cli.lipschitz.fold.sweep import Draft
 from convsv_cli.lipschitz.fold.weight import fixed
+from convsv_cli.model.graph import Node
 
 
 def map_ending_at(node: Node, draft: Draft) -> LinearMap | None:

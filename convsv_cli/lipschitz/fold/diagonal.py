@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.graph import Node
 from convsv_cli.lipschitz.fold.maps import Channels
 from convsv_cli.lipschitz.fold.sweep import Draft
+from convsv_cli.model.graph import Node
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

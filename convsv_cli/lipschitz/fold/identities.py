@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from convsv_cli.graph import Body, Graph, Node
 from convsv_cli.lipschitz.dependencies import needs
 from convsv_cli.lipschitz.fold.sweep import Draft, uses
+from convsv_cli.model.graph import Body, Graph, Node
 
 
 def without_identities(graph: Graph) -> Graph:

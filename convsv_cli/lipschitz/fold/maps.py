@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.graph import Node
 from convsv_cli.lipschitz.dependencies import REAL
 from convsv_cli.lipschitz.fold.sweep import Draft
 from convsv_cli.lipschitz.fold.weight import Weight
+from convsv_cli.model.graph import Node
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from convsv_cli.graph import Node
 from convsv_cli.lipschitz.fold.biased import map_ending_at
 from convsv_cli.lipschitz.fold.biases import response, together
 from convsv_cli.lipschitz.fold.composed import composed
 from convsv_cli.lipschitz.fold.maps import MATRICES, LinearMap, map_at
 from convsv_cli.lipschitz.fold.sweep import Draft, Merged
 from convsv_cli.lipschitz.fold.writing import written
+from convsv_cli.model.graph import Node
 
 KIND = "matrix"
 

@@ -7,13 +7,13 @@ Two convolutions with spatial extent stay two: with zero padding between them th
 
 from __future__ import annotations
 
-from convsv_cli.graph import Node
 from convsv_cli.lipschitz.fold.biases import bordered_response, response, together
 from convsv_cli.lipschitz.fold.composed import composed
 from convsv_cli.lipschitz.fold.maps import CONVOLUTIONS, LinearMap, map_at
 from convsv_cli.lipschitz.fold.sweep import Draft, Merged
 from convsv_cli.lipschitz.fold.weight import Weight
 from convsv_cli.lipschitz.fold.writing import constant, written
+from convsv_cli.model.graph import Node
 
 KIND = "1×1 convolution"
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.graph import Body, Dims, Graph, Names, Node, Reader, UnknownValueError
 from convsv_cli.lipschitz.dependencies import needs
 from convsv_cli.lipschitz.fold.weight import Weight, stored
+from convsv_cli.model.graph import Body, Dims, Graph, Names, Node, Reader, UnknownValueError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from convsv_cli.numerics.rounding import UP_MANY, gamma, margin
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convsv_cli.graph import Reader
+    from convsv_cli.model.graph import Reader
 
     Array = NDArray[np.float64]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from convsv_cli.graph import Node
 from convsv_cli.lipschitz.fold.maps import CONVOLUTIONS, LinearMap
 from convsv_cli.lipschitz.fold.sweep import Draft
 from convsv_cli.lipschitz.fold.weight import Weight
+from convsv_cli.model.graph import Node
 
 
 def written(

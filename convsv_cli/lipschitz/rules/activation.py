@@ -87,23 +87,23 @@ def _applied_range(operation: Operation) -> Range:
 
 def prelu(operation: Operation) -> float:
     """PRelu: 1 above 0, the slopes below."""
-    slopes, moving = operation.input(1), operation.input(0)
+    slopes, varying = operation.input(1), operation.input(0)
     if not slopes.constant:
         raise UnboundedError("its slope varies with the network's input")
-    if _repeats(slopes, moving):
+    if _repeats(slopes, varying):
         raise UnboundedError("its slopes are more than fit its input")
-    steepest = 1.0 if moving.range.upper > 0 else 0.0
-    if moving.range.lower < 0:
+    steepest = 1.0 if varying.range.upper > 0 else 0.0
+    if varying.range.lower < 0:
         steepest = max(steepest, _magnitude(slopes))
-    return times(steepest, moving.lipschitz)
+    return times(steepest, varying.lipschitz)
 
 
-def _repeats(slopes: Tensor, moving: Tensor) -> bool:
+def _repeats(slopes: Tensor, varying: Tensor) -> bool:
     """Whether slopes need a larger input, which runtimes then repeat; ONNX does not allow it."""
-    if slopes.shape is None or moving.shape is None:
+    if slopes.shape is None or varying.shape is None:
         return False
-    pairs = zip(slopes.shape[::-1], moving.shape[::-1], strict=False)
-    return len(slopes.shape) > len(moving.shape) or any(a != 1 and b == 1 for a, b in pairs)
+    pairs = zip(slopes.shape[::-1], varying.shape[::-1], strict=False)
+    return len(slopes.shape) > len(varying.shape) or any(a != 1 and b == 1 for a, b in pairs)
 
 
 def _magnitude(tensor: Tensor) -> float:

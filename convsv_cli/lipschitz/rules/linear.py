@@ -29,10 +29,10 @@ def multiplied(operation: Operation) -> float:
         raise UnboundedError(f"a product of {len(operation.given)} tensors")
     a, b = operation.input(0), operation.input(1)
     if a.constant or b.constant:
-        moving, index = (a, 1) if b.constant else (b, 0)
+        mapped, index = (a, 1) if b.constant else (b, 0)
         if operation.node.op == "Einsum":
-            moving.sizes()  # runtimes stretch an axis of length 1, which one of unknown length may have
-        return times(_norm(operation, index), _stack(operation), moving.lipschitz)
+            mapped.sizes()  # runtimes stretch an axis of length 1, which one of unknown length may have
+        return times(_norm(operation, index), _stack(operation), mapped.lipschitz)
     if operation.node.op == "Einsum":
         raise UnboundedError("a product of two activations")
     return total(
@@ -54,14 +54,14 @@ def affine(operation: Operation) -> float:
         if a.constant:
             return varying
         raise UnboundedError("a product of two activations")
-    moving, index = (a, 1) if b.constant else (b, 0)
-    return total((times(_norm(operation, index), moving.lipschitz), varying))
+    mapped, index = (a, 1) if b.constant else (b, 0)
+    return total((times(_norm(operation, index), mapped.lipschitz), varying))
 
 
 def _gemm_copies(addend: Tensor, operation: Operation) -> float:
     rows = Operation(
         node=operation.node,
-        inputs=(addend, Tensor(name="", reach=0.0)),
+        inputs=(addend, Tensor(name="", bound=0.0)),
         outputs=operation.outputs,
         layer_norm=operation.layer_norm,
         kernel_norm=operation.kernel_norm,
@@ -114,8 +114,8 @@ def _convolved_range(operation: Operation) -> Range:
 
 def _product_range(operation: Operation) -> Range:
     a, b = operation.input(0), operation.input(1)
-    moving, matrix = (a, b) if b.constant else (b, a)
-    if not moving.range.finite or not matrix.constant or matrix.read is None or operation.node.op == "Einsum":
+    mapped, matrix = (a, b) if b.constant else (b, a)
+    if not mapped.range.finite or not matrix.constant or matrix.read is None or operation.node.op == "Einsum":
         return ANYTHING
     values = matrix.value().astype(np.float64)
     if values.ndim < 2:
@@ -125,7 +125,7 @@ def _product_range(operation: Operation) -> Range:
         values = values[:, None] if matrix is b else values[None]
     rows = values if (matrix is b) == bool(turned) else values.swapaxes(-1, -2)
     rows = rows.reshape(-1, rows.shape[-1]) * operation.attribute("alpha", 1.0)
-    return _row_range(rows, moving.range, operation.optional(2), operation.attribute("beta", 1.0))
+    return _row_range(rows, mapped.range, operation.optional(2), operation.attribute("beta", 1.0))
 
 
 def _row_range(rows: np.ndarray, source: Range, bias: Tensor | None, beta: float = 1.0) -> Range:

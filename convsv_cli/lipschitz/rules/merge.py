@@ -40,8 +40,8 @@ def multiplied(operation: Operation) -> float:
     """Mul: by a constant, its largest entry; of activations a and b, sup|a| L_b + sup|b| L_a."""
     a, b = operation.input(0), operation.input(1)
     if b.constant or a.constant:
-        moving, constant = (a, b) if b.constant else (b, a)
-        return times(_scaling(moving, constant, operation), moving.lipschitz)
+        varying, constant = (a, b) if b.constant else (b, a)
+        return times(_scaling(varying, constant, operation), varying.lipschitz)
     return total((_part(a, b, operation), _part(b, a, operation)))
 
 
@@ -68,19 +68,19 @@ def _spread(tensor: Tensor, operation: Operation) -> float:
     return 0.0 if tensor.constant else times(copies(tensor, operation), tensor.lipschitz)
 
 
-def _scaling(moving: Tensor, constant: Tensor, operation: Operation) -> float:
+def _scaling(varying: Tensor, constant: Tensor, operation: Operation) -> float:
     if constant.read is not None:
-        return gain_of_scaling(np.abs(constant.value().astype(np.float64)), moving, operation)
+        return gain_of_scaling(np.abs(constant.value().astype(np.float64)), varying, operation)
     if not math.isfinite(constant.range.magnitude):
         raise UnboundedError(f"a product with {constant.name!r}, which convsv cannot compute")
-    return times(constant.range.magnitude, copies(moving, operation))
+    return times(constant.range.magnitude, copies(varying, operation))
 
 
-def _part(fixed: Tensor, moving: Tensor, operation: Operation) -> float:
-    """What changes of `moving` do to a product with `fixed`."""
+def _part(fixed: Tensor, varying: Tensor, operation: Operation) -> float:
+    """What changes of `varying` do to a product with `fixed`."""
     if not math.isfinite(fixed.range.magnitude):
         raise UnboundedError(UNBOUNDED_PRODUCT.format(names=repr(fixed.name)))
-    return times(fixed.range.magnitude, _spread(moving, operation))
+    return times(fixed.range.magnitude, _spread(varying, operation))
 
 
 def _sum_range(operation: Operation) -> Range:

@@ -142,10 +142,10 @@ def _standard_range(square: Callable[[Operation], int]) -> Callable[[Operation],
 
     def reached(operation: Operation) -> Range:
         largest = float(np.abs(_scale(operation)).max(initial=0.0))
-        reach = largest * math.sqrt(max(0, square(operation))) * UP_MANY
+        radius = largest * math.sqrt(max(0, square(operation))) * UP_MANY
         bias = operation.optional(2)
         offset = Range(lower=0.0, upper=0.0) if bias is None else bias.range
-        return outward(offset.lower - reach, offset.upper + reach)
+        return outward(offset.lower - radius, offset.upper + radius)
 
     return or_anything(reached)
 

@@ -168,10 +168,10 @@ def _composed(operation: Operation, recurrence: Recurrence) -> float:
 
 def _applied(operation: Operation, gains: tuple[float, ...]) -> float:
     """Of the sequence and of each initial state that is there."""
-    moving = (operation.input(0), operation.optional(5), operation.optional(6))
+    varying = (operation.input(0), operation.optional(5), operation.optional(6))
     return total(
         times(gain, tensor.lipschitz)
-        for gain, tensor in zip(gains, moving, strict=False)
+        for gain, tensor in zip(gains, varying, strict=False)
         if tensor is not None
     )
 
@@ -189,8 +189,8 @@ def _lstm_range(operation: Operation) -> Range:
     state = _state_range(operation)
     if not any(name for name, _ in operation.outputs[2:]):
         return state
-    reach = _magnitude(operation, 6) + _bearable(_length(operation))
-    return state.hull(outward(-reach, reach))
+    radius = _magnitude(operation, 6) + _bearable(_length(operation))
+    return state.hull(outward(-radius, radius))
 
 
 RULES = {

@@ -15,17 +15,17 @@ from convsv_cli.numerics.rounding import UP, UP_MANY
 
 def summed(operation: Operation) -> float:
     """ReduceSum, ReduceL1: sqrt(n) where n entries become one."""
-    return times(root(_count(operation)), _moving(operation))
+    return times(root(_count(operation)), _varying(operation))
 
 
 def averaged(operation: Operation) -> float:
     """ReduceMean: 1 / sqrt(n); an unknown size may be 1."""
-    return times(UP / math.sqrt(_least(operation)), _moving(operation))
+    return times(UP / math.sqrt(_least(operation)), _varying(operation))
 
 
 def nonexpansive(operation: Operation) -> float:
     """ReduceMax, ReduceMin, ReduceL2, ReduceLogSumExp: 1; the gradient is a distribution or a unit vector."""
-    return _moving(operation)
+    return _varying(operation)
 
 
 def multiplied(operation: Operation) -> float:
@@ -34,7 +34,7 @@ def multiplied(operation: Operation) -> float:
     steepest = _power(operation.input(0).range.magnitude, max(0, count - 1))
     if not math.isfinite(steepest):
         raise UnboundedError("a product of activations that may be of any size")
-    return times(root(count), steepest, UP_MANY, _moving(operation))
+    return times(root(count), steepest, UP_MANY, _varying(operation))
 
 
 def squared(operation: Operation) -> float:
@@ -42,7 +42,7 @@ def squared(operation: Operation) -> float:
     largest = operation.input(0).range.magnitude
     if not math.isfinite(largest):
         raise UnboundedError("a sum of squares of activations that may be of any size")
-    return times(2.0, root(_count(operation)), largest, _moving(operation))
+    return times(2.0, root(_count(operation)), largest, _varying(operation))
 
 
 def logarithm(operation: Operation) -> float:
@@ -50,10 +50,10 @@ def logarithm(operation: Operation) -> float:
     smallest = operation.input(0).range.lower
     if smallest <= 0:
         raise UnboundedError("the logarithm of a sum that may be arbitrarily near zero")
-    return times(UP / math.sqrt(_least(operation)), UP / smallest, _moving(operation))
+    return times(UP / math.sqrt(_least(operation)), UP / smallest, _varying(operation))
 
 
-def _moving(operation: Operation) -> float:
+def _varying(operation: Operation) -> float:
     require_constant(operation, 1)
     return operation.input(0).lipschitz
 

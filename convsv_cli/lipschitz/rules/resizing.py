@@ -84,7 +84,7 @@ def _stretches(operation: Operation) -> list[Stretch]:
 
 def _after(operation: Operation, axis: int) -> int:
     name, shape = operation.outputs[0]
-    return size_of(Tensor(name=name, reach=math.inf, shape=shape), axis)
+    return size_of(Tensor(name=name, bound=math.inf, shape=shape), axis)
 
 
 def _argument(operation: Operation, name: str) -> Tensor | None:

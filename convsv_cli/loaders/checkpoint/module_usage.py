@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from convsv_cli.loaders.usage import Usage
-from convsv_cli.network import Geometry
+from convsv_cli.model.layer import Geometry
 
 MODULES = "torch.nn.modules."
 _MANGLED = re.compile(r"(^__torch__\.)|(___torch_mangle_\d+\.)")

@@ -13,7 +13,7 @@ from convsv_cli.loaders.checkpoint.zipped import PICKLE, STATE_DICT_HINT, archiv
 from convsv_cli.loaders.named_tensors import NamedTensors, network_of
 from convsv_cli.loaders.state_dict import StoredTensor
 from convsv_cli.loaders.zip_records import zip_records
-from convsv_cli.network import InputSize, Network
+from convsv_cli.model.network import InputSize, Network
 
 ZIP = b"PK\x03\x04"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from convsv_cli.confinement import prepare
 from convsv_cli.loaders.loader import Loader
-from convsv_cli.network import InputSize, Network
+from convsv_cli.model.network import InputSize, Network
 
 _IR_VERSIONS = range(1, 32)
 

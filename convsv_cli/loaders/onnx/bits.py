@@ -13,7 +13,7 @@ from convsv_cli.loaders.onnx.products import NOT_CONSTANT
 from convsv_cli.loaders.onnx.scales import MISFIT, Maps
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.loaders.state_dict import DEQUANTISED
-from convsv_cli.network import Geometry
+from convsv_cli.model.layer import Geometry
 
 BITS = (2, 4, 8)
 MAX_ELEMENTS = 2**28

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from onnx import TensorProto
 
-from convsv_cli.graph import Dims
 from convsv_cli.loaders.onnx.rewriting import Rewriting, UnreadableNodeError
+from convsv_cli.model.graph import Dims
 
 Change = Callable[[Rewriting], None]
 

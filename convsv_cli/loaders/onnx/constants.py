@@ -9,7 +9,6 @@ from pathlib import Path
 
 from onnx import NodeProto, SparseTensorProto, TensorProto
 
-from convsv_cli.graph import UnknownValueError
 from convsv_cli.loaders.growth import TOO_LARGE, outgrows
 from convsv_cli.loaders.onnx import sparse, tensors
 from convsv_cli.loaders.onnx.amounts import (
@@ -24,6 +23,7 @@ from convsv_cli.loaders.onnx.history import own, standard_opset
 from convsv_cli.loaders.onnx.scopes import Key, Scope
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.loaders.state_dict import DEQUANTISED
+from convsv_cli.model.graph import UnknownValueError
 
 MAX_NODES = 1000
 # fmt: off

@@ -10,7 +10,7 @@ import numpy as np
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
 from convsv_cli.loaders.onnx.shape_table import Dims
 from convsv_cli.loaders.onnx.tensors import Array
-from convsv_cli.network import Geometry
+from convsv_cli.model.layer import Geometry
 
 
 def einsum(site: Site) -> Iterator[LinearMap | Unsupported]:

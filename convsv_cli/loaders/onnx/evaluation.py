@@ -12,11 +12,11 @@ import onnx
 from onnx import FunctionProto, NodeProto, OperatorSetIdProto
 from onnx.reference import ReferenceEvaluator
 
-from convsv_cli.graph import Names, UnknownValueError
 from convsv_cli.loaders.onnx.dequantise import dequantise
 from convsv_cli.loaders.onnx.history import NEWEST, Reading, UnreadableNodeError, as_newest, unchanged
 from convsv_cli.loaders.onnx.sparse import stored_parts
 from convsv_cli.loaders.onnx.tensors import Array, embed, external_file
+from convsv_cli.model.graph import Names, UnknownValueError
 
 SHORT = 1024
 """Bytes of a node that is worth remembering: a longer one may take much memory once it is read."""

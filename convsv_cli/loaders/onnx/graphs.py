@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto
 
-from convsv_cli.graph import UNREADABLE, Body, Dims, Graph, Names, Node, Reader
 from convsv_cli.loaders.onnx.constants import Constants
 from convsv_cli.loaders.onnx.evaluation import NotFoldableError, applied
 from convsv_cli.loaders.onnx.freezing import freeze
@@ -19,6 +18,7 @@ from convsv_cli.loaders.onnx.history import Reading, UnreadableNodeError, as_new
 from convsv_cli.loaders.onnx.scopes import Scope, Source, bodies, scopes
 from convsv_cli.loaders.onnx.shape_table import Shapes, dims
 from convsv_cli.loaders.onnx.tensors import Array, numpy_type, type_name
+from convsv_cli.model.graph import UNREADABLE, Body, Dims, Graph, Names, Node, Reader
 
 Rows = Mapping[tuple[str, str], tuple[str, ...]]
 """Names of a node's rows in the audit, by its scope's path and its first output."""

@@ -14,10 +14,10 @@ import numpy as np
 import onnx
 from onnx import NodeProto
 
-from convsv_cli.graph import Dims
 from convsv_cli.loaders.onnx.changes import CHANGES, Change
 from convsv_cli.loaders.onnx.rewriting import Rewriting, UnreadableNodeError
 from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.model.graph import Dims
 
 __all__ = ["NEWEST", "Reading", "UnreadableNodeError", "as_newest", "own", "standard_opset", "unchanged"]
 NEWEST = 28

@@ -14,7 +14,7 @@ from convsv_cli.loaders.onnx.products import NOT_CONSTANT, convolve, multiply
 from convsv_cli.loaders.onnx.quantised import conv_integer, matmul_integer, qlinear_conv, qlinear_matmul
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.loaders.usage import LOOK_UP
-from convsv_cli.network import Geometry
+from convsv_cli.model.layer import Geometry
 
 Rule = Callable[[Site], Iterator[LinearMap | Unsupported]]
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}

@@ -14,7 +14,7 @@ from convsv_cli.loaders.onnx.evaluation import NotFoldableError
 from convsv_cli.loaders.onnx.scopes import Scope
 from convsv_cli.loaders.onnx.shape_table import Dims, Shapes
 from convsv_cli.loaders.onnx.tensors import Array
-from convsv_cli.network import Geometry
+from convsv_cli.model.layer import Geometry
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from convsv_cli.loaders.onnx.constants import Constant
 from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
 from convsv_cli.loaders.onnx.padding import padding, padding_fits, spatial_size
 from convsv_cli.loaders.onnx.tensors import Array
-from convsv_cli.network import Geometry
+from convsv_cli.model.layer import Geometry
 
 STACKED = "one matrix for each entry of a batch, taken together: this over-estimates the norm"
 NOT_CONSTANT = "its weight is computed from the network's input"

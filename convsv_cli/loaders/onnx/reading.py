@@ -27,7 +27,8 @@ from convsv_cli.loaders.onnx.sparse import stored_parts
 from convsv_cli.loaders.onnx.tensors import Array, external_file
 from convsv_cli.loaders.onnx.wire import check_wire
 from convsv_cli.loaders.row_names import layer_name, unique
-from convsv_cli.network import Geometry, InputSize, Layer, Network, UnsupportedLayer
+from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
+from convsv_cli.model.network import InputSize, Network
 
 GATE_WEIGHT = r"\.weight_[ih]h\w*$"
 Found = tuple[Site, LinearMap | Unsupported]
@@ -141,8 +142,8 @@ def _check_sizes(found: list[Found], input_size: InputSize, path: Path) -> None:
             continue
         axes = len(item.input_size)
         pads = np.add(item.geometry.padding[:axes], item.geometry.padding[axes:])
-        reach = np.multiply(item.geometry.dilation, np.subtract(item.kernel_shape[2:], 1)) + 1
-        if (np.add(item.input_size, pads) < reach).any() or min(item.input_size) < 1:
+        extent = np.multiply(item.geometry.dilation, np.subtract(item.kernel_shape[2:], 1)) + 1
+        if (np.add(item.input_size, pads) < extent).any() or min(item.input_size) < 1:
             seen = "x".join(map(str, item.input_size))
             name = site.node.name or site.node.output[0]
             raise impossible(input_size, path, f"the kernel of {name!r} does not fit its {seen} input")

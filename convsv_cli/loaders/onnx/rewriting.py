@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import ArrayLike, DTypeLike
 from onnx import NodeProto
 
-from convsv_cli.graph import Dims
 from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.model.graph import Dims
 
 T = TypeVar("T")
 

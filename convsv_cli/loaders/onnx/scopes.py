@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from onnx import AttributeProto, GraphProto, NodeProto, SparseTensorProto, TensorProto
 
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
-from convsv_cli.graph import Names
+from convsv_cli.model.graph import Names
 
 Source = TensorProto | SparseTensorProto | NodeProto | None
 MAX_DEPTH = 64

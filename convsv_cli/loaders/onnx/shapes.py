@@ -19,7 +19,7 @@ from convsv_cli.loaders.onnx.freezing import freeze
 from convsv_cli.loaders.onnx.scopes import Scope, bodies, scopes
 from convsv_cli.loaders.onnx.shape_table import Shapes, dims, shapes_of
 from convsv_cli.loaders.onnx.skeleton import SMALL, forget_results, inputs_of, skeleton_of
-from convsv_cli.network import InputSize
+from convsv_cli.model.network import InputSize
 
 ROUNDS = 3
 """Of inference: values that follow from shapes decide on further shapes."""

@@ -9,10 +9,10 @@ import numpy as np
 from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto
 
 from convsv_cli.errors import UnreadableModelError
-from convsv_cli.graph import UnknownValueError
 from convsv_cli.loaders.growth import outgrows
 from convsv_cli.loaders.onnx import tensors
 from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.model.graph import UnknownValueError
 
 Stored = TensorProto | SparseTensorProto
 TENSORS = tuple(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
 from convsv_cli.errors import UnreadableModelError
-from convsv_cli.loaders.beside import beside
+from convsv_cli.loaders.external_files import locate
 
 Array = NDArray[np.generic]
 PACKED_BITS = {
@@ -142,7 +142,7 @@ def _stored_bytes(tensor: TensorProto) -> int:
 def _external_span(tensor: TensorProto, model: Path) -> tuple[Path, int, int]:
     """The file, offset and length of the values, checked against the folder, the file and the shape."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    path = beside(model, entries.get("location", ""), f"the tensor {tensor.name!r}")
+    path = locate(model, entries.get("location", ""), f"the tensor {tensor.name!r}")
     needed = _stored_bytes(tensor)
     try:
         offset = int(entries.get("offset", 0))

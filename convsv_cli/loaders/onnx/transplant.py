@@ -17,7 +17,7 @@ from convsv_cli.loaders.onnx.reading import network_of, parse
 from convsv_cli.loaders.scaled import dequantised
 from convsv_cli.loaders.state_dict import StoredTensor, is_real
 from convsv_cli.loaders.training_state import without_training_state
-from convsv_cli.network import InputSize, Network
+from convsv_cli.model.network import InputSize, Network
 
 KEPT = "the graph is {graph}'s; {replaced} of its tensors are the checkpoint's, {kept} its own"
 FOLDED_HINT = "export the graph with BatchNorm and parameter names kept, from the same architecture"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsv_cli.loaders.loader import Loader
-from convsv_cli.network import InputSize, Network
+from convsv_cli.model.network import InputSize, Network
 
 if TYPE_CHECKING:
     from convsv_cli.loaders.named_tensors import NamedTensors

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
-from convsv_cli.network import Geometry
+from convsv_cli.model.layer import Geometry
 
 RECURRENT = "a gate matrix; the recurrence through it can amplify more"
 EXPORTED = "the input size at which the program was exported; others are possible"

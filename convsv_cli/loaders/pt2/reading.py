@@ -13,7 +13,7 @@ from convsv_cli.loaders.pt2.rows import rows
 from convsv_cli.loaders.pt2.tensors import stored_tensors
 from convsv_cli.loaders.state_dict import StoredTensor
 from convsv_cli.loaders.training_state import notes_on, training_state
-from convsv_cli.network import InputSize, Network
+from convsv_cli.model.network import InputSize, Network
 
 
 def read(path: Path, input_size: InputSize) -> Network:

@@ -9,7 +9,7 @@ from pathlib import Path
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 
 
-def beside(model: Path, location: str, what: str) -> Path:
+def locate(model: Path, location: str, what: str) -> Path:
     """The resolved file at `location`.
 
     A cache may link both the model and its data elsewhere, so the folder of the resolved model counts too.

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from convsv_cli.network import Geometry
+    from convsv_cli.model.layer import Geometry
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,1 @@
+"""What a file holds, whoever read it: graph, layers and the linear maps that they are."""

@@ -1,0 +1,115 @@
+"""One layer of a network: a linear map with its geometry, whose weight is read on demand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """How a kernel is applied; one entry a spatial axis, so all empty for a linear layer.
+
+    Attributes:
+        stride: of the convolution; of its adjoint where `transposed`.
+        dilation: distance of neighbouring taps.
+        groups: number of diagonal blocks in which channels are mapped.
+        transposed: the layer is the adjoint of the convolution with these weights.
+        padding: at the beginning of each axis, then at the end of each (ONNX order); empty where unknown.
+        padding_mode: "zeros", "reflect", "replicate" or "circular".
+        output_padding: of a transposed layer, further outputs at the end of each axis; empty for none.
+        either_way: beginnings and ends of the padding may be swapped, for runtimes differ.
+    """
+
+    stride: tuple[int, ...] = ()
+    dilation: tuple[int, ...] = ()
+    groups: int = 1
+    transposed: bool = False
+    padding: tuple[int, ...] = ()
+    padding_mode: str = "zeros"
+    output_padding: tuple[int, ...] = ()
+    either_way: bool = False
+
+    @property
+    def margins(self) -> tuple[int, ...]:
+        """`padding` less the output padding at the ends.
+
+        So much of its whole output a transposed layer leaves out; zeros are added where that is negative.
+        """
+        axes = len(self.padding) // 2
+        further = self.output_padding or (0,) * axes
+        ends = (pad - more for pad, more in zip(self.padding[axes:], further, strict=True))
+        return (*self.padding[:axes], *ends)
+
+    @property
+    def readings(self) -> tuple[Geometry, ...]:
+        """Each way in which a runtime may apply the kernel."""
+        axes = len(self.padding) // 2
+        swapped = self.padding[axes:] + self.padding[:axes]
+        if not self.either_way or swapped == self.padding:
+            return (self,)
+        return self, replace(self, padding=swapped)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer that is a linear map: a convolution (D >= 1 spatial axes) or a matrix (D = 0).
+
+    Attributes:
+        name: unique in the network.
+        weight: name of the weight tensor in the file.
+        aliases: further names of the same layer (tied weights, shared nodes).
+        op: ONNX operator type.
+        kernel_shape: [c_out, c_in / groups, *k]; [c_in, c_out / groups, *k] where transposed.
+        dtype: as stored, e.g. "float16".
+        geometry: how the kernel is applied.
+        input_size: spatial size of the layer's input; None where unknown.
+        assumed: what the file does not say and was taken for granted, in plain words.
+        presumed: the one of these that says that it is a layer at all; empty where the file does.
+        read: gives the effective weight, a real floating-point tensor of `kernel_shape`.
+    """
+
+    name: str
+    weight: str
+    aliases: tuple[str, ...] = ()
+    op: str
+    kernel_shape: tuple[int, ...]
+    dtype: str
+    geometry: Geometry
+    input_size: tuple[int, ...] | None = None
+    assumed: tuple[str, ...] = ()
+    presumed: str = ""
+    read: Callable[[], Tensor] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnsupportedLayer:
+    """A row without figures, and why.
+
+    Attributes:
+        name, weight, aliases, op, kernel_shape, dtype: as of `Layer`.
+        reason: why not, in plain words.
+        applicable: whether it is a layer, which convsv cannot audit; else it is stored like a weight and is
+            none, such as an embedding table, so that there is nothing to audit.
+        layer: what to audit where a user says that it is a layer; None where nothing can be.
+    """
+
+    name: str
+    weight: str
+    aliases: tuple[str, ...] = ()
+    op: str
+    kernel_shape: tuple[int, ...]
+    dtype: str
+    reason: str
+    applicable: bool = True
+    layer: Layer | None = field(default=None, repr=False)
+
+
+def layer_name(weight: str) -> str:
+    """What a layer is called by the name of its weight: that without "weight" at its end."""
+    return re.sub(r"(^|[._])weight$", "", weight) or weight
