@@ -8,6 +8,7 @@ from dataclasses import replace
 from convsv_cli.auditing.naming import AnyLayer, matches, nothing_matches
 from convsv_cli.errors import UsageError
 from convsv_cli.model.layer import Layer, UnsupportedLayer
+from convsv_cli.model.linear_maps.convolution import CONV
 from convsv_cli.model.network import Network
 from convsv_cli.report import Settings
 
@@ -70,7 +71,7 @@ def _as_layer(row: AnyLayer) -> Layer | None:
 def _as_table(row: AnyLayer) -> UnsupportedLayer | None:
     """The row as a table, which it may be already; None where the file or its axes say otherwise."""
     if isinstance(row, UnsupportedLayer):
-        if row.applicable and row.layer is None and "Conv" in row.op:
+        if row.applicable and row.layer is None and CONV in row.op:
             return None
         return replace(row, applicable=False, reason=AS_TABLE if row.applicable else row.reason)
     if not row.presumed:

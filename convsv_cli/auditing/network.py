@@ -13,8 +13,8 @@ from convsv_cli.auditing.measure import measure
 from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.plan import plan
 from convsv_cli.lipschitz.bound import network_bound
-from convsv_cli.lipschitz.operation import KernelNorm, UnboundedError
-from convsv_cli.lipschitz.weights import kernel_norm
+from convsv_cli.lipschitz.norms import Norms, kernel_norm, rows_by_key
+from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.model.network import Network
 from convsv_cli.report import AUDITED, UNKNOWN, LayerAudit, NetworkBound, Settings
 
@@ -47,12 +47,8 @@ def bound_of(
         return NetworkBound(status=UNKNOWN, reason=SOME if settings.layers else AS_STRIDE_1)
     meter.start("the whole network")
     known = {row.name: row for row in rows}
-    return network_bound(
-        network.graph,
-        lambda name: _certified(known[name]),
-        kernel_norms(settings, device, tolerance),
-        settings.input_range,
-    )
+    norms = norms_of(network, lambda name: _certified(known[name]), settings, device, tolerance)
+    return network_bound(network.graph, norms, settings.input_range)
 
 
 def norms_on_demand(
@@ -60,11 +56,8 @@ def norms_on_demand(
     settings: Settings,
     device: torch.device,
     progress: Callable[[str, float], None] | None,
-) -> Callable[[str], float]:
-    """The norms of rows by name, as an audit has them; each is measured once, when it is first asked for.
-
-    What is returned raises `UnboundedError` for a row without one.
-    """
+) -> Norms:
+    """The norms of a network, those of rows as an audit has them, each measured when first asked for."""
     tasks = {task.layer.name: task for task in plan(network, settings)}
     meter = Meter(progress, sum(task.work for task in tasks.values()))
 
@@ -74,17 +67,24 @@ def norms_on_demand(
         proofs = tuple(each for each in task.calculators if each.method.name in CERTIFIED)
         return measure(replace(task, calculators=proofs), device, meter)
 
-    return lambda name: _certified(row(name))
+    return norms_of(network, lambda name: _certified(row(name)), settings, device)
 
 
-def kernel_norms(settings: Settings, device: torch.device, tolerance: float = COARSE) -> KernelNorm:
-    """Gives the norm of a kernel that is no row, to this relative width unless the settings ask for less."""
-    return partial(
+def norms_of(
+    network: Network,
+    of_row: Callable[[str], float],
+    settings: Settings,
+    device: torch.device,
+    tolerance: float = COARSE,
+) -> Norms:
+    """The norms of rows, and of other kernels to this relative width, unless the settings ask for less."""
+    of_kernel = partial(
         kernel_norm,
         tolerance=max(tolerance, settings.tolerance),
         work_limit=settings.work_limit,
         device=device,
     )
+    return Norms(rows=rows_by_key(network.layers), of_row=of_row, of_kernel=of_kernel)
 
 
 def _certified(row: LayerAudit) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.dependencies import real_outputs, relevant, sources
 from convsv_cli.model.graph import Graph, Node, UnknownValueError
-from convsv_cli.model.layer import Layer
+from convsv_cli.model.layer import Layer, UnsupportedLayer
+from convsv_cli.model.linear_map import LinearMap
+from convsv_cli.model.linear_maps import linear_maps
 from convsv_cli.model.network import Network
 
 PROBABILITIES = frozenset(("Softmax", "Sigmoid"))
@@ -54,9 +57,9 @@ class Classifier:
         """Whether its last operator squeezes the logits."""
         return self.nodes[-1].op in PROBABILITIES
 
-    def layer(self, name: str) -> Layer | None:
-        """The row of that name; None where it is no layer that can be audited."""
-        return next((row for row in self.network.layers if row.name == name and isinstance(row, Layer)), None)
+    def row(self, key: Hashable) -> Layer | UnsupportedLayer:
+        """The row of the linear map that has this key."""
+        return next(row for row in self.network.layers if row.key == key)
 
     def head(self) -> Head | None:
         """The last layer, behind a bias at most; None where the logits come from anything else."""
@@ -67,30 +70,25 @@ class Classifier:
         while node is not None and node.op in ("Identity", "Add"):
             inputs = [name for name in node.inputs if name in varying]
             node = makers.get(inputs[0]) if len(inputs) == 1 else None
-        if node is None or node.op not in ("Gemm", "MatMul") or len(node.layers) != 1:
+        if node is None or node.op not in ("Gemm", "MatMul"):
             return None
         if varying.intersection(node.inputs) != {node.inputs[0]}:  # the C of a Gemm may vary, too
             return None
-        weight, features = matrix_of(self.graph, node), self.graph.shapes.get(node.inputs[0])
+        weight, features = matrix_of(node, self.graph), self.graph.shapes.get(node.inputs[0])
         if weight is None or weight.shape[0] != self.classes or features != (1, weight.shape[1]):
             return None
         return Head(weight=weight, features=node.inputs[0])
 
 
-def matrix_of(graph: Graph, node: Node) -> torch.Tensor | None:
-    """What a Gemm or MatMul multiplies its first input by: float64 [c_out, c_in]; None where it is unknown.
-
-    The row of the audit would not do: two nodes share it that use one matrix, also where one transposes it.
-    """
+def matrix_of(node: Node, graph: Graph) -> torch.Tensor | None:
+    """What a node multiplies its first input by: float64 [c_out, c_in]; None where it is no such matrix."""
+    found = [item for item in linear_maps(node, graph) if isinstance(item, LinearMap)]
+    if len(found) != 1 or found[0].data != 0 or len(found[0].constant.shape) != 2:
+        return None
     try:
-        values = np.array(graph.constants[node.inputs[1]](), dtype=np.float64)
-    except (KeyError, UnknownValueError):
+        return torch.from_numpy(np.array(found[0].kernel(), dtype=np.float64))
+    except UnknownValueError:
         return None
-    if values.ndim != 2:
-        return None
-    gemm = node.op == "Gemm"
-    matrix = torch.from_numpy(values if gemm and node.attribute("transB", 0) else values.T)
-    return matrix * node.attribute("alpha", 1.0) if gemm else matrix
 
 
 def classifier_of(network: Network) -> Classifier:

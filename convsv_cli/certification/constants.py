@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from convsv_cli.auditing.network import kernel_norms, norms_on_demand
+from convsv_cli.auditing.network import norms_on_demand
 from convsv_cli.auditing.plan import resolve_device
 from convsv_cli.certification.classifier import Classifier
 from convsv_cli.lipschitz.bound import composition_of
@@ -55,8 +55,7 @@ def constants_of(
     device = resolve_device(asked.device)
     compose = partial(
         composition_of,
-        layer_norm=norms_on_demand(classifier.network, asked, device, progress),
-        kernel_norm=kernel_norms(asked, device),
+        norms=norms_on_demand(classifier.network, asked, device, progress),
         input_range=asked.input_range,
     )
     with one_thread_each():

@@ -15,6 +15,9 @@ from convsv_cli.certification.classifier import Classifier, matrix_of
 from convsv_cli.errors import UsageError
 from convsv_cli.model.graph import Node, UnknownValueError
 from convsv_cli.model.layer import Layer
+from convsv_cli.model.linear_map import LinearMap, Unsupported
+from convsv_cli.model.linear_maps import linear_maps
+from convsv_cli.model.linear_maps.convolution import CONV
 from convsv_cli.torch_modules.chain import chain_of
 
 CHUNK = 64
@@ -115,10 +118,11 @@ class _Reading:
         node = self.nodes.pop(0)
         if tensor not in node.inputs:
             raise NoChainError("it is no chain of layers")
-        if node.layers:
+        found = linear_maps(node, self.classifier.graph)
+        if found:
             if tensor != node.inputs[0]:
                 raise NoChainError(f"{node.op} multiplies from the left")
-            part, made = self._linear(node), node.outputs[0]
+            part, made = self._linear(node, found[0]), node.outputs[0]
             self._append(part, made)
             after = self._with_bias(node)
         elif node.op in ACTIVATIONS:
@@ -155,26 +159,25 @@ class _Reading:
         if self.classifier.graph.shapes.get(tensor) != self.shape:
             raise NoChainError("it is no chain of layers that are applied to one vector or image each")
 
-    def _linear(self, node: Node) -> Any:  # noqa: ANN401
+    def _linear(self, node: Node, found: LinearMap | Unsupported) -> Any:  # noqa: ANN401
         if node.op in ("Gemm", "MatMul"):
-            weight = matrix_of(self.classifier.graph, node)
+            weight = matrix_of(node, self.classifier.graph)
             if weight is None:
                 raise NoChainError(f"the matrix of {node.name!r} is not known")
             layer: Any = nn.Linear(weight.shape[1], weight.shape[0]).double()
-        elif node.op == "Conv":
-            row = self.classifier.layer(node.layers[0])
-            if row is None or not row.kernel_shape:
-                raise NoChainError(f"{node.layers[0]} is no layer that can be audited")
+        elif node.op == CONV:
+            row = self.classifier.row(found.key)
+            if not isinstance(row, Layer) or not row.kernel_shape:
+                raise NoChainError(f"{row.name} is no layer that can be audited")
             layer, weight = _convolution(row), row.read()
         else:
             raise NoChainError(f"{node.op} is not among the layers of which the curvature is bounded")
-        bias = self._constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
-        scale = node.attribute("beta", 1.0) if node.op == "Gemm" else 1.0
         with torch.no_grad():
             layer.weight.copy_(weight)
             layer.bias.zero_()
-        if bias is not None:
-            _bias(layer, scale * bias)
+        if isinstance(found, LinearMap) and found.bias is not None:
+            name, factor = found.bias
+            _bias(layer, factor * self._constant(name))
         return layer
 
     def _with_bias(self, node: Node) -> str:
@@ -204,10 +207,11 @@ class _Reading:
         return where.outputs[0]
 
     def _constant(self, name: str) -> np.ndarray:
-        if name not in self.classifier.graph.constants:
-            raise NoChainError("it is no chain of layers")
         try:
-            return np.asarray(self.classifier.graph.constants[name](), dtype=np.float64)
+            constant = self.classifier.graph.constant(name)
+            if constant is None:
+                raise NoChainError("it is no chain of layers")
+            return np.asarray(constant.read(), dtype=np.float64)
         except UnknownValueError as error:
             raise NoChainError(f"one of its constants is {error}") from error
 

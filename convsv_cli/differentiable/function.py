@@ -76,7 +76,7 @@ def _apply(node: Node, tensors: dict[str, torch.Tensor]) -> int:
 def _constants(graph: Graph, nodes: tuple[Node, ...]) -> dict[str, torch.Tensor]:
     names = {name for node in nodes for name in node.inputs if name in graph.constants}
     try:
-        values = {name: np.array(graph.constants[name]()) for name in sorted(names)}
+        values = {name: np.array(graph.constants[name]().read()) for name in sorted(names)}
     except UnknownValueError as error:
         raise UndifferentiableError(f"one of its constants is {error}") from error
     odd = [value.dtype for value in values.values() if value.dtype.kind not in "fiub"]

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -14,7 +14,7 @@ from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import Composed, Offence, Segment, compose
 from convsv_cli.lipschitz.dependencies import ending_at, needs, real, real_outputs, relevant, sources
 from convsv_cli.lipschitz.fold import folded
-from convsv_cli.lipschitz.operation import KernelNorm
+from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.model.graph import Graph, Node
@@ -40,19 +40,18 @@ ARITHMETIC = "the network computes in real numbers: its own rounding is not coun
 
 def network_bound(
     graph: Graph,
-    layer_norm: Callable[[str], float],
-    kernel_norm: KernelNorm,
+    norms: Norms,
     input_range: tuple[float, float] | None = None,
 ) -> NetworkBound:
     """Bound the Lipschitz constant (L2) from all real inputs together to all real outputs together.
 
     Args:
-        graph, layer_norm, kernel_norm, input_range: as of `composition_of`, but the graph may have no input
-            or output of real numbers; then that is the answer.
+        graph, norms, input_range: as of `composition_of`, but the graph may have no input or output of real
+            numbers; then that is the answer.
     """
     if not sources(graph) or not real_outputs(graph):
         return NetworkBound(status=UNKNOWN, reason=NO_OUTPUT if sources(graph) else NO_INPUT)
-    return composition_of(graph, layer_norm, kernel_norm, input_range).bound()
+    return composition_of(graph, norms, input_range).bound()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +63,7 @@ class Composition:
     Attributes:
         graph: as it is, at one input size.
         input_range: what the entries of its inputs are known to be in; None for anything.
+        rows: the rows of the audit that each of its nodes is, by the node's name, which folding keeps.
         plain: its segments.
         folded: those of what folding makes of it, and every node that has no bound.
         notes: what folding did, in words.
@@ -72,6 +72,7 @@ class Composition:
 
     graph: Graph
     input_range: tuple[float, float] | None
+    rows: Mapping[str, tuple[str, ...]]
     plain: Composed
     folded: Composed
     notes: tuple[str, ...]
@@ -80,7 +81,7 @@ class Composition:
     def bound(self) -> NetworkBound:
         """Of the Lipschitz constant (L2) from all real inputs together to all real outputs together."""
         best = _best(self.plain.segments, self.folded.segments)
-        bound = _summary(best, self.folded.offences, _rows(self.graph))
+        bound = _summary(best, self.folded.offences, self.rows)
         return replace(
             defined(bound, self.graph),
             input_range=self.input_range,
@@ -103,35 +104,31 @@ class Composition:
         folding = _up_to(tensor, self.folded.segments, self.graph)
         if plain is None or folding is None:
             return None
-        bound = _summary(_best(plain, folding), (), _rows(self.graph))
+        bound = _summary(_best(plain, folding), (), self.rows)
         bound = defined(bound, ending_at(self.graph, tensor))
         return bound.lipschitz if bound.status == BOUNDED else math.inf
 
 
 def composition_of(
     graph: Graph,
-    layer_norm: Callable[[str], float],
-    kernel_norm: KernelNorm,
+    norms: Norms,
     input_range: tuple[float, float] | None = None,
 ) -> Composition:
     """Bound the pieces of a graph; linear ones are folded and element-wise sub-graphs collapsed first.
 
     Args:
         graph: at one input size, with an input and an output of real numbers.
-        layer_norm: gives the certified norm of an audited row by name; raises `UnboundedError`.
-        kernel_norm: gives that of a weight that folding made.
+        norms: of its linear maps, and of those that folding makes.
         input_range: what the entries of the inputs are known to be in.
     """
     start = time.perf_counter()
     box = ANYTHING if input_range is None else Range(lower=input_range[0], upper=input_range[1])
     folding = folded(graph)
-    plain, better = (
-        compose(collapsed(each), RULES, layer_norm, box, kernel_norm=kernel_norm)
-        for each in (graph, folding.graph)
-    )
+    plain, better = (compose(collapsed(each), RULES, norms, box) for each in (graph, folding.graph))
     return Composition(
         graph=graph,
         input_range=input_range,
+        rows={node.name: norms.names(node, graph) for node in graph.main.nodes},
         plain=plain,
         folded=better,
         notes=folding.notes,
@@ -243,11 +240,6 @@ def _parts(blocks: tuple[Block, ...]) -> tuple[Part, ...]:
         )
         for run in runs
     )
-
-
-def _rows(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """The rows of each node of the graph as it is, by the node's name, which folding keeps."""
-    return {node.name: node.layers for node in graph.main.nodes if node.layers}
 
 
 def _structure(graph: Graph) -> tuple[str, ...]:

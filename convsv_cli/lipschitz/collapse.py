@@ -153,7 +153,7 @@ class _Collapse:
 
     def _absorbable(self, node: Node, own: set[int]) -> bool:
         """Whether it is element-wise, with one real result, and in the same body."""
-        if id(node) not in own or node.op not in BUILDERS or node.layers or node.bodies:
+        if id(node) not in own or node.op not in BUILDERS or node.bodies:
             return False
         first, *others = node.outputs
         return (
@@ -193,7 +193,7 @@ class _Collapse:
         if sizes is not None and None not in sizes and math.prod(size or 0 for size in sizes) != 1:
             raise UnboundedError("a constant of several numbers")
         try:
-            value = self._graph.constants[name]()
+            value = self._graph.constants[name]().read()
         except UnknownValueError as error:
             raise UnboundedError(str(error)) from error
         if value.size != 1 or not np.isrealobj(value) or value.dtype.kind not in "fiub":

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from convsv_cli.lipschitz.dependencies import (
     RANDOM,
@@ -24,15 +25,14 @@ from convsv_cli.lipschitz.dependencies import (
     wanted,
 )
 from convsv_cli.lipschitz.elementwise import OP as COLLAPSED
+from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.operation import (
     RANGE,
     SIZES,
-    KernelNorm,
     Operation,
     Rules,
     Tensor,
     UnboundedError,
-    no_kernel,
 )
 from convsv_cli.model.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
 from convsv_cli.numerics.arithmetic import root_of_squares
@@ -86,35 +86,24 @@ class Composed:
 def compose(
     graph: Graph,
     rules: Rules,
-    layer_norm: Callable[[str], float],
+    norms: Norms,
     input_range: Range = ANYTHING,
-    *,
-    kernel_norm: KernelNorm = no_kernel,
 ) -> Composed:
     """Bound the Lipschitz constant (L2) from all real inputs together to all real outputs together.
 
     Args:
         graph: at one input size; inputs that are not real are held fixed.
         rules: by operator type.
-        layer_norm: gives the certified norm of an audited row by name; raises `UnboundedError`.
+        norms: of the graph's linear maps.
         input_range: what the inputs are known to be in.
-        kernel_norm: gives the certified norm of a weight that is no row.
     """
-    return _Composition(graph, rules, layer_norm, kernel_norm, input_range).result()
+    return _Composition(graph, rules, norms, input_range).result()
 
 
 class _Composition:
-    def __init__(
-        self,
-        graph: Graph,
-        rules: Rules,
-        layer_norm: Callable[[str], float],
-        kernel_norm: KernelNorm,
-        input_range: Range,
-    ) -> None:
+    def __init__(self, graph: Graph, rules: Rules, norms: Norms, input_range: Range) -> None:
         self._graph, self._rules = graph, rules
-        self._layer_norm, self._kernel_norm = layer_norm, kernel_norm
-        self._input_range = input_range
+        self._norms, self._input_range = norms, input_range
         self._consumed = consumed(graph.main)
         self._tensors: dict[str, Tensor] = {}
         self._offences: list[Offence] = []
@@ -222,8 +211,7 @@ class _Composition:
                 (name if name in self._consumed else "", self._graph.shapes.get(name))
                 for name in node.outputs
             ),
-            layer_norm=self._layer_norm,
-            kernel_norm=self._kernel_norm,
+            norms=partial(self._norms, node, self._graph),
         )
 
     def _find(self, name: str) -> Tensor:
@@ -240,7 +228,7 @@ class _Composition:
             discrete=bound > 0 and not real(self._graph, name),
             known=range_ if real(self._graph, name) else ANYTHING,
             shape=self._graph.shapes.get(name),
-            read=self._graph.constants.get(name),
+            read=self._graph.reader(name),
         )
 
 

@@ -112,14 +112,6 @@ class Tensor:
         return tuple(size for size in self.shape if size is not None)
 
 
-KernelNorm = Callable[[Node, "NDArray[np.generic]"], float]
-
-
-def no_kernel(node: Node, weight: NDArray[np.generic]) -> float:  # noqa: ARG001
-    """Where the norms of rows are all that is known."""
-    raise UnboundedError("its weight is in no row of the audit")
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Operation:
     """A node with what is known of its tensors.
@@ -128,15 +120,14 @@ class Operation:
         node: op, attributes and names.
         inputs: None for an optional one that is left out.
         outputs: name and dimensions of each; the name is empty where nothing uses it.
-        layer_norm: gives the certified norm of an audited row by name; raises `UnboundedError`.
-        kernel_norm: gives that of a node's constant weight that is no row.
+        norms: gives certified norms of the linear maps that the node is, in the order of its weights; raises
+            `UnboundedError`.
     """
 
     node: Node
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[tuple[str, Dims | None], ...]
-    layer_norm: Callable[[str], float]
-    kernel_norm: KernelNorm = no_kernel
+    norms: Callable[[], tuple[float, ...]] = tuple
 
     def attribute(self, name: str, default: T) -> T:
         """The node's attribute.

@@ -52,7 +52,7 @@ def _holds_nan(graph: Graph, name: str) -> bool:
     if "float" not in graph.dtypes.get(name, "float") and graph.dtypes[name] != "double":
         return False
     try:
-        values = graph.constants[name]()
+        values = graph.constants[name]().read()
     except UnknownValueError:
         return False
     return bool(np.isnan(values.astype(np.float64)).any())

@@ -20,7 +20,7 @@ CONVOLUTION_AXES = range(1, 4)
 GEOMETRY = "stride 1, dilation 1, groups 1: the file says no other, and this over-estimates the norm"
 NO_LAYERS = "taken for no layers, since they shift or scale each element or are vectors: {} {} ({})"
 NAMED = 4
-DEQUANTISED = "dequantised weights: {} values with their scale"
+
 LINEAR = "a linear layer, not an embedding table: the file does not say (--as-table does)"
 WITH_BIAS = "a linear layer, by the bias beside it, which no table has: the file does not say"
 UNNAMED = "not named as a weight: the file does not say how it is used"

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 from convsv_cli.model.layer import Geometry
 
-LOOK_UP = "a table look-up of integer indices: it amplifies nothing"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:

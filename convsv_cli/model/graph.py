@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Reader = Callable[[], "NDArray[np.generic]"]
+    Array = NDArray[np.generic]
+
+Reader = Callable[[], "Array"]
 Dims = tuple[int | None, ...]
 T = TypeVar("T")
 UNREADABLE = "convsv.unreadable."
@@ -47,28 +50,48 @@ def exact() -> float:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Constant:
+    """A tensor that does not depend on the network's input.
+
+    Attributes:
+        name: of the tensor in the file that its values come from.
+        shape, dtype: of the values, the type as numpy calls it, e.g. "float32".
+        identity: equal for equal expressions of one graph.
+        assumed: what was taken for granted of the values.
+        read: computes the values, an array of `shape`; nothing is kept.
+        error: bounds the Frobenius norm of what rounding did to values that were computed when a graph was
+            rewritten; infinite or NaN where that is beyond 1e308.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    identity: Hashable
+    assumed: tuple[str, ...] = ()
+    read: Reader = field(repr=False)
+    error: Callable[[], float] = field(default=exact, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
     """One operation.
 
     Attributes:
         op: ONNX operator type, with its domain before it where that is not ONNX's own ("com.example.Gate").
         name: what users know it by; unique in the graph.
+        label: its name in the file; empty where it has none.
         inputs, outputs: names of tensors; empty where an optional one is left out.
         attributes: by name; numbers, strings and tuples of these.
         bodies: graphs inside it (If, Loop), by attribute name; their tensors have names of their own.
-        layers: rows of the audit that its weights are, in the order of its inputs.
-        rounding: bounds the Frobenius norm of what rounding has done to its constant weight, where that was
-            computed from others and has no row.
     """
 
     op: str
     name: str
+    label: str = ""
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, object] = field(default_factory=dict)
     bodies: tuple[tuple[str, Body], ...] = ()
-    layers: tuple[str, ...] = ()
-    rounding: Callable[[], float] = exact
 
     def attribute(self, name: str, default: T) -> T:
         """The attribute's value.
@@ -82,10 +105,25 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Body:
-    """Nodes in topological order, and what they are asked for."""
+    """Nodes in topological order, and what they are asked for.
+
+    Attributes:
+        nodes: in topological order.
+        outputs: names of tensors.
+        path: from the main graph, e.g. "If_0.then_branch", with which the names of its tensors begin; empty
+            for the main graph.
+    """
 
     nodes: tuple[Node, ...]
     outputs: tuple[str, ...]
+    path: str = ""
+
+    def all_bodies(self) -> Iterator[Body]:
+        """Itself, then the bodies of its nodes, each before its own inner ones."""
+        yield self
+        for node in self.nodes:
+            for _, body in node.bodies:
+                yield from body.all_bodies()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,8 +133,8 @@ class Graph:
     Attributes:
         main: its nodes and outputs.
         inputs: names of the tensors that users feed.
-        constants: gives the values of each tensor that does not depend on an input, by name; raises
-            `UnknownValueError` where it cannot.
+        constants: finds each tensor that does not depend on an input, by name; raises `UnknownValueError`
+            where it is too large to compute, or beyond what convsv computes.
         shapes: dimensions by tensor name, None where one is unknown; no entry where nothing is known.
         dtypes: element types by tensor name, as ONNX calls them in lower case, e.g. "float", "int64".
         assumed: what was taken for granted of the inputs, in plain words.
@@ -104,7 +142,47 @@ class Graph:
 
     main: Body
     inputs: tuple[str, ...]
-    constants: Mapping[str, Reader]
+    constants: Mapping[str, Callable[[], Constant]]
     shapes: Mapping[str, Dims]
     dtypes: Mapping[str, str]
     assumed: tuple[str, ...] = ()
+
+    def constant(self, name: str) -> Constant | None:
+        """The constant of this name; None where the tensor depends on an input, or is left out.
+
+        Args:
+            name: of a tensor.
+
+        Raises:
+            UnknownValueError: see `constants`.
+        """
+        find = self.constants.get(name)
+        return None if find is None else find()
+
+    def reader(self, name: str) -> Reader | None:
+        """Gives the values of a constant, and raises `UnknownValueError`; None for what is none.
+
+        Args:
+            name: of a tensor.
+        """
+        find = self.constants.get(name)
+        if find is None:
+            return None
+        return lambda: find().read()
+
+    @cached_property
+    def makers(self) -> Mapping[str, Node]:
+        """The node that computes a tensor, by the tensor's name."""
+        return {name: node for node in self._nodes() for name in node.outputs if name}
+
+    @cached_property
+    def users(self) -> Mapping[str, tuple[Node, ...]]:
+        """The nodes that use a tensor, by the tensor's name; each as often as it does."""
+        found: dict[str, list[Node]] = {}
+        for node in self._nodes():
+            for name in node.inputs:
+                found.setdefault(name, []).append(node)
+        return {name: tuple(nodes) for name, nodes in found.items()}
+
+    def _nodes(self) -> Iterator[Node]:
+        return (node for body in self.main.all_bodies() for node in body.nodes)

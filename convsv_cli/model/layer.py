@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LOOK_UP = "a table look-up of integer indices: it amplifies nothing"
+DEQUANTISED = "dequantised weights: {} values with their scale"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,7 @@ class Layer:
     """A layer that is a linear map: a convolution (D >= 1 spatial axes) or a matrix (D = 0).
 
     Attributes:
+        key: of its `LinearMap` in the graph; None where there is no graph.
         name: unique in the network.
         weight: name of the weight tensor in the file.
         aliases: further names of the same layer (tied weights, shared nodes).
@@ -74,6 +78,7 @@ class Layer:
         read: gives the effective weight, a real floating-point tensor of `kernel_shape`.
     """
 
+    key: Hashable = None
     name: str
     weight: str
     aliases: tuple[str, ...] = ()
@@ -92,13 +97,14 @@ class UnsupportedLayer:
     """A row without figures, and why.
 
     Attributes:
-        name, weight, aliases, op, kernel_shape, dtype: as of `Layer`.
+        key, name, weight, aliases, op, kernel_shape, dtype: as of `Layer`.
         reason: why not, in plain words.
         applicable: whether it is a layer, which convsv cannot audit; else it is stored like a weight and is
             none, such as an embedding table, so that there is nothing to audit.
         layer: what to audit where a user says that it is a layer; None where nothing can be.
     """
 
+    key: Hashable = None
     name: str
     weight: str
     aliases: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from convsv_cli import audit, certify
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.lipschitz import bound as bounds
 from convsv_cli.lipschitz.dependencies import ending_at
-from convsv_cli.lipschitz.weights import kernel_norm
+from convsv_cli.lipschitz.norms import kernel_norm
 from convsv_cli.loaders import load
 from convsv_cli.loaders.onnx import reading
 from convsv_cli.model.network import InputSize
@@ -27,7 +27,7 @@ from convsv_cli.report import BOUNDED
 from tests.support.onnx_models import graph_model, normal, rng
 from tests.support.random_graphs import random_graph
 from tests.support.random_operators import TAME
-from tests.support.sensitivity import layer_norms
+from tests.support.sensitivity import norms_of_rows
 
 pytestmark = pytest.mark.usefixtures("one_core")
 
@@ -161,12 +161,12 @@ def test_a_bound_up_to_a_bottleneck_is_that_of_the_graph_that_ends_there(seed: i
     """To the last bit, in random graphs: what comes after it has no part in it."""
     onnx.save(random_graph(seed, TAME).model(), tmp_path / "net.onnx")
     network = load(tmp_path / "net.onnx")
-    norms, kernels = layer_norms(network), partial(kernel_norm, tolerance=1e-2)
-    composition = bounds.composition_of(network.graph, norms, kernels)
+    norms = norms_of_rows(network, partial(kernel_norm, tolerance=1e-2))
+    composition = bounds.composition_of(network.graph, norms)
     ends = [segment.end for segment in composition.plain.segments if segment.end]
     for end in ends:
         found = composition.up_to(end)
-        alone = bounds.network_bound(ending_at(network.graph, end), norms, kernels)
+        alone = bounds.network_bound(ending_at(network.graph, end), norms)
         assert found is None or found == alone.lipschitz
     assert composition.up_to("nothing") is None
     assert math.isfinite(composition.bound().lipschitz)

@@ -19,7 +19,7 @@ from convsv_cli.lipschitz.scalar import jet, parts
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import Intervals
 from convsv_cli.numerics.ranges import Range
-from tests.support.sensitivity import amplification, double_model, flat, layer_norms, network, runner
+from tests.support.sensitivity import amplification, double_model, flat, network, norms_of_rows, runner
 
 node = helper.make_node
 C = {name: np.array(value) for name, value in {
@@ -109,7 +109,7 @@ def graph_of(model: onnx.ModelProto) -> Graph:
 
 def composition(model: onnx.ModelProto) -> Composed:
     found = network(model)
-    return compose(collapsed(graph_of(model)), RULES, layer_norms(found))
+    return compose(collapsed(graph_of(model)), RULES, norms_of_rows(found))
 
 
 def bound(model: onnx.ModelProto) -> float:
@@ -142,7 +142,7 @@ def test_exported_activations_become_one_function(name):
     nodes, steepest = ACTIVATIONS[name]
     model = double_model(nodes, {"x": [4]}, used(nodes))
     (only,) = collapsed(graph_of(model)).main.nodes
-    assert (only.op, only.inputs, only.outputs, only.layers) == (OP, ("x",), ("y",), ())
+    assert (only.op, only.inputs, only.outputs) == (OP, ("x",), ("y",))
     assert only.name == graph_of(model).main.nodes[-1].name
     assert_same_function(model, only)
     assert bound(model) == pytest.approx(steepest, rel=2e-6)
@@ -276,7 +276,7 @@ def test_work_grows_with_the_length_of_a_chain_and_not_faster(chain, monkeypatch
         steepness._steepest.cache_clear()
         constants = C if chain is _hard_swishes else {}
         found = network(double_model(chain(count), {"x": [4]}, constants))
-        composed = compose(collapsed(found.graph), RULES, layer_norms(found), Range(lower=-3.0, upper=3.0))
+        composed = compose(collapsed(found.graph), RULES, norms_of_rows(found), Range(lower=-3.0, upper=3.0))
         assert not composed.offences
         totals.append(sum(work))
     assert totals[2] <= 3 * totals[1] <= 9 * totals[0]
@@ -312,8 +312,8 @@ def test_random_graphs_are_the_same_function_with_a_smaller_bound(seed):
     model = double_model(nodes, {"x": [4]}, constants, outputs=(last,))
     found = network(model)
     seen = amplification(flat(model, {"x": [4]}), 4, seed, scale=3.0)
-    after = compose(collapsed(graph_of(model)), RULES, layer_norms(found))
-    before = compose(graph_of(model), RULES, layer_norms(found))
+    after = compose(collapsed(graph_of(model)), RULES, norms_of_rows(found))
+    before = compose(graph_of(model), RULES, norms_of_rows(found))
     smaller, larger = (float(np.prod([s.factor for s in each.segments])) for each in (after, before))
     assert seen <= smaller * (1 + 1e-6) + 1e-8
     assert smaller <= larger * (1 + 1e-5) + 1e-9

@@ -10,15 +10,15 @@ import pytest
 from onnx import ModelProto, helper
 
 from convsv_cli.lipschitz.bound import network_bound
+from convsv_cli.lipschitz.norms import kernel_norm
 from convsv_cli.lipschitz.rules import RULES
-from convsv_cli.lipschitz.weights import kernel_norm
 from convsv_cli.model.graph import UNREADABLE, Body, Graph
 from convsv_cli.report import BOUNDED, NetworkBound
 from tests.support import graph_files
 from tests.support.constant_cases import CASES
 from tests.support.node_cases import NODE_CASES
 from tests.support.opset_cases import Case, of_every_version, results, versions
-from tests.support.sensitivity import layer_norms, network
+from tests.support.sensitivity import network, norms_of_rows
 
 ENDLESS = {"ConstantOfShape", "MaxRoiPool", "MaxUnpool", "OneHot", "RoiAlign", "Unique"}
 """Operators of which no bound is ever known, once their input varies."""
@@ -84,8 +84,9 @@ def largest_ratio(graph: Graph, x: np.ndarray, step: float = 0.02) -> float:
 def bounds(model: ModelProto, cases: list[Case]) -> list[tuple[Graph, NetworkBound]]:
     read = network(model)
     assert read.graph is not None
-    norm, graphs = partial(kernel_norm, tolerance=1e-3), [alone(read.graph, i) for i in range(len(cases))]
-    return [(graph, network_bound(graph, layer_norms(read), norm)) for graph in graphs]
+    norms = norms_of_rows(read, partial(kernel_norm, tolerance=1e-3))
+    graphs = [alone(read.graph, i) for i in range(len(cases))]
+    return [(graph, network_bound(graph, norms)) for graph in graphs]
 
 
 @pytest.mark.parametrize("opset", sorted({opset for _, opset in SWEEP}))

@@ -243,12 +243,11 @@ def test_ranges_hold_all_entries(op, weights, attributes, outputs) -> None:
 def _range(model, input_range: Range) -> Range:
     """What a rule says, as a node after it sees it."""
     from convsv_cli.lipschitz.composition import _Composition
-    from convsv_cli.lipschitz.operation import no_kernel
     from convsv_cli.lipschitz.rules import RULES
-    from tests.support.sensitivity import layer_norms, network
+    from tests.support.sensitivity import network, norms_of_rows
 
     found = network(model)
-    composition = _Composition(found.graph, RULES, layer_norms(found), no_kernel, input_range)
+    composition = _Composition(found.graph, RULES, norms_of_rows(found), input_range)
     composition.result()
     return composition._find(found.graph.main.outputs[0]).range
 

@@ -11,7 +11,7 @@ from onnx import helper
 from convsv_cli.lipschitz.recurrences import Recurrence
 from convsv_cli.numerics.ranges import Range
 from tests.support.onnx_models import graph_model
-from tests.support.sensitivity import bound, composed, flat, jacobian, network
+from tests.support.sensitivity import bound, composed, flat, jacobian, network, norms_of_rows
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 X = {"x": [5, 1, 3]}
@@ -253,7 +253,8 @@ def test_cells_that_share_a_weight() -> None:
     found = network(graph_model(nodes, {"x": [3, 1, 2]}, weights, ["h", "y"]))
     assert found.graph is not None
     read = {layer.name: layer.read().numpy() for layer in found.layers}
-    first, second = (node.layers for node in found.graph.main.nodes)
+    norms = norms_of_rows(found)
+    first, second = (norms.names(node, found.graph) for node in found.graph.main.nodes)
     assert [np.array_equal(read[row], weights[name][0]) for row, name in zip(first, "wr", strict=True)] == [
         True
     ] * 2

@@ -12,7 +12,7 @@ from onnx import helper
 
 from convsv_cli import audit
 from convsv_cli.lipschitz.undefined import defined
-from convsv_cli.model.graph import Body, Graph, Node
+from convsv_cli.model.graph import Body, Constant, Graph, Node
 from convsv_cli.report import BOUNDED, UNBOUNDED, NetworkBound
 from tests.support.onnx_models import graph_model, normal, saved
 
@@ -67,7 +67,7 @@ def test_a_constant_is_read_once_however_often_it_is_used() -> None:
     graph = Graph(
         main=Body(nodes=(many,), outputs=("y",)),
         inputs=("x",),
-        constants={"c": read},
+        constants={"c": lambda: Constant(name="c", shape=(1,), dtype="float32", identity="c", read=read)},
         shapes={"c": (1,), "x": (1,), "y": (1,)},
         dtypes={},
     )

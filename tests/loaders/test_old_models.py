@@ -19,7 +19,7 @@ from convsv_cli.model.layer import UnsupportedLayer
 from convsv_cli.report import BOUNDED, UNBOUNDED
 from tests.support.exported_nets import jacobian_norm
 from tests.support.onnx_models import graph_model
-from tests.support.sensitivity import layer_norms, network
+from tests.support.sensitivity import network, norms_of_rows
 from tests.support.whole_bounds import bounded
 
 MATRIX = np.array([[10.0, 20.0], [30.0, 40.0]], np.float32)
@@ -37,7 +37,7 @@ def printed_norm(model: ModelProto) -> float:
     """Of the only layer, as certified."""
     read = network(model)
     (layer,) = read.layers
-    return layer_norms(read)(layer.name)
+    return norms_of_rows(read).of_row(layer.name)
 
 
 SCALED = {

@@ -47,7 +47,7 @@ def test_the_geometry_is_the_graphs_and_the_values_are_the_checkpoints(graph: Pa
     for layer in network.layers:
         assert torch.equal(layer.read(), state[layer.weight])
     assert network.graph is not None
-    bias = network.graph.constants["conv.bias"]()
+    bias = network.graph.constants["conv.bias"]().read()
     assert np.array_equal(bias, state["conv.bias"].numpy())
 
 

@@ -72,4 +72,4 @@ def _kind(graph: Graph, name: str) -> int:
 
 def _initializer(graph: Graph, name: str) -> TensorProto:
     dtype = helper.tensor_dtype_to_np_dtype(_kind(graph, name))
-    return numpy_helper.from_array(np.asarray(graph.constants[name](), dtype), name)
+    return numpy_helper.from_array(np.asarray(graph.constants[name]().read(), dtype), name)

@@ -11,6 +11,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from convsv_cli.lipschitz.composition import Composed, compose
+from convsv_cli.lipschitz.norms import Norm, Norms, no_row, rows_by_key
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.loaders.onnx.reading import network_of
@@ -82,8 +83,8 @@ def network(model: ModelProto) -> Network:
     return network_of(model, Path("model.onnx"), InputSize())
 
 
-def layer_norms(found: Network) -> Callable[[str], float]:
-    """Certified norms of the rows."""
+def norms_of_rows(found: Network, of_kernel: Norm = no_row) -> Norms:
+    """Certified norms of the rows, to many digits, and of other linear maps as `of_kernel` has them."""
     rows = {layer.name: layer for layer in found.layers}
 
     def norm(name: str) -> float:
@@ -92,13 +93,13 @@ def layer_norms(found: Network) -> Callable[[str], float]:
             raise UnboundedError(layer.reason)
         return norms_of(reduce_kernel(layer.read().double(), layer.geometry)).supremum().upper
 
-    return norm
+    return Norms(rows=rows_by_key(found.layers), of_row=norm, of_kernel=of_kernel)
 
 
 def composed(model: ModelProto, input_range: Range = ANYTHING) -> Composed:
     found = network(model)
     assert found.graph is not None
-    return compose(found.graph, RULES, layer_norms(found), input_range)
+    return compose(found.graph, RULES, norms_of_rows(found), input_range)
 
 
 def bound(model: ModelProto, input_range: Range = ANYTHING) -> float:

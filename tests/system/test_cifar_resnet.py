@@ -15,13 +15,13 @@ from torch.onnx import TrainingMode
 
 from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.fold import folded
+from convsv_cli.lipschitz.norms import kernel_norm
 from convsv_cli.lipschitz.rules import RULES
-from convsv_cli.lipschitz.weights import kernel_norm
 from convsv_cli.loaders import load
 from convsv_cli.model.graph import Graph
 from convsv_cli.model.network import Network
 from tests.support.exported_nets import export, jacobian_norm
-from tests.support.sensitivity import layer_norms
+from tests.support.sensitivity import norms_of_rows
 
 pytestmark = pytest.mark.usefixtures("one_core")
 
@@ -90,7 +90,7 @@ def merged(request: pytest.FixtureRequest, trained: ResNet20, folder: Path) -> N
 
 def log10(network: Network, graph: Graph) -> float:
     """Of the bound by the sum rule."""
-    composed = compose(graph, RULES, layer_norms(network), kernel_norm=kernel_norm)
+    composed = compose(graph, RULES, norms_of_rows(network, kernel_norm))
     assert not composed.offences
     return math.fsum(math.log10(segment.factor) for segment in composed.segments)
 
@@ -111,7 +111,7 @@ def test_the_sum_rule_gives_what_was_measured_before(kept: Network) -> None:
 def test_a_product_over_layers_is_no_bound(merged: Network) -> None:
     """It ignores the skips: all layers and the pool over 8 x 8 pixels give less than the sum rule."""
     assert merged.graph is not None
-    norm = layer_norms(merged)
+    norm = norms_of_rows(merged).of_row
     plain = math.fsum(math.log10(norm(layer.name)) for layer in merged.layers) - math.log10(8)
     assert len(merged.layers) == 20
     assert plain < log10(merged, merged.graph) == pytest.approx(10.4, abs=0.1)

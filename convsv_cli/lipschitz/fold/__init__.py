@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from convsv_cli.lipschitz.fold import after, before, matrices, pointwise
-from convsv_cli.lipschitz.fold.identities import without_identities
-from convsv_cli.lipschitz.fold.sweep import swept
+from convsv_cli.lipschitz.fold.pairs import matrices, pointwise
+from convsv_cli.lipschitz.fold.rewrite import rewritten, without_identities
+from convsv_cli.lipschitz.fold.scalings import after, before
 from convsv_cli.model.graph import Graph
 
-MERGES = (after.merge, before.merge, pointwise.merge, matrices.merge)
+MERGES = (after, before, pointwise, matrices)
 """In this order: a BatchNorm between two maps goes to the first one, which takes its shift too."""
 VERBS = {"BatchNorm": "folded", "scaling": "folded", "1×1 convolution": "merged", "matrix": "merged"}
 PLURALS = {"matrix": "matrices"}
@@ -34,7 +34,7 @@ def folded(graph: Graph) -> Folding:
     """Fold identities, then all that the merges find, until they find nothing.
 
     Only tensors that one node uses are folded away; outputs of the graph and what bodies use stay. A node
-    whose weight changes keeps its name and loses its rows.
+    whose weight changes keeps its name.
     """
     graph = without_identities(graph)
     kinds: Counter[str] = Counter()
@@ -42,7 +42,7 @@ def folded(graph: Graph) -> Folding:
     while found:
         found = False
         for merge in MERGES:
-            graph, times, new = swept(graph, merge)
+            graph, times, new = rewritten(graph, merge)
             kinds.update(new)
             found = found or times > 0
     return Folding(graph=graph, notes=tuple(_note(kind, kinds[kind]) for kind in VERBS if kinds[kind]))

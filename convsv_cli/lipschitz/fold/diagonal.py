@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.lipschitz.fold.maps import Channels
-from convsv_cli.lipschitz.fold.sweep import Draft
+from convsv_cli.lipschitz.fold.affine import Channels
+from convsv_cli.lipschitz.fold.rewrite import Rewrite
 from convsv_cli.model.graph import Node
 
 if TYPE_CHECKING:
@@ -49,26 +49,26 @@ class Diagonal:
         return Diagonal(source=first.source, scale=scale, shift=shift, kinds=kinds)
 
 
-def diagonal(node: Node, draft: Draft, channels: Channels, *, certain: bool) -> Diagonal | None:
+def diagonal(node: Node, rewrite: Rewrite, channels: Channels, *, certain: bool) -> Diagonal | None:
     """What a node does to channels that lie there; None where it does something else.
 
     Args:
         node: any.
-        draft: the graph that it is in.
+        rewrite: the graph that it is in.
         channels: of what the node is applied to.
         certain: whether that has so many channels. Else it may have one, that a constant repeats.
     """
     if node.op == "BatchNormalization":
-        return _batch_norm(node, draft, channels)
+        return _batch_norm(node, rewrite, channels)
     if node.op not in ("Mul", "Div", "Add", "Sub") or len(node.inputs) != 2 or len(node.outputs) != 1:
         return None
     left, right = node.inputs
-    if draft.is_constant(left) == draft.is_constant(right):
+    if rewrite.is_constant(left) == rewrite.is_constant(right):
         return None
-    source, constant = (left, right) if draft.is_constant(right) else (right, left)
+    source, constant = (left, right) if rewrite.is_constant(right) else (right, left)
     if not certain:
-        certain = _has_channels(draft.shape(source), channels)
-    values = _by_channel(constant, draft, channels, certain=certain)
+        certain = _has_channels(rewrite.shape(source), channels)
+    values = _by_channel(constant, rewrite, channels, certain=certain)
     return None if values is None else _arithmetic(node.op, source, values, flipped=source == right)
 
 
@@ -91,14 +91,14 @@ def _scaled(source: str, numerator: float, denominator: Array) -> Diagonal | Non
     return Diagonal(source=source, scale=scale, kinds=(SCALING,)) if np.isfinite(scale).all() else None
 
 
-def _batch_norm(node: Node, draft: Draft, channels: Channels) -> Diagonal | None:
+def _batch_norm(node: Node, rewrite: Rewrite, channels: Channels) -> Diagonal | None:
     """As in inference: (x - mean) / sqrt(var + epsilon) * gamma + beta, for channels on axis 1."""
     if channels.rank is None or channels.rank + channels.axis != 1 or len(node.inputs) != 5:
         return None
     if any(node.outputs[1:]) or node.attribute("training_mode", 0):
         return None
-    parameters = [draft.values(name) for name in node.inputs[1:]]
-    if draft.is_constant(node.inputs[0]):
+    parameters = [rewrite.values(name) for name in node.inputs[1:]]
+    if rewrite.is_constant(node.inputs[0]):
         return None
     found = [values for values in parameters if values is not None and values.shape == (channels.count,)]
     if len(found) != 4:
@@ -112,16 +112,16 @@ def _batch_norm(node: Node, draft: Draft, channels: Channels) -> Diagonal | None
     return Diagonal(source=node.inputs[0], scale=scale, shift=shift, kinds=(BATCH_NORM,))
 
 
-def _by_channel(name: str, draft: Draft, channels: Channels, *, certain: bool) -> Array | None:
+def _by_channel(name: str, rewrite: Rewrite, channels: Channels, *, certain: bool) -> Array | None:
     """A constant as [channels], where it is the same at all other positions and adds no axis."""
-    weight = draft.weight(name)
+    weight = rewrite.weight(name)
     rank = channels.rank if certain else None
     if weight is None or len(weight.shape) > (1 if rank is None else rank):
         return None
     along = weight.shape[channels.axis] if len(weight.shape) >= -channels.axis else 1
     if math.prod(weight.shape) != along or along not in (1, channels.count) or (along > 1 and not certain):
         return None
-    values = draft.values(name)
+    values = rewrite.values(name)
     return None if values is None else np.broadcast_to(values.ravel(), (channels.count,)).copy()
 
 

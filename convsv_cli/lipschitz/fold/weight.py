@@ -14,7 +14,7 @@ from convsv_cli.numerics.rounding import UP_MANY, gamma, margin
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convsv_cli.model.graph import Reader
+    from convsv_cli.model.graph import Constant
 
     Array = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Rounded:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weight:
-    """A `Reader` of float64 values that are computed anew each time; nothing is kept.
+    """Float64 values that are computed anew each time they are read; nothing is kept.
 
     Attributes:
         shape: of the values.
@@ -43,6 +43,15 @@ class Weight:
     shape: tuple[int, ...]
     compute: Callable[[], Rounded]
     depth: int = 0
+
+    @classmethod
+    def of(cls, constant: Constant) -> Weight:
+        """A constant of a graph: one of the file is what it is, one that was computed keeps its error."""
+        if isinstance(constant.read, Weight):
+            return constant.read
+        return cls(
+            shape=constant.shape, compute=lambda: Rounded(values=np.asarray(constant.read(), np.float64))
+        )
 
     def __call__(self) -> Array:
         """The values."""
@@ -92,13 +101,6 @@ class Weight:
             return Rounded(values=values, error=error * UP_MANY)
 
         return Weight(shape=shape, compute=compute, depth=max(self.depth, right.depth) + 1)
-
-
-def stored(reader: Reader, shape: tuple[int, ...]) -> Weight:
-    """A constant of the file, which is what it is; one that was computed keeps its error."""
-    if isinstance(reader, Weight):
-        return reader
-    return Weight(shape=shape, compute=lambda: Rounded(values=np.asarray(reader(), np.float64)))
 
 
 def fixed(values: Array) -> Weight:

@@ -48,7 +48,7 @@ def affine(operation: Operation) -> float:
     addend = operation.optional(2)
     varying = 0.0
     if addend is not None and not addend.constant:
-        varying = times(abs(operation.attribute("beta", 1.0)), _gemm_copies(addend, operation))
+        varying = times(abs(operation.attribute("beta", 1.0)), copies(addend, operation), addend.lipschitz)
     a, b = operation.input(0), operation.input(1)
     if a.constant == b.constant:
         if a.constant:
@@ -58,22 +58,11 @@ def affine(operation: Operation) -> float:
     return total((times(_norm(operation, index), mapped.lipschitz), varying))
 
 
-def _gemm_copies(addend: Tensor, operation: Operation) -> float:
-    rows = Operation(
-        node=operation.node,
-        inputs=(addend, Tensor(name="", bound=0.0)),
-        outputs=operation.outputs,
-        layer_norm=operation.layer_norm,
-        kernel_norm=operation.kernel_norm,
-    )
-    return times(copies(addend, rows), addend.lipschitz)
-
-
 def _norm(operation: Operation, index: int) -> float:
-    """Of the constant at an input, as the layer has it that the audit lists."""
-    if operation.node.layers:
-        return operation.layer_norm(operation.node.layers[0])
-    return operation.kernel_norm(operation.node, operation.input(index).value())
+    """Of the map by the constant at an input."""
+    for norm in operation.norms():
+        return norm
+    raise UnboundedError(f"its input {operation.input(index).name!r} is not known before the network runs")
 
 
 def _stack(operation: Operation) -> float:

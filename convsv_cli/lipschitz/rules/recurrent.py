@@ -126,9 +126,7 @@ def _norms(operation: Operation) -> tuple[float, float]:
     if operation.attribute("clip", 0.0) < 0:
         raise UnboundedError("it clips by a negative threshold")
     require_constant(operation, 1, 2, 3, 4)
-    if len(operation.node.layers) != 2:
-        raise UnboundedError("its weights are in no row of the audit")
-    w, p = (operation.layer_norm(row) for row in operation.node.layers)
+    w, p = operation.norms()
     return w, p
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,8 +22,8 @@ from convsv_cli.loaders.onnx.evaluation import NotFoldableError, applied, named,
 from convsv_cli.loaders.onnx.history import own, standard_opset
 from convsv_cli.loaders.onnx.scopes import Key, Scope
 from convsv_cli.loaders.onnx.tensors import Array
-from convsv_cli.loaders.state_dict import DEQUANTISED
-from convsv_cli.model.graph import UnknownValueError
+from convsv_cli.model.graph import Constant, UnknownValueError
+from convsv_cli.model.layer import DEQUANTISED
 
 MAX_NODES = 1000
 # fmt: off
@@ -37,26 +37,6 @@ FOLDABLE = BROADCASTING | {
 }
 # fmt: on
 Step = tuple[Scope, NodeProto]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constant:
-    """A constant tensor of the graph.
-
-    Attributes:
-        name: of the tensor in the file that its values come from.
-        shape, dtype: of the result.
-        identity: equal for equal expressions.
-        assumed: what was taken for granted of the values.
-        read: computes the values.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    identity: Hashable
-    assumed: tuple[str, ...] = ()
-    read: Callable[[], Array]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +71,7 @@ class Constants:
                 name=sparse.head(source).name or name,
                 shape=tuple(source.dims),
                 dtype=tensors.dtype_name(sparse.head(source)),
-                identity=(id(home), name),
+                identity=(home.path, name),
                 read=lambda: sparse.values(stored, self.model),
             )
         if home.varies(name):
@@ -114,7 +94,7 @@ class Constants:
             name=_origin(plan, name),
             shape=result.shape,
             dtype=str(result.dtype),
-            identity=(id(home), name),
+            identity=(home.path, name),
             assumed=tuple(dict.fromkeys(_dequantised(plan))),
             read=lambda: self._compute(plan, home, name),
         )

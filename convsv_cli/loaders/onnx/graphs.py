@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
-import numpy as np
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto
 
@@ -18,32 +17,27 @@ from convsv_cli.loaders.onnx.history import Reading, UnreadableNodeError, as_new
 from convsv_cli.loaders.onnx.scopes import Scope, Source, bodies, scopes
 from convsv_cli.loaders.onnx.shape_table import Shapes, dims
 from convsv_cli.loaders.onnx.tensors import Array, numpy_type, type_name
-from convsv_cli.model.graph import UNREADABLE, Body, Dims, Graph, Names, Node, Reader
+from convsv_cli.model.graph import UNREADABLE, Body, Constant, Dims, Graph, Names, Node
 
-Rows = Mapping[tuple[str, str], tuple[str, ...]]
-"""Names of a node's rows in the audit, by its scope's path and its first output."""
+Find = Callable[[], Constant]
 
 
-def build(model: ModelProto, old: list[Scope], shapes: Shapes, constants: Constants, rows: Rows) -> Graph:
-    """The graph of a model whose shapes are known for the scopes `old`.
+def build(model: ModelProto, own: list[Scope], shapes: Shapes, constants: Constants) -> Graph:
+    """The graph of a model whose shapes are known for its own scopes.
 
     Shapes of tensors become constants first; the model is changed to say so.
     """
-    freeze(old, shapes)
-    return _Builder(list(scopes(model.graph)), old, shapes, constants, rows).graph()
+    freeze(own, shapes)
+    return _Builder(list(scopes(model.graph)), shapes, constants).graph()
 
 
 class _Builder:
     """Names of inner scopes are made unique by the path to them."""
 
-    def __init__(
-        self, new: list[Scope], old: list[Scope], shapes: Shapes, constants: Constants, rows: Rows
-    ) -> None:
-        self._scopes, self._old, self._shapes = new, old, shapes
-        self._constants, self._rows = constants, rows
+    def __init__(self, all_scopes: list[Scope], shapes: Shapes, constants: Constants) -> None:
+        self._scopes, self._shapes, self._constants = all_scopes, shapes, constants
         self._names = Names()
-        self._bodies = {id(scope.graph): scope for scope in new}
-        self._readers, self._dims, self._dtypes = self._stored(), self._sizes(), self._types()
+        self._found, self._dims, self._dtypes = self._stored(), self._sizes(), self._types()
 
     def graph(self) -> Graph:
         """All of it."""
@@ -52,7 +46,7 @@ class _Builder:
         return Graph(
             main=self._body(main),
             inputs=tuple(value.name for value in main.graph.input if value.name not in stored),
-            constants=self._readers,
+            constants=self._found,
             shapes=self._dims,
             dtypes=self._dtypes,
             assumed=tuple(self._assumed(stored)),
@@ -60,7 +54,7 @@ class _Builder:
 
     def _assumed(self, stored: set[str]) -> Iterator[str]:
         """An open first axis is the batch, and one sample is looked at; defaults of inputs are kept."""
-        main = self._old[0]
+        main = self._scopes[0]
         for value in main.graph.input:
             first = dims(value)[:1]
             now = (self._shapes.find(main, value.name) or ())[:1]
@@ -71,31 +65,34 @@ class _Builder:
 
     def _body(self, scope: Scope) -> Body:
         nodes = [node for node in scope.graph.node if not _is_constant(scope, node)]
+        inner = iter(scope.inner)
         return Body(
-            nodes=tuple(made for node in nodes for made in self._nodes(scope, node)),
+            nodes=tuple(made for node in nodes for made in self._nodes(scope, node, inner)),
             outputs=tuple(self._name(scope, output.name) for output in scope.graph.output),
+            path=scope.path,
         )
 
-    def _nodes(self, scope: Scope, node: NodeProto) -> Iterator[Node]:
+    def _nodes(self, scope: Scope, node: NodeProto, inner: Iterator[Scope]) -> Iterator[Node]:
         """A node in the newest operator set; one that cannot be read as one that has no rule."""
         try:
             newest = self._newest(scope, node)
         except UnreadableNodeError as error:
             reason = f"a {node.op_type} of opset {self._constants.opset}, {error}"
-            attributes = {"ops": (node.op_type,), "reason": reason}
-            yield replace(self._node(scope, node, node), op=UNREADABLE + node.op_type, attributes=attributes)
+            as_it_is = self._node(scope, node, node, inner)
+            attributes = {**as_it_is.attributes, "ops": (node.op_type,), "reason": reason}
+            yield replace(as_it_is, op=UNREADABLE + node.op_type, attributes=attributes)
             return
         self._add(scope, node, newest)
         for step in newest.nodes:
             if step is newest.main:
-                yield self._node(scope, step, node)
+                yield self._node(scope, step, node, inner)
             elif not self._computed(scope, step):
-                yield self._node(scope, step, step)
+                yield self._node(scope, step, step, inner)
 
     def _add(self, scope: Scope, node: NodeProto, newest: Reading) -> None:
         """What is known of the tensors that a node in the newest operator set has beside its own."""
         for name, values in newest.constants.items():
-            self._readers[_qualified(scope, name)] = partial(np.asarray, values)
+            self._found[_qualified(scope, name)] = _known_values(name, (scope.path, name), values)
             self._dims[_qualified(scope, name)] = values.shape
             self._dtypes[_qualified(scope, name)] = type_name(values.dtype)
         whole = {name for step in newest.nodes if step.op_type == "Shape" for name in step.output}
@@ -124,69 +121,76 @@ class _Builder:
 
     def _computed(self, scope: Scope, step: NodeProto) -> bool:
         """Whether a step takes constants only; its result is one from now on."""
-        readers = [self._readers.get(self._name(scope, name)) for name in step.input]
-        known = [reader for reader in readers if reader is not None]
+        operands = [self._found.get(self._name(scope, name)) for name in step.input]
+        known = [find for find in operands if find is not None]
         output, opset = step.output[0], self._constants.opset
-        if len(known) == len(readers):
-            self._readers[_qualified(scope, output)] = lambda: applied(
-                step, [read() for read in known], opset
-            )[output]
-        return len(known) == len(readers)
 
-    def _node(self, scope: Scope, node: NodeProto, origin: NodeProto) -> Node:
-        """A node; its name, bodies and rows are those of the one in the file that it comes from."""
+        def find() -> Constant:
+            values = applied(step, [operand().read() for operand in known], opset)[output]
+            return _known_values(output, (scope.path, output), values)()
+
+        if len(known) == len(operands):
+            self._found[_qualified(scope, output)] = find
+        return len(known) == len(operands)
+
+    def _node(self, scope: Scope, node: NodeProto, origin: NodeProto, inner: Iterator[Scope]) -> Node:
+        """A node; its name and bodies are those of the one in the file that it comes from."""
         domain = "" if own(node) else f"{node.domain}."
         first = next((name for name in origin.output if name), "")
         return Node(
             op=domain + node.op_type,
             name=self._names.new(origin.name or first or origin.op_type),
+            label=origin.name,
             inputs=tuple(self._name(scope, name) if name else "" for name in node.input),
             outputs=tuple(_qualified(scope, name) if name else "" for name in node.output),
             attributes={a.name: _value(a) for a in node.attribute if not _holds_graphs(a)},
-            bodies=tuple((name, self._body(self._bodies[id(body)])) for name, body in bodies(origin)),
-            layers=self._rows.get((scope.path, first), ()),
+            bodies=tuple((name, self._body(next(inner))) for name, _ in bodies(origin)),
         )
 
     def _name(self, scope: Scope, name: str) -> str:
         """The unique name of what a name means in a scope."""
         return _qualified(scope.find(name)[0], name)
 
-    def _stored(self) -> dict[str, Reader]:
+    def _stored(self) -> dict[str, Find]:
         names = (
             (scope, name, source) for scope in self._scopes for name, source in scope.sources.items() if name
         )
         return {
-            _qualified(scope, name): self._reader(scope, name)
+            _qualified(scope, name): partial(self._find, scope, name)
             for scope, name, source in names
             if _known(scope, name, source)
         }
 
-    def _reader(self, scope: Scope, name: str) -> Reader:
-        def read() -> Array:
-            constant = self._constants.find(scope, name)
-            if constant is None:
-                raise NotFoldableError("it depends on the network's input")
-            return constant.read()
-
-        return read
+    def _find(self, scope: Scope, name: str) -> Constant:
+        constant = self._constants.find(scope, name)
+        if constant is None:
+            raise NotFoldableError("it depends on the network's input")
+        return constant
 
     def _sizes(self) -> dict[str, Dims]:
         return {
             _qualified(scope, name): tuple(size if isinstance(size, int) else None for size in sizes)
-            for scope, old in zip(self._scopes, self._old, strict=True)
-            for name, sizes in self._shapes.by_scope[id(old)].items()
+            for scope in self._scopes
+            for name, sizes in self._shapes.by_scope[scope.path].items()
         }
 
     def _types(self) -> dict[str, str]:
         return {
             _qualified(scope, name): dtype
-            for scope, old in zip(self._scopes, self._old, strict=True)
-            for name, dtype in self._shapes.dtypes[id(old)].items()
+            for scope in self._scopes
+            for name, dtype in self._shapes.dtypes[scope.path].items()
         }
 
 
 def _known(scope: Scope, name: str, source: Source) -> bool:
     return source is not None and name not in scope.varying
+
+
+def _known_values(name: str, identity: Hashable, values: Array) -> Find:
+    constant = Constant(
+        name=name, shape=values.shape, dtype=str(values.dtype), identity=identity, read=lambda: values
+    )
+    return lambda: constant
 
 
 def _is_constant(scope: Scope, node: NodeProto) -> bool:

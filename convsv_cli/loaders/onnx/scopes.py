@@ -30,16 +30,16 @@ class Scope:
         parent: None for the main graph.
         path: how to reach the body, e.g. "If_0.then_branch"; empty for the main graph.
         sources: what defines each name of this graph: a tensor, a node, or None for an input.
-        users: the nodes of this graph that use a name.
         varying: results of this graph's nodes that depend on an input, on chance or on a body.
+        inner: the scopes of the bodies of this graph's nodes, in order.
     """
 
     graph: GraphProto
     parent: Scope | None = None
     path: str = ""
     sources: dict[str, Source] = field(default_factory=dict)
-    users: dict[str, list[NodeProto]] = field(default_factory=dict)
     varying: set[str] = field(default_factory=set)
+    inner: list[Scope] = field(default_factory=list)
 
     def find(self, name: str) -> tuple[Scope, Source]:
         """Where the name is defined, seen from here, and by what; None where nothing does."""
@@ -78,8 +78,8 @@ def scopes(graph: GraphProto) -> Iterator[Scope]:
         if depth > MAX_DEPTH or characters > MAX_PATHS:
             raise UnsafeModelError(f"graphs are nested more than {MAX_DEPTH} deep, or below endless names")
         yield scope
-        inner = [(_scope(body, scope, path), depth + 1) for path, body in _named_bodies(scope)]
-        pending.extend(reversed(inner))
+        scope.inner.extend(_scope(body, scope, path) for path, body in _named_bodies(scope))
+        pending.extend((inner, depth + 1) for inner in reversed(scope.inner))
 
 
 def _named_bodies(scope: Scope) -> Iterator[tuple[str, GraphProto]]:
@@ -117,9 +117,6 @@ def _scope(graph: GraphProto, parent: Scope | None, path: str) -> Scope:
     stored: dict[str, Source] = {_name(tensor): tensor for tensor in _initializers(graph)}
     _refuse_doubles(graph)
     scope = Scope(graph=graph, parent=parent, path=path, sources=sources | stored)
-    for node in graph.node:
-        for name in node.input:
-            scope.users.setdefault(name, []).append(node)
     _find_varying(scope)
     return scope
 

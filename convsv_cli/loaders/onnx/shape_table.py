@@ -13,25 +13,25 @@ Dims = tuple[int | str, ...]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shapes:
-    """Dimensions and types by name, for each scope; unknown dimensions are names or "?".
+    """Dimensions and types by name, for each scope by its path; unknown dimensions are names or "?".
 
     `notes` say, in plain words, why some are not known.
     """
 
     inputs: tuple[tuple[str, Dims], ...]
-    by_scope: dict[int, dict[str, Dims]]
-    dtypes: dict[int, dict[str, str]]
+    by_scope: dict[str, dict[str, Dims]]
+    dtypes: dict[str, dict[str, str]]
     notes: tuple[str, ...] = ()
 
     def find(self, scope: Scope, name: str) -> Dims | None:
         """The dimensions of the tensor that a name means in a scope; None where nothing is known."""
         home, _ = scope.find(name)
-        return self.by_scope[id(home)].get(name)
+        return self.by_scope[home.path].get(name)
 
     def dtype(self, scope: Scope, name: str) -> str | None:
         """The element type of the tensor that a name means in a scope; None where it is not known."""
         home, _ = scope.find(name)
-        return self.dtypes[id(home)].get(name)
+        return self.dtypes[home.path].get(name)
 
     @property
     def complete(self) -> bool:
@@ -45,8 +45,8 @@ def shapes_of(inferred: list[Scope], scopes: list[Scope], inputs: set[str]) -> S
     main = inferred[0].graph
     return Shapes(
         inputs=tuple((value.name, dims(value)) for value in main.input if value.name in inputs),
-        by_scope={id(own): _table(each.graph) for own, each in zip(scopes, inferred, strict=True)},
-        dtypes={id(own): _dtypes(each.graph) for own, each in zip(scopes, inferred, strict=True)},
+        by_scope={own.path: _table(each.graph) for own, each in zip(scopes, inferred, strict=True)},
+        dtypes={own.path: _dtypes(each.graph) for own, each in zip(scopes, inferred, strict=True)},
     )
 
 

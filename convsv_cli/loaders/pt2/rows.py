@@ -10,10 +10,9 @@ from convsv_cli.loaders.pt2.expressions import NotComputableError, Weight, find,
 from convsv_cli.loaders.pt2.layers import EXPORTED, LinearMap, kernel, linear_maps
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
 from convsv_cli.loaders.row_names import layer_name, unique
-from convsv_cli.loaders.state_dict import CONVOLUTION_AXES, DEQUANTISED, StoredTensor, is_real
+from convsv_cli.loaders.state_dict import CONVOLUTION_AXES, StoredTensor, is_real
 from convsv_cli.loaders.training_state import without_training_state
-from convsv_cli.loaders.usage import LOOK_UP
-from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
+from convsv_cli.model.layer import DEQUANTISED, LOOK_UP, Geometry, Layer, UnsupportedLayer
 
 NOT_CONSTANT = "its weight is computed from the network's input"
 UNUSED = "no operator of the graph uses it"

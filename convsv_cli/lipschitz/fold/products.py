@@ -1,4 +1,4 @@
-"""What a linear map makes of a constant level of each of its input channels."""
+"""What linear maps make of each other, and of a constant level of each of their input channels."""
 
 from __future__ import annotations
 
@@ -12,9 +12,34 @@ from convsv_cli.lipschitz.fold.weight import Weight, product
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convsv_cli.lipschitz.fold.maps import LinearMap
+    from convsv_cli.lipschitz.fold.affine import Affine
 
     Array = NDArray[np.float64]
+
+CHEAP = 2**18
+GROWTH = 4
+
+
+def composed(second: Weight, first: Weight) -> Weight | None:
+    """[1, c_out, c_in, *k] of [1, c_out, c, *k2] and [1, c, c_in, *k1], of which one has taps of size 1.
+
+    None where the kernel has so many more entries than the two that its norm would cost too much: a
+    bottleneck is better left as it is.
+    """
+    c_out, middle = second.shape[1:3]
+    c_in = first.shape[2]
+    kernel = tuple(a * b for a, b in zip(second.shape[3:], first.shape[3:], strict=True))
+    shape = (1, c_out, c_in, *kernel)
+    entries = math.prod(shape)
+    if entries > max(CHEAP, GROWTH * (math.prod(second.shape) + math.prod(first.shape))):
+        return None
+
+    def multiply(a: Array, b: Array) -> Array:
+        """[o, m, taps2] and [m, i, taps1] to [o, taps2, i, taps1]."""
+        left, right = a.reshape(c_out, middle, -1), b.reshape(middle, c_in, -1)
+        return np.moveaxis(np.tensordot(left, right, axes=(1, 0)), 2, 1).reshape(shape)
+
+    return product(second, first, shape, multiply, terms=middle)
 
 
 def together(*biases: Weight | None) -> Weight | None:
@@ -47,20 +72,18 @@ def response(weight: Weight, level: Weight) -> Weight:
     return product(weight, level, (*rows, groups * c_out), multiply, terms=c_in * taps, repeats=taps * copies)
 
 
-def bordered_response(linear: LinearMap, level: Weight, size: tuple[int, ...]) -> Weight | None:
+def bordered_response(affine: Affine, level: Weight, size: tuple[int, ...]) -> Weight | None:
     """[1, c_out, *outputs] of a zero-padded convolution, at an input size; None where it does not fit.
 
     Output p sees tap k where 0 <= p * stride + k * dilation - padding < size, on each axis.
     """
-    kernel = linear.kernel_shape
-    pads = tuple(linear.node.attribute("pads", (0,) * 2 * len(kernel)))
-    ends = zip(pads[: len(kernel)], pads[len(kernel) :], strict=True)
-    geometry = zip(size, kernel, linear.ints("strides", 1), linear.ints("dilations", 1), ends, strict=True)
-    seen = [_seen(*axis) for axis in geometry]
+    kernel, geometry = affine.kernel_shape, affine.geometry
+    ends = zip(geometry.padding[: len(kernel)], geometry.padding[len(kernel) :], strict=True)
+    seen = [_seen(*axis) for axis in zip(size, kernel, geometry.stride, geometry.dilation, ends, strict=True)]
     outputs = tuple(len(matrix) for matrix in seen)
     if 0 in outputs:
         return None
-    groups, c_out, c_in = linear.weight.shape[:3]
+    groups, c_out, c_in = affine.weight.shape[:3]
 
     def multiply(blocks: Array, levels: Array) -> Array:
         taps = np.einsum("goi...,gi->go...", blocks, levels.reshape(groups, c_in))
@@ -72,7 +95,7 @@ def bordered_response(linear: LinearMap, level: Weight, size: tuple[int, ...]) -
     terms = c_in * math.prod(kernel)
     shape = (1, groups * c_out, *outputs)
     repeats = math.prod(kernel) * math.prod(outputs)
-    return product(linear.weight, level, shape, multiply, terms=terms, repeats=repeats)
+    return product(affine.weight, level, shape, multiply, terms=terms, repeats=repeats)
 
 
 def _seen(size: int, taps: int, stride: int, dilation: int, pads: tuple[int, int]) -> Array:

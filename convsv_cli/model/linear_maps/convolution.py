@@ -1,13 +1,66 @@
-"""Spatial sizes and paddings of convolution nodes."""
+"""Conv and ConvTranspose: the convolution by a kernel, or its adjoint, however it is padded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convsv_cli.loaders.onnx.node import Site
+from convsv_cli.model.graph import Constant
+from convsv_cli.model.layer import Geometry
+from convsv_cli.model.linear_map import NOT_CONSTANT, LinearMap, Maps, Site
 
 UNKNOWN = "padding {}, whose amount depends on the unknown input size"
 MODES = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
+CONV, TRANSPOSED = "Conv", "ConvTranspose"
+
+
+def convolution(site: Site) -> Maps:
+    """The weight is input 1, the bias input 2."""
+    weight = site.constant(1)
+    if weight is None:
+        yield site.unsupported(NOT_CONSTANT)
+        return
+    yield from convolve(site, weight, bias=site.name(2))
+
+
+def convolve(site: Site, weight: Constant, *, bias: str = "") -> Maps:
+    """The convolution of input 0 by [c_out, c_in / g, *k], or its adjoint by [c_in, c_out / g, *k].
+
+    Args:
+        site: gives the attributes.
+        weight: as its values are.
+        bias: the tensor [c_out] that is added; empty for none.
+    """
+    axes = len(weight.shape) - 2
+    if axes < 1:
+        yield site.unsupported(f"a kernel with {len(weight.shape)} axes is no convolution", weight)
+        return
+    ones = (1,) * axes
+    strides, dilations = site.attribute("strides", ones), site.attribute("dilations", ones)
+    groups = site.attribute("group", 1)
+    fits = len(strides) == len(dilations) == axes and padding_fits(site, axes)
+    if not fits or min(*strides, *dilations, groups) < 1:
+        yield site.unsupported("strides, dilations, pads or groups that fit no kernel", weight)
+        return
+    size = spatial_size(site, axes)
+    found = padding(site, weight.shape[2:], size)
+    yield LinearMap(
+        op=site.op,
+        constant=weight,
+        kernel_shape=weight.shape,
+        arrange=lambda values: values,
+        geometry=Geometry(
+            stride=strides,
+            dilation=dilations,
+            groups=groups,
+            transposed=site.op == TRANSPOSED,
+            padding=found.amounts,
+            output_padding=found.output_padding,
+            either_way=found.either_way,
+        ),
+        bias=(bias, 1.0) if bias else None,
+        input_size=size,
+        assumed=found.assumed,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +114,11 @@ def padding(site: Site, kernel: tuple[int, ...], size: tuple[int, ...] | None) -
         return Padding(amounts=site.attribute("pads", (0,) * 2 * axes), output_padding=further)
     if mode == "VALID" and not asked:
         return Padding(amounts=(0,) * 2 * axes, output_padding=further)
+    transposed = _is_transposed(site)
+    if size is None and not transposed and set(kernel) == {1}:
+        return Padding(amounts=(0,) * 2 * axes)
     if size is None:
         return Padding(amounts=(), assumed=(UNKNOWN.format("by output_shape" if asked else mode),))
-    transposed = _is_transposed(site)
     totals = _transposed_totals(site, kernel, size, asked) if transposed else _totals(site, kernel, size)
     smaller, larger = [total // 2 for total in totals], [total - total // 2 for total in totals]
     amounts = (*smaller, *larger) if mode == "SAME_UPPER" else (*larger, *smaller)
@@ -75,7 +130,7 @@ def _mode(site: Site) -> str:
 
 
 def _is_transposed(site: Site) -> bool:
-    return site.node.op_type == "ConvTranspose"
+    return site.op == TRANSPOSED
 
 
 def _transposed_attributes(site: Site, axes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -108,3 +163,6 @@ def _transposed_totals(
         max(s * (n - 1) + more + d * (k - 1) + 1 - out, 0)
         for n, k, s, d, more, out in zip(size, kernel, strides, dilations, further, outputs, strict=True)
     ]
+
+
+RULES = {CONV: convolution, TRANSPOSED: convolution}

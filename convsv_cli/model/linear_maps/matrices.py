@@ -1,38 +1,97 @@
-"""Einsum by one constant: when it is a matrix, or one a batch entry, acting along one set of axes."""
+"""Gemm, MatMul and Einsum by one constant: a matrix, or one for each entry of a batch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
-from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
-from convsv_cli.loaders.onnx.shape_table import Dims
-from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.model.graph import Constant, Dims
 from convsv_cli.model.layer import Geometry
+from convsv_cli.model.linear_map import Array, LinearMap, Maps, Site
+
+STACKED = "one matrix for each entry of a batch, taken together: this over-estimates the norm"
 
 
-def einsum(site: Site) -> Iterator[LinearMap | Unsupported]:
+def gemm(site: Site) -> Maps:
+    """The map of `alpha A' B' + beta C` where one of A and B is constant."""
+    left, right = site.constant(0), site.constant(1)
+    if (left is None) == (right is None):
+        return  # a product of two activations or of two constants is no layer
+    constant, flip = (
+        (right, not site.attribute("transB", 0)) if right else (left, bool(site.attribute("transA", 0)))
+    )
+    if constant is None or len(constant.shape) != 2:
+        yield site.unsupported("a Gemm by what is no matrix", constant)
+        return
+    bias = site.name(2)
+    yield LinearMap(
+        op=site.op,
+        constant=constant,
+        kernel_shape=constant.shape[::-1] if flip else constant.shape,
+        arrange=lambda values: values.T if flip else values,
+        factor=site.attribute("alpha", 1.0),
+        geometry=Geometry(),
+        data=1 if right is None else 0,
+        bias=(bias, site.attribute("beta", 1.0)) if bias else None,
+    )
+
+
+def matmul(site: Site) -> Maps:
+    """Matrices on either side; a product of two activations or of two constants is no layer."""
+    left, right = site.constant(0), site.constant(1)
+    if left is None and right is not None:
+        yield from multiply(site, right, data=0)
+    elif left is not None and right is None:
+        yield from multiply(site, left, data=1)
+
+
+def multiply(site: Site, constant: Constant, data: int) -> Maps:
+    """The product of the input `data`: if 0, with [*batch, c_in, c_out], else by [*batch, c_out, c_in]."""
+    if not constant.shape:
+        yield site.unsupported("a MatMul by a scalar", constant)
+        return
+    *batch, rows, columns = constant.shape if len(constant.shape) > 1 else (1, *constant.shape)
+    turned = data == 0 and len(constant.shape) > 1
+    c_out, c_in = (columns, rows) if turned else (rows, columns)
+    count = math.prod(batch)
+    blocks = count > 1 and (site.dims(data) or ())[:-2][-len(batch) :] == tuple(batch)
+
+    def arrange(values: Array) -> Array:
+        matrices = values.reshape(count, rows, columns)
+        return (matrices.swapaxes(1, 2) if turned else matrices).reshape(-1, c_in)
+
+    yield LinearMap(
+        op=site.op,
+        constant=constant,
+        kernel_shape=(count * c_out, c_in),
+        arrange=arrange,
+        geometry=Geometry(groups=count if blocks else 1),
+        data=data,
+        assumed=(STACKED,) if count > 1 and not blocks else (),
+    )
+
+
+def einsum(site: Site) -> Maps:
     """Labels of the weight: in data and output, batch; in data only, columns; in output only, rows.
 
     A label of the weight alone is summed out first. Labels of the data that reach the output untouched
     repeat the same map, which changes no norm.
     """
-    constants = [site.constant(i) for i in range(len(site.node.input))]
+    constants = [site.constant(i) for i in range(len(site.node.inputs))]
     constant_at = [i for i, constant in enumerate(constants) if constant is not None]
     if not constant_at or len(constant_at) == len(constants):
         return
     constant = constants[constant_at[0]]
     terms, output = _labels(site)
     if len(constants) != 2 or len(terms) != 2 or constant is None:
-        yield Unsupported(reason="an Einsum of other than two operands", constant=constant)
+        yield site.unsupported("an Einsum of other than two operands", constant)
         return
     weight, data = terms[constant_at[0]], terms[1 - constant_at[0]]
     lengths = _lengths(data, site.dims(1 - constant_at[0]))
     reason = _reason(weight, data, output, constant.shape) or _stretched(weight, constant.shape, lengths)
     if reason:
-        yield Unsupported(reason=reason, constant=constant)
+        yield site.unsupported(reason, constant)
         return
     batch, rows, columns = (
         [label for label in weight if (label in output, label in data) == where]
@@ -46,11 +105,13 @@ def einsum(site: Site) -> Iterator[LinearMap | Unsupported]:
         return np.asarray(summed.reshape(groups * c_out, c_in))
 
     yield LinearMap(
+        op=site.op,
         constant=constant,
         kernel_shape=(groups * c_out, c_in),
         arrange=arrange,
         variant=(weight, *batch, *rows, *columns),
         geometry=Geometry(groups=groups),
+        data=1 - constant_at[0],
     )
 
 
@@ -65,7 +126,7 @@ def _labels(site: Site) -> tuple[list[str], str]:
     return inputs.split(","), output
 
 
-def _lengths(labels: str, dims: Dims | None) -> dict[str, int | str]:
+def _lengths(labels: str, dims: Dims | None) -> dict[str, int | None]:
     """The length of each labelled axis, as far as it is known; an ellipsis takes what is left."""
     head, _, tail = labels.partition("...")
     if dims is None or len(dims) < len(head + tail):
@@ -73,7 +134,7 @@ def _lengths(labels: str, dims: Dims | None) -> dict[str, int | str]:
     return dict(zip(head + tail, (*dims[: len(head)], *dims[len(dims) - len(tail) :]), strict=True))
 
 
-def _stretched(weight: str, shape: tuple[int, ...], lengths: dict[str, int | str]) -> str:
+def _stretched(weight: str, shape: tuple[int, ...], lengths: dict[str, int | None]) -> str:
     """Says so where an axis of length 1 meets a longer one, which repeats it; empty where none does."""
     sizes = zip(weight, shape, strict=True)
     stretched = any(isinstance(n := lengths.get(label), int) and n != size for label, size in sizes)
@@ -90,3 +151,6 @@ def _reason(weight: str, data: str, output: str, shape: tuple[int, ...]) -> str:
     if set(plain) - set(weight) - set(output) or ("..." in data) != ("..." in output):
         return "an Einsum that sums over an axis of its input only"
     return ""
+
+
+RULES = {"Gemm": gemm, "MatMul": matmul, "Einsum": einsum}

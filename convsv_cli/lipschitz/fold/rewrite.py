@@ -1,4 +1,4 @@
-"""One walk through a graph that replaces a node and what it alone uses by other nodes."""
+"""Graphs rewritten: identities taken out, and nodes replaced by others, with what they alone use."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli.lipschitz.dependencies import needs
-from convsv_cli.lipschitz.fold.weight import Weight, stored
-from convsv_cli.model.graph import Body, Dims, Graph, Names, Node, Reader, UnknownValueError
+from convsv_cli.lipschitz.fold.weight import Weight
+from convsv_cli.model.graph import Body, Constant, Dims, Graph, Names, Node, UnknownValueError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ LARGE = 2**24  # elements of a constant that is no scaling or shift of channels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Merged:
+class Replacement:
     """What replaces a node.
 
     Attributes:
@@ -35,31 +35,35 @@ class Merged:
     kinds: tuple[str, ...] = ()
 
 
-Merge = Callable[[Node, "Draft"], Merged | None]
+Merge = Callable[[Node, "Rewrite"], Replacement | None]
 
 
-def swept(graph: Graph, merge: Merge) -> tuple[Graph, int, Counter[str]]:
+def rewritten(graph: Graph, merge: Merge) -> tuple[Graph, int, Counter[str]]:
     """The graph after the merge was offered each node, and each that it made; how often it took one, of what.
 
     A merge looks back only, at nodes that are done, and has to make something fewer.
     """
-    draft, times, kinds = Draft(graph), 0, Counter[str]()
+    rewrite, times, kinds = Rewrite(graph), 0, Counter[str]()
     pending = list(reversed(graph.main.nodes))
     while pending:
         node = pending.pop()
-        merged = merge(node, draft)
+        merged = merge(node, rewrite)
         if merged is None:
-            draft.add(node)
+            rewrite.add(node)
             continue
-        draft.remove(merged.gone)
+        rewrite.remove(merged.gone)
         pending.extend(reversed(merged.nodes))
         times += 1
         kinds.update(merged.kinds)
-    return draft.graph(), times, kinds
+    return rewrite.graph(), times, kinds
 
 
-class Draft:
-    """A graph that is being rewritten, from its first node on."""
+class Rewrite:
+    """A graph that is being rewritten, from its first node on.
+
+    Attributes:
+        view: knows the constants, shapes and types of all tensors so far, old and new.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -67,6 +71,7 @@ class Draft:
         self._makers: dict[str, Node] = {}
         self._constants = dict(graph.constants)
         self._shapes, self._dtypes = dict(graph.shapes), dict(graph.dtypes)
+        self.view = replace(graph, constants=self._constants, shapes=self._shapes, dtypes=self._dtypes)
         self._uses = uses(graph)
         nodes = [node.name for node in graph.main.nodes]
         outputs = [name for node in graph.main.nodes for name in node.outputs]
@@ -115,28 +120,31 @@ class Draft:
         return self._dtypes.get(name, "float")
 
     def weight(self, name: str) -> Weight | None:
-        """A constant, read when it is needed; None where its shape is not known."""
-        reader, shape = self._constants.get(name), self._shapes.get(name)
-        if reader is None:
+        """A constant, read when it is needed; None where it is none, or cannot be known."""
+        try:
+            constant = self.view.constant(name)
+        except UnknownValueError:
             return None
-        if isinstance(reader, Weight):
-            return reader
-        if shape is None:
-            values = _read(reader)
-            return None if values is None else stored(reader, values.shape)
-        sizes = tuple(size for size in shape if size is not None)
-        return stored(reader, sizes) if len(sizes) == len(shape) else None
+        return None if constant is None else Weight.of(constant)
 
     def values(self, name: str) -> NDArray[np.float64] | None:
         """A small constant's values; None where they are not known or not finite."""
         weight = self.weight(name)
-        values = None if weight is None or math.prod(weight.shape) > LARGE else _read(weight)
-        return values if values is not None and np.isfinite(values).all() else None
+        if weight is None or math.prod(weight.shape) > LARGE:
+            return None
+        try:
+            values = weight()
+        except (UnknownValueError, TypeError, ValueError):
+            return None
+        return values if np.isfinite(values).all() else None
 
     def constant(self, base: str, weight: Weight, dtype: str) -> str:
         """The name of a new constant."""
         name = self.fresh(base)
-        self._constants[name] = weight
+        made = Constant(
+            name=name, shape=weight.shape, dtype="float64", identity=name, read=weight, error=weight.error
+        )
+        self._constants[name] = lambda: made
         self._shapes[name] = weight.shape
         self._dtypes[name] = dtype
         return name
@@ -165,8 +173,29 @@ def uses(graph: Graph) -> Counter[str]:
     return counts
 
 
-def _read(reader: Reader) -> NDArray[np.float64] | None:
-    try:
-        return np.asarray(reader(), np.float64)
-    except (UnknownValueError, TypeError, ValueError):
-        return None
+def without_identities(graph: Graph) -> Graph:
+    """The graph without them, but those whose result is an output or is used in a body."""
+    rewrite, used = Rewrite(graph), uses(graph)
+    fixed = set(graph.main.outputs)
+    for node in graph.main.nodes:
+        fixed.update(needs(replace(node, inputs=())))
+    behind: dict[str, str] = {}
+    kept = []
+    for node in graph.main.nodes:
+        renamed = replace(node, inputs=tuple(behind.get(name, name) for name in node.inputs))
+        if _is_identity(renamed, rewrite, used) and node.outputs[0] not in fixed:
+            behind[node.outputs[0]] = renamed.inputs[0]
+        else:
+            kept.append(renamed)
+    return replace(graph, main=Body(nodes=tuple(kept), outputs=graph.main.outputs))
+
+
+def _is_identity(node: Node, rewrite: Rewrite, used: Counter[str]) -> bool:
+    """Dropout drops only if it is told to; its mask must not matter."""
+    if node.op == "Identity":
+        return len(node.inputs) == len(node.outputs) == 1
+    if node.op != "Dropout" or any(used[name] for name in node.outputs[1:] if name):
+        return False
+    mode = node.inputs[2] if len(node.inputs) > 2 else ""
+    values = rewrite.values(mode) if mode else None
+    return not mode or (values is not None and not values.any())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ import pytest
 from onnx import helper
 
 from convsv_cli import audit, load
+from convsv_cli.lipschitz.norms import Norms, kernel_norm
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.lipschitz.weights import kernel_norm
-from convsv_cli.model.graph import Node
+from convsv_cli.model.graph import Body, Constant, Graph, Node
 from tests.support.onnx_models import graph_model, normal, saved
 
 TOLERANCE = 1e-3
@@ -43,6 +44,34 @@ def node_of(op: str, **attributes: object) -> Node:
     return Node(op=op, name="n", inputs=("x", "w"), outputs=("y",), attributes=attributes)
 
 
+def graph_of(node: Node, weight: np.ndarray, error: float = 0.0) -> Graph:
+    constant = Constant(
+        name="w",
+        shape=weight.shape,
+        dtype=str(weight.dtype),
+        identity="w",
+        read=lambda: weight,
+        error=lambda: error,
+    )
+    return Graph(
+        main=Body(nodes=(node,), outputs=("y",)),
+        inputs=("x",),
+        constants={"w": lambda: constant},
+        shapes={"w": weight.shape},
+        dtypes={},
+    )
+
+
+def norm_of(node: Node, graph: Graph, **options: float) -> float:
+    norms = Norms(rows={}, of_row=lambda _: math.nan, of_kernel=partial(kernel_norm, **options))
+    (found,) = norms(node, graph)
+    return found
+
+
+def norm_by(node: Node, weight: np.ndarray, *, error: float = 0.0, **options: float) -> float:
+    return norm_of(node, graph_of(node, weight, error), **options)
+
+
 @pytest.mark.parametrize(("op", "shape", "attributes"), NODES)
 def test_the_norm_is_that_of_a_row_and_no_less_than_the_true_one(
     op: str, shape: tuple[int, ...], attributes: dict, tmp_path: Path
@@ -53,7 +82,7 @@ def test_the_norm_is_that_of_a_row_and_no_less_than_the_true_one(
     path = saved(model, tmp_path)
     graph = load(path).graph
     assert graph is not None
-    found = kernel_norm(graph.main.nodes[0], graph.constants["w"](), tolerance=TOLERANCE)
+    found = norm_of(graph.main.nodes[0], graph, tolerance=TOLERANCE)
     (row,) = audit(path, tolerance=TOLERANCE).layers
     assert found == pytest.approx(row.measurement("certified").value, rel=3 * TOLERANCE)
     session = onnxruntime.InferenceSession(model.SerializeToString())
@@ -62,19 +91,20 @@ def test_the_norm_is_that_of_a_row_and_no_less_than_the_true_one(
     assert truth * (1 - 1e-6) <= found <= 1.6 * truth
 
 
-def test_a_stack_of_matrices_counts_as_one_from_either_side() -> None:
+def test_a_stack_of_matrices_counts_as_one_on_either_side() -> None:
     stack = np.random.default_rng(0).standard_normal((3, 4, 5))
     right = np.linalg.norm(np.concatenate(list(stack), axis=1), 2)
     left = np.linalg.norm(np.concatenate(list(stack), axis=0), 2)
-    found = kernel_norm(node_of("MatMul"), stack)
-    assert found == pytest.approx(max(left, right), rel=1e-9)
-    assert found >= max(left, right)
+    for node, truth in ((node_of("MatMul"), right), (replace(node_of("MatMul"), inputs=("w", "x")), left)):
+        found = norm_by(node, stack)
+        assert found == pytest.approx(truth, rel=1e-9)
+        assert found >= truth
 
 
 def test_rounding_is_added_for_every_tap() -> None:
     weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3))
-    exact = kernel_norm(node_of("Conv"), weight, tolerance=TOLERANCE)
-    rounded = kernel_norm(replace(node_of("Conv"), rounding=lambda: 0.5), weight, tolerance=TOLERANCE)
+    exact = norm_by(node_of("Conv"), weight, tolerance=TOLERANCE)
+    rounded = norm_by(node_of("Conv"), weight, error=0.5, tolerance=TOLERANCE)
     assert rounded == pytest.approx(exact + 3 * 0.5)
 
 
@@ -83,14 +113,14 @@ def test_without_work_it_is_the_least_unfolding_bound() -> None:
     splits = {(0, 2, 1, 3): 18, (0, 3, 1, 2): 18, (0, 1, 2, 3): 6, (0, 2, 3, 1): 54}
     unfoldings = [weight.transpose(axes).reshape(rows, -1) for axes, rows in splits.items()]
     least = 3 * min(np.linalg.norm(matrix, 2) for matrix in unfoldings)
-    found = kernel_norm(node_of("Conv"), weight, work_limit=0)
+    found = norm_by(node_of("Conv"), weight, work_limit=0)
     assert found <= least * (1 + 1e-9)
-    assert found >= kernel_norm(node_of("Conv"), weight, tolerance=TOLERANCE) * (1 - 1e-2)
+    assert found >= norm_by(node_of("Conv"), weight, tolerance=TOLERANCE) * (1 - 1e-2)
 
 
 def test_zero_and_empty_weights_amplify_nothing() -> None:
-    assert kernel_norm(node_of("Conv"), np.zeros((2, 3, 3, 3))) == 0
-    assert kernel_norm(node_of("MatMul"), np.zeros((0, 3))) == 0
+    assert norm_by(node_of("Conv"), np.zeros((2, 3, 3, 3))) == 0
+    assert norm_by(node_of("MatMul"), np.zeros((0, 3))) == 0
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -99,7 +129,7 @@ def test_no_number_for_weights_that_are_none(op: str, shape: tuple[int, ...], ba
     weight = np.ones(shape)
     weight.flat[1] = bad
     with pytest.raises(UnboundedError, match="NaN or infinity"):
-        kernel_norm(node_of(op), weight)
+        norm_by(node_of(op), weight)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +146,10 @@ def test_no_number_for_weights_that_are_none(op: str, shape: tuple[int, ...], ba
 )
 def test_no_number_for_what_is_not_understood(node: Node, shape: tuple[int, ...]) -> None:
     with pytest.raises(UnboundedError):
-        kernel_norm(node, np.ones(shape))
+        norm_by(node, np.ones(shape))
+
+
+@pytest.mark.parametrize(("op", "shape"), [("Conv", (2, 2, 3, 3)), ("Gemm", (2, 2)), ("MatMul", (2, 3, 2))])
+def test_no_number_for_what_is_no_number(op: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(UnboundedError, match="no real numbers"):
-        kernel_norm(node, np.ones(shape, bool))
+        norm_by(node_of(op), np.ones(shape, bool))

@@ -7,13 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.loaders.onnx.constants import Constant
-from convsv_cli.loaders.onnx.node import LinearMap, Site, Unsupported
-from convsv_cli.loaders.onnx.products import NOT_CONSTANT
-from convsv_cli.loaders.onnx.scales import MISFIT, Maps
-from convsv_cli.loaders.onnx.tensors import Array
-from convsv_cli.loaders.state_dict import DEQUANTISED
-from convsv_cli.model.layer import Geometry
+from convsv_cli.model.graph import Constant
+from convsv_cli.model.layer import DEQUANTISED, Geometry
+from convsv_cli.model.linear_map import NOT_CONSTANT, Array, LinearMap, Maps, Site
+from convsv_cli.model.linear_maps.quantised import MISFIT
 
 BITS = (2, 4, 8)
 MAX_ELEMENTS = 2**28
@@ -27,17 +24,18 @@ def matmul_n_bits(site: Site) -> Maps:
     packed, scales, zeros, order = given
     rows, columns = site.attribute("N", 0), site.attribute("K", 0)
     bits, block = site.attribute("bits", 4), site.attribute("block_size", 0)
-    present = [index < len(site.node.input) and site.node.input[index] for index in range(1, 5)]
+    present = [site.name(index) for index in range(1, 5)]
     if packed is None or scales is None or (zeros is None and present[2]):
-        yield Unsupported(reason=NOT_CONSTANT, constant=packed)
+        yield site.unsupported(NOT_CONSTANT, packed)
     elif order is not None or present[3]:
-        yield Unsupported(reason=ORDER, constant=packed)
+        yield site.unsupported(ORDER, packed)
     elif bits not in BITS or min(rows, columns, block) < 1 or rows * columns > MAX_ELEMENTS:
-        yield Unsupported(reason=SIZES, constant=packed)
+        yield site.unsupported(SIZES, packed)
     elif not _fits(packed, scales, zeros, (rows, columns, bits, block)):
-        yield Unsupported(reason=MISFIT, constant=packed)
+        yield site.unsupported(MISFIT, packed)
     else:
         yield LinearMap(
+            op=site.op,
             constant=_matrix(packed, scales, zeros, (rows, columns, bits, block)),
             kernel_shape=(rows, columns),
             arrange=lambda values: values,
@@ -99,3 +97,6 @@ def unpacked(packed: Array, bits: int) -> Array:
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     parts = np.right_shift(packed.astype(np.uint8)[..., None], shifts) & np.uint8(2**bits - 1)
     return np.asarray(parts).reshape(*packed.shape[:-1], -1)
+
+
+RULES = {"com.microsoft.MatMulNBits": matmul_n_bits}

@@ -1,0 +1,144 @@
+"""Scalings and shifts next to a linear map become its own.
+
+After it: s (W x + b) + t = (s W) x + (s b + t). Before it: W (s x + t) = (W s) x + W t. Zeros of the padding
+are scaled to zeros, but are not shifted: with padding s x + t = s (x + t / s), of which only the scaling
+commutes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convsv_cli.lipschitz.fold.affine import Affine, affine_at, constant, written
+from convsv_cli.lipschitz.fold.diagonal import Diagonal, diagonal
+from convsv_cli.lipschitz.fold.products import response, together
+from convsv_cli.lipschitz.fold.rewrite import Replacement, Rewrite
+from convsv_cli.lipschitz.fold.weight import Weight, fixed
+from convsv_cli.model.graph import Node
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LARGEST_SHIFT = 2.0**20
+"""A shift that grows beyond this when the scaling is taken off it stays as it is."""
+
+
+def affine_ending_at(node: Node, rewrite: Rewrite) -> Affine | None:
+    """The map that a node is, or that is a MatMul and this Add of its bias."""
+    if node.op != "Add":
+        return affine_at(node, rewrite)
+    for name in node.inputs:
+        maker = rewrite.private_maker(name)
+        product = affine_at(maker, rewrite) if maker is not None and maker.op == "MatMul" else None
+        if product is None:
+            continue
+        found = diagonal(node, rewrite, product.outputs, certain=True)
+        if found is not None and found.shift is not None:
+            return replace(product, nodes=(product.node, node), bias=fixed(found.shift))
+    return None
+
+
+def after(node: Node, rewrite: Rewrite) -> Replacement | None:
+    """A scaling or shift of the output channels of the map before it."""
+    for name in node.inputs:
+        maker = rewrite.private_maker(name)
+        affine = affine_ending_at(maker, rewrite) if maker is not None else None
+        if affine is None:
+            continue
+        found = diagonal(node, rewrite, affine.outputs, certain=True)
+        if found is not None and found.source == name and not _is_own_bias(affine, found):
+            weight = None if found.scale is None else affine.weight_by_output(found.scale)
+            bias = _shifted(affine.bias, found)
+            nodes = written(affine, rewrite, output=node.outputs[0], weight=weight, bias=bias)
+            return Replacement(gone=affine.nodes, nodes=nodes, kinds=found.kinds)
+    return None
+
+
+def _is_own_bias(affine: Affine, found: Diagonal) -> bool:
+    """A shift is where it belongs where the operator has no bias."""
+    return affine.node.op == "MatMul" and affine.bias is None and found.scale is None
+
+
+def _shifted(old: Weight | None, found: Diagonal) -> Weight | None:
+    bias = old if old is None or found.scale is None else old.scaled(found.scale)
+    shift = found.shift
+    if shift is None:
+        return bias
+    return fixed(shift) if bias is None else bias.plus(shift)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Run:
+    """Consecutive scalings and shifts, as one."""
+
+    nodes: tuple[Node, ...]
+    whole: Diagonal
+
+
+def before(node: Node, rewrite: Rewrite) -> Replacement | None:
+    """All scalings and shifts of the input channels right before a map, as far as they commute with it."""
+    affine = affine_at(node, rewrite)
+    run = None if affine is None else _run_before(affine, rewrite)
+    if affine is None or run is None:
+        return None
+    return _absorbed(affine, run, rewrite) if affine.unpadded else _scaled(affine, run, rewrite)
+
+
+def _run_before(affine: Affine, rewrite: Rewrite) -> _Run | None:
+    run: _Run | None = None
+    name = affine.source
+    while (maker := rewrite.private_maker(name)) is not None:
+        found = diagonal(maker, rewrite, affine.inputs, certain=False)
+        if found is None:
+            break
+        whole = found if run is None else run.whole.after(found)
+        if not _commutes(whole, affine):
+            break
+        run = _Run(nodes=(maker, *(run.nodes if run else ())), whole=whole)
+        name = found.source
+    return run
+
+
+def _commutes(whole: Diagonal, affine: Affine) -> bool:
+    """Whether the shift, with the scaling taken off it, is one: no channel is scaled to (nearly) nothing."""
+    return affine.unpadded or bool((np.abs(_before_scaling(whole)) <= LARGEST_SHIFT).all())
+
+
+def _before_scaling(whole: Diagonal) -> NDArray[np.float64]:
+    if whole.shift is None or whole.scale is None:
+        return np.zeros(1) if whole.shift is None else whole.shift
+    with np.errstate(all="ignore"):
+        return np.where(whole.shift == 0, 0.0, whole.shift / whole.scale)
+
+
+def _absorbed(affine: Affine, run: _Run, rewrite: Rewrite) -> Replacement:
+    whole = run.whole
+    bias, shift = affine.bias, whole.shift
+    if shift is not None:
+        bias = together(response(affine.weight, fixed(shift)), bias)
+    weight = None if whole.scale is None else affine.weight_by_input(whole.scale)
+    nodes = written(
+        affine, rewrite, source=whole.source, output=affine.node.outputs[0], weight=weight, bias=bias
+    )
+    return Replacement(gone=run.nodes, nodes=nodes, kinds=whole.kinds)
+
+
+def _scaled(affine: Affine, run: _Run, rewrite: Rewrite) -> Replacement | None:
+    whole = run.whole
+    if whole.scale is None:
+        return None
+    shift, source = _before_scaling(whole), whole.source
+    shifted: tuple[Node, ...] = ()
+    if shift.any():
+        source = rewrite.tensor(f"{affine.source}.shifted", affine.source)
+        values = shift.reshape(-1, *(1 for _ in affine.kernel_shape))
+        name = run.nodes[0].name
+        operands = whole.source, constant(rewrite, affine, f"{name}.shift", fixed(values))
+        shifted = (Node(op="Add", name=name, inputs=operands, outputs=(source,)),)
+    weight = affine.weight_by_input(whole.scale)
+    output = affine.node.outputs[0]
+    nodes = written(affine, rewrite, source=source, output=output, weight=weight, bias=affine.bias)
+    return Replacement(gone=run.nodes, nodes=(*shifted, *nodes), kinds=whole.kinds)

@@ -1,0 +1,140 @@
+"""The rows of a network whose file has its graph: every node with weights, and how users know it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from convsv_cli.loaders.row_names import layer_name, unique
+from convsv_cli.model.graph import Graph, Node
+from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
+from convsv_cli.model.linear_map import Array, LinearMap, Unsupported
+from convsv_cli.model.linear_maps import linear_maps
+
+GATE_WEIGHT = r"\.weight_[ih]h\w*$"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """A linear map, or what is none, and the node that it is of.
+
+    Attributes:
+        node: in the graph.
+        path: of the body that the node is in; empty for the main graph.
+        item: what the node is.
+    """
+
+    node: Node
+    path: str
+    item: LinearMap | Unsupported
+
+    @property
+    def label(self) -> str:
+        """What the file calls the node: its name, or else its first output."""
+        return self.node.label or self.local(self.node.outputs[0])
+
+    def local(self, name: str) -> str:
+        """The name of a tensor as the node's own body has it."""
+        return name.removeprefix(f"{self.path}/") if self.path else name
+
+
+def found_in(graph: Graph) -> list[Found]:
+    """All linear maps of a graph in the order of its nodes, bodies of nodes after their graph."""
+    return [
+        Found(node=node, path=body.path, item=item)
+        for body in graph.main.all_bodies()
+        for node in body.nodes
+        for item in linear_maps(node, graph)
+    ]
+
+
+def rows_of(found: list[Found]) -> tuple[Layer | UnsupportedLayer, ...]:
+    """One for nodes that share weight, geometry and input size; the further ones become aliases."""
+    groups: dict[object, list[Found]] = {}
+    for each in found:
+        groups.setdefault(each.item.key, []).append(each)
+    names = unique((group[0].path, _name(group[0])) for group in groups.values())
+    return tuple(_row(name, group) for name, group in zip(names, groups.values(), strict=True))
+
+
+def _name(found: Found) -> str:
+    item, outputs = found.item, found.node.outputs
+    weight = item.constant.name if item.constant else ""
+    name = layer_name(weight, found.node.label, item.op, found.local(next(iter(outputs), "")))
+    role = item.role if isinstance(item, LinearMap) else ""
+    return f"{re.sub(GATE_WEIGHT, '', name)}.{role}" if role else name
+
+
+def _row(name: str, group: list[Found]) -> Layer | UnsupportedLayer:
+    first, item = group[0], group[0].item
+    aliases = tuple(other.label for other in group[1:])
+    constant = item.constant
+    reason = item.reason if isinstance(item, Unsupported) else _unreal(item.constant.dtype)
+    if isinstance(item, Unsupported) or reason:
+        return UnsupportedLayer(
+            key=item.key,
+            name=name,
+            weight=constant.name if constant else first.local(next(iter(first.node.inputs[1:2]), "")),
+            aliases=aliases,
+            op=item.op,
+            kernel_shape=constant.shape if constant else (),
+            dtype=constant.dtype if constant else "",
+            reason=reason,
+            applicable=not isinstance(item, Unsupported) or item.applicable,
+            layer=_as_matrix(name, aliases, item),
+        )
+    return Layer(
+        key=item.key,
+        name=name,
+        weight=item.constant.name,
+        aliases=aliases,
+        op=item.op,
+        kernel_shape=item.kernel_shape,
+        dtype=item.constant.dtype,
+        geometry=item.geometry,
+        input_size=item.input_size if min(item.input_size or (1,)) > 0 else None,
+        assumed=(*item.constant.assumed, *item.assumed),
+        read=lambda: _tensor(item.kernel()),
+    )
+
+
+def _as_matrix(name: str, aliases: tuple[str, ...], item: LinearMap | Unsupported) -> Layer | None:
+    """What users may say that a table is; None for what the graph uses otherwise, or is no real matrix.
+
+    Bounds of the network take the norms of rows for those of their nodes; of a table's, none asks.
+    """
+    constant = item.constant
+    if constant is None or isinstance(item, LinearMap) or item.applicable:
+        return None
+    if len(constant.shape) != 2 or _unreal(constant.dtype):
+        return None
+    return Layer(
+        name=name,
+        weight=constant.name,
+        aliases=aliases,
+        op="MatMul",
+        kernel_shape=constant.shape,
+        dtype=constant.dtype,
+        geometry=Geometry(),
+        input_size=(),
+        assumed=constant.assumed,
+        read=lambda: _tensor(constant.read()),
+    )
+
+
+def _unreal(dtype: str) -> str:
+    """Why the values are no real numbers that stand for themselves; empty where they are."""
+    return (
+        "" if dtype.startswith(("float", "bfloat")) else f"{dtype} weights: what they stand for is not known"
+    )
+
+
+def _tensor(values: Array) -> torch.Tensor:
+    """A copy as torch has it; types that numpy borrows from ml_dtypes become float32, which is exact."""
+    native = values.dtype.kind == "f" and values.dtype.itemsize in (2, 4, 8) and values.dtype.isbuiltin
+    return torch.from_numpy(
+        np.array(values, dtype=values.dtype.newbyteorder("=") if native else np.float32, order="C")
+    )

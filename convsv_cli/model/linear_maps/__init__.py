@@ -1,0 +1,31 @@
+"""The linear maps that a node is by its constants: one rule per operator type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from convsv_cli.model.graph import UNREADABLE, Graph, Node, UnknownValueError
+from convsv_cli.model.linear_map import LinearMap, Maps, Site, Unsupported
+from convsv_cli.model.linear_maps import convolution, matmul_nbits, matrices, quantised, recurrent, unaudited
+
+FAMILIES = (convolution, matmul_nbits, matrices, quantised, recurrent, unaudited)
+RULES: Mapping[str, Callable[[Site], Maps]] = {
+    op: rule for family in FAMILIES for op, rule in family.RULES.items()
+}
+"""By operator type, with its domain before it where that is not ONNX's own."""
+
+
+def linear_maps(node: Node, graph: Graph) -> list[LinearMap | Unsupported]:
+    """The linear maps of a node, in the order of their weights; none for a node without weights.
+
+    Args:
+        node: of the graph, or of a body in it.
+        graph: knows its constants, and the shapes of its other inputs.
+    """
+    site = Site(node=node, graph=graph)
+    op = node.op.removeprefix(UNREADABLE)
+    rule = RULES.get(op, unaudited.foreign if "." in op else None)
+    try:
+        return list(rule(site)) if rule else []
+    except UnknownValueError as error:
+        return [site.unsupported(str(error))]
