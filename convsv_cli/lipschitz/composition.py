@@ -35,6 +35,7 @@ from convsv_cli.lipschitz.operation import (
     UnboundedError,
 )
 from convsv_cli.model.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
+from convsv_cli.model.linear_maps import linear_maps
 from convsv_cli.numerics.arithmetic import root_of_squares
 from convsv_cli.numerics.ranges import ANYTHING, Range
 
@@ -171,7 +172,7 @@ class _Composition:
     def _range(self, operation: Operation) -> Range:
         """Of the outputs, as far as there is a rule for it."""
         rule = self._rules.get(operation.node.op)
-        with contextlib.suppress(UnboundedError, *MALFORMED):
+        with contextlib.suppress(UnboundedError, UnknownValueError, *MALFORMED):
             return ANYTHING if rule is None else rule.range(operation)
         return ANYTHING
 
@@ -211,6 +212,7 @@ class _Composition:
                 (name if name in self._consumed else "", self._graph.shapes.get(name))
                 for name in node.outputs
             ),
+            maps=partial(linear_maps, node, self._graph),
             norms=partial(self._norms, node, self._graph),
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.model.graph import Graph, Node
+from convsv_cli.model.graph import Graph, Node, UnknownValueError
 from convsv_cli.model.layer import Layer, UnsupportedLayer
 from convsv_cli.model.linear_map import LinearMap, Unsupported
 from convsv_cli.model.linear_maps import linear_maps
@@ -69,7 +69,10 @@ class Norms:
             return self.of_row(name)
         if isinstance(found, Unsupported):
             raise UnboundedError(found.reason)
-        return self.of_kernel(found)
+        try:
+            return self.of_kernel(found)
+        except UnknownValueError as error:
+            raise UnboundedError(f"its weight is {error}") from error
 
 
 def rows_by_key(layers: Iterable[Layer | UnsupportedLayer]) -> dict[Hashable, str]:

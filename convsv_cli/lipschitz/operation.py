@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +14,8 @@ from convsv_cli.numerics.ranges import ANYTHING, Range, outward
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from convsv_cli.model.linear_map import LinearMap, Unsupported
 
 T = TypeVar("T")
 MAX_ELEMENTS = 2**26  # of a constant whose range is looked for
@@ -120,13 +122,14 @@ class Operation:
         node: op, attributes and names.
         inputs: None for an optional one that is left out.
         outputs: name and dimensions of each; the name is empty where nothing uses it.
-        norms: gives certified norms of the linear maps that the node is, in the order of its weights; raises
-            `UnboundedError`.
+        maps: gives the linear maps that the node is, in the order of its weights.
+        norms: gives certified norms of these; raises `UnboundedError`.
     """
 
     node: Node
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[tuple[str, Dims | None], ...]
+    maps: Callable[[], Sequence[LinearMap | Unsupported]] = tuple
     norms: Callable[[], tuple[float, ...]] = tuple
 
     def attribute(self, name: str, default: T) -> T:

@@ -8,6 +8,7 @@ import numpy as np
 
 from convsv_cli.lipschitz.broadcasting import copies
 from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
+from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.numerics.arithmetic import root, times, total
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
 from convsv_cli.numerics.rounding import margin
@@ -86,35 +87,28 @@ def _largest_norm(tensor: Tensor) -> float:
     return times(root(math.prod(tensor.sizes()[-2:])), tensor.range.magnitude)
 
 
-def _convolved_range(operation: Operation) -> Range:
-    """Each output is a sum of at most all taps of its channel; each of them may lie in the padding."""
-    source = operation.input(0).range
-    weight = operation.input(1)
-    if not source.finite or not weight.constant or weight.read is None:
+def _range(operation: Operation) -> Range:
+    """Each output is a sum over all taps of its channel at most; each of them may lie in the padding."""
+    found = next((found for found in operation.maps() if isinstance(found, LinearMap)), None)
+    source = ANYTHING if found is None else operation.input(found.data).range
+    if found is None or not source.finite:
         return ANYTHING
-    kernel = weight.value().astype(np.float64)
-    if operation.node.op == "ConvTranspose":
-        groups = operation.attribute("group", 1)
-        per_group = kernel.reshape(groups, -1, *kernel.shape[1:])
-        kernel = per_group.swapaxes(1, 2).reshape(-1, per_group.shape[1], *kernel.shape[2:])
-    padded = source.hull(Range(lower=0, upper=0))
-    return _row_range(kernel.reshape(len(kernel), -1), padded, operation.optional(2))
+    rows = _by_output(found)
+    if len(found.kernel_shape) > 2:
+        source = source.hull(Range(lower=0, upper=0))
+    bias, factor = None, 1.0
+    if found.bias is not None:
+        bias, factor = operation.input(2), found.bias[1]
+    return _row_range(rows, source, bias, factor)
 
 
-def _product_range(operation: Operation) -> Range:
-    a, b = operation.input(0), operation.input(1)
-    mapped, matrix = (a, b) if b.constant else (b, a)
-    if not mapped.range.finite or not matrix.constant or matrix.read is None or operation.node.op == "Einsum":
-        return ANYTHING
-    values = matrix.value().astype(np.float64)
-    if values.ndim < 2:
-        values = values.reshape(-1, 1) if matrix is b else values.reshape(1, -1)
-    turned = operation.attribute("transB" if matrix is b else "transA", 0)
-    if values.ndim == 1:  # a column on the right, a row on the left
-        values = values[:, None] if matrix is b else values[None]
-    rows = values if (matrix is b) == bool(turned) else values.swapaxes(-1, -2)
-    rows = rows.reshape(-1, rows.shape[-1]) * operation.attribute("alpha", 1.0)
-    return _row_range(rows, mapped.range, operation.optional(2), operation.attribute("beta", 1.0))
+def _by_output(found: LinearMap) -> np.ndarray:
+    """The kernel with one row for each output channel, float64."""
+    kernel, geometry = found.kernel().astype(np.float64), found.geometry
+    if geometry.transposed:
+        blocks = kernel.reshape(geometry.groups, -1, *kernel.shape[1:])
+        kernel = blocks.swapaxes(1, 2).reshape(-1, blocks.shape[1], *kernel.shape[2:])
+    return kernel.reshape(len(kernel), -1)
 
 
 def _row_range(rows: np.ndarray, source: Range, bias: Tensor | None, beta: float = 1.0) -> Range:
@@ -131,9 +125,9 @@ def _row_range(rows: np.ndarray, source: Range, bias: Tensor | None, beta: float
 
 
 RULES = {
-    "Conv": Rule(lipschitz=convolved, range=_convolved_range),
-    "ConvTranspose": Rule(lipschitz=convolved, range=_convolved_range),
-    "MatMul": Rule(lipschitz=multiplied, range=_product_range),
-    "Gemm": Rule(lipschitz=affine, range=_product_range),
+    "Conv": Rule(lipschitz=convolved, range=_range),
+    "ConvTranspose": Rule(lipschitz=convolved, range=_range),
+    "MatMul": Rule(lipschitz=multiplied, range=_range),
+    "Gemm": Rule(lipschitz=affine, range=_range),
     "Einsum": Rule(lipschitz=multiplied),
 }
