@@ -18,8 +18,7 @@ from onnx import NodeProto, TensorProto, helper
 from convsv_cli import load
 from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.fold import Folding, folded
-from convsv_cli.lipschitz.fold.products import composed
-from convsv_cli.lipschitz.fold.weight import Weight, fixed
+from convsv_cli.lipschitz.fold.weight import Weight, composed, fixed
 from convsv_cli.lipschitz.norms import Norms, kernel_norm
 from convsv_cli.lipschitz.operation import Rule
 from convsv_cli.lipschitz.rules import RULES

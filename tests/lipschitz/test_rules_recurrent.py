@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from convsv_cli.lipschitz.recurrences import Recurrence
+from convsv_cli.lipschitz.rules.recurrent import Recurrence
 from convsv_cli.numerics.ranges import Range
 from tests.support.onnx_models import graph_model
 from tests.support.sensitivity import bound, composed, flat, jacobian, network, norms_of_rows

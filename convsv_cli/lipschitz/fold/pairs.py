@@ -11,10 +11,9 @@ from __future__ import annotations
 import math
 
 from convsv_cli.lipschitz.fold.affine import Affine, affine_at, constant, written
-from convsv_cli.lipschitz.fold.products import bordered_response, composed, response, together
 from convsv_cli.lipschitz.fold.rewrite import Replacement, Rewrite
 from convsv_cli.lipschitz.fold.scalings import affine_ending_at
-from convsv_cli.lipschitz.fold.weight import Weight
+from convsv_cli.lipschitz.fold.weight import Weight, bordered_response, composed, response, together
 from convsv_cli.model.graph import Node
 
 POINTWISE = "1×1 convolution"

@@ -14,9 +14,8 @@ import numpy as np
 
 from convsv_cli.lipschitz.fold.affine import Affine, affine_at, constant, written
 from convsv_cli.lipschitz.fold.diagonal import Diagonal, diagonal
-from convsv_cli.lipschitz.fold.products import response, together
 from convsv_cli.lipschitz.fold.rewrite import Replacement, Rewrite
-from convsv_cli.lipschitz.fold.weight import Weight, fixed
+from convsv_cli.lipschitz.fold.weight import Weight, fixed, response, together
 from convsv_cli.model.graph import Node
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""RNN, GRU and LSTM with constant weights: bounds of one step, which `recurrences` adds up.
+"""RNN, GRU and LSTM with constant weights: bounds of one step, and what they add up to.
 
 w and p are the norms of W and R with the gates of all directions stacked, b = W dx or b = R dh what moves the
 gates before their activations. Sigmoid has the slope s (1 - s) <= 1/4, tanh 1 - tanh^2 <= 1. Where an entry
@@ -11,19 +11,31 @@ of them:
 for all 0 <= z <= 1. Both directions see the same sequence, and |W_1 dx|^2 + |W_2 dx|^2 <= w^2 |dx|^2, so that
 there is no root of two. A clip of states and of what goes into activations shrinks both them and what moves
 them: all still holds. A sequence shorter than T is the beginning of one of length T; zeros follow its end.
+
+Let s_t bound the perturbation of the state after step t, for perturbations x_t of the sequence's entries.
+One-step bounds s_t <= input_t x_t + growth_t s_(t-1) add up to s_t <= sum_r G_tr x_r with the T x T gain
+matrix G_tr = input_r growth_(r+1) ... growth_t (r <= t), so that |(s_1, ..., s_T)| <= |G| |(x_1, ..., x_T)|;
+the last state is bounded by the norm of a row.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convsv_cli.lipschitz.arguments import or_anything, require_constant
 from convsv_cli.lipschitz.operation import SIZES, Operation, Rule, UnboundedError
-from convsv_cli.lipschitz.recurrences import LONGEST, Recurrence
 from convsv_cli.numerics.arithmetic import times, total
 from convsv_cli.numerics.ranges import Range, outward
-from convsv_cli.numerics.rounding import UP_MANY
+from convsv_cli.numerics.rounding import UP_MANY, up
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LONGEST = 1024
+UP_STEPS = up(64 * LONGEST - 1)  # a few roundings in each step
 SLOPES = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25}
 VALUES = {
     "relu": Range(lower=0.0),
@@ -31,6 +43,62 @@ VALUES = {
     "sigmoid": Range(lower=0.0, upper=1.0),
 }
 ZERO = Range(lower=0.0, upper=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recurrence:
+    """One-step bounds, for each of T steps.
+
+    Attributes:
+        inputs: of the state by the sequence's entry, [T].
+        growth: of the state by the state before it, [T].
+        start: of the first state by each initial one.
+    """
+
+    inputs: NDArray[np.float64]
+    growth: NDArray[np.float64]
+    start: tuple[float, ...]
+
+    def gains(self, *, whole: bool) -> tuple[float, ...]:
+        """Upper bounds by the sequence, and by each initial state.
+
+        Args:
+            whole: of all states together; else of whichever is the last one.
+
+        Raises:
+            UnboundedError: they exceed the largest number.
+        """
+        if not len(self.inputs):
+            return (0.0, *(1.0 for _ in self.start))
+        with np.errstate(over="ignore"):
+            onward = _products(self.growth)
+            matrix = onward * self.inputs
+            norm = _norm(matrix) if whole else float(np.sqrt(np.square(matrix).sum(1).max()))
+            column = onward[:, 0]
+            first = float(np.sqrt(np.square(column).sum())) if whole else float(column.max())
+        by_start = [first * factor * UP_STEPS for factor in self.start]
+        if not np.isfinite([norm, *by_start]).all():
+            raise UnboundedError(f"its bound exceeds every number after {len(self.inputs)} steps")
+        return (norm * UP_STEPS, *(max(1.0, gain) for gain in by_start))
+
+
+def _products(growth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """growth_(r+1) ... growth_t where r <= t, else 0: [T, T]."""
+    products = np.eye(len(growth))
+    for t in range(1, len(growth)):
+        products[t, :t] = products[t - 1, :t] * growth[t]
+    return products
+
+
+def _norm(matrix: NDArray[np.float64]) -> float:
+    """The spectral norm, proven from above; infinite where the entries are too large."""
+    if not np.isfinite(matrix).all():
+        return float("inf")
+    import torch
+
+    from convsv_cli.spectral.matrix_norm import matrix_norm
+
+    return matrix_norm(torch.from_numpy(matrix)[None]).upper
 
 
 def rnn(operation: Operation) -> float:
