@@ -93,6 +93,19 @@ class Node:
     attributes: Mapping[str, object] = field(default_factory=dict)
     bodies: tuple[tuple[str, Body], ...] = ()
 
+    @property
+    def type(self) -> str:
+        """The operator type without a domain."""
+        return self.op.rpartition(".")[2]
+
+    def input(self, index: int) -> str:
+        """The name of the tensor at an input; empty where that is left out.
+
+        Args:
+            index: from 0, in the order of the operator's definition.
+        """
+        return self.inputs[index] if index < len(self.inputs) else ""
+
     def attribute(self, name: str, default: T) -> T:
         """The attribute's value.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.model.graph import Constant, Dims, Graph, Node, T, UnknownValueError
+from convsv_cli.model.graph import Constant, Graph, Node, UnknownValueError
 from convsv_cli.model.layer import Geometry
 
 Array = NDArray[np.generic]
@@ -90,54 +90,16 @@ class Unsupported:
 Maps = Iterator["LinearMap | Unsupported"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Site:
-    """A node where it stands in its graph."""
+def unsupported(
+    node: Node, reason: str, constant: Constant | None = None, *, applicable: bool = True
+) -> Unsupported:
+    """What a node is where it is no linear map; see `Unsupported`."""
+    return Unsupported(op=node.type, reason=reason, constant=constant, applicable=applicable, node=node.name)
 
-    node: Node
-    graph: Graph
 
-    @property
-    def op(self) -> str:
-        """ONNX operator type, without a domain."""
-        return self.node.op.rpartition(".")[2]
-
-    def attribute(self, name: str, default: T) -> T:
-        """The node's attribute.
-
-        Args:
-            name: as ONNX calls it.
-            default: what it is where it is absent.
-        """
-        return self.node.attribute(name, default)
-
-    def name(self, index: int) -> str:
-        """Of the tensor at an input; empty where that is left out."""
-        return self.node.inputs[index] if index < len(self.node.inputs) else ""
-
-    def constant(self, index: int) -> Constant | None:
-        """The constant at an input; None where it is left out or depends on the network's input.
-
-        Raises:
-            UnknownValueError: convsv cannot compute it.
-        """
-        return self.graph.constant(self.name(index))
-
-    def computed(self, index: int) -> Constant | None:
-        """As `constant`, but None too where convsv cannot compute it: for inputs that may be no weight."""
-        try:
-            return self.constant(index)
-        except UnknownValueError:
-            return None
-
-    def dims(self, index: int) -> Dims | None:
-        """The dimensions of an input, as far as they are known."""
-        return self.graph.shapes.get(self.name(index))
-
-    def unsupported(
-        self, reason: str, constant: Constant | None = None, *, applicable: bool = True
-    ) -> Unsupported:
-        """What the node is where it is no linear map; see `Unsupported`."""
-        return Unsupported(
-            op=self.op, reason=reason, constant=constant, applicable=applicable, node=self.node.name
-        )
+def computed(graph: Graph, name: str) -> Constant | None:
+    """As `Graph.constant`, but None too where that cannot compute it: for what may be no weight."""
+    try:
+        return graph.constant(name)
+    except UnknownValueError:
+        return None

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from convsv_cli.model.graph import UNREADABLE, Graph, Node, UnknownValueError
-from convsv_cli.model.linear_map import LinearMap, Maps, Site, Unsupported
+from convsv_cli.model.linear_map import LinearMap, Maps, Unsupported, unsupported
 from convsv_cli.model.linear_maps import convolution, matmul_nbits, matrices, quantised, recurrent, unaudited
 
 FAMILIES = (convolution, matmul_nbits, matrices, quantised, recurrent, unaudited)
-RULES: Mapping[str, Callable[[Site], Maps]] = {
+RULES: Mapping[str, Callable[[Node, Graph], Maps]] = {
     op: rule for family in FAMILIES for op, rule in family.RULES.items()
 }
 """By operator type, with its domain before it where that is not ONNX's own."""
@@ -22,10 +22,9 @@ def linear_maps(node: Node, graph: Graph) -> list[LinearMap | Unsupported]:
         node: of the graph, or of a body in it.
         graph: knows its constants, and the shapes of its other inputs.
     """
-    site = Site(node=node, graph=graph)
     op = node.op.removeprefix(UNREADABLE)
     rule = RULES.get(op, unaudited.foreign if "." in op else None)
     try:
-        return list(rule(site)) if rule else []
+        return list(rule(node, graph)) if rule else []
     except UnknownValueError as error:
-        return [site.unsupported(str(error))]
+        return [unsupported(node, str(error))]

@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.model.graph import Constant
+from convsv_cli.model.graph import Constant, Graph, Node
 from convsv_cli.model.layer import DEQUANTISED, Geometry
-from convsv_cli.model.linear_map import NOT_CONSTANT, Array, LinearMap, Maps, Site
+from convsv_cli.model.linear_map import NOT_CONSTANT, Array, LinearMap, Maps, unsupported
 from convsv_cli.model.linear_maps.quantised import MISFIT
 
 BITS = (2, 4, 8)
@@ -18,24 +18,24 @@ ORDER = "blocks in an order of their own (g_idx), which convsv does not read"
 SIZES = "a MatMulNBits of sizes that convsv does not read"
 
 
-def matmul_n_bits(site: Site) -> Maps:
+def matmul_n_bits(node: Node, graph: Graph) -> Maps:
     """`x W'` with W [N, K], stored as [N, blocks, bytes]; scales and zero points are [N, blocks]."""
-    given = [site.constant(index) for index in range(1, 5)]
+    given = [graph.constant(node.input(index)) for index in range(1, 5)]
     packed, scales, zeros, order = given
-    rows, columns = site.attribute("N", 0), site.attribute("K", 0)
-    bits, block = site.attribute("bits", 4), site.attribute("block_size", 0)
-    present = [site.name(index) for index in range(1, 5)]
+    rows, columns = node.attribute("N", 0), node.attribute("K", 0)
+    bits, block = node.attribute("bits", 4), node.attribute("block_size", 0)
+    present = [node.input(index) for index in range(1, 5)]
     if packed is None or scales is None or (zeros is None and present[2]):
-        yield site.unsupported(NOT_CONSTANT, packed)
+        yield unsupported(node, NOT_CONSTANT, packed)
     elif order is not None or present[3]:
-        yield site.unsupported(ORDER, packed)
+        yield unsupported(node, ORDER, packed)
     elif bits not in BITS or min(rows, columns, block) < 1 or rows * columns > MAX_ELEMENTS:
-        yield site.unsupported(SIZES, packed)
+        yield unsupported(node, SIZES, packed)
     elif not _fits(packed, scales, zeros, (rows, columns, bits, block)):
-        yield site.unsupported(MISFIT, packed)
+        yield unsupported(node, MISFIT, packed)
     else:
         yield LinearMap(
-            op=site.op,
+            op=node.type,
             constant=_matrix(packed, scales, zeros, (rows, columns, bits, block)),
             kernel_shape=(rows, columns),
             arrange=lambda values: values,

@@ -6,63 +6,63 @@ import math
 
 import numpy as np
 
-from convsv_cli.model.graph import Constant, Dims
+from convsv_cli.model.graph import Constant, Dims, Graph, Node
 from convsv_cli.model.layer import Geometry
-from convsv_cli.model.linear_map import Array, LinearMap, Maps, Site
+from convsv_cli.model.linear_map import Array, LinearMap, Maps, unsupported
 
 STACKED = "one matrix for each entry of a batch, taken together: this over-estimates the norm"
 
 
-def gemm(site: Site) -> Maps:
+def gemm(node: Node, graph: Graph) -> Maps:
     """The map of `alpha A' B' + beta C` where one of A and B is constant."""
-    left, right = site.constant(0), site.constant(1)
+    left, right = graph.constant(node.input(0)), graph.constant(node.input(1))
     if (left is None) == (right is None):
         return  # a product of two activations or of two constants is no layer
     constant, flip = (
-        (right, not site.attribute("transB", 0)) if right else (left, bool(site.attribute("transA", 0)))
+        (right, not node.attribute("transB", 0)) if right else (left, bool(node.attribute("transA", 0)))
     )
     if constant is None or len(constant.shape) != 2:
-        yield site.unsupported("a Gemm by what is no matrix", constant)
+        yield unsupported(node, "a Gemm by what is no matrix", constant)
         return
-    bias = site.name(2)
+    bias = node.input(2)
     yield LinearMap(
-        op=site.op,
+        op=node.type,
         constant=constant,
         kernel_shape=constant.shape[::-1] if flip else constant.shape,
         arrange=lambda values: values.T if flip else values,
-        factor=site.attribute("alpha", 1.0),
+        factor=node.attribute("alpha", 1.0),
         geometry=Geometry(),
         data=1 if right is None else 0,
-        bias=(bias, site.attribute("beta", 1.0)) if bias else None,
+        bias=(bias, node.attribute("beta", 1.0)) if bias else None,
     )
 
 
-def matmul(site: Site) -> Maps:
+def matmul(node: Node, graph: Graph) -> Maps:
     """Matrices on either side; a product of two activations or of two constants is no layer."""
-    left, right = site.constant(0), site.constant(1)
+    left, right = graph.constant(node.input(0)), graph.constant(node.input(1))
     if left is None and right is not None:
-        yield from multiply(site, right, data=0)
+        yield from multiply(node, graph, right, data=0)
     elif left is not None and right is None:
-        yield from multiply(site, left, data=1)
+        yield from multiply(node, graph, left, data=1)
 
 
-def multiply(site: Site, constant: Constant, data: int) -> Maps:
+def multiply(node: Node, graph: Graph, constant: Constant, data: int) -> Maps:
     """The product of the input `data`: if 0, with [*batch, c_in, c_out], else by [*batch, c_out, c_in]."""
     if not constant.shape:
-        yield site.unsupported("a MatMul by a scalar", constant)
+        yield unsupported(node, "a MatMul by a scalar", constant)
         return
     *batch, rows, columns = constant.shape if len(constant.shape) > 1 else (1, *constant.shape)
     turned = data == 0 and len(constant.shape) > 1
     c_out, c_in = (columns, rows) if turned else (rows, columns)
     count = math.prod(batch)
-    blocks = count > 1 and (site.dims(data) or ())[:-2][-len(batch) :] == tuple(batch)
+    blocks = count > 1 and (graph.shapes.get(node.input(data)) or ())[:-2][-len(batch) :] == tuple(batch)
 
     def arrange(values: Array) -> Array:
         matrices = values.reshape(count, rows, columns)
         return (matrices.swapaxes(1, 2) if turned else matrices).reshape(-1, c_in)
 
     yield LinearMap(
-        op=site.op,
+        op=node.type,
         constant=constant,
         kernel_shape=(count * c_out, c_in),
         arrange=arrange,
@@ -72,26 +72,26 @@ def multiply(site: Site, constant: Constant, data: int) -> Maps:
     )
 
 
-def einsum(site: Site) -> Maps:
+def einsum(node: Node, graph: Graph) -> Maps:
     """Labels of the weight: in data and output, batch; in data only, columns; in output only, rows.
 
     A label of the weight alone is summed out first. Labels of the data that reach the output untouched
     repeat the same map, which changes no norm.
     """
-    constants = [site.constant(i) for i in range(len(site.node.inputs))]
+    constants = [graph.constant(node.input(i)) for i in range(len(node.inputs))]
     constant_at = [i for i, constant in enumerate(constants) if constant is not None]
     if not constant_at or len(constant_at) == len(constants):
         return
     constant = constants[constant_at[0]]
-    terms, output = _labels(site)
+    terms, output = _labels(node)
     if len(constants) != 2 or len(terms) != 2 or constant is None:
-        yield site.unsupported("an Einsum of other than two operands", constant)
+        yield unsupported(node, "an Einsum of other than two operands", constant)
         return
     weight, data = terms[constant_at[0]], terms[1 - constant_at[0]]
-    lengths = _lengths(data, site.dims(1 - constant_at[0]))
+    lengths = _lengths(data, graph.shapes.get(node.input(1 - constant_at[0])))
     reason = _reason(weight, data, output, constant.shape) or _stretched(weight, constant.shape, lengths)
     if reason:
-        yield site.unsupported(reason, constant)
+        yield unsupported(node, reason, constant)
         return
     batch, rows, columns = (
         [label for label in weight if (label in output, label in data) == where]
@@ -105,7 +105,7 @@ def einsum(site: Site) -> Maps:
         return np.asarray(summed.reshape(groups * c_out, c_in))
 
     yield LinearMap(
-        op=site.op,
+        op=node.type,
         constant=constant,
         kernel_shape=(groups * c_out, c_in),
         arrange=arrange,
@@ -115,9 +115,9 @@ def einsum(site: Site) -> Maps:
     )
 
 
-def _labels(site: Site) -> tuple[list[str], str]:
+def _labels(node: Node) -> tuple[list[str], str]:
     """The operands' labels and the output's; an implicit output is sorted, ellipsis first."""
-    equation = site.attribute("equation", "").replace(" ", "")
+    equation = node.attribute("equation", "").replace(" ", "")
     inputs, arrow, output = equation.partition("->")
     if not arrow:
         letters = inputs.replace(",", "").replace("...", "")

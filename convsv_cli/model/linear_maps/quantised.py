@@ -9,9 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from convsv_cli.model.graph import Constant, Node
+from convsv_cli.model.graph import Constant, Graph, Node
 from convsv_cli.model.layer import DEQUANTISED
-from convsv_cli.model.linear_map import NOT_CONSTANT, Array, Maps, Site
+from convsv_cli.model.linear_map import NOT_CONSTANT, Array, Maps, unsupported
 from convsv_cli.model.linear_maps.convolution import convolve
 from convsv_cli.model.linear_maps.matrices import multiply
 
@@ -79,13 +79,13 @@ class Quantisation:
     assumed: tuple[str, ...] = ()
 
 
-def mapped(site: Site, weight: Constant, by: Quantisation, make: Callable[[Constant], Maps]) -> Maps:
+def mapped(node: Node, weight: Constant, by: Quantisation, make: Callable[[Constant], Maps]) -> Maps:
     """What `make` makes of the real values, computed in float64."""
     zero = by.zero
     scales = by.fit(by.scale.shape, weight.shape)
     zeros = by.fit(zero.shape, weight.shape) if zero is not None else ()
     if scales is None or zeros is None or not by.divisor:
-        yield site.unsupported(MISFIT, weight)
+        yield unsupported(node, MISFIT, weight)
         return
 
     def read() -> Array:
@@ -111,80 +111,81 @@ VARYING = "quantised weights whose scale or zero point is computed from the netw
 INTEGERS = "the layer's input is the integers it is given, whose scale the graph does not say"
 
 
-def qlinear_conv(site: Site) -> Maps:
+def qlinear_conv(node: Node, graph: Graph) -> Maps:
     """The weight is input 3, its scale 4 and its zero point 5."""
-    weight, scale, zero = (site.constant(index) for index in (3, 4, 5))
+    weight, scale, zero = (graph.constant(node.input(index)) for index in (3, 4, 5))
     if weight is None:
-        yield site.unsupported(NOT_CONSTANT)
-    elif scale is None or (zero is None and site.name(5)):
-        yield site.unsupported(VARYING, weight)
+        yield unsupported(node, NOT_CONSTANT)
+    elif scale is None or (zero is None and node.input(5)):
+        yield unsupported(node, VARYING, weight)
     else:
         by = Quantisation(scale=scale, zero=zero, fit=per_channel)
-        yield from mapped(site, weight, by, lambda values: convolve(site, values))
+        yield from mapped(node, weight, by, lambda values: convolve(node, graph, values))
 
 
-def qlinear_matmul(site: Site) -> Maps:
+def qlinear_matmul(node: Node, graph: Graph) -> Maps:
     """The factors are inputs 0 and 3, each before its scale and zero point."""
     for first, other, fit in ((3, 0, per_column), (0, 3, per_row)):
-        weight, scale, zero = (site.constant(first + index) for index in range(3))
-        if weight is None or site.constant(other) is not None:
+        weight, scale, zero = (graph.constant(node.input(first + index)) for index in range(3))
+        if weight is None or graph.constant(node.input(other)) is not None:
             continue
         if scale is None or zero is None:
-            yield site.unsupported(VARYING, weight)
+            yield unsupported(node, VARYING, weight)
         else:
             by = Quantisation(scale=scale, zero=zero, fit=fit)
-            yield from mapped(site, weight, by, partial(multiply, site, data=other))
+            yield from mapped(node, weight, by, partial(multiply, node, graph, data=other))
 
 
-def conv_integer(site: Site) -> Maps:
+def conv_integer(node: Node, graph: Graph) -> Maps:
     """The weight is input 1, its zero point 3; its scale is a factor of what the result is multiplied by."""
-    weight = site.constant(1)
+    weight = graph.constant(node.input(1))
     if weight is None:
-        yield site.unsupported(NOT_CONSTANT)
+        yield unsupported(node, NOT_CONSTANT)
         return
-    yield from _scaled(site, weight, (3, per_channel), lambda values: convolve(site, values))
+    yield from _scaled(node, graph, weight, (3, per_channel), lambda values: convolve(node, graph, values))
 
 
-def matmul_integer(site: Site) -> Maps:
+def matmul_integer(node: Node, graph: Graph) -> Maps:
     """The same for inputs 0 and 1 with the zero points 2 and 3."""
     for index, other, fit in ((1, 0, per_column), (0, 1, per_row)):
-        weight = site.constant(index)
-        if weight is not None and site.constant(other) is None:
-            yield from _scaled(site, weight, (index + 2, fit), partial(multiply, site, data=other))
+        weight = graph.constant(node.input(index))
+        if weight is not None and graph.constant(node.input(other)) is None:
+            yield from _scaled(
+                node, graph, weight, (index + 2, fit), partial(multiply, node, graph, data=other)
+            )
 
 
 def _scaled(
-    site: Site, weight: Constant, zero_point: tuple[int, Fit], make: Callable[[Constant], Maps]
+    node: Node, graph: Graph, weight: Constant, zero_point: tuple[int, Fit], make: Callable[[Constant], Maps]
 ) -> Maps:
     index, fit = zero_point
-    zero, factor = site.constant(index), _factor(site)
-    if zero is None and site.name(index):
-        yield site.unsupported(VARYING, weight)
+    zero, factor = graph.constant(node.input(index)), _factor(node, graph)
+    if zero is None and node.input(index):
+        yield unsupported(node, VARYING, weight)
     elif factor is None:
-        yield site.unsupported(NO_SCALE, weight)
+        yield unsupported(node, NO_SCALE, weight)
     else:
         scale, divisor, assumed = factor
         scale = channels(scale, len(weight.shape)) if fit is per_channel else as_result(scale)
         by = Quantisation(scale=scale, zero=zero, fit=fit, divisor=divisor, assumed=assumed)
-        yield from mapped(site, weight, by, make)
+        yield from mapped(node, weight, by, make)
 
 
-def _factor(site: Site) -> Factor | None:
+def _factor(node: Node, graph: Graph) -> Factor | None:
     """The constant scale of an integer result, what to divide it by, and what was assumed.
 
     The result goes through a Cast and is multiplied by a constant; or by a constant times the scale of a
     DynamicQuantizeLinear that gives the node its input.
     """
-    graph = site.graph
-    cast = _only_user(site, site.node.outputs[0], "Cast")
-    product = _only_user(site, cast.outputs[0], "Mul") if cast is not None else None
+    cast = _only_user(graph, node.outputs[0], "Cast")
+    product = _only_user(graph, cast.outputs[0], "Mul") if cast is not None else None
     if cast is None or product is None:
         return None
     name = product.inputs[1] if product.inputs[0] == cast.outputs[0] else product.inputs[0]
-    maker = graph.makers.get(site.name(0))
+    maker = graph.makers.get(node.input(0))
     scale = graph.constant(name)
     if scale is None:
-        return _dynamic_factor(site, name, maker)
+        return _dynamic_factor(node, graph, name, maker)
     given = None
     if maker is not None and maker.op == "QuantizeLinear":
         given = graph.constant(maker.inputs[1])
@@ -193,21 +194,21 @@ def _factor(site: Site) -> Factor | None:
     return scale, float(given.read().astype(np.float64).reshape(())), ()
 
 
-def _dynamic_factor(site: Site, name: str, maker: Node | None) -> Factor | None:
+def _dynamic_factor(node: Node, graph: Graph, name: str, maker: Node | None) -> Factor | None:
     """The constant in a product with the scale that `maker` finds for its input."""
-    product = site.graph.makers.get(name)
+    product = graph.makers.get(name)
     if product is None or product.op != "Mul":
         return None
-    if maker is None or maker.op != "DynamicQuantizeLinear" or maker.outputs[0] != site.name(0):
+    if maker is None or maker.op != "DynamicQuantizeLinear" or maker.outputs[0] != node.input(0):
         return None
     others = [other for other in product.inputs if other != maker.outputs[1]]
-    scale = site.graph.constant(others[0]) if len(others) == 1 else None
+    scale = graph.constant(others[0]) if len(others) == 1 else None
     return None if scale is None else (scale, 1.0, ())
 
 
-def _only_user(site: Site, name: str, operator: str) -> Node | None:
+def _only_user(graph: Graph, name: str, operator: str) -> Node | None:
     """The one node that uses a tensor, if it is of this type."""
-    users = site.graph.users.get(name, ())
+    users = graph.users.get(name, ())
     return users[0] if len(users) == 1 and users[0].op == operator else None
 
 
