@@ -10,14 +10,15 @@ from pathlib import Path
 from onnx import NodeProto, SparseTensorProto, TensorProto
 
 from convsv_cli.loaders.growth import TOO_LARGE, outgrows
-from convsv_cli.loaders.onnx import sparse, tensors
-from convsv_cli.loaders.onnx.amounts import (
+from convsv_cli.loaders.onnx import tensors
+from convsv_cli.loaders.onnx.costs import (
     BROADCASTING,
     MAX_MULTIPLICATIONS,
+    Budget,
+    SpentError,
     multiplications,
     result_elements,
 )
-from convsv_cli.loaders.onnx.budget import Budget, SpentError
 from convsv_cli.loaders.onnx.evaluation import NotFoldableError, applied, named, reading, self_contained
 from convsv_cli.loaders.onnx.history import own, standard_opset
 from convsv_cli.loaders.onnx.scopes import Key, Scope
@@ -68,11 +69,11 @@ class Constants:
             self._check(source)
             stored = source
             return Constant(
-                name=sparse.head(source).name or name,
+                name=tensors.head(source).name or name,
                 shape=tuple(source.dims),
-                dtype=tensors.dtype_name(sparse.head(source)),
+                dtype=tensors.dtype_name(source),
                 identity=(home.path, name),
-                read=lambda: sparse.values(stored, self.model),
+                read=lambda: tensors.values(stored, self.model),
             )
         if home.varies(name):
             return None
@@ -99,9 +100,9 @@ class Constants:
             read=lambda: self._compute(plan, home, name),
         )
 
-    def _check(self, stored: sparse.Stored) -> None:
+    def _check(self, stored: tensors.Stored) -> None:
         try:
-            sparse.check(stored, self.model)
+            tensors.check(stored, self.model)
         except UnknownValueError as error:
             raise NotFoldableError(str(error)) from error
 
@@ -160,7 +161,7 @@ class Constants:
         if isinstance(source, (TensorProto, SparseTensorProto)):
             self._check(source)
             self.budget.credit(source, math.prod(source.dims))
-            return sparse.values(source, self.model)
+            return tensors.values(source, self.model)
         return known[home, name]
 
 
@@ -195,7 +196,7 @@ def _dequantised(plan: list[Step]) -> Iterator[str]:
         if node.op_type == "DequantizeLinear":
             source = scope.find(node.input[0])[1]
             if isinstance(source, (TensorProto, SparseTensorProto)):
-                yield DEQUANTISED.format(tensors.dtype_name(sparse.head(source)))
+                yield DEQUANTISED.format(tensors.dtype_name(source))
             else:
                 yield DEQUANTISED.format("computed")
 
@@ -224,4 +225,4 @@ def _origin(plan: list[Step], name: str) -> str:
         if isinstance(source := scope.find(operand)[1], (TensorProto, SparseTensorProto))
     ]
     largest = max(stored, key=lambda tensor: math.prod(tensor.dims), default=None)
-    return (sparse.head(largest).name if largest is not None else "") or name
+    return (tensors.head(largest).name if largest is not None else "") or name

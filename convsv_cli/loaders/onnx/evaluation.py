@@ -14,8 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from convsv_cli.loaders.onnx.dequantise import dequantise
 from convsv_cli.loaders.onnx.history import NEWEST, Reading, UnreadableNodeError, as_newest, unchanged
-from convsv_cli.loaders.onnx.sparse import stored_parts
-from convsv_cli.loaders.onnx.tensors import Array, embed, external_file
+from convsv_cli.loaders.onnx.tensors import Array, embed, external_file, stored_parts
 from convsv_cli.model.graph import Names, UnknownValueError
 
 SHORT = 1024

@@ -18,8 +18,7 @@ from convsv_cli.loaders.onnx.scopes import Scope, scopes
 from convsv_cli.loaders.onnx.shape_table import Shapes, dims
 from convsv_cli.loaders.onnx.shapes import impossible, infer
 from convsv_cli.loaders.onnx.skeleton import inputs_of
-from convsv_cli.loaders.onnx.sparse import stored_parts
-from convsv_cli.loaders.onnx.tensors import external_file
+from convsv_cli.loaders.onnx.tensors import external_file, stored_parts
 from convsv_cli.loaders.onnx.wire import check_wire
 from convsv_cli.loaders.rows import Found, found_in, rows_of
 from convsv_cli.model.linear_map import LinearMap

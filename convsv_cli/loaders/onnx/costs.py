@@ -1,17 +1,24 @@
-"""How much a node makes of constants, known before it does."""
+"""What constant expressions cost: the size of each result, known beforehand, and the budget of a model."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import NodeProto
+from onnx import NodeProto, SparseTensorProto, TensorProto
 
 from convsv_cli.loaders.onnx.tensors import Array
 
 MAX_MULTIPLICATIONS = 2**28
 ENDLESS = 2**62
+STEP = 2**15
+"""Elements that could be computed in the time that any node takes."""
+FIRST = 2**30
+"""Elements that any model may compute, which takes seconds."""
+TIMES = 64
+"""How often every stored element may be computed with."""
 # fmt: off
 BROADCASTING = frozenset((
     "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Min", "Max", "Where", "And", "Or", "Xor", "Equal",
@@ -20,8 +27,36 @@ BROADCASTING = frozenset((
 # fmt: on
 
 
+class SpentError(Exception):
+    """The budget is exhausted."""
+
+
+@dataclass
+class Budget:
+    """How many elements may still be computed for one model; it grows with what the model stores."""
+
+    left: int = FIRST
+    _seen: dict[int, TensorProto | SparseTensorProto] = field(default_factory=dict)
+
+    def credit(self, stored: TensorProto | SparseTensorProto, elements: int) -> None:
+        """For a stored tensor, once."""
+        if id(stored) not in self._seen:
+            self._seen[id(stored)] = stored  # keeping it alive keeps its id unique
+            self.left += TIMES * elements
+
+    def spend(self, elements: int) -> None:
+        """For a result of so many elements.
+
+        Raises:
+            SpentError: there are not enough left.
+        """
+        self.left -= elements + STEP
+        if self.left < 0:
+            raise SpentError
+
+
 def result_elements(node: NodeProto, operands: list[Array | None]) -> int:
-    """How many elements a node will make, at most, known before it does."""
+    """An upper bound on the number of elements that a node computes, without computing it."""
     present = [operand for operand in operands if operand is not None]
     count = COUNTS.get(node.op_type, _broadcast if node.op_type in BROADCASTING else _given)
     try:
@@ -31,7 +66,7 @@ def result_elements(node: NodeProto, operands: list[Array | None]) -> int:
 
 
 def multiplications(node: NodeProto, operands: list[Array | None]) -> int:
-    """How many a matrix product takes, at most; none for other operators."""
+    """An upper bound on the multiplications of a matrix product; 0 for other operators."""
     if node.op_type != "MatMul" or any(operand is None or not operand.ndim for operand in operands):
         return 0
     left, right = (operand.shape for operand in operands if operand is not None)
