@@ -12,27 +12,26 @@ import onnx
 from onnx import FunctionProto, NodeProto, OperatorSetIdProto
 from onnx.reference import ReferenceEvaluator
 
-from convsv_cli.loaders.onnx.dequantise import dequantise
 from convsv_cli.loaders.onnx.history import NEWEST, Reading, UnreadableNodeError, as_newest, unchanged
 from convsv_cli.loaders.onnx.tensors import Array, embed, external_file, stored_parts
 from convsv_cli.model.graph import Names, UnknownValueError
 
 SHORT = 1024
-"""Bytes of a node that is worth remembering: a longer one may take much memory once it is read."""
+"""Bytes of the longest node whose evaluator is kept: that of a longer one may take much memory."""
 
 
 class NotFoldableError(UnknownValueError):
-    """The expression is constant, but too large to compute or beyond the reference implementation."""
+    """The expression is constant, but too large to compute, or the reference implementation cannot."""
 
 
 def self_contained(node: NodeProto, model: Path) -> NodeProto:
-    """The node with all tensors of its attributes in it.
+    """The node with the values of its attributes' tensors embedded.
 
-    The reference implementation would look for those in other files in the current folder.
+    The reference implementation would look for external files in the current folder.
 
     Raises:
-        NotFoldableError: in other files is more than one number; no foldable operator takes more.
-        UnreadableModelError, UnsafeModelError: as `tensors.check`, of these.
+        NotFoldableError: an external tensor has more than one entry; no foldable operator takes such.
+        UnreadableModelError, UnsafeModelError: as `tensors.check`, of these tensors.
     """
     if all(external_file(part) is None for part in stored_parts(node)):
         return node
@@ -66,7 +65,7 @@ def reading(node: NodeProto, operands: Sequence[Array | None], opset: int) -> Re
 
 
 def named(names: Iterable[str], values: Iterable[Array | None]) -> dict[str, Array]:
-    """Those that are there, by name."""
+    """The values that are not None, by name."""
     pairs = zip(names, values, strict=False)
     return {name: value for name, value in pairs if name and value is not None}
 
@@ -74,11 +73,11 @@ def named(names: Iterable[str], values: Iterable[Array | None]) -> dict[str, Arr
 def applied(node: NodeProto, operands: Sequence[Array | None], opset: int) -> dict[str, Array]:
     """The results, by name, of a node of the newest operator set, in the types that the graph says.
 
-    They are those of onnx's reference implementation; `opset` counts only where it is newer than what convsv
-    knows.
+    They are computed by onnx's reference implementation; `opset` matters only where it is newer than what
+    convsv knows.
 
     Raises:
-        NotFoldableError: that has none, or the node is damaged.
+        NotFoldableError: it does not implement the operator, or the node is damaged.
     """
     if node.op_type == "DequantizeLinear":
         return {node.output[0]: _dequantise(node, operands)}
@@ -97,7 +96,7 @@ def applied(node: NodeProto, operands: Sequence[Array | None], opset: int) -> di
 
 
 def _form(node: NodeProto) -> bytes:
-    """The node with its inputs and outputs numbered: what is the same for nodes that do the same."""
+    """The node with its inputs and outputs numbered: equal for nodes that do the same."""
     form = NodeProto(op_type=node.op_type, domain=node.domain, attribute=node.attribute)
     form.input.extend([name and f"x{index}" for index, name in enumerate(node.input)])
     form.output.extend([name and f"y{index}" for index, name in enumerate(node.output)])
@@ -120,20 +119,41 @@ _remembered = lru_cache(maxsize=64)(_evaluator)
 
 
 def _dequantise(node: NodeProto, operands: Sequence[Array | None]) -> Array:
-    """As onnxruntime, of every operator set and in its own domain too."""
+    """`(values - zero_point) * scale`, as onnxruntime has it for every operator set and in its own domain.
+
+    In float32 unless the scale is float64; then rounded to the type of the result.
+    """
     values, scale, zero_point = (*operands, None)[:3]
-    attributes = {attribute.name: attribute.i for attribute in node.attribute}
-    kind = attributes.get("output_dtype", 0)
     if values is None or scale is None:
         raise NotFoldableError("a DequantizeLinear without a scale")
+    attributes = {attribute.name: attribute.i for attribute in node.attribute}
+    axis, block = attributes.get("axis", 1), attributes.get("block_size", 0)
+    kind = attributes.get("output_dtype", 0)
+    wide = np.float64 if scale.dtype == np.float64 else np.float32
     try:
-        return dequantise(
-            values,
-            scale,
-            zero_point,
-            axis=attributes.get("axis", 1),
-            block_size=attributes.get("block_size", 0),
-            dtype=onnx.helper.tensor_dtype_to_np_dtype(kind) if kind else scale.dtype,
-        )
+        scales = _spread(scale, values.shape, axis, block)
+        if zero_point is None or not zero_point.any():
+            shifted = values.astype(wide)
+        else:
+            zeros = _spread(zero_point, values.shape, axis, block)
+            shifted = (values.astype(np.int64) - zeros.astype(np.int64)).astype(wide)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind) if kind else scale.dtype
+        return np.asarray((shifted * scales.astype(wide)).astype(dtype))
     except (ValueError, IndexError, KeyError) as error:
         raise NotFoldableError(f"a DequantizeLinear that cannot be computed: {error}") from error
+
+
+def _spread(parameter: Array, shape: tuple[int, ...], axis: int, block: int) -> Array:
+    """Broadcastable to `shape`: one scale or zero point, one per entry of `axis`, or one per block of it."""
+    if block > 0:
+        if parameter.ndim != len(shape) or parameter.shape[axis] != -(-shape[axis] // block):
+            raise ValueError("scales that do not fit the blocks")
+        whole = np.repeat(parameter, block, axis).take(range(shape[axis]), axis)
+        if whole.shape != shape:
+            raise ValueError("scales that do not fit the blocks")
+        return np.asarray(whole)
+    if parameter.size == 1:
+        return parameter.reshape(())
+    if parameter.shape != (shape[axis],):
+        raise ValueError("scales that do not fit the axis")
+    return parameter.reshape([-1 if i == axis % len(shape) else 1 for i in range(len(shape))])
