@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli.lipschitz.operation import Operation, Tensor
 from convsv_cli.lipschitz.rules import RULES
-from convsv_cli.loaders.onnx.history import Reading, as_newest
+from convsv_cli.loaders.onnx.history import as_newest
+from convsv_cli.loaders.onnx.rewriting import Reading
 from convsv_cli.model.graph import Names, Node
 from convsv_cli.numerics.ranges import ANYTHING, Range
 

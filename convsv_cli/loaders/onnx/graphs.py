@@ -13,7 +13,8 @@ from onnx import AttributeProto, ModelProto, NodeProto
 from convsv_cli.loaders.onnx.constants import Constants
 from convsv_cli.loaders.onnx.evaluation import NotFoldableError, applied
 from convsv_cli.loaders.onnx.freezing import freeze
-from convsv_cli.loaders.onnx.history import Reading, UnreadableNodeError, as_newest, own, unchanged
+from convsv_cli.loaders.onnx.history import as_newest, own, unchanged
+from convsv_cli.loaders.onnx.rewriting import Reading, UnreadableNodeError
 from convsv_cli.loaders.onnx.scopes import Scope, Source, bodies, scopes
 from convsv_cli.loaders.onnx.shape_table import Shapes, dims
 from convsv_cli.loaders.onnx.tensors import Array, numpy_type, type_name

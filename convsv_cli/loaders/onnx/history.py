@@ -1,51 +1,39 @@
-"""What nodes of every operator set mean, said in the newest one that convsv knows.
+"""What nodes of every operator set mean, in terms of the newest one that convsv knows.
 
-The only place that knows how operators changed: constants are computed, and networks bounded, of what comes
+The only place that knows how operators changed: constants are computed, and networks bounded, from what comes
 out here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 
 import numpy as np
 import onnx
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
-from convsv_cli.loaders.onnx.changes import CHANGES, Change
-from convsv_cli.loaders.onnx.rewriting import Rewriting, UnreadableNodeError
-from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.loaders.onnx.rewriting import (
+    Reading,
+    Rewriting,
+    UnreadableNodeError,
+    align,
+    align_slopes,
+    spread_groups,
+    to_one_axis,
+)
 from convsv_cli.model.graph import Dims
 
-__all__ = ["NEWEST", "Reading", "UnreadableNodeError", "as_newest", "own", "standard_opset", "unchanged"]
 NEWEST = 28
 """The operator set of which every definition was looked at."""
 OWN = ("", "ai.onnx")
 HARMLESS = frozenset(("consumed_inputs",))
-"""What versions differ in, but not what they compute."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """A node as nodes of the newest operator set.
-
-    Attributes:
-        nodes: in order.
-        main: the one that does what the node does, beside moving and reshaping.
-        constants: new tensors that are known, by name.
-        shapes: of new tensors that the nodes make, as far as they are known.
-    """
-
-    nodes: tuple[NodeProto, ...]
-    main: NodeProto
-    constants: Mapping[str, Array]
-    shapes: Mapping[str, Dims]
+"""Attributes that make no difference to what is computed."""
+Change = Callable[[Rewriting], None]
 
 
 def standard_opset(imports: Mapping[str, int]) -> int:
-    """Which version of ONNX's own operators a model imports; the first where it says nothing."""
+    """Which version of ONNX's own operators a model imports; the first where it does not say."""
     return max((imports[domain] for domain in OWN if domain in imports), default=1)
 
 
@@ -60,11 +48,10 @@ def unchanged(node: NodeProto, opset: int) -> Reading | None:
     Raises:
         UnreadableNodeError: as `as_newest`.
     """
-    if not own(node):
-        return Reading(nodes=(node,), main=node, constants={}, shapes={})
-    _check(node, opset)
-    if node.domain or opset < 6 or _changes(node.op_type, opset):
-        return None
+    if own(node):
+        _check(node, opset)
+        if node.domain or opset < 6 or _changes(node.op_type, opset):
+            return None
     return Reading(nodes=(node,), main=node, constants={}, shapes={})
 
 
@@ -96,59 +83,45 @@ def as_newest(
             change(rewriting)
     except (TypeError, ValueError, LookupError, OverflowError) as error:
         raise UnreadableNodeError("whose attributes and inputs do not fit together") from error
-    return Reading(
-        nodes=tuple(rewriting.nodes()),
-        main=rewriting.node,
-        constants=rewriting.constants,
-        shapes=rewriting.made,
-    )
+    return rewriting.reading()
 
 
 @cache
 def _changes(op: str, opset: int) -> tuple[Change, ...]:
-    """Those of an operator since an operator set."""
+    """Of an operator since an operator set."""
     return tuple(change for before, change in CHANGES.get(op, ()) if opset < before)
 
 
 def _check(node: NodeProto, opset: int) -> None:
-    """That the node has no attributes and inputs of other versions of its operator: runtimes refuse those.
+    """Refuse attributes and inputs that only other versions of the operator have: runtimes do, too.
 
     Raises:
-        UnreadableNodeError: it has.
+        UnreadableNodeError: the node has some.
     """
-    signature = _signature(node.op_type, opset)
-    if signature is None:
-        return
-    foreign = signature.foreign.intersection(attribute.name for attribute in node.attribute)
-    if foreign:
-        raise UnreadableNodeError(f"which has no attribute {min(foreign)!r}")
-    if len(node.input) > signature.inputs:
-        raise UnreadableNodeError(f"which has no input {signature.inputs}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Signature:
-    """What one version of an operator may be given, and attributes that only other versions have."""
-
-    inputs: int
-    foreign: frozenset[str]
+    inputs, foreign = _signature(node.op_type, opset)
+    wrong = foreign.intersection(attribute.name for attribute in node.attribute)
+    if wrong:
+        raise UnreadableNodeError(f"which has no attribute {min(wrong)!r}")
+    if len(node.input) > inputs:
+        raise UnreadableNodeError(f"which has no input {inputs}")
 
 
 @cache
-def _signature(op: str, opset: int) -> _Signature | None:
-    """Of the version that an operator set has; None where it has none."""
+def _signature(op: str, opset: int) -> tuple[float, frozenset[str]]:
+    """How many inputs a version of an operator may have, and attributes that only other versions have.
+
+    An operator that the operator set does not have may have any.
+    """
     versions = list(_versions(op))
     current = next((schema for schema in versions if schema.since_version <= opset), None)
     if current is None:
-        return None
+        return float("inf"), frozenset()
     every = {name for schema in versions for name in schema.attributes}
-    return _Signature(
-        inputs=current.max_input, foreign=frozenset(every - current.attributes.keys() - HARMLESS)
-    )
+    return current.max_input, frozenset(every - current.attributes.keys() - HARMLESS)
 
 
-def _versions(op: str) -> Iterable[onnx.defs.OpSchema]:
-    """Of one of ONNX's own operators, the newest first."""
+def _versions(op: str) -> Iterator[onnx.defs.OpSchema]:
+    """All of one of ONNX's own operators, the newest first."""
     version = NEWEST
     while version > 0:
         try:
@@ -157,3 +130,167 @@ def _versions(op: str) -> Iterable[onnx.defs.OpSchema]:
             return
         yield schema
         version = schema.since_version - 1
+
+
+def _input(name: str, index: int, *, empty: bool = True) -> Change:
+    """An attribute of integers became an input; an empty one only if `empty`."""
+
+    def change(node: Rewriting) -> None:
+        values = node.take(name, None)
+        if values is not None and (empty or values):
+            node.feed(index, node.constant(np.atleast_1d(values), name))
+
+    return change
+
+
+def _default(name: str, value: object) -> Change:
+    """An attribute has another default now."""
+
+    def change(node: Rewriting) -> None:
+        if not node.has(name):
+            node.set(name, value)
+
+    return change
+
+
+def _removed(name: str) -> Change:
+    """An attribute that makes no difference here."""
+    return lambda node: node.take(name, None)
+
+
+def _renamed(old: str, name: str) -> Change:
+    def change(node: Rewriting) -> None:
+        for attribute in node.node.attribute:
+            if attribute.name == old:
+                attribute.name = name
+
+    return change
+
+
+def _replaced(op: str) -> Change:
+    """It is another operator now; what Resize was in 10, Upsample was."""
+
+    def change(node: Rewriting) -> None:
+        node.node.op_type = op
+
+    return change
+
+
+def _requires(name: str, default: int, otherwise: str) -> Change:
+    """A flag that was removed, and that has to be set: else the node cannot be read, for this reason."""
+
+    def change(node: Rewriting) -> None:
+        if not node.take(name, default):
+            raise UnreadableNodeError(otherwise)
+
+    return change
+
+
+def _limits(node: Rewriting) -> None:
+    """Clip: limits became inputs of its own type."""
+    for index, name in enumerate(("min", "max"), 1):
+        value = node.take(name, None)
+        if value is not None:
+            with np.errstate(over="ignore"):
+                node.feed(index, node.constant(value, name, node.dtype))
+
+
+def _named_type(node: Rewriting) -> None:
+    """Cast: the type was a name."""
+    name = node.take("to", "")
+    try:
+        node.set("to", TensorProto.DataType.Value(str(name).upper()))
+    except ValueError as error:
+        raise UnreadableNodeError(f"to {name!r}, which is no type") from error
+
+
+def _trained(node: Rewriting) -> None:
+    """BatchNormalization: before 7, it was in training mode unless `is_test` was set."""
+    if not node.take("is_test", 0):
+        node.set("training_mode", 1)
+
+
+def _equal_parts(node: Rewriting) -> None:
+    """Split: into as many equal parts as there are outputs, where nothing says how long they are."""
+    if len(node.node.input) < 2 or not node.node.input[1]:
+        node.set("num_outputs", len(node.node.output))
+
+
+def _padded(node: Rewriting) -> None:
+    """Pad: the padding value became an input of its own type."""
+    node.feed(2, node.constant(node.take("value", 0.0), "value", node.dtype))
+
+
+def _first_pad(node: Rewriting) -> None:
+    """Pad: in opset 1, the specification orders the ends of each axis differently than its example."""
+    mode = node.take("mode", "constant")
+    node.set("mode", mode)
+    if mode != "constant":
+        raise UnreadableNodeError(f"which does not say the order of its paddings for the mode {mode!r}")
+
+
+def _tiled(_: Rewriting) -> None:
+    raise UnreadableNodeError("which does not say whether it repeats entries or all of its input")
+
+
+def _two_scales(node: Rewriting) -> None:
+    """Upsample: of images, by height and width."""
+    height, width = node.take("height_scale", 0.0), node.take("width_scale", 0.0)
+    node.set("scales", [1.0, 1.0, height, width])
+
+
+def _scales(node: Rewriting) -> None:
+    node.feed(1, node.constant(node.take("scales", ()), "scales", np.float32))
+
+
+def _integer_power(node: Rewriting) -> None:
+    """Pooling: p became an integer; other values stay as they are."""
+    power = node.take("p", 2.0)
+    node.set("p", int(power) if power == int(power) else power)
+
+
+def _last_state(node: Rewriting) -> None:
+    """RNN and its kind: all states were a result only on request."""
+    requested = node.take("output_sequence", 0)
+    if any(node.node.output[:1]) and not requested:
+        raise UnreadableNodeError("whose states are used, but not requested (output_sequence)")
+
+
+_NONE, _FLOAT = float("inf"), float(np.finfo(np.float32).max)
+"""Limits of Clip where none are given: before 6, and before 11."""
+_BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
+_REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
+_SPATIAL = "which has separate statistics for each position (spatial=0)"
+_RANDOM = "which drops values at random: is_test is not set"
+
+CHANGES: Mapping[str, tuple[tuple[int, Change], ...]] = {
+    **dict.fromkeys(_BINARY, ((7, align),)),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), ((13, to_one_axis),)),
+    **{f"Reduce{kind}": ((18, _input("axes", 1, empty=False)),) for kind in _REDUCTIONS},
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), ((7, _last_state),)),
+    **dict.fromkeys(("GlobalLpPool", "LpPool"), ((2, _integer_power),)),
+    **dict.fromkeys(("Squeeze", "Unsqueeze"), ((13, _input("axes", 1)),)),
+    "BatchNormalization": ((7, _trained), (9, _requires("spatial", 1, _SPATIAL))),
+    "Cast": ((6, _named_type),),
+    "Clip": (
+        *((6, _default("min", -_NONE)), (6, _default("max", _NONE))),
+        *((11, _default("min", -_FLOAT)), (11, _default("max", _FLOAT)), (11, _limits)),
+    ),
+    "Concat": ((4, _default("axis", 1)),),
+    "Dropout": ((7, _requires("is_test", 0, _RANDOM)), (12, _removed("ratio"))),
+    "GroupNormalization": ((21, spread_groups),),
+    "Gemm": ((7, _removed("broadcast")),),
+    "PRelu": ((7, align_slopes),),
+    "Pad": ((2, _first_pad), (2, _renamed("paddings", "pads")), (11, _input("pads", 1)), (11, _padded)),
+    "ReduceSum": ((13, _input("axes", 1, empty=False)),),
+    "Reshape": ((5, _input("shape", 1)),),
+    "Resize": ((11, _replaced("Upsample")),),
+    "Scatter": ((11, _replaced("ScatterElements")),),
+    "Selu": ((6, _default("alpha", 1.6732)), (6, _default("gamma", 1.0507))),
+    "Slice": ((10, _input("starts", 1)), (10, _input("ends", 2)), (10, _input("axes", 3))),
+    "Split": ((13, _input("split", 1)), (18, _equal_parts)),
+    "Tile": ((6, _tiled),),
+    "TopK": ((10, _input("k", 1)),),
+    "Upsample": ((7, _two_scales), (9, _scales)),
+}
+"""By operator, in order of time: before which operator set a node has to be changed, and how."""
