@@ -14,7 +14,7 @@ from typing import IO, cast
 
 from convsv_cli.confinement import frames
 
-IMPORTS = ("convsv_cli.loaders.onnx.inference",)
+IMPORTS = ("convsv_cli.loaders.onnx.confined",)
 """What the child imports before it is asked: most requests want it."""
 START = """
 import json, sys

@@ -19,8 +19,8 @@ from convsv_cli.confinement import Limits
 from convsv_cli.empirical import confined as empirical
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.onnx import confined
+from convsv_cli.loaders.onnx.confined import restore, stripped
 from convsv_cli.loaders.onnx.skeleton import skeleton_of
-from convsv_cli.loaders.onnx.stripping import restore, stripped
 from tests.support.command_line import INTERRUPTIBLE
 from tests.support.onnx_models import graph_model, normal, saved
 from tests.support.processes import children, ends

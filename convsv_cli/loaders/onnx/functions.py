@@ -8,10 +8,9 @@ from onnx import FunctionProto, ModelProto, NodeProto
 
 from convsv_cli.confinement import StoppedError
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
-from convsv_cli.loaders.onnx.confined import ContradictionError, run
+from convsv_cli.loaders.onnx.confined import ContradictionError, restore, run, stripped
 from convsv_cli.loaders.onnx.history import own, standard_opset
 from convsv_cli.loaders.onnx.scopes import bodies
-from convsv_cli.loaders.onnx.stripping import restore, stripped
 
 MAX_NODES = 100_000
 MAX_BYTES = 2**27

@@ -17,8 +17,8 @@ from onnx import (
     ValueInfoProto,
 )
 
+from convsv_cli.loaders.onnx.confined import LARGE
 from convsv_cli.loaders.onnx.scopes import bodies, constant_tensor
-from convsv_cli.loaders.onnx.stripping import LARGE
 from convsv_cli.loaders.onnx.tensors import embed, external_file
 
 SMALL = 1024
