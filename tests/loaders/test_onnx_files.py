@@ -102,7 +102,7 @@ def test_sizes_survive_shape_arithmetic(tmp_path: Path) -> None:
     ("options", "fragment"),
     [
         ({"input_size": 16}, "input size 16"),
-        ({"input_size": (8, 8, 8)}, "spatial axes of the input size 8x8x8"),
+        ({"input_size": (8, 8, 8)}, "spatial axes as the input size 8x8x8"),
         ({"input_shapes": {"z": (1, 3, 8, 8)}}, "no input 'z'"),
         ({"input_shapes": {"x": (1, 3, 8)}}, "4 dimensions, not 3"),
     ],
@@ -139,7 +139,7 @@ def test_the_input_size_is_for_the_inputs_of_open_size(size: tuple[int, ...], tm
 def test_an_input_size_for_a_network_without_spatial_inputs(tmp_path: Path) -> None:
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
     path = saved(graph_model([node], {"x": ["n", 4]}, {"w": normal(4, 4)}), tmp_path)
-    with pytest.raises(UsageError, match=r"no input has the spatial axes .* x:nx4"):
+    with pytest.raises(UsageError, match=r"no input has as many spatial axes .* x:nx4"):
         load(path, input_size=32)
 
 

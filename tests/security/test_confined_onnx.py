@@ -20,7 +20,7 @@ from convsv_cli.empirical import confined as empirical
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.onnx import confined
 from convsv_cli.loaders.onnx.confined import restore, stripped
-from convsv_cli.loaders.onnx.skeleton import skeleton_of
+from convsv_cli.loaders.onnx.shape_inference import skeleton_of
 from tests.support.command_line import INTERRUPTIBLE
 from tests.support.onnx_models import graph_model, normal, saved
 from tests.support.processes import children, ends

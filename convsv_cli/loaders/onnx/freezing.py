@@ -7,7 +7,7 @@ import onnx
 from onnx import NodeProto, TensorProto
 
 from convsv_cli.loaders.onnx.scopes import Scope
-from convsv_cli.loaders.onnx.shape_table import Shapes
+from convsv_cli.loaders.onnx.shapes import Shapes
 
 
 def freeze(scopes: list[Scope], shapes: Shapes) -> int:

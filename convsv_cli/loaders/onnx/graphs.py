@@ -16,7 +16,7 @@ from convsv_cli.loaders.onnx.freezing import freeze
 from convsv_cli.loaders.onnx.history import as_newest, own, unchanged
 from convsv_cli.loaders.onnx.rewriting import Reading, UnreadableNodeError
 from convsv_cli.loaders.onnx.scopes import Scope, Source, bodies, scopes
-from convsv_cli.loaders.onnx.shape_table import Shapes, dims
+from convsv_cli.loaders.onnx.shapes import Shapes, dims
 from convsv_cli.loaders.onnx.tensors import Array, numpy_type, type_name
 from convsv_cli.model.graph import UNREADABLE, Body, Constant, Dims, Graph, Names, Node
 

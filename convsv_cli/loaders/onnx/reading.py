@@ -15,9 +15,8 @@ from convsv_cli.loaders.onnx.constants import Constants
 from convsv_cli.loaders.onnx.functions import inlined
 from convsv_cli.loaders.onnx.graphs import build
 from convsv_cli.loaders.onnx.scopes import Scope, scopes
-from convsv_cli.loaders.onnx.shape_table import Shapes, dims
-from convsv_cli.loaders.onnx.shapes import impossible, infer
-from convsv_cli.loaders.onnx.skeleton import inputs_of
+from convsv_cli.loaders.onnx.shape_inference import infer
+from convsv_cli.loaders.onnx.shapes import Shapes, dims, impossible, inputs_of
 from convsv_cli.loaders.onnx.tensors import external_file, stored_parts
 from convsv_cli.loaders.onnx.wire import check_wire
 from convsv_cli.loaders.rows import Found, found_in, rows_of

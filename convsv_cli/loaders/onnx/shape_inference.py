@@ -1,0 +1,277 @@
+"""Shapes of all tensors at the input size that the user asks for, by ONNX shape inference.
+
+onnx is given a skeleton of the model: without weights, and without results of an earlier inference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    SparseTensorProto,
+    TensorProto,
+    ValueInfoProto,
+)
+
+from convsv_cli.confinement import StoppedError
+from convsv_cli.loaders.onnx.confined import LARGE, ContradictionError, run
+from convsv_cli.loaders.onnx.constants import Constants
+from convsv_cli.loaders.onnx.evaluation import NotFoldableError
+from convsv_cli.loaders.onnx.freezing import freeze
+from convsv_cli.loaders.onnx.scopes import Scope, bodies, constant_tensor, scopes
+from convsv_cli.loaders.onnx.shapes import (
+    Shapes,
+    forget_outputs,
+    impossible,
+    inputs_of,
+    resized,
+    shapes_of,
+)
+from convsv_cli.loaders.onnx.tensors import embed, external_file
+from convsv_cli.model.network import InputSize
+
+ROUNDS = 3
+"""Of inference: values that follow from shapes decide on further shapes."""
+SMALL = 1024
+"""Elements of the largest tensor that may be a shape, which inference needs to see."""
+STORED = "convsv"
+"""The domain of nodes that stand for large tensors where those cannot be inputs."""
+STOPPED = "the input sizes of its layers are unknown: shape inference was stopped because {}"
+
+
+def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: Path) -> Shapes:
+    """Infer all shapes with the inputs' dimensions replaced by what `size` says.
+
+    Raises:
+        UsageError: `size` names an unknown input, has the wrong number of axes, or is impossible.
+    """
+    inputs = inputs_of(model.graph)
+    skeleton = skeleton_of(model, path)
+    _fold(skeleton, path)
+    inferred, notes = resized(skeleton, inputs, size, path), list[str]()
+    try:
+        inferred = _run(inferred, skeleton, size, path)
+        for _ in range(ROUNDS):
+            found = list(scopes(inferred.graph))
+            own = shapes_of(found, found, inputs)
+            if own.complete or not freeze(found, own):
+                break
+            _fold(inferred, path)
+            inferred = _run(inferred, skeleton, size, path)
+    except StoppedError as error:
+        notes.append(STOPPED.format(error))
+    return replace(shapes_of(list(scopes(inferred.graph)), model_scopes, inputs), notes=tuple(notes))
+
+
+def _fold(skeleton: ModelProto, path: Path) -> None:
+    """Compute small constants, such as the pads that torch exports as expressions: inference stops there."""
+    opsets = {entry.domain: entry.version for entry in skeleton.opset_import}
+    constants = Constants(model=path, opsets=opsets)
+    for scope in scopes(skeleton.graph):
+        for node in scope.graph.node:
+            if node.op_type == "Constant" or len(node.output) != 1 or scope.varies(node.output[0]):
+                continue
+            with contextlib.suppress(NotFoldableError):
+                constant = constants.find(scope, node.output[0])
+                if constant is not None and math.prod(constant.shape) <= SMALL:
+                    value = onnx.numpy_helper.from_array(constant.read())
+                    node.CopyFrom(onnx.helper.make_node("Constant", [], node.output, value=value))
+
+
+def _run(model: ModelProto, original: ModelProto, size: InputSize, path: Path) -> ModelProto:
+    """Inference that stops at contradictions, unless the graph has some at its `original` input size too.
+
+    A graph with bodies may: one branch of an If is for other sizes than the other.
+
+    Raises:
+        UsageError: the input size is impossible.
+        StoppedError: it took too long or too much memory, or crashed.
+    """
+    try:
+        return run("infer_strictly", model)
+    except ContradictionError as error:
+        asked = size.size or size.shapes
+        branching = any(any(bodies(node)) for node in original.graph.node)
+        if asked and not branching and _consistent(original):
+            raise impossible(size, path, str(error)) from error
+    _forget_results(model.graph)
+    try:
+        return run("infer", model)
+    except ContradictionError:
+        return model
+
+
+def _consistent(model: ModelProto) -> bool:
+    try:
+        run("infer_strictly", model)
+    except ContradictionError:
+        return False
+    return True
+
+
+def _forget_results(graph: GraphProto) -> None:
+    """Forget declared shapes: where they contradict what is computed, runtimes go by the latter."""
+    stored = {node.output[0] for node in graph.node if node.domain == STORED}
+    kept = [value for value in graph.value_info if value.name in stored]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+    forget_outputs(graph)
+    for node in graph.node:
+        for _, body in bodies(node):
+            _forget_results(body)
+
+
+def skeleton_of(model: ModelProto, path: Path) -> ModelProto:
+    """The model without large initializers, which become inputs of their shape, and without old results.
+
+    It keeps small ones, and embeds those that the file at `path` stores in external files.
+
+    Raises:
+        UnreadableModelError, UnsafeModelError: as `tensors.check`, of these.
+    """
+    skeleton = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    skeleton.opset_import.add(domain=STORED, version=1)
+    graph = skeleton.graph
+    graph.name = model.graph.name or "graph"
+    for node in model.graph.node:
+        _add_node(node, graph)
+    graph.output.extend(model.graph.output)
+    names = inputs_of(model.graph)
+    graph.input.extend(value for value in model.graph.input if value.name in names)
+    for value in graph.input:
+        _open_sizes(value)
+    for tensor in model.graph.initializer:
+        if _is_small(tensor):
+            graph.initializer.append(tensor)
+        else:
+            graph.input.append(_value(tensor.name, tensor))
+    graph.input.extend(_value(sparse.values.name, sparse) for sparse in model.graph.sparse_initializer)
+    _embed(graph, path)
+    _limit_output_paddings(graph, {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer})
+    return skeleton
+
+
+def _open_sizes(value: ValueInfoProto) -> None:
+    """Forget sizes of 0 and -1, by which some exporters mean any size."""
+    for dim in value.type.tensor_type.shape.dim:
+        if dim.dim_value < 1:
+            dim.ClearField("dim_value")
+
+
+def _is_small(tensor: TensorProto) -> bool:
+    return bool(math.prod(tensor.dims) <= SMALL and tensor.ByteSize() <= LARGE)
+
+
+def _value(name: str, stored: TensorProto | SparseTensorProto) -> ValueInfoProto:
+    kind = stored.values.data_type if isinstance(stored, SparseTensorProto) else stored.data_type
+    return onnx.helper.make_tensor_value_info(name, kind, stored.dims)
+
+
+def _add_node(node: NodeProto, graph: GraphProto) -> None:
+    stored = constant_tensor(node)
+    if node.ByteSize() <= LARGE:
+        graph.node.append(node)
+    elif stored is not None:
+        _add_stored(node.output[0], stored, graph)
+    else:
+        copy = graph.node.add(
+            op_type=node.op_type, domain=node.domain, name=node.name, input=node.input, output=node.output
+        )
+        for attribute in node.attribute:
+            _add_attribute(attribute, copy)
+
+
+def _add_stored(name: str, stored: TensorProto | SparseTensorProto, graph: GraphProto) -> None:
+    graph.node.add(op_type="Stored", domain=STORED, output=[name])
+    graph.value_info.append(_value(name, stored))
+
+
+def _add_attribute(attribute: AttributeProto, node: NodeProto) -> None:
+    if attribute.type not in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+        node.attribute.append(attribute)
+        return
+    copy = node.attribute.add(name=attribute.name, type=attribute.type)
+    if attribute.HasField("g"):
+        _copy_body(attribute.g, copy.g)
+    for body in attribute.graphs:
+        _copy_body(body, copy.graphs.add())
+
+
+def _copy_body(body: GraphProto, copy: GraphProto) -> None:
+    copy.name = body.name
+    copy.input.extend(body.input)
+    copy.output.extend(body.output)
+    copy.value_info.extend(body.value_info)
+    copy.sparse_initializer.extend(body.sparse_initializer)
+    defaults = {value.name for value in body.input}
+    for tensor in body.initializer:
+        if _is_small(tensor) or tensor.name in defaults:
+            copy.initializer.append(tensor)
+        else:
+            _add_stored(tensor.name, tensor, copy)
+    for node in body.node:
+        _add_node(node, copy)
+
+
+def _embed(graph: GraphProto, path: Path) -> None:
+    """Embed the values of external tensors: inference does not look for them in files."""
+    for tensor in graph.initializer:
+        if external_file(tensor) is not None:
+            embed(tensor, path)
+    for node in graph.node:
+        for _, body in bodies(node):
+            _embed(body, path)
+
+
+def _limit_output_paddings(graph: GraphProto, outer: Mapping[str, tuple[int, ...]]) -> None:
+    """Reduce output paddings so that inference finds the sizes that runtimes do.
+
+    With SAME_UPPER and SAME_LOWER, the output of a ConvTranspose is no longer than input times stride,
+    whatever its output padding; inference adds that on top. `outer` are shapes of constants around the graph;
+    where that of the kernel is not known, neither is the output's.
+    """
+    shapes = {**outer, **dict(_constant_shapes(graph))}
+    for node in graph.node:
+        for _, body in bodies(node):
+            _limit_output_paddings(body, shapes)
+        attributes = {entry.name: entry for entry in node.attribute}
+        further = attributes.get("output_padding")
+        same = "auto_pad" in attributes and attributes["auto_pad"].s.startswith(b"SAME")
+        if node.op_type != "ConvTranspose" or not same or "output_shape" in attributes:
+            continue
+        if further is None or not any(further.ints):
+            continue
+        axes = len(further.ints)
+        kernel = _integers(attributes.get("kernel_shape")) or shapes.get(node.input[1], ())[2:]
+        strides, dilations = (_integers(attributes.get(n)) or (1,) * axes for n in ("strides", "dilations"))
+        if not len(kernel) == len(strides) == len(dilations) == axes:
+            node.domain = STORED
+            continue
+        room = [max(0, s - d * (k - 1) - 1) for s, d, k in zip(strides, dilations, kernel, strict=True)]
+        further.ints[:] = list(map(min, further.ints, room))
+
+
+def _constant_shapes(graph: GraphProto) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Shapes by name: of initializers, of what Constant nodes hold, and of what `STORED` nodes stand for."""
+    for tensor in graph.initializer:
+        yield tensor.name, tuple(tensor.dims)
+    values = {value.name: value.type.tensor_type.shape for value in graph.value_info}
+    for node in graph.node:
+        held = constant_tensor(node)
+        if held is not None:
+            yield node.output[0], tuple(held.dims)
+        elif node.domain == STORED:
+            yield node.output[0], tuple(dim.dim_value for dim in values[node.output[0]].dim)
+
+
+def _integers(attribute: AttributeProto | None) -> tuple[int, ...]:
+    return () if attribute is None else tuple(attribute.ints)
