@@ -12,13 +12,12 @@ from onnx import ModelProto
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError
 from convsv_cli.loaders.onnx.constants import Constants
-from convsv_cli.loaders.onnx.functions import inlined
 from convsv_cli.loaders.onnx.graphs import build
 from convsv_cli.loaders.onnx.scopes import Scope, scopes
 from convsv_cli.loaders.onnx.shape_inference import infer
 from convsv_cli.loaders.onnx.shapes import Shapes, dims, impossible, inputs_of
 from convsv_cli.loaders.onnx.tensors import external_file, stored_parts
-from convsv_cli.loaders.onnx.wire import check_wire
+from convsv_cli.loaders.onnx.unfolding import check_wire, inlined
 from convsv_cli.loaders.rows import Found, found_in, rows_of
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.network import InputSize, Network
