@@ -105,8 +105,8 @@ UNREADABLE = {
         6,
         "whose axis 2 does not fit its inputs",
     ),
-    "type": (node("Cast", ["w"], ["v"], to="WORD"), 5, "to 'WORD', which is no type"),
-    "tiles": (node("Tile", ["w", "n", "n"], ["v"]), 1, "which does not say whether it repeats entries"),
+    "type": (node("Cast", ["w"], ["v"], to="WORD"), 5, "to 'WORD', which is not a type"),
+    "tiles": (node("Tile", ["w", "n", "n"], ["v"]), 1, "does not say whether it repeats entries"),
     "attribute of another kind": (node("Squeeze", ["w"], ["v"], axes="all"), 11, "do not fit together"),
 }
 

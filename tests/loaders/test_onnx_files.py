@@ -325,7 +325,7 @@ def with_a_negative_size() -> onnx.ModelProto:
         (without_data, "has no data"),
         (defined_twice, "defined twice"),
         (without_nodes, "no nodes"),
-        (with_data_cut, "another length"),
+        (with_data_cut, "wrong length"),
         (with_numbers_cut, "do not fit"),
         (with_a_negative_size, "negative size"),
     ],

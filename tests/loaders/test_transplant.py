@@ -102,7 +102,7 @@ def test_the_same_network_either_way() -> None:
 def test_the_command_line(graph: Path, tmp_path: Path) -> None:
     result = convsv("audit", checkpoint(tmp_path), "--graph", graph)
     assert result.returncode == 0
-    assert "the graph is model.onnx's; 3 of its tensors are the checkpoint's, 0 its own" in result.stdout
+    assert "from model.onnx, with 3 tensors from the checkpoint and 0 of its own" in result.stdout
     assert "network: certified Lipschitz bound" in result.stdout
     alone = convsv("audit", checkpoint(tmp_path))
     assert "no graph to bound; --graph MODEL.onnx supplies one" in alone.stdout

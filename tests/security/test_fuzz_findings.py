@@ -143,7 +143,7 @@ def test_an_if_without_all_its_parts_has_no_bound(change, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("data_type", "message"), [(0, "of no type that ONNX has"), (99, "the graph is damaged")]
+    ("data_type", "message"), [(0, "a data type that ONNX does not define"), (99, "the graph is damaged")]
 )
 def test_a_tensor_of_no_type_is_an_error(data_type: int, message: str, tmp_path: Path) -> None:
     model = graph_model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [1, 4]}, {"w": normal(4, 4)})

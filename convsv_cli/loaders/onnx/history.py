@@ -201,7 +201,7 @@ def _named_type(node: Rewriting) -> None:
     try:
         node.set("to", TensorProto.DataType.Value(str(name).upper()))
     except ValueError as error:
-        raise UnreadableNodeError(f"to {name!r}, which is no type") from error
+        raise UnreadableNodeError(f"to {name!r}, which is not a type") from error
 
 
 def _trained(node: Rewriting) -> None:
@@ -226,11 +226,11 @@ def _first_pad(node: Rewriting) -> None:
     mode = node.take("mode", "constant")
     node.set("mode", mode)
     if mode != "constant":
-        raise UnreadableNodeError(f"which does not say the order of its paddings for the mode {mode!r}")
+        raise UnreadableNodeError(f"whose definition leaves open the order of its paddings in mode {mode!r}")
 
 
 def _tiled(_: Rewriting) -> None:
-    raise UnreadableNodeError("which does not say whether it repeats entries or all of its input")
+    raise UnreadableNodeError("whose definition does not say whether it repeats entries or the whole input")
 
 
 def _two_scales(node: Rewriting) -> None:

@@ -121,11 +121,11 @@ def _check_dense(tensor: TensorProto, model: Path) -> None:
     if min(tensor.dims, default=0) < 0:
         raise _damaged(f"the tensor {tensor.name!r} has a negative size", model)
     if tensor.data_type not in onnx.helper.get_all_tensor_dtypes():
-        raise _damaged(f"the tensor {tensor.name!r} is of no type that ONNX has", model)
+        raise _damaged(f"the tensor {tensor.name!r} has a data type that ONNX does not define", model)
     if external_file(tensor) is not None:
         _external_span(tensor, model)
     elif len(tensor.raw_data) not in (0, _stored_bytes(tensor)):
-        raise _damaged(f"the data of the tensor {tensor.name!r} are of another length than its shape", model)
+        raise _damaged(f"the data of the tensor {tensor.name!r} have the wrong length for its shape", model)
     elif math.prod(tensor.dims) and not any(len(getattr(tensor, field)) for field in TYPED_FIELDS):
         raise _damaged(f"the tensor {tensor.name!r} has no data", model)
 
@@ -175,7 +175,7 @@ def _external_span(tensor: TensorProto, model: Path) -> tuple[Path, int, int]:
         offset = length = -1
     if length != needed or offset < 0 or offset + length > path.stat().st_size:
         raise UnreadableModelError(
-            f"the external data of {tensor.name!r} in {path.name!r} are too short, or of another length",
+            f"the external data of {tensor.name!r} in {path.name!r} are too short, or have the wrong length",
             where=str(model),
             hint="copy the data file again, or export the model again",
         )

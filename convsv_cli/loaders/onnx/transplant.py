@@ -19,7 +19,7 @@ from convsv_cli.loaders.state_dict import StoredTensor, is_real
 from convsv_cli.loaders.training_state import without_training_state
 from convsv_cli.model.network import InputSize, Network
 
-KEPT = "the graph is {graph}'s; {replaced} of its tensors are the checkpoint's, {kept} its own"
+KEPT = "the graph is from {graph}, with {replaced} tensors from the checkpoint and {kept} of its own"
 FOLDED_HINT = "export the graph with BatchNorm and parameter names kept, from the same architecture"
 
 
@@ -32,11 +32,11 @@ def transplanted(
 ) -> Network:
     """The network of `graph` with each stored tensor replaced that the checkpoint has by name and shape.
 
-    Wrappers around parts of either network are no part of the names. `parts` are further files of tensors.
+    Names are compared without wrappers around parts of either network. `parts` are further files of tensors.
 
     Raises:
-        UsageError: a tensor of the checkpoint has no place in the graph, so that the network would be
-            another one than the checkpoint's: a graph with BatchNorm folded in, or another architecture.
+        UsageError: a tensor of the checkpoint has no place in the graph, so that the network would not be
+            the checkpoint's: a graph with BatchNorm folded in, or another architecture.
         UnreadableModelError, UnsafeModelError: as `reading.read`.
     """
     model = parse(graph)
@@ -55,7 +55,9 @@ def transplanted(
         more = f" and {len(strangers) - 3:,} more" if len(strangers) > 3 else ""
         named = ", ".join(strangers[:3]) + more or "any weight"
         raise UsageError(
-            f"{graph.name} has no tensor of the name and shape of {named}", where=str(path), hint=FOLDED_HINT
+            f"{graph.name} has no tensor with the name and shape of {named}",
+            where=str(path),
+            hint=FOLDED_HINT,
         )
     for name, tensor in wanted.items():
         _replace(homes[name], tensor)
@@ -73,12 +75,12 @@ def transplanted(
 
 
 def _is_parameter(tensor: StoredTensor) -> bool:
-    """Whether it surely is one: tables of indices have no real numbers."""
+    """Whether it is one for sure: tables of indices hold no real numbers."""
     return is_real(tensor.dtype) or bool(tensor.unusable)
 
 
 def _counts(tensor: StoredTensor, home: TensorProto | None) -> bool:
-    """Whether it is a parameter, by itself or since it would replace one."""
+    """Whether it is a parameter, for sure or because it would replace one."""
     replaces = home is not None and tensor_dtype_to_np_dtype(home.data_type).kind == "f"
     return replaces or _is_parameter(tensor)
 
@@ -89,12 +91,12 @@ def _fits(tensor: StoredTensor, home: TensorProto | None) -> bool:
 
 
 def _assumed(tensors: Mapping[str, StoredTensor]) -> list[str]:
-    """What was taken for granted to get their values."""
+    """What was assumed about their values."""
     return [f"{name}: {line}" for name, tensor in tensors.items() for line in tensor.assumed]
 
 
 def _replace(home: TensorProto, tensor: StoredTensor) -> None:
-    """Put the values in, in the type that the graph has them in."""
+    """Replace the values, in the data type that the graph stores."""
     dtype = tensor_dtype_to_np_dtype(home.data_type)
     values = tensor.read().double().numpy().astype(dtype)
     home.CopyFrom(onnx.numpy_helper.from_array(values, home.name))

@@ -224,7 +224,7 @@ MODELS = (
     ("long names in nested bodies", long_paths, UNSAFE, "endless names"),
     ("a name of slashes", long_name, UNSAFE, "a name of more than"),
     ("a hundred thousand axes", many_axes, UNSAFE, "axes"),
-    ("huge dimensions", huge, BROKEN, "another length"),
+    ("huge dimensions", huge, BROKEN, "wrong length"),
     ("a negative dimension", negative, BROKEN, "negative size"),
     ("an initializer without data", without_data, BROKEN, "has no data"),
     ("an initializer that is there twice", twice, BROKEN, "defined twice"),

@@ -118,7 +118,7 @@ THREATS = (
         )
     ),
     Threat(name="external data of a false length", make=partial(_external, location="data", length="4"),
-           code=BROKEN, says="of another length"),
+           code=BROKEN, says="wrong length"),
     Threat(name="external data beyond the file", make=partial(_external, location="data", offset="4096"),
            code=BROKEN, says="too short"),
     *(
