@@ -52,12 +52,13 @@ def limits(size: int) -> Limits:
 
 def infer(model: bytes, _report: Report) -> bytes:
     """The model with the shapes that follow from its inputs'; where some contradict, those do not follow."""
-    return _bytes(onnx.shape_inference.infer_shapes(model, data_prop=True))
+    return bytes(onnx.shape_inference.infer_shapes(model, data_prop=True).SerializeToString())
 
 
 def infer_strictly(model: bytes, _report: Report) -> bytes:
     """As `infer`, but contradictions raise."""
-    return _bytes(onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True))
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    return bytes(inferred.SerializeToString())
 
 
 def inline(model: bytes, _report: Report) -> bytes:
@@ -67,19 +68,15 @@ def inline(model: bytes, _report: Report) -> bytes:
     """
     whole = onnx.load_model_from_string(model)
     try:
-        return _bytes(inline_local_functions(whole, convert_version=True))
+        inlined = inline_local_functions(whole, convert_version=True)
     except Exception:  # noqa: BLE001  (onnx raises many types)
         typed = onnx.shape_inference.infer_shapes(whole)
         typed.graph.value_info.extend(
             onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
             for tensor in typed.graph.initializer
         )
-        return _bytes(inline_local_functions(typed, convert_version=True))
-
-
-def _bytes(model: ModelProto) -> bytes:
-    data: bytes = model.SerializeToString()
-    return data
+        inlined = inline_local_functions(typed, convert_version=True)
+    return bytes(inlined.SerializeToString())
 
 
 def stripped(model: ModelProto) -> tuple[ModelProto, list[TensorProto]]:

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import NodeProto, SparseTensorProto, TensorProto
+from onnx import NodeProto
 
-from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.loaders.onnx.tensors import Array, Stored
 
 MAX_MULTIPLICATIONS = 2**28
 ENDLESS = 2**62
@@ -36,9 +36,9 @@ class Budget:
     """How many elements may still be computed for one model; it grows with what the model stores."""
 
     left: int = FIRST
-    _seen: dict[int, TensorProto | SparseTensorProto] = field(default_factory=dict)
+    _seen: dict[int, Stored] = field(default_factory=dict)
 
-    def credit(self, stored: TensorProto | SparseTensorProto, elements: int) -> None:
+    def credit(self, stored: Stored, elements: int) -> None:
         """For a stored tensor, once."""
         if id(stored) not in self._seen:
             self._seen[id(stored)] = stored  # keeping it alive keeps its id unique

@@ -143,6 +143,18 @@ def _input(name: str, index: int, *, empty: bool = True) -> Change:
     return change
 
 
+def _scalar(name: str, index: int, default: float | None = None) -> Change:
+    """An attribute of one number became an input, of the type of the first one."""
+
+    def change(node: Rewriting) -> None:
+        value = node.take(name, default)
+        if value is not None:
+            with np.errstate(over="ignore"):
+                node.feed(index, node.constant(value, name, node.dtype))
+
+    return change
+
+
 def _default(name: str, value: object) -> Change:
     """An attribute has another default now."""
 
@@ -186,15 +198,6 @@ def _requires(name: str, default: int, otherwise: str) -> Change:
     return change
 
 
-def _limits(node: Rewriting) -> None:
-    """Clip: limits became inputs of its own type."""
-    for index, name in enumerate(("min", "max"), 1):
-        value = node.take(name, None)
-        if value is not None:
-            with np.errstate(over="ignore"):
-                node.feed(index, node.constant(value, name, node.dtype))
-
-
 def _named_type(node: Rewriting) -> None:
     """Cast: the type was a name."""
     name = node.take("to", "")
@@ -214,11 +217,6 @@ def _equal_parts(node: Rewriting) -> None:
     """Split: into as many equal parts as there are outputs, where nothing says how long they are."""
     if len(node.node.input) < 2 or not node.node.input[1]:
         node.set("num_outputs", len(node.node.output))
-
-
-def _padded(node: Rewriting) -> None:
-    """Pad: the padding value became an input of its own type."""
-    node.feed(2, node.constant(node.take("value", 0.0), "value", node.dtype))
 
 
 def _first_pad(node: Rewriting) -> None:
@@ -274,14 +272,18 @@ CHANGES: Mapping[str, tuple[tuple[int, Change], ...]] = {
     "Cast": ((6, _named_type),),
     "Clip": (
         *((6, _default("min", -_NONE)), (6, _default("max", _NONE))),
-        *((11, _default("min", -_FLOAT)), (11, _default("max", _FLOAT)), (11, _limits)),
+        *((11, _default("min", -_FLOAT)), (11, _default("max", _FLOAT))),
+        *((11, _scalar("min", 1)), (11, _scalar("max", 2))),
     ),
     "Concat": ((4, _default("axis", 1)),),
     "Dropout": ((7, _requires("is_test", 0, _RANDOM)), (12, _removed("ratio"))),
     "GroupNormalization": ((21, spread_groups),),
     "Gemm": ((7, _removed("broadcast")),),
     "PRelu": ((7, align_slopes),),
-    "Pad": ((2, _first_pad), (2, _renamed("paddings", "pads")), (11, _input("pads", 1)), (11, _padded)),
+    "Pad": (
+        *((2, _first_pad), (2, _renamed("paddings", "pads"))),
+        *((11, _input("pads", 1)), (11, _scalar("value", 2, 0.0))),
+    ),
     "ReduceSum": ((13, _input("axes", 1, empty=False)),),
     "Reshape": ((5, _input("shape", 1)),),
     "Resize": ((11, _replaced("Upsample")),),

@@ -12,15 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnx
-from onnx import (
-    AttributeProto,
-    GraphProto,
-    ModelProto,
-    NodeProto,
-    SparseTensorProto,
-    TensorProto,
-    ValueInfoProto,
-)
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from convsv_cli.confinement import StoppedError
 from convsv_cli.loaders.onnx.confined import LARGE, ContradictionError, run
@@ -36,7 +28,7 @@ from convsv_cli.loaders.onnx.shapes import (
     resized,
     shapes_of,
 )
-from convsv_cli.loaders.onnx.tensors import embed, external_file
+from convsv_cli.loaders.onnx.tensors import Stored, embed, external_file, head
 from convsv_cli.model.network import InputSize
 
 ROUNDS = 3
@@ -171,9 +163,8 @@ def _is_small(tensor: TensorProto) -> bool:
     return bool(math.prod(tensor.dims) <= SMALL and tensor.ByteSize() <= LARGE)
 
 
-def _value(name: str, stored: TensorProto | SparseTensorProto) -> ValueInfoProto:
-    kind = stored.values.data_type if isinstance(stored, SparseTensorProto) else stored.data_type
-    return onnx.helper.make_tensor_value_info(name, kind, stored.dims)
+def _value(name: str, stored: Stored) -> ValueInfoProto:
+    return onnx.helper.make_tensor_value_info(name, head(stored).data_type, stored.dims)
 
 
 def _add_node(node: NodeProto, graph: GraphProto) -> None:
@@ -190,7 +181,7 @@ def _add_node(node: NodeProto, graph: GraphProto) -> None:
             _add_attribute(attribute, copy)
 
 
-def _add_stored(name: str, stored: TensorProto | SparseTensorProto, graph: GraphProto) -> None:
+def _add_stored(name: str, stored: Stored, graph: GraphProto) -> None:
     graph.node.add(op_type="Stored", domain=STORED, output=[name])
     graph.value_info.append(_value(name, stored))
 
@@ -243,21 +234,24 @@ def _limit_output_paddings(graph: GraphProto, outer: Mapping[str, tuple[int, ...
     for node in graph.node:
         for _, body in bodies(node):
             _limit_output_paddings(body, shapes)
-        attributes = {entry.name: entry for entry in node.attribute}
-        further = attributes.get("output_padding")
-        same = "auto_pad" in attributes and attributes["auto_pad"].s.startswith(b"SAME")
-        if node.op_type != "ConvTranspose" or not same or "output_shape" in attributes:
-            continue
-        if further is None or not any(further.ints):
-            continue
-        axes = len(further.ints)
-        kernel = _integers(attributes.get("kernel_shape")) or shapes.get(node.input[1], ())[2:]
-        strides, dilations = (_integers(attributes.get(n)) or (1,) * axes for n in ("strides", "dilations"))
-        if not len(kernel) == len(strides) == len(dilations) == axes:
-            node.domain = STORED
-            continue
-        room = [max(0, s - d * (k - 1) - 1) for s, d, k in zip(strides, dilations, kernel, strict=True)]
-        further.ints[:] = list(map(min, further.ints, room))
+        if node.op_type == "ConvTranspose":
+            _limit_output_padding(node, shapes)
+
+
+def _limit_output_padding(node: NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    attributes = {entry.name: entry for entry in node.attribute}
+    same = "auto_pad" in attributes and attributes["auto_pad"].s.startswith(b"SAME")
+    sizes = {entry.name: tuple(entry.ints) for entry in node.attribute}
+    paddings = sizes.get("output_padding", ())
+    if not same or not any(paddings) or "output_shape" in attributes:
+        return
+    kernel = sizes.get("kernel_shape") or shapes.get(node.input[1], ())[2:]
+    strides, dilations = (sizes.get(name) or (1,) * len(paddings) for name in ("strides", "dilations"))
+    if not len(kernel) == len(strides) == len(dilations) == len(paddings):
+        node.domain = STORED
+        return
+    room = [max(0, s - d * (k - 1) - 1) for s, d, k in zip(strides, dilations, kernel, strict=True)]
+    attributes["output_padding"].ints[:] = list(map(min, paddings, room))
 
 
 def _constant_shapes(graph: GraphProto) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -271,7 +265,3 @@ def _constant_shapes(graph: GraphProto) -> Iterator[tuple[str, tuple[int, ...]]]
             yield node.output[0], tuple(held.dims)
         elif node.domain == STORED:
             yield node.output[0], tuple(dim.dim_value for dim in values[node.output[0]].dim)
-
-
-def _integers(attribute: AttributeProto | None) -> tuple[int, ...]:
-    return () if attribute is None else tuple(attribute.ints)

@@ -159,7 +159,7 @@ def _sized(value: ValueInfoProto, size: InputSize, *, spatial: bool) -> tuple[in
     known = dims(value)
     batch = tuple(0 if isinstance(first, int) else 1 for first in known[:1])
     asked = size.for_axes(len(known) - 2) if spatial else None
-    return (*batch, 0, *asked) if asked else (*batch, *(0 for _ in known[1:]))
+    return (*batch, 0, *asked) if asked else (*batch, *(0,) * len(known[1:]))
 
 
 def _times(dims: Dims) -> str:
