@@ -15,11 +15,10 @@ from convsv_cli.loaders.onnx.costs import (
     BROADCASTING,
     MAX_MULTIPLICATIONS,
     Budget,
-    SpentError,
     multiplications,
     result_elements,
 )
-from convsv_cli.loaders.onnx.evaluation import NotFoldableError, applied, named, reading, self_contained
+from convsv_cli.loaders.onnx.evaluation import applied, named, reading, self_contained
 from convsv_cli.loaders.onnx.history import own, standard_opset
 from convsv_cli.loaders.onnx.scopes import Key, Scope
 from convsv_cli.loaders.onnx.tensors import Array
@@ -60,13 +59,13 @@ class Constants:
         What is computed for its shape is computed once.
 
         Raises:
-            NotFoldableError: constant, but too large to compute, or by operators that are not computed.
+            UnknownValueError: constant, but too large to compute, or by operators that are not computed.
             UnreadableModelError, UnsafeModelError: its values are not where the file says.
         """
         home, name = _untied(scope, name)
         source = home.find(name)[1]
         if isinstance(source, (TensorProto, SparseTensorProto)):
-            self._check(source)
+            tensors.check(source, self.model)
             stored = source
             return Constant(
                 name=tensors.head(source).name or name,
@@ -81,11 +80,11 @@ class Constants:
         if key not in self.found:
             try:
                 self.found[key] = self._computed(home, name)
-            except NotFoldableError as error:
+            except UnknownValueError as error:
                 self.found[key] = str(error)  # the error itself would keep all that was computed before it
         found = self.found[key]
         if isinstance(found, str):
-            raise NotFoldableError(found)
+            raise UnknownValueError(found)
         return found
 
     def _computed(self, home: Scope, name: str) -> Constant:
@@ -99,12 +98,6 @@ class Constants:
             assumed=tuple(dict.fromkeys(_dequantised(plan))),
             read=lambda: self._compute(plan, home, name),
         )
-
-    def _check(self, stored: tensors.Stored) -> None:
-        try:
-            tensors.check(stored, self.model)
-        except UnknownValueError as error:
-            raise NotFoldableError(str(error)) from error
 
     def _plan(self, scope: Scope, name: str) -> list[Step]:
         """The nodes to compute for a constant, in order."""
@@ -122,9 +115,9 @@ class Constants:
             seen.add((home, wanted))
             if not isinstance(source, NodeProto) or not _foldable(source):
                 operator = source.op_type if isinstance(source, NodeProto) else "tensor"
-                raise NotFoldableError(f"a constant {operator}, which convsv does not compute")
+                raise UnknownValueError(f"a constant {operator}, which convsv does not compute")
             if len(seen) > MAX_NODES:
-                raise NotFoldableError(f"a constant expression of more than {MAX_NODES} nodes")
+                raise UnknownValueError(f"a constant expression of more than {MAX_NODES} nodes")
             stack.append((home, wanted, source))
             stack.extend((home, operand, None) for operand in source.input if operand)
         return steps
@@ -145,8 +138,9 @@ class Constants:
                 elements, products = result_elements(each, inputs), multiplications(each, inputs)
                 made += elements
                 if outgrows(made, sum(stored.values())) or products > MAX_MULTIPLICATIONS:
-                    raise NotFoldableError(TOO_LARGE)
-                _spend(budget, elements)
+                    raise UnknownValueError(TOO_LARGE)
+                if budget is not None:
+                    budget.spend(elements)
                 values |= applied(each, inputs, self.opset)
             known |= {(home, output): values[output] for output in node.output if output in values}
             for key in last.get(step, ()):
@@ -159,18 +153,10 @@ class Constants:
             return None
         home, source = scope.find(name)
         if isinstance(source, (TensorProto, SparseTensorProto)):
-            self._check(source)
+            tensors.check(source, self.model)
             self.budget.credit(source, math.prod(source.dims))
             return tensors.values(source, self.model)
         return known[home, name]
-
-
-def _spend(budget: Budget | None, elements: int) -> None:
-    try:
-        if budget is not None:
-            budget.spend(elements)
-    except SpentError as error:
-        raise NotFoldableError("one of more constants than convsv computes of such a file") from error
 
 
 def _last_uses(plan: list[Step]) -> dict[int, list[Key]]:

@@ -10,6 +10,7 @@ import numpy as np
 from onnx import NodeProto
 
 from convsv_cli.loaders.onnx.tensors import Array, Stored
+from convsv_cli.model.graph import UnknownValueError
 
 MAX_MULTIPLICATIONS = 2**28
 ENDLESS = 2**62
@@ -25,10 +26,6 @@ BROADCASTING = frozenset((
     "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
 ))
 # fmt: on
-
-
-class SpentError(Exception):
-    """The budget is exhausted."""
 
 
 @dataclass
@@ -48,11 +45,11 @@ class Budget:
         """For a result of so many elements.
 
         Raises:
-            SpentError: there are not enough left.
+            UnknownValueError: there are not enough left.
         """
         self.left -= elements + STEP
         if self.left < 0:
-            raise SpentError
+            raise UnknownValueError("one of more constants than convsv computes of such a file")
 
 
 def result_elements(node: NodeProto, operands: list[Array | None]) -> int:

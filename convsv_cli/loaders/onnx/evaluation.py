@@ -21,17 +21,13 @@ SHORT = 1024
 """Bytes of the longest node whose evaluator is kept: that of a longer one may take much memory."""
 
 
-class NotFoldableError(UnknownValueError):
-    """The expression is constant, but too large to compute, or the reference implementation cannot."""
-
-
 def self_contained(node: NodeProto, model: Path) -> NodeProto:
     """The node with the values of its attributes' tensors embedded.
 
     The reference implementation would look for external files in the current folder.
 
     Raises:
-        NotFoldableError: an external tensor has more than one entry; no foldable operator takes such.
+        UnknownValueError: an external tensor has more than one entry; no foldable operator takes such.
         UnreadableModelError, UnsafeModelError: as `tensors.check`, of these tensors.
     """
     if all(external_file(part) is None for part in stored_parts(node)):
@@ -42,7 +38,7 @@ def self_contained(node: NodeProto, model: Path) -> NodeProto:
         if external_file(part) is None:
             continue
         if math.prod(part.dims) != 1:
-            raise NotFoldableError(f"a constant {node.op_type} with more than one number in another file")
+            raise UnknownValueError(f"a constant {node.op_type} with more than one number in another file")
         embed(part, model)
     return copy
 
@@ -51,7 +47,7 @@ def reading(node: NodeProto, operands: Sequence[Array | None], opset: int) -> Re
     """The node in the newest operator set.
 
     Raises:
-        NotFoldableError: its operator set does not define it.
+        UnknownValueError: its operator set does not define it.
     """
     try:
         return unchanged(node, opset) or as_newest(
@@ -62,7 +58,7 @@ def reading(node: NodeProto, operands: Sequence[Array | None], opset: int) -> Re
             new=Names((*node.input, *node.output)).new,
         )
     except UnreadableNodeError as error:
-        raise NotFoldableError(f"a constant {node.op_type} of opset {opset}, {error}") from error
+        raise UnknownValueError(f"a constant {node.op_type} of opset {opset}, {error}") from error
 
 
 def named(names: Iterable[str], values: Iterable[Array | None]) -> dict[str, Array]:
@@ -78,7 +74,7 @@ def applied(node: NodeProto, operands: Sequence[Array | None], opset: int) -> di
     convsv knows.
 
     Raises:
-        NotFoldableError: it does not implement the operator, or the node is damaged.
+        UnknownValueError: it does not implement the operator, or the node is damaged.
     """
     if node.op_type == "DequantizeLinear":
         return {node.output[0]: _dequantise(node, operands)}
@@ -89,7 +85,7 @@ def applied(node: NodeProto, operands: Sequence[Array | None], opset: int) -> di
         with np.errstate(all="ignore"):
             results = make(form, max(opset, NEWEST)).run(None, feeds, {})
     except Exception as error:
-        raise NotFoldableError(
+        raise UnknownValueError(
             f"a constant {node.op_type} of opset {opset} that cannot be computed: {error}"
         ) from error
     outputs = (name for name in node.output if name)
@@ -126,7 +122,7 @@ def _dequantise(node: NodeProto, operands: Sequence[Array | None]) -> Array:
     """
     values, scale, zero_point = (*operands, None)[:3]
     if values is None or scale is None:
-        raise NotFoldableError("a DequantizeLinear without a scale")
+        raise UnknownValueError("a DequantizeLinear without a scale")
     attributes = {attribute.name: attribute.i for attribute in node.attribute}
     axis, block = attributes.get("axis", 1), attributes.get("block_size", 0)
     kind = attributes.get("output_dtype", 0)
@@ -141,7 +137,7 @@ def _dequantise(node: NodeProto, operands: Sequence[Array | None]) -> Array:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind) if kind else scale.dtype
         return np.asarray((shifted * scales.astype(wide)).astype(dtype))
     except (ValueError, IndexError, KeyError) as error:
-        raise NotFoldableError(f"a DequantizeLinear that cannot be computed: {error}") from error
+        raise UnknownValueError(f"a DequantizeLinear that cannot be computed: {error}") from error
 
 
 def _spread(parameter: Array, shape: tuple[int, ...], axis: int, block: int) -> Array:

@@ -11,14 +11,13 @@ import onnx
 from onnx import AttributeProto, ModelProto, NodeProto
 
 from convsv_cli.loaders.onnx.constants import Constants
-from convsv_cli.loaders.onnx.evaluation import NotFoldableError, applied
-from convsv_cli.loaders.onnx.freezing import freeze
+from convsv_cli.loaders.onnx.evaluation import applied
 from convsv_cli.loaders.onnx.history import as_newest, own, unchanged
 from convsv_cli.loaders.onnx.rewriting import Reading, UnreadableNodeError
 from convsv_cli.loaders.onnx.scopes import Scope, Source, bodies, scopes
-from convsv_cli.loaders.onnx.shapes import Shapes, dims
+from convsv_cli.loaders.onnx.shapes import Shapes, dims, freeze
 from convsv_cli.loaders.onnx.tensors import Array, numpy_type, type_name
-from convsv_cli.model.graph import UNREADABLE, Body, Constant, Dims, Graph, Names, Node
+from convsv_cli.model.graph import UNREADABLE, Body, Constant, Dims, Graph, Names, Node, UnknownValueError
 
 Find = Callable[[], Constant]
 
@@ -165,7 +164,7 @@ class _Builder:
     def _find(self, scope: Scope, name: str) -> Constant:
         constant = self._constants.find(scope, name)
         if constant is None:
-            raise NotFoldableError("it depends on the network's input")
+            raise UnknownValueError("it depends on the network's input")
         return constant
 
     def _sizes(self) -> dict[str, Dims]:

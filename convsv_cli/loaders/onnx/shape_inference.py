@@ -17,18 +17,18 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto,
 from convsv_cli.confinement import StoppedError
 from convsv_cli.loaders.onnx.confined import LARGE, ContradictionError, run
 from convsv_cli.loaders.onnx.constants import Constants
-from convsv_cli.loaders.onnx.evaluation import NotFoldableError
-from convsv_cli.loaders.onnx.freezing import freeze
 from convsv_cli.loaders.onnx.scopes import Scope, bodies, constant_tensor, scopes
 from convsv_cli.loaders.onnx.shapes import (
     Shapes,
     forget_outputs,
+    freeze,
     impossible,
     inputs_of,
     resized,
     shapes_of,
 )
 from convsv_cli.loaders.onnx.tensors import Stored, embed, external_file, head
+from convsv_cli.model.graph import UnknownValueError
 from convsv_cli.model.network import InputSize
 
 ROUNDS = 3
@@ -72,7 +72,7 @@ def _fold(skeleton: ModelProto, path: Path) -> None:
         for node in scope.graph.node:
             if node.op_type == "Constant" or len(node.output) != 1 or scope.varies(node.output[0]):
                 continue
-            with contextlib.suppress(NotFoldableError):
+            with contextlib.suppress(UnknownValueError):
                 constant = constants.find(scope, node.output[0])
                 if constant is not None and math.prod(constant.shape) <= SMALL:
                     value = onnx.numpy_helper.from_array(constant.read())
