@@ -10,7 +10,8 @@ from convsv_cli.cli import options
 from convsv_cli.cli.output import Target, prepare, write, write_report
 from convsv_cli.cli.pipes import complain
 from convsv_cli.comparison import trend
-from convsv_cli.renderers import RENDERERS, trend_text
+from convsv_cli.renderers import RENDERERS
+from convsv_cli.renderers import trend as trends
 from convsv_cli.report import Report
 
 
@@ -64,7 +65,7 @@ def report(
     )
     for failure in together.failures:
         complain(failure.message)
-    beside = {renderer.name: renderer for renderer in trend_text.RENDERERS}
+    beside = {renderer.name: renderer for renderer in trends.RENDERERS}
     figures = trend(named)
     for target in targets:
         if target.renderer.name in beside:

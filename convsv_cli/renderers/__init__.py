@@ -1,4 +1,4 @@
-"""Audits to text: one module a format, each a pure function."""
+"""Results to text: one module per format of an audit or per other result, each of pure functions."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""CSV: one row a layer, the names of the JSON document, flat."""
+"""CSV: a row per layer, with the names of the JSON document, flat."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from convsv_cli.renderers.renderer import Renderer, Terminal
@@ -15,34 +15,36 @@ Cell = str | int | float | None
 
 
 def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
-    """The header and a row a layer; text cells are made inert for spreadsheets, missing values are empty.
+    """The header and a row per layer; missing values are empty.
 
     Where some layer is not what it was in a baseline, a column says so, and layers only there have rows.
     """
     rows = [row for audit in report.audits for row in _rows(audit)]
     columns = list(dict.fromkeys(column for row in rows for column in row))
+    return comma_separated([columns, *([row.get(column) for column in columns] for row in rows)])
+
+
+def comma_separated(rows: Iterable[Iterable[Cell]]) -> str:
+    """The document; texts are made inert for spreadsheets here, and only here."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writerow({column: spreadsheet_cell(column) for column in columns})
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows(
+        [spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows
+    )
     return text.getvalue()
 
 
 def _rows(audit: Audit) -> Iterator[dict[str, Cell]]:
-    model = {"model": spreadsheet_cell(audit.model.path)}
-    changes = {finding.node: finding.message for finding in audit.findings if finding.rule in CHANGES}
-    for layer in _layers(audit):
-        change = changes.pop(layer["name"], "")
-        yield {**_flat(layer), **model, **({"baseline": spreadsheet_cell(change)} if change else {})}
-    for name, change in changes.items():
-        yield {"name": spreadsheet_cell(name), **model, "baseline": spreadsheet_cell(change)}
-
-
-def _layers(audit: Audit) -> Iterator[dict[str, Any]]:
     from convsv_cli.wire.form import members
     from convsv_cli.wire.layer import Layer
 
-    return (members(Layer.filled(layer)) for layer in audit.layers)
+    changes = {finding.node: finding.message for finding in audit.findings if finding.rule in CHANGES}
+    for layer in audit.layers:
+        change = changes.pop(layer.name, "")
+        row = {**_flat(members(Layer.filled(layer))), "model": audit.model.path}
+        yield {**row, "baseline": change} if change else row
+    for name, change in changes.items():
+        yield {"name": name, "model": audit.model.path, "baseline": change}
 
 
 def _flat(layer: dict[str, Any]) -> dict[str, Cell]:
@@ -61,10 +63,8 @@ def _flat(layer: dict[str, Any]) -> dict[str, Cell]:
 
 def _cell(value: Any, *, separator: str) -> Cell:  # noqa: ANN401
     if isinstance(value, list):
-        value = separator.join(map(str, value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    return spreadsheet_cell(value) if isinstance(value, str) else value
+        return separator.join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 RENDERER = Renderer(name="csv", suffixes=(".csv",), render=render)

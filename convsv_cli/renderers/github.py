@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from convsv_cli.renderers.coverage_text import covered
-from convsv_cli.renderers.paths import relative
+from convsv_cli.renderers.audit_text import covered
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import headline
 from convsv_cli.report import CHANGES, ERROR, NOTE, Audit, Finding, Place, Report
@@ -49,7 +48,7 @@ def _notice(audit: Audit, terminal: Terminal) -> str:
 def _command(kind: str, place: Place, title: str, message: str, terminal: Terminal) -> str:
     """A workflow command; whatever the texts hold, it is this one command and this one line."""
     properties = {
-        "file": relative(place.path, terminal),
+        "file": terminal.relative(place.path),
         "line": str(max(1, place.line)),
         "title": f"convsv {title}",
     }

@@ -1,25 +1,34 @@
-"""JSON, whose schema is in `schema/`: fields are only ever added within a major version."""
+"""JSON, whose schemas are in `schema/`: fields are only ever added within a major version."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import Report
+from convsv_cli.report import Difference, Report, Spectra, Trend
+
+Result = Report | Trend | Difference | Spectra
 
 
-def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
+def render(result: Result, terminal: Terminal) -> str:  # noqa: ARG001
     """The document, with keys in a fixed order; what is not finite is null."""
     from convsv_cli.wire import form
 
-    return form.text(document(report))
+    return form.text(document(result))
 
 
-def document(report: Report) -> dict[str, Any]:
-    """The report as JSON values; `schema/audit-1.schema.json` describes it."""
-    from convsv_cli.wire import audit
+def document(result: Result) -> dict[str, Any]:
+    """The result as JSON values; the schema of its command in `schema/` describes it."""
+    from convsv_cli.wire import audit, difference, spectra, trend
 
-    return audit.document(report)
+    documents: dict[type[Result], Callable[[Any], dict[str, Any]]] = {
+        Report: audit.document,
+        Trend: trend.document,
+        Difference: difference.document,
+        Spectra: spectra.document,
+    }
+    return documents[type(result)](result)
 
 
 RENDERER = Renderer(name="json", suffixes=(".json",), render=render)

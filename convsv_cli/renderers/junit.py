@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from xml.etree import ElementTree as ET
 
-from convsv_cli.renderers.coverage_text import why_no_figures
+from convsv_cli.renderers.audit_text import why_no_figures
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about
 from convsv_cli.report import (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from convsv_cli.renderers.columns import TEXTS, columns
-from convsv_cli.renderers.coverage_text import covered
-from convsv_cli.renderers.markdown_text import code, fenced, fitting, prose, table
-from convsv_cli.renderers.network_text import bound_lines
+import re
+from collections.abc import Iterable, Sequence
+
+from convsv_cli.renderers.audit_text import TEXTS, columns, covered, network_lines
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import OUTCOMES, headline, limit, measured, node, open_gates, where
 from convsv_cli.report import (
@@ -22,12 +22,17 @@ from convsv_cli.report import (
     Report,
     Verdict,
 )
-from convsv_cli.sanitize import inert
+from convsv_cli.sanitize import inert, printable
 
 WORST = 20
 LARGEST = 2**20 - 2**12
 """Bytes: GitHub refuses step summaries of more than 1 MiB."""
 ELSEWHERE = "in the JSON report"
+LONGEST = 200
+"""Characters of a name."""
+PROSE = re.compile(r"[A-Za-z0-9(][A-Za-z0-9 .,;:()/≤×→…%'+=-]*")
+LINK = re.compile(r"://|www\.", re.IGNORECASE)
+RUNS = re.compile("`+")
 
 
 def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
@@ -49,7 +54,7 @@ def _section(audit: Audit, share: int) -> str:
     parts = [f"## {code(audit.model.path)}", covered(audit)]
     if audit.verdict is not None:
         parts += [f"**Budget {prose(headline(audit.verdict, audit.findings))}**", *_gates(audit.verdict)]
-    parts += [fenced(bound_lines(audit)), *_findings(audit), rows.table(_worst_first(audit)[:WORST])]
+    parts += [fenced(network_lines(audit)), *_findings(audit), rows.table(_worst_first(audit)[:WORST])]
     if len(audit.layers) > WORST:
         summary = f"<details>\n<summary>All {len(audit.layers)} layers, in the file's order</summary>"
         room = share - sum(len(part.encode()) + 2 for part in parts) - 200
@@ -126,6 +131,45 @@ def _findings(audit: Audit) -> list[str]:
 def _is_general(finding: Finding) -> bool:
     """Whether a note is about more than a layer as it is."""
     return not finding.node or finding.rule in CHANGES
+
+
+def code(name: str) -> str:
+    """A name as it is, in a code span; safe in table cells, and neither a mention nor a link on GitHub."""
+    shown = printable(name[: LONGEST + 1])
+    shown = shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
+    if shown and shown.strip() == shown and not set("`|\\") & set(shown):
+        return f"`{shown}`"
+    inert = (c if c.isalnum() or c == " " else f"&#{ord(c)};" for c in shown or " ")
+    return f"<code>{''.join(inert)}</code>"
+
+
+def prose(text: str) -> str:
+    """A sentence; where it holds what Markdown could take for markup, in a code span."""
+    return text if PROSE.fullmatch(text) and not LINK.search(text) and len(text) < 5 * LONGEST else code(text)
+
+
+def fenced(lines: Sequence[str]) -> str:
+    """A block of lines as they are."""
+    text = "\n".join(line[: 5 * LONGEST] for line in lines)
+    fence = "`" * (max([2, *map(len, RUNS.findall(text))]) + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def table(headings: Iterable[str], right: Iterable[bool], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table whose cells are Markdown; True for a column that is flush right."""
+    rules = ["--:" if flush else "---" for flush in right]
+    return [f"| {' | '.join(cells)} |" for cells in (list(headings), rules, *rows)]
+
+
+def fitting(lines: Sequence[str], limit: int) -> list[str]:
+    """As many of the lines as have room in so many bytes."""
+    kept, used = [], 0
+    for line in lines:
+        used += len(line.encode()) + 1
+        if used > limit:
+            break
+        kept.append(line)
+    return kept
 
 
 RENDERER = Renderer(name="markdown", suffixes=(".md", ".markdown"), render=render)

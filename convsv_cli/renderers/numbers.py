@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 
 from convsv_cli.report import CERTIFIED, UPPER
+from convsv_cli.sanitize import printable
 
 LOWER = "lower"
 """The kind of a proven lower end."""
@@ -15,7 +17,7 @@ ROUNDING = {UPPER: ROUND_CEILING, CERTIFIED: ROUND_CEILING, LOWER: ROUND_FLOOR}
 
 
 def figure(value: float | None, kind: str = "", digits: int = DIGITS) -> str:
-    """So many significant digits; of a proven end the closest such number that is proven too."""
+    """To `digits` significant digits; of a proven end, the closest such number that is proven too."""
     if value is None:
         return ""
     if math.isinf(value):
@@ -31,7 +33,7 @@ def figure(value: float | None, kind: str = "", digits: int = DIGITS) -> str:
 
 
 def excess(measured: float, limit: float) -> str:
-    """By how much one is above the other, for people."""
+    """By how much one exceeds the other, for people."""
     if not math.isfinite(measured) or not limit:
         return "immeasurably above"
     ratio = measured / limit
@@ -46,8 +48,14 @@ def whole_percent(share: float, space: str = " ") -> str:
     return f"{whole}{space}%"
 
 
+def sample_share(part: int, whole: int, kind: str = "") -> str:
+    """In percent, with two decimals: a proven share is rounded down, an upper bound up."""
+    rounded = {LOWER: math.floor, UPPER: math.ceil}.get(kind, round)(10_000 * part / whole)
+    return f"{rounded / 100:.2f} %"
+
+
 def percent(share: float) -> str:
-    """A share or a relative width: to a tenth, or two digits of less; all only where it is all."""
+    """A share or a relative width: to a tenth, or two digits where it is less; 100 % only where it is all."""
     if not 0 < share < 1 or 0.001 <= share < 0.9995:
         return f"{share:.1%}"
     return "above 99.9%" if share > 0.5 else f"{100 * share:.2g}%"
@@ -63,3 +71,13 @@ def as_written(value: float) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 layer`, `2 layers`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def times(sizes: Iterable[int | str]) -> str:
+    """`3×224×224`."""
+    return "×".join(printable(str(size)) for size in sizes)
+
+
+def size(sizes: tuple[int, ...]) -> str:
+    """One number where all axes are alike."""
+    return str(sizes[0]) if len(set(sizes)) == 1 else times(sizes)

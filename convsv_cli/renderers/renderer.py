@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Generic, TypeVar
 
-T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 BLOCKS = " ▏▎▍▌▋▊▉█"
 """Eighths of a character."""
+UNNAMED = "model"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Terminal:
-    """How text is going to be shown; the defaults are those of a file: wide and plain.
+    """Where text is going to be shown; the defaults are those of a file: wide and plain.
 
     Attributes:
         width: columns; None for as many as it takes.
@@ -31,17 +34,32 @@ class Terminal:
     here: str = ""
     root: str = ""
 
+    def relative(self, path: str) -> str:
+        """The path from the root of the checkout, with slashes; for a file outside, only its name.
+
+        Code hosts show findings at such paths, and no report reveals where on a machine a file was, or points
+        out of the checkout.
+
+        Args:
+            path: absolute, or from `here`.
+        """
+        place = PurePath(os.path.normpath(PurePath(self.here) / path))
+        if self.root and place.is_relative_to(self.root):
+            place = place.relative_to(self.root)
+        inside = not place.is_absolute() and ".." not in place.parts
+        return (place.as_posix() if inside and place.name else place.name) or UNNAMED
+
 
 @dataclass(frozen=True, kw_only=True)
-class Renderer(Generic[T]):
+class Renderer(Generic[T_contra]):
     """An output format of a result: of a `Report`, a `Trend`, a `Difference`, `Spectra` or a `Certification`.
 
     Attributes:
         name: what `--format` calls it.
         suffixes: endings of output files that choose it.
-        render: the document, which ends with a line break; what the latter says decides how, never what.
+        render: the document, which ends with a line break; the terminal decides how, never what.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    render: Callable[[T, Terminal], str]
+    render: Callable[[T_contra, Terminal], str]

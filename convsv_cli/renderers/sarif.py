@@ -7,8 +7,8 @@ import json
 import math
 from collections import Counter
 from typing import Any
+from urllib.parse import quote
 
-from convsv_cli.renderers.paths import relative, relative_uri
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.rules import Rule, rule_of
 from convsv_cli.report import ERROR, Audit, Failure, Finding, Model, Report
@@ -80,7 +80,7 @@ def _results(
     seen: Counter[tuple[str, ...]] = Counter()
     results = []
     for audit, finding in found:
-        key = (finding.rule, relative_uri(audit.model.path, terminal), finding.node)
+        key = (finding.rule, _uri(audit.model.path, terminal), finding.node)
         results.append(_result(audit, finding, rules, terminal, _digest(*key, str(seen[key]))))
         seen[key] += 1
     return results
@@ -146,15 +146,20 @@ def _location(audit: Audit, finding: Finding, terminal: Terminal) -> dict[str, A
 def _physical(path: str, line: int, terminal: Terminal) -> dict[str, Any]:
     return {
         "physicalLocation": {
-            "artifactLocation": {"uri": relative_uri(path, terminal)},
+            "artifactLocation": {"uri": _uri(path, terminal)},
             "region": {"startLine": max(1, line)},
         }
     }
 
 
+def _uri(path: str, terminal: Terminal) -> str:
+    """The path in the checkout, as a relative reference of RFC 3986."""
+    return quote(terminal.relative(path), safe="/", errors="surrogatepass")
+
+
 def _artifacts(report: Report, terminal: Terminal) -> list[dict[str, Any]]:
     """Each model once, with the digest of its own file."""
-    models = {(relative_uri(a.model.path, terminal), printable(_own(a.model))): None for a in report.audits}
+    models = {(_uri(a.model.path, terminal), printable(_own(a.model))): None for a in report.audits}
     return [
         {"location": {"uri": uri}, "roles": ["analysisTarget"], "hashes": {"sha-256": digest}}
         for uri, digest in models
@@ -167,7 +172,7 @@ def _own(model: Model) -> str:
 
 def _text(audit: Audit, finding: Finding, terminal: Terminal) -> str:
     """What is found where: the place itself may be a line of a budget."""
-    model = relative(audit.model.path, terminal)
+    model = terminal.relative(audit.model.path)
     return _plain(": ".join(filter(None, (model, finding.node, finding.message))))
 
 

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from convsv_cli.renderers.columns import TEXTS, columns, methods_of, times
-from convsv_cli.renderers.coverage_text import covered, status
-from convsv_cli.renderers.network_text import blocks_table, bound_lines
+from convsv_cli.renderers.audit_text import (
+    TEXTS,
+    columns,
+    covered,
+    described,
+    factor,
+    methods_of,
+    network_lines,
+    share_heading,
+    share_text,
+    status,
+    with_shares,
+)
+from convsv_cli.renderers.numbers import counted
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about, headline, node, open_gates, where
 from convsv_cli.report import (
@@ -19,6 +30,7 @@ from convsv_cli.report import (
     NOT_APPLICABLE,
     UPPER,
     Audit,
+    Block,
     Finding,
     LayerAudit,
     Method,
@@ -50,6 +62,7 @@ def _audit(audit: Audit, terminal: Terminal) -> str:
     """Title, table, products, remarks and legend."""
     from rich.console import Console
 
+    model, largest = audit.model, _largest(audit)
     console = Console(
         file=io.StringIO(),
         width=terminal.width or WIDE,
@@ -60,28 +73,21 @@ def _audit(audit: Audit, terminal: Terminal) -> str:
         emoji=False,
     )
     parts: list[RenderableType] = [
-        _title(audit),
+        " · ".join([*described(model.path, model.format, model.opset, model.input_shape), covered(audit)]),
         *_verdict(audit.verdict, audit.findings),
         "",
-        _table(audit, terminal.width),
+        _layers(audit, largest, terminal.width),
         "",
-        *bound_lines(audit),
-        *_largest_line(audit),
+        *network_lines(audit),
+        *([f"largest layer: {largest}"] if largest else []),
     ]
     if terminal.explain and audit.bound.blocks:
-        parts += ["", blocks_table(audit.bound.blocks)]
+        parts += ["", _blocks(audit.bound.blocks)]
     remarks = _remarks(audit)
     for part in [*parts, *(["", *remarks] if remarks else []), "", *_legend(methods_of(audit))]:
         console.print(part, soft_wrap=terminal.width is None)
     text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
-
-
-def _title(audit: Audit) -> str:
-    model = audit.model
-    opset = f" opset {model.opset}" if model.opset is not None else ""
-    inputs = [f"{name} {times(shape) or 'scalar'}" for name, shape in model.input_shape]
-    return " · ".join([model.path, f"{model.format}{opset}", *inputs, covered(audit)])
 
 
 def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[str]:
@@ -94,23 +100,39 @@ def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[str]:
     return ["", f"budget {headline(verdict, findings)}", *lines]
 
 
-def _table(audit: Audit, width: int | None) -> Table:
+def _layers(audit: Audit, largest: str, width: int | None) -> Table:
     """All columns; those that fit where there is a terminal, which is never answered by cutting names."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     cells = columns(audit)
     for name in EXPENDABLE:
         if width is None or _width(cells) <= width or len(cells) == FEWEST:
             break
         cells.pop(name, None)
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for name in cells:
-        table.add_column(name, justify="left" if name in TEXTS else "right", overflow="fold")
-    largest = _largest(audit)
+    table = _plain_table(cells, TEXTS)
     for layer, *row in zip(audit.layers, *cells.values(), strict=True):
         style = "bold yellow" if layer.name == largest else STYLES.get(layer.status, "red")
         table.add_row(*row, style=style)
+    return table
+
+
+def _blocks(blocks: tuple[Block, ...]) -> Table:
+    """Where the bound comes from."""
+    table = _plain_table(("block", "operators", "factor ≤", share_heading(blocks)), ("block", "operators"))
+    blocks = with_shares(blocks)
+    heaviest = max(blocks, key=lambda block: block.factor)
+    for block in blocks:
+        style = "bold yellow" if block is heaviest else ""
+        table.add_row(block.name, " ".join(block.ops), factor(block), share_text(block), style=style)
+    return table
+
+
+def _plain_table(headings: Iterable[str], texts: Collection[str]) -> Table:
+    """Without frames; `texts` are the columns that are read from the left. Names are folded, never cut."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for name in headings:
+        table.add_column(name, justify="left" if name in texts else "right", overflow="fold")
     return table
 
 
@@ -130,21 +152,19 @@ def _largest(audit: Audit) -> str:
     return ""
 
 
-def _largest_line(audit: Audit) -> list[str]:
-    name = _largest(audit)
-    return [f"largest layer: {name}"] if name else []
-
-
 def _remarks(audit: Audit) -> list[str]:
     """Layers without figures, and each assumption with the number of layers it was made for."""
     skipped = [_skipped(layer) for layer in audit.layers if layer.status != AUDITED]
     others = [_remark(f) for f in audit.findings if f.limit is None and (f.place or not f.node)]
-    stopped = [f"{f.node}: {f.message}" for f in audit.findings if f.rule == "work-limit"]
-    unavailable = [f for f in audit.findings if f.rule == "exact-unavailable"]
-    missing = [f"{f.node}: {f.message}" for f in unavailable]
+    imprecise = [
+        f"{f.node}: {f.message}"
+        for rule in ("exact-unavailable", "work-limit")
+        for f in audit.findings
+        if f.rule == rule
+    ]
     counts = Counter(line for layer in audit.layers for line in layer.assumed)
-    assumed = [f"assumed: {line} ({_layers(count)})" for line, count in counts.items()]
-    return [*skipped, *missing, *stopped, *assumed, *others]
+    assumed = [f"assumed: {line} ({counted(count, 'layer')})" for line, count in counts.items()]
+    return [*skipped, *imprecise, *assumed, *others]
 
 
 def _skipped(layer: LayerAudit) -> str:
@@ -160,10 +180,6 @@ def _remark(finding: Finding) -> str:
 def _legend(methods: list[Method]) -> list[str]:
     width = max((len(method.column) for method in methods), default=0)
     return [f"{method.column:{width}}  {method.proves}" for method in methods]
-
-
-def _layers(count: int) -> str:
-    return "1 layer" if count == 1 else f"{count} layers"
 
 
 RENDERER = Renderer(name="table", suffixes=(".txt",), render=render)

@@ -13,7 +13,7 @@ import torch
 from convsv_cli.budget import baseline_of
 from convsv_cli.comparison import changes, difference
 from convsv_cli.errors import UsageError
-from convsv_cli.renderers.difference import json as difference_json
+from convsv_cli.renderers import json as json_renderer
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import UNKNOWN, Audit, NetworkBound, Report
 from tests.support.budget_models import exit_code, scaled
@@ -82,7 +82,7 @@ def test_bounds_beyond_floating_point_are_not_the_same() -> None:
     old = bounded(math.inf, row("a", math.inf, math.inf))
     network, layer = changes(old, old)
     assert (network.kind, layer.kind) == ("too close to tell", "too close to tell")
-    assert json.loads(difference_json.render(difference(old, old), Terminal()))["changes"][1]["old"] == {
+    assert json.loads(json_renderer.render(difference(old, old), Terminal()))["changes"][1]["old"] == {
         "lower": None,
         "upper": None,
     }

@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 from convsv_cli.cli.certify import certify as command
-from convsv_cli.renderers.certification import RENDERERS, words
+from convsv_cli.renderers.certification import RENDERERS
 from convsv_cli.renderers.certification.curve import points, ticks
 from convsv_cli.renderers.certification.html import command_of
+from convsv_cli.renderers.certification.text import reasons
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Certification
 from tests.support import exported_nets
@@ -138,11 +139,11 @@ def test_pages_are_inert(text: str) -> None:
 
 
 def test_almost_nothing_is_said_with_the_reason() -> None:
-    assert list(words.reasons(CERTIFICATION)) == []
-    tiny = "\n".join(words.reasons(EDGES["tiny"]))
+    assert list(reasons(CERTIFICATION)) == []
+    tiny = "\n".join(reasons(EDGES["tiny"]))
     assert "nothing is certified: the Lipschitz bound is 12.35" in tiny
     assert "conv1 (≤ 4.000, 55 % of its logarithm)" in tiny
-    assert "nothing is certified: the network has no bound" in next(words.reasons(NOTHING))
+    assert "nothing is certified: the network has no bound" in next(reasons(NOTHING))
 
 
 def test_the_command_says_it_again() -> None:

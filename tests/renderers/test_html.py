@@ -16,15 +16,13 @@ from hypothesis import strategies as st
 
 from convsv_cli import report
 from convsv_cli.cli.audit import audit as audit_command
-from convsv_cli.renderers.html.blocks import block_table
+from convsv_cli.renderers.audit_text import factor
+from convsv_cli.renderers.html.axis import Scale, scale_of
 from convsv_cli.renderers.html.facts import command_of
-from convsv_cli.renderers.html.gates import gate_row
-from convsv_cli.renderers.html.headline import headline_of
-from convsv_cli.renderers.html.network import story_of
-from convsv_cli.renderers.html.scale import Scale, scale_of
-from convsv_cli.renderers.html.spectra import histograms_of
-from convsv_cli.renderers.html.words import as_written
-from convsv_cli.renderers.numbers import LOWER, figure
+from convsv_cli.renderers.html.layers import outline
+from convsv_cli.renderers.html.network import block_table, story_of
+from convsv_cli.renderers.html.verdict import headline_of, proven
+from convsv_cli.renderers.numbers import LOWER, as_written, figure
 from convsv_cli.report import Gate, Interval, Settings, Verdict
 from tests.support import html_reports as samples
 from tests.support.outline import Outline
@@ -110,17 +108,17 @@ def test_every_figure_is_there_and_upper_ends_are_rounded_up() -> None:
 
 
 def test_histograms_have_every_value_and_no_bin_is_lost() -> None:
-    for spectrum, histogram in zip(
-        samples.resnet().spectra, histograms_of(samples.resnet().spectra), strict=True
-    ):
+    page = samples.render(samples.resnet())
+    for spectrum in samples.resnet().spectra:
         counts = spectrum.distribution.histogram
+        assert f'd="{outline(counts)}"' in page
+        assert f'viewBox="0 0 {len(counts)} 100"' in page
         assert sum(counts) == spectrum.distribution.count
-        heights = [100 - float(top) for top in re.findall(r"V([\d.]+)h1", histogram.outline)]
-        assert len(heights) == len(counts) == histogram.bins
+        heights = [100 - float(top) for top in re.findall(r"V([\d.]+)h1", outline(counts))]
+        assert len(heights) == len(counts)
         assert max(heights) == 100
         for height, count in zip(heights, counts, strict=True):
             assert height == pytest.approx(max(1.5, 100 * count / max(counts)) if count else 0, abs=0.02)
-    page = samples.render(samples.resnet())
     assert "3,072 singular values, n 32" in page
     assert "10 singular values</span>" in page
 
@@ -168,16 +166,17 @@ def test_blocks_lead_from_one_to_the_bound() -> None:
     assert table is not None
     assert table.scale is not None
     assert bound.log10 is not None
-    steps = [row.track.marks[0] for row in table.rows if row.track]
+    steps = [track.marks[0] for _, track in table.rows if track]
     assert len(steps) == len(bound.blocks)
     assert steps[0].start == table.scale.at(0.0)
     assert steps[-1].end == pytest.approx(table.scale.at(bound.log10), abs=0.02)
-    assert [row.name for row in table.rows if row.heaviest] == ["layer3.1"]
+    assert table.heaviest is not None
+    assert table.heaviest.name == "layer3.1"
     endless = (*bound.blocks[:2], replace(bound.blocks[2], factor=float("inf"), share=None))
     unbounded = block_table(endless)
     assert unbounded is not None
     assert unbounded.scale is None
-    assert unbounded.rows[-1].factor == "unbounded"
+    assert factor(unbounded.rows[-1][0]) == "unbounded"
 
 
 @pytest.mark.parametrize(
@@ -224,10 +223,10 @@ def test_what_misses_a_limit_by_little_is_shown_with_more_digits() -> None:
     near = Gate(
         node="a", limit=4.6, enclosure=Interval(lower=4.58877, upper=4.600001), outcome=report.UNDECIDED
     )
-    assert gate_row(near).measured == "4.5887700 … ≤ 4.6000010"
-    assert gate_row(replace(near, limit=7.0)).measured == "4.588 … ≤ 4.601"
-    assert gate_row(replace(near, enclosure=Interval())).measured == "no upper end"
-    assert gate_row(replace(near, enclosure=None)).measured == "nothing"
+    assert proven(near) == "4.5887700 … ≤ 4.6000010"
+    assert proven(replace(near, limit=7.0)) == "4.588 … ≤ 4.601"
+    assert proven(replace(near, enclosure=Interval())) == "no upper end"
+    assert proven(replace(near, enclosure=None)) == "nothing"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsv_cli import report
-from convsv_cli.renderers.markdown_text import code, fenced, prose
+from convsv_cli.renderers.markdown import code, fenced, prose
 from convsv_cli.report import Audit, Failure, Gate, Interval, Measurement, Report, Verdict
 from convsv_cli.sanitize import printable
 from tests.support.documents import AUDIT, AUDITED

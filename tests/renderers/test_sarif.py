@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsv_cli import report
-from convsv_cli.renderers.paths import relative
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.renderers.rules import RULES
 from convsv_cli.report import Finding, Report
@@ -110,11 +109,11 @@ def test_fingerprints_stay_while_figures_lines_and_other_findings_change() -> No
     ],
 )
 def test_paths_are_of_the_checkout_or_bare_names(path: str, shown: str) -> None:
-    assert relative(path, HERE) == shown or (path == ".." and relative(path, HERE) == "model")
+    assert HERE.relative(path) == shown or (path == ".." and HERE.relative(path) == "model")
 
 
 def test_without_a_checkout_relative_paths_stay() -> None:
-    assert [relative(path, Terminal()) for path in ("a/b", "../b", "/a/b", "..")] == ["a/b", "b", "b", ".."]
+    assert [Terminal().relative(path) for path in ("a/b", "../b", "/a/b", "..")] == ["a/b", "b", "b", ".."]
 
 
 def test_every_rule_that_the_package_knows_is_described(root: Path) -> None:

@@ -25,7 +25,7 @@ from convsv_cli import load
 from convsv_cli.auditing.spectra import layer_spectra
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.renderers.spectrum import text as spectrum_text
+from convsv_cli.renderers.spectrum import RENDERERS as SPECTRUM_RENDERERS
 from convsv_cli.report import Audit, Settings
 from convsv_cli.sanitize import MAX_LINE, one_line, printable, spreadsheet_cell
 from tests.support.command_line import convsv
@@ -171,7 +171,7 @@ def test_names_operators_and_paths(make: Callable[[str, Path], Path], payload: s
     path = make(payload, tmp_path)
     network = load(path)
     spectra = layer_spectra(network, Settings(), bins=3, keepers=[], progress=None)
-    text = spectrum_text.render(spectra, Terminal())
+    text = SPECTRUM_RENDERERS[0].render(spectra, Terminal())
     assert tame(text)
     assert printable(payload).replace("/", "_") in text.replace("/", "_")
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from convsv_cli import audit, report
 from convsv_cli.comparison import difference
-from convsv_cli.renderers import RENDERERS
-from convsv_cli.renderers.certification.html import render as certified
-from convsv_cli.renderers.difference.html import render as compared
-from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.renderers import RENDERERS, certification
+from convsv_cli.renderers import difference as differences
+from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import (
     Audit,
     Failure,
@@ -26,6 +27,7 @@ from convsv_cli.report import (
 )
 from tests.support.certifications import CERTIFICATION, NOTHING
 
+T = TypeVar("T")
 MODEL = Path(__file__).parents[2] / "sample_models" / "resnet20.onnx"
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -48,8 +50,12 @@ LIMIT = 4.6
 
 def render(*audits: Audit, command: str = "audit", failures: tuple[Failure, ...] = ()) -> str:
     """The page."""
-    renderer = next(renderer for renderer in RENDERERS if renderer.name == "html")
-    return renderer.render(Report(command=command, audits=audits, failures=failures), Terminal())
+    return _page(RENDERERS, Report(command=command, audits=audits, failures=failures))
+
+
+def _page(renderers: Sequence[Renderer[T]], result: T) -> str:
+    renderer = next(renderer for renderer in renderers if renderer.name == "html")
+    return renderer.render(result, Terminal())
 
 
 @cache
@@ -197,7 +203,7 @@ def cases() -> dict[str, str]:
         "hostile": render(named(*HOSTILE)),
         "several": render(*everything, command="check", failures=(failure,)),
         "nothing": render(failures=(failure,)),
-        "certified": certified(CERTIFICATION, Terminal()),
-        "not certified": certified(NOTHING, Terminal()),
-        "difference": compared(difference(without_graph(), judged(resnet())), Terminal()),
+        "certified": _page(certification.RENDERERS, CERTIFICATION),
+        "not certified": _page(certification.RENDERERS, NOTHING),
+        "difference": _page(differences.RENDERERS, difference(without_graph(), judged(resnet()))),
     }

@@ -1,28 +1,57 @@
-"""A certification for people to read in a terminal."""
+"""A certification in words and figures: in a terminal, as JSON and as CSV."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
-from convsv_cli.renderers.certification import words
+from convsv_cli.renderers.audit_text import described, with_shares
 from convsv_cli.renderers.certification.curve import points
-from convsv_cli.renderers.numbers import LOWER, counted
+from convsv_cli.renderers.csv import comma_separated
+from convsv_cli.renderers.numbers import LOWER, counted, figure, sample_share, whole_percent
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.report import UPPER, Certification, Level
+from convsv_cli.report import (
+    BOUNDED,
+    CURVATURE,
+    MARGIN,
+    UPPER,
+    Attack,
+    Block,
+    Certification,
+    Level,
+    Route,
+    SampleRadius,
+)
 from convsv_cli.sanitize import inert
 
+FEW = 0.01
+"""Share of the samples that are right, below which a certificate is said to prove almost nothing."""
+LARGEST_BLOCKS = 3
+QUANTILES = {0.0: "smallest", 0.5: "median", 1.0: "largest"}
+CONSTANTS = {
+    "lipschitz": "Lipschitz bound of the network",
+    "lipschitz_before_head": "Lipschitz bound up to the last layer",
+    "largest_curvature": "largest curvature of two logits' difference",
+}
+ROUTES = {
+    MARGIN: "margins of the logits over Lipschitz bounds",
+    CURVATURE: "curvature of the logits (CRC)",
+}
+POINTS = 101
+"""Of the curve in JSON."""
 ROWS, BAR = 11, 40
+HEADER = ("sample", "label", "predicted", "correct", "radius", "broken_at")
 LEGEND = (
     "certified: right, and proven to stay so wherever the sample moves by at most the radius (L2)",
     "robust to PGD: right, and the attack found nothing within the radius, an upper bound",
 )
 
 
-def render(certification: Certification, terminal: Terminal) -> str:
+def table(certification: Certification, terminal: Terminal) -> str:
     """The document, which ends with a line break; texts from files are made inert here."""
     certification = inert(certification)
     lines = [
-        words.title(certification),
+        title(certification),
         "",
         *_levels(certification),
         "",
@@ -36,27 +65,104 @@ def render(certification: Certification, terminal: Terminal) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
+def document(certification: Certification, terminal: Terminal) -> str:  # noqa: ARG001
+    """JSON; `schema/certification-1.schema.json` describes it, and what is not finite is null."""
+    from convsv_cli.wire import certification as wire
+    from convsv_cli.wire import form
+
+    curve = [(point.radius, point.share) for point in points(certification, POINTS)]
+    return form.text(wire.document(certification, curve=curve, reasons=reasons(certification)))
+
+
+def rows(certification: Certification, terminal: Terminal) -> str:  # noqa: ARG001
+    """CSV, a row per sample; `broken_at` is empty where no attack was tried or none succeeded."""
+    return comma_separated([HEADER, *map(_row, enumerate(certification.samples))])
+
+
+def title(certification: Certification) -> str:
+    """The model and the data."""
+    model = certification.model
+    count = f"{counted(len(certification.samples), 'sample')} of {certification.settings.data}"
+    return " · ".join([*described(model.path, model.format, model.opset, model.input_shape), count])
+
+
+def radius(value: float) -> str:
+    """Rounded down; there is none where no class ever changes."""
+    return "any" if math.isinf(value) else figure(value, LOWER)
+
+
+def quantile(level: float) -> str:
+    """Its name."""
+    return QUANTILES.get(level, f"{100 * level:g} %")
+
+
+def route(found: Route) -> str:
+    """What a route rests on, or why it leads nowhere."""
+    if found.reason:
+        return f"{ROUTES[found.name]}: not used, {found.reason}"
+    constants = ", ".join(f"{CONSTANTS[name]} ≤ {figure(value, UPPER)}" for name, value in found.constants)
+    return f"{ROUTES[found.name]}: {constants}; the largest radius for {counted(found.best, 'sample')}"
+
+
+def attack(tried: Attack) -> str:
+    """What was tried."""
+    if tried.failure:
+        return f"not attacked: {tried.failure}"
+    return (
+        f"attack: PGD, {tried.steps} steps, {tried.restarts} starts, {tried.seconds:.1f} s; what it does not "
+        "break is not proven to be robust"
+    )
+
+
+def reasons(certification: Certification) -> Iterator[str]:
+    """Why (almost) nothing is certified; nothing where that is not so."""
+    eps = min(certification.settings.eps)
+    certified, correct = certification.certified(eps), certification.correct
+    if certified > FEW * correct or not correct:
+        return
+    amount = "nothing" if certified == 0 else "almost nothing"
+    yield f"at radius {eps:.6g}, {amount} is certified{_because(certification)}"
+    bound = certification.bound
+    blocks = sorted(with_shares(bound.blocks), key=lambda block: -(block.share or 0))[:LARGEST_BLOCKS]
+    whole = "its logarithm" if all(block.factor >= 1 for block in bound.blocks) else "all growth"
+    named = [_block(block, whole) for block in blocks]
+    if bound.status == BOUNDED and bound.lipschitz > 1 and len(bound.blocks) > 1:
+        yield (
+            f"the bound multiplies what each of {len(bound.blocks)} blocks can amplify at most, and no "
+            f"input meets the worst of all of them; most comes from {', '.join(named)}"
+        )
+    if certification.settings.attack and any(level.robust for level in certification.levels):
+        yield "that nothing is proven does not mean that attacks succeed: see what the attack breaks"
+    yield "networks trained with a small bound certify more: see Training in convsv's README"
+
+
+def _row(numbered: tuple[int, SampleRadius]) -> tuple[int | float | str, ...]:
+    index, sample = numbered
+    broken = "" if sample.broken is None or math.isinf(sample.broken) else sample.broken
+    return (index, sample.label, sample.predicted, str(sample.correct).lower(), sample.radius, broken)
+
+
 def _levels(certification: Certification) -> Iterator[str]:
     total, correct = len(certification.samples), certification.correct
-    right = words.share(correct, total)
+    right = sample_share(correct, total)
     yield f"  clean accuracy             {right:>9}   {correct:,} of {total:,}"
     for level in certification.levels:
-        proven = words.share(level.certified, total, LOWER)
+        proven = sample_share(level.certified, total, LOWER)
         yield f"  certified at {level.eps:<12.6g}  {proven:>9}   {level.certified:,} of {total:,}"
         if level.robust is not None:
             yield _robust(level, level.robust, total)
 
 
 def _robust(level: Level, robust: int, total: int) -> str:
-    seen = words.share(robust, total, UPPER)
+    seen = sample_share(robust, total, UPPER)
     return f"  robust to PGD at {level.eps:<8.6g}  {seen:>9}   {robust:,} of {total:,}"
 
 
 def _quantiles(certification: Certification) -> Iterator[str]:
     if not certification.radii:
         return
-    names = [words.quantile(level) for level, _ in certification.quantiles]
-    values = [words.radius(value) for _, value in certification.quantiles]
+    names = [quantile(level) for level, _ in certification.quantiles]
+    values = [radius(value) for _, value in certification.quantiles]
     widths = [max(map(len, pair)) for pair in zip(names, values, strict=True)]
     right = "that is right" if certification.correct == 1 else "that are right"
     yield f"  radii of the {counted(certification.correct, 'sample')} {right}"
@@ -66,20 +172,37 @@ def _quantiles(certification: Certification) -> Iterator[str]:
 
 
 def _curve(certification: Certification) -> Iterator[str]:
-    """A line a radius; nothing where nothing is certified."""
+    """A line per radius; nothing where nothing is certified."""
     if not any(certification.radii):
         return
     total = len(certification.samples)
     yield "  certified accuracy by radius"
     for point in points(certification, ROWS):
         bar = "█" * round(BAR * point.share)
-        yield f"  {point.radius:>10.4g}  {words.share(point.count, total, LOWER):>8}  {bar}"
+        yield f"  {point.radius:>10.4g}  {sample_share(point.count, total, LOWER):>8}  {bar}"
     yield ""
 
 
 def _sentences(certification: Certification) -> Iterator[str]:
-    yield from words.reasons(certification)
-    yield from map(words.route, certification.routes)
+    yield from reasons(certification)
+    yield from map(route, certification.routes)
     if certification.attack is not None:
-        yield words.attack(certification.attack)
+        yield attack(certification.attack)
     yield from (f"note: {note}" for note in certification.notes)
+
+
+def _because(certification: Certification) -> str:
+    bound, margin = certification.bound, certification.typical_margin
+    radii = certification.radii
+    if bound.status != BOUNDED or margin is None:
+        found = [route.reason for route in certification.routes if route.reason]
+        return f": {found[0]}" if found and len(found) == len(certification.routes) else ""
+    return (
+        f": the Lipschitz bound is {figure(bound.lipschitz, UPPER)}, and the largest logit is ahead by "
+        f"{figure(margin)} (median), so that the median radius is {radius(radii[(len(radii) - 1) // 2])}"
+    )
+
+
+def _block(block: Block, whole: str) -> str:
+    part = "" if block.share is None else f", {whole_percent(block.share)} of {whole}"
+    return f"{block.name} (≤ {figure(block.factor, UPPER)}{part})"

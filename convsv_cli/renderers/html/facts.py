@@ -1,24 +1,71 @@
-"""What was audited, with which settings, and the command that does it again."""
+"""What was audited, with which settings, what was found, and the command that does it again."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from convsv_cli.renderers.html.words import size, times
-from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Settings
+from convsv_cli.renderers.numbers import size, times
+from convsv_cli.report import ERROR, NOTE, TOLERANCE, WARNING, WORK_LIMIT, Audit, Model, Settings
 from convsv_cli.sanitize import printable
 
 Facts = tuple[tuple[str, str], ...]
+SEVERITIES = {ERROR: ("fail", "✕"), WARNING: ("warn", "!"), NOTE: ("note", "i")}
+"""The tone and the symbol of each, the worst first."""
+ELSEWHERE = ("assumed", "unbounded-node")
+"""Rules whose findings are assumptions, and obstacles of the network's bound."""
 
 
-def model_facts(audit: Audit) -> Facts:
+@dataclass(frozen=True, kw_only=True)
+class Remark:
+    """A message, and the nodes that it is about; none for the whole network or file."""
+
+    severity: str
+    message: str
+    nodes: tuple[str, ...]
+
+
+def findings_of(audit: Audit) -> tuple[Remark, ...]:
+    """The worst first. Those of a budget are among the gates already."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for finding in audit.findings:
+        if finding.rule not in ELSEWHERE and finding.limit is None:
+            groups.setdefault((finding.severity, finding.rule, finding.message), []).append(finding.node)
+    ranked = sorted(groups.items(), key=lambda group: list(SEVERITIES).index(group[0][0]))
+    return tuple(
+        Remark(severity=severity, message=message, nodes=tuple(filter(None, nodes)))
+        for (severity, _, message), nodes in ranked
+    )
+
+
+def assumptions_of(audit: Audit) -> tuple[Remark, ...]:
+    """What was taken for granted: of layers, with their names, and of the network."""
+    lines = dict.fromkeys([*audit.network.assumptions, *audit.bound.assumptions])
+    return tuple(
+        Remark(
+            severity=NOTE,
+            message=line,
+            nodes=tuple(
+                layer.name
+                for layer in audit.layers
+                if line in layer.assumed and line in audit.network.assumptions
+            ),
+        )
+        for line in lines
+    )
+
+
+def format_of(model: Model) -> str:
+    """The format, with its version where it has one."""
+    return model.format if model.opset is None else f"{model.format}, opset {model.opset}"
+
+
+def model_facts(model: Model) -> Facts:
     """The file, as it was."""
-    model = audit.model
-    opset = f", opset {model.opset}" if model.opset is not None else ""
     facts = {
         "Path": model.path,
-        "Format": f"{model.format}{opset}",
+        "Format": format_of(model),
         "Inputs": ", ".join(f"{name} {times(shape) or 'scalar'}" for name, shape in model.input_shape),
         "Files": ", ".join(model.files),
         "SHA-256": model.sha256,

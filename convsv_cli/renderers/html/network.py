@@ -1,4 +1,4 @@
-"""The whole network: its bound beside the products that are none, and what stands in the way of one."""
+"""The whole network: its bound, the products that are none, and the blocks that the bound comes from."""
 
 from __future__ import annotations
 
@@ -6,13 +6,31 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from convsv_cli.renderers.html.gates import limits_of
-from convsv_cli.renderers.html.scale import Scale, log, scale_of
-from convsv_cli.renderers.html.track import INTERVAL, LIMIT, PRODUCT, RANGE, SEEN, Mark, Track, point
-from convsv_cli.renderers.html.words import among, bound_figure
-from convsv_cli.renderers.network_text import what_products_miss
-from convsv_cli.renderers.numbers import counted, figure
-from convsv_cli.report import BOUNDED, UPPER, Audit, NetworkBound
+from convsv_cli.renderers.audit_text import (
+    bound_figure,
+    factor,
+    for_inputs,
+    share_heading,
+    what_products_miss,
+    with_shares,
+)
+from convsv_cli.renderers.html.axis import (
+    INTERVAL,
+    LIMIT,
+    PRODUCT,
+    RANGE,
+    SEEN,
+    STEP,
+    Mark,
+    Scale,
+    Track,
+    log,
+    point,
+    scale_of,
+)
+from convsv_cli.renderers.html.verdict import limits_of
+from convsv_cli.renderers.numbers import figure
+from convsv_cli.report import BOUNDED, Audit, Block
 
 AGREES = math.log10(1.01)
 BEYOND = 300
@@ -20,28 +38,8 @@ BEYOND = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class RulerRow:
-    """A figure about the whole network, and what it says."""
-
-    name: str
-    figure: str
-    says: str
-    proven: bool
-    track: Track
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ruler:
-    """Several figures on one axis."""
-
-    scale: Scale
-    rows: tuple[RulerRow, ...]
-    marks: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A figure before it has a place: what it is, its logarithm, and how it is drawn."""
+    """A figure about the whole network: what it is, what it says, its logarithm, and how it is drawn."""
 
     name: str
     figure: str
@@ -51,22 +49,29 @@ class Reading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObstacleGroup:
-    """Nodes that have no bound for the same reason."""
+class Ruler:
+    """Several figures on one axis: each with its marks, and which kinds of marks there are."""
 
-    op: str
-    reason: str
-    nodes: tuple[str, ...]
+    scale: Scale
+    rows: tuple[tuple[Reading, Track], ...]
+    marks: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartRow:
-    """A stretch of the network that has a bound."""
+class BlockTable:
+    """The blocks from input to output.
 
-    start: str
-    end: str
-    blocks: str
-    figure: str
+    Attributes:
+        scale: an axis, where every block has a bound that is not zero.
+        shared: what the blocks have shares of; empty where they have none.
+        rows: each block, and its step on the axis.
+        heaviest: the block with the largest factor, where it stands out.
+    """
+
+    scale: Scale | None
+    shared: str
+    rows: tuple[tuple[Block, Track | None], ...]
+    heaviest: Block | None
 
 
 def ruler_of(audit: Audit) -> Ruler | None:
@@ -78,16 +83,49 @@ def ruler_of(audit: Audit) -> Ruler | None:
     limit = [] if gate is None else [log(gate.limit)]
     scale = scale_of([*(reading.log10 for reading in readings), *limit])
     seen = next((r.log10 for r in readings if r.kind == SEEN), None)
-    rows = tuple(_row(reading, scale, limit, seen) for reading in readings)
-    kinds = {mark.kind for row in rows for mark in row.track.marks}
+    rows = tuple((reading, _track(reading, scale, limit, seen)) for reading in readings)
+    kinds = {mark.kind for _, track in rows for mark in track.marks}
     marks = tuple(kind for kind in (INTERVAL, SEEN, PRODUCT, LIMIT) if kind in kinds)
     return Ruler(scale=scale, rows=rows, marks=marks)
+
+
+def story_of(audit: Audit) -> str:
+    """What the product of the layers' norms would have said, and what is proven."""
+    product = dict(audit.network.product).get("certified")
+    told = f"A product of layer norms is {what_products_miss(audit.bound)}."
+    if audit.bound.log10 is None or not product or not math.isfinite(product):
+        return told
+    gap = abs(log(product) - audit.bound.log10)
+    times = figure(10**gap) if gap < BEYOND else f"10^{gap:.0f}"
+    if gap < AGREES:
+        return f"{told} Here it happens to agree with what is proven."
+    if log(product) > audit.bound.log10:
+        return f"{told} Here it would say {times} times more than is proven."
+    return f"{told} Here it would promise {times} times less than can be proven."
+
+
+def block_table(blocks: tuple[Block, ...]) -> BlockTable | None:
+    """The steps from input to output; None where there are no blocks."""
+    if not blocks:
+        return None
+    blocks = with_shares(blocks)
+    steps = _steps(blocks)
+    scale = scale_of(end for step in steps for end in step) if steps else None
+    tracks: list[Track | None] = [None] * len(blocks)
+    if scale:
+        tracks = [_step(block, step, scale) for block, step in zip(blocks, steps, strict=True)]
+    return BlockTable(
+        scale=scale,
+        shared=share_heading(blocks) if any(block.share is not None for block in blocks) else "",
+        rows=tuple(zip(blocks, tracks, strict=True)),
+        heaviest=max(blocks, key=lambda block: block.factor) if scale and len(blocks) > 1 else None,
+    )
 
 
 def _readings(audit: Audit) -> Iterator[Reading]:
     bound, empirical = audit.bound, audit.bound.empirical
     if bound.status == BOUNDED and bound.log10 is not None:
-        says = f"proven: nothing is amplified more{among(bound)}"
+        says = f"proven: nothing is amplified more{for_inputs(bound)}"
         yield Reading(
             name="certified bound ≤", figure=bound_figure(bound), says=says, log10=bound.log10, kind=INTERVAL
         )
@@ -110,7 +148,7 @@ def _readings(audit: Audit) -> Iterator[Reading]:
             )
 
 
-def _row(reading: Reading, scale: Scale, limit: list[float], seen: float | None) -> RulerRow:
+def _track(reading: Reading, scale: Scale, limit: list[float], seen: float | None) -> Track:
     """With the network's limit, and a line from what was seen to what is proven."""
     marks = [point(LIMIT, scale.at(value)) for value in limit]
     at = scale.at(reading.log10)
@@ -118,48 +156,18 @@ def _row(reading: Reading, scale: Scale, limit: list[float], seen: float | None)
         marks.append(Mark(kind=RANGE, start=min(at, scale.at(seen)), end=at))
     if math.isfinite(reading.log10):
         marks.append(point(reading.kind, at))
-    return RulerRow(
-        name=reading.name,
-        figure=reading.figure,
-        says=reading.says,
-        proven=reading.kind == INTERVAL,
-        track=Track(words=f"{reading.name} {reading.figure}", marks=tuple(marks)),
-    )
+    return Track(words=f"{reading.name} {reading.figure}", marks=tuple(marks))
 
 
-def story_of(audit: Audit) -> str:
-    """What the product of the layers' norms would have said, and what is proven."""
-    product = dict(audit.network.product).get("certified")
-    told = f"A product of layer norms is {what_products_miss(audit.bound)}."
-    if audit.bound.log10 is None or not product or not math.isfinite(product):
-        return told
-    gap = abs(log(product) - audit.bound.log10)
-    factor = figure(10**gap) if gap < BEYOND else f"10^{gap:.0f}"
-    if gap < AGREES:
-        return f"{told} Here it happens to agree with what is proven."
-    if log(product) > audit.bound.log10:
-        return f"{told} Here it would say {factor} times more than is proven."
-    return f"{told} Here it would promise {factor} times less than can be proven."
+def _steps(blocks: tuple[Block, ...]) -> list[tuple[float, float]]:
+    """The logarithm of the bound before and after each block; none where one is not finite."""
+    logs = [log(block.factor) for block in blocks]
+    if not all(map(math.isfinite, logs)):
+        return []
+    ends = [math.fsum(logs[: i + 1]) for i in range(len(logs))]
+    return list(zip([0.0, *ends[:-1]], ends, strict=True))
 
 
-def obstacles_of(bound: NetworkBound) -> tuple[ObstacleGroup, ...]:
-    """The nodes without a bound, by operator and reason."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for obstacle in bound.obstacles:
-        groups.setdefault((obstacle.op, obstacle.reason), []).append(obstacle.node)
-    return tuple(
-        ObstacleGroup(op=op, reason=reason, nodes=tuple(nodes)) for (op, reason), nodes in groups.items()
-    )
-
-
-def parts_of(bound: NetworkBound) -> tuple[PartRow, ...]:
-    """The stretches with a bound, where the whole has none."""
-    return tuple(
-        PartRow(
-            start=part.start or "input",
-            end=part.end or "output",
-            blocks=counted(part.blocks, "block"),
-            figure=figure(part.lipschitz, UPPER),
-        )
-        for part in bound.parts
-    )
+def _step(block: Block, step: tuple[float, float], scale: Scale) -> Track:
+    words = f"times {factor(block)}, from 10^{step[0]:.2f} to 10^{step[1]:.2f}"
+    return Track(words=words, marks=(Mark(kind=STEP, start=scale.at(min(step)), end=scale.at(max(step))),))

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from convsv_cli.renderers.html.figures import Figures, figures_of
-from convsv_cli.renderers.html.gates import limits_of
-from convsv_cli.renderers.html.scale import Scale, scale_of
+from convsv_cli.renderers.html.axis import Scale, scale_of
+from convsv_cli.renderers.html.layers import Figures, figures_of
+from convsv_cli.renderers.html.verdict import certified_ends
 from convsv_cli.renderers.numbers import counted, figure
-from convsv_cli.report import CERTIFIED, Audit, LayerAudit
+from convsv_cli.report import CERTIFIED, Audit
 
 CROWDED = 60
 FEW = 12
@@ -50,35 +50,33 @@ class Profile:
 
 def profile_of(audit: Audit) -> Profile | None:
     """The chart; None where too few layers have a certified norm."""
-    limits = limits_of(audit.verdict)
-    figures = [figures_of(layer, limits.get(layer.name)) for layer in audit.layers]
+    figures = figures_of(audit)
     scale = scale_of(value for each in figures for value in each.logs())
-    stops = tuple(_stops(audit.layers, figures, scale))
+    stops = tuple(_stops(figures, scale))
     if len(stops) < FEWEST:
         return None
-    largest = min(stops, key=lambda stop: stop.top)
     return Profile(
         scale=scale,
         stops=stops,
-        largest=largest,
+        largest=min(stops, key=lambda stop: stop.top),
         crowded=len(stops) > CROWDED,
-        numbers=_numbers(len(audit.layers)),
+        numbers=_numbers(len(figures)),
         words=_words(audit, stops),
     )
 
 
-def _stops(layers: tuple[LayerAudit, ...], figures: list[Figures], scale: Scale) -> Iterator[Stop]:
-    width = 100 / max(1, len(layers))
+def _stops(figures: tuple[Figures, ...], scale: Scale) -> Iterator[Stop]:
+    width = 100 / max(1, len(figures))
 
     def down(value: float | None) -> float | None:
         return None if value is None or not math.isfinite(value) else round(100 - scale.at(value), 2)
 
-    for i, (layer, each) in enumerate(zip(layers, figures, strict=True)):
-        if each.enclosure is None or not math.isfinite(each.enclosure[1]):
+    for i, each in enumerate(figures):
+        if each.ends is None or not math.isfinite(each.ends[1]):
             continue
-        lower, upper = each.enclosure
+        lower, upper = each.ends
         yield Stop(
-            name=layer.name,
+            name=each.layer.name,
             at=round((i + 0.5) * width, 2),
             left=round(i * width, 2),
             right=round((i + 1) * width, 2),
@@ -92,18 +90,14 @@ def _stops(layers: tuple[LayerAudit, ...], figures: list[Figures], scale: Scale)
 
 
 def _numbers(count: int) -> tuple[tuple[float, int], ...]:
-    """Every so many layers, where it is and its number."""
+    """The numbers below the chart: where each layer that has one is, and its number."""
     every = next(step for step in STEPS if count <= FEW * step)
     chosen = [i for i in range(1, count + 1) if i == 1 or i % every == 0]
     return tuple((round((i - 0.5) * 100 / count, 2), i) for i in chosen)
 
 
 def _words(audit: Audit, stops: tuple[Stop, ...]) -> str:
-    uppers = [
-        (m.enclosure.upper, layer.name)
-        for layer in audit.layers
-        if (m := layer.measurement("certified")) is not None and m.enclosure is not None
-    ]
+    uppers = certified_ends(audit)
     if not uppers:
         return ""
     (most, top), (least, bottom) = max(uppers), min(uppers)

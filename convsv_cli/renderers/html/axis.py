@@ -1,4 +1,4 @@
-"""Logarithmic axes: where figures lie on them, in percent of their length."""
+"""Logarithmic axes: where figures lie on them, in percent of their length, and marks that show them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 NARROWEST = 0.6
-"""Decades: less would make much of differences that are none, and leave an axis without a tick."""
+"""Decades: fewer would magnify differences that are none, and leave an axis without a tick."""
 MARGIN = 0.04
 """Of the length, at either end."""
 LABELS = 7
 MANTISSAS = ((0.95, (1, 1.5, 2, 3, 5, 7)), (2.2, (1, 2, 5)), (math.inf, (1,)))
-"""What is labelled in each decade, by the number of decades that there are less than."""
+"""What is labelled in each decade, where there are fewer decades than so many."""
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+RANGE, INTERVAL, EXCEEDING = "range", "interval", "exceeding"
+ESTIMATE, BOUND, LIMIT, STEP, PRODUCT, SEEN = "estimate", "bound", "limit", "step", "product", "seen"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,23 @@ class Scale:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """Something from `start` to `end`, in percent of the axis; `kind` tells how it is drawn."""
+
+    kind: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """The marks of a table's row, and the same in words."""
+
+    words: str
+    marks: tuple[Mark, ...]
+
+
 def log(value: float | None) -> float:
     """The decimal logarithm of a norm; -inf for zero, and for none."""
     if not value:
@@ -59,12 +78,22 @@ def log(value: float | None) -> float:
 
 
 def scale_of(logs: Iterable[float]) -> Scale:
-    """An axis on which all these are, with some room beside them; -inf and inf aside."""
+    """An axis that shows all of these with some room at its ends; -inf and inf do not count."""
     finite = [value for value in logs if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)
     missing = max(0.0, NARROWEST - (high - low)) / 2
     room = MARGIN * max(high - low, NARROWEST)
     return Scale(low=low - missing - room, high=high + missing + room)
+
+
+def point(kind: str, at: float) -> Mark:
+    """A mark in one place."""
+    return Mark(kind=kind, start=at, end=at)
+
+
+def sort_key(value: float | None) -> str | None:
+    """A number as JavaScript reads it, by which a table's rows are sorted."""
+    return None if value is None else "Infinity" if math.isinf(value) else repr(value)
 
 
 def _label(mantissa: float, exponent: int) -> str:

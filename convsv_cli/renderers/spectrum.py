@@ -1,4 +1,4 @@
-"""Spectra as text: a few figures and a histogram a layer."""
+"""The singular values of layers: as text, a few figures and a histogram per layer, and as JSON."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import click
 
-from convsv_cli.renderers.numbers import figure
-from convsv_cli.renderers.renderer import BLOCKS, Terminal
+from convsv_cli.renderers import json
+from convsv_cli.renderers.audit_text import described
+from convsv_cli.renderers.numbers import counted, figure, size, times
+from convsv_cli.renderers.renderer import BLOCKS, Renderer, Terminal
 from convsv_cli.report import Distribution, LayerAudit, LayerSpectrum, Spectra
 from convsv_cli.sanitize import inert
 
@@ -15,20 +17,14 @@ WIDTH, NARROWEST_BAR = 80, 8
 NOTE = "to about 1e-13 of the largest value, not certified; convolutions with circular padding, at size n"
 
 
-def render(spectra: Spectra, terminal: Terminal) -> str:
+def _table(spectra: Spectra, terminal: Terminal) -> str:
     """The document, which ends with a line break; texts from the file are made inert here, and only here."""
     spectra = inert(spectra)
-    lines = [_title(spectra)]
+    lines = [" · ".join(described(spectra.path, spectra.format, spectra.opset, spectra.inputs))]
     for spectrum in spectra.layers:
         lines += ["", *_layer(spectrum, terminal)]
     notes = [f"note: {note}" for note in spectra.notes]
     return "\n".join([*lines, "", *notes, NOTE]) + "\n"
-
-
-def _title(spectra: Spectra) -> str:
-    opset = f" opset {spectra.opset}" if spectra.opset is not None else ""
-    inputs = [f"{name} {_times(shape) or 'scalar'}" for name, shape in spectra.inputs]
-    return " · ".join([spectra.path, f"{spectra.format}{opset}", *inputs])
 
 
 def _layer(spectrum: LayerSpectrum, terminal: Terminal) -> Iterator[str]:
@@ -43,25 +39,26 @@ def _layer(spectrum: LayerSpectrum, terminal: Terminal) -> Iterator[str]:
     for line in row.assumed:
         yield f"  assumed: {line}"
     if row.input_size and spectrum.size not in ((), row.input_size):
-        yield f"  n is {_size(row.input_size)}: circular padding needs a multiple of the stride"
+        yield f"  n is {size(row.input_size)}: circular padding needs a multiple of the stride"
     yield from _figures(found)
     if found.largest:
         yield from _histogram(found, min(terminal.width or WIDTH, 4 * WIDTH), blocks=terminal.blocks)
 
 
-def _geometry(row: LayerAudit, size: tuple[int, ...]) -> Iterator[str]:
+def _geometry(row: LayerAudit, n: tuple[int, ...]) -> Iterator[str]:
     extras = {"stride": row.stride, "dilation": row.dilation, "groups": (row.groups,)}
-    said = [f" {name} {_size(value)}" for name, value in extras.items() if set(value) - {1}]
-    yield f"{row.op} {_times(row.kernel_shape)}{''.join(said)}"
-    if size:
-        yield f"n {_size(size)}"
+    said = [f" {name} {size(value)}" for name, value in extras.items() if set(value) - {1}]
+    yield f"{row.op} {times(row.kernel_shape)}{''.join(said)}"
+    if n:
+        yield f"n {size(n)}"
 
 
 def _figures(found: Distribution) -> Iterator[str]:
     """The figures, in lines of less than 80 characters."""
     smallest = "0" if found.vanishing else figure(found.smallest)
-    of = "1 singular value" if found.count == 1 else f"{found.count:,} singular values"
-    yield f"  {of}, from {smallest} to {figure(found.largest)}" + _zeros(found)
+    yield f"  {counted(found.count, 'singular value')}, from {smallest} to {figure(found.largest)}" + _zeros(
+        found
+    )
     yield (
         f"  rms {figure(found.rms)} · Frobenius norm {figure(found.frobenius)} · "
         f"nuclear norm {figure(found.nuclear)} · stable rank {figure(found.stable_rank)}"
@@ -75,7 +72,7 @@ def _zeros(found: Distribution) -> str:
 
 
 def _histogram(found: Distribution, width: int, *, blocks: bool) -> Iterator[str]:
-    """A line a bin: its ends, a bar, its count."""
+    """A line per bin: its ends, a bar, its count."""
     bins = len(found.histogram)
     ends = [figure(found.edge * i / bins) for i in range(bins + 1)]
     counts = [f"{count:,}" for count in found.histogram]
@@ -95,9 +92,7 @@ def _bar(share: float, room: int, *, blocks: bool) -> str:
     return "█" * (eighths // 8) + BLOCKS[eighths % 8].strip()
 
 
-def _times(sizes: tuple[int | str, ...]) -> str:
-    return "×".join(str(size) for size in sizes)
-
-
-def _size(sizes: tuple[int, ...]) -> str:
-    return str(sizes[0]) if len(set(sizes)) == 1 else _times(sizes)
+RENDERERS: tuple[Renderer[Spectra], ...] = (
+    Renderer(name="table", suffixes=(), render=_table),
+    Renderer(name="json", suffixes=(), render=json.render),
+)

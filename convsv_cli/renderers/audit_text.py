@@ -1,0 +1,209 @@
+"""An audit in words: the columns of its layers, how many were audited, and what is known of the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from convsv_cli.renderers.numbers import as_written, counted, figure, percent, size, times
+from convsv_cli.report import (
+    AUDITED,
+    BOUNDED,
+    EXACT,
+    NOT_APPLICABLE,
+    UNBOUNDED,
+    UPPER,
+    Audit,
+    Block,
+    Empirical,
+    LayerAudit,
+    Method,
+    NetworkBound,
+    shared,
+)
+from convsv_cli.sanitize import printable
+
+TEXTS = ("layer", "op", "kernel")
+"""Columns that are read from the left."""
+STATUSES = {NOT_APPLICABLE: "not applicable"}
+"""Statuses that are other words where people read them."""
+FEW, MANY = 4, 20
+"""Nodes of one kind, and lines; the others are in the JSON report."""
+
+
+def described(
+    path: str, format_name: str, opset: int | None, inputs: Iterable[tuple[str, tuple[int | str, ...]]]
+) -> list[str]:
+    """What a model is: its file, format and inputs."""
+    shapes = [f"{name} {times(shape) or 'scalar'}" for name, shape in inputs]
+    return [path, f"{format_name} opset {opset}" if opset is not None else format_name, *shapes]
+
+
+def methods_of(audit: Audit) -> list[Method]:
+    """The methods that ran and have a column."""
+    ran = {name for layer in audit.layers for name, _ in layer.measurements}
+    return [method for method in audit.methods if method.column and method.name in ran]
+
+
+def columns(audit: Audit) -> dict[str, list[str]]:
+    """The cells of each column, from left to right; a layer that was not audited says so below `bound`."""
+    layers, methods = audit.layers, methods_of(audit)
+    cells = {
+        "layer": [printable(layer.name) for layer in layers],
+        "op": [printable(layer.op) for layer in layers],
+        "kernel": [_kernel(layer) for layer in layers],
+        "stride": [size(layer.stride) for layer in layers],
+        "n": [size(layer.input_size or ()) for layer in layers],
+    }
+    for method in methods:
+        cells[method.column] = [_figure(layer, method) for layer in layers]
+    exact, upper = (next((m for m in methods if m.kind == kind), None) for kind in (EXACT, UPPER))
+    if exact and upper:
+        cells[f"{upper.column}/{exact.column}"] = [_ratio(layer, upper, exact) for layer in layers]
+    return cells
+
+
+def covered(audit: Audit) -> str:
+    """How many of the rows that are layers were audited, and how many rows are none."""
+    others = len(audit.layers) - audit.applicable
+    not_layers = f", {others} not applicable" if others else ""
+    return f"{audit.audited} of {audit.applicable} weight layers audited{not_layers}"
+
+
+def status(layer: LayerAudit) -> str:
+    """What became of a layer."""
+    return STATUSES.get(layer.status, layer.status)
+
+
+def why_no_figures(layer: LayerAudit) -> str:
+    """What became of it, and why; empty for a layer with figures."""
+    return "" if layer.status == AUDITED else f"{status(layer)}: {layer.reason}"
+
+
+def network_lines(audit: Audit) -> list[str]:
+    """The certified bound or what stands in the way of one, then estimates of the Lipschitz constant."""
+    bound = audit.bound
+    seen = [] if bound.empirical is None else [_empirical(bound, bound.empirical)]
+    return [*_status(bound), *seen, *_products(audit)]
+
+
+def bound_figure(bound: NetworkBound) -> str:
+    """The network's bound, rounded up; a power of ten where it is beyond the largest float."""
+    if math.isfinite(bound.lipschitz) or bound.log10 is None:
+        return figure(bound.lipschitz, UPPER)
+    return f"10^{math.ceil(bound.log10 * 100) / 100:.2f}"
+
+
+def for_inputs(bound: NetworkBound) -> str:
+    """The box of inputs for which the network's bound holds; empty where it holds for all."""
+    ends = " to ".join(map(as_written, bound.input_range or ()))
+    return f" for inputs from {ends}" if ends else ""
+
+
+def obstacles(bound: NetworkBound) -> dict[tuple[str, str], list[str]]:
+    """The nodes without a bound, by operator and reason."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for obstacle in bound.obstacles:
+        groups.setdefault((obstacle.op, obstacle.reason), []).append(obstacle.node)
+    return groups
+
+
+def what_products_miss(bound: NetworkBound) -> str:
+    """Why a product of layer norms proves nothing: by what is known to be there, which may be nothing."""
+    if bound.structure:
+        return f"not a bound of the network: it ignores {', '.join(bound.structure)}"
+    return "not a bound of the network by itself: it knows the layers, not what is between them"
+
+
+def factor(block: Block) -> str:
+    """What a block multiplies the bound by."""
+    return figure(block.factor, UPPER) if math.isfinite(block.factor) else "unbounded"
+
+
+def share_heading(blocks: tuple[Block, ...]) -> str:
+    """What the shares of blocks are of: the network's bound, unless some block takes from that."""
+    return "share of growth" if any(0 < block.factor < 1 for block in blocks) else "share of log L"
+
+
+def with_shares(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """The blocks; in saved reports of older versions, some shares are below 0 and others above 1."""
+    strange = any(block.share is not None and not 0 <= block.share <= 1 for block in blocks)
+    return shared(blocks) if strange else blocks
+
+
+def share_text(block: Block) -> str:
+    """The block's share of what the network amplifies, in logarithms; a block that shrinks has none."""
+    if block.share is None:
+        return "shrinks" if 0 < block.factor < 1 else ""
+    return percent(block.share)
+
+
+def _kernel(layer: LayerAudit) -> str:
+    groups = f" groups {layer.groups}" if layer.groups > 1 else ""
+    dilation = f" dilation {size(layer.dilation)}" if set(layer.dilation) - {1} else ""
+    return times(layer.kernel_shape) + groups + dilation
+
+
+def _figure(layer: LayerAudit, method: Method) -> str:
+    if layer.status != AUDITED:
+        return status(layer) if method.kind == UPPER else ""
+    measurement = layer.measurement(method.name)
+    return figure(measurement.value, method.kind) if measurement else ""
+
+
+def _ratio(layer: LayerAudit, above: Method, below: Method) -> str:
+    upper, lower = layer.measurement(above.name), layer.measurement(below.name)
+    return f"{upper.value / lower.value:.2f}" if upper and lower and lower.value else ""
+
+
+def _status(bound: NetworkBound) -> list[str]:
+    if bound.status == BOUNDED:
+        met = [line for line in bound.structure if not any(done.startswith(line) for done in bound.folded)]
+        seen = ", ".join([*met, *bound.folded])
+        structure = f" ({seen})" if seen else ""
+        return [
+            f"network: certified Lipschitz bound (L2){for_inputs(bound)} ≤ {bound_figure(bound)}{structure}"
+        ]
+    if bound.status == UNBOUNDED:
+        return [
+            f"network: no certified Lipschitz bound, because of {counted(len(bound.obstacles), 'node')}",
+            *_shortened([_obstacle(op, why, nodes) for (op, why), nodes in obstacles(bound).items()]),
+            *_shortened(
+                [
+                    f"  bounded part: {part.start or 'input'} → {part.end or 'output'}"
+                    f" ≤ {figure(part.lipschitz, UPPER)}"
+                    for part in bound.parts
+                ]
+            ),
+        ]
+    return [f"network: no bound: {bound.reason}"]
+
+
+def _obstacle(op: str, reason: str, nodes: list[str]) -> str:
+    more = f" and {len(nodes) - FEW} more" if len(nodes) > FEW else ""
+    return f"  {', '.join(nodes[:FEW])}{more} ({op}): {reason}"
+
+
+def _empirical(bound: NetworkBound, found: Empirical) -> str:
+    tried = f"{found.pairs} pairs and {found.directions} directions, {found.source}"
+    gap = ""
+    if bound.log10 is not None and found.ratio > 0:
+        gap = f"; the gap is 10^{max(0.0, bound.log10 - math.log10(found.ratio)):.1f}"
+    return f"  seen: a ratio of {figure(found.ratio)} ({tried}): an estimate from below{gap}"
+
+
+def _products(audit: Audit) -> list[str]:
+    products = dict(audit.network.product)
+    figures = [
+        f"{m.name} {figure(products[m.name], m.kind)}"
+        for m in audit.methods
+        if m.column and products.get(m.name) is not None
+    ]
+    if not figures:
+        return []
+    return [f"product of layer norms: {', '.join(figures)}", f"  {what_products_miss(audit.bound)}"]
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - MANY
+    return lines if more <= 0 else [*lines[:MANY], f"  … and {more} more, in the JSON report"]
