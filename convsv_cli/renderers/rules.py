@@ -26,76 +26,77 @@ RULES = (
     Rule(
         id="layer-budget",
         title="A layer's certified norm exceeds its budget",
-        help="The spectral norm of the layer is proven to be larger than the budget allows: the layer can"
-        " amplify a perturbation by more. Train with a penalty on it, or raise the budget on purpose.",
+        help="The spectral norm of the layer is proven to exceed the budget: some perturbation is amplified"
+        " by more. Train with a penalty on it, or raise the budget deliberately.",
     ),
     Rule(
         id="network-budget",
         title="The network's certified Lipschitz bound exceeds its budget",
-        help="What is proven of the whole network is larger than the budget allows. `convsv audit --explain`"
-        " shows which blocks it comes from.",
+        help="The certified bound of the whole network is larger than the budget allows. `convsv audit"
+        " --explain` shows which blocks it comes from.",
     ),
     Rule(
         id="layer-baseline",
         title="A layer's certified norm grew beyond the baseline",
-        help="The norm is proven to have grown by more than the baseline allows. If that is meant, write"
+        help="The norm is proven to have grown by more than the baseline allows. If that is intended, write"
         " a new baseline.",
     ),
     Rule(
         id="network-baseline",
         title="The network's certified Lipschitz bound grew beyond the baseline",
-        help="The bound has grown by more than the baseline allows. If that is meant, write a new baseline.",
+        help="The bound has grown by more than the baseline allows. If that is intended, write"
+        " a new baseline.",
     ),
     Rule(
         id="layer-undecided",
         title="Neither proven nor refuted: the budget is within the certified interval of a layer's norm",
-        help="The interval contains the budget, however closely it was looked at. A higher --work-limit may"
-        " decide; else move the budget.",
+        help="The budget still lies within the interval after refinement. A higher --work-limit may decide;"
+        " otherwise change the budget.",
     ),
     Rule(
         id="network-undecided",
         title="Neither proven nor refuted: the network's budget",
-        help="What is proven does not decide. A higher --work-limit may; else move the budget.",
+        help="The certified bound does not decide. A higher --work-limit may; otherwise change the budget.",
     ),
     Rule(
         id="layer-bound-missing",
-        title="A budget is on a layer that has no certified norm",
-        help="The layer could not be audited, so that nothing can be held against its budget. Ignore it with"
+        title="A layer with a budget has no certified norm",
+        help="The layer could not be audited, so there is nothing to compare with its budget. Ignore it with"
         " a reason, or leave it out of the budget.",
     ),
     Rule(
         id="network-bound-missing",
-        title="A budget is on a network that has no certified bound",
-        help="The message says why: some node has no bound, or there is no graph. On inputs from a box, which"
-        " --input-range tells, products of activations have one; --graph supplies the graph of a checkpoint.",
+        title="A network with a budget has no certified bound",
+        help="The message says why: some node has no bound, or there is no graph. For inputs from a box,"
+        " given by --input-range, products of activations have one; --graph supplies that of a checkpoint.",
     ),
     Rule(
         id="expired-ignore",
         title="An ignore has expired",
-        help="The gate counts again. Fix the layer, or renew the ignore with a reason.",
+        help="The limit applies again. Fix the layer, or renew the ignore with a reason.",
     ),
     Rule(
         id="unused-budget",
-        title="No layer is left for a glob of the budget",
-        help="Nothing matches it, or other globs match first, so that it holds nothing. Correct the glob,"
-        " or remove it.",
+        title="A glob of the budget applies to no layer",
+        help="No layer matches it, or other globs match first, so it limits nothing. Correct the glob, or"
+        " remove it.",
     ),
     Rule(
         id="nothing-gated",
-        title="No limit holds a model",
-        help="The budget has no limit for any layer of it or for the network, or everything that it has"
-        " one for is ignored. A gate that nothing is held against does not pass.",
+        title="No limit applies to a model",
+        help="The budget limits none of its layers nor the network, or everything that it limits is ignored."
+        " A gate that checks nothing does not pass.",
     ),
     Rule(
         id="no-layers",
         title="A model has no layers with weights",
-        help="There is nothing to audit, so that no budget of it passes. Weights may have been lost when the"
-        " file was written, or it is another file than the one that was meant.",
+        help="There is nothing to audit, so no budget passes. Weights may have been lost when the file was"
+        " written, or it may be the wrong file.",
     ),
     Rule(
         id="no-baseline",
-        title="The baseline proves nothing of a layer or of the network",
-        help="Its figure there is infinite, or missing as the layer was not audited then. Write a new"
+        title="The baseline proves nothing about a layer or the network",
+        help="Its bound there is infinite, or missing because the layer was not audited. Write a new"
         " baseline, set a limit in a budget, or ignore the layer with a reason.",
     ),
     Rule(
@@ -105,7 +106,7 @@ RULES = (
     ),
     Rule(
         id="invalid-layer",
-        title="A layer's weight is no kernel",
+        title="A layer's weight is not a valid kernel",
         help="The weight is empty, holds NaN or infinity, or does not fit its operator. Training has"
         " diverged, or the file is damaged.",
     ),
@@ -113,33 +114,33 @@ RULES = (
         id="unbounded-node",
         title="A node has no certified Lipschitz bound",
         help="The message says why. Products of activations, Exp and LayerNorm without an epsilon have no"
-        " global Lipschitz constant; on inputs from a box, which --input-range tells, most of them have one.",
+        " global Lipschitz constant; for inputs from a box, given by --input-range, most of them have one.",
     ),
     Rule(
         id="unsupported-layer",
         title="A layer was not audited",
-        help="The message says why: its operator, the form of its weight, or what the file leaves open.",
+        help="The message says why: its operator, the shape of its weight, or what the file leaves open.",
         notice=True,
     ),
     Rule(
         id="not-applicable",
-        title="Stored like a weight, but no layer",
-        help="A table that entries are looked up in, and numbers that are only added, amplify nothing: there"
-        " is no norm to audit. --as-layer audits it as a layer all the same.",
+        title="Stored like a weight, but not a layer",
+        help="A look-up table, and constants that are only added, amplify nothing: there is no norm to audit."
+        " --as-layer audits it as a layer nevertheless.",
         notice=True,
     ),
     Rule(
         id="left-out-weights",
-        title="The file holds tensors that could be weights, and were not audited",
-        help="They lie beside the network that was audited, or their name says that they are something else."
-        " Save what is to be audited in a file of its own.",
+        title="The file contains tensors that could be weights, but were not audited",
+        help="They are not part of the network that was audited, or their names suggest something else. Save"
+        " what is to be audited in a file of its own.",
         notice=True,
     ),
     Rule(
         id="exact-unavailable",
         title="A layer has no exact norm",
-        help="The size of its input is not known. Where it is open in the file, --input-size or --input-shape"
-        " tells it.",
+        help="The size of its input is not known. Where the file leaves it open, --input-size or"
+        " --input-shape sets it.",
         notice=True,
     ),
     Rule(
@@ -157,34 +158,34 @@ RULES = (
     ),
     Rule(
         id="assumed",
-        title="Something that the file does not say was taken for granted",
-        help="The message says what. A bare state dict, for one, holds no strides, dilations or groups, which"
-        " an ONNX graph does.",
+        title="An assumption was made about something that the file does not say",
+        help="The message says which. A bare state dict, for example, has no strides, dilations or groups; an"
+        " ONNX graph does.",
         notice=True,
     ),
-    Rule(id="file", title="A remark about the file", help="The message says what is to know.", notice=True),
+    Rule(id="file", title="A remark about the file", help="The message has the details.", notice=True),
     Rule(
         id="network-not-held",
         title="The network has no bound in the baseline",
-        help="Only its layers are held against the baseline. `convsv audit` says why there is none.",
+        help="Only its layers are compared with the baseline. `convsv audit` says why there is no bound.",
         notice=True,
     ),
     Rule(
         id="added-layer",
         title="A layer is not in the baseline",
-        help="It has no limit from there. Write a new baseline to give it one; --baseline-strict fails until"
-        " then.",
+        help="The baseline sets no limit for it. Write a new baseline to give it one; --baseline-strict fails"
+        " until then.",
     ),
     Rule(
         id="removed-layer",
         title="A layer of the baseline is gone",
-        help="Nothing is held against it any more. Write a new baseline; --baseline-strict fails until then.",
+        help="Its limit checks nothing any more. Write a new baseline; --baseline-strict fails until then.",
     ),
     Rule(
         id="renamed-layer",
         title="A layer has another name in the baseline",
-        help="It was recognised by its weight or, where that has changed too, by shape and order, which is a"
-        " guess. Write a new baseline to have it by name.",
+        help="It was matched by its weight or, where that has changed too, by shape and order, which is a"
+        " guess. Write a new baseline to match it by name.",
     ),
 )
 

@@ -20,7 +20,7 @@ ABOUT = "https://arxiv.org/abs/1911.10258"
 UNREADABLE = Rule(
     id="unreadable-model",
     title="A model could not be audited",
-    help="It is missing, damaged, no model that convsv reads, or was refused as unsafe.",
+    help="It is missing, damaged, in a format that convsv does not read, or was refused as unsafe.",
     notice=True,
 )
 IGNORED = "ignored"

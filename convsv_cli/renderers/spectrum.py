@@ -39,7 +39,7 @@ def _layer(spectrum: LayerSpectrum, terminal: Terminal) -> Iterator[str]:
     for line in row.assumed:
         yield f"  assumed: {line}"
     if row.input_size and spectrum.size not in ((), row.input_size):
-        yield f"  n is {size(row.input_size)}: circular padding needs a multiple of the stride"
+        yield f"  the input size is {size(row.input_size)}: circular padding needs a multiple of the stride"
     yield from _figures(found)
     if found.largest:
         yield from _histogram(found, min(terminal.width or WIDTH, 4 * WIDTH), blocks=terminal.blocks)

@@ -23,7 +23,7 @@ def _table(trend: Trend, terminal: Terminal) -> str:
     widths = [max(len(row[index]) for row in rows) for index in kept]
     lines = [_line([row[index] for index in kept], widths) for row in rows]
     left = len(trend.names) + 2 - len(kept)
-    more = [f"{left} of {len(trend.names)} reports have no room here; -o FILE.csv has all"] if left else []
+    more = [f"{left} of {len(trend.names)} reports do not fit here; -o FILE.csv has all"] if left else []
     about = "certified ≤ of each layer; certified Lipschitz bound (L2) of the network"
     return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:], "", *more, about]) + "\n"
 

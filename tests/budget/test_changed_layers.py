@@ -110,7 +110,7 @@ def test_only_a_strict_baseline_fails_of_them() -> None:
     for name in ("table", "markdown", "github"):
         assert "failed: 4 passed, 1 layer added, 1 layer removed" in rendered(name, strict=True), name
         assert "passed: 4 passed, 1 layer added, 1 layer removed" in rendered(name, strict=False), name
-    assert "Other layers than the baseline" in rendered("html", strict=True)
+    assert "Layers differ from the baseline" in rendered("html", strict=True)
     assert "Within budget" in rendered("html", strict=False)
     same = judged(ratchet(OLD, strict=True), replace(OLD))
     assert code_of(Report(command="check", audits=(same,))) == 0

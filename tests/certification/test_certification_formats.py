@@ -61,7 +61,7 @@ def test_table() -> None:
 def test_one_sample_is_one_sample() -> None:
     route = replace(CERTIFICATION.routes[0], best=1)
     text = render("table", replace(CERTIFICATION, samples=SAMPLES[:1], routes=(route,)))
-    assert "radii of the 1 sample that is right" in text
+    assert "radii of the 1 correctly classified sample" in text
     assert "· 1 sample of" in text
     assert "the largest radius for 1 sample." in text
 

@@ -227,5 +227,5 @@ def test_a_narrow_terminal_keeps_the_first_and_the_last_report() -> None:
         lines = compare(several, Terminal(width=width)).splitlines()
         assert lines[0].split() == ["layer", *(names[i] for i in shown), "last/first"]
         assert width in (10, None) or max(map(len, lines[:4])) <= width
-        hidden = f"{9 - len(shown)} of 9 reports have no room here; -o FILE.csv has all"
+        hidden = f"{9 - len(shown)} of 9 reports do not fit here; -o FILE.csv has all"
         assert (hidden in lines) is (len(shown) < 9)

@@ -180,7 +180,8 @@ def test_blocks_lead_from_one_to_the_bound() -> None:
 
 
 @pytest.mark.parametrize(
-    ("product", "said"), [(1e3, "100.0 times more"), (0.1, "100.0 times less"), (10, "agree")]
+    ("product", "said"),
+    [(1e3, "100.0 times the certified bound"), (0.1, "100.0 times smaller"), (10, "agree")],
 )
 def test_the_story_says_what_a_product_would_have_said(product: float, said: str) -> None:
     sample = samples.resnet()
@@ -193,8 +194,8 @@ def test_a_bound_beyond_floating_point_has_a_page() -> None:
     sample = samples.resnet()
     bound = replace(sample.bound, lipschitz=math.inf, log10=400.0)
     sample = replace(sample, bound=bound, network=replace(sample.network, product=(("certified", 10.0),)))
-    assert "10^399 times less" in story_of(sample)
-    assert "10^399 times less" in samples.render(sample)
+    assert "10^399 times smaller" in story_of(sample)
+    assert "10^399 times smaller" in samples.render(sample)
 
 
 PROVEN = Interval(lower=1.0, upper=2.0)

@@ -47,7 +47,7 @@ class Chart:
         area: what is below it.
         across: ticks of the radius.
         up: ticks of the accuracy.
-        proven, seen: at the radii asked for: certified, and robust to the attack.
+        proven, seen: at the requested radii: certified, and robust to the attack.
         words: what it shows, for those who do not see it.
     """
 
@@ -104,7 +104,7 @@ def chart_of(certification: Certification) -> Chart:
 
 
 def last_radius(certification: Certification) -> float:
-    """Where the curve ends: at the largest radius, or at the largest one asked for if that is near."""
+    """Where the curve ends: at the largest radius, or at the largest requested one if that is near."""
     finite = [radius for radius in certification.radii if math.isfinite(radius)]
     largest = max(finite, default=0.0)
     asked = max(certification.settings.eps)

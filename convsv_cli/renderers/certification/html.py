@@ -1,4 +1,4 @@
-"""The page: headline, curve, radii, why, and the command that does it again."""
+"""The page: headline, curve, radii, reasons, and the command that reproduces it."""
 
 from __future__ import annotations
 
@@ -53,16 +53,14 @@ def command_of(certification: Certification) -> str:
 
 def _headline(certification: Certification) -> Headline:
     level = certification.levels[0]
+    kept = f"provably remain so under every perturbation of at most {level.eps:.6g} in the Euclidean norm."
     total = len(certification.samples)
     tone = PASS if level.certified > text.FEW * certification.correct else WARN
     tone = INFO if not certification.correct else tone
     return Headline(
         tone=tone,
         title=f"{sample_share(level.certified, total, LOWER)} certified at radius {level.eps:.6g}",
-        text=(
-            f"{level.certified:,} of {total:,} samples are classified rightly, and provably stay so wherever "
-            f"they move by at most {level.eps:.6g} in the Euclidean norm."
-        ),
+        text=f"{level.certified:,} of {total:,} samples are classified correctly, and {kept}",
     )
 
 
@@ -82,7 +80,7 @@ def _tiles(certification: Certification) -> Iterator[Tile]:
             )
     if certification.radii:
         median = certification.radii[(certification.correct - 1) // 2]
-        yield Tile(label="median radius", value=text.radius(median), note="of samples that are right")
+        yield Tile(label="median radius", value=text.radius(median), note="of correctly classified samples")
     known = bound.status == BOUNDED
     yield Tile(
         label="Lipschitz bound of the network",
@@ -98,7 +96,7 @@ def _settings(certification: Certification) -> Facts:
         "Graph": settings.graph,
         "Mean": ", ".join(f"{value:.4g}" for value in settings.input_mean),
         "Standard deviation": ", ".join(f"{value:.4g}" for value in settings.input_std),
-        "Data are": "normalized already" if settings.normalized else "",
+        "Normalization": "already applied to the data" if settings.normalized else "",
         "Input range": "" if settings.input_range is None else "{:.4g} to {:g}".format(*settings.input_range),
         "Tolerance of norms": f"{settings.tolerance:.4g}",
         "Time": f"{certification.seconds:.1f} s",

@@ -25,7 +25,7 @@ from convsv_cli.report import (
 from convsv_cli.sanitize import inert
 
 FEW = 0.01
-"""Share of the samples that are right, below which a certificate is said to prove almost nothing."""
+"""Share of the correctly classified samples, below which a certificate is said to prove almost nothing."""
 LARGEST_BLOCKS = 3
 QUANTILES = {0.0: "smallest", 0.5: "median", 1.0: "largest"}
 CONSTANTS = {
@@ -42,8 +42,8 @@ POINTS = 101
 ROWS, BAR = 11, 40
 HEADER = ("sample", "label", "predicted", "correct", "radius", "broken_at")
 LEGEND = (
-    "certified: right, and proven to stay so wherever the sample moves by at most the radius (L2)",
-    "robust to PGD: right, and the attack found nothing within the radius, an upper bound",
+    "certified: classified correctly, and provably so under every perturbation up to the radius (L2)",
+    "robust to PGD: classified correctly, and the attack found nothing within the radius; an upper bound",
 )
 
 
@@ -101,7 +101,7 @@ def route(found: Route) -> str:
     if found.reason:
         return f"{ROUTES[found.name]}: not used, {found.reason}"
     constants = ", ".join(f"{CONSTANTS[name]} ≤ {figure(value, UPPER)}" for name, value in found.constants)
-    return f"{ROUTES[found.name]}: {constants}; the largest radius for {counted(found.best, 'sample')}"
+    return f"{ROUTES[found.name]}: {constants}; gives the largest radius for {counted(found.best, 'sample')}"
 
 
 def attack(tried: Attack) -> str:
@@ -128,12 +128,12 @@ def reasons(certification: Certification) -> Iterator[str]:
     named = [_block(block, whole) for block in blocks]
     if bound.status == BOUNDED and bound.lipschitz > 1 and len(bound.blocks) > 1:
         yield (
-            f"the bound multiplies what each of {len(bound.blocks)} blocks can amplify at most, and no "
-            f"input meets the worst of all of them; most comes from {', '.join(named)}"
+            f"the bound multiplies the worst cases of {len(bound.blocks)} blocks, which no input need attain "
+            f"all at once; most of it comes from {', '.join(named)}"
         )
     if certification.settings.attack and any(level.robust for level in certification.levels):
-        yield "that nothing is proven does not mean that attacks succeed: see what the attack breaks"
-    yield "networks trained with a small bound certify more: see Training in convsv's README"
+        yield "no certificate does not mean that attacks succeed: see what the attack breaks"
+    yield "networks trained to have a small bound certify more: see Training in convsv's README"
 
 
 def _row(numbered: tuple[int, SampleRadius]) -> tuple[int | float | str, ...]:
@@ -164,8 +164,7 @@ def _quantiles(certification: Certification) -> Iterator[str]:
     names = [quantile(level) for level, _ in certification.quantiles]
     values = [radius(value) for _, value in certification.quantiles]
     widths = [max(map(len, pair)) for pair in zip(names, values, strict=True)]
-    right = "that is right" if certification.correct == 1 else "that are right"
-    yield f"  radii of the {counted(certification.correct, 'sample')} {right}"
+    yield f"  radii of the {counted(certification.correct, 'correctly classified sample')}"
     for row in (names, values):
         yield "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
     yield ""
@@ -197,9 +196,10 @@ def _because(certification: Certification) -> str:
     if bound.status != BOUNDED or margin is None:
         found = [route.reason for route in certification.routes if route.reason]
         return f": {found[0]}" if found and len(found) == len(certification.routes) else ""
+    median = radii[(len(radii) - 1) // 2]
     return (
-        f": the Lipschitz bound is {figure(bound.lipschitz, UPPER)}, and the largest logit is ahead by "
-        f"{figure(margin)} (median), so that the median radius is {radius(radii[(len(radii) - 1) // 2])}"
+        f": the Lipschitz bound is {figure(bound.lipschitz, UPPER)}, and the median logit margin "
+        f"is {figure(margin)}, so that the median radius is {radius(median)}"
     )
 
 

@@ -98,10 +98,10 @@ def story_of(audit: Audit) -> str:
     gap = abs(log(product) - audit.bound.log10)
     times = figure(10**gap) if gap < BEYOND else f"10^{gap:.0f}"
     if gap < AGREES:
-        return f"{told} Here it happens to agree with what is proven."
+        return f"{told} Here it happens to agree with the certified bound."
     if log(product) > audit.bound.log10:
-        return f"{told} Here it would say {times} times more than is proven."
-    return f"{told} Here it would promise {times} times less than can be proven."
+        return f"{told} Here it would be {times} times the certified bound."
+    return f"{told} Here it would claim a bound {times} times smaller than the certified one."
 
 
 def block_table(blocks: tuple[Block, ...]) -> BlockTable | None:
@@ -125,7 +125,7 @@ def block_table(blocks: tuple[Block, ...]) -> BlockTable | None:
 def _readings(audit: Audit) -> Iterator[Reading]:
     bound, empirical = audit.bound, audit.bound.empirical
     if bound.status == BOUNDED and bound.log10 is not None:
-        says = f"proven: nothing is amplified more{for_inputs(bound)}"
+        says = f"proven: no perturbation is amplified by more{for_inputs(bound)}"
         yield Reading(
             name="certified bound ≤", figure=bound_figure(bound), says=says, log10=bound.log10, kind=INTERVAL
         )
@@ -133,7 +133,11 @@ def _readings(audit: Audit) -> Iterator[Reading]:
         tried = f"{empirical.pairs} pairs and {empirical.directions} directions"
         says = f"an estimate: the largest ratio in {tried}, {empirical.source}"
         yield Reading(
-            name="seen ≥", figure=figure(empirical.ratio), says=says, log10=log(empirical.ratio), kind=SEEN
+            name="observed ≥",
+            figure=figure(empirical.ratio),
+            says=says,
+            log10=log(empirical.ratio),
+            kind=SEEN,
         )
     products = dict(audit.network.product)
     for method in audit.methods:
@@ -142,7 +146,7 @@ def _readings(audit: Audit) -> Iterator[Reading]:
             yield Reading(
                 name=f"product of {method.column.removesuffix(' ≤')}",
                 figure=figure(value, method.kind),
-                says="no bound of the network",
+                says="not a bound of the network",
                 log10=log(value),
                 kind=PRODUCT,
             )

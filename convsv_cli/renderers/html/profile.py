@@ -103,7 +103,7 @@ def _words(audit: Audit, stops: tuple[Stop, ...]) -> str:
     (most, top), (least, bottom) = max(uppers), min(uppers)
     above = sum(stop.exceeds for stop in stops)
     judged = any(stop.limit is not None for stop in stops)
-    limits = f" {counted(above, 'layer')} beyond the limit." if judged else ""
+    limits = f" {counted(above, 'layer')} beyond their limit." if judged else ""
     return (
         f"Certified norms of {counted(len(stops), 'layer')} in the order of the file, on a logarithmic axis. "
         f"The largest is {top} at {figure(most, CERTIFIED)}, "

@@ -113,7 +113,9 @@ def tiles_of(audit: Audit) -> Iterator[Tile]:
     note = f"certified, L2{for_inputs(bound)}" if bounded else bound.status
     yield Tile(label="Lipschitz bound", value=f"≤ {bound_figure(bound)}" if bounded else "none", note=note)
     if empirical is not None:
-        yield Tile(label="Largest ratio seen", value=figure(empirical.ratio), note="an estimate from below")
+        yield Tile(
+            label="Largest ratio observed", value=figure(empirical.ratio), note="an estimate from below"
+        )
     if audit.verdict is not None:
         kept, total = _counts(audit.verdict)[PASSED], len(audit.verdict.gates)
         yield Tile(label="Limits kept", value=f"{kept} of {total}", note=audit.verdict.budget)
@@ -174,14 +176,14 @@ def _judged(verdict: Verdict, findings: Sequence[Finding]) -> Headline:
     ignored = f" {counts[IGNORED]} ignored." if counts[IGNORED] else ""
     kept = f"{counts[PASSED]} {of} {_are(counts[PASSED])} kept"
     if conclusion(verdict, findings) == MISTAKEN:
-        text = f"{counted(_number(findings, UNUSED), 'glob')} of {verdict.budget} hold nothing."
-        return Headline(tone=FAIL, title="Budget mistaken", text=text)
+        text = f"{counted(_number(findings, UNUSED), 'glob')} of {verdict.budget} apply to no layer."
+        return Headline(tone=FAIL, title="Invalid budget", text=text)
     if counts[EXCEEDED]:
         beside = f", {missing} undecided" if missing else ""
         text = f"{counts[EXCEEDED]} {of} {_are(counts[EXCEEDED])} exceeded{beside}.{ignored}"
         return Headline(tone=FAIL, title="Budget exceeded", text=text)
     if missing:
-        text = f"{missing} {of} cannot be decided: the bound is missing or too wide.{ignored}"
+        text = f"{missing} {of} cannot be decided: the bound is missing or too loose.{ignored}"
         return Headline(tone=WARN, sign=OPEN, title="Budget undecided", text=text)
     if total and conclusion(verdict, findings) != PASSED:
         text = f"{kept}, but not all can be judged.{ignored}"
@@ -196,8 +198,9 @@ def _other_layers(verdict: Verdict, findings: Sequence[Finding]) -> Headline | N
     """What a strict baseline fails of, where no limit is exceeded; None where it does not."""
     if conclusion(verdict, findings) != FAILED or _counts(verdict)[EXCEEDED]:
         return None
-    text = f"{counted(_number(findings, ADDED, REMOVED), 'layer')} new or gone beside {verdict.budget}."
-    return Headline(tone=FAIL, title="Other layers than the baseline", text=text)
+    layers = counted(_number(findings, ADDED, REMOVED), "layer")
+    text = f"{layers} added or removed since {verdict.budget} was written."
+    return Headline(tone=FAIL, title="Layers differ from the baseline", text=text)
 
 
 def _bound(audit: Audit) -> Headline:
@@ -205,17 +208,17 @@ def _bound(audit: Audit) -> Headline:
     if bound.status == BOUNDED:
         figures = bound_figure(bound)
         text = (
-            f"No change of the input is amplified more than {figures} times{for_inputs(bound)}, "
-            "in the L2 norm."
+            f"No perturbation of the input is amplified by more than a factor of {figures}"
+            f"{for_inputs(bound)}, in the L2 norm."
         )
         return Headline(tone=INFO, title=f"Certified: L ≤ {figures}", text=text)
     if bound.status == UNBOUNDED:
         nodes = counted(len(bound.obstacles), "node")
-        verb = "stands" if len(bound.obstacles) == 1 else "stand"
-        own = "; each layer that was audited has its own" if audit.audited else ""
-        text = f"{nodes} {verb} in the way of a bound of the network{own}."
+        verb = "prevents" if len(bound.obstacles) == 1 else "prevent"
+        own = "; each audited layer has its own" if audit.audited else ""
+        text = f"{nodes} {verb} a bound of the network{own}."
         return Headline(tone=WARN, title="No certified bound", text=text)
-    text = f"There is no bound of the whole network: {bound.reason}."
+    text = f"The whole network has no bound: {bound.reason}."
     if not audit.audited:
         return Headline(tone=WARN, title="Nothing certified", text=text)
     return Headline(tone=INFO, title="Certified layer by layer", text=text)
