@@ -158,7 +158,7 @@ def test_every_chart_has_a_text_alternative(browser: Browser, folder: Path) -> N
         profile = visit.page.get_by_role("img", name="Certified norm of each layer, from input to output")
         described = profile.locator("desc").text_content() or ""
         assert "The largest is conv1 at 6.709" in described
-        assert "4 layers beyond the limit" in described
+        assert "4 layers beyond their limit" in described
         assert "limit 4.6, exceeded" in (
             visit.page.locator("tr.fail td.track title").first.text_content() or ""
         )
