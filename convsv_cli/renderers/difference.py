@@ -87,7 +87,7 @@ def _row(change: Change, shown: Callable[[str], str]) -> tuple[str, ...]:
 
 
 def _verdict(audit: Audit) -> list[str]:
-    """How the gates ended, where there are any."""
+    """The outcomes of the gates, if there are any."""
     if audit.verdict is None:
         return []
     lines = [f"  {gate.outcome}  {node(gate)}: {about(gate)}" for gate in open_gates(audit.verdict)]

@@ -14,11 +14,10 @@ PROPERTY = {**DATA, ":": "%3A", ",": "%2C"}
 
 
 def render(report: Report, terminal: Terminal) -> str:
-    """Errors and warnings, and how a model differs from its baseline, then a notice for each audit.
+    """Errors, warnings and differences from a baseline, then a notice for each audit.
 
-    Other notes are for the step summary.
-
-    Texts from the files are made inert here, and only here; commands have their own escapes beyond that.
+    The step summary has the other notes. Texts from files are made inert here, and only here; the commands'
+    own escapes come on top of that.
     """
     report = inert(report)
     lines = [
@@ -26,8 +25,8 @@ def render(report: Report, terminal: Terminal) -> str:
         for failure in report.failures
     ]
     for audit in report.audits:
-        told = [f for f in audit.findings if f.severity != NOTE or f.rule in CHANGES]
-        lines += [_annotation(audit, finding, terminal) for finding in told]
+        shown = [f for f in audit.findings if f.severity != NOTE or f.rule in CHANGES]
+        lines += [_annotation(audit, finding, terminal) for finding in shown]
     lines += [_notice(audit, terminal) for audit in report.audits]
     return "".join(f"{line}\n" for line in lines)
 

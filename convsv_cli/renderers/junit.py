@@ -48,12 +48,12 @@ def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
 
 
 def _suite(audit: Audit) -> ET.Element:
-    """A case for the network where it has gates, one for each layer, and one for each other gate's layer.
+    """A case for the network if it has gates, one for each layer, and one for each other gate's layer.
 
     Layers that only a baseline has are cases, too. With a budget, whatever keeps it from passing is a failure
-    or an error: also of layers without a limit, and of the budget itself, which has a case of its own then.
+    or an error, including that of a layer without a limit, or of the budget itself, which then has a case.
     """
-    told = _left_open(audit)
+    left_open = _left_open(audit)
     changes = {finding.node: finding for finding in audit.findings if finding.rule in CHANGES}
     gates: dict[str, list[Gate]] = defaultdict(list)
     for gate in audit.verdict.gates if audit.verdict else ():
@@ -65,7 +65,7 @@ def _suite(audit: Audit) -> ET.Element:
         seconds = sum(measurement.seconds for _, measurement in layer.measurements)
         case = _case(path, layer.name, seconds, gates.pop(layer.name, []))
         if not len(case):
-            _status(layer, told.pop(layer.name, []), case)
+            _status(layer, left_open.pop(layer.name, []), case)
         if layer.name in changes:
             _change(changes.pop(layer.name), case)
         cases.append(case)
@@ -73,7 +73,7 @@ def _suite(audit: Audit) -> ET.Element:
     for finding in changes.values():
         cases.append(_case(path, finding.node, 0.0, []))
         _change(finding, cases[-1])
-    for finding in told.get("", []):
+    for finding in left_open.get("", []):
         cases.append(_case(path, BUDGET, 0.0, []))
         _add_error(cases[-1], finding)
     if not audit.verdict:
@@ -82,14 +82,14 @@ def _suite(audit: Audit) -> ET.Element:
 
 
 def _left_out(path: str, finding: Finding) -> ET.Element:
-    """The case of weights that nobody has looked at."""
+    """The case of weights that were not audited."""
     case = _case(path, "left out", 0.0, [])
     ET.SubElement(case, "skipped", message=finding.message)
     return case
 
 
 def _case(path: str, name: str, seconds: float, gates: list[Gate]) -> ET.Element:
-    """The case of a layer or of the network, with what its gates came to."""
+    """The case of a layer or of the network, with the outcomes of its gates."""
     case = ET.Element("testcase", name=name, classname=path, time=f"{seconds:.3f}")
     missed = [gate for gate in gates if gate.outcome not in (PASSED, IGNORED)]
     if missed:
@@ -101,23 +101,23 @@ def _case(path: str, name: str, seconds: float, gates: list[Gate]) -> ET.Element
 
 
 def _left_open(audit: Audit) -> dict[str, list[Finding]]:
-    """By node, what makes a verdict no pass beside its gates."""
-    told: dict[str, list[Finding]] = defaultdict(list)
+    """By node, the findings other than gates that keep a verdict from passing."""
+    found: dict[str, list[Finding]] = defaultdict(list)
     for finding in audit.findings if audit.verdict else ():
         mistake = finding.rule == UNUSED and finding.severity == ERROR
         if mistake or finding.rule in UNSETTLED:
-            told[finding.node].append(finding)
-    return told
+            found[finding.node].append(finding)
+    return found
 
 
 def _add_error(case: ET.Element, finding: Finding) -> None:
     ET.SubElement(case, ERROR, type=finding.rule, message=finding.message)
 
 
-def _status(layer: LayerAudit, told: list[Finding], case: ET.Element) -> None:
-    """Why a layer has no figures, or no limit where it should have one."""
-    if told:
-        _add_error(case, told[0])
+def _status(layer: LayerAudit, left_open: list[Finding], case: ET.Element) -> None:
+    """Why a layer has no figures, or no limit although it should have one."""
+    if left_open:
+        _add_error(case, left_open[0])
     elif layer.status == UNSUPPORTED:
         ET.SubElement(case, "skipped", message=layer.reason)
     elif layer.status == NOT_APPLICABLE:
@@ -127,7 +127,7 @@ def _status(layer: LayerAudit, told: list[Finding], case: ET.Element) -> None:
 
 
 def _change(finding: Finding, case: ET.Element) -> None:
-    """How a layer differs from a baseline: a failure where that is strict, else a remark."""
+    """How a layer differs from a baseline: a failure if that is strict, otherwise a remark."""
     if finding.severity == ERROR and case.find("failure") is None:
         ET.SubElement(case, "failure", type=finding.rule, message=finding.message)
     ET.SubElement(case, "system-out").text = f"{finding.rule}: {finding.message}"

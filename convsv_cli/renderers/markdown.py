@@ -36,7 +36,7 @@ RUNS = re.compile("`+")
 
 
 def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
-    """A section for each audit; what has no room is said to be left out."""
+    """A section for each audit, and how many did not fit."""
     report = inert(report)
     failures = [f"- failed: {prose(failure.message)}" for failure in report.failures]
     kept = fitting(failures, LARGEST // 4)
@@ -49,7 +49,7 @@ def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
 
 
 def _section(audit: Audit, share: int) -> str:
-    """One audit, in about so many bytes."""
+    """One audit, in about `share` bytes."""
     rows = _Rows(audit)
     parts = [f"## {code(audit.model.path)}", covered(audit)]
     if audit.verdict is not None:
@@ -76,7 +76,7 @@ class _Rows:
         ]
 
     def table(self, chosen: range | list[int], room: int = LARGEST) -> str:
-        """These rows, or those that have room."""
+        """The chosen rows, or as many of them as fit."""
         right = [name not in TEXTS for name in self.headings]
         lines = table(self.headings, right, [self.rows[index] for index in chosen])
         kept = fitting(lines, room)
@@ -104,7 +104,7 @@ def _upper(layer: LayerAudit, method: str) -> float:
 
 
 def _gates(verdict: Verdict) -> list[str]:
-    """A table of the gates that did not simply pass."""
+    """A table of the gates that did not pass."""
     gates = open_gates(verdict)
     if not gates:
         return []
@@ -121,15 +121,15 @@ def _gate(gate: Gate) -> list[str]:
 
 
 def _findings(audit: Audit) -> list[str]:
-    """Errors and warnings, as far as they are not gates, and what concerns the file or the baseline."""
-    told = [f for f in audit.findings if f.limit is None and (f.severity != NOTE or _is_general(f))]
-    lines = [f"- {f.severity}: {f'{code(f.node)}: ' if f.node else ''}{prose(f.message)}" for f in told]
+    """Errors and warnings that are not gates, and notes about the file or the baseline."""
+    shown = [f for f in audit.findings if f.limit is None and (f.severity != NOTE or _is_general(f))]
+    lines = [f"- {f.severity}: {f'{code(f.node)}: ' if f.node else ''}{prose(f.message)}" for f in shown]
     more = [f"- … and {len(lines) - WORST} more, {ELSEWHERE}"] if len(lines) > WORST else []
     return ["\n".join([*lines[:WORST], *more])] if lines else []
 
 
 def _is_general(finding: Finding) -> bool:
-    """Whether a note is about more than a layer as it is."""
+    """Whether a note is about more than the layer itself."""
     return not finding.node or finding.rule in CHANGES
 
 
@@ -162,7 +162,7 @@ def table(headings: Iterable[str], right: Iterable[bool], rows: Iterable[Sequenc
 
 
 def fitting(lines: Sequence[str], limit: int) -> list[str]:
-    """As many of the lines as have room in so many bytes."""
+    """As many of the lines as fit into `limit` bytes."""
     kept, used = [], 0
     for line in lines:
         used += len(line.encode()) + 1

@@ -76,7 +76,7 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
 def _results(
     found: list[tuple[Audit, Finding]], rules: list[Rule], terminal: Terminal
 ) -> list[dict[str, Any]]:
-    """Fingerprints are of rule, model and layer, so that they stay while figures and lines change."""
+    """Fingerprints depend on rule, model and layer only: they stay while figures and lines change."""
     seen: Counter[tuple[str, ...]] = Counter()
     results = []
     for audit, finding in found:
@@ -171,7 +171,7 @@ def _own(model: Model) -> str:
 
 
 def _text(audit: Audit, finding: Finding, terminal: Terminal) -> str:
-    """What is found where: the place itself may be a line of a budget."""
+    """What was found, and where: the location itself may be a line of a budget."""
     model = terminal.relative(audit.model.path)
     return _plain(": ".join(filter(None, (model, finding.node, finding.message))))
 

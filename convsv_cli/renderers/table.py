@@ -91,7 +91,7 @@ def _audit(audit: Audit, terminal: Terminal) -> str:
 
 
 def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[str]:
-    """How the budget's gates ended, and each that did not simply pass."""
+    """The budget's conclusion, and each gate that did not pass."""
     if verdict is None:
         return []
     gates = open_gates(verdict)
@@ -101,7 +101,7 @@ def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[str]:
 
 
 def _layers(audit: Audit, largest: str, width: int | None) -> Table:
-    """All columns; those that fit where there is a terminal, which is never answered by cutting names."""
+    """All columns, or those that fit into a terminal; names are never cut."""
     cells = columns(audit)
     for name in EXPENDABLE:
         if width is None or _width(cells) <= width or len(cells) == FEWEST:
@@ -141,7 +141,7 @@ def _width(cells: dict[str, list[str]]) -> int:
 
 
 def _largest(audit: Audit) -> str:
-    """The name of the layer with the largest exact norm, or certified one, or bound: what all layers have."""
+    """The layer with the largest exact norm, certified norm or bound: the first that all layers have."""
     for kind in (EXACT, CERTIFIED, UPPER):
         for method in audit.methods:
             measured = [
@@ -153,7 +153,7 @@ def _largest(audit: Audit) -> str:
 
 
 def _remarks(audit: Audit) -> list[str]:
-    """Layers without figures, and each assumption with the number of layers it was made for."""
+    """Layers without figures, and each assumption with the number of layers that it is for."""
     skipped = [_skipped(layer) for layer in audit.layers if layer.status != AUDITED]
     others = [_remark(f) for f in audit.findings if f.limit is None and (f.place or not f.node)]
     imprecise = [

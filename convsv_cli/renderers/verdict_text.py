@@ -1,4 +1,4 @@
-"""What a budget makes of an audit, in words: the same for every format that people read."""
+"""What a budget makes of an audit, in words that all formats for people share."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from convsv_cli.sanitize import printable
 OUTCOMES = (EXCEEDED, UNDECIDED, MISSING, IGNORED, PASSED)
 """The worst first."""
 DIGITS = 8
-"""So many that a limit and a norm that misses it by little do not look alike."""
+"""Enough that a limit and a norm that barely exceeds it do not look alike."""
 UNLIMITED, COMPLETE = "no limit applies", "no limits, only that all layers be audited or ignored"
 COUNTED = (
     ("layer not audited", "layers not audited", NOT_AUDITED),
@@ -43,19 +43,19 @@ COUNTED = (
     ("model without layers", "models without layers", (EMPTY,)),
     ("part of the budget unused", "parts of the budget unused", (UNUSED,)),
 )
-"""Findings that a verdict counts: how one of them is called, and several."""
+"""Findings that a verdict counts: the noun for one, and for several."""
 
 
 def headline(verdict: Verdict, findings: Sequence[Finding]) -> str:
-    """One line: how it ends, how many gates did what, and what nobody has looked at."""
+    """One line: the conclusion, the number of gates per outcome, and what was not audited."""
     counts = Counter(gate.outcome for gate in verdict.gates)
     parts = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if counts[outcome]]
     ended = conclusion(verdict, findings)
     if not parts:
         parts = [COMPLETE if ended == PASSED else UNLIMITED]
     for one, more, rules in COUNTED:
-        told = sum(finding.rule in rules for finding in findings)
-        parts += [f"{told} {one if told == 1 else more}"] if told else []
+        count = sum(finding.rule in rules for finding in findings)
+        parts += [f"{count} {one if count == 1 else more}"] if count else []
     return f"{ended}: {', '.join(parts)} ({printable(verdict.budget)})"
 
 
@@ -66,7 +66,7 @@ def open_gates(verdict: Verdict) -> list[Gate]:
 
 
 def about(gate: Gate) -> str:
-    """What was measured, the limit, why there is no more to say, and where the budget says so."""
+    """What was measured, the limit, why it was not decided, and where the budget sets it."""
     reason = f": {printable(gate.reason)}" if gate.reason else ""
     return f"{measured(gate)}, {_over(gate)}limit {limit(gate)}{reason}{where(gate.place)}"
 
