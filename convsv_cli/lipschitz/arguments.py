@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from convsv_cli.lipschitz.operation import SIZES, Operation, Tensor, UnboundedError
-from convsv_cli.numerics.ranges import ANYTHING, Range
+from convsv_cli.numerics.ranges import Range
 
 
 def first(operation: Operation) -> Tensor:
@@ -50,18 +48,6 @@ def size_of(tensor: Tensor, axis: int) -> int:
     if size is None:
         raise UnboundedError(f"the shape of {tensor.name!r} is not known", lacks=SIZES)
     return size
-
-
-def or_anything(known: Callable[[Operation], Range]) -> Callable[[Operation], Range]:
-    """A range that says nothing where its arguments are not known."""
-
-    def range_(operation: Operation) -> Range:
-        try:
-            return known(operation)
-        except UnboundedError:
-            return ANYTHING
-
-    return range_
 
 
 def same(operation: Operation) -> Range:

@@ -199,7 +199,7 @@ class Rule:
 
     Attributes:
         lipschitz: see `Gain`; raises `UnboundedError` where there is no bound.
-        range: of the entries of the outputs.
+        range: of the entries of the outputs; raises `UnboundedError` where nothing is known of it.
     """
 
     lipschitz: Gain

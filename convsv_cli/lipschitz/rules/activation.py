@@ -79,10 +79,7 @@ def _operand(tensor: Tensor) -> Expression:
 
 
 def _applied_range(operation: Operation) -> Range:
-    try:
-        return values(_expression(operation), operation.varying[0].range)
-    except UnboundedError:
-        return ANYTHING
+    return values(_expression(operation), operation.varying[0].range)
 
 
 def prelu(operation: Operation) -> float:

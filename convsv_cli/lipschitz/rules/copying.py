@@ -7,7 +7,7 @@ import math
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
-from convsv_cli.lipschitz.arguments import first, integers, or_anything, require_constant, same
+from convsv_cli.lipschitz.arguments import first, integers, require_constant, same
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.numerics.arithmetic import root_of_squares, times
@@ -110,5 +110,5 @@ RULES = {
     "ConstantOfShape": Rule(lipschitz=filled, range=_filled_range),
     "Expand": Rule(lipschitz=expanded, range=same),
     "Tile": Rule(lipschitz=tiled, range=same),
-    "Pad": Rule(lipschitz=padded, range=or_anything(_padded_range)),
+    "Pad": Rule(lipschitz=padded, range=_padded_range),
 }

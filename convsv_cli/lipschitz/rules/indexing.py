@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.lipschitz.arguments import or_anything, same, size_of
+from convsv_cli.lipschitz.arguments import same, size_of
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
 from convsv_cli.numerics.arithmetic import root_of_squares, times, total
@@ -111,7 +111,7 @@ def _scattered_range(operation: Operation) -> Range:
 RULES = {
     **{op: Rule(lipschitz=gathered, range=same) for op in ("Gather", "GatherElements", "GatherND")},
     **{
-        op: Rule(lipschitz=scattered, range=or_anything(_scattered_range))
+        op: Rule(lipschitz=scattered, range=_scattered_range)
         for op in ("Scatter", "ScatterElements", "ScatterND")
     },
 }

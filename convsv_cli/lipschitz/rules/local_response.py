@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from convsv_cli.lipschitz.arguments import or_anything
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import Range, outward
@@ -68,4 +67,4 @@ def _divided_range(operation: Operation) -> Range:
     return outward(min(0.0, source.lower) * largest, max(0.0, source.upper) * largest)
 
 
-RULES = {"LRN": Rule(lipschitz=divided_by_neighbours, range=or_anything(_divided_range))}
+RULES = {"LRN": Rule(lipschitz=divided_by_neighbours, range=_divided_range)}

@@ -7,7 +7,6 @@ import math
 from convsv_cli.lipschitz.arguments import (
     first,
     integers,
-    or_anything,
     same,
     same_or_zero,
     size_of,
@@ -116,8 +115,8 @@ RULES = {
     "Trilu": Rule(lipschitz=moved, range=same_or_zero),
     "Concat": Rule(lipschitz=joined, range=_joined_range),
     "TopK": Rule(lipschitz=sorted_, range=same),
-    "CumSum": Rule(lipschitz=accumulated, range=or_anything(_accumulated_range)),
-    "Col2Im": Rule(lipschitz=folded, range=or_anything(_folded_range)),
+    "CumSum": Rule(lipschitz=accumulated, range=_accumulated_range),
+    "Col2Im": Rule(lipschitz=folded, range=_folded_range),
     "OneHot": Rule(lipschitz=jumping),
     "Unique": Rule(lipschitz=jumping, range=same),
 }

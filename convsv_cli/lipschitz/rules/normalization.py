@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.lipschitz.arguments import first, or_anything, require_constant
+from convsv_cli.lipschitz.arguments import first, require_constant
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
 from convsv_cli.lipschitz.standardisation import centred_norm, inverse_deviation_gain
 from convsv_cli.numerics.arithmetic import times
@@ -147,7 +147,7 @@ def _standard_range(square: Callable[[Operation], int]) -> Callable[[Operation],
         offset = Range(lower=0.0, upper=0.0) if bias is None else bias.range
         return outward(offset.lower - radius, offset.upper + radius)
 
-    return or_anything(reached)
+    return reached
 
 
 def _from_axis(operation: Operation) -> int:
@@ -176,7 +176,7 @@ def _of_groups(operation: Operation) -> int:
 
 
 RULES = {
-    "BatchNormalization": Rule(lipschitz=batch_normalized, range=or_anything(_batch_range)),
+    "BatchNormalization": Rule(lipschitz=batch_normalized, range=_batch_range),
     "LayerNormalization": Rule(lipschitz=layer_normalized, range=_layer_range),
     "InstanceNormalization": Rule(lipschitz=scaled, range=_standard_range(_of_instances)),
     "GroupNormalization": Rule(lipschitz=scaled, range=_standard_range(_of_groups)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from convsv_cli.lipschitz.arguments import or_anything, same, same_or_zero
+from convsv_cli.lipschitz.arguments import same, same_or_zero
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.lipschitz.windows import pooling_windows
@@ -112,12 +112,12 @@ def _p_norm(operation: Operation, count: int) -> Range:
 
 
 RULES = {
-    "MaxPool": Rule(lipschitz=max_pooled, range=or_anything(_max_range)),
-    "AveragePool": Rule(lipschitz=averaged, range=or_anything(_average_range)),
-    "LpPool": Rule(lipschitz=lp_pooled, range=or_anything(_lp_range)),
+    "MaxPool": Rule(lipschitz=max_pooled, range=_max_range),
+    "AveragePool": Rule(lipschitz=averaged, range=_average_range),
+    "LpPool": Rule(lipschitz=lp_pooled, range=_lp_range),
     "GlobalAveragePool": Rule(lipschitz=globally_averaged, range=same),
     "GlobalMaxPool": Rule(lipschitz=globally_largest, range=same),
-    "GlobalLpPool": Rule(lipschitz=globally_lp, range=or_anything(_global_lp_range)),
+    "GlobalLpPool": Rule(lipschitz=globally_lp, range=_global_lp_range),
     "MaxUnpool": Rule(lipschitz=unpooled, range=same_or_zero),
     "MaxRoiPool": Rule(lipschitz=regions),
     "RoiAlign": Rule(lipschitz=regions),

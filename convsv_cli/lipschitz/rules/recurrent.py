@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.lipschitz.arguments import or_anything, require_constant
+from convsv_cli.lipschitz.arguments import require_constant
 from convsv_cli.lipschitz.operation import SIZES, Operation, Rule, UnboundedError
 from convsv_cli.numerics.arithmetic import times, total
 from convsv_cli.numerics.ranges import Range, outward
@@ -260,7 +260,7 @@ def _lstm_range(operation: Operation) -> Range:
 
 
 RULES = {
-    "RNN": Rule(lipschitz=rnn, range=or_anything(_state_range)),
-    "GRU": Rule(lipschitz=gru, range=or_anything(_state_range)),
-    "LSTM": Rule(lipschitz=lstm, range=or_anything(_lstm_range)),
+    "RNN": Rule(lipschitz=rnn, range=_state_range),
+    "GRU": Rule(lipschitz=gru, range=_state_range),
+    "LSTM": Rule(lipschitz=lstm, range=_lstm_range),
 }

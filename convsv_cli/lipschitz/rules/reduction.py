@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from convsv_cli.lipschitz.arguments import integers, or_anything, require_constant, same
+from convsv_cli.lipschitz.arguments import integers, require_constant, same
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.numerics.arithmetic import times
@@ -109,7 +109,7 @@ def _norm_range(power: float) -> Callable[[Operation], Range]:
         largest = _count(operation) ** power * operation.input(0).range.magnitude
         return outward(0.0 if _sizes(operation) else -largest, largest)
 
-    return or_anything(range_)
+    return range_
 
 
 def _square_range(operation: Operation) -> Range:
@@ -134,14 +134,14 @@ def _log_sum_range(operation: Operation) -> Range:
 
 
 RULES = {
-    "ReduceSum": Rule(lipschitz=summed, range=or_anything(_sum_range)),
+    "ReduceSum": Rule(lipschitz=summed, range=_sum_range),
     "ReduceL1": Rule(lipschitz=summed, range=_norm_range(1.0)),
     "ReduceMean": Rule(lipschitz=averaged, range=same),
     "ReduceMax": Rule(lipschitz=nonexpansive, range=same),
     "ReduceMin": Rule(lipschitz=nonexpansive, range=same),
     "ReduceL2": Rule(lipschitz=nonexpansive, range=_norm_range(0.5)),
-    "ReduceLogSumExp": Rule(lipschitz=nonexpansive, range=or_anything(_log_sum_exp_range)),
-    "ReduceProd": Rule(lipschitz=multiplied, range=or_anything(_product_range)),
-    "ReduceSumSquare": Rule(lipschitz=squared, range=or_anything(_square_range)),
-    "ReduceLogSum": Rule(lipschitz=logarithm, range=or_anything(_log_sum_range)),
+    "ReduceLogSumExp": Rule(lipschitz=nonexpansive, range=_log_sum_exp_range),
+    "ReduceProd": Rule(lipschitz=multiplied, range=_product_range),
+    "ReduceSumSquare": Rule(lipschitz=squared, range=_square_range),
+    "ReduceLogSum": Rule(lipschitz=logarithm, range=_log_sum_range),
 }

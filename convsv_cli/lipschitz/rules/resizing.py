@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 
-from convsv_cli.lipschitz.arguments import first, or_anything, size_of
+from convsv_cli.lipschitz.arguments import first, size_of
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.coordinates import Stretch
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
@@ -145,6 +145,6 @@ def _range(operation: Operation) -> Range:
 
 
 RULES = {
-    "Resize": Rule(lipschitz=resized, range=or_anything(_range)),
-    "Upsample": Rule(lipschitz=resized, range=or_anything(_range)),
+    "Resize": Rule(lipschitz=resized, range=_range),
+    "Upsample": Rule(lipschitz=resized, range=_range),
 }
