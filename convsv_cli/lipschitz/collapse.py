@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convsv_cli.lipschitz.dependencies import needs, real
-from convsv_cli.lipschitz.elementwise import BUILDERS, OP, expressed
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.lipschitz.scalar import Expression, X, number, parts
-from convsv_cli.lipschitz.steepness import steepness
+from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
+from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, expressed
+from convsv_cli.lipschitz.scalar.steepness import steepness
 from convsv_cli.model.graph import Body, Graph, Node, UnknownValueError
 
 MOST_NODES = 48  # of one sub-graph
@@ -72,7 +72,7 @@ class _Collapse:
             gone.update(id(each) for each in region.nodes)
             kept.append(
                 Node(
-                    op=OP,
+                    op=COLLAPSED,
                     name=node.name,
                     inputs=(region.source,),
                     outputs=node.outputs[:1],
@@ -181,7 +181,7 @@ class _Collapse:
 
         def apply(node: Node) -> Expression:
             result = expressed(node, [find(name) for name in node.inputs])
-            if parts(result) > MOST_PARTS:
+            if result.count() > MOST_PARTS:
                 raise _LargeError("a large expression")
             return result
 

@@ -24,7 +24,6 @@ from convsv_cli.lipschitz.dependencies import (
     sources,
     wanted,
 )
-from convsv_cli.lipschitz.elementwise import OP as COLLAPSED
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.operation import (
     RANGE,
@@ -34,6 +33,7 @@ from convsv_cli.lipschitz.operation import (
     Tensor,
     UnboundedError,
 )
+from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.model.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
 from convsv_cli.model.linear_maps import linear_maps
 from convsv_cli.numerics.arithmetic import root_of_squares

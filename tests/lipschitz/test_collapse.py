@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from convsv_cli.lipschitz import steepness
 from convsv_cli.lipschitz.collapse import MOST_PARTS, collapsed
 from convsv_cli.lipschitz.composition import Composed, compose
-from convsv_cli.lipschitz.elementwise import OP
 from convsv_cli.lipschitz.rules import RULES
-from convsv_cli.lipschitz.scalar import jet, parts
+from convsv_cli.lipschitz.scalar import steepness
+from convsv_cli.lipschitz.scalar.expressions import jet
+from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import Intervals
 from convsv_cli.numerics.ranges import Range
@@ -117,7 +117,7 @@ def bound(model: onnx.ModelProto) -> float:
 
 
 def functions(model: onnx.ModelProto) -> list[Node]:
-    return [each for each in collapsed(graph_of(model)).main.nodes if each.op == OP]
+    return [each for each in collapsed(graph_of(model)).main.nodes if each.op == COLLAPSED]
 
 
 def ops(graph: Graph) -> list[str]:
@@ -142,7 +142,7 @@ def test_exported_activations_become_one_function(name):
     nodes, steepest = ACTIVATIONS[name]
     model = double_model(nodes, {"x": [4]}, used(nodes))
     (only,) = collapsed(graph_of(model)).main.nodes
-    assert (only.op, only.inputs, only.outputs) == (OP, ("x",), ("y",))
+    assert (only.op, only.inputs, only.outputs) == (COLLAPSED, ("x",), ("y",))
     assert only.name == graph_of(model).main.nodes[-1].name
     assert_same_function(model, only)
     assert bound(model) == pytest.approx(steepest, rel=2e-6)
@@ -185,7 +185,7 @@ def test_bodies_are_collapsed():
     then = [node("Sigmoid", ["x"], ["q"]), node("Mul", ["x", "q"], ["t"])]
     (choice,) = collapsed(graph_of(conditional([], then))).main.nodes
     bodies = dict(choice.bodies)
-    assert [each.op for each in bodies["then_branch"].nodes] == [OP]
+    assert [each.op for each in bodies["then_branch"].nodes] == [COLLAPSED]
     assert [each.op for each in bodies["else_branch"].nodes] == ["Neg"]
     assert bound(conditional([], then)) == pytest.approx(1.0998393194, rel=2e-6)
 
@@ -197,7 +197,7 @@ def test_the_region_ends_where_a_second_input_comes_in():
     ]  # fmt: skip
     model = double_model(nodes, {"x": [1, 4]}, {"w": np.eye(4)})
     graph = collapsed(graph_of(model))
-    assert ops(graph) == ["Relu", "MatMul", "Add", OP]
+    assert ops(graph) == ["Relu", "MatMul", "Add", COLLAPSED]
     assert graph.main.nodes[-1].inputs == ("v",)
 
 
@@ -265,7 +265,7 @@ def test_work_grows_with_the_length_of_a_chain_and_not_faster(chain, monkeypatch
     work: list[int] = []
 
     def counted(expression, boxes):
-        work.append(parts(expression) * boxes.lower.size)
+        work.append(expression.count() * boxes.lower.size)
         return jet(expression, boxes)
 
     monkeypatch.setattr(steepness, "jet", counted)

@@ -7,26 +7,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from convsv_cli.lipschitz.elementwise import BUILDERS, OP, expressed
 from convsv_cli.lipschitz.operation import RANGE, Operation, Rule, Tensor, UnboundedError
-from convsv_cli.lipschitz.scalar import Expression, X, number
-from convsv_cli.lipschitz.steepness import steepness, values
+from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
+from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, expressed, steepest
+from convsv_cli.lipschitz.scalar.steepness import steepness, values
 from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
 from convsv_cli.numerics.rounding import UP
-
-STEEPEST: Mapping[str, float] = {
-    **dict.fromkeys(("Relu", "Clip", "Abs", "Neg", "Tanh", "Softplus", "Softsign", "Atan", "Asinh"), 1.0),
-    **dict.fromkeys(("Sin", "Cos", "Identity", "Dropout", "Cast"), 1.0),
-    "Sigmoid": 0.25,
-    "Erf": 1.128379168,
-    "Gelu none": 1.128904146,
-    "Gelu tanh": 1.128993070,
-    "Swish": 1.099839321,
-    "Mish": 1.088498162,
-    "HardSwish": 1.5,
-}
-"""sup|f'| on the whole line, rounded up, whatever the attributes are (x sigmoid(ax): substitute ax)."""
 
 MEET = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min"))  # their rules are in merge.py
 
@@ -41,7 +28,7 @@ STEPS: Mapping[str, Callable[[float], float]] = {
 def applied(operation: Operation) -> float:
     """One function of each entry: sup|f'| over what the input is known to be in."""
     expression = _expression(operation)
-    known = _whole_line(operation)
+    known = steepest(operation.node)
     over = operation.varying[0].range
     if over != ANYTHING or not math.isfinite(known):
         known = min(known, steepness(expression, over))
@@ -54,11 +41,6 @@ def _why(over: Range) -> str:
     if over.finite:
         return f"its slope has no bound for inputs in [{over.lower:.4g}, {over.upper:.4g}]"
     return "its slope has no bound, as its input may be of any size"
-
-
-def _whole_line(operation: Operation) -> float:
-    form = f" {operation.attribute('approximate', 'none')}" if operation.node.op == "Gelu" else ""
-    return STEEPEST.get(operation.node.op + form, math.inf)
 
 
 def _expression(operation: Operation) -> Expression:
@@ -89,10 +71,10 @@ def prelu(operation: Operation) -> float:
         raise UnboundedError("its slope varies with the network's input")
     if _repeats(slopes, varying):
         raise UnboundedError("its slopes are more than fit its input")
-    steepest = 1.0 if varying.range.upper > 0 else 0.0
+    slope = 1.0 if varying.range.upper > 0 else 0.0
     if varying.range.lower < 0:
-        steepest = max(steepest, _magnitude(slopes))
-    return times(steepest, varying.lipschitz)
+        slope = max(slope, _magnitude(slopes))
+    return times(slope, varying.lipschitz)
 
 
 def _repeats(slopes: Tensor, varying: Tensor) -> bool:
@@ -194,7 +176,7 @@ _STEPPED = Rule(lipschitz=stepped, range=_stepped_range)
 RULES: Mapping[str, Rule] = {
     **{op: _APPLIED for op in BUILDERS if op not in MEET},
     **dict.fromkeys(STEPS, _STEPPED),
-    OP: _APPLIED,
+    COLLAPSED: _APPLIED,
     "PRelu": Rule(lipschitz=prelu, range=_prelu_range),
     "ThresholdedRelu": Rule(lipschitz=thresholded, range=_thresholded_range),
     "Softmax": Rule(lipschitz=softmax, range=_probability),

@@ -1,7 +1,7 @@
-"""Functions of one number x, built from ONNX's element-wise operators, with bounds of values and slopes.
+"""Functions of one number x, built from primitives, sums and products, with bounds of values and slopes.
 
 On an unbounded interval, the slope of x sigmoid(x) has a product of an unbounded and a vanishing factor. So
-each part f carries, beside f and f', enclosures of m = x f', r = f / x and the elasticity e = x f' / f. Then
+each part f carries, besides f and f', enclosures of m = x f', r = f / x and the elasticity e = x f' / f. Then
 (f g)' = f' g + r_f m_g, and for f = P(u): m = e_u (u P'(u)), where primitives know u P'(u).
 """
 
@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 
-from convsv_cli.lipschitz.primitives import PRIMITIVES, Primitive
+from convsv_cli.lipschitz.scalar.primitives import PRIMITIVES, Primitive, primitive
 from convsv_cli.numerics.intervals import ARITHMETIC, Intervals, anything, exactly, outward
 
 
@@ -23,7 +22,7 @@ class Expression:
 
     Attributes:
         op: "x", "constant", "Add", "Mul", or one of `PRIMITIVES`.
-        operands: of Add and Mul two, of a primitive one.
+        operands: two of Add and Mul, one of a primitive.
         numbers: the constant's value; the parameters of the primitive.
     """
 
@@ -46,8 +45,7 @@ class Expression:
         return Expression(op="Mul", operands=(self, number(other)))
 
     def __truediv__(self, other: Expression | float) -> Expression:
-        divisor = number(other)
-        return Expression(op="Mul", operands=(self, divisor.apply("Reciprocal")))
+        return Expression(op="Mul", operands=(self, number(other).apply("Reciprocal")))
 
     def apply(self, op: str, *numbers: float) -> Expression:
         """A primitive of it; two that exporters take apart are put together again."""
@@ -58,6 +56,38 @@ class Expression:
                     return inner.apply("Softplus") if op == "Log" else (inner * -1.0).apply("Sigmoid")
         return Expression(op=op, operands=(self,), numbers=numbers)
 
+    def of(self, x: Expression) -> Expression:
+        """The composition: this expression, with another one in place of x."""
+        if self.op == "x":
+            return x
+        operands = tuple(operand.of(x) for operand in self.operands)
+        return Expression(op=self.op, operands=operands, numbers=self.numbers)
+
+    def count(self, counts: Callable[[Expression], bool] = lambda _: True) -> int:
+        """How many parts it has; shared ones count once for each use.
+
+        Args:
+            counts: which parts; all by default.
+        """
+        sizes: dict[int, int] = {}
+
+        def size(part: Expression) -> int:
+            if id(part) not in sizes:
+                sizes[id(part)] = counts(part) + sum(map(size, part.operands))
+            return sizes[id(part)]
+
+        return size(self)
+
+    @property
+    def uses(self) -> int:
+        """How often x occurs in it."""
+        return self.count(lambda part: part.op == "x")
+
+    @property
+    def primitives(self) -> int:
+        """How many of its parts are neither sums nor products."""
+        return self.count(lambda part: part.op in PRIMITIVES)
+
 
 X = Expression(op="x")
 
@@ -65,32 +95,6 @@ X = Expression(op="x")
 def number(value: Expression | float) -> Expression:
     """A constant; it stands for all numbers that round to it."""
     return value if isinstance(value, Expression) else Expression(op="constant", numbers=(float(value),))
-
-
-def parts(expression: Expression) -> int:
-    """How many there are, shared ones counted once a use."""
-    return _count(expression, lambda _: True)
-
-
-def uses(expression: Expression) -> int:
-    """How often x is there."""
-    return _count(expression, lambda part: part.op == "x")
-
-
-def primitives(expression: Expression) -> int:
-    """How many functions other than sums and products."""
-    return _count(expression, lambda part: part.op in PRIMITIVES)
-
-
-def _count(expression: Expression, counts: Callable[[Expression], bool]) -> int:
-    sizes: dict[int, int] = {}
-
-    def size(part: Expression) -> int:
-        if id(part) not in sizes:
-            sizes[id(part)] = counts(part) + sum(map(size, part.operands))
-        return sizes[id(part)]
-
-    return size(expression)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,7 +150,7 @@ def _raw(part: Expression, x: Intervals, operands: list[Jet]) -> Jet:
         return _sum(*operands)
     if part.op == "Mul":
         return _times(*operands)
-    return _composition(_primitive(part.op, part.numbers), *operands)
+    return _composition(primitive(part.op, *part.numbers), *operands)
 
 
 def _constant(value: float, x: Intervals) -> Jet:
@@ -208,8 +212,3 @@ def _composition(p: Primitive, u: Jet) -> Jet:
 def _guarded(unsure: Intervals, factor: Intervals) -> Intervals:
     """The product, where there is a number in `unsure`."""
     return (unsure.known & factor.known).choose(unsure * factor, anything(factor))
-
-
-@cache
-def _primitive(op: str, numbers: tuple[float, ...]) -> Primitive:
-    return PRIMITIVES[op](*numbers)

@@ -1,26 +1,25 @@
-"""Element-wise nodes as functions of one number."""
+"""ONNX's element-wise operators as functions of one number: how each is built, and how steep it is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.lipschitz.scalar import Expression, number
+from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
+from convsv_cli.lipschitz.scalar.primitives import PLAIN
 from convsv_cli.model.graph import Node
 
-OP = "convsv.Elementwise"
+COLLAPSED = "convsv.Elementwise"
 """A node whose attribute "expression" is what it does to each entry of its input."""
 
 SLOPE, LEAK = float(np.float32(0.2)), float(np.float32(0.01))
 """Defaults of alpha: attributes are of single precision."""
 
 REAL_TYPES = (1, 10, 11, 16)  # float, float16, double, bfloat16 in TensorProto.DataType
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,23 +33,30 @@ class Call:
     operands: Sequence[Expression | None]
 
     @property
+    def given(self) -> list[Expression]:
+        """The inputs that are there."""
+        return [operand for operand in self.operands if operand is not None]
+
+    @property
     def first(self) -> Expression:
         """The first input."""
         return self.operand(0)
 
     def operand(self, index: int) -> Expression:
         """An input that must be there."""
-        found = self.operands[index] if index < len(self.operands) else None
+        found = self.optional(index)
         if found is None:
             raise UnboundedError(f"its input {index} is missing")
         return found
 
-    def given(self, index: int) -> bool:
-        """Whether an input is there."""
-        return index < len(self.operands) and self.operands[index] is not None
+    def optional(self, index: int) -> Expression | None:
+        """An input, or None."""
+        return self.operands[index] if index < len(self.operands) else None
 
-    def number(self, index: int) -> float:
-        """An input that must be a constant."""
+    def number(self, index: int, default: float | None = None) -> float:
+        """An input that must be a constant; it may be left out if there is a default."""
+        if default is not None and self.optional(index) is None:
+            return default
         found = self.operand(index)
         if not found.constant:
             raise UnboundedError(f"its input {self.node.inputs[index]!r} varies with the network's input")
@@ -64,6 +70,10 @@ class Call:
 def expressed(node: Node, operands: Sequence[Expression | None]) -> Expression:
     """What a node does to each entry.
 
+    Args:
+        node: of the graph.
+        operands: its inputs; None where one is left out.
+
     Raises:
         UnboundedError: it is not element-wise, or does it in a way that convsv does not know.
     """
@@ -71,26 +81,9 @@ def expressed(node: Node, operands: Sequence[Expression | None]) -> Expression:
     if builder is None:
         raise UnboundedError("not an element-wise operator")
     result = builder(Call(node=node, operands=operands))
-    if not all(math.isfinite(value) for value in _constants(result)):
+    if result.count(lambda part: part.constant and not math.isfinite(part.numbers[0])):
         raise UnboundedError("one of its constants is not finite")
     return result
-
-
-def _constants(expression: Expression) -> list[float]:
-    own = list(expression.numbers) if expression.constant else []
-    return own + [value for operand in expression.operands for value in _constants(operand)]
-
-
-def _added(call: Call) -> Expression:
-    return call.operand(0) + call.operand(1)
-
-
-def _subtracted(call: Call) -> Expression:
-    return call.operand(0) + call.operand(1) * -1.0
-
-
-def _multiplied(call: Call) -> Expression:
-    return call.operand(0) * call.operand(1)
 
 
 def _divided(call: Call) -> Expression:
@@ -109,26 +102,20 @@ def _power(call: Call) -> Expression:
     return call.first.apply("Pow", exponent)
 
 
-def _largest(call: Call) -> Expression:
-    return _limited(call, -math.inf, math.inf, max)
-
-
-def _smallest(call: Call) -> Expression:
-    return _limited(call, -math.inf, math.inf, min)
-
-
-def _limited(call: Call, lower: float, upper: float, choose: Callable[[float, float], float]) -> Expression:
+def _limited(call: Call) -> Expression:
     """Max or Min of one function and constants."""
-    varying = [operand for operand in call.operands if operand is not None and not operand.constant]
+    varying = [operand for operand in call.given if not operand.constant]
     if len(varying) != 1:
         raise UnboundedError("the larger or smaller of several functions")
-    for operand in call.operands:
-        if operand is not None and operand.constant:
-            if choose is max:
-                lower = max(lower, _ordered(operand.numbers[0]))
-            else:
-                upper = min(upper, _ordered(operand.numbers[0]))
-    return varying[0].apply("Clip", lower, upper)
+    limits = [_ordered(operand.numbers[0]) for operand in call.given if operand.constant]
+    if call.node.op == "Max":
+        return varying[0].apply("Clip", max(limits, default=-math.inf), math.inf)
+    return varying[0].apply("Clip", -math.inf, min(limits, default=math.inf))
+
+
+def _clipped(call: Call) -> Expression:
+    lower, upper = (_ordered(call.number(i, default)) for i, default in ((1, -math.inf), (2, math.inf)))
+    return call.first.apply("Clip", lower, upper)
 
 
 def _ordered(value: float) -> float:
@@ -137,19 +124,9 @@ def _ordered(value: float) -> float:
     return value
 
 
-def _clipped(call: Call) -> Expression:
-    lower = call.number(1) if call.given(1) else -math.inf
-    upper = call.number(2) if call.given(2) else math.inf
-    return call.first.apply("Clip", _ordered(lower), _ordered(upper))
-
-
 def _hard_sigmoid(call: Call) -> Expression:
     scaled = call.first * call.attribute("alpha", SLOPE) + call.attribute("beta", 0.5)
     return scaled.apply("Clip", 0.0, 1.0)
-
-
-def _hard_swish(call: Call) -> Expression:
-    return call.first * (call.first + 3.0).apply("Clip", 0.0, 6.0) / 6.0
 
 
 def _gelu(call: Call) -> Expression:
@@ -164,14 +141,6 @@ def _gelu(call: Call) -> Expression:
     return x * 0.5 * (gate + 1.0)
 
 
-def _mish(call: Call) -> Expression:
-    return call.first * call.first.apply("Softplus").apply("Tanh")
-
-
-def _swish(call: Call) -> Expression:
-    return call.first * (call.first * call.attribute("alpha", 1.0)).apply("Sigmoid")
-
-
 def _celu(call: Call) -> Expression:
     alpha = call.attribute("alpha", 1.0)
     if alpha <= 0:
@@ -182,18 +151,6 @@ def _celu(call: Call) -> Expression:
 def _selu(call: Call) -> Expression:
     alpha = call.attribute("alpha", 1.67326319217681884765625)
     return call.first.apply("Elu", alpha) * call.attribute("gamma", 1.05070102214813232421875)
-
-
-def _elu(call: Call) -> Expression:
-    return call.first.apply("Elu", call.attribute("alpha", 1.0))
-
-
-def _leaky(call: Call) -> Expression:
-    return call.first.apply("LeakyRelu", call.attribute("alpha", LEAK), 1.0)
-
-
-def _prelu(call: Call) -> Expression:
-    return call.first.apply("LeakyRelu", call.number(1), 1.0)
 
 
 def _shrunk(call: Call) -> Expression:
@@ -212,7 +169,7 @@ def _thresholded(call: Call) -> Expression:
 
 
 def _dropout(call: Call) -> Expression:
-    if call.given(2) and call.number(2) != 0:
+    if call.number(2, 0.0) != 0:
         raise UnboundedError("it drops at random: training_mode is set")
     return call.first
 
@@ -227,11 +184,6 @@ def _as(op: str, *numbers: float) -> Callable[[Call], Expression]:
     return lambda call: call.first.apply(op, *numbers)
 
 
-PLAIN = (
-    *("Sigmoid", "Tanh", "Erf", "Softplus", "Softsign", "Atan", "Asinh", "Exp", "Log", "Reciprocal"),
-    *("Sin", "Cos", "Tan", "Sinh", "Cosh", "Asin", "Acos", "Acosh", "Atanh"),
-)
-
 BUILDERS: Mapping[str, Callable[[Call], Expression]] = {
     **{op: _as(op) for op in PLAIN},
     "Relu": _as("LeakyRelu", 0.0, 1.0),
@@ -239,35 +191,50 @@ BUILDERS: Mapping[str, Callable[[Call], Expression]] = {
     "Sqrt": _as("Pow", 0.5),
     "Neg": lambda call: call.first * -1.0,
     "Identity": lambda call: call.first,
-    "Add": _added,
-    "Sub": _subtracted,
-    "Mul": _multiplied,
+    "Add": lambda call: call.operand(0) + call.operand(1),
+    "Sub": lambda call: call.operand(0) + call.operand(1) * -1.0,
+    "Mul": lambda call: call.operand(0) * call.operand(1),
     "Div": _divided,
     "Pow": _power,
-    "Max": _largest,
-    "Min": _smallest,
+    "Max": _limited,
+    "Min": _limited,
     "Clip": _clipped,
     "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _hard_swish,
+    "HardSwish": lambda call: call.first * (call.first + 3.0).apply("Clip", 0.0, 6.0) / 6.0,
     "Gelu": _gelu,
-    "Mish": _mish,
-    "Swish": _swish,
+    "Mish": lambda call: call.first * call.first.apply("Softplus").apply("Tanh"),
+    "Swish": lambda call: call.first * (call.first * call.attribute("alpha", 1.0)).apply("Sigmoid"),
     "Celu": _celu,
     "Selu": _selu,
-    "Elu": _elu,
-    "LeakyRelu": _leaky,
-    "PRelu": _prelu,
+    "Elu": lambda call: call.first.apply("Elu", call.attribute("alpha", 1.0)),
+    "LeakyRelu": lambda call: call.first.apply("LeakyRelu", call.attribute("alpha", LEAK), 1.0),
+    "PRelu": lambda call: call.first.apply("LeakyRelu", call.number(1), 1.0),
     "Shrink": _shrunk,
     "ThresholdedRelu": _thresholded,
     "Dropout": _dropout,
     "Cast": _cast,
-    OP: lambda call: substituted(call.node.attributes["expression"], call.first),  # type: ignore[arg-type]
+    COLLAPSED: lambda call: call.node.attribute("expression", X).of(call.first),
 }
 
+STEEPEST: Mapping[str, float] = {
+    **dict.fromkeys(("Relu", "Clip", "Abs", "Neg", "Tanh", "Softplus", "Softsign", "Atan", "Asinh"), 1.0),
+    **dict.fromkeys(("Sin", "Cos", "Identity", "Dropout", "Cast"), 1.0),
+    "Sigmoid": 0.25,
+    "Erf": 1.128379168,
+    "Gelu none": 1.128904146,
+    "Gelu tanh": 1.128993070,
+    "Swish": 1.099839321,
+    "Mish": 1.088498162,
+    "HardSwish": 1.5,
+}
+"""sup|f'| on the whole line, rounded up, whatever the attributes are (x sigmoid(ax): substitute ax)."""
 
-def substituted(expression: Expression, x: Expression) -> Expression:
-    """The expression of another expression."""
-    if expression.op == "x":
-        return x
-    operands = tuple(substituted(operand, x) for operand in expression.operands)
-    return Expression(op=expression.op, operands=operands, numbers=expression.numbers)
+
+def steepest(node: Node) -> float:
+    """sup|f'| of a node on the whole line, as far as `STEEPEST` has it; else infinite.
+
+    Args:
+        node: an element-wise one.
+    """
+    form = f" {node.attribute('approximate', 'none')}" if node.op == "Gelu" else ""
+    return STEEPEST.get(node.op + form, math.inf)

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.lipschitz.scalar import Expression, jet, parts, primitives, uses
+from convsv_cli.lipschitz.scalar.expressions import Expression, jet
 from convsv_cli.numerics.intervals import Array, Intervals, Mask, anything
 from convsv_cli.numerics.ranges import ANYTHING, Range
 
@@ -42,16 +42,16 @@ def steepness(expression: Expression, over: Range = ANYTHING) -> float:
 
     More than that where the boxes do not suffice; infinite where no bound is found.
     """
-    everywhere = _steepest(expression, ANYTHING)
-    if everywhere.holds(over):
-        return everywhere.bound
-    return min(everywhere.bound, _steepest(expression, over).bound)
+    whole_line = _steepest(expression, ANYTHING)
+    if whole_line.holds(over):
+        return whole_line.bound
+    return min(whole_line.bound, _steepest(expression, over).bound)
 
 
 @lru_cache(maxsize=1024)
 def values(expression: Expression, over: Range) -> Range:
     """Holds the function's values over a range."""
-    if uses(expression) <= 1:  # then each end of the result belongs to some number
+    if expression.uses <= 1:  # then each end of the result belongs to some number
         found = jet(expression, _whole(over)).value
         return Range(lower=float(found.lower[0]), upper=float(found.upper[0]))
     most = _most_boxes(expression)
@@ -80,7 +80,7 @@ def _at(expression: Expression, points: Array) -> Intervals:
 
 @lru_cache(maxsize=1024)
 def _steepest(expression: Expression, over: Range) -> Supremum:
-    if uses(expression) <= 1 and primitives(expression) <= 1:  # likewise
+    if expression.uses <= 1 and expression.primitives <= 1:  # likewise
         found = jet(expression, _whole(over)).slope.absolute()
         return Supremum(reached=float(found.lower[0]), bound=float(found.upper[0]), box=over)
     most = _most_boxes(expression)
@@ -88,7 +88,7 @@ def _steepest(expression: Expression, over: Range) -> Supremum:
 
 
 def _most_boxes(expression: Expression) -> int:
-    return min(MOST_BOXES, MOST_WORK // parts(expression))
+    return min(MOST_BOXES, MOST_WORK // expression.count())
 
 
 def supremum(
