@@ -1,6 +1,6 @@
-"""Linear maps that act on each axis by itself: the norm is the product of the norms along the axes.
+"""Linear maps that act on each axis by itself: their matrices, and sliding windows, along one axis.
 
-The whole map is the Kronecker product of one matrix an axis.
+The whole map is the Kronecker product of one matrix per axis, and its norm the product of their norms.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DENSE = 2**22  # entries of a matrix whose norm is certified; beyond, sqrt(norm_1 norm_inf) is taken
 CLOSE = 1 + 1e-9
+MOST = 2**24  # entries in windows that are enumerated
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +31,7 @@ class AxisMatrix:
     Attributes:
         shape: size after, size before.
         rows, columns, weights: of its entries, [e] each.
-        error: more than the rounding of any weight.
+        error: more than what rounding does to any weight.
     """
 
     shape: tuple[int, int]
@@ -76,6 +77,97 @@ class AxisMatrix:
         crowd = [int(np.bincount(lines).max()) for lines in (self.rows, self.columns)]
         worst = self.error + margin(crowd[0]) * float(np.abs(self.weights).max())
         return worst * math.sqrt(math.prod(crowd))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """Window w holds the entries `w stride + j dilation - pads[0]` for j < kernel, as far as they exist.
+
+    Attributes:
+        size: entries along the axis; None where it is unknown.
+        kernel, stride, dilation: in entries.
+        pads: before and after; None where it is unknown.
+        ceil: a last window that sticks out is one too.
+    """
+
+    size: int | None
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    pads: tuple[int, int] | None = (0, 0)
+    ceil: bool = False
+
+    @property
+    def known(self) -> bool:
+        """Whether they can be enumerated, in reasonable time."""
+        return self.size is not None and self.pads is not None and self.size * self.kernel <= MOST
+
+    def overlap(self) -> int:
+        """The largest number of windows that one entry belongs to; over all sizes where it is not `known`.
+
+        Taps j of the windows that meet at an entry are equal modulo stride / gcd(stride, dilation).
+        """
+        if not self.known:
+            return -(-self.kernel * math.gcd(self.stride, self.dilation) // self.stride)
+        _, columns = self.taps()
+        return int(np.bincount(columns).max()) if columns.size else 0
+
+    def taps(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Every pair of a window and an entry in it; needs a known size.
+
+        With `ceil`, ONNX leaves out windows that start in the padding after the end. They hold no entry.
+        """
+        places = self._places()
+        inside = (places >= 0) & (places < (self.size or 0))
+        return np.nonzero(inside)[0].astype(np.int64), places[inside]
+
+    def sums(self) -> AxisMatrix:
+        """The sum over each window."""
+        rows, columns = self.taps()
+        return self._matrix(rows, columns, np.ones(len(rows)))
+
+    def averages(self, *, include_pad: bool) -> AxisMatrix:
+        """The average over each window; what sticks out beyond the padding never counts."""
+        rows, columns = self.taps()
+        counts = np.bincount(rows, minlength=1)
+        if include_pad:
+            after = 0 if self.pads is None else self.pads[1]
+            counts = (self._places() < (self.size or 0) + after).sum(1)
+        return self._matrix(rows, columns, 1 / counts[rows])
+
+    def average_norm(self, *, include_pad: bool) -> float:
+        """The norm of the averages; over all sizes where it is unknown.
+
+        A square of averages is at most the average of squares, in which an entry weighs 1/kernel where all of
+        a window counts, and at most 1 else.
+        """
+        if self.known:
+            return self.averages(include_pad=include_pad).norm()
+        whole = not self.ceil and (include_pad or self.pads == (0, 0))
+        return root(self.overlap() / self.kernel if whole else self.overlap())
+
+    def sum_norm(self) -> float:
+        """The norm of the sums; over all sizes where it is unknown."""
+        return self.sums().norm() if self.known else root(self.overlap() * self.kernel)
+
+    @property
+    def never_empty(self) -> bool:
+        """Whether each window surely holds an entry."""
+        if self.dilation > 1 or self.pads is None:
+            return self.pads == (0, 0) and not self.ceil
+        return max(self.pads) < self.kernel
+
+    def _places(self) -> NDArray[np.int64]:
+        """Where the taps of each window are, [windows, kernel]."""
+        before, after = self.pads or (0, 0)
+        free = (self.size or 0) + before + after - (self.kernel - 1) * self.dilation - 1
+        count = max(0, (-(-free // self.stride) if self.ceil else free // self.stride) + 1)
+        starts = np.arange(count, dtype=np.int64)[:, None] * self.stride - before
+        return starts + np.arange(self.kernel, dtype=np.int64) * self.dilation
+
+    def _matrix(self, rows: NDArray[np.int64], columns: NDArray[np.int64], weights: object) -> AxisMatrix:
+        shape = (len(self._places()), self.size or 0)
+        return AxisMatrix(shape=shape, rows=rows, columns=columns, weights=np.asarray(weights, np.float64))
 
 
 def root(count: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from convsv_cli.lipschitz.operation import Operation, UnboundedError
-from convsv_cli.lipschitz.rules import RULES, copying, movement, pooling, reduction, resizing
+from convsv_cli.lipschitz.rules import RULES, movement, pooling, reduction, resizing
 from convsv_cli.numerics.ranges import Range
 from tests.support.single_nodes import Single, check_jacobian, check_linear, check_range, ints
 
@@ -263,7 +263,7 @@ def test_no_bound(op):
         RULES[op].lipschitz(renamed(op, MOVED[0].operation()))
 
 
-@pytest.mark.parametrize("family", [pooling, reduction, movement, copying, resizing])
+@pytest.mark.parametrize("family", [pooling, reduction, movement, resizing])
 def test_ranges_are_no_errors_where_arguments_are_unknown(family):
     """The range of a node is asked for without knowing whether it has a bound; at most, there is none."""
     blind = MOVED[0].operation(known=Range(lower=0, upper=1), shapes={0: None}, discrete=[1])

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from convsv_cli.lipschitz.axis_matrices import Windows
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.lipschitz.windows import Windows
 from convsv_cli.numerics.ranges import Range
 from tests.support.single_nodes import Single, check_jacobian, check_linear, check_range, ints
 

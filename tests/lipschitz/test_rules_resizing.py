@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
-from convsv_cli.lipschitz.coordinates import Stretch
 from convsv_cli.lipschitz.operation import SIZES, UnboundedError
-from convsv_cli.lipschitz.resampling import Filter, resampled
+from convsv_cli.lipschitz.rules.resizing.axis import Filter, Stretch, resampled
 from convsv_cli.numerics.ranges import Range
 from tests.support.single_nodes import Single, check_linear, ints
 
@@ -190,7 +189,7 @@ def test_what_is_not_known():
     assert caught.value.lacks == SIZES
     with pytest.raises(UnboundedError, match="varies"):
         single.rule(discrete=[2])
-    with pytest.raises(UnboundedError, match="none that convsv knows"):
+    with pytest.raises(UnboundedError, match="unknown to convsv"):
         norm(3, 6, "diagonal", Filter(mode="linear"))
     with pytest.raises(UnboundedError, match="antialiasing"):
         norm(6, 3, "half_pixel", Filter(mode="nearest", antialias=True))

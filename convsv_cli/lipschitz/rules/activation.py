@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from convsv_cli.lipschitz.operands import ZERO, magnitude, unbounded
 from convsv_cli.lipschitz.operation import RANGE, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, expressed, steepest
@@ -40,7 +41,7 @@ def applied(operation: Operation) -> float:
 def _why(over: Range) -> str:
     if over.finite:
         return f"its slope has no bound for inputs in [{over.lower:.4g}, {over.upper:.4g}]"
-    return "its slope has no bound, as its input may be of any size"
+    return "its slope has no bound, as its input may be arbitrarily large"
 
 
 def _expression(operation: Operation) -> Expression:
@@ -70,10 +71,10 @@ def prelu(operation: Operation) -> float:
     if not slopes.constant:
         raise UnboundedError("its slope varies with the network's input")
     if _repeats(slopes, varying):
-        raise UnboundedError("its slopes are more than fit its input")
+        raise UnboundedError("its slopes do not fit its input")
     slope = 1.0 if varying.range.upper > 0 else 0.0
     if varying.range.lower < 0:
-        slope = max(slope, _magnitude(slopes))
+        slope = max(slope, magnitude(slopes))
     return times(slope, varying.lipschitz)
 
 
@@ -83,13 +84,6 @@ def _repeats(slopes: Tensor, varying: Tensor) -> bool:
         return False
     pairs = zip(slopes.shape[::-1], varying.shape[::-1], strict=False)
     return len(slopes.shape) > len(varying.shape) or any(a != 1 and b == 1 for a, b in pairs)
-
-
-def _magnitude(tensor: Tensor) -> float:
-    size = tensor.range.magnitude
-    if not math.isfinite(size):
-        raise UnboundedError(f"its input {tensor.name!r} may be of any size")
-    return size
 
 
 def _prelu_range(operation: Operation) -> Range:
@@ -124,10 +118,10 @@ def thresholded(operation: Operation) -> float:
 
 def _thresholded_range(operation: Operation) -> Range:
     alpha, over = operation.attribute("alpha", 1.0), operation.input(0).range
-    kept, zero = Range(lower=max(over.lower, alpha), upper=over.upper), Range(lower=0.0, upper=0.0)
+    kept = Range(lower=max(over.lower, alpha), upper=over.upper)
     if over.upper <= alpha:
-        return zero
-    return kept if over.lower > alpha else kept.hull(zero)
+        return ZERO
+    return kept if over.lower > alpha else kept.hull(ZERO)
 
 
 def softmax(operation: Operation) -> float:
@@ -161,11 +155,6 @@ def _log_softmax_range(operation: Operation) -> Range:
     return Range(lower=outward(over.lower - over.upper - math.log(max(count, 1)), 0.0).lower, upper=0.0)
 
 
-def hardmax(_: Operation) -> float:
-    """One where an entry is the largest."""
-    raise UnboundedError("it jumps where the largest entry changes")
-
-
 def _probability(_: Operation) -> Range:
     return Range(lower=0.0, upper=1.0)
 
@@ -181,5 +170,5 @@ RULES: Mapping[str, Rule] = {
     "ThresholdedRelu": Rule(lipschitz=thresholded, range=_thresholded_range),
     "Softmax": Rule(lipschitz=softmax, range=_probability),
     "LogSoftmax": Rule(lipschitz=log_softmax, range=_log_softmax_range),
-    "Hardmax": Rule(lipschitz=hardmax, range=_probability),
+    "Hardmax": Rule(lipschitz=unbounded("it jumps where the largest entry changes"), range=_probability),
 }

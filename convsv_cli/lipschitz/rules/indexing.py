@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.lipschitz.arguments import same, size_of
 from convsv_cli.lipschitz.axis_matrices import root
+from convsv_cli.lipschitz.operands import same, size_of
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
 from convsv_cli.numerics.arithmetic import root_of_squares, times, total
 from convsv_cli.numerics.ranges import Range
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Places = NDArray[np.int64]
-    """One column an axis, one row an entry that is read or written."""
+    """One column per axis, one row per entry that is read or written."""
 
 
 def gathered(operation: Operation) -> float:
@@ -37,17 +37,13 @@ def scattered(operation: Operation) -> float:
     reduction = operation.attribute("reduction", "none")
     indices = _fixed(operation)
     if reduction in ("none", "max", "min"):
-        return root_of_squares((_reach(data), _reach(updates)))
+        return root_of_squares((data.lipschitz, updates.lipschitz))
     if reduction != "add":
-        raise UnboundedError(f"its reduction {reduction!r} makes products, or is none that convsv knows")
+        raise UnboundedError(f"its reduction {reduction!r} makes products, or is unknown to convsv")
     if updates.constant:
         return data.lipschitz
     meeting = root(_repeats(_places(operation, indices)))
-    return total((_reach(data), times(meeting, updates.lipschitz)))
-
-
-def _reach(tensor: Tensor) -> float:
-    return 0.0 if tensor.constant else tensor.lipschitz
+    return total((data.lipschitz, times(meeting, updates.lipschitz)))
 
 
 def _fixed(operation: Operation) -> Tensor:
@@ -109,9 +105,8 @@ def _scattered_range(operation: Operation) -> Range:
 
 
 RULES = {
-    **{op: Rule(lipschitz=gathered, range=same) for op in ("Gather", "GatherElements", "GatherND")},
-    **{
-        op: Rule(lipschitz=scattered, range=_scattered_range)
-        for op in ("Scatter", "ScatterElements", "ScatterND")
-    },
+    **dict.fromkeys(("Gather", "GatherElements", "GatherND"), Rule(lipschitz=gathered, range=same)),
+    **dict.fromkeys(
+        ("Scatter", "ScatterElements", "ScatterND"), Rule(lipschitz=scattered, range=_scattered_range)
+    ),
 }

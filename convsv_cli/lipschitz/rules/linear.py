@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from convsv_cli.lipschitz.broadcasting import copies
+from convsv_cli.lipschitz.operands import copies
 from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.numerics.arithmetic import root, times, total

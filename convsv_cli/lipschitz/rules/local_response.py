@@ -12,7 +12,7 @@ from convsv_cli.numerics.ranges import Range, outward
 from convsv_cli.numerics.rounding import UP_MANY
 
 ALPHA = float(np.float32(1e-4))  # the default
-TINY = 1e-300  # what underflows is no more
+TINY = 1e-300  # more than what underflows
 
 
 def divided_by_neighbours(operation: Operation) -> float:

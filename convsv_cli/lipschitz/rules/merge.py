@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from convsv_cli.lipschitz.broadcasting import copies, gain_of_scaling
+from convsv_cli.lipschitz.operands import any_of_them, copies, gain_of_scaling, magnitude
 from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.numerics.arithmetic import root_of_squares, times, total
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
@@ -55,12 +55,12 @@ def divided(operation: Operation) -> float:
         return times(gain_of_scaling(np.nextafter(1 / values, np.inf), a, operation), a.lipschitz)
     smallest = max(b.range.lower, -b.range.upper)
     if smallest <= 0:
-        raise UnboundedError(f"a division by {b.name!r}, which may be arbitrarily near zero")
-    if not math.isfinite(a.range.magnitude) and not b.constant:
-        raise UnboundedError(f"a quotient of two activations, of which {a.name!r} may be of any size")
+        raise UnboundedError(f"a division by {b.name!r}, which may be arbitrarily close to zero")
+    if b.constant:
+        return times(_spread(a, operation), UP / smallest)
+    largest = magnitude(a, "a quotient of two activations, where {names} may be arbitrarily large")
     first = times(_spread(a, operation), UP / smallest)
-    second = 0.0 if b.constant else times(a.range.magnitude, _spread(b, operation), smallest**-2)
-    return total((first, second))
+    return total((first, times(largest, _spread(b, operation), smallest**-2)))
 
 
 def _spread(tensor: Tensor, operation: Operation) -> float:
@@ -71,16 +71,13 @@ def _spread(tensor: Tensor, operation: Operation) -> float:
 def _scaling(varying: Tensor, constant: Tensor, operation: Operation) -> float:
     if constant.read is not None:
         return gain_of_scaling(np.abs(constant.value().astype(np.float64)), varying, operation)
-    if not math.isfinite(constant.range.magnitude):
-        raise UnboundedError(f"a product with {constant.name!r}, which convsv cannot compute")
-    return times(constant.range.magnitude, copies(varying, operation))
+    largest = magnitude(constant, "a product with {names}, which convsv cannot compute")
+    return times(largest, copies(varying, operation))
 
 
 def _part(fixed: Tensor, varying: Tensor, operation: Operation) -> float:
     """What changes of `varying` do to a product with `fixed`."""
-    if not math.isfinite(fixed.range.magnitude):
-        raise UnboundedError(UNBOUNDED_PRODUCT.format(names=repr(fixed.name)))
-    return times(fixed.range.magnitude, _spread(varying, operation))
+    return times(magnitude(fixed, UNBOUNDED_PRODUCT), _spread(varying, operation))
 
 
 def _sum_range(operation: Operation) -> Range:
@@ -91,10 +88,6 @@ def _sum_range(operation: Operation) -> Range:
 def _difference_range(operation: Operation) -> Range:
     a, b = operation.input(0).range, operation.input(1).range
     return outward(a.lower - b.upper, a.upper - b.lower)
-
-
-def _mean_range(operation: Operation) -> Range:
-    return operation.given[0].range.hull(*(tensor.range for tensor in operation.given[1:]))
 
 
 def _product_range(operation: Operation) -> Range:
@@ -132,7 +125,7 @@ RULES = {
     "Add": Rule(lipschitz=added, range=_sum_range),
     "Sub": Rule(lipschitz=added, range=_difference_range),
     "Sum": Rule(lipschitz=added, range=_sum_range),
-    "Mean": Rule(lipschitz=averaged, range=_mean_range),
+    "Mean": Rule(lipschitz=averaged, range=any_of_them),
     "Mul": Rule(lipschitz=multiplied, range=_product_range),
     "Div": Rule(lipschitz=divided, range=_quotient_range),
     "Max": Rule(lipschitz=larger, range=_largest_range),

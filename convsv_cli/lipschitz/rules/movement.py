@@ -1,22 +1,30 @@
-"""Entries that are moved, left out, sorted, put together or summed up along an axis."""
+"""Entries that are moved, left out, put together or repeated: an entry with m copies counts sqrt(m)."""
 
 from __future__ import annotations
 
 import math
 
-from convsv_cli.lipschitz.arguments import (
+import numpy as np
+from onnx import TensorProto, numpy_helper
+
+from convsv_cli.lipschitz.axis_matrices import root
+from convsv_cli.lipschitz.operands import (
+    ZERO,
+    any_of_them,
     first,
     integers,
+    optional_integers,
+    require_constant,
     same,
     same_or_zero,
-    size_of,
+    unbounded,
 )
-from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.lipschitz.windows import Windows
 from convsv_cli.numerics.arithmetic import root_of_squares, times
-from convsv_cli.numerics.ranges import Range, outward
-from convsv_cli.numerics.rounding import UP_MANY
+from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+
+MODES = ("constant", "edge", "reflect", "wrap")
+JUMPS = "what {op} gives jumps with the network's input"
 
 
 def moved(operation: Operation) -> float:
@@ -26,7 +34,7 @@ def moved(operation: Operation) -> float:
 
 def joined(operation: Operation) -> float:
     """Concat: the root of the sum of squares."""
-    return root_of_squares(tensor.lipschitz for tensor in operation.given if not tensor.constant)
+    return root_of_squares(tensor.lipschitz for tensor in operation.given)
 
 
 def sorted_(operation: Operation) -> float:
@@ -36,63 +44,83 @@ def sorted_(operation: Operation) -> float:
     return first(operation).lipschitz
 
 
-def accumulated(operation: Operation) -> float:
-    """CumSum: 1 / (2 sin(pi / (2 (2 n + 1)))) for n terms, the last of which does not count if exclusive."""
-    source, axes = first(operation), integers(operation, 1)
-    if axes is None or len(axes) != 1:
-        raise UnboundedError("its axis is missing")
-    terms = size_of(source, axes[0]) - bool(operation.attribute("exclusive", 0))
-    if terms < 1:
-        return 0.0
-    return times(UP_MANY / (2 * math.sin(math.pi / (2 * (2 * terms + 1)))), source.lipschitz)
+def expanded(operation: Operation) -> float:
+    """Expand: the root of the number of copies; for an unknown size, the most that its shape allows."""
+    source, target = first(operation), integers(operation, 1, "shape")
+    before = (None,) * len(target) if source.shape is None else source.shape
+    aligned = (1,) * (len(target) - len(before)) + before
+    aligned = aligned[len(aligned) - len(target) :] if target else ()
+    copies = (to if old in (None, 1) else 1 for old, to in zip(aligned, target, strict=True))
+    return times(root(math.prod(copies)), source.lipschitz)
 
 
-def folded(operation: Operation) -> float:
-    """Col2Im: each entry of the image is a sum over the blocks around it; the root of their number."""
-    source = first(operation)
-    overlap = math.prod(windows.overlap() for windows in _blocks(operation))
-    return times(root(overlap), source.lipschitz)
+def tiled(operation: Operation) -> float:
+    """Tile: the root of the product of its repeats."""
+    source, repeats = first(operation), integers(operation, 1, "repeats")
+    return times(root(math.prod(repeats)), source.lipschitz)
 
 
-def jumping(operation: Operation) -> float:
-    """Unique, OneHot: none."""
-    raise UnboundedError(f"what {operation.node.op} gives jumps with the network's input")
+def padded(operation: Operation) -> float:
+    """Pad: the root of the largest number of copies, counted along each axis.
+
+    Constants add nothing; a filler that varies fills at most all of the output. Only an upper bound where
+    sizes are unknown, where cropping meets padding with copies, or where more is padded than there is.
+    """
+    source, filler = operation.input(0), operation.optional(2)
+    require_constant(operation, 1, 3)
+    copies = math.prod(_copies(operation, axis, *ends) for axis, ends in _pads(operation).items())
+    own = times(root(copies), source.lipschitz)
+    if _mode(operation) != "constant" or filler is None or filler.constant:
+        return own
+    return root_of_squares((own, times(root(math.prod(operation.output_shape())), filler.lipschitz)))
 
 
-def _blocks(operation: Operation) -> list[Windows]:
-    image, block = integers(operation, 1), integers(operation, 2)
-    if image is None or block is None:
-        raise UnboundedError("its image or block shape is missing")
-    rank = len(image)
-    pads = operation.attribute("pads", (0,) * (2 * rank))
-    return [
-        Windows(size=size, kernel=kernel, stride=stride, dilation=dilation, pads=ends)
-        for size, kernel, stride, dilation, ends in zip(
-            image,
-            block,
-            operation.attribute("strides", (1,) * rank),
-            operation.attribute("dilations", (1,) * rank),
-            zip(pads[:rank], pads[rank:], strict=True),
-            strict=True,
-        )
-    ]
+def _mode(operation: Operation) -> str:
+    mode = operation.attribute("mode", "constant")
+    if mode not in MODES:
+        raise UnboundedError(f"its mode {mode!r} is unknown to convsv")
+    return mode
 
 
-def _joined_range(operation: Operation) -> Range:
-    return operation.given[0].range.hull(*(tensor.range for tensor in operation.given[1:]))
+def _pads(operation: Operation) -> dict[int, tuple[int, int]]:
+    """Before and after, by axis."""
+    pads, axes = integers(operation, 1, "pads"), optional_integers(operation, 3)
+    rank = len(pads) // 2
+    ends = zip(pads[:rank], pads[rank:], strict=True)
+    return dict(zip(range(rank) if axes is None else axes, ends, strict=True))
 
 
-def _accumulated_range(operation: Operation) -> Range:
-    """Sums of up to n terms; none, where exclusive."""
-    source, axes = operation.input(0), integers(operation, 1)
-    terms = size_of(source, axes[0] if axes else 0)
-    return outward(terms * min(0.0, source.range.lower), terms * max(0.0, source.range.upper))
+def _copies(operation: Operation, axis: int, before: int, after: int) -> int:
+    """The largest number of copies of an entry along an axis; never more than one and all of the padding."""
+    mode, shape = _mode(operation), operation.input(0).shape
+    if mode == "constant":
+        return 1
+    size = (shape[axis] if shape is not None else None) or 0
+    most = {"edge": math.inf, "reflect": size - 1, "wrap": size}[mode]
+    if not size or min(before, after) < 0 or max(before, after) > most:
+        return 1 + max(0, before) + max(0, after)
+    places, last = np.arange(-before, size + after), size - 1
+    if mode == "edge":
+        return int(np.bincount(places.clip(0, last)).max())
+    return int(np.bincount(places % size if mode == "wrap" else last - abs(last - abs(places))).max())
 
 
-def _folded_range(operation: Operation) -> Range:
-    source = operation.input(0).range.hull(Range(lower=0.0, upper=0.0))
-    overlap = math.prod(windows.overlap() for windows in _blocks(operation))
-    return outward(overlap * source.lower, overlap * source.upper)
+def _padded_range(operation: Operation) -> Range:
+    """The hull with the constant."""
+    source, filler = operation.input(0).range, operation.optional(2)
+    if _mode(operation) != "constant":
+        return source
+    return source.hull(ZERO if filler is None else filler.range)
+
+
+def _filled_range(operation: Operation) -> Range:
+    value = operation.attribute("value", None)
+    if value is None:
+        return outward(0.0, 0.0)
+    if not isinstance(value, TensorProto) or value.data_location == TensorProto.EXTERNAL:
+        return ANYTHING
+    number = float(numpy_helper.to_array(value).reshape(()))
+    return outward(number, number)
 
 
 MOVED = (
@@ -113,10 +141,15 @@ RULES = {
     **{op: Rule(lipschitz=moved, range=same) for op in MOVED},
     "CenterCropPad": Rule(lipschitz=moved, range=same_or_zero),
     "Trilu": Rule(lipschitz=moved, range=same_or_zero),
-    "Concat": Rule(lipschitz=joined, range=_joined_range),
+    "Concat": Rule(lipschitz=joined, range=any_of_them),
     "TopK": Rule(lipschitz=sorted_, range=same),
-    "CumSum": Rule(lipschitz=accumulated, range=_accumulated_range),
-    "Col2Im": Rule(lipschitz=folded, range=_folded_range),
-    "OneHot": Rule(lipschitz=jumping),
-    "Unique": Rule(lipschitz=jumping, range=same),
+    "Expand": Rule(lipschitz=expanded, range=same),
+    "Tile": Rule(lipschitz=tiled, range=same),
+    "Pad": Rule(lipschitz=padded, range=_padded_range),
+    "ConstantOfShape": Rule(
+        lipschitz=unbounded("the size of what it makes, {input}, varies with the network's input"),
+        range=_filled_range,
+    ),
+    "OneHot": Rule(lipschitz=unbounded(JUMPS)),
+    "Unique": Rule(lipschitz=unbounded(JUMPS), range=same),
 }

@@ -1,6 +1,18 @@
-"""Normalization by statistics: stored ones, which make it linear, and those of the input itself.
+r"""Normalization by statistics: stored ones, which make it linear, and those of the input itself.
 
-Proofs are in `convsv_cli.lipschitz.standardisation`.
+*Layer, group and instance normalization.* Let P = I - 11^T/n, D = Px, v = |D|^2/n and s = sqrt(v + eps) for
+the n entries x that are normalized together. The Jacobian of D/s is
+
+    P/s - D D^T/(n s^3) = (I - t u u^T) P / s,    u = D/|D|,  t = |D|^2/(n s^2) = v/(v + eps) in [0, 1).
+
+I - t u u^T commutes with P, as Pu = u, and has the eigenvalues 1 and 1 - t. So that of diag(g) D/s has at
+most the norm |diag(g) P| |I - t u u^T| / s <= |diag(g) P| / sqrt(eps), attained where x is constant (D = 0).
+
+*Root mean square.* The same without P: x/sqrt(|x|^2/n + eps) has the Jacobian (I - t u u^T)/s with u = x/|x|,
+and max|g|/sqrt(eps) is attained at x = 0.
+
+*The statistics.* The mean amplifies by 1/sqrt(n). The gradient of 1/s is -D/(n s^3), of norm
+sqrt(v)/(sqrt(n) (v + eps)^1.5); the largest, at v = eps/2, is 2/(3 sqrt(3) sqrt(n) eps).
 """
 
 from __future__ import annotations
@@ -10,12 +22,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.lipschitz.arguments import first, require_constant
+from convsv_cli.lipschitz.operands import ZERO, first, require_constant, unbounded
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
-from convsv_cli.lipschitz.standardisation import centred_norm, inverse_deviation_gain
 from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
-from convsv_cli.numerics.rounding import UP_MANY
+from convsv_cli.numerics.rounding import UP_MANY, margin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +35,11 @@ if TYPE_CHECKING:
 
 EPSILON = float(np.float32(1e-5))  # the default; as a float it is less than 1e-5
 NO_EPSILON = (
-    "it divides by the standard deviation of its input: onnxruntime adds nothing to it, the definition 1e-9"
+    "it divides by the standard deviation of its input, "
+    "to which onnxruntime adds nothing, and ONNX's definition only 1e-9"
 )
+LARGE = 2**16  # scales; beyond, max|g| is taken, which is at most 1/(2n) above the norm
+HALVINGS = 50
 
 
 def batch_normalized(operation: Operation) -> float:
@@ -42,12 +56,12 @@ def _factors(operation: Operation) -> NDArray[np.float64]:
     scale, variance = _values(operation.input(1)), _values(operation.input(4))
     shifted = variance + operation.attribute("epsilon", EPSILON)
     if scale.shape != variance.shape or not (shifted > 0).all():
-        raise UnboundedError("its variances are not positive, or not as many as its scales")
+        raise UnboundedError("its variances are not positive, or differ in number from its scales")
     return scale / np.sqrt(shifted)
 
 
 def _batch_range(operation: Operation) -> Range:
-    """Of each channel: factor (x - mean) + bias; rounding is of the size of the terms."""
+    """Per channel: factor (x - mean) + bias; what rounding does is proportional to the terms."""
     factors = _factors(operation)
     mean, bias = _values(operation.input(3)), _values(operation.input(2))
     source = operation.input(0).range
@@ -102,14 +116,34 @@ def scaled(operation: Operation) -> float:
     return times(largest / math.sqrt(_epsilon(operation)) * UP_MANY, operation.input(0).lipschitz)
 
 
-def by_norm(operation: Operation) -> float:
-    """LpNormalization: x / |x| turns by any angle near zero."""
-    raise UnboundedError(f"it divides {operation.input(0).name!r} by its norm, which may be near zero")
+def centred_norm(scales: NDArray[np.float64]) -> float:
+    """Upper bound of the norm of diag(g)(I - 11^T/n), the largest over the rows g of finite [rows, n].
+
+    Its square is the largest eigenvalue of diag(d) - gg^T/n, d = g^2. The secular equation (Golub 1973) is
+    sum 1/(x - d_i) = 0, whose left side decreases between the two largest d: where it is proven to be
+    negative, rounding included, the eigenvalue is smaller. It is in [(1 - 1/n) max d, max d].
+    """
+    n = scales.shape[1]
+    largest = float(np.abs(scales).max(initial=0.0))
+    if n < 2 or largest == 0:
+        return 0.0
+    if scales.size > LARGE:
+        return largest
+    squares = np.square(scales / largest)
+    second, high = np.partition(squares, -2)[:, -2:].T
+    low = np.maximum(second, high * (1 - 1 / n))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = 1 / (middle[:, None] - squares)
+            above = terms.sum(1) + margin(n + 3) * np.abs(terms).sum(1) < 0
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return largest * math.sqrt(float(high.max())) * UP_MANY
 
 
-def by_deviation(operation: Operation) -> float:  # noqa: ARG001
-    """MeanVarianceNormalization: what runs and what is defined differ, and 1e9 would tell nobody anything."""
-    raise UnboundedError(NO_EPSILON)
+def inverse_deviation_gain(n: int, epsilon: float) -> float:
+    """The Lipschitz constant of 1/sqrt(v + eps) for the variance v of n entries."""
+    return 2 / (3 * math.sqrt(3 * n) * epsilon) * UP_MANY
 
 
 def _values(tensor: Tensor) -> NDArray[np.float64]:
@@ -144,7 +178,7 @@ def _standard_range(square: Callable[[Operation], int]) -> Callable[[Operation],
         largest = float(np.abs(_scale(operation)).max(initial=0.0))
         radius = largest * math.sqrt(max(0, square(operation))) * UP_MANY
         bias = operation.optional(2)
-        offset = Range(lower=0.0, upper=0.0) if bias is None else bias.range
+        offset = ZERO if bias is None else bias.range
         return outward(offset.lower - radius, offset.upper + radius)
 
     return reached
@@ -181,6 +215,9 @@ RULES = {
     "InstanceNormalization": Rule(lipschitz=scaled, range=_standard_range(_of_instances)),
     "GroupNormalization": Rule(lipschitz=scaled, range=_standard_range(_of_groups)),
     "RMSNormalization": Rule(lipschitz=scaled, range=_standard_range(_from_axis)),
-    "LpNormalization": Rule(lipschitz=by_norm, range=lambda _: Range(lower=-1.0, upper=1.0)),
-    "MeanVarianceNormalization": Rule(lipschitz=by_deviation),
+    "LpNormalization": Rule(  # x / |x| turns by any angle near zero
+        lipschitz=unbounded("it divides {input} by its norm, which may be near zero"),
+        range=lambda _: Range(lower=-1.0, upper=1.0),
+    ),
+    "MeanVarianceNormalization": Rule(lipschitz=unbounded(NO_EPSILON)),  # a bound of 1e9 would be useless
 }

@@ -1,13 +1,13 @@
-"""Pooling over windows, and over all of an image."""
+"""Sliding windows: pooling, over windows or all of an image, and Col2Im."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from convsv_cli.lipschitz.arguments import same, same_or_zero
-from convsv_cli.lipschitz.axis_matrices import root
+from convsv_cli.lipschitz.axis_matrices import Windows, root
+from convsv_cli.lipschitz.operands import first, integers, same, same_or_zero, unbounded
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.lipschitz.windows import pooling_windows
 from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
 from convsv_cli.numerics.rounding import UP
@@ -19,8 +19,7 @@ def max_pooled(operation: Operation) -> float:
     |max_w a - max_w b|^2 is at most the sum of |a - b|^2 over the window, which counts each entry as often as
     there are windows around it.
     """
-    overlap = math.prod(windows.overlap() for windows in pooling_windows(operation))
-    return times(root(overlap), operation.input(0).lipschitz)
+    return times(root(_overlap(_windows(operation))), operation.input(0).lipschitz)
 
 
 def averaged(operation: Operation) -> float:
@@ -29,7 +28,7 @@ def averaged(operation: Operation) -> float:
     Exact at known sizes, except that older runtimes divide windows that stick out by more (`ceil_mode`).
     """
     include_pad = bool(operation.attribute("count_include_pad", 0))
-    norms = (windows.average_norm(include_pad=include_pad) for windows in pooling_windows(operation))
+    norms = (windows.average_norm(include_pad=include_pad) for windows in _windows(operation))
     return times(*norms, operation.input(0).lipschitz)
 
 
@@ -38,7 +37,7 @@ def lp_pooled(operation: Operation) -> float:
 
     For p = 1 the norm of the sums over windows, attained at positive inputs.
     """
-    windows = pooling_windows(operation)
+    windows = _windows(operation)
     if _p(operation) == 1:
         norms = [axis.sum_norm() for axis in windows]
     else:
@@ -47,7 +46,7 @@ def lp_pooled(operation: Operation) -> float:
 
 
 def globally_averaged(operation: Operation) -> float:
-    """GlobalAveragePool: 1 / sqrt(n) for n entries a channel; an unknown size may be 1."""
+    """GlobalAveragePool: 1 / sqrt(n) for n entries per channel; an unknown size may be 1."""
     source = operation.input(0)
     known = [size for size in (source.shape or ())[2:] if size]
     return times(UP / math.sqrt(math.prod(known)) if known else 1.0, source.lipschitz)
@@ -63,14 +62,74 @@ def globally_lp(operation: Operation) -> float:
     return times(root(_entries(operation)) if _p(operation) == 1 else 1.0, operation.input(0).lipschitz)
 
 
-def unpooled(operation: Operation) -> float:
-    """MaxUnpool: none."""
-    raise UnboundedError(f"where it puts {operation.input(0).name!r} jumps with the network's input")
+def folded(operation: Operation) -> float:
+    """Col2Im: each entry of the image is a sum over the blocks around it; the root of their number."""
+    source = first(operation)
+    return times(root(_overlap(_blocks(operation))), source.lipschitz)
 
 
-def regions(operation: Operation) -> float:
-    """MaxRoiPool, RoiAlign: none."""
-    raise UnboundedError(f"convsv knows no bound for the regions of {operation.node.op}")
+def _overlap(windows: Sequence[Windows]) -> int:
+    """The largest number of windows that one entry belongs to."""
+    return math.prod(axis.overlap() for axis in windows)
+
+
+def _windows(operation: Operation) -> list[Windows]:
+    """Those of a pooling node, along each axis."""
+    kernel = operation.attribute("kernel_shape", ())
+    if not kernel:
+        raise UnboundedError("its attribute kernel_shape is missing")
+    rank, shape = len(kernel), operation.input(0).shape
+    return _along_axes(operation, (None,) * rank if shape is None else shape[-rank:], kernel)
+
+
+def _blocks(operation: Operation) -> list[Windows]:
+    """Those of a Col2Im."""
+    return _along_axes(
+        operation, integers(operation, 1, "image shape"), integers(operation, 2, "block shape")
+    )
+
+
+def _along_axes(operation: Operation, sizes: Sequence[int | None], kernel: Sequence[int]) -> list[Windows]:
+    rank = len(kernel)
+    strides = operation.attribute("strides", (1,) * rank)
+    dilations = operation.attribute("dilations", (1,) * rank)
+    axes = zip(sizes, kernel, strides, dilations, _pads(operation, rank), strict=True)
+    ceil = bool(operation.attribute("ceil_mode", 0))
+    return [
+        Windows(
+            size=size,
+            kernel=taps,
+            stride=stride,
+            dilation=dilation,
+            pads=_same(operation, size, taps, stride, dilation) if pads is None else pads,
+            ceil=ceil,
+        )
+        for size, taps, stride, dilation, pads in axes
+    ]
+
+
+def _pads(operation: Operation, rank: int) -> tuple[tuple[int, int] | None, ...]:
+    """Before and after each axis; None where they follow from the sizes."""
+    automatic = operation.attribute("auto_pad", "NOTSET")
+    if automatic == "NOTSET":
+        pads = operation.attribute("pads", (0,) * (2 * rank))
+        return tuple(zip(pads[:rank], pads[rank:], strict=True))
+    if automatic == "VALID":
+        return ((0, 0),) * rank
+    if automatic not in ("SAME_UPPER", "SAME_LOWER"):
+        raise UnboundedError(f"its auto_pad {automatic!r} is unknown to ONNX")
+    return (None,) * rank
+
+
+def _same(
+    operation: Operation, size: int | None, kernel: int, stride: int, dilation: int
+) -> tuple[int, int] | None:
+    """Padding such that there are ceil(size / stride) windows; with dilation, runtimes do not agree on it."""
+    if size is None or dilation > 1:
+        return None
+    total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
+    small, large = total // 2, total - total // 2
+    return (small, large) if operation.attribute("auto_pad", "") == "SAME_UPPER" else (large, small)
 
 
 def _p(operation: Operation) -> float:
@@ -81,25 +140,25 @@ def _p(operation: Operation) -> float:
 
 
 def _entries(operation: Operation) -> int:
-    """Of a channel."""
+    """Per channel."""
     return math.prod(operation.input(0).sizes()[2:])
 
 
 def _max_range(operation: Operation) -> Range:
     """The same, unless a window may lie in the padding, which is minus infinity."""
-    safe = all(windows.never_empty for windows in pooling_windows(operation))
+    safe = all(windows.never_empty for windows in _windows(operation))
     return operation.input(0).range if safe else ANYTHING
 
 
 def _average_range(operation: Operation) -> Range:
     """The same where padding does not count, else also zero."""
     included = bool(operation.attribute("count_include_pad", 0))
-    safe = all(windows.never_empty for windows in pooling_windows(operation)) and not included
+    safe = all(windows.never_empty for windows in _windows(operation)) and not included
     return same(operation) if safe else same_or_zero(operation)
 
 
 def _lp_range(operation: Operation) -> Range:
-    return _p_norm(operation, math.prod(windows.kernel for windows in pooling_windows(operation)))
+    return _p_norm(operation, math.prod(windows.kernel for windows in _windows(operation)))
 
 
 def _global_lp_range(operation: Operation) -> Range:
@@ -111,6 +170,13 @@ def _p_norm(operation: Operation, count: int) -> Range:
     return outward(0.0, count ** (1 / _p(operation)) * operation.input(0).range.magnitude)
 
 
+def _folded_range(operation: Operation) -> Range:
+    source, overlap = same_or_zero(operation), _overlap(_blocks(operation))
+    return outward(overlap * source.lower, overlap * source.upper)
+
+
+REGIONS = unbounded("convsv knows no bound for the regions of {op}")
+
 RULES = {
     "MaxPool": Rule(lipschitz=max_pooled, range=_max_range),
     "AveragePool": Rule(lipschitz=averaged, range=_average_range),
@@ -118,7 +184,10 @@ RULES = {
     "GlobalAveragePool": Rule(lipschitz=globally_averaged, range=same),
     "GlobalMaxPool": Rule(lipschitz=globally_largest, range=same),
     "GlobalLpPool": Rule(lipschitz=globally_lp, range=_global_lp_range),
-    "MaxUnpool": Rule(lipschitz=unpooled, range=same_or_zero),
-    "MaxRoiPool": Rule(lipschitz=regions),
-    "RoiAlign": Rule(lipschitz=regions),
+    "MaxUnpool": Rule(
+        lipschitz=unbounded("where it puts {input} jumps with the network's input"), range=same_or_zero
+    ),
+    "MaxRoiPool": Rule(lipschitz=REGIONS),
+    "RoiAlign": Rule(lipschitz=REGIONS),
+    "Col2Im": Rule(lipschitz=folded, range=_folded_range),
 }

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.lipschitz.arguments import require_constant
+from convsv_cli.lipschitz.operands import require_constant
 from convsv_cli.lipschitz.operation import SIZES, Operation, Rule, UnboundedError
 from convsv_cli.numerics.arithmetic import times, total
 from convsv_cli.numerics.ranges import Range, outward

@@ -1,12 +1,19 @@
-"""Reductions over axes: sums, norms, the largest."""
+"""Reductions along axes: sums, norms, the largest; and cumulative sums."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 
-from convsv_cli.lipschitz.arguments import integers, require_constant, same
 from convsv_cli.lipschitz.axis_matrices import root
+from convsv_cli.lipschitz.operands import (
+    first,
+    integers,
+    magnitude,
+    optional_integers,
+    same,
+    size_of,
+)
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
@@ -15,17 +22,17 @@ from convsv_cli.numerics.rounding import UP, UP_MANY
 
 def summed(operation: Operation) -> float:
     """ReduceSum, ReduceL1: sqrt(n) where n entries become one."""
-    return times(root(_count(operation)), _varying(operation))
+    return times(root(_count(operation)), first(operation).lipschitz)
 
 
 def averaged(operation: Operation) -> float:
     """ReduceMean: 1 / sqrt(n); an unknown size may be 1."""
-    return times(UP / math.sqrt(_least(operation)), _varying(operation))
+    return times(UP / math.sqrt(_least(operation)), first(operation).lipschitz)
 
 
 def nonexpansive(operation: Operation) -> float:
     """ReduceMax, ReduceMin, ReduceL2, ReduceLogSumExp: 1; the gradient is a distribution or a unit vector."""
-    return _varying(operation)
+    return first(operation).lipschitz
 
 
 def multiplied(operation: Operation) -> float:
@@ -33,29 +40,38 @@ def multiplied(operation: Operation) -> float:
     count = _count(operation)
     steepest = _power(operation.input(0).range.magnitude, max(0, count - 1))
     if not math.isfinite(steepest):
-        raise UnboundedError("a product of activations that may be of any size")
-    return times(root(count), steepest, UP_MANY, _varying(operation))
+        raise UnboundedError("a product of activations that may be arbitrarily large")
+    return times(root(count), steepest, UP_MANY, first(operation).lipschitz)
 
 
 def squared(operation: Operation) -> float:
     """ReduceSumSquare: 2 sqrt(n) B for entries of absolute value at most B."""
-    largest = operation.input(0).range.magnitude
-    if not math.isfinite(largest):
-        raise UnboundedError("a sum of squares of activations that may be of any size")
-    return times(2.0, root(_count(operation)), largest, _varying(operation))
+    largest = magnitude(operation.input(0), "a sum of squares of activations that may be arbitrarily large")
+    return times(2.0, root(_count(operation)), largest, first(operation).lipschitz)
 
 
 def logarithm(operation: Operation) -> float:
     """ReduceLogSum: 1 / (sqrt(n) a) for entries of at least a > 0."""
     smallest = operation.input(0).range.lower
     if smallest <= 0:
-        raise UnboundedError("the logarithm of a sum that may be arbitrarily near zero")
-    return times(UP / math.sqrt(_least(operation)), UP / smallest, _varying(operation))
+        raise UnboundedError("the logarithm of a sum that may be arbitrarily close to zero")
+    return times(UP / math.sqrt(_least(operation)), UP / smallest, first(operation).lipschitz)
 
 
-def _varying(operation: Operation) -> float:
-    require_constant(operation, 1)
-    return operation.input(0).lipschitz
+def accumulated(operation: Operation) -> float:
+    """CumSum: 1 / (2 sin(pi / (2 (2 n + 1)))) for n terms, the last of which does not count if exclusive."""
+    source, terms = first(operation), _terms(operation) - bool(operation.attribute("exclusive", 0))
+    if terms < 1:
+        return 0.0
+    return times(UP_MANY / (2 * math.sin(math.pi / (2 * (2 * terms + 1)))), source.lipschitz)
+
+
+def _terms(operation: Operation) -> int:
+    """How many entries are along the axis of a CumSum."""
+    axes = integers(operation, 1, "axis")
+    if len(axes) != 1:
+        raise UnboundedError("its axis is not one number")
+    return size_of(operation.input(0), axes[0])
 
 
 def _sizes(operation: Operation) -> list[int | None]:
@@ -64,10 +80,10 @@ def _sizes(operation: Operation) -> list[int | None]:
     Raises:
         UnboundedError: which these are is not known.
     """
-    axes, shape = integers(operation, 1), operation.input(0).shape
+    axes, shape = optional_integers(operation, 1), operation.input(0).shape
     if not axes and operation.attribute("noop_with_empty_axes", 0):
         if operation.node.op in ("ReduceProd", "ReduceSumSquare", "ReduceLogSum"):
-            raise UnboundedError("it reduces no axis, which runtimes do not agree on")
+            raise UnboundedError("it reduces no axis, and runtimes do not agree on what that means")
         return []
     if shape is None:
         return [None]
@@ -133,6 +149,12 @@ def _log_sum_range(operation: Operation) -> Range:
     return outward(math.log(count * source.lower), math.log(count * source.upper))
 
 
+def _accumulated_range(operation: Operation) -> Range:
+    """Sums of up to n terms; none, where exclusive."""
+    source, terms = operation.input(0).range, _terms(operation)
+    return outward(terms * min(0.0, source.lower), terms * max(0.0, source.upper))
+
+
 RULES = {
     "ReduceSum": Rule(lipschitz=summed, range=_sum_range),
     "ReduceL1": Rule(lipschitz=summed, range=_norm_range(1.0)),
@@ -144,4 +166,5 @@ RULES = {
     "ReduceProd": Rule(lipschitz=multiplied, range=_product_range),
     "ReduceSumSquare": Rule(lipschitz=squared, range=_square_range),
     "ReduceLogSum": Rule(lipschitz=logarithm, range=_log_sum_range),
+    "CumSum": Rule(lipschitz=accumulated, range=_accumulated_range),
 }

@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 
-from convsv_cli.lipschitz.arguments import first, size_of
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
-from convsv_cli.lipschitz.coordinates import Stretch
+from convsv_cli.lipschitz.operands import first, size_of
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
-from convsv_cli.lipschitz.resampling import Filter, resampled
+from convsv_cli.lipschitz.rules.resizing.axis import Filter, Stretch, resampled
 from convsv_cli.numerics.arithmetic import times
-from convsv_cli.numerics.ranges import Range, outward
+from convsv_cli.numerics.ranges import ANYTHING, Range, outward
 
 
 def resized(operation: Operation) -> float:
@@ -30,7 +29,7 @@ def resized(operation: Operation) -> float:
 
 
 def _matrices(operation: Operation, stretch: Stretch) -> list[AxisMatrix]:
-    """Of an axis, as runtimes have them; none where it stays as it is."""
+    """Those of an axis, as runtimes have them; none where it stays as it is."""
     if stretch.kept and not stretch.crops:
         return []
     return [resampled(stretch, how) for how in _filters(operation)]
@@ -118,7 +117,7 @@ def _scales_from_sizes(operation: Operation) -> tuple[Fraction, ...]:
     if policy == "stretch":
         return tuple(scales)
     if policy not in ("not_larger", "not_smaller"):
-        raise UnboundedError(f"its keep_aspect_ratio_policy {policy!r} is none that convsv knows")
+        raise UnboundedError(f"its keep_aspect_ratio_policy {policy!r} is unknown to convsv")
     return (min(scales) if policy == "not_larger" else max(scales),) * len(scales)
 
 
@@ -136,15 +135,14 @@ def _range(operation: Operation) -> Range:
     if operation.attribute("coordinate_transformation_mode", "") == "tf_crop_and_resize":
         outside = float(operation.attribute("extrapolation_value", 0.0))
         source = source.hull(Range(lower=outside, upper=outside))
-    if operation.attribute("mode", "nearest") != "cubic" or not source.finite:
-        return source if operation.attribute("mode", "nearest") != "cubic" else Range()
+    if operation.attribute("mode", "nearest") != "cubic":
+        return source
+    if not source.finite:
+        return ANYTHING
     matrices = [matrix for stretch in _stretches(operation) for matrix in _matrices(operation, stretch)]
     wider = math.prod(max(1.0, matrix.largest_row()) for matrix in matrices)
     middle, half = (source.lower + source.upper) / 2, (source.upper - source.lower) / 2 * wider
     return outward(middle - half, middle + half)
 
 
-RULES = {
-    "Resize": Rule(lipschitz=resized, range=_range),
-    "Upsample": Rule(lipschitz=resized, range=_range),
-}
+RULES = dict.fromkeys(("Resize", "Upsample"), Rule(lipschitz=resized, range=_range))
