@@ -28,7 +28,7 @@ LINEAR = frozenset(("Add", "Sub", "Mul", "Div", "Neg", "Identity", "Cast", "Drop
 
 
 def collapsed(graph: Graph) -> Graph:
-    """The same computation with `convsv.Elementwise` nodes, where these can have smaller bounds.
+    """The same computation with `convsv.Elementwise` nodes, where these may have smaller bounds.
 
     Shapes of the tensors that remain are as before, as are all that are used elsewhere.
     """
@@ -44,7 +44,7 @@ class _Region:
 
 
 class _LargeError(UnboundedError):
-    """An expression of which no bound is tried."""
+    """An expression that is too large to bound."""
 
 
 class _Collapse:

@@ -1,4 +1,4 @@
-"""What depends on what, and the tensors that everything has to pass."""
+"""What depends on what, and the tensors that every path passes through."""
 
 from __future__ import annotations
 

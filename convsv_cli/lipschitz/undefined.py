@@ -1,4 +1,4 @@
-"""Numbers of a graph that are none: a network that computes with NaN has no Lipschitz constant."""
+"""NaN among the numbers of a graph: a network that computes with it has no Lipschitz constant."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from convsv_cli.model.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.report import BOUNDED, UNBOUNDED, NetworkBound, Obstacle
 
 LARGEST = 2**22
-"""Elements of a constant that is looked at; larger ones are weights, whose rows say what they are."""
+"""The most elements of a constant that is checked here; larger ones are weights, checked as rows."""
 UNDEFINED = "its {} {!r} holds NaN"
 
 

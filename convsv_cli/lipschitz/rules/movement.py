@@ -38,7 +38,7 @@ def joined(operation: Operation) -> float:
 
 
 def sorted_(operation: Operation) -> float:
-    """TopK: values in order are 1-Lipschitz (rearrangement inequality); in no order they jump."""
+    """TopK: values in order are 1-Lipschitz (rearrangement inequality); unordered, they jump."""
     if not operation.attribute("sorted", 1):
         raise UnboundedError("the order of its values (sorted = 0) jumps with the network's input")
     return first(operation).lipschitz

@@ -50,7 +50,7 @@ class Curve:
     Where two meet, both count: at a kink the slope is in the interval of Clarke's derivative.
 
     Attributes:
-        pieces: see above.
+        pieces: in ascending order, without gaps.
         lower, upper: no value lies beyond.
     """
 
@@ -76,9 +76,9 @@ def curve(
     lower: float = -math.inf,
     upper: float = math.inf,
 ) -> Curve:
-    """Of one formula that is monotone between its turning points.
+    """The curve of one formula that is monotone between its turning points.
 
-    Those may be rounded: beside one, the function differs by the square of the error.
+    Those may be rounded: close to one, the function differs by the square of the error.
     """
     ends = (domain[0], *turns, domain[1])
     pieces = tuple(Piece(start=a, stop=b, function=function) for a, b in pairwise(ends))

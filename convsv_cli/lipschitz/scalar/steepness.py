@@ -94,9 +94,9 @@ def _most_boxes(expression: Expression) -> int:
 def supremum(
     enclosure: Callable[[Intervals], Intervals], over: Range, tolerance: float, most: int
 ) -> Supremum:
-    """Of a function of whose supremum there are enclosures over boxes.
+    """The supremum of a function, from enclosures of its suprema over boxes.
 
-    A box is done with when its upper end is near the largest lower end of any box, compared with the largest
+    A box is settled once its upper end is near the largest lower end of any box, compared with the largest
     absolute value of the function.
     """
     boxes, best = _start(over), over

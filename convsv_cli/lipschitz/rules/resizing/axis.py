@@ -84,12 +84,12 @@ class Stretch:
 
     @property
     def tolerance(self) -> Fraction:
-        """More than what a runtime's single precision does to a coordinate."""
+        """More than what rounding to single precision does to a coordinate."""
         return Fraction(1 + max(self.before, self.after), 2**21)
 
     @property
     def robust(self) -> bool:
-        """Whether single precision has those coordinates exactly that are halves of integers."""
+        """Whether coordinates that are halves of integers are exact in single precision."""
         exact = Fraction(float(np.float32(self.scale))) == self.scale
         plain = self.mode in ("asymmetric", "half_pixel", "pytorch_half_pixel", "tf_half_pixel_for_nn")
         plain |= self.mode == "half_pixel_symmetric" and self.after == self.scale * self.before
@@ -154,7 +154,7 @@ class Filter:
 
     @property
     def support(self) -> int:
-        """Beyond this distance, weights are 0."""
+        """The distance beyond which weights are 0."""
         return 2 if self.mode == "cubic" else 1
 
     def weigh(self, distance: Floats) -> Floats:
@@ -190,7 +190,7 @@ def resampled(stretch: Stretch, how: Filter) -> AxisMatrix:
 
 def _nearest(stretch: Stretch, how: Filter) -> AxisMatrix:
     if how.antialias or how.nearest not in ROUNDED:
-        raise UnboundedError(f"a nearest_mode {how.nearest!r} or antialiasing that convsv does not know")
+        raise UnboundedError(f"a nearest_mode {how.nearest!r} or antialiasing that is unknown to convsv")
     rounded, line = ROUNDED[how.nearest], stretch.line()
     low, high = (rounded(line.shifted(by)) for by in (-stretch.tolerance, stretch.tolerance))
     if stretch.robust:
