@@ -35,9 +35,6 @@ def unbounded(reason: str) -> Gain:
 def first(operation: Operation) -> Tensor:
     """The first input, where no other varies.
 
-    Args:
-        operation: a node.
-
     Raises:
         UnboundedError: another input varies with the network's input.
     """
@@ -47,10 +44,6 @@ def first(operation: Operation) -> Tensor:
 
 def require_constant(operation: Operation, *indices: int) -> None:
     """Check that some inputs do not vary; those left out do not.
-
-    Args:
-        operation: a node.
-        indices: of the inputs.
 
     Raises:
         UnboundedError: one does.
@@ -64,10 +57,6 @@ def require_constant(operation: Operation, *indices: int) -> None:
 def optional_integers(operation: Operation, index: int) -> tuple[int, ...] | None:
     """A list of integers, the input at an index; None where it is left out.
 
-    Args:
-        operation: a node.
-        index: of the input.
-
     Raises:
         UnboundedError: the input varies, or convsv cannot compute it.
     """
@@ -79,7 +68,7 @@ def integers(operation: Operation, index: int, name: str) -> tuple[int, ...]:
     """A list of integers that must be there.
 
     Args:
-        operation: a node.
+        operation: the node.
         index: of the input.
         name: of the input, for the error message.
 
@@ -94,10 +83,6 @@ def integers(operation: Operation, index: int, name: str) -> tuple[int, ...]:
 
 def size_of(tensor: Tensor, axis: int) -> int:
     """One dimension.
-
-    Args:
-        tensor: an input.
-        axis: which; negative ones count from the end.
 
     Raises:
         UnboundedError: it is unknown.
@@ -142,10 +127,6 @@ def any_of_them(operation: Operation) -> Range:
 def repeated(tensor: Tensor, operation: Operation) -> tuple[int, ...]:
     """How often an operand is repeated along each axis of the output, so that shapes agree.
 
-    Args:
-        tensor: an input of the node.
-        operation: the node, which broadcasts its inputs.
-
     Raises:
         UnboundedError: shapes that are not known may differ.
     """
@@ -160,12 +141,7 @@ def repeated(tensor: Tensor, operation: Operation) -> tuple[int, ...]:
 
 
 def copies(tensor: Tensor, operation: Operation) -> float:
-    """The norm of broadcasting an operand: the root of the number of copies, each of which moves with it.
-
-    Args:
-        tensor: an input of the node.
-        operation: the node, which broadcasts its inputs.
-    """
+    """The norm of broadcasting an operand: the root of the number of copies, each of which moves with it."""
     return root(math.prod(repeated(tensor, operation)))
 
 
