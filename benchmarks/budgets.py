@@ -9,7 +9,6 @@ from datetime import date
 from pathlib import Path
 
 from convsv_cli.budget import Judge, judged, read_configuration, with_unused
-from convsv_cli.budget.globs import globs_of
 from convsv_cli.report import (
     Audit,
     Interval,
@@ -61,7 +60,6 @@ def budget(globs: int) -> str:
 def seconds(layers: int, globs: int) -> tuple[float, float]:
     """To read the budget, and to judge an audit by it, as `convsv check` does."""
     audit = network(layers)
-    globs_of.cache_clear()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "convsv.toml"
         path.write_text(budget(globs), encoding="utf-8")

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from convsv_cli.auditing.declared import declared
-from convsv_cli.auditing.digests import model_of
 from convsv_cli.auditing.empirical import check_empirical, empirical_of
 from convsv_cli.auditing.measure import measure
-from convsv_cli.auditing.meter import Meter
 from convsv_cli.auditing.network import bound_of
-from convsv_cli.auditing.plan import plan, resolve_device
+from convsv_cli.auditing.plan import Meter, plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
-from convsv_cli.auditing.summary import findings, totals
+from convsv_cli.auditing.summary import findings, model_of, totals
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.model.network import Network
 from convsv_cli.report import Audit, Settings

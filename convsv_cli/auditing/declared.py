@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from convsv_cli.auditing.naming import AnyLayer, matches, nothing_matches
+from convsv_cli.auditing.plan import AnyLayer, matches, nothing_matches
 from convsv_cli.errors import UsageError
 from convsv_cli.model.layer import Layer, UnsupportedLayer
 from convsv_cli.model.linear_maps.convolution import CONV

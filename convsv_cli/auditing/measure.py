@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import math
+import sys
 import time
 from dataclasses import replace
 
 import torch
 
-from convsv_cli.auditing.freeing import trim_heap
-from convsv_cli.auditing.meter import Meter
-from convsv_cli.auditing.naming import AnyLayer
-from convsv_cli.auditing.plan import Task
+from convsv_cli.auditing.plan import AnyLayer, Meter, Task
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.model.kernel import reduce_kernel
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
@@ -109,3 +108,11 @@ def row_of(layer: AnyLayer) -> LayerAudit:
         dtype=layer.dtype,
         assumed=layer.assumed if isinstance(layer, Layer) else (),
     )
+
+
+def trim_heap() -> None:
+    """Have the C library return what is free; it does nothing where that is not glibc."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

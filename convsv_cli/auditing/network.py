@@ -10,8 +10,7 @@ from functools import cache, partial
 import torch
 
 from convsv_cli.auditing.measure import measure
-from convsv_cli.auditing.meter import Meter
-from convsv_cli.auditing.plan import plan
+from convsv_cli.auditing.plan import Meter, plan
 from convsv_cli.lipschitz.bound import network_bound
 from convsv_cli.lipschitz.norms import Norms, kernel_norm, rows_by_key
 from convsv_cli.lipschitz.operation import UnboundedError

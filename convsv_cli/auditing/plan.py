@@ -1,13 +1,14 @@
-"""What is to be done: which layers, by which calculators, and how much work that is."""
+"""What is to be done: which layers, by which calculators, how much work that is, and how far it has come."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 import torch
 
-from convsv_cli.auditing.naming import AnyLayer, matches, nothing_matches
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.errors import UsageError
@@ -15,6 +16,46 @@ from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Layer, UnsupportedLayer
 from convsv_cli.model.network import Network
 from convsv_cli.report import EXACT, PADDED, Settings
+
+AnyLayer = Layer | UnsupportedLayer
+FEW = 4
+
+
+def matches(layer: AnyLayer, pattern: str) -> bool:
+    """Whether the glob matches one of the names of the layer."""
+    return any(fnmatchcase(name, pattern) for name in (layer.name, layer.weight, *layer.aliases))
+
+
+def nothing_matches(network: Network, pattern: str, option: str = "") -> UsageError:
+    """The error for a glob of an option that matches no row."""
+    names = [layer.name for layer in network.layers]
+    near = difflib.get_close_matches(pattern, [*names, *(layer.weight for layer in network.layers)], n=1)
+    known = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
+    hint = f"did you mean {near[0]}?" if near else f"its layers are {known}"
+    return UsageError(
+        f"no layer matches {pattern!r}{option and f' of {option}'}", where=network.path, hint=hint
+    )
+
+
+class Meter:
+    """Adds up the work done and tells a listener."""
+
+    def __init__(self, listener: Callable[[str, float], None] | None, total: int) -> None:
+        self._listener = listener
+        self._total = max(total, 1)
+        self._done = 0
+        self._layer = ""
+
+    def start(self, layer: str) -> None:
+        """Work on this layer begins."""
+        self._layer = layer
+        self.advance(0)
+
+    def advance(self, work: int) -> None:
+        """So much more work is done."""
+        self._done += work
+        if self._listener is not None:
+            self._listener(self._layer, min(1.0, self._done / self._total))
 
 
 @dataclass(frozen=True, kw_only=True)

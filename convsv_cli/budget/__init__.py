@@ -5,7 +5,6 @@ from __future__ import annotations
 from convsv_cli.budget.baseline import Baseline, baseline_of
 from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit
 from convsv_cli.budget.discovery import BUDGETS, nearest_configuration
-from convsv_cli.budget.exits import exit_code
 from convsv_cli.budget.judge import Judge, outcome
 from convsv_cli.budget.judgement import judged
 from convsv_cli.budget.reading import read_configuration
@@ -22,7 +21,6 @@ __all__ = [
     "LayerBudget",
     "Limit",
     "baseline_of",
-    "exit_code",
     "judged",
     "nearest_configuration",
     "outcome",

@@ -1,12 +1,16 @@
-"""A budget, as users write it: plain values with the lines that they stand on."""
+"""A budget, as users write it: limits, the lines that they stand on, and the globs that they are for."""
 
 from __future__ import annotations
 
+import fnmatch
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 
-from convsv_cli.report import Place
+from convsv_cli.report import LayerAudit, Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,16 @@ class Budget:
         """Whether there is any limit."""
         return bool(self.network or self.layer or self.layers)
 
+    @cached_property
+    def globs(self) -> Globs:
+        """Those of the layers' limits."""
+        return Globs([layer.match for layer in self.layers])
+
+    @cached_property
+    def ignoring(self) -> Globs:
+        """Those of the ignores."""
+        return Globs([ignore.match for ignore in self.ignores])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
@@ -83,3 +97,38 @@ class Configuration:
     tolerance: float | None = None
     as_layer: tuple[str, ...] = ()
     as_table: tuple[str, ...] = ()
+
+
+def names_of(row: LayerAudit) -> tuple[str, ...]:
+    """All names that a glob may mean the layer by."""
+    return row.name, row.weight, *row.aliases
+
+
+class Globs:
+    """Finds which of some globs match one of a layer's names; each layer is looked up once."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._matchers = [re.compile(fnmatch.translate(pattern)).match for pattern in patterns]
+        self._first: dict[tuple[str, ...], int | None] = {}
+        self._all: dict[tuple[str, ...], tuple[int, ...]] = {}
+
+    def first(self, names: tuple[str, ...]) -> int | None:
+        """Number of the first glob that matches one of the names, from 0; None where none does."""
+        if names not in self._first:
+            self._first[names] = next(self._matching(names), None)
+            if self._first[names] is None:
+                self._all[names] = ()
+        return self._first[names]
+
+    def all(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """Numbers of all globs that match one of the names."""
+        if names not in self._all:
+            self._all[names] = tuple(self._matching(names))
+        return self._all[names]
+
+    def _matching(self, names: tuple[str, ...]) -> Iterator[int]:
+        for index, matches in enumerate(self._matchers):
+            for name in names:  # not any(): this is run for every glob and layer
+                if matches(name):
+                    yield index
+                    break

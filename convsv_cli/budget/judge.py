@@ -6,11 +6,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
-from functools import cached_property
 
 from convsv_cli.budget.baseline import Baseline, Ratchet, certified
-from convsv_cli.budget.configuration import Budget, Limit
-from convsv_cli.budget.globs import Globs, globs_of
+from convsv_cli.budget.configuration import Budget, Limit, names_of
 from convsv_cli.comparison import Pair
 from convsv_cli.report import (
     AUDITED,
@@ -72,7 +70,7 @@ class Judge:
         """
         if row.status == INVALID:
             return None
-        covering = (i for i in self.ignores.all(names_of(row)) if not self.expired(i))
+        covering = (i for i in self.budget.ignoring.all(names_of(row)) if not self.expired(i))
         return next(covering, None)
 
     def expired(self, ignore: int) -> bool:
@@ -84,16 +82,6 @@ class Judge:
         """Where a limit is from: "baseline" or "budget"."""
         path = self.baseline.path if self.baseline else None
         return "baseline" if gate.place is not None and gate.place.path == path else "budget"
-
-    @cached_property
-    def globs(self) -> Globs:
-        """Of the layers' budgets."""
-        return globs_of(tuple(layer.match for layer in self.budget.layers))
-
-    @cached_property
-    def ignores(self) -> Globs:
-        """Of the ignores."""
-        return globs_of(tuple(ignore.match for ignore in self.budget.ignores))
 
     def _network_gates(self, bound: NetworkBound, ratchet: Ratchet | None) -> Iterator[Gate]:
         if self.budget.network is not None:
@@ -119,13 +107,8 @@ class Judge:
         """Of the budget; what is no layer has none, unless a baseline knows it as one."""
         if row.status == NOT_APPLICABLE:
             return None
-        first = self.globs.first(names_of(row))
+        first = self.budget.globs.first(names_of(row))
         return self.budget.layer if first is None else self.budget.layers[first].limit
-
-
-def names_of(row: LayerAudit) -> tuple[str, ...]:
-    """All names that a glob may mean the layer by."""
-    return row.name, row.weight, *row.aliases
 
 
 def outcome(enclosure: Interval, limit: float, lower: float | None = None) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from decimal import ROUND_FLOOR, Context, Decimal
 
-from convsv_cli.budget.configuration import Ignore
-from convsv_cli.budget.judge import NAMED, Judge, names_of
+from convsv_cli.budget.configuration import Ignore, names_of
+from convsv_cli.budget.judge import NAMED, Judge
 from convsv_cli.comparison import Pair
 from convsv_cli.renderers.numbers import excess, figure
 from convsv_cli.report import (
@@ -31,7 +31,7 @@ from convsv_cli.report import (
     Place,
     Verdict,
 )
-from convsv_cli.report.difference import BY_SHAPE
+from convsv_cli.report.comparison import BY_SHAPE
 
 UNHELD = "the baseline has no finite certified figure of it, so that nothing is held against that"
 LAYERS_ONLY = "the baseline has no bound of the network: only its layers are held against it"
@@ -145,7 +145,7 @@ def _ignores(judge: Judge, audit: Audit) -> Iterator[Finding]:
             yield replace(_note("ignored", NOTE, message, ignore.place), node=row.name)
     met: dict[int, list[str]] = {}
     for row in audit.layers:
-        for index in judge.ignores.all(names_of(row)):
+        for index in judge.budget.ignoring.all(names_of(row)):
             met.setdefault(index, []).append(row.name)
     for index in filter(judge.expired, sorted(met)):
         ignore = judge.budget.ignores[index]

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 
 from convsv_cli.budget import toml
 from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit
-from convsv_cli.budget.entry import Entry
-from convsv_cli.budget.key_lines import Keys, key_lines
+from convsv_cli.budget.toml import Entry, Keys, key_lines
 from convsv_cli.errors import ConfigurationError
 
 T = TypeVar("T")

@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-from convsv_cli.budget.configuration import Budget
-from convsv_cli.budget.globs import globs_of
-from convsv_cli.budget.judge import names_of
+from convsv_cli.budget.configuration import Budget, names_of
 from convsv_cli.report import (
     AUDITED,
     ERROR,
@@ -75,19 +73,17 @@ def _is_gated(budget: Budget, audit: Audit, verdict: Verdict) -> bool:
 
 def _looked_at(budget: Budget, audit: Audit) -> bool:
     """Whether some layer was audited that nobody asked to ignore."""
-    ignores = globs_of(tuple(ignore.match for ignore in budget.ignores))
-    return any(row.status == AUDITED and not ignores.all(names_of(row)) for row in audit.layers)
+    return any(row.status == AUDITED and not budget.ignoring.all(names_of(row)) for row in audit.layers)
 
 
 def _unused(budget: Budget, audits: Sequence[Audit]) -> Iterator[tuple[str, Place]]:
     """What to say of each glob that holds nothing, and where it stands."""
-    globs = globs_of(tuple(layer.match for layer in budget.layers))
-    ignoring = globs_of(tuple(ignore.match for ignore in budget.ignores))
+    globs = budget.globs
     rows = [row for audit in audits for row in audit.layers]
     layers = list(dict.fromkeys(names_of(row) for row in rows if row.status != NOT_APPLICABLE))
     names = list(dict.fromkeys(map(names_of, rows)))
     taken = {globs.first(each) for each in layers}
-    met = {index for each in names for index in ignoring.all(each)}
+    met = {index for each in names for index in budget.ignoring.all(each)}
     better = _Better(names)
     for index, layer in enumerate(budget.layers):
         if index in taken:

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from convsv_cli.auditing.digests import model_of
+from convsv_cli.auditing.summary import model_of
 from convsv_cli.certification.attack import Target, smallest_broken_radii
 from convsv_cli.certification.classifier import Classifier, classifier_of
 from convsv_cli.certification.constants import Constants, constants_of

@@ -9,7 +9,6 @@ import warnings
 
 import click
 
-from convsv_cli.budget.exits import INTERNAL, USAGE
 from convsv_cli.cli import interrupts, options, pipes
 from convsv_cli.cli.audit import audit
 from convsv_cli.cli.certify import certify
@@ -20,6 +19,7 @@ from convsv_cli.cli.report import report
 from convsv_cli.cli.several import internal
 from convsv_cli.cli.spectrum import spectrum
 from convsv_cli.errors import ConvsvError
+from convsv_cli.report.verdict import INTERNAL, USAGE
 from convsv_cli.version import __version__
 
 INTERRUPTED, READER_GONE = 130, 141

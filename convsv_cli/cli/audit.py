@@ -6,13 +6,12 @@ from pathlib import Path
 
 import click
 
-from convsv_cli.budget import exit_code
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write_report
 from convsv_cli.cli.several import Progress, report_of
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Report
+from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Report, exit_code
 
 
 @click.command()

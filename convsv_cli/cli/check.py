@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from convsv_cli.budget import exit_code, with_unused
+from convsv_cli.budget import with_unused
 from convsv_cli.cli import options
 from convsv_cli.cli.beginnings import begin, check_beginning
 from convsv_cli.cli.budgets import audit_options, check_limits, configuration, judges
@@ -18,7 +18,7 @@ from convsv_cli.cli.several import Progress, report_of
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.report import ERROR, UNUSED, Audit, Report
+from convsv_cli.report import ERROR, UNUSED, Audit, Report, exit_code
 
 EXAMPLE = """\b
 A budget, in convsv.toml:

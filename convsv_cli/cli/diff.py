@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convsv_cli.budget import Baseline, Budget, Judge, exit_code, judged, with_unused
+from convsv_cli.budget import Baseline, Budget, Judge, judged, with_unused
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.comparison import difference, with_effort
 from convsv_cli.errors import UsageError
 from convsv_cli.renderers.difference import RENDERERS
-from convsv_cli.report import TOLERANCE, Audit, Report, Settings
+from convsv_cli.report import TOLERANCE, Audit, Report, Settings, exit_code
 
 if TYPE_CHECKING:
     from convsv_cli.cli.several import Progress

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from convsv_cli.budget.exits import INTERNAL
 from convsv_cli.cli import interrupts
 from convsv_cli.cli.pipes import complain
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report import Audit, Failure, Report
+from convsv_cli.report.verdict import INTERNAL
 
 Progress = Callable[[str, float], None]
 

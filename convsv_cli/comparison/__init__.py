@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from convsv_cli.comparison.changes import changes, difference
-from convsv_cli.comparison.effort import same_model, same_range, same_sizes, unequal_effort, with_effort
-from convsv_cli.comparison.pairs import Pair, pairs
-from convsv_cli.comparison.trend import trend
+from convsv_cli.comparison.changes import (
+    changes,
+    difference,
+    same_range,
+    same_sizes,
+    trend,
+    unequal_effort,
+    with_effort,
+)
+from convsv_cli.comparison.pairs import Pair, pairs, same_model
 
 __all__ = [
     "Pair",

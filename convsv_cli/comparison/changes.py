@@ -1,14 +1,27 @@
-"""What has become of each layer, and of the network, from one audit to another."""
+"""What has become of layers and of the network: from one audit to another, or over many."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 
-from convsv_cli.comparison.effort import same_model, same_range, same_sizes, unequal_effort
-from convsv_cli.comparison.pairs import Pair, pairs
-from convsv_cli.report import BOUNDED, NOT_APPLICABLE, Audit, Difference, Interval, LayerAudit, NetworkBound
-from convsv_cli.report.difference import (
+from convsv_cli.comparison.pairs import Pair, pairs, same_model
+from convsv_cli.layer_names import plain_names
+from convsv_cli.report import (
+    BOUNDED,
+    CERTIFIED,
+    NOT_APPLICABLE,
+    Audit,
+    Difference,
+    Interval,
+    LayerAudit,
+    NetworkBound,
+    Settings,
+    Trend,
+)
+from convsv_cli.report.comparison import (
     ADDED,
     CLOSE,
     LARGER,
@@ -19,8 +32,48 @@ from convsv_cli.report.difference import (
     SAME,
     SMALLER,
     Change,
+    Figures,
 )
 from convsv_cli.version import __version__
+
+
+def same_sizes(old: Audit, new: Audit) -> bool:
+    """Whether the networks' inputs have the same sizes, as far as these are known of both."""
+    before, after = ([shape for _, shape in audit.model.input_shape] for audit in (old, new))
+    if not before or not after:
+        return True
+    if list(map(len, before)) != list(map(len, after)):
+        return False
+    sizes = zip(chain.from_iterable(before), chain.from_iterable(after), strict=True)
+    return all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in sizes)
+
+
+def same_range(old: Audit, new: Audit) -> bool:
+    """Whether the entries of the networks' inputs are known to be in the same range."""
+    return old.settings.input_range == new.settings.input_range
+
+
+def with_effort(asked: Settings, known: Settings) -> Settings:
+    """The settings, with tolerance and work limit of an earlier audit, as far as it had a limit."""
+    limit = known.work_limit if math.isfinite(known.work_limit) else asked.work_limit
+    return replace(asked, tolerance=known.tolerance, work_limit=limit)
+
+
+def unequal_effort(old: Audit, new: Audit) -> str:
+    """What makes the bounds of two networks differ where the networks do not; empty for nothing."""
+    if old.version != new.version:
+        return f"bounds of convsv {old.version or 'of an unknown version'} and {new.version}"
+    asked = {
+        "--tolerance": (old.settings.tolerance, new.settings.tolerance),
+        "--work-limit": (old.settings.work_limit, new.settings.work_limit),
+        "--exact": (old.settings.exact, new.settings.exact),
+    }
+    other = [f"{option} {_said(a)} and {_said(b)}" for option, (a, b) in asked.items() if a != b]
+    return f"bounds with {', '.join(other)}" if other else ""
+
+
+def _said(value: float) -> str:
+    return ("off", "on")[value] if isinstance(value, bool) else f"{value:g}"
 
 
 def difference(old: Audit, new: Audit) -> Difference:
@@ -87,3 +140,36 @@ def _certified(row: LayerAudit | None) -> Interval | None:
 
 def _bound(bound: NetworkBound) -> Interval | None:
     return Interval(upper=bound.at_settings) if bound.status == BOUNDED else None
+
+
+def trend(audits: Sequence[tuple[str, Audit]]) -> Trend:
+    """The figures of named audits, side by side."""
+    columns = [_column(audit) for _, audit in audits]
+    names = dict.fromkeys(name for column in columns for name in column)
+    return Trend(
+        names=tuple(name for name, _ in audits),
+        layers=tuple((name, tuple(column.get(name) for column in columns)) for name in names),
+        network=tuple(_finite(audit.bound.lipschitz) for _, audit in audits),
+    )
+
+
+def growth(figures: Figures) -> float | None:
+    """The last figure as a multiple of the first; None where there is no such number."""
+    if not figures or not figures[0] or figures[-1] is None:
+        return None
+    return figures[-1] / figures[0]
+
+
+def _column(audit: Audit) -> dict[str, float | None]:
+    plain = plain_names(layer.name for layer in audit.layers)
+    return {plain[layer.name]: _norm(audit, layer) for layer in audit.layers}
+
+
+def _norm(audit: Audit, layer: LayerAudit) -> float | None:
+    certified = next((method.name for method in audit.methods if method.kind == CERTIFIED), "")
+    measurement = layer.measurement(certified)
+    return _finite(measurement.value) if measurement else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

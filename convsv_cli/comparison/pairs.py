@@ -9,10 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convsv_cli.comparison.effort import same_model
 from convsv_cli.layer_names import counterparts, says_nothing
 from convsv_cli.report import AUDITED, Audit, LayerAudit
-from convsv_cli.report.difference import BY_NAME, BY_SHAPE, BY_WEIGHT
+from convsv_cli.report.comparison import BY_NAME, BY_SHAPE, BY_WEIGHT
 
 Rows = Sequence[LayerAudit]
 _NUMBERED = re.compile(r"(?:^|\.)\d+(?:\.|$)")
@@ -87,6 +86,12 @@ def pairs(old: Audit, new: Audit) -> tuple[Pair, ...]:
         if row.name not in found
     }
     return (*((found | added)[row.name] for row in new.layers), *(Pair(old=row) for row in left))
+
+
+def same_model(old: Audit, new: Audit) -> bool:
+    """Whether both are of the same files, bit for bit."""
+    known = bool(old.model.sha256) and len(old.model.files) == len(new.model.files)
+    return known and old.model.sha256 == new.model.sha256
 
 
 def geometry(row: LayerAudit) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convsv_cli.comparison.trend import growth
+from convsv_cli.comparison.changes import growth
 from convsv_cli.renderers import json, markdown
 from convsv_cli.renderers.csv import comma_separated
 from convsv_cli.renderers.numbers import figure

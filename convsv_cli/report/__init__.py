@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convsv_cli.report.audit import TOLERANCE, WORK_LIMIT, Audit, Failure, Model, Report, Settings
 from convsv_cli.report.certification import (
     CURVATURE,
     MARGIN,
@@ -12,16 +13,19 @@ from convsv_cli.report.certification import (
     Route,
     SampleRadius,
 )
-from convsv_cli.report.difference import Change, Difference
-from convsv_cli.report.document import Audit, Failure, Report
-from convsv_cli.report.layer import AUDITED, INVALID, NOT_APPLICABLE, UNSUPPORTED, LayerAudit
-from convsv_cli.report.measurement import (
+from convsv_cli.report.comparison import Change, Difference, Trend
+from convsv_cli.report.layer import (
+    AUDITED,
     CERTIFIED,
     ESTIMATE,
     EXACT,
+    INVALID,
+    NOT_APPLICABLE,
     PADDED,
+    UNSUPPORTED,
     UPPER,
     Interval,
+    LayerAudit,
     Measurement,
     Method,
 )
@@ -37,9 +41,7 @@ from convsv_cli.report.network import (
     Part,
     shared,
 )
-from convsv_cli.report.request import TOLERANCE, WORK_LIMIT, Model, Settings
 from convsv_cli.report.spectrum import Distribution, LayerSpectrum, Spectra, Spectrum
-from convsv_cli.report.trend import Trend
 from convsv_cli.report.verdict import (
     ADDED,
     CHANGES,
@@ -67,6 +69,7 @@ from convsv_cli.report.verdict import (
     Place,
     Verdict,
     conclusion,
+    exit_code,
 )
 
 __all__ = [
@@ -140,5 +143,6 @@ __all__ = [
     "Trend",
     "Verdict",
     "conclusion",
+    "exit_code",
     "shared",
 ]

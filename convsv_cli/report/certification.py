@@ -7,8 +7,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 
+from convsv_cli.report.audit import TOLERANCE, Model
 from convsv_cli.report.network import NetworkBound
-from convsv_cli.report.request import TOLERANCE, Model
 
 MARGIN, CURVATURE = "margin", "curvature"
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)

@@ -1,15 +1,18 @@
-"""What a budget makes of an audit."""
+"""What a budget makes of an audit, and what a command exits with: whatever the format."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from convsv_cli.report.measurement import Interval
+from convsv_cli.report.layer import Interval
+
+if TYPE_CHECKING:
+    from convsv_cli.report.audit import Report
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 PASSED, EXCEEDED, UNDECIDED, MISSING, IGNORED = "passed", "exceeded", "undecided", "missing", "ignored"
-
 FAILED, INCOMPLETE, MISTAKEN = "failed", "incomplete", "mistaken"
 
 NOT_AUDITED = ("unsupported-layer", "invalid-layer")
@@ -26,6 +29,12 @@ UNUSED = "unused-budget"
 """Rule of findings about parts of a budget that hold nothing: as an error, a mistake in the budget."""
 ADDED, REMOVED, RENAMED = CHANGES = ("added-layer", "removed-layer", "renamed-layer")
 """Rules of findings about layers that are not what they were in a baseline; errors where it is strict."""
+
+PASS, OVER_BUDGET, USAGE, LEFT_OPEN, UNSAFE, INTERNAL = 0, 1, 2, 3, 4, 70
+PRECEDENCE = (INTERNAL, UNSAFE, USAGE, OVER_BUDGET, LEFT_OPEN, PASS)
+"""The exit code if several apply: errors before findings, what is proven before what is not known."""
+CODES = {MISTAKEN: USAGE, FAILED: OVER_BUDGET, INCOMPLETE: LEFT_OPEN, PASSED: PASS}
+"""By how a verdict ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,3 +127,20 @@ def conclusion(verdict: Verdict | None, findings: Iterable[Finding]) -> str:
         return FAILED
     left_open = outcomes & {UNDECIDED, MISSING} or rules.intersection(UNSETTLED)
     return INCOMPLETE if left_open else PASSED
+
+
+def exit_code(report: Report, *, exit_zero: bool = False) -> int:
+    """The exit code of a whole run.
+
+    Args:
+        report: what the run found.
+        exit_zero: whether findings alone are 0; errors are what they are.
+    """
+    ends = (CODES[conclusion(audit.verdict, audit.findings)] for audit in report.audits)
+    code = worst([*(failure.exit_code for failure in report.failures), *ends])
+    return PASS if exit_zero and code in (OVER_BUDGET, LEFT_OPEN) else code
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The first in `PRECEDENCE`; `PASS` for none."""
+    return min(codes, key=PRECEDENCE.index, default=PASS)

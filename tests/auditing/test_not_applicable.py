@@ -16,12 +16,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli import audit, saved
-from convsv_cli.budget import Baseline, Budget, Judge, LayerBudget, Limit, exit_code, judged, with_unused
+from convsv_cli.budget import Baseline, Budget, Judge, LayerBudget, Limit, judged, with_unused
 from convsv_cli.comparison import changes, difference
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers import difference as differences
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.report import MISSING, NOT_APPLICABLE, PASSED, UNSUPPORTED, Audit, Place, Report
+from convsv_cli.report import MISSING, NOT_APPLICABLE, PASSED, UNSUPPORTED, Audit, Place, Report, exit_code
 from tests.support.budget_models import exit_code as run
 from tests.support.budget_models import look_up
 from tests.support.onnx_models import saved as stored

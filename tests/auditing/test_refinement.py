@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convsv_cli import api, report
-from convsv_cli.auditing import checking, refine
+from convsv_cli.auditing import checking
 from convsv_cli.budget import Budget, Ignore, Judge, LayerBudget, Limit
 from convsv_cli.report import EXCEEDED, IGNORED, PASSED, UNDECIDED, Audit, Gate, Place
 from convsv_cli.spectral.norms import Norms
@@ -81,7 +81,7 @@ def test_a_budget_within_what_is_proven_is_decided_as_the_truth_has_it(
     limit = loose.lower + share * (loose.upper - loose.lower)
     gate = gate_of(api.check(model, judge(layer=limit), tolerance=COARSE))
     if gate.outcome == UNDECIDED:
-        assert limit == pytest.approx(truth, rel=COARSE * refine.FINER**refine.STEPS * 2)
+        assert limit == pytest.approx(truth, rel=COARSE * checking.FINER**checking.STEPS * 2)
     else:
         assert gate.outcome == (PASSED if truth <= limit else EXCEEDED)
     assert gate.enclosure.lower <= truth * (1 + 1e-6)
@@ -98,7 +98,7 @@ def test_the_loose_upper_end_alone_would_have_failed_the_gate(
     assert row.measurement("certified").enclosure == gate_of(audit).enclosure, "the report shows why"
     assert dict(audit.network.product)["certified"] == row.measurement("certified").value
     assert tolerances[0] == COARSE
-    assert 1 < len(tolerances) <= 1 + refine.STEPS
+    assert 1 < len(tolerances) <= 1 + checking.STEPS
 
 
 @pytest.mark.parametrize("share", [0.5, 0.999, 1.3, 2.0])
@@ -118,7 +118,7 @@ def test_a_budget_of_the_norm_itself_stays_undecided_after_some_steps(
     gate = gate_of(audit)
     assert gate.outcome == UNDECIDED
     assert "refining did not decide" in gate.reason
-    assert len(tolerances) == 1 + refine.STEPS
+    assert len(tolerances) == 1 + checking.STEPS
     assert tolerances == sorted(tolerances, reverse=True)
     (finding,) = audit.findings
     assert (finding.rule, finding.severity) == ("layer-undecided", report.WARNING)
@@ -176,8 +176,8 @@ def test_a_work_limit_is_raised_until_it_does_or_steps_end(model: Path, truth: f
         seen.clear()
         gate = gate_of(api.check(model, judge(layer=truth * 1.001), work_limit=work))
         assert gate.outcome in (PASSED, UNDECIDED)
-        assert seen == [work * refine.LONGER**step for step in range(len(seen))]
-        assert len(seen) <= 1 + refine.STEPS
+        assert seen == [work * checking.LONGER**step for step in range(len(seen))]
+        assert len(seen) <= 1 + checking.STEPS
 
 
 @pytest.mark.parametrize("gap", [1e-5, 1e-2, 0.1])
@@ -187,7 +187,7 @@ def test_a_network_bound_is_refined_where_that_could_help(gap: float, model: Pat
     assert loose > truth * 1.01
     audit = api.check(model, judge(network=truth * (1 + gap)), tolerance=COARSE)
     gate = gate_of(audit)
-    if gap >= COARSE * refine.FINER**2:
+    if gap >= COARSE * checking.FINER**2:
         assert gate.outcome == PASSED
         assert truth <= audit.bound.lipschitz == gate.enclosure.upper <= truth * (1 + gap)
     else:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsv_cli.budget import nearest_configuration, read_configuration
-from convsv_cli.budget.key_lines import key_lines
+from convsv_cli.budget.toml import key_lines
 from convsv_cli.errors import ConfigurationError
 from convsv_cli.report import Place
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from convsv_cli.budget import judged
-from convsv_cli.budget.exits import exit_code as code_of
 from convsv_cli.comparison import difference
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers import difference as differences
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Audit, Report
+from convsv_cli.report.verdict import exit_code as code_of
 from tests.support.budget_models import exit_code, scaled
 from tests.support.gates import row
 from tests.support.ratchets import bounded, ratchet

@@ -13,8 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from convsv_cli import report
-from convsv_cli.budget import Ignore, Judge, LayerBudget, globs, judged, outcome, with_unused
-from convsv_cli.budget.globs import Globs
+from convsv_cli.budget import Ignore, Judge, LayerBudget, configuration, judged, outcome, with_unused
+from convsv_cli.budget.configuration import Globs
 from convsv_cli.budget.judgement import beyond
 from convsv_cli.report import (
     EXCEEDED,
@@ -169,7 +169,7 @@ def test_budgets_that_no_layer_is_left_for_are_told_once() -> None:
 def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     """How often globs are translated and matched."""
     counts = {"compiled": 0, "matched": 0}
-    honest = globs.re.compile
+    honest = configuration.re.compile
 
     class Counting:
         def __init__(self, pattern: str) -> None:
@@ -181,7 +181,7 @@ def counting(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
             return self._match(name)
 
     with monkeypatch.context() as patched:
-        patched.setattr(globs.re, "compile", Counting)
+        patched.setattr(configuration.re, "compile", Counting)
         yield counts
 
 

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsv_cli import report
-from convsv_cli.budget import exit_code
 from convsv_cli.renderers.verdict_text import measured
-from convsv_cli.report import Finding, Gate, Interval, Verdict
+from convsv_cli.report import Finding, Gate, Interval, Verdict, exit_code
 from tests.support.documents import AUDIT, JUDGED, render
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from convsv_cli.budget.exits import PRECEDENCE, worst
 from convsv_cli.renderers import RENDERERS
+from convsv_cli.report.verdict import PRECEDENCE, worst
 from tests.support.budget_models import exit_code, look_up, outside, scaled, unsupported
 
 EXPIRED = '[[ignore]]\nmatch = "fc1"\nreason = "once"\nexpires = 2020-02-29\n'

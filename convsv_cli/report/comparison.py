@@ -1,12 +1,12 @@
-"""What has become of each layer, and of the network, from one audit to another."""
+"""What has become of layers and of the network: from one audit to another, or over many."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from convsv_cli.report.document import Audit
-from convsv_cli.report.measurement import Interval
+from convsv_cli.report.audit import Audit
+from convsv_cli.report.layer import Interval
 
 ADDED, REMOVED, SAME, LARGER, SMALLER = "added", "removed", "same", "larger", "smaller"
 CLOSE, NOT_AUDITED, NOT_COMPARABLE = "too close to tell", "not audited", "not comparable"
@@ -66,3 +66,22 @@ class Difference:
     old: Audit
     new: Audit
     changes: tuple[Change, ...]
+
+
+Figures = tuple[float | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    """Certified upper ends, one for each audit; None where an audit has none.
+
+    Attributes:
+        names: of the audits.
+        layers: the norms of each layer that some audit has, by its plain name, in the order of their first
+            appearance.
+        network: the bounds of the network.
+    """
+
+    names: tuple[str, ...]
+    layers: tuple[tuple[str, Figures], ...]
+    network: Figures
