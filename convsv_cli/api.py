@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from convsv_cli import arguments
 from convsv_cli.arguments import Size
-from convsv_cli.auditing import audit_network
+from convsv_cli.auditing import audit_file, loaded
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import load as load_network
 from convsv_cli.loaders import load_with_graph
@@ -25,9 +24,6 @@ from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Certification, Certi
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.zero_padding import zero_padded_norm
-
-if TYPE_CHECKING:
-    from convsv_cli.budget import Judge
 
 
 def audit(
@@ -82,64 +78,19 @@ def audit(
     settings = Settings(
         exact=exact,
         input_size=None if input_size is None else arguments.sizes(input_size),
-        input_shapes=tuple((name, tuple(shape)) for name, shape in (input_shapes or {}).items()),
+        input_shapes=arguments.shapes(input_shapes),
         layers=tuple(layers),
         as_stride_1=as_stride_1,
         device=device,
-        tolerance=arguments.tolerance(tolerance),
-        work_limit=arguments.work_limit(work_limit),
-        input_range=arguments.input_range(input_range),
+        tolerance=tolerance,
+        work_limit=work_limit,
+        input_range=input_range,
         empirical=str(empirical or ""),
         spectra=tuple(spectra),
         as_layer=tuple(as_layer),
         as_table=tuple(as_table),
     )
-    return audit_network(_loaded(model, graph, settings), settings, progress)
-
-
-def check(
-    model: str | Path,
-    judge: Judge,
-    *,
-    exact: bool = False,
-    input_size: Size | None = None,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    device: str = "auto",
-    tolerance: float = TOLERANCE,
-    work_limit: float = WORK_LIMIT,
-    input_range: tuple[float, float] | None = None,
-    as_layer: Sequence[str] = (),
-    as_table: Sequence[str] = (),
-    graph: str | Path | None = None,
-    progress: Callable[[str, float], None] | None = None,
-) -> Audit:
-    """Audit a model file and hold its certified norms against a budget.
-
-    Norms are measured more closely where a limit lies within what is proven of them.
-
-    Args:
-        model: as in `audit`.
-        judge: the budget.
-        exact, input_size, input_shapes, device, tolerance, work_limit, input_range, graph, progress: as in
-            `audit`.
-
-    Raises:
-        UnreadableModelError, UnsafeModelError, UsageError: as in `audit`.
-    """
-    from convsv_cli.auditing.checking import check_network
-
-    settings = Settings(
-        exact=exact,
-        input_size=None if input_size is None else arguments.sizes(input_size),
-        input_shapes=tuple((name, tuple(shape)) for name, shape in (input_shapes or {}).items()),
-        device=device,
-        tolerance=arguments.tolerance(tolerance),
-        work_limit=arguments.work_limit(work_limit),
-        input_range=arguments.input_range(input_range),
-        as_layer=tuple(as_layer),
-        as_table=tuple(as_table),
-    )
-    return check_network(_loaded(model, graph, settings), settings, judge, progress)
+    return audit_file(model, settings, graph=graph, progress=progress)
 
 
 def certify(
@@ -202,17 +153,9 @@ def certify(
         graph=str(graph or ""),
     )
     samples = samples_in(Path(data), limit, settings)
-    network = _read(model, graph, InputSize(sample=samples.x.shape[1:]))
+    size = InputSize(sample=samples.x.shape[1:])
+    network = load_network(model, size) if graph is None else load_with_graph(model, graph, size)
     return certify_network(network, samples, settings, progress)
-
-
-def _loaded(model: str | Path, graph: str | Path | None, settings: Settings) -> Network:
-    size = InputSize(size=settings.input_size, shapes=settings.input_shapes)
-    return _read(model, graph, size)
-
-
-def _read(model: str | Path, graph: str | Path | None, size: InputSize) -> Network:
-    return load_network(model, size) if graph is None else load_with_graph(model, graph, size)
 
 
 def load(
@@ -229,13 +172,8 @@ def load(
     Raises:
         UnreadableModelError, UnsafeModelError, UsageError: as in `audit`.
     """
-    return load_network(
-        model,
-        InputSize(
-            size=None if input_size is None else arguments.sizes(input_size),
-            shapes=tuple((name, tuple(shape)) for name, shape in (input_shapes or {}).items()),
-        ),
-    )
+    size = None if input_size is None else arguments.sizes(input_size)
+    return loaded(model, Settings(input_size=size, input_shapes=arguments.shapes(input_shapes)))
 
 
 def spectral_norm(

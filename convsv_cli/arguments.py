@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from convsv_cli.errors import UsageError
+from convsv_cli.report import Settings
 
 Size = int | Sequence[int]
 """Of every axis alike, or one entry an axis."""
@@ -28,6 +29,22 @@ def output_padding(further: Size, axes: int, *, transposed: bool) -> tuple[int, 
     if not transposed or len(each) != axes or min(each) < 0:
         raise UsageError(f"the output padding {further} fits no transposed kernel with {axes} spatial axes")
     return each
+
+
+def check(settings: Settings) -> None:
+    """See that the numbers of settings are in their ranges.
+
+    Raises:
+        UsageError: one is not.
+    """
+    tolerance(settings.tolerance)
+    work_limit(settings.work_limit)
+    input_range(settings.input_range)
+
+
+def shapes(given: Mapping[str, Sequence[int]] | None) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """By the names of inputs."""
+    return tuple((name, tuple(shape)) for name, shape in (given or {}).items())
 
 
 def tolerance(value: float) -> float:

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from convsv_cli.calculators import CALCULATORS
-from convsv_cli.errors import UnreadableReportError
-from convsv_cli.report import Report
+from convsv_cli.errors import UnreadableReportError, UsageError
+from convsv_cli.report import Audit, Report
 
 LARGEST = 64 * 2**20
 """Bytes. A layer takes about two thousand."""
@@ -34,6 +34,25 @@ def read(path: str | Path) -> Report:
     if len(data) > LARGEST:
         raise UnreadableReportError("larger than 64 MiB: not a report", where=file)
     return parsed(data, file)
+
+
+def read_one(path: str | Path) -> Audit:
+    """The only audit of a report.
+
+    Raises:
+        UnreadableReportError: as `read`.
+        UsageError: there are none or several.
+    """
+    audits = read(path).audits
+    if len(audits) != 1:
+        what = f"expected the audit of one model, found {len(audits)}"
+        raise UsageError(what, where=str(path))
+    return audits[0]
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is taken for a report: one of JSON, but for the index of a model in several files."""
+    return str(path) == "-" or (path.suffix.lower() == ".json" and not path.name.endswith(".index.json"))
 
 
 def parsed(data: bytes, file: str) -> Report:

@@ -1,11 +1,13 @@
-"""The one orchestrator: a `Network` and what the user wants to know become an `Audit`."""
+"""The one orchestrator: a model, or its `Network`, and what the user wants to know become an `Audit`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
+from convsv_cli import arguments
 from convsv_cli.auditing.declared import declared
 from convsv_cli.auditing.empirical import check_empirical, empirical_of
 from convsv_cli.auditing.measure import measure
@@ -14,15 +16,50 @@ from convsv_cli.auditing.plan import Meter, plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import findings, model_of, totals
 from convsv_cli.calculators import CALCULATORS
-from convsv_cli.model.network import Network
+from convsv_cli.loaders import load, load_with_graph
+from convsv_cli.model.network import InputSize, Network
 from convsv_cli.report import Audit, Settings
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.version import __version__
 
+Progress = Callable[[str, float], None]
 
-def audit_network(
-    network: Network, settings: Settings, progress: Callable[[str, float], None] | None = None
+
+def audit_file(
+    model: str | Path,
+    settings: Settings,
+    *,
+    graph: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> Audit:
+    """Audit the chosen layers of a model file.
+
+    Args:
+        model: the file.
+        settings: which layers and figures, and where to compute them.
+        graph: an ONNX graph for the weights of a checkpoint.
+        progress: as in `audit_network`.
+
+    Raises:
+        UnreadableModelError: the file is missing, damaged or no model.
+        UnsafeModelError: reading it would be unsafe; nothing of it was executed.
+        UsageError: a setting is out of its range; as `audit_network`.
+    """
+    return audit_network(loaded(model, settings, graph), settings, progress)
+
+
+def loaded(model: str | Path, settings: Settings, graph: str | Path | None = None) -> Network:
+    """The network in a model file, at the input size of the settings, which are checked first.
+
+    Raises:
+        UnreadableModelError, UnsafeModelError, UsageError: as `audit_file`.
+    """
+    arguments.check(settings)
+    size = InputSize(size=settings.input_size, shapes=settings.input_shapes)
+    return load(model, size) if graph is None else load_with_graph(model, graph, size)
+
+
+def audit_network(network: Network, settings: Settings, progress: Progress | None = None) -> Audit:
     """Audit the chosen layers of a network.
 
     Args:
@@ -36,16 +73,19 @@ def audit_network(
     """
     start = time.perf_counter()
     network = declared(network, settings)
-    check_empirical(network, settings)
-    check_spectra(network, settings)
+    if settings.empirical:
+        check_empirical(network, settings.empirical)
+    if settings.spectra:
+        check_spectra(network, settings)
     device = resolve_device(settings.device)
     tasks = plan(network, settings)
     meter = Meter(progress, sum(task.work for task in tasks))
     with one_thread_each():
         rows = tuple(measure(task, device, meter) for task in tasks)
         bound = bound_of(network, rows, settings, device, meter)
-    bound = replace(bound, empirical=empirical_of(network, bound, settings, progress))
-    spectra, missing = spectra_of(network, settings, progress)
+    if settings.empirical:
+        bound = replace(bound, empirical=empirical_of(network, bound, settings, progress))
+    spectra, missing = spectra_of(network, settings, progress) if settings.spectra else ((), ())
     return Audit(
         version=__version__,
         model=model_of(network),

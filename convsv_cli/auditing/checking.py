@@ -6,10 +6,11 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
-from convsv_cli.auditing import audit_network
+from convsv_cli.auditing import Progress, audit_network, loaded
 from convsv_cli.auditing.declared import declared
 from convsv_cli.auditing.network import COARSE, bound_of
 from convsv_cli.auditing.plan import Meter, resolve_device
@@ -34,7 +35,25 @@ from convsv_cli.report import (
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 
-Progress = Callable[[str, float], None]
+
+def check_file(
+    model: str | Path,
+    judge: Judge,
+    settings: Settings,
+    *,
+    graph: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Audit:
+    """Audit a model file and judge it.
+
+    Args:
+        model, settings, graph, progress: as in `audit_file`.
+        judge: the limits.
+
+    Raises:
+        UnreadableModelError, UnsafeModelError, UsageError: as `audit_file` and `check_network`.
+    """
+    return check_network(loaded(model, settings, graph), settings, judge, progress)
 
 
 def check_network(

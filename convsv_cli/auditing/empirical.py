@@ -1,4 +1,4 @@
-"""What the network is seen to do, where the user wants to know."""
+"""The network run in onnxruntime, where the user asks for it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from convsv_cli.report import BOUNDED, Empirical, NetworkBound, Settings
 BROKEN = "{path} amplifies by {ratio}, which --empirical saw, but is certified to amplify by at most {limit}"
 
 
-def check_empirical(network: Network, settings: Settings) -> None:
-    """See, before hours of work, that the network can be run.
+def check_empirical(network: Network, source: str) -> None:
+    """Check, before hours of work, that the network can be run.
+
+    Args:
+        network: what is to be run.
+        source: "random", or a file of inputs.
 
     Raises:
         UsageError: it is no ONNX file, or the data file is missing.
     """
-    if not settings.empirical:
-        return
     if network.format != "onnx":
         hint = "export the model to ONNX"
         raise UsageError("--empirical runs ONNX files only", where=network.path, hint=hint)
-    if settings.empirical != RANDOM and not Path(settings.empirical).is_file():
-        hint = "--empirical wants random, or an .npz file of inputs"
-        raise UsageError("no such file", where=settings.empirical, hint=hint)
+    if source != RANDOM and not Path(source).is_file():
+        hint = "--empirical takes random, or an .npz file of inputs"
+        raise UsageError("no such file", where=source, hint=hint)
 
 
 class BrokenBoundError(Exception):
@@ -38,16 +40,14 @@ class BrokenBoundError(Exception):
 
 def empirical_of(
     network: Network, bound: NetworkBound, settings: Settings, progress: Callable[[str, float], None] | None
-) -> Empirical | None:
-    """The largest ratio seen; None where nobody asked.
+) -> Empirical:
+    """The largest ratio seen.
 
     Raises:
         BrokenBoundError: it is above the certified bound, and not for the model's own rounding.
         UsageError: onnxruntime is missing or cannot run the model; the data do not fit.
         UnsafeModelError: running the model takes too long or too much memory, or crashes onnxruntime.
     """
-    if not settings.empirical:
-        return None
     shapes = {
         name: tuple(size for size in dims if isinstance(size, int))
         for name, dims in network.inputs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 
@@ -14,6 +13,7 @@ from convsv_cli.auditing.plan import AnyLayer, Meter, chosen_layers, resolve_dev
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Layer
 from convsv_cli.model.network import Network
+from convsv_cli.renderers.singular_values import Keeper
 from convsv_cli.report import (
     INVALID,
     NOT_APPLICABLE,
@@ -29,24 +29,11 @@ from convsv_cli.report import (
 )
 from convsv_cli.spectral.distribution import Tally
 from convsv_cli.spectral.norms import norms_of
-from convsv_cli.spectral.spectrum import Block, count_values, singular_values, spectrum_work
+from convsv_cli.spectral.spectrum import count_values, singular_values, spectrum_work
 from convsv_cli.version import __version__
 
 AUDIT_BINS = 48
 """Of each histogram in a report."""
-
-
-class Keeper(Protocol):
-    """Takes singular values, layer by layer."""
-
-    def begin(self, layer: str, count: int) -> None:
-        """So many values of this layer follow."""
-
-    def add(self, block: Block) -> None:
-        """Some of them, in no order."""
-
-    def end(self) -> None:
-        """That was the layer's last block."""
 
 
 def layer_spectra(
@@ -87,13 +74,12 @@ def layer_spectra(
 
 
 def check_spectra(network: Network, settings: Settings) -> None:
-    """See, before hours of work, that the layers are there.
+    """Check, before hours of work, that the layers are there.
 
     Raises:
         UsageError: as `layer_spectra`.
     """
-    if settings.spectra:
-        chosen_layers(network, _for_spectra(settings), sizes_for="a spectrum")
+    chosen_layers(network, _for_spectra(settings), sizes_for="a spectrum")
 
 
 def spectra_of(
@@ -104,8 +90,6 @@ def spectra_of(
     Raises:
         UsageError: as `layer_spectra`.
     """
-    if not settings.spectra:
-        return (), ()
     found = layer_spectra(network, _for_spectra(settings), bins=AUDIT_BINS, progress=progress).layers
     spectra = tuple(
         Spectrum(layer=each.row.name, size=each.size, distribution=each.distribution)

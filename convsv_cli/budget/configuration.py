@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 
-from convsv_cli.report import LayerAudit, Place
+from convsv_cli.errors import UsageError
+from convsv_cli.report import LayerAudit, Place, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,16 @@ class Budget:
     layers: tuple[LayerBudget, ...] = ()
     ignores: tuple[Ignore, ...] = ()
 
+    def check_limited(self) -> None:
+        """Complain of a budget that nothing could exceed.
+
+        Raises:
+            UsageError: it has neither limits nor ignores.
+        """
+        if not (self.limited or self.ignores):
+            hint = "add max-lipschitz, max-layer or [[layer]], or give a --baseline"
+            raise UsageError("no limits", where=self.path, hint=hint)
+
     @property
     def limited(self) -> bool:
         """Whether there is any limit."""
@@ -97,6 +108,18 @@ class Configuration:
     tolerance: float | None = None
     as_layer: tuple[str, ...] = ()
     as_table: tuple[str, ...] = ()
+
+    def settings(self, asked: Mapping[str, object], known: Settings) -> Settings:
+        """What to audit with.
+
+        Args:
+            asked: settings by name that come first where they say something, as those of a command line do.
+            known: settings for whatever is left open.
+        """
+        names = {field.name for field in fields(self)} & {field.name for field in fields(Settings)}
+        every = [*((name, getattr(self, name)) for name in names), *asked.items()]
+        said = {name: value for name, value in every if not (value is None or value is False or value == ())}
+        return replace(known, **said)
 
 
 def names_of(row: LayerAudit) -> tuple[str, ...]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime, timezone
+from pathlib import Path
 
-from convsv_cli.budget.baseline import Baseline, Ratchet, certified
+from convsv_cli.budget.baseline import Baseline, Ratchet, baseline_of, certified
 from convsv_cli.budget.configuration import Budget, Limit, names_of
 from convsv_cli.comparison import Pair
+from convsv_cli.errors import UsageError
 from convsv_cli.report import (
     AUDITED,
     BOUNDED,
@@ -26,6 +28,7 @@ from convsv_cli.report import (
     LayerAudit,
     NetworkBound,
 )
+from convsv_cli.saved import read
 
 NO_NUMBER = "the limit is no finite number"
 UNENCLOSED = "its norm was not enclosed"
@@ -109,6 +112,51 @@ class Judge:
             return None
         first = self.budget.globs.first(names_of(row))
         return self.budget.layer if first is None else self.budget.layers[first].limit
+
+
+def judges(
+    budget: Budget, baseline: Path | None, increase: float | None, models: Sequence[Path], *, strict: bool
+) -> Callable[[Path], Judge]:
+    """Gives the judge of each of some models, today.
+
+    Args:
+        budget: what all are held against.
+        baseline: the saved report of earlier audits, if they are held against that, too.
+        increase: share by which norms and bounds may grow; None where nobody said.
+        models: all of them.
+        strict: whether layers that are new, or gone, are errors.
+
+    Raises:
+        ConvsvError: the baseline cannot be read, or is missing; for a model, that it has no audit of it.
+    """
+    judge = Judge(budget=budget, today=datetime.now(timezone.utc).date())
+    if baseline is None:
+        for option, given in (("--max-increase", increase is not None), ("--baseline-strict", strict)):
+            if given:
+                raise UsageError(f"{option} needs a --baseline to compare with")
+        return lambda _model: judge
+    path, saved = str(baseline), read(baseline)
+
+    def with_baseline(model: Path) -> Judge:
+        others = {str(other) for other in models if other != model}
+        found = baseline_of(str(model), saved, path, increase or 0.0, others=others)
+        if found is None:
+            raise UsageError(f"the baseline {path} has no audit of this model, or several", where=str(model))
+        return replace(judge, baseline=replace(found, strict=strict))
+
+    return with_baseline
+
+
+def growth_judge(path: str, old: Audit, increase: float) -> Judge:
+    """The judge of how much norms and the bound have grown, and of nothing else.
+
+    Args:
+        path: of the earlier audit, or of its model.
+        old: that audit.
+        increase: share by which they may grow.
+    """
+    baseline = Baseline(path=path, audit=old, increase=increase)
+    return Judge(budget=Budget(path=""), today=date.max, baseline=baseline)
 
 
 def outcome(enclosure: Interval, limit: float, lower: float | None = None) -> str:

@@ -1,7 +1,8 @@
-"""Budget files to `Configuration`: what keys there are, and what each may hold."""
+"""Budget files to `Configuration`: where they are, which keys there are, and what each may hold."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 from convsv_cli.budget import toml
 from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit
 from convsv_cli.budget.toml import Entry, Keys, key_lines
-from convsv_cli.errors import ConfigurationError
+from convsv_cli.errors import ConfigurationError, UsageError
 
 T = TypeVar("T")
 KEYS = (
@@ -29,8 +30,44 @@ KEYS = (
     "ignore",
 )
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PYPROJECT = "pyproject.toml"
+OWN, PYPROJECT = BUDGETS = "convsv.toml", "pyproject.toml"
+"""Names of files that may be a budget."""
 SECTION = ("tool", "convsv")
+
+
+def the_configuration(path: Path | None, *, optional: bool) -> Configuration:
+    """The configuration in a file, or else in the nearest one; an empty one where there may be none.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+        UsageError: there is none, and it is not optional.
+    """
+    if path is None:
+        path = nearest_configuration(Path.cwd())
+    if path is not None:
+        return read_configuration(path)
+    if optional:
+        return Configuration(budget=Budget(path=""))
+    missing = "no budget: neither convsv.toml nor a pyproject.toml with [tool.convsv], here or above"
+    raise UsageError(missing, hint="convsv check --init MODEL > convsv.toml writes one")
+
+
+def nearest_configuration(start: Path) -> Path | None:
+    """`convsv.toml`, or `pyproject.toml` with a table `[tool.convsv]`, of a folder or the nearest above.
+
+    Relative to the current folder; in one folder the former wins; None where there is none.
+
+    Raises:
+        ConfigurationError: a pyproject.toml on the way cannot be read.
+    """
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        own, project = folder / OWN, folder / PYPROJECT
+        if own.is_file():
+            return Path(os.path.relpath(own))
+        if project.is_file() and has_section(Path(os.path.relpath(project))):
+            return Path(os.path.relpath(project))
+    return None
 
 
 def read_configuration(path: Path) -> Configuration:

@@ -6,17 +6,20 @@ import errno
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
-from convsv_cli.cli import interrupts, options, pipes
+from convsv_cli.cli import options, process
 from convsv_cli.cli.audit import audit
 from convsv_cli.cli.certify import certify
 from convsv_cli.cli.check import check
 from convsv_cli.cli.diff import diff
 from convsv_cli.cli.methods import methods
 from convsv_cli.cli.report import report
-from convsv_cli.cli.several import internal
+from convsv_cli.cli.running import internal
 from convsv_cli.cli.spectrum import spectrum
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report.verdict import INTERNAL, USAGE
@@ -27,8 +30,34 @@ INTERRUPTED, READER_GONE = 130, 141
 FULL = "stdout: cannot write: No space left on device"
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads stdout any more. No OSError, of which click makes exit code 1: that is a budget's."""
+
+
+class Commands(click.Group):
+    """Commands that raise `ReaderGoneError` for a closed pipe, also where they only print help."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:  # noqa: ANN401
+        """As click has it."""
+        with _noticing():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """As click has it."""
+        with _noticing():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _noticing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
+
+
 @click.group(
-    cls=pipes.Commands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True
 )
 @click.version_option(__version__, prog_name="convsv")
 @options.NO_COLOR
@@ -63,10 +92,10 @@ cli.add_command(spectrum)
 
 def main() -> None:
     """Run the command line; every error is one line on stderr."""
-    pipes.prepare()
+    process.prepare()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers
-    interrupts.listen()
+    process.listen()
     try:
         code = cli.main(prog_name="convsv", standalone_mode=False)
     except ConvsvError as error:
@@ -77,7 +106,7 @@ def main() -> None:
         code = _complain(f"{error.format_message()} (see {command} --help)", USAGE)
     except (click.Abort, KeyboardInterrupt):
         code = _complain("interrupted", INTERRUPTED)
-    except (BrokenPipeError, pipes.ReaderGoneError):
+    except (BrokenPipeError, ReaderGoneError):
         code = READER_GONE
     except Exception as error:
         if os.environ.get("CONVSV_TRACEBACK"):
@@ -87,7 +116,7 @@ def main() -> None:
 
 
 def _unexpected(error: Exception) -> int:
-    if interrupts.heard():
+    if process.interrupted():
         return _complain("interrupted", INTERRUPTED)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return _complain(FULL, USAGE)
@@ -97,9 +126,9 @@ def _unexpected(error: Exception) -> int:
 def _flushed(code: int) -> int:
     """The exit code, once stdout is written as far as it can be."""
     try:
-        pipes.flush()
+        process.flush()
     except OSError as error:
-        pipes.give_up(sys.stdout)
+        process.give_up(sys.stdout)
         if isinstance(error, BrokenPipeError):
             return READER_GONE
         return code if code == USAGE else _complain(FULL, USAGE)  # it may have been said
@@ -107,5 +136,5 @@ def _flushed(code: int) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    pipes.complain(message)
+    process.complain(message)
     return code

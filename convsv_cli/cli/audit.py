@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write_report
-from convsv_cli.cli.several import Progress, report_of
+from convsv_cli.cli.running import Progress, progress_bar, report_of
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Report, exit_code
+from convsv_cli.report import Audit, Report, exit_code
 
 
 @click.command()
@@ -19,7 +20,7 @@ from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Report, exit_code
 @options.EXACT
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
-@click.option("--layers", metavar="GLOB", multiple=True, help="Audit only layers of that name. Repeatable.")
+@options.globs("--layers", "Audit only matching layers.")
 @options.AS_LAYER
 @options.AS_TABLE
 @options.AS_STRIDE_1
@@ -27,51 +28,35 @@ from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Report, exit_code
 @options.TOLERANCE_
 @options.WORK_LIMIT_
 @options.INPUT_RANGE
-@click.option("--explain", is_flag=True, help="Show where the bound of the network comes from.")
+@options.EXPLAIN
 @click.option(
     "--empirical",
     metavar="random|DATA.npz",
-    help="Also look for large ratios |f(x)-f(y)|/|x-y|, with onnxruntime: an estimate from below.",
+    help="Also search for large ratios |f(x)-f(y)|/|x-y| with onnxruntime: an estimate from below.",
 )
-@click.option(
-    "--spectra",
-    metavar="GLOB",
-    multiple=True,
-    help="Also count all singular values of layers of that name, for HTML and JSON. Repeatable.",
-)
+@options.globs("--spectra", "Also compute all singular values of matching layers, for HTML and JSON.")
 @options.GRAPH
 @options.FORMAT
 @options.OUTPUT
 @options.QUIET
 @options.NO_COLOR
-@click.option("--exit-zero", is_flag=True, help="Exit with 0 also where layers could not be audited.")
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 even if layers could not be audited.")
 def audit(
     *,
     models: tuple[Path, ...],
-    exact: bool,
-    input_size: tuple[int, ...] | None,
-    input_shapes: dict[str, tuple[int, ...]],
-    layers: tuple[str, ...],
-    as_layer: tuple[str, ...],
-    as_table: tuple[str, ...],
-    as_stride_1: bool,
-    device: str | None,
-    tolerance: float | None,
-    work_limit: float | None,
-    input_range: tuple[float, float] | None,
     explain: bool,
-    empirical: str | None,
-    spectra: tuple[str, ...],
     graph: Path | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
     quiet: bool,
     exit_zero: bool,
+    **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
 ) -> int:
     """Audit every layer with weights of each MODEL: an ONNX graph, a PyTorch checkpoint, or safetensors.
 
-    For a graph, the Lipschitz constant of the whole network is bounded too. Nothing in the file is executed
-    (but for --empirical, which runs it in onnxruntime). Exits with 3 where a layer could not be audited.
+    If there is a graph, the Lipschitz constant of the whole network is bounded as well. convsv never executes
+    code from the file; only --empirical runs the model, in onnxruntime. Exits with 3 if a layer could not be
+    audited.
 
     \b
     Examples:
@@ -85,31 +70,15 @@ def audit(
     """  # noqa: D301  (click takes \b for "keep these lines")
     targets = prepare(RENDERERS, outputs, format_name, [*models, *([graph] if graph else [])])
     warm_up(graph or models[0])
-    from convsv_cli import api
-    from convsv_cli.cli.progress import progress_bar
+    from convsv_cli.auditing import audit_file
+
+    settings = options.settings(asked)
 
     def run(model: Path, progress: Progress) -> Audit:
-        return api.audit(
-            model,
-            exact=exact,
-            input_size=input_size,
-            input_shapes=input_shapes,
-            layers=layers,
-            as_layer=as_layer,
-            as_table=as_table,
-            as_stride_1=as_stride_1,
-            device=device or "auto",
-            tolerance=TOLERANCE if tolerance is None else tolerance,
-            work_limit=WORK_LIMIT if work_limit is None else work_limit,
-            input_range=input_range,
-            empirical=empirical,
-            spectra=spectra,
-            graph=graph,
-            progress=progress,
-        )
+        return audit_file(model, settings, graph=graph, progress=progress)
 
     with progress_bar(hidden=quiet) as progress:
-        if len(models) == 1:
+        if len(models) == 1:  # whose error is that of the command
             report = Report(command="audit", audits=(run(models[0], progress),))
         else:
             report = report_of("audit", models, run, progress)

@@ -9,6 +9,7 @@ import click
 
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
+from convsv_cli.cli.running import progress_bar
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers.certification import RENDERERS
 from convsv_cli.report import TOLERANCE
@@ -26,7 +27,7 @@ def radii(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -
         except (ValueError, ZeroDivisionError, OverflowError):
             radius = math.nan
         if not 0 < radius < math.inf:
-            raise click.BadParameter(f"{value!r} is no radius: write 0.5 or 36/255", ctx, param)
+            raise click.BadParameter(f"invalid radius {value!r}: use 0.5 or 36/255", ctx, param)
         found.append(radius)
     return tuple(found)
 
@@ -38,7 +39,7 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
     try:
         return tuple(map(float, value.split(",")))
     except ValueError as error:
-        what = f"{value!r} is no number a channel: write 0.5 or 0.229,0.224,0.225"
+        what = f"invalid numbers {value!r}: use one, such as 0.5, or one per channel: 0.229,0.224,0.225"
         raise click.BadParameter(what, ctx, param) from error
 
 
@@ -49,7 +50,7 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE.npz",
-    help="Samples (x) and their true classes (y); bytes are divided by 255, unless options are about such.",
+    help="Samples (x) and true classes (y); bytes are divided by 255 unless other options go up to that.",
 )
 @click.option(
     "--eps",
@@ -60,21 +61,21 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
 )
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N samples.")
 @click.option(
-    "--attack", is_flag=True, help="Also attack the samples (PGD): an upper bound beside the lower one."
+    "--attack", is_flag=True, help="Also attack the samples (PGD), which bounds the accuracy from above."
 )
 @click.option(
     "--input-mean",
     metavar="M[,M...]",
     callback=per_channel,
-    help="Mean that is subtracted before the network, one or one a channel.",
+    help="Mean that is subtracted before the network: one number, or one per channel.",
 )
 @click.option(
     "--input-std",
     metavar="S[,S...]",
     callback=per_channel,
-    help="Standard deviation that is divided by; radii stay in units of what comes before.",
+    help="Standard deviation to divide by; radii stay in the units of the data before that.",
 )
-@click.option("--normalized", is_flag=True, help="The data have been normalized already.")
+@click.option("--normalized", is_flag=True, help="The data are already normalized.")
 @options.INPUT_RANGE
 @options.GRAPH
 @options.DEVICE
@@ -103,9 +104,9 @@ def certify(
 ) -> None:
     """Certify the classifier MODEL at samples: how far each may move (L2) and provably keep its class.
 
-    Radii are margins of the logits over the certified Lipschitz bounds of the network. Chains of layers with
-    one smooth activation (Softplus, Sigmoid, Tanh) are certified through their curvature, too. The network is
-    run by onnxruntime, in a child process with limits on time and memory.
+    A radius is the margin of the logits divided by the certified Lipschitz bound of the network. Chains of
+    layers with one smooth activation (Softplus, Sigmoid, Tanh) are also certified through their curvature.
+    onnxruntime runs the network, in a child process with limits on time and memory.
 
     \b
     Examples:
@@ -120,7 +121,6 @@ def certify(
     targets = prepare(RENDERERS, outputs, format_name, inputs)
     warm_up(graph or model)
     from convsv_cli import api
-    from convsv_cli.cli.progress import progress_bar
 
     with progress_bar(hidden=quiet) as progress:
         certification = api.certify(

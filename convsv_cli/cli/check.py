@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from convsv_cli.budget import with_unused
+from convsv_cli.budget import (
+    BUDGETS,
+    Budget,
+    Configuration,
+    judges,
+    starting_budget,
+    the_configuration,
+    with_unused,
+)
 from convsv_cli.cli import options
-from convsv_cli.cli.beginnings import begin, check_beginning
-from convsv_cli.cli.budgets import audit_options, check_limits, configuration, judges
-from convsv_cli.cli.changed import concerned
-from convsv_cli.cli.output import prepare, write_report
-from convsv_cli.cli.pipes import complain
-from convsv_cli.cli.several import Progress, report_of
+from convsv_cli.cli.output import check_replaceable, echo, is_file, prepare, replacement, write_report
+from convsv_cli.cli.process import complain
+from convsv_cli.cli.running import Progress, progress_bar, report_of
+from convsv_cli.comparison import with_effort
 from convsv_cli.errors import UsageError
-from convsv_cli.loaders import warm_up
+from convsv_cli.loaders import recognised, warm_up
+from convsv_cli.loaders.owners import owners
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.report import ERROR, UNUSED, Audit, Report, exit_code
 
@@ -47,28 +56,28 @@ A budget, in convsv.toml:
     "--baseline",
     metavar="AUDIT.json",
     type=click.Path(path_type=Path, allow_dash=True),
-    help="A saved JSON report; no norm or bound may be larger than there.",
+    help="A saved JSON report; no norm or bound may be larger than it was there.",
 )
 @click.option(
     "--max-increase",
     "increase",
     metavar="5%",
     callback=options.share,
-    help="By how much they may be.  [default: 0%]",
+    help="How much larger they may be.  [default: 0%]",
 )
 @click.option(
     "--baseline-strict",
     "strict",
     is_flag=True,
-    help="Layers that the baseline does not have, or only the baseline has, fail.",
+    help="Fail if the model has layers that the baseline lacks, or lacks layers that it has.",
 )
 @click.option(
     "--changed",
     is_flag=True,
-    help="The MODELs are any files that have changed: parts of models, or the budget, stand for the models.",
+    help="The MODELs are changed files of any kind: parts of models, or the budget, stand for the models.",
 )
-@click.option("--init", is_flag=True, help="Write a budget to begin with: to stdout, or to -o convsv.toml.")
-@click.option("--force", is_flag=True, help="With --init: replace a file that is there.")
+@click.option("--init", is_flag=True, help="Write a first budget: to stdout, or to -o convsv.toml.")
+@click.option("--force", is_flag=True, help="With --init: replace an existing file.")
 @options.EXACT
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
@@ -94,20 +103,21 @@ def check(
     changed: bool,
     init: bool,
     force: bool,
+    graph: Path | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
     quiet: bool,
     exit_zero: bool,
-    **asked: Any,  # noqa: ANN401  (what the options of an audit say)
+    **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
 ) -> int:
     """Hold the certified norms of each MODEL, or of the models that the budget names, against a budget.
 
-    A gate passes only where an upper bound that is proven keeps its limit. Where a limit lies within what is
-    proven of a layer, its norm is measured more closely first. Beside a --baseline, a model is audited with
-    the tolerance and the work limit of that, unless others are given.
+    A gate passes only if a proven upper bound keeps its limit. If a limit lies within what is proven of a
+    layer, its norm is first measured more closely. With --baseline, a model is audited with the tolerance and
+    the work limit of the baseline, unless others are given.
 
-    Exits with 0 where all gates pass, 1 where a budget is exceeded, 2 for usage errors and unreadable files,
-    3 where something is left open, 4 where a file is refused; of several, the first in 4, 2, 1, 3.
+    Exits with 0 if all gates pass, 1 if a budget is exceeded, 2 for usage errors and unreadable files, 3 if
+    something is left open, 4 if a file is refused; if several apply, with the first of 4, 2, 1, 3.
 
     \b
     Examples:
@@ -120,34 +130,36 @@ def check(
       convsv check model.onnx --baseline main.json --baseline-strict
     """  # noqa: D301  (click takes \b for "keep these lines")
     if init:
-        check_beginning(models, outputs, force=force, others=(config, baseline, format_name))
-    found = configuration(config, optional=init or baseline is not None, look=not init)
-    shared = (baseline, asked["graph"], Path(found.budget.path) if found.budget.path else None)
-    chosen = concerned(models, found.models, shared) if changed else models or found.models
+        _check_init(models, outputs, force=force, others=(config, baseline, format_name))
+        found = Configuration(budget=Budget(path=""))
+    else:
+        found = the_configuration(config, optional=baseline is not None)
+    shared = [
+        path for path in (baseline, graph, Path(found.budget.path) if found.budget.path else None) if path
+    ]
+    chosen = _concerned(models, found.models, shared) if changed else models or found.models
     if changed and not chosen:
         return 0
     if not chosen:
         raise UsageError("no models", where=found.budget.path, hint='name some, or add models = ["..."]')
-    targets = [] if init else prepare(RENDERERS, outputs, format_name, [*chosen, *filter(None, shared)])
+    targets = [] if init else prepare(RENDERERS, outputs, format_name, [*chosen, *shared])
     if not init and baseline is None:
-        check_limits(found.budget)
+        found.budget.check_limited()
     judge_of = judges(found.budget, baseline, increase, chosen, strict=strict)
-    warm_up(asked["graph"] or chosen[0])
-    from convsv_cli import api
-    from convsv_cli.cli.progress import progress_bar
+    warm_up(graph or chosen[0])
+    from convsv_cli.auditing.checking import check_file
 
     def run(model: Path, progress: Progress) -> Audit:
-        judge = judge_of(model)
-        return api.check(model, judge, progress=progress, **audit_options(asked, found, judge.baseline))
+        judge, known = judge_of(model), options.DEFAULTS
+        if judge.baseline is not None:
+            known = with_effort(known, judge.baseline.audit.settings)
+        return check_file(model, judge, found.settings(asked, known), graph=graph, progress=progress)
 
     with progress_bar(hidden=quiet) as progress:
         if init:
-            begun = run(chosen[0], progress)
-        else:
-            report = report_of("check", chosen, run, progress)
-    if init:
-        begin(begun, chosen[0], outputs)
-        return 0
+            _write_budget(run(chosen[0], progress), chosen[0], outputs)
+            return 0
+        report = report_of("check", chosen, run, progress)
     checked = {model.resolve() for model in chosen}
     whole = checked.issuperset(model.resolve() for model in found.models)
     report = with_unused(found.budget, report, whole=whole)
@@ -161,3 +173,62 @@ def _complain_of_mistakes(report: Report) -> None:
     for finding in (finding for audit in report.audits for finding in audit.findings):
         if finding.rule == UNUSED and finding.severity == ERROR and finding.place is not None:
             complain(f"{finding.place.path}:{finding.place.line}: {finding.message}")
+
+
+def _check_init(
+    models: Sequence[Path], outputs: Sequence[Path], *, force: bool, others: Sequence[object]
+) -> None:
+    """Complain before any work is done."""
+    if len(models) != 1:
+        raise UsageError("--init takes exactly one MODEL")
+    if any(other is not None for other in others):
+        raise UsageError("--init cannot be combined with --config, --baseline or --format")
+    if len(outputs) > 1:
+        raise UsageError("--init writes only one file")
+    for path in filter(is_file, outputs):
+        check_replaceable(path, models)
+        if path.exists() and not force:
+            raise UsageError("already exists", where=str(path), hint="--force replaces it")
+
+
+def _write_budget(audit: Audit, model: Path, outputs: Sequence[Path]) -> None:
+    """A first budget, in which the model's path is relative to the file's folder."""
+    if not any(map(is_file, outputs)):
+        echo(starting_budget(audit, model.as_posix()))
+        return
+    (path,) = outputs
+    relative = Path(os.path.relpath(model.absolute(), path.absolute().parent)).as_posix()
+    with replacement(path) as file:
+        file.write(starting_budget(audit, relative).encode())
+
+
+def _concerned(files: Sequence[Path], models: Sequence[Path], shared: Iterable[Path]) -> tuple[Path, ...]:
+    """The models that a commit concerns, each once; a line on stderr for each file that concerns none.
+
+    Args:
+        files: those that have changed.
+        models: those that the budget names.
+        shared: what all of these depend on: the budget itself, a baseline, a graph.
+    """
+    common = [path for path in shared if path.exists()]
+    once: dict[Path, Path] = {}
+    for model in (model for file in files for model in _concerned_by(file, models, common)):
+        once.setdefault(model.resolve(), model)
+    return tuple(once.values())
+
+
+def _concerned_by(file: Path, models: Sequence[Path], common: Sequence[Path]) -> Iterator[Path]:
+    if file.exists() and any(file.samefile(path) for path in common):
+        if not models:
+            complain(f"{file}: the budget names no models to check")
+        yield from models
+    elif file.name in BUDGETS:
+        complain(f"{file}: skipped: not the budget in use")
+    elif not file.is_file():
+        yield file
+    elif owning := owners(file, models):
+        yield from owning
+    elif recognised(file):
+        yield file
+    else:
+        complain(f"{file}: skipped: neither a model nor part of a model next to it")

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import date
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from convsv_cli.budget import Baseline, Budget, Judge, judged, with_unused
+from convsv_cli.budget import Judge, growth_judge, judged, with_unused
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
-from convsv_cli.comparison import difference, with_effort
-from convsv_cli.errors import UsageError
+from convsv_cli.cli.running import Progress, progress_bar
+from convsv_cli.comparison import audited_like, difference
 from convsv_cli.renderers.difference import RENDERERS
-from convsv_cli.report import TOLERANCE, Audit, Report, Settings, exit_code
-
-if TYPE_CHECKING:
-    from convsv_cli.cli.several import Progress
-
-NOBODY = Budget(path="")
+from convsv_cli.report import Audit, Report, Settings, exit_code
+from convsv_cli.saved import is_report, read_one
 
 
 @click.command()
@@ -32,7 +25,7 @@ NOBODY = Budget(path="")
     "increase",
     metavar="5%",
     callback=options.share,
-    help="Exit with 1 where a norm or the bound of the network grew by more.",
+    help="Exit with 1 if a norm or the bound of the network grew by more.",
 )
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
@@ -50,24 +43,19 @@ def diff(
     old: Path,
     new: Path,
     increase: float | None,
-    input_size: tuple[int, ...] | None,
-    input_shapes: dict[str, tuple[int, ...]],
-    input_range: tuple[float, float] | None,
-    as_layer: tuple[str, ...],
-    as_table: tuple[str, ...],
-    device: str | None,
-    tolerance: float | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
     quiet: bool,
+    **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
 ) -> int:
     """Compare the certified norms of OLD and NEW, each a model or a JSON report of convsv (- is stdin).
 
-    Layers belong together by name (wrappers such as _orig_mod aside), else by weight, else by shape and
-    order, which is said. "larger" and "smaller" are proven: what is known of both norms leaves no other
-    choice; of the network, its bound is. A model beside an old report is audited as that was.
+    Layers are matched by name (ignoring wrappers such as _orig_mod), else by weight, else by shape and order,
+    and the last is marked as a guess. "larger" and "smaller" are proven: the intervals of both norms do not
+    overlap; of a network, its bound is larger or smaller. A model that is compared with a saved report is
+    audited as that was.
 
-    Exits with 0 whatever the difference, unless --max-increase asks for more.
+    Exits with 0 whatever the difference, unless --max-increase is given.
 
     \b
     Examples:
@@ -77,73 +65,27 @@ def diff(
       convsv diff epoch1.pt epoch9.pt --format markdown
     """  # noqa: D301  (click takes \b for "keep these lines")
     targets = prepare(RENDERERS, outputs, format_name, [old, new])
-    from convsv_cli.cli.progress import progress_bar
-
-    asked = Settings(
-        input_size=input_size,
-        input_shapes=tuple(input_shapes.items()),
-        input_range=input_range,
-        as_layer=as_layer,
-        as_table=as_table,
-        device=device or "auto",
-        tolerance=TOLERANCE if tolerance is None else tolerance,
-    )
+    settings = options.settings(asked)
     with progress_bar(hidden=quiet) as progress:
-        before = _audit(old, asked, None, progress)
-        if _is_saved(old):
-            asked = _like(asked, before.settings, finer=tolerance)
-        ratchet = None if increase is None else Baseline(path=str(old), audit=before, increase=increase)
-        judge = None if ratchet is None else Judge(budget=NOBODY, today=date.max, baseline=ratchet)
-        after = _audit(new, asked, judge, progress)
-        report = with_unused(NOBODY, Report(command="diff", audits=(after,)))
+        before = _audit(old, settings, progress)
+        if is_report(old):
+            settings = audited_like(before.settings, settings, tolerance=asked["tolerance"])
+        judge = None if increase is None else growth_judge(str(old), before, increase)
+        report = Report(command="diff", audits=(_audit(new, settings, progress, judge),))
+    if judge is not None:
+        report = with_unused(judge.budget, report)
     write(difference(before, report.audits[0]), targets)
-    return exit_code(report) if judge else 0
+    return 0 if judge is None else exit_code(report)
 
 
-def _audit(path: Path, asked: Settings, judge: Judge | None, progress: Progress) -> Audit:
-    """The saved audit, or one that is made now; judged where it is to be."""
-    if _is_saved(path):
-        audit = _saved(path)
-        return judged(judge, audit) if judge else audit
-    from convsv_cli import api
+def _audit(path: Path, settings: Settings, progress: Progress, judge: Judge | None = None) -> Audit:
+    """The saved audit, or one that is made now; judged where there is a judge."""
+    if is_report(path):
+        audit = read_one(path)
+        return audit if judge is None else judged(judge, audit)
+    from convsv_cli.auditing import audit_file
+    from convsv_cli.auditing.checking import check_file
 
-    run = api.audit if judge is None else partial(api.check, judge=judge)
-    return run(
-        path,
-        input_size=asked.input_size,
-        input_shapes=dict(asked.input_shapes),
-        input_range=asked.input_range,
-        as_layer=asked.as_layer,
-        as_table=asked.as_table,
-        device=asked.device,
-        exact=asked.exact,
-        tolerance=asked.tolerance,
-        work_limit=asked.work_limit,
-        progress=progress,
-    )
-
-
-def _is_saved(path: Path) -> bool:
-    """Whether it is a report, not a model: the index of a model in several files is JSON, too."""
-    return str(path) == "-" or (path.suffix.lower() == ".json" and not path.name.endswith(".index.json"))
-
-
-def _saved(path: Path) -> Audit:
-    from convsv_cli.saved import read
-
-    audits = read(path).audits
-    if len(audits) != 1:
-        raise UsageError(f"a report of {len(audits)} models", where=str(path), hint="diff wants one")
-    return audits[0]
-
-
-def _like(asked: Settings, known: Settings, *, finer: float | None) -> Settings:
-    """What was asked for, and the input and the effort of the report where nothing was."""
-    return replace(
-        with_effort(asked, known),
-        exact=known.exact,
-        tolerance=known.tolerance if finer is None else finer,
-        input_size=asked.input_size or known.input_size,
-        input_shapes=asked.input_shapes or known.input_shapes,
-        input_range=asked.input_range or known.input_range,
-    )
+    if judge is None:
+        return audit_file(path, settings, progress=progress)
+    return check_file(path, judge, settings, progress=progress)

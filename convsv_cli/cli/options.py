@@ -1,10 +1,11 @@
-"""Options that commands share, and their values: sizes and shapes."""
+"""Options that commands share: how their values are written, and what they ask of an audit."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +13,46 @@ import click
 
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.renderer import Renderer
-from convsv_cli.report import TOLERANCE, WORK_LIMIT
+from convsv_cli.report import TOLERANCE, WORK_LIMIT, Settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+DEFAULTS = Settings(device="auto")
+
+
+def settings(asked: Mapping[str, Any]) -> Settings:
+    """What the options of a command ask for.
+
+    Args:
+        asked: values of options that are called like fields of `Settings`; None for one that was not given.
+    """
+    return replace(DEFAULTS, **{name: value for name, value in asked.items() if value is not None})
 
 
 def input_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
-    """224 is (224,), every axis alike; 224x160 has one entry an axis."""
+    """224 is (224,), which is for every axis; 224x160 has one size per axis."""
     if value is None:
         return None
     sizes = _dimensions(value)
     if sizes is None:
-        raise click.BadParameter(f"{value!r} is no size: write 224 or 224x160, each at least 1", ctx, param)
+        what = f"invalid size {value!r}: use 224 or 224x160, where each number is at least 1"
+        raise click.BadParameter(what, ctx, param)
     return sizes
 
 
 def input_shapes(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-) -> dict[str, tuple[int, ...]]:
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Each NAME:1x3x224x224 as the name of an input and its shape."""
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for value in values:
         name, _, shape = value.rpartition(":")
         sizes = _dimensions(shape)
         if not name or sizes is None:
-            raise click.BadParameter(f"{value!r} is no shape: write NAME:1x3x224x224", ctx, param)
+            raise click.BadParameter(f"invalid shape {value!r}: use NAME:1x3x224x224", ctx, param)
         if name in shapes:
             raise click.BadParameter(f"the shape of {name!r} is given twice", ctx, param)
         shapes[name] = sizes
-    return shapes
+    return tuple(shapes.items())
 
 
 def input_range(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, float] | None:
@@ -52,7 +64,7 @@ def input_range(ctx: click.Context, param: click.Parameter, value: str | None) -
     except ValueError:
         lower, upper = 1.0, 0.0
     if not -math.inf < lower <= upper < math.inf:
-        raise click.BadParameter(f"{value!r} is no range: write LO,HI, such as 0,1", ctx, param)
+        raise click.BadParameter(f"invalid range {value!r}: use LO,HI, such as 0,1", ctx, param)
     return lower, upper
 
 
@@ -63,9 +75,9 @@ def share(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)(%?)", value.replace(" ", ""))
     number = float(match.group(1)) / (100 if match.group(2) else 1) if match else math.nan
     if not math.isfinite(number):
-        raise click.BadParameter(f"{value!r} is no share: write 5% or 0.05", ctx, param)
+        raise click.BadParameter(f"invalid share {value!r}: use 5% or 0.05", ctx, param)
     if number >= 1 and "%" not in value:
-        raise click.BadParameter(f"{value!r} is no share below 1: do you mean {value}%?", ctx, param)
+        raise click.BadParameter(f"invalid share {value!r}: did you mean {value}%?", ctx, param)
     return number
 
 
@@ -82,6 +94,15 @@ def _dimensions(text: str) -> tuple[int, ...] | None:
     return sizes if min(sizes) > 0 else None
 
 
+def globs(name: str, about: str) -> Decorator:
+    """An option that names layers, and may be given several times."""
+    return click.option(name, metavar="GLOB", multiple=True, help=f"{about} Repeatable.")
+
+
+MODELS = click.argument(
+    "models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+EXACT = click.option("--exact", is_flag=True, help="Also compute exact norms at each layer's input size.")
 INPUT_SIZE = click.option(
     "--input-size", metavar="N|HxW", callback=input_size, help="Spatial size of the network's input."
 )
@@ -93,44 +114,32 @@ INPUT_SHAPE = click.option(
     callback=input_shapes,
     help="Full shape of a named ONNX input. Repeatable.",
 )
+INPUT_RANGE = click.option(
+    "--input-range",
+    metavar="LO,HI",
+    callback=input_range,
+    help="Range of the network's inputs; with it, products of activations have a bound.",
+)
+AS_LAYER = globs(
+    "--as-layer", "Audit matching weights as layers, where they look like tables or like nothing known."
+)
+AS_TABLE = globs("--as-table", "Treat matching weights as lookup tables, where the file leaves it open.")
 AS_STRIDE_1 = click.option("--as-stride-1", is_flag=True, help="Ignore strides, as the paper's tables do.")
-AS_LAYER = click.option(
-    "--as-layer",
-    metavar="GLOB",
-    multiple=True,
-    help="Audit weights of that name that would be taken for tables, or for nothing known. Repeatable.",
-)
-AS_TABLE = click.option(
-    "--as-table",
-    metavar="GLOB",
-    multiple=True,
-    help="Take weights of that name for tables of look-ups, where the file does not say. Repeatable.",
-)
 DEVICE = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     help="Where to compute.  [default: auto]",
 )
-MODELS = click.argument(
-    "models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
-EXACT = click.option("--exact", is_flag=True, help="Also compute exact norms at each layer's input size.")
 TOLERANCE_ = click.option(
     "--tolerance",
     type=float,
-    help=f"Relative width of a certified interval that is good enough.  [default: {TOLERANCE:g}]",
+    help=f"Relative width at which a certified interval is narrow enough.  [default: {TOLERANCE:g}]",
 )
 WORK_LIMIT_ = click.option(
     "--work-limit",
     type=float,
-    help="Multiplications after which the search for a norm stops with the interval it has."
+    help="Multiplications after which the search for a norm stops, with the interval proven by then."
     f"  [default: {WORK_LIMIT:g}]",
-)
-INPUT_RANGE = click.option(
-    "--input-range",
-    metavar="LO,HI",
-    callback=input_range,
-    help="What the network's inputs are in: makes products of activations finite.",
 )
 GRAPH = click.option(
     "--graph",
@@ -138,6 +147,7 @@ GRAPH = click.option(
     metavar="MODEL.onnx",
     help="The graph of a checkpoint, whose weights replace those of the same name.",
 )
+EXPLAIN = click.option("--explain", is_flag=True, help="Show where the bound of the network comes from.")
 
 
 def format_option(renderers: Iterable[Renderer[Any]]) -> Decorator:
@@ -146,20 +156,25 @@ def format_option(renderers: Iterable[Renderer[Any]]) -> Decorator:
         "--format",
         "format_name",
         type=click.Choice([renderer.name for renderer in renderers]),
-        help="Format of what goes to stdout, or to files without a telling suffix.  [default: table]",
+        help="Format for stdout, and for files whose suffix does not imply one.  [default: table]",
+    )
+
+
+def output_option(about: str) -> Decorator:
+    """`--output`, which may be given several times."""
+    return click.option(
+        "-o",
+        "--output",
+        "outputs",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        multiple=True,
+        help=f"{about} Repeatable.",
     )
 
 
 FORMAT = format_option(RENDERERS)
-OUTPUT = click.option(
-    "-o",
-    "--output",
-    "outputs",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    multiple=True,
-    help="Write to a file, in the format that its suffix tells. Repeatable.",
-)
+OUTPUT = output_option("Write to a file, in the format that its suffix implies.")
 QUIET = click.option("--quiet", "-q", is_flag=True, help="No progress bar.")
 NO_COLOR = click.option(
     "--no-color",
@@ -167,5 +182,5 @@ NO_COLOR = click.option(
     expose_value=False,
     is_eager=True,
     callback=no_color,
-    help="No colours; NO_COLOR in the environment does the same.",
+    help="No colours; so does NO_COLOR in the environment.",
 )

@@ -1,26 +1,32 @@
-"""Documents to stdout or to files."""
+"""Documents to stdout, or to files that are replaced whole or not at all."""
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 
 import click
 
-from convsv_cli.cli.files import blaming, check_replaceable, is_file, replacement
-from convsv_cli.cli.surroundings import folders, summarise
 from convsv_cli.errors import UsageError
-from convsv_cli.renderers import github
+from convsv_cli.loaders.folder import may_be_model
+from convsv_cli.renderers import github, markdown
 from convsv_cli.renderers.renderer import BLOCKS, Renderer, Terminal
 from convsv_cli.report import Report
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 T = TypeVar("T")
 STDOUT = "-"
+ELSEWHERE = "choose another file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +67,7 @@ def write(value: T, targets: Sequence[Target[T]], *, explain: bool = False) -> N
         if target.path is None:
             echo(text)
             continue
-        with replacement(target.path) as file, blaming(target.path):
+        with replacement(target.path) as file:
             file.write(text.encode("utf-8"))
 
 
@@ -119,6 +125,126 @@ def _target(
     if renderer is None:
         known = " ".join(suffix for each in renderers for suffix in each.suffixes)
         raise UsageError(
-            "the suffix tells no format", where=str(path), hint=f"use one of {known}, or --format"
+            "the suffix implies no format", where=str(path), hint=f"use one of {known}, or --format"
         )
     return Target(renderer=renderer, path=path)
+
+
+def folders() -> tuple[str, str]:
+    """The working directory and the root of its checkout; the working directory again where there is none."""
+    try:
+        here = Path.cwd()
+    except OSError:  # which has been removed
+        return "", ""
+    found = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), here)
+    return str(here), os.environ.get("GITHUB_WORKSPACE") or str(found)
+
+
+def summarise(report: Report) -> None:
+    """The Markdown report, after what is in the step summary of GitHub Actions; nothing elsewhere.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    text = markdown.RENDERER.render(report, Terminal())
+    with blaming(path), Path(path).open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a document to that path goes to a file: - is stdout."""
+    return str(path) != "-"
+
+
+def check_replaceable(path: Path, models: Sequence[Path]) -> None:
+    """Complain before any work is done, so that no long computation ends in a typing error.
+
+    Raises:
+        UsageError: a file that cannot be written, or is one of the inputs itself.
+    """
+    try:
+        _check(path)
+        for model in models:
+            _check_beside(path, model)
+    except OSError as error:
+        raise UsageError(f"no path: {error.strerror}", where=str(error.filename)) from error
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, next to `path`, that takes its place at the end: readers see the old or the new one.
+
+    Where the block ends in an exception, Ctrl-C included, what was there stays and nothing else is left.
+
+    Raises:
+        UsageError: the file cannot be written; whoever writes to it need not look for other errors.
+    """
+    with blaming(path):
+        home = Path(os.path.realpath(path))  # which takes a circle of links for a file
+        handle, name = tempfile.mkstemp(prefix=f".{home.name}.", dir=home.parent)
+    temporary = Path(name)
+    try:
+        with io.BufferedWriter(_Blaming(handle, path)) as file:
+            yield file
+        with blaming(path):
+            temporary.chmod(home.stat().st_mode & 0o777 if home.exists() else 0o666 & ~_umask())
+            temporary.replace(home)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class _Blaming(io.FileIO):
+    """A file whose errors name the path that it is to replace."""
+
+    def __init__(self, handle: int, path: Path) -> None:
+        super().__init__(handle, "wb")
+        self._path = path
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        with blaming(self._path):
+            return super().write(data)
+
+    def close(self) -> None:
+        with blaming(self._path):
+            super().close()
+
+
+@contextmanager
+def blaming(where: Path | str) -> Iterator[None]:
+    """Errors of the operating system as one line that says what could not be written.
+
+    Raises:
+        UsageError: for any but that the reader of a pipe has gone.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot write: {error.strerror or error}", where=str(where)) from error
+
+
+def _check(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise UsageError("no such folder", where=str(path.parent), hint="create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError("the folder is not writable", where=str(path.parent))
+    if path.exists() and not path.is_file():
+        raise UsageError("a pipe or device cannot be replaced", where=str(path), hint="redirect stdout to it")
+
+
+def _check_beside(path: Path, model: Path) -> None:
+    if path.exists() and model.exists() and path.samefile(model):
+        raise UsageError("the output would replace an input", where=str(path), hint=ELSEWHERE)
+    if path.exists() and model.is_dir() and path.parent.samefile(model) and may_be_model(path.name):
+        raise UsageError("the output would replace a model", where=str(path), hint=ELSEWHERE)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

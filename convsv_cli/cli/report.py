@@ -1,4 +1,4 @@
-"""`convsv report`: saved reports in other formats, and several beside each other."""
+"""`convsv report`: saved reports in other formats, and several side by side."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import click
 
 from convsv_cli.cli import options
 from convsv_cli.cli.output import Target, prepare, write, write_report
-from convsv_cli.cli.pipes import complain
-from convsv_cli.comparison import trend
-from convsv_cli.renderers import RENDERERS
-from convsv_cli.renderers import trend as trends
-from convsv_cli.report import Report
+from convsv_cli.cli.process import complain
+from convsv_cli.comparison import side_by_side
+from convsv_cli.renderers import RENDERERS, trend
+from convsv_cli.saved import read
 
 
 @click.command()
@@ -23,18 +22,18 @@ from convsv_cli.report import Report
     required=True,
     type=click.Path(path_type=Path, allow_dash=True),
 )
-@click.option("--explain", is_flag=True, help="Show where the bound of the network comes from.")
+@options.EXPLAIN
 @options.FORMAT
 @options.OUTPUT
 @options.NO_COLOR
 def report(
     *, files: tuple[Path, ...], explain: bool, format_name: str | None, outputs: tuple[Path, ...]
 ) -> None:
-    """Show REPORT.json, which `--format json` of audit or check wrote, in any format (- is stdin).
+    """Show REPORT.json, which audit or check wrote with `--format json`, in any format (- is stdin).
 
-    Several reports are shown side by side as table, Markdown, CSV and JSON: the certified norm of each layer
-    in each, and the bound of the network, over a training run for instance. The other formats have all of
-    them one after the other.
+    As a table, Markdown, CSV or JSON, several reports are shown side by side, for instance those of a
+    training run: the certified norm of each layer in each, and the bound of the network. The other formats
+    show them one after the other.
 
     Exits with 0 whatever the reports say.
 
@@ -46,29 +45,16 @@ def report(
       convsv report epoch1.json epoch2.json epoch3.json -o training.csv
     """  # noqa: D301  (click takes \b for "keep these lines")
     targets = prepare(RENDERERS, outputs, format_name, files)
-    from convsv_cli.saved import read
-
-    found = [(("stdin" if str(file) == "-" else str(file)), read(file)) for file in files]
+    found = [("stdin" if str(file) == "-" else str(file), read(file)) for file in files]
     if len(found) == 1:
         write_report(found[0][1], targets, explain=explain)
         return
-    named = [
-        (name if len(one.audits) == 1 else f"{name}: {audit.model.path}", audit)
-        for name, one in found
-        for audit in one.audits
-    ]
-    commands = {one.command for _, one in found}
-    together = Report(
-        command=commands.pop() if len(commands) == 1 else "report",
-        audits=tuple(audit for _, audit in named),
-        failures=tuple(failure for _, one in found for failure in one.failures),
-    )
+    together, figures = side_by_side(found)
     for failure in together.failures:
         complain(failure.message)
-    beside = {renderer.name: renderer for renderer in trends.RENDERERS}
-    figures = trend(named)
+    trends = {renderer.name: renderer for renderer in trend.RENDERERS}
     for target in targets:
-        if target.renderer.name in beside:
-            write(figures, [Target(renderer=beside[target.renderer.name], path=target.path)])
+        if target.renderer.name in trends:
+            write(figures, [Target(renderer=trends[target.renderer.name], path=target.path)])
         else:
             write_report(together, [target], explain=explain)

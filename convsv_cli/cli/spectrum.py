@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import click
 
 from convsv_cli.cli import options
-from convsv_cli.cli.output import prepare, write
-from convsv_cli.cli.spectrum_files import check_outputs, keepers
+from convsv_cli.cli.output import check_replaceable, prepare, replacement, write
+from convsv_cli.cli.running import progress_bar
+from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
+from convsv_cli.renderers.singular_values import FORMATS
 from convsv_cli.renderers.spectrum import RENDERERS
-from convsv_cli.report import NOT_APPLICABLE, Settings
+from convsv_cli.report import NOT_APPLICABLE
+from convsv_cli.report.verdict import LEFT_OPEN, PASS
 
 BINS = 12
-INCOMPLETE = 3
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--layer", "layers", metavar="GLOB", multiple=True, help="Only layers of that name. Repeatable."
-)
+@click.option("--layer", "layers", metavar="GLOB", multiple=True, help="Only matching layers. Repeatable.")
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
 @options.AS_LAYER
@@ -35,39 +37,25 @@ INCOMPLETE = 3
     show_default=True,
     help="Bars of each histogram.",
 )
-@click.option(
-    "-o",
-    "--output",
-    "outputs",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    multiple=True,
-    help="Also write all values to a .npz (an array a layer, descending) or .csv file. Repeatable.",
-)
+@options.output_option("Also write all values to a .npz (one array per layer, descending) or .csv file.")
 @options.format_option(RENDERERS)
 @options.QUIET
 @options.NO_COLOR
 def spectrum(
     *,
     model: Path,
-    layers: tuple[str, ...],
-    input_size: tuple[int, ...] | None,
-    input_shapes: dict[str, tuple[int, ...]],
-    as_layer: tuple[str, ...],
-    as_table: tuple[str, ...],
-    as_stride_1: bool,
-    device: str | None,
     bins: int,
     outputs: tuple[Path, ...],
     format_name: str | None,
     quiet: bool,
+    **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
 ) -> int:
     """All singular values of the layers of MODEL, with circular padding at each layer's input size.
 
-    Prints how many there are, how they are distributed, and a histogram a layer. The values are accurate to
-    about 1e-13 of the largest one, but not certified: `convsv audit --exact` certifies the largest. The time
-    grows with the number of pixels; the memory does not, except for .npz, which holds one layer's values.
-    Exits with 3 where a layer could not be computed.
+    Prints their number, their distribution and a histogram per layer. The values are accurate to about 1e-13
+    of the largest one, but not certified: `convsv audit --exact` certifies the largest. The time grows with
+    the number of pixels; the memory does not, except for .npz, which holds one layer's values. Exits with 3
+    if a layer's values could not be computed.
 
     \b
     Examples:
@@ -81,25 +69,26 @@ def spectrum(
     In Python, with a file from -o spectra.npz:
       values = numpy.load("spectra.npz")["conv1"]
     """  # noqa: D301  (click takes \b for "keep these lines")
-    check_outputs(outputs, model)
+    _check_outputs(outputs, model)
     targets = prepare(RENDERERS, (), format_name, [])
     warm_up(model)
-    from convsv_cli import api
+    from convsv_cli.auditing import loaded
     from convsv_cli.auditing.spectra import layer_spectra
-    from convsv_cli.cli.progress import progress_bar
 
-    settings = Settings(
-        input_size=input_size,
-        input_shapes=tuple(input_shapes.items()),
-        layers=layers,
-        as_layer=as_layer,
-        as_table=as_table,
-        as_stride_1=as_stride_1,
-        device=device or "auto",
-    )
-    with progress_bar(hidden=quiet) as progress, keepers(outputs) as kept:
-        network = api.load(model, input_size=input_size, input_shapes=input_shapes)
-        spectra = layer_spectra(network, settings, bins=bins, keepers=kept, progress=progress)
+    settings = options.settings(asked)
+    with progress_bar(hidden=quiet) as progress, ExitStack() as stack:
+        files = [(path, stack.enter_context(replacement(path))) for path in outputs]
+        keepers = [stack.enter_context(FORMATS[path.suffix.lower()](path, file)) for path, file in files]
+        network = loaded(model, settings)
+        spectra = layer_spectra(network, settings, bins=bins, keepers=keepers, progress=progress)
     write(spectra, targets)
-    told = (layer.distribution or layer.row.status == NOT_APPLICABLE for layer in spectra.layers)
-    return 0 if all(told) else INCOMPLETE
+    complete = (layer.distribution or layer.row.status == NOT_APPLICABLE for layer in spectra.layers)
+    return PASS if all(complete) else LEFT_OPEN
+
+
+def _check_outputs(outputs: tuple[Path, ...], model: Path) -> None:
+    """Complain before any work is done."""
+    for path in outputs:
+        if path.suffix.lower() not in FORMATS:
+            raise UsageError("the suffix implies no format", where=str(path), hint="use .npz or .csv")
+        check_replaceable(path, [model])

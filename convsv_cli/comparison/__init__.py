@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from convsv_cli.comparison.changes import (
+    audited_like,
     changes,
     difference,
     same_range,
     same_sizes,
+    side_by_side,
     trend,
     unequal_effort,
     with_effort,
@@ -15,12 +17,14 @@ from convsv_cli.comparison.pairs import Pair, pairs, same_model
 
 __all__ = [
     "Pair",
+    "audited_like",
     "changes",
     "difference",
     "pairs",
     "same_model",
     "same_range",
     "same_sizes",
+    "side_by_side",
     "trend",
     "unequal_effort",
     "with_effort",

@@ -18,6 +18,7 @@ from convsv_cli.report import (
     Interval,
     LayerAudit,
     NetworkBound,
+    Report,
     Settings,
     Trend,
 )
@@ -57,6 +58,24 @@ def with_effort(asked: Settings, known: Settings) -> Settings:
     """The settings, with tolerance and work limit of an earlier audit, as far as it had a limit."""
     limit = known.work_limit if math.isfinite(known.work_limit) else asked.work_limit
     return replace(asked, tolerance=known.tolerance, work_limit=limit)
+
+
+def audited_like(known: Settings, asked: Settings, *, tolerance: float | None) -> Settings:
+    """Settings with which a model is audited to be compared with an earlier audit.
+
+    Args:
+        known: those of the earlier audit; its effort counts, and its input where none is asked for.
+        asked: those that are asked for now.
+        tolerance: the one that is asked for; None for that of the earlier audit.
+    """
+    return replace(
+        with_effort(asked, known),
+        exact=known.exact,
+        tolerance=known.tolerance if tolerance is None else tolerance,
+        input_size=asked.input_size or known.input_size,
+        input_shapes=asked.input_shapes or known.input_shapes,
+        input_range=asked.input_range or known.input_range,
+    )
 
 
 def unequal_effort(old: Audit, new: Audit) -> str:
@@ -151,6 +170,25 @@ def trend(audits: Sequence[tuple[str, Audit]]) -> Trend:
         layers=tuple((name, tuple(column.get(name) for column in columns)) for name in names),
         network=tuple(_finite(audit.bound.lipschitz) for _, audit in audits),
     )
+
+
+def side_by_side(reports: Sequence[tuple[str, Report]]) -> tuple[Report, Trend]:
+    """Named reports as one, and the figures of all their audits: each has the name of its report.
+
+    Where a report is of several models, their paths tell them apart.
+    """
+    named = [
+        (name if len(one.audits) == 1 else f"{name}: {audit.model.path}", audit)
+        for name, one in reports
+        for audit in one.audits
+    ]
+    commands = {one.command for _, one in reports}
+    together = Report(
+        command=commands.pop() if len(commands) == 1 else "report",
+        audits=tuple(audit for _, audit in named),
+        failures=tuple(failure for _, one in reports for failure in one.failures),
+    )
+    return together, trend(named)
 
 
 def growth(figures: Figures) -> float | None:

@@ -8,9 +8,21 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from convsv_cli import report
-from convsv_cli.wire.form import Count, Digest, Finite, Form, Norm, Pair, Share, Text, Texts, members
+from convsv_cli.wire.form import (
+    Count,
+    Digest,
+    Finite,
+    Form,
+    Norm,
+    Pair,
+    Shape,
+    Share,
+    Text,
+    Texts,
+    Tool,
+    members,
+)
 from convsv_cli.wire.network import Obstacle, Status
-from convsv_cli.wire.request import Shape, Tool
 
 SCHEMA_VERSION = "1.0"
 Positive = Annotated[float, Meta(gt=0)]

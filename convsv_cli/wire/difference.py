@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from convsv_cli import report
-from convsv_cli.wire.form import Digest, Ends, Form, Norm, Text, members
-from convsv_cli.wire.request import Tool
+from convsv_cli.wire.form import Digest, Ends, Form, Norm, Text, Tool, members
 from convsv_cli.wire.verdict import Conclusion, Outcome
 
 SCHEMA_VERSION = "1.0"

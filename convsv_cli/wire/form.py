@@ -12,6 +12,7 @@ from typing import (
     Annotated,
     Any,
     ClassVar,
+    Literal,
     TypeVar,
     Union,
     get_args,
@@ -35,6 +36,7 @@ Finite = Annotated[float, Meta(ge=0)]
 Norm = Finite | None
 """JSON has no word for infinity: null."""
 Pair = tuple[float, float]
+Shape = tuple[Count | str, ...]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Text = str | None
 """Null is nothing to say, for which the values of `report/` have the empty string."""
@@ -76,6 +78,13 @@ class Form(Struct, frozen=True, kw_only=True):
         """
         own = {name: hint for name, hint in _kinds(kind).items() if name not in given}
         return kind(**given, **{name: _meant(getattr(self, name), hint) for name, hint in own.items()})
+
+
+class Tool(Form, frozen=True, kw_only=True):
+    """The program that wrote the document."""
+
+    name: Literal["convsv"] = "convsv"
+    version: str = ""
 
 
 class Ends(Form, frozen=True, kw_only=True):

@@ -1,17 +1,20 @@
-"""Documents of `spectrum`, schema 1.0."""
+"""All singular values of layers, summed up: in audits, and in documents of `spectrum`, schema 1.0."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from convsv_cli import report
-from convsv_cli.wire.form import Count, Counts, Finite, Form, Text, Texts, members
+from convsv_cli.wire.form import Count, Counts, Finite, Form, Shape, Text, Texts, Tool, members
 from convsv_cli.wire.layer import LayerStatus
-from convsv_cli.wire.request import Shape, Tool
 
 SCHEMA_VERSION = "1.0"
+SLACK = 1 + 1e-6
+"""What figures that were rounded may be off by."""
 
 
 class Model(Form, frozen=True, kw_only=True):
@@ -39,6 +42,47 @@ class Distribution(Form, frozen=True, kw_only=True):
     vanishing: Count
     edge: Finite
     histogram: Annotated[Counts, Meta(min_length=1)]
+
+
+class Spectrum(Distribution, frozen=True):
+    """One layer's.
+
+    Not being keyword-only, its own fields come before those of the distribution.
+
+    Attributes:
+        size: Spatial size of the layer's input; empty for a matrix.
+        vanishing: How many rounding cannot tell from zero.
+        edge: Upper end of the histogram, whose bins are of equal width from 0.
+    """
+
+    layer: str
+    size: Counts = ()
+
+    @classmethod
+    def filled(cls, spectrum: report.Spectrum) -> Spectrum:
+        """The form of a spectrum."""
+        return cls.of(spectrum.distribution, layer=spectrum.layer, size=spectrum.size)
+
+    @property
+    def spectrum(self) -> report.Spectrum:
+        """As a value.
+
+        Raises:
+            ValueError: figures do not fit together, as far as those who divide by them rely on it.
+        """
+        for fault in self._faults():
+            raise ValueError(f"spectra: {self.layer}: {fault}")
+        return report.Spectrum(layer=self.layer, size=self.size, distribution=self.made(report.Distribution))
+
+    def _faults(self) -> Iterator[str]:
+        if self.count != sum(self.histogram):
+            yield "the histogram does not hold as many values as there are"
+        if not self.smallest <= self.largest <= self.edge * SLACK:
+            yield "the largest value is not between the smallest one and the edge"
+        if not self.frobenius <= self.largest * math.sqrt(self.count) * SLACK:
+            yield "the Frobenius norm is larger than that of as many of the largest value"
+        if not self.smallest and not self.vanishing:
+            yield "the smallest value is zero, and none is said to be vanishing"
 
 
 class Layer(Form, frozen=True, kw_only=True):

@@ -8,8 +8,7 @@ from msgspec import Meta
 
 from convsv_cli import report
 from convsv_cli.version import __version__
-from convsv_cli.wire.form import Form, Norm, Texts, members
-from convsv_cli.wire.request import Tool
+from convsv_cli.wire.form import Form, Norm, Texts, Tool, members
 
 VERSION = "1.0"
 

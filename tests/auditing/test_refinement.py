@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from convsv_cli import api, report
 from convsv_cli.auditing import checking
+from convsv_cli.auditing.checking import check_file
 from convsv_cli.budget import Budget, Ignore, Judge, LayerBudget, Limit
-from convsv_cli.report import EXCEEDED, IGNORED, PASSED, UNDECIDED, Audit, Gate, Place
+from convsv_cli.report import EXCEEDED, IGNORED, PASSED, UNDECIDED, Audit, Gate, Place, Settings
 from convsv_cli.spectral.norms import Norms
 from tests.support.budget_models import convolution, scaled
 from tests.support.onnx_models import graph_model, normal, saved
@@ -79,7 +80,7 @@ def test_a_budget_within_what_is_proven_is_decided_as_the_truth_has_it(
     share: float, model: Path, truth: float, loose: report.Interval
 ) -> None:
     limit = loose.lower + share * (loose.upper - loose.lower)
-    gate = gate_of(api.check(model, judge(layer=limit), tolerance=COARSE))
+    gate = gate_of(check_file(model, judge(layer=limit), Settings(tolerance=COARSE)))
     if gate.outcome == UNDECIDED:
         assert limit == pytest.approx(truth, rel=COARSE * checking.FINER**checking.STEPS * 2)
     else:
@@ -92,7 +93,7 @@ def test_the_loose_upper_end_alone_would_have_failed_the_gate(
     model: Path, truth: float, loose: report.Interval, tolerances: list[float]
 ) -> None:
     limit = (truth + loose.upper) / 2
-    audit = api.check(model, judge(layer=limit), tolerance=COARSE)
+    audit = check_file(model, judge(layer=limit), Settings(tolerance=COARSE))
     assert gate_of(audit).outcome == PASSED
     (row,) = audit.layers
     assert row.measurement("certified").enclosure == gate_of(audit).enclosure, "the report shows why"
@@ -106,7 +107,7 @@ def test_what_is_decided_is_not_measured_again(
     share: float, model: Path, loose: report.Interval, tolerances: list[float]
 ) -> None:
     limit = loose.lower * share if share < 1 else loose.upper * share
-    gate = gate_of(api.check(model, judge(layer=limit), tolerance=COARSE))
+    gate = gate_of(check_file(model, judge(layer=limit), Settings(tolerance=COARSE)))
     assert gate.outcome == (EXCEEDED if share < 1 else PASSED)
     assert tolerances == [COARSE]
 
@@ -114,7 +115,7 @@ def test_what_is_decided_is_not_measured_again(
 def test_a_budget_of_the_norm_itself_stays_undecided_after_some_steps(
     model: Path, truth: float, tolerances: list[float]
 ) -> None:
-    audit = api.check(model, judge(layer=truth), tolerance=COARSE)
+    audit = check_file(model, judge(layer=truth), Settings(tolerance=COARSE))
     gate = gate_of(audit)
     assert gate.outcome == UNDECIDED
     assert "refining did not decide" in gate.reason
@@ -148,7 +149,8 @@ def test_only_the_layers_that_straddle_are_measured_again(tmp_path: Path, monkey
 
     monkeypatch.setattr(checking, "refined_row", watched)
     found = {
-        gate.node: gate for gate in api.check(path, judge(layers=budget), tolerance=COARSE).verdict.gates
+        gate.node: gate
+        for gate in check_file(path, judge(layers=budget), Settings(tolerance=COARSE)).verdict.gates
     }
     assert again == ["c1"]
     assert (found["c0"].outcome, found["c2"].outcome) == (PASSED, EXCEEDED)
@@ -158,7 +160,9 @@ def test_only_the_layers_that_straddle_are_measured_again(tmp_path: Path, monkey
 def test_ignored_layers_are_not_measured_again(model: Path, truth: float, tolerances: list[float]) -> None:
     ignore = Ignore(match="conv", reason="known", expires=None, place=PLACE)
     budget = Budget(path="b", layer=Limit(value=truth, place=PLACE), ignores=(ignore,))
-    gate = gate_of(api.check(model, Judge(budget=budget, today=date(2026, 1, 1)), tolerance=COARSE))
+    gate = gate_of(
+        check_file(model, Judge(budget=budget, today=date(2026, 1, 1)), Settings(tolerance=COARSE))
+    )
     assert gate.outcome == IGNORED
     assert tolerances == [COARSE]
 
@@ -174,7 +178,7 @@ def test_a_work_limit_is_raised_until_it_does_or_steps_end(model: Path, truth: f
     monkeypatch.setattr(Norms, "supremum", watched)
     for work in (0.0, 1e3, 1e5):
         seen.clear()
-        gate = gate_of(api.check(model, judge(layer=truth * 1.001), work_limit=work))
+        gate = gate_of(check_file(model, judge(layer=truth * 1.001), Settings(work_limit=work)))
         assert gate.outcome in (PASSED, UNDECIDED)
         assert seen == [work * checking.LONGER**step for step in range(len(seen))]
         assert len(seen) <= 1 + checking.STEPS
@@ -185,7 +189,7 @@ def test_a_network_bound_is_refined_where_that_could_help(gap: float, model: Pat
     """One convolution: its bound is its norm, and limits above that are kept after all."""
     loose = api.audit(model, tolerance=COARSE).bound.lipschitz
     assert loose > truth * 1.01
-    audit = api.check(model, judge(network=truth * (1 + gap)), tolerance=COARSE)
+    audit = check_file(model, judge(network=truth * (1 + gap)), Settings(tolerance=COARSE))
     gate = gate_of(audit)
     if gap >= COARSE * checking.FINER**2:
         assert gate.outcome == PASSED
@@ -201,7 +205,7 @@ def test_a_network_bound_far_above_its_limit_is_not_measured_again(
     before = len(tolerances)
     api.audit(model)
     audits = len(tolerances) - before
-    audit = api.check(model, judge(network=truth / 2))
+    audit = check_file(model, judge(network=truth / 2), Settings())
     assert len(tolerances) - before == 2 * audits
     (finding,) = audit.findings
     assert finding.rule == "network-budget"
@@ -210,5 +214,5 @@ def test_a_network_bound_far_above_its_limit_is_not_measured_again(
 
 @pytest.mark.parametrize("norms", [(0, 3), (3, 0), (0, 0), (0,)])
 def test_a_bound_of_zero_keeps_any_limit(norms: tuple[float, ...], tmp_path: Path) -> None:
-    audit = api.check(scaled(tmp_path, *norms), judge(network=1e-300, layer=3.1))
+    audit = check_file(scaled(tmp_path, *norms), judge(network=1e-300, layer=3.1), Settings())
     assert {gate.outcome for gate in audit.verdict.gates} == {PASSED}

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from convsv_cli import api
+from convsv_cli.auditing.checking import check_file
 from convsv_cli.budget import baseline_of, judged
 from convsv_cli.comparison import changes, pairs
 from convsv_cli.errors import UsageError
-from convsv_cli.report import EXCEEDED, MISSING, PASSED, UNKNOWN, Interval, NetworkBound, Report
+from convsv_cli.report import EXCEEDED, MISSING, PASSED, UNKNOWN, Interval, NetworkBound, Report, Settings
 from tests.support.budget_models import convolution, exit_code, scaled
 from tests.support.documents import AUDIT, BOUND, SKIPPED
 from tests.support.gates import audit, row
@@ -130,7 +131,7 @@ def test_a_baseline_of_a_wide_interval_is_no_excuse_and_no_trap(grown) -> None:
     """The model itself, audited more coarsely than its baseline, passes; refined, not waved through."""
     old, _ = grown
     fine = api.audit(old, tolerance=1e-7)
-    checked = api.check(old, ratchet(fine), tolerance=0.1)
+    checked = check_file(old, ratchet(fine), Settings(tolerance=0.1))
     assert {gate.outcome for gate in checked.verdict.gates if gate.node} == {PASSED}
 
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from convsv_cli import api
+from convsv_cli.auditing.checking import check_file
 from convsv_cli.budget import Budget, Limit, judged
 from convsv_cli.comparison import changes, pairs, trend
-from convsv_cli.report import EXCEEDED, PASSED, UNDECIDED, Audit, Place
+from convsv_cli.report import EXCEEDED, PASSED, UNDECIDED, Audit, Place, Settings
 from tests.support.budget_models import convolution, exit_code, scaled
 from tests.support.documents import AUDIT
 from tests.support.gates import audit, row
@@ -195,14 +196,14 @@ def test_a_budget_refines_the_bound_and_the_ratchet_does_not(tmp_path: Path) -> 
     coarse, fine = (api.audit(path, tolerance=tolerance) for tolerance in (COARSE, 1e-6))
     limit = Limit(value=fine.bound.lipschitz * 1.01, place=Place(path="convsv.toml", line=1))
     judge = replace(ratchet(coarse), budget=Budget(path="convsv.toml", network=limit))
-    found = api.check(path, judge, tolerance=COARSE)
+    found = check_file(path, judge, Settings(tolerance=COARSE))
     budget, ratchets, _ = found.verdict.gates
     assert (budget.outcome, ratchets.outcome) == (PASSED, PASSED)
     assert found.bound.lipschitz < ratchets.enclosure.upper == coarse.bound.lipschitz
     assert found.bound.unrefined == coarse.bound.lipschitz
-    again = api.check(path, ratchet(found), tolerance=COARSE)
+    again = check_file(path, ratchet(found), Settings(tolerance=COARSE))
     assert {gate.outcome for gate in again.verdict.gates} == {PASSED}
-    grown = api.check(larger(path, tmp_path / "n.onnx", 1.001), ratchet(found), tolerance=COARSE)
+    grown = check_file(larger(path, tmp_path / "n.onnx", 1.001), ratchet(found), Settings(tolerance=COARSE))
     assert grown.verdict.gates[0].outcome == EXCEEDED
 
 

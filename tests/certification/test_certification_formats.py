@@ -193,11 +193,11 @@ def test_every_suffix_writes_its_format(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--eps", "0"], "'0' is no radius: write 0.5 or 36/255"),
-        (["--eps", "1/0"], "'1/0' is no radius"),
-        (["--input-std", "a,b"], "'a,b' is no number a channel"),
+        (["--eps", "0"], "invalid radius '0': use 0.5 or 36/255"),
+        (["--eps", "1/0"], "invalid radius '1/0'"),
+        (["--input-std", "a,b"], "invalid numbers 'a,b'"),
         (["--limit", "0"], "0 is not in the range"),
-        (["-o", "out.pdf"], "the suffix tells no format"),
+        (["-o", "out.pdf"], "the suffix implies no format"),
         (["-o", "net.onnx"], "the output would replace an input"),
     ],
 )

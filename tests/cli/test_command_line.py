@@ -227,12 +227,12 @@ def test_hostile_names_reach_no_terminal_and_no_spreadsheet(tmp_path: Path) -> N
 
 
 def test_an_internal_error_is_one_line_with_exit_code_70(checkpoint: Path, monkeypatch, capsys) -> None:
-    from convsv_cli import api, cli
+    from convsv_cli import auditing, cli
 
     def fail(*_args: object, **_options: object) -> None:
         raise RuntimeError("a planted\nfault")
 
-    monkeypatch.setattr(api, "audit", fail)
+    monkeypatch.setattr(auditing, "audit_file", fail)
     monkeypatch.setattr("sys.argv", ["convsv", "audit", str(checkpoint)])
     with pytest.raises(SystemExit) as exit_:
         cli.main()

@@ -129,16 +129,16 @@ def test_several_models_of_an_audit(tmp_path: Path, monkeypatch, capsys) -> None
 
 
 def test_an_internal_error_is_of_one_model_alone(tmp_path: Path, monkeypatch, capsys) -> None:
-    from convsv_cli import api
+    from convsv_cli.auditing import checking
 
-    honest, models = api.check, [scaled(tmp_path, 2, name=f"{name}.onnx") for name in "ab"]
+    honest, models = checking.check_file, [scaled(tmp_path, 2, name=f"{name}.onnx") for name in "ab"]
 
     def planted(model: Path, *rest: object, **options: object) -> object:
         if model == models[0]:
             raise RuntimeError("a planted fault")
         return honest(model, *rest, **options)
 
-    monkeypatch.setattr(api, "check", planted)
+    monkeypatch.setattr(checking, "check_file", planted)
     config = tmp_path / "budget.toml"
     config.write_text("max-layer = 1")
     assert exit_code(monkeypatch, "check", *models, "--config", config) == 70

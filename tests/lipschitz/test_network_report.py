@@ -116,7 +116,7 @@ def test_the_table_names_what_has_no_bound(tmp_path: Path) -> None:
 def test_ranges_that_are_none(value: str, tmp_path: Path) -> None:
     result = convsv("audit", chain(tmp_path, gate=False), "--input-range", value)
     assert result.returncode == 2
-    assert "is no range" in result.stderr
+    assert "invalid range" in result.stderr
 
 
 def test_a_product_beyond_floats_has_a_logarithm(tmp_path: Path) -> None:

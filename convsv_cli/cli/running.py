@@ -1,18 +1,43 @@
-"""Several models in one run: one that cannot be read does not stop the others."""
+"""Models one after the other: how far they are, and errors that stop no other."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from convsv_cli.cli import interrupts
-from convsv_cli.cli.pipes import complain
+from convsv_cli.cli import process
+from convsv_cli.cli.output import colored
+from convsv_cli.cli.process import complain
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report import Audit, Failure, Report
 from convsv_cli.report.verdict import INTERNAL
+from convsv_cli.sanitize import printable
 
 Progress = Callable[[str, float], None]
+
+
+@contextmanager
+def progress_bar(*, hidden: bool) -> Iterator[Progress]:
+    """Gives a listener that shows the layer being worked on, the share done and the time left."""
+    if hidden or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda _layer, _share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=Console(stderr=True, no_color=not colored()), transient=True) as bar:
+        task = bar.add_task("reading", total=1.0)
+        yield lambda layer, share: bar.update(task, description=printable(layer), completed=share)
 
 
 def report_of(
@@ -42,7 +67,7 @@ def _outcome(model: Path, run: Callable[[Path, Progress], Audit], progress: Prog
     except ConvsvError as error:
         return _failure(model, str(error), error.exit_code)
     except Exception as error:
-        if interrupts.heard():
+        if process.interrupted():
             raise KeyboardInterrupt from error
         if os.environ.get("CONVSV_TRACEBACK"):
             raise

@@ -1,13 +1,15 @@
-"""Streams that nobody reads any more, or that were closed before the command began."""
+"""Streams and signals of the process: what is closed, or nobody reads any more, and Ctrl-C."""
 
 from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, TextIO
+import threading
+from contextlib import suppress
+from types import FrameType
+from typing import TextIO
 
 import click
 
@@ -15,24 +17,7 @@ from convsv_cli.sanitize import one_line
 
 STREAMS = (0, 1, 2)
 """Descriptors of stdin, stdout and stderr."""
-
-
-class ReaderGoneError(Exception):
-    """Nobody reads stdout any more. No OSError, of which click makes exit code 1: that is a budget's."""
-
-
-class Commands(click.Group):
-    """Commands that raise `ReaderGoneError` for a closed pipe, also where they only print help."""
-
-    def make_context(self, *args: Any, **options: Any) -> click.Context:  # noqa: ANN401
-        """As click has it."""
-        with _noticing():
-            return super().make_context(*args, **options)
-
-    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
-        """As click has it."""
-        with _noticing():
-            return super().invoke(ctx)
+_interrupted = threading.Event()
 
 
 def prepare() -> None:
@@ -84,9 +69,17 @@ def _is_open(descriptor: int) -> bool:
     return True
 
 
-@contextmanager
-def _noticing() -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError as error:
-        raise ReaderGoneError from error
+def listen() -> None:
+    """Remember Ctrl-C from now on, unless the caller has its own way with it."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def interrupted() -> bool:
+    """Whether there was one: some libraries make another error of it while they are imported."""
+    return _interrupted.is_set()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _interrupted.set()
+    signal.default_int_handler(number, frame)

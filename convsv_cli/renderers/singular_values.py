@@ -1,4 +1,4 @@
-"""Files of singular values: NumPy archives and CSV, written while the values stream by."""
+"""All singular values of layers as a NumPy archive or CSV, written while they are computed."""
 
 from __future__ import annotations
 
@@ -6,88 +6,66 @@ import csv
 import io
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from convsv_cli.cli.files import blaming, check_replaceable, replacement
 from convsv_cli.errors import UsageError
 from convsv_cli.sanitize import printable, spreadsheet_cell
 
 if TYPE_CHECKING:
-    from convsv_cli.auditing.spectra import Keeper
     from convsv_cli.spectral.spectrum import Block
 
 
-def check_outputs(outputs: tuple[Path, ...], model: Path) -> None:
-    """Complain before any work is done.
+class Keeper(Protocol):
+    """Takes singular values, layer by layer."""
 
-    Raises:
-        UsageError: a file that cannot be written, has no telling suffix, or is the model itself.
-    """
-    for path in outputs:
-        if path.suffix.lower() not in FORMATS:
-            raise UsageError("the suffix tells no format", where=str(path), hint="use .npz or .csv")
-        check_replaceable(path, [model])
+    def begin(self, layer: str, count: int) -> None:
+        """This many values of the layer follow."""
 
+    def add(self, block: Block) -> None:
+        """Some of them, in no order."""
 
-@contextmanager
-def keepers(outputs: tuple[Path, ...]) -> Iterator[list[Keeper]]:
-    """A keeper for each file; the files are replaced when the block ends, unless by an exception."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(_keeper(path)) for path in outputs]
+    def end(self) -> None:
+        """That was the layer's last block."""
 
 
 @contextmanager
-def _keeper(path: Path) -> Iterator[Keeper]:
-    with replacement(path) as file, FORMATS[path.suffix.lower()](path, file) as keeper:
-        yield keeper
-
-
-@contextmanager
-def _csv(path: Path, file: BinaryIO) -> Iterator[Keeper]:
+def _csv(_path: Path, file: BinaryIO) -> Iterator[Keeper]:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     try:
-        yield _Csv(path, text)
+        yield _Csv(text)
     finally:
-        with blaming(path):
-            text.detach()
+        text.detach()
 
 
 @contextmanager
 def _npz(path: Path, file: BinaryIO) -> Iterator[Keeper]:
-    archive = zipfile.ZipFile(file, "w", allowZip64=True)
-    try:
+    with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
         yield _Npz(path, archive)
-    finally:
-        with blaming(path):
-            archive.close()
 
 
 class _Csv:
     """A row for each value and how often it occurs, in the order in which they are computed."""
 
-    def __init__(self, path: Path, text: io.TextIOWrapper) -> None:
-        self._path = path
+    def __init__(self, text: io.TextIOWrapper) -> None:
         self._writer = csv.writer(text, lineterminator="\n")
         self._layer = ""
-        with blaming(path):
-            self._writer.writerow(("layer", "singular_value", "multiplicity"))
+        self._writer.writerow(("layer", "singular_value", "multiplicity"))
 
     def begin(self, layer: str, count: int) -> None:  # noqa: ARG002
         self._layer = spreadsheet_cell(layer)
 
     def add(self, block: Block) -> None:
         rows = zip(block.values.tolist(), block.multiplicity.tolist(), strict=True)
-        with blaming(self._path):
-            self._writer.writerows((self._layer, value, times) for row, times in rows for value in row)
+        self._writer.writerows((self._layer, value, times) for row, times in rows for value in row)
 
     def end(self) -> None:
         """Rows need no end."""
 
 
 class _Npz:
-    """A float64 array a layer, descending, each value as often as it occurs; only one is held at a time."""
+    """One float64 array per layer, descending, each value as often as it occurs; one is held at a time."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         import numpy as np
@@ -118,7 +96,7 @@ class _Npz:
         self._array.sort()
         np.negative(self._array, out=self._array)
         entry = zipfile.ZipInfo(self._member())  # of no particular time: equal runs give equal files
-        with blaming(self._path), self._archive.open(entry, "w", force_zip64=True) as file:
+        with self._archive.open(entry, "w", force_zip64=True) as file:
             np.lib.format.write_array(file, self._array)
         self._array = np.empty(0)
 
@@ -132,3 +110,4 @@ class _Npz:
 
 
 FORMATS: dict[str, Callable[[Path, BinaryIO], AbstractContextManager[Keeper]]] = {".npz": _npz, ".csv": _csv}
+"""By suffix: what takes the values, for a path that errors name, and writes them to an open file."""
