@@ -53,7 +53,7 @@ def audit(
         model: an ONNX graph, a PyTorch checkpoint, module, TorchScript archive or torch.export program, a
             safetensors file, the index of a model in several files, or a folder with one of these.
         exact: also compute the exact norm at each layer's input size (circular padding).
-        input_size: spatial size of the network's input, for every axis or one entry an axis.
+        input_size: spatial size of the network's input, for every axis or one entry per axis.
         input_shapes: full shapes of named ONNX inputs; they win over `input_size`.
         layers: globs; only layers of which some name matches one are audited.
         as_stride_1: treat strided layers as if their stride were 1, as the paper's tables do.
@@ -119,9 +119,9 @@ def certify(
         model: an ONNX graph with one input and one output of logits; onnxruntime runs it in a child process.
         data: an .npz file of samples ("x") and true classes ("y").
         eps: radii at which the accuracy is certified, in units of the data before any normalization.
-        input_mean, input_std: of the normalization before the network, one entry or one a channel.
+        input_mean, input_std: of the normalization before the network, one entry or one per channel.
         normalized: the data have been normalized already.
-        limit: only so many samples, the first ones.
+        limit: only this many samples, the first ones.
         attack: also look for adversarial inputs at each radius.
         input_range: what all inputs of the network are known to be in; radii hold for inputs that stay there.
         device, tolerance, progress: as in `audit`.
@@ -193,7 +193,7 @@ def spectral_norm(
 
     * Without `input_size`: the supremum over all input sizes, circular or zero-padded, to `tolerance`.
     * With it: at that size, to about 1e-10 with circular padding (the norm of Sedghi et al., ICLR 2019, found
-      without the other singular values), or, with `padding`, with so many zeros.
+      without the other singular values), or, with `padding`, with that many zeros.
 
     Args:
         kernel: real [c_out, c_in / groups, *k], or [c_in, c_out / groups, *k] where transposed; computed

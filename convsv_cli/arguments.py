@@ -1,4 +1,4 @@
-"""What callers of the public functions give, checked; each value comes back in one form."""
+"""Arguments of the public functions, checked; each value comes back in one form."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from convsv_cli.errors import UsageError
 from convsv_cli.report import Settings
 
 Size = int | Sequence[int]
-"""Of every axis alike, or one entry an axis."""
+"""The same for every axis, or one entry per axis."""
 
 
 def pads(padding: Size, axes: int) -> tuple[int, ...]:
-    """Before each axis, then after each; from one number, one an axis, or as it is."""
+    """Before each axis, then after each; from one number, from one per axis, or as it is."""
     each = (padding,) * axes if isinstance(padding, int) else tuple(padding)
     each = each * 2 if len(each) == axes else each
     if not axes or len(each) != 2 * axes or min(each) < 0:
@@ -22,12 +22,14 @@ def pads(padding: Size, axes: int) -> tuple[int, ...]:
 
 
 def output_padding(further: Size, axes: int, *, transposed: bool) -> tuple[int, ...]:
-    """One number an axis; empty for none."""
+    """One number per axis; empty for none."""
     each = (further,) * axes if isinstance(further, int) else tuple(further)
     if not any(each):
         return ()
     if not transposed or len(each) != axes or min(each) < 0:
-        raise UsageError(f"the output padding {further} fits no transposed kernel with {axes} spatial axes")
+        raise UsageError(
+            f"the output padding {further} does not fit a transposed kernel with {axes} spatial axes"
+        )
     return each
 
 
@@ -77,7 +79,7 @@ def sizes(size: Size) -> tuple[int, ...]:
 
 
 def per_axis(size: Size, axes: int) -> tuple[int, ...]:
-    """One positive number an axis."""
+    """One positive number per axis."""
     found = sizes(size) * axes if isinstance(size, int) else sizes(size)
     if len(found) != axes:
         raise UsageError(f"{found} does not fit a kernel with {axes} spatial axes")

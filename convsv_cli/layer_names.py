@@ -18,9 +18,9 @@ LONGEST = 2000
 ROUNDS = 8
 """Names that still clash then stay as they are."""
 AVERAGED = "n_averaged"
-"""What an averaged model counts in, beside what it wraps."""
+"""The counter that an averaged model has next to what it wraps."""
 OUTER = 3
-"""So many modules around a whole network may be what two files differ in."""
+"""How many modules around a whole network two files may differ in."""
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:

@@ -92,15 +92,15 @@ def _bytes(path: str | Path) -> bytes:
 def _float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"a number beyond floating point: {text[:40]}")
+        raise ValueError(f"a number beyond the range of floating point: {text[:40]}")
     return number
 
 
 def _integer(text: str) -> int:
     if len(text) > LONGEST_INTEGER:
-        raise ValueError(f"a whole number of {len(text)} characters")
+        raise ValueError(f"an integer of {len(text)} characters")
     return int(text)
 
 
 def _refused(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")

@@ -113,7 +113,7 @@ def _with_bound_refined(audit: Audit, network: Network, judge: Judge, progress: 
 
 
 def _edges(gate: Gate) -> list[float]:
-    """What closer measurements may tell a norm from: of a baseline's limit, both ends."""
+    """Where closer measurements may decide: of a baseline's limit, both ends."""
     return [gate.limit] if gate.limit_lower is None else [gate.limit_lower, gate.limit]
 
 
@@ -125,9 +125,9 @@ STEPS = 3
 FINER, LONGER = 0.1, 2.0
 """Factors of tolerance and work limit, step by step."""
 FINEST = 1e-7
-"""Relative width that is not gone below: the next digit takes a hundred times as long."""
+"""The smallest relative width: the next digit takes a hundred times as long."""
 REUSE = 4
-"""So many times a layer may count in a network's bound, when it is guessed what refining might gain."""
+"""How often a layer may count in a network's bound, in the guess of what refining might gain."""
 
 
 def finer(settings: Settings) -> Iterator[Settings]:

@@ -13,7 +13,7 @@ from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.model.network import Network
 from convsv_cli.report import BOUNDED, Empirical, NetworkBound, Settings
 
-BROKEN = "{path} amplifies by {ratio}, which --empirical saw, but is certified to amplify by at most {limit}"
+BROKEN = "{path} amplifies by {ratio}, as --empirical found, but is certified to amplify by at most {limit}"
 
 
 def check_empirical(network: Network, source: str) -> None:
@@ -68,7 +68,7 @@ def empirical_of(
         raise UnsafeModelError(
             f"running it in onnxruntime was stopped: {error}",
             where=network.path,
-            hint="leave --empirical out",
+            hint="run without --empirical",
         ) from error
     if found.ratio > limit:
         raise BrokenBoundError(BROKEN.format(path=network.path, ratio=found.ratio, limit=limit))

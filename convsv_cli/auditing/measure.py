@@ -69,7 +69,7 @@ def fault_of(weight: torch.Tensor, geometry: Geometry) -> str:
     if not weight.isfinite().all():
         return "the weight holds NaN or infinity"
     if weight.shape[0] % geometry.groups:
-        return f"{weight.shape[0]} channels do not split into {geometry.groups} groups"
+        return f"{weight.shape[0]} channels cannot be split into {geometry.groups} groups"
     return ""
 
 

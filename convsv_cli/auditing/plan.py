@@ -52,7 +52,7 @@ class Meter:
         self.advance(0)
 
     def advance(self, work: int) -> None:
-        """So much more work is done."""
+        """Add work that is done."""
         self._done += work
         if self._listener is not None:
             self._listener(self._layer, min(1.0, self._done / self._total))
@@ -105,7 +105,9 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "mps":
-        raise UsageError("the mps device has no float64, which certificates need", hint="use --device cpu")
+        raise UsageError(
+            "the mps device does not support float64, which certificates need", hint="use --device cpu"
+        )
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("torch finds no CUDA device", hint="use --device cpu")
     return torch.device(name)
@@ -136,7 +138,7 @@ def _check_sizes(network: Network, layers: list[AnyLayer], sizes_for: str) -> No
     sizes = [layer.input_size for layer in layers if isinstance(layer, Layer) and len(layer.kernel_shape) > 2]
     if sizes and all(size is None for size in sizes):
         raise UsageError(
-            f"{sizes_for} needs the input size, which the file does not say",
+            f"{sizes_for} needs the input size, which the file does not give",
             where=network.path,
             hint="add --input-size, e.g. --input-size 224",
         )

@@ -129,7 +129,7 @@ class _Spectrum:
         row = row_of(layer)
         size = _size(layer)
         if size is None:
-            reason = "the size of this layer's input is not known"
+            reason = "the input size of this layer is unknown"
             return LayerSpectrum(row=replace(row, status=UNSUPPORTED, reason=reason))
         self._meter.start(layer.name)
         weight = layer.read().to(torch.float64)

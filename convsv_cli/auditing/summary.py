@@ -129,7 +129,7 @@ def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
     elif row.status == INVALID:
         yield Finding(rule="invalid-layer", severity=ERROR, node=row.name, message=row.reason)
     elif settings.exact and row.input_size is None:
-        message = "no exact norm: the size of this layer's input is not known"
+        message = "no exact norm: the input size of this layer is unknown"
         yield Finding(rule="exact-unavailable", severity=WARNING, node=row.name, message=message)
     for name, measurement in row.measurements:
         width = measurement.relative_width
@@ -144,4 +144,6 @@ def _wide(width: float, settings: Settings) -> str:
     to = "from above only" if width >= 1 else f"only to {percent(width)}"
     if math.isinf(settings.work_limit):
         return f"certified {to}: rounding hides the rest"
-    return f"certified {to}: the work limit came first (raise --work-limit), or rounding"
+    return (
+        f"certified {to}: the work limit was reached first (raise --work-limit), or rounding hides the rest"
+    )

@@ -53,7 +53,9 @@ class Baseline:
             raise UsageError("the baseline was audited with --as-stride-1", where=self.path)
         for which, settings, path in (("baseline", old, self.path), ("report", new, audit.model.path)):
             if settings.layers:
-                raise UsageError(f"the {which} was audited with --layers: it is of some layers", where=path)
+                raise UsageError(
+                    f"the {which} was audited with --layers, so it covers only some layers", where=path
+                )
         if self.audit.bound.status == BOUNDED:
             self._check_inputs(audit)
         ratchet = Ratchet(baseline=self, audit=audit)
@@ -68,11 +70,11 @@ class Baseline:
         if not same_range(old, new):
             known = old.settings.input_range
             hint = f"use the same --input-range: {','.join(f'{end:g}' for end in known) if known else 'none'}"
-            raise UsageError("it holds for another input range", where=self.path, hint=hint)
+            raise UsageError("the baseline holds for another input range", where=self.path, hint=hint)
         if new.bound.status == BOUNDED and not same_sizes(old, new):
             shapes = ", ".join("×".join(map(str, shape)) for _, shape in old.model.input_shape)
             hint = f"use the same --input-size or --input-shape: {shapes}"
-            raise UsageError("it holds for another input size", where=self.path, hint=hint)
+            raise UsageError("the baseline holds for another input size", where=self.path, hint=hint)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,17 +30,17 @@ from convsv_cli.report import (
 )
 from convsv_cli.saved import read
 
-NO_NUMBER = "the limit is no finite number"
+NO_NUMBER = "the limit is not a finite number"
 UNENCLOSED = "its norm was not enclosed"
-LOOSE = "the limit lies within what is proven, and refining did not decide"
+LOOSE = "the limit lies within the proven interval, and refining did not decide"
 GROWTH = (
-    "it was from {:.6g} to {:.6g} in the baseline, which leaves open whether it grew by more than allowed;"
-    " a baseline of a smaller --tolerance may decide"
+    "it was between {:.6g} and {:.6g} in the baseline, so it may or may not have grown by more than allowed;"
+    " a baseline with a smaller --tolerance may decide"
 )
-ONE_OF = "it may be {} of the baseline, or new: neither names nor weights tell"
+ONE_OF = "it may be {} of the baseline, or new: neither its name nor its weight tells"
 NAMED = 3
-"""So many layers are named where it may be one of several."""
-UNEQUAL = "{} cannot be compared: audit both models alike, with one version"
+"""How many layers are named where it may be one of several."""
+UNEQUAL = "{} cannot be compared: audit both models with the same settings and version"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,11 +33,11 @@ from convsv_cli.report import (
 )
 from convsv_cli.report.comparison import BY_SHAPE
 
-UNHELD = "the baseline has no finite certified figure of it, so that nothing is held against that"
-LAYERS_ONLY = "the baseline has no bound of the network: only its layers are held against it"
+UNHELD = "the baseline has no finite certified figure for it, so there is nothing to hold it against"
+LAYERS_ONLY = "the baseline has no bound for the network: only the layers are held against it"
 EXPLAINED = ("unsupported-layer", "not-applicable")
 """Rules of findings that an ignore with its reason stands for."""
-BOUND_ONLY = "this is what is proven of the network, which itself may amplify less"
+BOUND_ONLY = "this is an upper bound: the network itself may amplify less"
 
 
 def judged(judge: Judge, audit: Audit) -> Audit:
@@ -65,8 +65,8 @@ def _gate_finding(gate: Gate, origin: str) -> Finding | None:
     if gate.outcome == EXCEEDED and gate.enclosure is not None:
         rule, severity, message = f"{kind}-{origin}", ERROR, _exceeded(gate, origin)
     elif gate.outcome == UNDECIDED and gate.enclosure is not None:
-        known = f"its norm is from {_ends(gate.enclosure)}" if gate.node else _bound(gate.enclosure.upper)
-        message = f"{known}, and its {origin} {gate.limit:.10g}: {gate.reason}"
+        known = f"its norm is between {_ends(gate.enclosure)}" if gate.node else _bound(gate.enclosure.upper)
+        message = f"{known}, and its {origin} is {gate.limit:.10g}: {gate.reason}"
         rule, severity = f"{kind}-undecided", WARNING
     elif gate.outcome == MISSING:
         message = f"nothing to hold against its {origin} of {gate.limit:.10g}: {gate.reason}"
@@ -90,7 +90,7 @@ def _ends(enclosure: Interval) -> str:
         lower, upper = (f"{end:.{digits}g}" for end in (enclosure.lower, enclosure.upper))
         if lower != upper:
             break
-    return f"{lower} to {upper}"
+    return f"{lower} and {upper}"
 
 
 def _exceeded(gate: Gate, origin: str) -> str:
@@ -134,7 +134,7 @@ def _unheld(judge: Judge, audit: Audit, held: Collection[str]) -> Iterator[Findi
 
 
 def _ignores(judge: Judge, audit: Audit) -> Iterator[Finding]:
-    """A note a layer that is ignored, and a warning an expired ignore that would cover some layer."""
+    """A note per ignored layer, and a warning per expired ignore that would cover some layer."""
     for row in audit.layers:
         index = judge.ignored_by(row)
         if index is not None:

@@ -74,14 +74,14 @@ def read_configuration(path: Path) -> Configuration:
     """The configuration in `convsv.toml`, or in the table `[tool.convsv]` of a file called pyproject.toml.
 
     Raises:
-        ConfigurationError: the file is missing, no TOML, or has keys or values that convsv does not know.
+        ConfigurationError: the file is missing, invalid TOML, or has unknown keys or invalid values.
     """
     text = _text(path)
     document = parse_toml(path, text)
     keys: Keys = SECTION if path.name == PYPROJECT else ()
     value = section(document) if keys else document
     if value is None:
-        raise ConfigurationError("it has no table [tool.convsv]", where=str(path))
+        raise ConfigurationError("no table [tool.convsv]", where=str(path))
     lines = _shallow(path, lambda: key_lines(text))
     return _configuration(Entry(path=str(path), lines=lines, keys=keys, value=value), path.parent)
 
@@ -90,7 +90,7 @@ def parse_toml(path: Path, text: str) -> dict[str, Any]:
     """The document.
 
     Raises:
-        ConfigurationError: it is no TOML; the line is named.
+        ConfigurationError: it is not TOML; the line is named.
     """
     try:
         document: dict[str, Any] = _shallow(path, lambda: toml.loads(text))
@@ -98,7 +98,7 @@ def parse_toml(path: Path, text: str) -> dict[str, Any]:
         at = re.search(r" \(at line (\d+), column \d+\)| \(at end of document\)", str(error))
         line = at.group(1) if at and at.group(1) else str(text.count("\n") + 1)
         message = str(error).replace(at.group() if at else "", "")
-        raise ConfigurationError(f"no valid TOML: {message}", where=f"{path}:{line}") from error
+        raise ConfigurationError(f"invalid TOML: {message}", where=f"{path}:{line}") from error
     return document
 
 
@@ -107,7 +107,7 @@ def _shallow(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
     except RecursionError as error:
-        raise ConfigurationError("no valid TOML: nested too deeply", where=str(path)) from error
+        raise ConfigurationError("invalid TOML: nested too deeply", where=str(path)) from error
 
 
 def section(document: dict[str, Any]) -> object:
@@ -133,7 +133,7 @@ def _text(path: Path) -> str:
             f"cannot be read: {error.strerror or error}", where=str(path), hint="--config wants a TOML file"
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigurationError("no valid TOML: it is not UTF-8", where=str(path)) from error
+        raise ConfigurationError("invalid TOML: it is not UTF-8", where=str(path)) from error
 
 
 def _configuration(top: Entry, folder: Path) -> Configuration:

@@ -69,10 +69,10 @@ def _layers(audit: Audit) -> list[str]:
         return []
     largest, name = norms[0]
     lines = [
-        f"# The certified norm of each layer: now {figure(largest, UPPER)} at most, of {printable(name)}.",
+        f"# The certified norm of each layer: now at most {figure(largest, UPPER)} ({printable(name)}).",
         f"max-layer = {_roomy(largest)}",
         "",
-        "# Layers with limits of their own: globs on names, of which the first that matches counts.",
+        "# Layers with limits of their own: globs of names; the first that matches counts.",
     ]
     for upper, name in norms[:LARGEST]:
         lines += ["# [[layer]]", f"# match = {quoted(_glob(name))}", f"# max = {_roomy(upper)}"]
@@ -86,13 +86,13 @@ def _ignores(audit: Audit) -> list[str]:
     rows = [row for row in audit.layers if row.status == UNSUPPORTED]
     if not rows:
         return broken
-    lines = ["# Not audited, so that `convsv check` exits with 3. Say why that is fine, where it is:"]
+    lines = ["# Not audited, so `convsv check` exits with 3. If that is fine, say why:"]
     for row in rows:
         lines += [
             "# [[ignore]]",
             f"# match = {quoted(_glob(row.name))}",
             f"# reason = {quoted(printable(row.reason))}",
-            "# expires = 2027-12-31  # the last day; leave it out for always",
+            "# expires = 2027-12-31  # the last day; without it, always",
         ]
     return lines + broken
 

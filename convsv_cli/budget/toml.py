@@ -125,11 +125,11 @@ class Entry:
         for key, entry in entries.items():
             if key not in known:
                 near = difflib.get_close_matches(key.lower(), known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-                raise entry.error("is no key that convsv knows", hint)
+                hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+                raise entry.error("is an unknown key", hint)
         for key in required:
             if key not in entries:
-                raise self.error(f"lacks the key {key!r}")
+                raise self.error(f"lacks the required key {key!r}")
         return entries
 
     def mapping(self) -> dict[str, Entry]:
@@ -147,7 +147,7 @@ class Entry:
     def tables(self) -> list[Entry]:
         """The tables of an array of tables."""
         if not isinstance(self.value, list) or not all(isinstance(item, dict) for item in self.value):
-            raise self._must(f"tables, each below a line [[{'.'.join(map(str, self.keys))}]]")
+            raise self._must(f"tables, each under a header [[{'.'.join(map(str, self.keys))}]]")
         return self.items()
 
     def string(self) -> str:
@@ -159,7 +159,7 @@ class Entry:
     def text(self) -> str:
         """A string that is not blank."""
         if not self.string().strip():
-            raise self._must("text, and not blank")
+            raise self._must("text that is not blank")
         return self.string()
 
     def choice(self, values: Collection[str]) -> str:

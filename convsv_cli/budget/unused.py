@@ -27,9 +27,9 @@ SUGGESTIONS = 5
 NAMED = 3
 """Layers that are named as examples where nothing is like a glob."""
 SPECIAL = frozenset("*?[")
-NO_LAYERS = "the model has no layers with weights, so that nothing was audited"
+NO_LAYERS = "the model has no layers with weights, so nothing was audited"
 NO_LAYER = "what it matches is not applicable, such as a table; --as-layer audits it"
-UNGATED = "nothing of it is held against a limit: no layer or network is left that one applies to"
+UNGATED = "no limit applies to the network or to any of its layers"
 
 
 def with_unused(budget: Budget, report: Report, *, whole: bool = True) -> Report:
@@ -91,7 +91,7 @@ def _unused(budget: Budget, audits: Sequence[Audit]) -> Iterator[tuple[str, Plac
         before = next((globs.first(each) for each in layers if index in globs.all(each)), None)
         if before is not None:
             earlier = budget.layers[before]
-            what = f"{earlier.match!r}, in line {earlier.limit.place.line}, takes every layer of it first"
+            what = f"{earlier.match!r} in line {earlier.limit.place.line} takes all of its layers first"
             yield f"no layer is left for the glob {layer.match!r}: {what}", layer.limit.place
         elif any(index in globs.all(each) for each in names):
             yield f"no layer is left for the glob {layer.match!r}: {NO_LAYER}", layer.limit.place

@@ -223,7 +223,7 @@ def _concerned_by(file: Path, models: Sequence[Path], common: Sequence[Path]) ->
             complain(f"{file}: the budget names no models to check")
         yield from models
     elif file.name in BUDGETS:
-        complain(f"{file}: skipped: not the budget in use")
+        complain(f"{file}: not the budget in use, skipped")
     elif not file.is_file():
         yield file
     elif owning := owners(file, models):
@@ -231,4 +231,4 @@ def _concerned_by(file: Path, models: Sequence[Path], common: Sequence[Path]) ->
     elif recognised(file):
         yield file
     else:
-        complain(f"{file}: skipped: neither a model nor part of a model next to it")
+        complain(f"{file}: neither a model nor part of one next to it, skipped")

@@ -170,7 +170,7 @@ def check_replaceable(path: Path, models: Sequence[Path]) -> None:
         for model in models:
             _check_beside(path, model)
     except OSError as error:
-        raise UsageError(f"no path: {error.strerror}", where=str(error.filename)) from error
+        raise UsageError(f"invalid path: {error.strerror}", where=str(error.filename)) from error
 
 
 @contextmanager

@@ -82,7 +82,7 @@ class Audit:
         model: the file.
         settings: what was asked for.
         methods: all that exist; a layer has the measurements of those that ran.
-        layers: a row each, in the order of the file.
+        layers: one row each, in the order of the file.
         network: figures over all layers.
         bound: of the whole network.
         findings: what a reader should act on, those of the verdict among them.
@@ -135,7 +135,7 @@ class Report:
 
     Attributes:
         command: `audit`, `check` ...
-        audits: one a model that could be read.
+        audits: one per model that could be read.
         failures: the others.
     """
 

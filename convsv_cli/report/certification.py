@@ -21,10 +21,10 @@ class CertifySettings:
     Attributes:
         data: the file of samples.
         eps: radii at which accuracy is certified, ascending, in units of the data before any normalization.
-        input_mean, input_std: of the normalization that comes before the network, one entry or one a channel;
-            empty for none.
+        input_mean, input_std: of the normalization before the network, one entry or one per channel; empty
+            for none.
         normalized: the data have been normalized already.
-        limit: only so many samples, the first ones; None for all.
+        limit: only this many samples, the first ones; None for all.
         attack: whether to look for adversarial inputs at each of the radii, too.
         input_range: what all inputs of the network are known to be in; None: anything.
         tolerance: of norms, relative.

@@ -51,7 +51,7 @@ class Measurement:
 
     @property
     def relative_width(self) -> float:
-        """Of the enclosure, beside its upper end; 0 for a norm that is proven to be zero."""
+        """Of the enclosure, relative to its upper end; 0 for a norm that is proven to be zero."""
         if self.enclosure is None or not self.enclosure.upper:
             return 0.0
         return 1 - self.enclosure.lower / self.enclosure.upper
@@ -90,7 +90,7 @@ class LayerAudit:
         aliases: further names of the same layer.
         op: ONNX operator type.
         kernel_shape: [c_out, c_in / groups, *k]; [c_in, c_out / groups, *k] where transposed.
-        stride, dilation: one entry a spatial axis; empty for a matrix.
+        stride, dilation: one entry per spatial axis; empty for a matrix.
         groups: number of diagonal blocks in which channels are mapped.
         transposed: the layer is the adjoint of the convolution with these weights.
         padding: at the beginning of each axis, then at the end of each; empty where unknown.

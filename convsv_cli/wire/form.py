@@ -138,7 +138,7 @@ def read(value: object, form: type[F]) -> F:
         what, _, place = str(error).partition(" - at `")
         raise ValueError(f"{place[:-1] or '$'}: {what[:1].lower()}{what[1:]}") from None
     except UnicodeError:
-        raise ValueError("$: a name or word with half a character") from None
+        raise ValueError("$: a string with half a character") from None
 
 
 def _nulled(value: Any) -> Any:  # noqa: ANN401

@@ -76,7 +76,7 @@ class Spectrum(Distribution, frozen=True):
 
     def _faults(self) -> Iterator[str]:
         if self.count != sum(self.histogram):
-            yield "the histogram does not hold as many values as there are"
+            yield "the counts of the histogram do not add up to the number of values"
         if not self.smallest <= self.largest <= self.edge * SLACK:
             yield "the largest value is not between the smallest one and the edge"
         if not self.frobenius <= self.largest * math.sqrt(self.count) * SLACK:

@@ -118,9 +118,9 @@ def test_pyproject_has_the_same_below_its_table(tmp_path: Path) -> None:
         ("device = 'tpu'", 1, ["device", "cpu"]),
         ("exact = 1", 1, ["exact", "true or false"]),
         ("tolerance = -1", 1, ["tolerance"]),
-        ("max-layer = 1\nmax-layer = 2", 2, ["no valid TOML"]),
-        ("a = 1\nb = = 2\n", 2, ["no valid TOML"]),
-        ("a = 1\nb = [1,\n", 3, ["no valid TOML"]),
+        ("max-layer = 1\nmax-layer = 2", 2, ["invalid TOML"]),
+        ("a = 1\nb = = 2\n", 2, ["invalid TOML"]),
+        ("a = 1\nb = [1,\n", 3, ["invalid TOML"]),
     ],
 )
 def test_errors_name_file_line_and_key(text: str, line: int, fragments: list[str], tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_no_gate_passes_on_a_lower_end_or_fails_on_an_upper_one(a: float, b: flo
 def test_the_ends_of_what_is_undecided_can_be_told_apart() -> None:
     close = row("a", 3 - 1e-12, 3 + 1e-12)
     (finding,) = judged(judge(layer=limit(3)), audit(close)).findings
-    assert "from 2.999999999999 to 3.000000000001, and its budget 3" in finding.message
+    assert "between 2.999999999999 and 3.000000000001, and its budget is 3" in finding.message
 
 
 def test_the_first_glob_that_matches_counts_and_the_others_have_the_general_limit() -> None:

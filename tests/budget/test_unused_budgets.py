@@ -66,7 +66,7 @@ def test_what_is_matched_by_earlier_globs_alone_never_counts() -> None:
     first, second = told("layer4.*", "*.conv1", "head.*", "*")
     assert (
         first.message
-        == "no layer is left for the glob '*.conv1': 'layer4.*', in line 1, takes every layer of it first"
+        == "no layer is left for the glob '*.conv1': 'layer4.*' in line 1 takes all of its layers first"
     )
     assert (first.place.line, second.place.line) == (2, 4)
     assert told("*.conv1", "layer4.*", "*") == []
@@ -115,7 +115,7 @@ def test_each_model_needs_a_gate_of_its_own(tmp_path: Path, monkeypatch, capsys)
 def test_a_limit_that_is_no_number_is_kept_by_nothing(value: float) -> None:
     gates = judge(network=limit(value), layer=limit(value)).gates(audit(row("a", 0, 0)))
     assert {gate.outcome for gate in gates} == {MISSING}
-    assert {gate.reason for gate in gates} == {"the limit is no finite number"}
+    assert {gate.reason for gate in gates} == {"the limit is not a finite number"}
     assert outcome(Interval(lower=1, upper=1), value) != PASSED
 
 

@@ -91,7 +91,7 @@ def test_a_round_trip_of_a_real_audit(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("count", 6, "conv1: the histogram does not hold as many values"),
+        ("count", 6, "conv1: the counts of the histogram do not add up"),
         ("count", 0, r"\.count: expected `int` >= 1"),
         ("histogram", [], r"\.histogram: expected `array` of length >= 1"),
         ("largest", 5.0, "conv1: the largest value is not between the smallest one and the edge"),
@@ -278,9 +278,9 @@ def changed(way: str, value: Any) -> str:
             "methods: bound is of the kind upper, not exact",
         ),
         (changed("methods", [{"name": "bound", "kind": "\udcff"}]), "half a character"),
-        (changed("layers.0.heuristic", 0).replace("0.0001", "NaN"), "NaN is no number of JSON"),
-        (changed("layers.0.heuristic", 0).replace("0.0001", "1e999"), "beyond floating point"),
-        (changed("layers.0.heuristic", 0).replace("0.0001", "9" * 5000), "a whole number of 5000 characters"),
+        (changed("layers.0.heuristic", 0).replace("0.0001", "NaN"), "NaN is not a JSON number"),
+        (changed("layers.0.heuristic", 0).replace("0.0001", "1e999"), "beyond the range of floating point"),
+        (changed("layers.0.heuristic", 0).replace("0.0001", "9" * 5000), "an integer of 5000 characters"),
     ],
 )
 def test_what_is_no_report_is_one_line_with_file_and_place(text: str, message: str, tmp_path: Path) -> None:
