@@ -27,9 +27,8 @@ from convsv_cli.report import (
     Spectra,
     Spectrum,
 )
-from convsv_cli.spectral.distribution import Tally
 from convsv_cli.spectral.norms import norms_of
-from convsv_cli.spectral.spectrum import count_values, singular_values, spectrum_work
+from convsv_cli.spectral.spectrum import Tally, count_values, singular_values, spectrum_work
 from convsv_cli.version import __version__
 
 AUDIT_BINS = 48

@@ -7,8 +7,6 @@ unfolding between I (x) f_rows and I (x) f_columns, whose norms multiply to sqrt
 
 from __future__ import annotations
 
-import itertools
-
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.report import UPPER, Interval, Measurement, Method
 
@@ -29,12 +27,12 @@ def unfoldings(axes: int) -> list[tuple[str, tuple[int, ...]]]:
     T has none and U has all of them; for images R has the height and S the width, as in the papers. In
     other dimensions the rest are named by their row axes: R0, R02 ...
     """
+    from convsv_cli.spectral.norms import splits
+
     if axes == 2:
         return [("R", (0,)), ("S", (1,)), ("T", ()), ("U", (0, 1))]
-    everything = tuple(range(axes))
-    splits = [rows for count in range(1, axes) for rows in itertools.combinations(everything, count)]
-    named = [(f"R{''.join(map(str, rows))}", rows) for rows in splits]
-    return [*named, ("T", ()), ("U", everything)] if axes else [("T", ())]
+    named = [(f"R{''.join(map(str, rows))}", rows) for rows in splits(range(axes))[1:-1]]
+    return [*named, ("T", ()), ("U", tuple(range(axes)))] if axes else [("T", ())]
 
 
 def work(problem: Problem) -> int:

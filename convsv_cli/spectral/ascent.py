@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from convsv_cli.spectral.cores import parallel_map
-from convsv_cli.spectral.eigen import lanczos, start_vector, top_pair
 from convsv_cli.spectral.gram_symbol import GramSymbol
-from convsv_cli.spectral.prover import chunk_size
+from convsv_cli.spectral.matrix_norm import lanczos, start_vector, top_pair
+from convsv_cli.spectral.tiles import chunk_size
 
 NEWTON_STEPS = 2
 STEPS = 6

@@ -16,6 +16,14 @@ Rounding, with |.| entry by entry, S = sum_t |K_t| and the unit roundoff u of th
 * H by definition: |dG| <= c S with c = sqrt(2) (gamma_taps + phase), and complex sums of q products, which
   count as real ones of four times the length: at most 2 c |S|_F |G|_F + gamma_{4q} |G|_F^2, and |G|_F^2 is
   the trace of H, at most the sum of the rows' |traces|.
+
+**Moments.** Trace and Frobenius norm of H are trigonometric polynomials too, so that a bound of its largest
+eigenvalue costs O(rows^2) a frequency, and no matrix is formed. With c = tr H / p, lambda_1(H) <= c +
+sqrt(1 - 1 / p) |H - c I|_F (Wolkowicz and Styan, Bounds for eigenvalues using traces, 1980, theorem 2.1), and
+|H - c I|_F^2 = |H|_F^2 - 2 c tr H + c^2 p. For a c that is off by t / p, the trace of H - c I is t, and adds
+at most |t| / p. This clears most frequencies where a spectrum decays. Rounding: the products of rows are sums
+of p sums of p products, and 2 rows^2 more terms enter |H|_F^2, each at most the product of two rows' norms;
+tr H is at most sqrt(p) |H|_F.
 """
 
 from __future__ import annotations
@@ -27,7 +35,7 @@ from functools import cached_property
 
 import torch
 
-from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma, up
 from convsv_cli.spectral.cores import parallel_map
 
 TINY = 2.0**-120  # more than what underflow in single precision can hide of matrices of norm about 1
@@ -150,6 +158,32 @@ class GramSymbol:
             products = torch.einsum("np,nrpq,nq->nr", vectors.conj(), rows, vectors)
         return torch.cat([products[:, : self.even].real, -products[:, self.even :].imag], 1).double()
 
+    @property
+    def has_moments(self) -> bool:
+        """Whether `moment_bound` is cheap compared with the matrices; setting it up costs O(rows^2 p^2)."""
+        return self.blocks == 1 and self.rows <= self.side**2
+
+    def moment_bound(self, turns: torch.Tensor) -> torch.Tensor:
+        """Proven to be above lambda_1(H) at theta = 2 pi turns, of one kernel: [n, axes] -> float64 [n]."""
+        even, odd, traces = self._moments
+        p, total = self.side, float(self.row_norms.sum())
+        cosine, sine = self.phases(turns).tensor_split([self.even], 1)
+        square = ((cosine @ even) * cosine).sum(1) + ((sine @ odd) * sine).sum(1)
+        trace = cosine @ traces
+        centre = trace / p
+        roundings = gamma(2 * p + 4, UNIT_ROUNDOFF_32) + gamma(2 * self.rows**2 + p + 32)
+        distance = square - centre * (2 * trace - centre * p)
+        distance = distance.clamp_min(0) + roundings * (total**2 + 2 * centre.abs() * p**0.5 * total)
+        level: torch.Tensor = centre + ((1 - 1 / p) * distance).sqrt()
+        return level * up(7) + roundings * total + self.error_single
+
+    @cached_property
+    def _moments(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Products of the even rows with each other, of the odd ones, and the even rows' traces: float64."""
+        even, odd = self.single[0].tensor_split([self.even])
+        traces = even.diagonal(dim1=-2, dim2=-1).double().sum(-1)
+        return _products(even), _products(odd), traces
+
 
 def gram_symbol(weight: torch.Tensor) -> GramSymbol:
     """The Gram symbols of kernels float64 [blocks, c_out, c_in, *k] whose norm is about 1.
@@ -196,6 +230,12 @@ def _correlation(taps: torch.Tensor, lag: list[float]) -> torch.Tensor:
     everything = (slice(None),)
     products = taps[everything + here] @ taps[everything + there].mT
     return products.flatten(1, -3).sum(1) if lag else products
+
+
+def _products(rows: torch.Tensor) -> torch.Tensor:
+    """sum_ij row_a[i, j] row_b[i, j]: float32 [rows, p, p] -> float64 [rows, rows]."""
+    pieces = rows.transpose(0, 1)
+    return (pieces @ pieces.mT).sum(0, dtype=torch.float64)
 
 
 def _row_norms(taps: torch.Tensor, single: torch.Tensor, unit: float) -> torch.Tensor:

@@ -7,11 +7,10 @@ import math
 import torch
 
 from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest, resolved, summits, turns_of
-from convsv_cli.spectral.certify import proven_level
 from convsv_cli.spectral.gram_symbol import GramSymbol
-from convsv_cli.spectral.prover import Prover
+from convsv_cli.spectral.matrix_norm import proven_level
 from convsv_cli.spectral.supremum import CLIMBERS, CONTINUUM, MOST_TILES, Supremum
-from convsv_cli.spectral.tiles import Tiles, Tiling
+from convsv_cli.spectral.tiles import Prover, Tiles, Tiling
 
 DIRECT = 512  # grid points that are looked at one by one
 POINTS_PER_LEAF = 4

@@ -1,20 +1,79 @@
-"""The largest spectral norm of a batch of matrices, enclosed from both sides."""
+r"""The spectral norms of matrices: estimates of the largest eigenvalue, and proofs that nothing is larger.
+
+lambda_max(H) < mu exactly when mu I - H is positive definite, and a Cholesky factorization that runs to
+its end in floating point proves that of a matrix nearby: lambda_min >= -sum_j phi_{j+1} a_jj with phi =
+gamma / (1 - gamma) (Rump, Verification of Positive Definiteness, BIT 2006, theorem 2.3). The diagonal of
+mu I - H is at most mu where H is positive semidefinite; forming it costs another rounding of mu and of
+h_jj.
+
+Complex entries count as real sums of four times the length, which covers their products and moduli. This
+needs products by the definition: no Strassen, no 3M complex products, no TF32. Every order of summation
+has the same bound, so that batches of middle-sized matrices may be factorized by blocks, all at once.
+
+A success *proves* the inequality for every matrix within the given error of H. A failure proves nothing.
+"""
 
 from __future__ import annotations
 
 import math
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
-from convsv_cli.numerics.rounding import gamma, real_length, round_up
+from convsv_cli.numerics.rounding import (
+    UNIT_ROUNDOFF,
+    UNIT_ROUNDOFF_32,
+    gamma,
+    real_length,
+    round_up,
+    unit_roundoff,
+)
 from convsv_cli.report import Interval
-from convsv_cli.spectral.certify import proven_level
 from convsv_cli.spectral.cores import CORES, parallel_map
-from convsv_cli.spectral.eigen import top_pair
-from convsv_cli.spectral.scaling import Scale
 
-LARGE = 10**5  # entries of a matrix that is worth a second core
 ZERO = Interval(lower=0.0, upper=0.0)
+LARGEST_EXPONENT = 1000  # of a power of two whose inverse is a normal float64 too
+LARGE = 10**5  # entries of a matrix that is worth a second core
+SMALL = 48  # side up to which LAPACK's eigenvalues of a batch cost less than Lanczos steps
+LANCZOS_STEPS, STARTED_STEPS = 12, 2  # without and with a start that is nearly it
+SHIFT_INVERT_STEPS = 4
+BLOCK, MIDDLE, BATCH = 32, 192, 4  # sizes between which blocks beat LAPACK, one matrix after the other
+SMALLEST = {UNIT_ROUNDOFF: 2.0**-450, UNIT_ROUNDOFF_32: 2.0**-50}
+DOUBLINGS = 200
+TINY = 2.0**-200  # compared with matrices scaled to entries of about 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """A power of two that brings tensors to a norm of about 1: exact, and no square over- or underflows."""
+
+    exponent: int
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Scale:
+        """The scale of a float64 tensor that is not zero: of its Frobenius norm, without overflow."""
+        largest = math.frexp(float(tensor.abs().max()))[1]
+        largest = min(max(largest, -LARGEST_EXPONENT), LARGEST_EXPONENT)
+        norm = torch.linalg.vector_norm(tensor * math.ldexp(1.0, -largest))
+        exponent = largest + math.frexp(float(norm))[1]
+        return cls(exponent=min(max(exponent, -LARGEST_EXPONENT), LARGEST_EXPONENT))
+
+    def apply(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor, scaled."""
+        return tensor * math.ldexp(1.0, -self.exponent)
+
+    def shrink(self, value: float) -> float:
+        """An upper end at the tensor's own scale, scaled."""
+        return math.nextafter(value * math.ldexp(1.0, -self.exponent), math.inf)
+
+    def restore(self, interval: Interval) -> Interval:
+        """The interval at the tensor's own scale, rounded outwards."""
+        factor = math.ldexp(1.0, self.exponent)
+        lower = min(interval.lower * factor, sys.float_info.max)
+        upper = round_up(interval.upper) * factor
+        return Interval(lower=max(0.0, math.nextafter(lower, 0)), upper=math.nextafter(upper, math.inf))
 
 
 def matrix_norm(matrices: torch.Tensor) -> Interval:
@@ -60,3 +119,142 @@ def rayleigh_lower(matrix: torch.Tensor, vector: torch.Tensor) -> float:
     quotient = float(image) / float(torch.linalg.vector_norm(vector))
     lost = gamma(real_length(matrix.dtype, q + 2)) * float(torch.linalg.vector_norm(matrix))
     return max(0.0, quotient * (1 - gamma(real_length(matrix.dtype, p + q + 16))) - lost)
+
+
+def proven_below(matrices: torch.Tensor, mu: float, error: float = 0.0) -> torch.Tensor:
+    """Whether `lambda_max < mu` is proven: Hermitian positive semidefinite [n, p, p] -> bool [n].
+
+    Args:
+        matrices: computed, in any of the four real and complex types; overwritten.
+        mu: the level, not so small that the squares of entries like it underflow; below, nothing is proven.
+        error: bound of the spectral norm of `matrices` minus what they stand for.
+    """
+    p = matrices.shape[-1]
+    shift = mu - error - cholesky_margin(p, matrices.dtype) * (mu + error)
+    if not SMALLEST[unit_roundoff(matrices.dtype)] < shift < math.inf:
+        return torch.full(matrices.shape[:1], fill_value=mu == math.inf, device=matrices.device)
+    if p == 1:
+        return matrices[:, 0, 0].real < shift
+    shifted = matrices.neg_()
+    shifted.diagonal(dim1=-2, dim2=-1).add_(shift)
+    return _positive_definite(shifted)
+
+
+def _positive_definite(matrices: torch.Tensor) -> torch.Tensor:
+    """Whether Cholesky factorizations of [n, p, p], which they overwrite, run to their end: bool [n]."""
+    count, p = matrices.shape[:2]
+    if count < BATCH or not BLOCK < p <= MIDDLE:
+        _, info = torch.linalg.cholesky_ex(matrices)
+        return torch.eq(info, 0)
+    failed = torch.zeros(count, dtype=torch.int32, device=matrices.device)
+    for start in range(0, p, BLOCK):
+        stop = min(start + BLOCK, p)
+        factor, info = torch.linalg.cholesky_ex(matrices[:, start:stop, start:stop])
+        failed |= info
+        if stop < p:
+            below = matrices[:, stop:, start:stop]
+            below = torch.linalg.solve_triangular(factor.mH, below, upper=True, left=False)
+            matrices[:, stop:, stop:].baddbmm_(below, below.mH, alpha=-1)
+    return torch.eq(failed, 0)
+
+
+@lru_cache(maxsize=1024)
+def cholesky_margin(p: int, dtype: torch.dtype) -> float:
+    """What rounding can hide of `lambda_max` [p, p], as a share of the level; infinite where that is all."""
+    u, length = unit_roundoff(dtype), 4 if dtype.is_complex else 1
+    if gamma(length * (p + 3), u) >= 0.5:
+        return math.inf
+    gammas = (gamma(length * (j + 3), u) for j in range(1, p + 1))
+    return sum(g / (1 - g) for g in gammas) + 8 * u
+
+
+def proven_level(matrices: torch.Tensor, top: float, error: float = 0.0) -> float:
+    """A level just above `top`, an estimate of the largest eigenvalue, that is proven for all `matrices`.
+
+    Gives infinity where no level can be proven.
+    """
+    excess = max(2 * (error + cholesky_margin(matrices.shape[-1], matrices.dtype) * top), TINY)
+    for _ in range(DOUBLINGS):
+        if proven_below(matrices.clone(), top + excess, error).all():
+            return top + excess
+        excess *= 2
+    return math.inf
+
+
+def start_vector(n: int, device: torch.device) -> torch.Tensor:
+    """A vector without symmetry, the same each time: float64 [n], entries from 0.25 to 1.25."""
+    return (torch.arange(1, n + 1, dtype=torch.float64, device=device) * 0.6180339887498949).frac() + 0.25
+
+
+def lanczos(matrices: torch.Tensor, start: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest Ritz values and unit vectors: Hermitian [n, p, p], [n, p] -> [n], [n, p].
+
+    A few Lanczos steps with reorthogonalisation, all matrices at once.
+    """
+    n, p = start.shape
+    steps = min(steps, p)
+    basis, images = matrices.new_zeros(n, p, steps), matrices.new_zeros(n, p, steps)
+    rest = start[..., None]
+    for step in range(steps):
+        basis[..., step : step + 1] = _unit(rest)
+        image = matrices @ basis[..., step : step + 1]
+        images[..., step : step + 1] = image
+        known, rest = basis[..., : step + 1], image
+        for _ in range(2):  # once is not enough where the rest is nearly nothing
+            rest = rest - known @ (known.mH @ rest)
+    values, vectors = _eigh(basis.mH @ images)
+    return values[..., -1].double(), _unit(basis @ vectors[..., -1:])[..., 0]
+
+
+def top_pair(matrix: torch.Tensor, start: torch.Tensor | None = None) -> tuple[float, torch.Tensor]:
+    """The largest eigenvalue of a Hermitian [p, p], to about working precision, and a unit vector.
+
+    Lanczos steps find it roughly; steps with the inverse of (mu I - H), with mu just above, resolve it.
+    """
+    if matrix.shape[-1] <= SMALL:
+        values, vectors = _eigh(matrix)
+        return float(values[-1]), vectors[:, -1]
+    steps = LANCZOS_STEPS if start is None else STARTED_STEPS
+    start = start_vector(len(matrix), matrix.device) if start is None else start
+    value, vector = lanczos(matrix[None], start.to(matrix.dtype)[None], steps)
+    return _resolved(matrix, float(value), vector[0])
+
+
+def _resolved(matrix: torch.Tensor, value: float, vector: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """Shift and invert: the gap to the next eigenvalue is compared with that to mu."""
+    residual = float(torch.linalg.vector_norm(matrix @ vector - value * vector))
+    excess = max(residual, 1e-13 * value, 1e-300)
+    for _ in range(64):
+        shifted = matrix.neg()
+        shifted.diagonal().add_(value + excess)
+        factor, info = torch.linalg.cholesky_ex(shifted)
+        if info == 0:
+            break
+        excess *= 4
+    else:
+        return value, vector
+    basis = vector[:, None]
+    for _ in range(SHIFT_INVERT_STEPS):
+        basis = torch.cat([basis, torch.cholesky_solve(basis[:, -1:], factor)], 1)
+        basis, _ = torch.linalg.qr(basis)
+    values, vectors = _eigh(basis.mH @ matrix @ basis)
+    return float(values[-1]), basis @ vectors[:, -1]
+
+
+def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As LAPACK, which gives up on entries that are hardly numbers beside others: without these, then."""
+    try:
+        values, vectors = torch.linalg.eigh(matrices)
+    except RuntimeError:
+        sizes = matrices.abs()
+        least = torch.finfo(matrices.dtype).eps ** 2 * sizes.amax((-2, -1), keepdim=True)
+        wide = torch.complex128 if matrices.is_complex() else torch.float64
+        values, vectors = torch.linalg.eigh(matrices.where(sizes > least, 0).to(wide))
+    return values.to(matrices.real.dtype), vectors.to(matrices.dtype)
+
+
+def _unit(vectors: torch.Tensor) -> torch.Tensor:
+    norms = torch.linalg.vector_norm(vectors, dim=-2, keepdim=True)
+    least = max(1e-30, torch.finfo(vectors.dtype).tiny ** 0.5)  # of shorter ones, squares are zero
+    unit: torch.Tensor = vectors / norms.clamp_min(least)
+    return unit

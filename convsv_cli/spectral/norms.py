@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from weakref import WeakKeyDictionary
@@ -16,14 +17,15 @@ from convsv_cli.report import Interval
 from convsv_cli.spectral.ascent import Peaks
 from convsv_cli.spectral.gram_symbol import GramSymbol, gram_symbol
 from convsv_cli.spectral.grid_maximum import grid_maximum, is_small
-from convsv_cli.spectral.matrix_norm import matrix_norm, rayleigh_lower
-from convsv_cli.spectral.scaling import Scale
+from convsv_cli.spectral.matrix_norm import Scale, matrix_norm, rayleigh_lower
+from convsv_cli.spectral.spectrum import symbol_at, symbol_error, wrapped
 from convsv_cli.spectral.supremum import CONTINUUM, Spectrum, Supremum, supremum
-from convsv_cli.spectral.symbol import symbol_at, symbol_error, wrapped
 from convsv_cli.spectral.tiles import Tiling, tiling
 
 AUXILIARY = 1e-3
 """Tolerance of a supremum that is only to help with a grid."""
+FINEST = 1e-9
+TYPICAL_TESTS = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,9 +44,6 @@ class PlaneWave:
     right: torch.Tensor
 
 
-FINEST = 1e-9
-TYPICAL_TESTS = 100
-
 _NORMS: WeakKeyDictionary[Kernel, Norms] = WeakKeyDictionary()
 
 
@@ -53,6 +52,11 @@ def norms_of(kernel: Kernel) -> Norms:
     if kernel not in _NORMS:
         _NORMS[kernel] = Norms(kernel.weight)
     return _NORMS[kernel]
+
+
+def splits(axes: Sequence[int]) -> list[tuple[int, ...]]:
+    """Every choice of axes for the rows of an unfolding; the others go to its columns."""
+    return [rows for count in range(len(axes) + 1) for rows in itertools.combinations(axes, count)]
 
 
 def search_work(kernel: Kernel) -> int:
@@ -92,6 +96,10 @@ class Norms:
         """`sqrt(prod k)` times the unfolding's norm: a bound at every size (Singla & Feizi, theorem 1)."""
         return round_up(round_up(math.sqrt(math.prod(self.spatial))) * self.unfolding(rows).upper)
 
+    def bound(self) -> float:
+        """The least of all unfoldings' bounds."""
+        return min(map(self.unfolding_bound, splits(range(len(self.spatial)))))
+
     def supremum(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> Interval:
         """The supremum over all frequencies: the norm of the convolution on the infinite lattice.
 
@@ -104,9 +112,7 @@ class Norms:
         interval = self._interval(found.spectrum.upper, found.peaks, (CONTINUUM,) * len(self.spatial))
         if interval.upper <= interval.lower * (1 + 2 * tolerance):
             return interval
-        axes = range(len(self.spatial))
-        splits = [rows for count in range(len(axes) + 1) for rows in itertools.combinations(axes, count)]
-        return Interval(lower=interval.lower, upper=min(interval.upper, *map(self.unfolding_bound, splits)))
+        return Interval(lower=interval.lower, upper=min(interval.upper, self.bound()))
 
     def on_grid(
         self, grid: tuple[int, ...], *, tolerance: float = AUXILIARY, limit: float = math.inf

@@ -28,11 +28,9 @@ import torch
 
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma, round_down, round_up
 from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest
-from convsv_cli.spectral.certify import cholesky_margin, proven_level
-from convsv_cli.spectral.eigen import top_pair
 from convsv_cli.spectral.gram_symbol import GramSymbol
-from convsv_cli.spectral.prover import Prover
-from convsv_cli.spectral.tiles import Tiles, Tiling, root_tiles
+from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_level, top_pair
+from convsv_cli.spectral.tiles import Prover, Tiles, Tiling, root_tiles
 
 CONTINUUM = 2**40  # grid points on an axis that stand for all frequencies
 CLIMBERS = 3

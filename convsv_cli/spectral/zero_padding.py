@@ -27,10 +27,8 @@ from convsv_cli.model.kernel import Kernel
 from convsv_cli.model.layer import Geometry
 from convsv_cli.numerics.rounding import gamma, round_down
 from convsv_cli.report import Interval
-from convsv_cli.spectral.eigen import start_vector
-from convsv_cli.spectral.matrix_norm import ZERO
+from convsv_cli.spectral.matrix_norm import ZERO, Scale, start_vector
 from convsv_cli.spectral.norms import PlaneWave, norms_of
-from convsv_cli.spectral.scaling import Scale
 
 FEWEST, STEPS = 6, 24
 LITTLE = 1e-2

@@ -15,7 +15,7 @@ from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.torch_modules.linear_maps import geometry_of, weight_of
 from convsv_cli.training import power
-from convsv_cli.training.unfoldings import Unfoldings, splits
+from convsv_cli.training.unfoldings import Unfoldings
 
 Layer = TypeVar("Layer", bound=nn.Module)
 SPARE = 2.0**-22  # what rounding to float32 takes
@@ -96,9 +96,7 @@ def same_kind(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 def proven_bound(weight: torch.Tensor, geometry: Geometry) -> float:
     """The least of sqrt(prod k) times the norms of all unfoldings, proven from above."""
-    kernel = reduce_kernel(weight.detach(), geometry)
-    norms = norms_of(kernel)
-    return min(norms.unfolding_bound(rows) for rows in splits(kernel.spatial))
+    return norms_of(reduce_kernel(weight.detach(), geometry)).bound()
 
 
 def _check_padding(layer: nn.Module, geometry: Geometry) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,16 +12,11 @@ from torch import nn
 
 from convsv_cli.model.kernel import reduced_weight, unfolded
 from convsv_cli.model.layer import Geometry
+from convsv_cli.spectral.norms import splits
 from convsv_cli.training import power
 
 WARM_UP = 30
 ROUNDING = 1e-5  # of norms in float32, relative
-
-
-def splits(spatial: Sequence[int]) -> list[tuple[int, ...]]:
-    """The axes that go to the rows, for each unfolding of a kernel [.., *spatial] that is a different one."""
-    axes = [axis for axis, k in enumerate(spatial) if k > 1]
-    return [rows for count in range(len(axes) + 1) for rows in itertools.combinations(axes, count)]
 
 
 def folded(matrices: torch.Tensor, shape: tuple[int, ...], rows: tuple[int, ...]) -> torch.Tensor:
@@ -61,7 +55,8 @@ class Unfoldings(nn.Module):
         with torch.no_grad():
             self._shape = tuple(reduced_weight(weight, self._geometry).shape)
             spatial = self._shape[3:]
-            self._rows = [()] if heuristic else splits(spatial)
+            wide = [axis for axis, k in enumerate(spatial) if k > 1]  # others make unfoldings coincide
+            self._rows = [()] if heuristic else splits(wide)
             self._factor = 1.0 if heuristic else math.sqrt(math.prod(spatial))
             matrices = self.matrices(weight)
         for name, matrix in zip(self._names(), matrices, strict=True):

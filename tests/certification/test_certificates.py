@@ -15,14 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convsv_cli.report import Interval
-from convsv_cli.spectral import symbol as symbol_module
-from convsv_cli.spectral.certify import cholesky_margin, proven_below, proven_level
+from convsv_cli.spectral import spectrum
 from convsv_cli.spectral.gram_symbol import gram_symbol
-from convsv_cli.spectral.matrix_norm import matrix_norm, rayleigh_lower
-from convsv_cli.spectral.moments import moments
+from convsv_cli.spectral.matrix_norm import (
+    cholesky_margin,
+    matrix_norm,
+    proven_below,
+    proven_level,
+    rayleigh_lower,
+)
 from convsv_cli.spectral.norms import Norms
+from convsv_cli.spectral.spectrum import half_grid_size, symbol_at, symbol_error, symbols
 from convsv_cli.spectral.supremum import Spectrum
-from convsv_cli.spectral.symbol import half_grid_size, symbol_at, symbol_error, symbols
 from tests.support import oracles
 from tests.support.proofs import (
     assert_lemma,
@@ -311,7 +315,7 @@ def test_the_error_of_a_symbol_is_within_its_bound(grid: tuple[int, ...]) -> Non
     weight = kernel_for(grid)
     bound = symbol_error(torch.from_numpy(weight))
     found = computed(weight, grid)
-    half = symbol_module._half(grid)
+    half = spectrum._half(grid)
     generator = np.random.default_rng(0)
     for flat in generator.choice(len(found), min(len(found), 12), replace=False):
         j = tuple(int(i) for i in np.unravel_index(flat, half))
@@ -424,11 +428,8 @@ def test_moments_bound_the_largest_eigenvalue(weight: np.ndarray, seed: int) -> 
     gram = gram_symbol(torch.from_numpy(weight[:1]))
     oriented = weight[0] if weight.shape[1] <= weight.shape[2] else weight[0].swapaxes(0, 1)
     turns = np.random.default_rng(seed).uniform(-0.5, 1.5, (2, weight.ndim - 3))
-    known = moments(gram)
-    if known is None:
-        assert gram.rows > gram.side**2
-        return
-    for x, upper in zip(turns, known.upper(torch.from_numpy(turns)).tolist(), strict=True):
+    assert gram.has_moments == (gram.rows <= gram.side**2)
+    for x, upper in zip(turns, gram.moment_bound(torch.from_numpy(turns)).tolist(), strict=True):
         symbol = true_symbol_at(oriented, tuple(x))
         assert true_top(symbol * symbol.H) <= upper
 
@@ -438,9 +439,9 @@ def test_moments_are_sharp_where_one_or_all_eigenvalues_count() -> None:
     generator = torch.Generator().manual_seed(0)
     left, right = torch.randn(8, 1, generator=generator), torch.randn(1, 8, generator=generator)
     for matrix in (left @ right / (left.norm() * right.norm()), torch.eye(8)):
-        known = moments(gram_symbol(matrix.double()[None, :, :, None] * torch.tensor([0.0, 1.0, 0.0])))
-        assert known is not None
-        upper = float(known.upper(torch.tensor([[0.3]], dtype=torch.float64)))
+        gram = gram_symbol(matrix.double()[None, :, :, None] * torch.tensor([0.0, 1.0, 0.0]))
+        assert gram.has_moments
+        upper = float(gram.moment_bound(torch.tensor([[0.3]], dtype=torch.float64)))
         assert 1 <= upper < 1.01
 
 

@@ -27,10 +27,9 @@ from convsv_cli.model.layer import Geometry
 from convsv_cli.renderers.html.page import render
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Distribution, Report, Settings
-from convsv_cli.spectral import symbol
-from convsv_cli.spectral.distribution import Tally
+from convsv_cli.spectral import spectrum as streamed
 from convsv_cli.spectral.norms import norms_of
-from convsv_cli.spectral.spectrum import ACCURACY, count_values, singular_values
+from convsv_cli.spectral.spectrum import ACCURACY, Tally, count_values, singular_values
 from tests.support import oracles
 from tests.support.command_line import INTERRUPTIBLE, convsv
 from tests.support.geometry import Case, cases
@@ -128,7 +127,7 @@ def test_small_singular_values_are_accurate() -> None:
 
 
 def test_memory_does_not_grow_with_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(symbol, "BLOCK_BYTES", 2**16)
+    monkeypatch.setattr(streamed, "BLOCK_BYTES", 2**16)
     kernel = reduce_kernel(torch.randn(2, 3, 3, 3), Geometry(stride=(1, 1), dilation=(1, 1)))
     for n in (64, 128):
         blocks = list(singular_values(kernel, (n, n)))

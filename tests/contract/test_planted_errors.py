@@ -18,7 +18,7 @@ from convsv_cli.model import kernel as kernels
 from convsv_cli.model.kernel import Kernel
 from convsv_cli.model.layer import Geometry
 from convsv_cli.report import CERTIFIED, ESTIMATE, EXACT, PADDED, UPPER, Interval, Measurement
-from convsv_cli.spectral import certify, grid_maximum, matrix_norm
+from convsv_cli.spectral import grid_maximum, matrix_norm
 from convsv_cli.spectral.supremum import Spectrum
 from convsv_cli.spectral.tiles import Tiling, tiling
 from tests.support import contract, coverage, proofs
@@ -225,7 +225,7 @@ def test_a_missing_rounding_margin(dtype: torch.dtype, monkeypatch: pytest.Monke
             proofs.assert_nothing_false_is_proven(gram, top)
 
     suite()
-    monkeypatch.setattr(certify, "cholesky_margin", lambda *_: 0.0)
+    monkeypatch.setattr(matrix_norm, "cholesky_margin", lambda *_: 0.0)
     with pytest.raises(AssertionError, match="is called proven"):
         suite()
 

@@ -14,9 +14,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from convsv_cli.model import kernel as kernels
 from convsv_cli.model.layer import Geometry
-from convsv_cli.spectral import ascent, certify, eigen, grid_maximum, symbol, tiles
+from convsv_cli.spectral import ascent, grid_maximum, matrix_norm, spectrum, tiles
 from convsv_cli.spectral.gram_symbol import GramSymbol
-from convsv_cli.spectral.scaling import Scale
+from convsv_cli.spectral.matrix_norm import Scale
 from convsv_cli.spectral.zero_padding import PaddedConvolution
 
 DEVICE = torch.device("meta")
@@ -70,8 +70,8 @@ def test_the_ascent() -> None:
 
 def test_eigenvectors() -> None:
     matrices = tensor(4, 60, 60, dtype=torch.complex64)
-    assert_there(eigen.start_vector(5, DEVICE))
-    assert_there(*eigen.lanczos(matrices, tensor(4, 60, dtype=torch.complex64), 6))
+    assert_there(matrix_norm.start_vector(5, DEVICE))
+    assert_there(*matrix_norm.lanczos(matrices, tensor(4, 60, dtype=torch.complex64), 6))
 
 
 @pytest.mark.parametrize("k", [(3,), (3, 4), (1, 3), (2, 2, 2)], ids=str)
@@ -90,18 +90,20 @@ def test_grid_points() -> None:
 @pytest.mark.parametrize("p", [1, 3])
 def test_certificates_that_need_no_look_at_the_data(p: int) -> None:
     """One by one comparisons, and factorizations; which matrices need one is a look at the data."""
-    assert_there(certify.proven_below(tensor(4, p, p), -1.0), certify.proven_below(tensor(4, p, p), math.inf))
-    assert_there(certify.proven_below(tensor(4, 1, 1), 2.0))
+    assert_there(
+        matrix_norm.proven_below(tensor(4, p, p), -1.0), matrix_norm.proven_below(tensor(4, p, p), math.inf)
+    )
+    assert_there(matrix_norm.proven_below(tensor(4, 1, 1), 2.0))
     for count, side in ((2, p), (5, 64), (5, 200)):
-        assert_there(certify._positive_definite(tensor(count, side, side, dtype=torch.complex64)))
+        assert_there(matrix_norm._positive_definite(tensor(count, side, side, dtype=torch.complex64)))
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (8, 9)], ids=str)
 def test_symbols(grid: tuple[int, int]) -> None:
     weight = tensor(2, 3, 4, 3, 3)
-    for part in symbol.symbols(weight, grid):
+    for part in spectrum.symbols(weight, grid):
         assert_there(part)
-    assert_there(symbol.symbol_at(weight[0], (0, 0), grid))
+    assert_there(spectrum.symbol_at(weight[0], (0, 0), grid))
 
 
 @pytest.mark.parametrize("transposed", [False, True])

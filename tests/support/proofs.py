@@ -9,7 +9,7 @@ import mpmath
 import numpy as np
 import torch
 
-from convsv_cli.spectral import certify
+from convsv_cli.spectral import matrix_norm
 from convsv_cli.spectral.supremum import Spectrum
 from tests.support import oracles
 
@@ -75,10 +75,10 @@ def assert_only_truth_is_proven(gram: torch.Tensor, truth: float, *, copies: int
     """
     assert_nothing_false_is_proven(gram, truth, copies=copies)
     batch = gram.expand(copies, *gram.shape)
-    margin = certify.cholesky_margin(gram.shape[-1], gram.dtype)
+    margin = matrix_norm.cholesky_margin(gram.shape[-1], gram.dtype)
     if margin < 0.1 and truth:
         level = truth * (1 + 3 * margin + 1e-12)
-        assert certify.proven_below(batch.clone(), level).all(), f"{level} > {truth} is not proven"
+        assert matrix_norm.proven_below(batch.clone(), level).all(), f"{level} > {truth} is not proven"
 
 
 def assert_nothing_false_is_proven(gram: torch.Tensor, truth: float, *, copies: int = 1) -> None:
@@ -86,7 +86,7 @@ def assert_nothing_false_is_proven(gram: torch.Tensor, truth: float, *, copies: 
     batch = gram.expand(copies, *gram.shape)
     for relative in NEAR:
         level = truth * (1 - relative)
-        assert not certify.proven_below(batch.clone(), level).any(), f"{level} < {truth} is called proven"
+        assert not matrix_norm.proven_below(batch.clone(), level).any(), f"{level} < {truth} is called proven"
 
 
 def near_singular(p: int, dtype: torch.dtype, seed: int, spectrum: str) -> torch.Tensor:

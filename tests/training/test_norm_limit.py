@@ -99,7 +99,7 @@ def test_it_can_be_made_permanent() -> None:
         (nn.GRUCell(2, 2), 1.0, "GRUCell is no linear map"),
         (nn.MultiheadAttention(2, 1), 1.0, "MultiheadAttention is no linear map"),
         (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), 1.0, "reflect padding amplifies"),
-        (nn.Conv2d(1, 1, 3, padding=2, padding_mode="circular"), 1.0, "beyond the kernel's reach"),
+        (nn.Conv2d(1, 1, 3, padding=2, padding_mode="circular"), 1.0, "beyond the kernel's extent"),
     ],
 )
 def test_what_cannot_be_limited_is_refused(layer: nn.Module, limit: float, message: str) -> None:
