@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from convsv_cli.calculators import singla_feizi
 from convsv_cli.calculators.calculator import Problem
-from convsv_cli.certification.curvature import curvature_radii
 from convsv_cli.certification.curvature_bounds import curvature_bounds
+from convsv_cli.certification.routes.curvature import curvature_radii
 from convsv_cli.model.kernel import reduce_kernel
 from convsv_cli.torch_modules.linear_maps import geometry_of
 

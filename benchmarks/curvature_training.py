@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.curvature_certificates import beyond, curvatures
 from benchmarks.measuring import machine, progress
 from benchmarks.resumable import Clock, Training, kept
-from convsv_cli.certification.pgd import margins, pgd
+from convsv_cli.certification.attack import margins, pgd
 from sample_models.smooth import Fit, Recipe
 
 Images = tuple[Tensor, Tensor]

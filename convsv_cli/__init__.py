@@ -12,9 +12,9 @@ from convsv_cli.version import __version__
 
 if TYPE_CHECKING:
     from convsv_cli.api import audit, certify, load, spectral_norm
-    from convsv_cli.certification.curvature import curvature_radii
     from convsv_cli.certification.curvature_bounds import curvature_bounds
-    from convsv_cli.certification.margins import margin_radii
+    from convsv_cli.certification.routes.curvature import curvature_radii
+    from convsv_cli.certification.routes.margin import margin_radii
     from convsv_cli.errors import ConvsvError
     from convsv_cli.report import Audit, Certification, Interval
     from convsv_cli.training.curvature import CurvatureBound, CurvatureLoss
@@ -54,10 +54,10 @@ _HOME = {
     "audit": "api",
     "certify": "api",
     "curvature_bounds": "certification.curvature_bounds",
-    "curvature_radii": "certification.curvature",
+    "curvature_radii": "certification.routes.curvature",
     "limit_norm": "training.limit",
     "load": "api",
-    "margin_radii": "certification.margins",
+    "margin_radii": "certification.routes.margin",
     "spectral_norm": "api",
 }
 

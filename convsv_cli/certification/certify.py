@@ -11,13 +11,11 @@ import torch
 
 from convsv_cli.auditing.summary import model_of
 from convsv_cli.certification.attack import Target, smallest_broken_radii
-from convsv_cli.certification.classifier import Classifier, classifier_of
-from convsv_cli.certification.constants import Constants, constants_of
-from convsv_cli.certification.normalization import Normalization, normalization_of
+from convsv_cli.certification.classifier import Classifier, Constants, classifier_of, constants_of
 from convsv_cli.certification.routes import ROUTES
 from convsv_cli.certification.routes.certifier import Problem, Proven
 from convsv_cli.certification.run import agree, input_rounding, logits_of, precision_of, rounding_allowance
-from convsv_cli.certification.samples import Samples
+from convsv_cli.certification.samples import Normalization, Samples, normalization_of
 from convsv_cli.certification.smooth_chain import NoChainError, SmoothChain, smooth_chain_of
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.bound import ARITHMETIC

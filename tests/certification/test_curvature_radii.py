@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from convsv_cli.certification.curvature import curvature_radii
 from convsv_cli.certification.curvature_bounds import curvature_bounds
-from convsv_cli.certification.dual import Effort, Pairs, proven_radii
+from convsv_cli.certification.routes.curvature import Effort, Pairs, curvature_radii, proven_radii
 from convsv_cli.errors import UsageError
 from tests.support.attacks import nearest_exhaustively, nearest_found
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from convsv_cli import spectral_norm
-from convsv_cli.certification.margins import margin_radii, pair_bounds
+from convsv_cli.certification.routes.margin import margin_radii, pair_bounds
 from convsv_cli.errors import UsageError
 from tests.support.attacks import nearest_exhaustively, nearest_found
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from convsv_cli.certification.curvature import curvature_radii
 from convsv_cli.certification.curvature_bounds import curvature_bounds
+from convsv_cli.certification.routes.curvature import curvature_radii
 from sample_models import mnist, smooth
 
 pytestmark = pytest.mark.usefixtures("one_core")

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from convsv_cli.certification.curvature import curvature_radii
 from convsv_cli.certification.curvature_bounds import curvature_bounds
+from convsv_cli.certification.routes.curvature import curvature_radii
 from convsv_cli.errors import UsageError
 from convsv_cli.training.curvature import CurvatureBound, CurvatureLoss, runner_up
 from tests.support import trained

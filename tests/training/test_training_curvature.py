@@ -19,8 +19,8 @@ from benchmarks.curvature_certificates import beyond, curvatures
 from benchmarks.curvature_claims import claims
 from benchmarks.curvature_training import Data, judged
 from benchmarks.train_curvature import main
-from convsv_cli.certification.curvature import curvature_radii
-from convsv_cli.certification.pgd import margins, pgd
+from convsv_cli.certification.attack import margins, pgd
+from convsv_cli.certification.routes.curvature import curvature_radii
 from sample_models.smooth import Fit, Recipe, network
 
 pytestmark = pytest.mark.usefixtures("one_core")

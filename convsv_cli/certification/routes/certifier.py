@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-from convsv_cli.certification.constants import Constants
-from convsv_cli.certification.smooth_chain import SmoothChain
+from convsv_cli.numerics.rounding import gamma
+
+if TYPE_CHECKING:
+    from convsv_cli.certification.classifier import Constants
+    from convsv_cli.certification.smooth_chain import SmoothChain
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,3 +66,10 @@ class Certifier:
 
     name: str
     prove: Callable[[Problem, Callable[[float], None]], Proven]
+
+
+def pair_margins(logits: torch.Tensor, error: float | torch.Tensor = 0.0) -> torch.Tensor:
+    """By how much the largest of float64 [n, classes] surely exceeds each of them: at least 0."""
+    top = logits.amax(1, keepdim=True)
+    lost = 2 * error + gamma(4) * (logits.abs() + top.abs())
+    return (top - logits - torch.where(logits == top, 0.0, lost)).clamp_min(0.0)
