@@ -12,7 +12,7 @@ from convsv_cli.calculators.calculator import Problem
 from convsv_cli.certification.curvature_bounds import curvature_bounds
 from convsv_cli.certification.routes.curvature import curvature_radii
 from convsv_cli.model.kernel import reduce_kernel
-from convsv_cli.torch_modules.linear_maps import geometry_of
+from convsv_cli.torch_modules.modules import geometry_of
 
 CUT = 2.1e-9  # by how much torch's Softplus, linear above 20, is off there
 SLACK = 1e-9  # of the logits, for the rounding of float64

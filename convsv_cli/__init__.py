@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from convsv_cli.training.curvature import CurvatureBound, CurvatureLoss
     from convsv_cli.training.limit import limit_norm
     from convsv_cli.training.penalty import LipschitzPenalty
-    from convsv_cli.training.state import PowerState
+    from convsv_cli.training.unfoldings import PowerState
 
 __all__ = [
     "Audit",
@@ -50,7 +50,7 @@ _HOME = {
     "CurvatureLoss": "training.curvature",
     "Interval": "report",
     "LipschitzPenalty": "training.penalty",
-    "PowerState": "training.state",
+    "PowerState": "training.unfoldings",
     "audit": "api",
     "certify": "api",
     "curvature_bounds": "certification.curvature_bounds",

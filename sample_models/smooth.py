@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from convsv_cli.training.curvature import CurvatureLoss
-from convsv_cli.training.state import PowerState
+from convsv_cli.training.unfoldings import PowerState
 
 FILTERS = 64
 STRIDE = 2

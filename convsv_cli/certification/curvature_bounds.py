@@ -29,7 +29,7 @@ from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.matrix_norm import proven_level, top_pair
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.torch_modules.chain import Chain, chain_of
-from convsv_cli.torch_modules.linear_maps import geometry_of, weight_of
+from convsv_cli.torch_modules.modules import geometry_of, weight_of
 
 LARGEST = 4096  # entries of an input whose Gram matrix is formed
 

@@ -21,8 +21,7 @@ import torch
 from torch import nn
 
 from convsv_cli.errors import UsageError
-from convsv_cli.torch_modules.linear_maps import linear_maps, weight_of
-from convsv_cli.torch_modules.modules import unwrapped
+from convsv_cli.torch_modules.modules import linear_maps, unwrapped, weight_of
 
 
 @dataclass(frozen=True, kw_only=True)

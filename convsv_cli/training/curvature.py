@@ -10,9 +10,8 @@ from torch.nn import functional
 
 from convsv_cli.errors import UsageError
 from convsv_cli.torch_modules.chain import chain_of
-from convsv_cli.torch_modules.linear_maps import geometry_of, weight_of
-from convsv_cli.training import power
-from convsv_cli.training.unfoldings import Unfoldings, UnfoldingsOfStacks
+from convsv_cli.torch_modules.modules import geometry_of, weight_of
+from convsv_cli.training.unfoldings import Unfoldings, UnfoldingsOfStacks, norms
 
 WIDEST = 1000.0  # times the curvature, or 1: multipliers beyond it hold the attack at its start
 
@@ -50,20 +49,8 @@ class CurvatureBound(nn.Module):
             y, t: classes, int64 [n].
         """
         head = weight_of(self._chain.head)
-        return self._chain.curvature(head[y] - head[t], self._norms(), self._input_shape)
-
-    def _norms(self) -> list[torch.Tensor]:
-        states = [each for each in self.unfoldings if isinstance(each, Unfoldings)]
-        norms = []
-        for state, layer in zip(states, self._chain.hidden, strict=True):
-            weight = weight_of(layer)
-            matrices = state.matrices(weight)
-            directions = state.directions(matrices)
-            if self.training:
-                directions = power.step(matrices, directions)
-                state.keep(directions)
-            norms.append(state.values(weight, matrices, directions)[0])
-        return norms
+        hidden = [value for (value,) in norms(self.unfoldings, list(map(weight_of, self._chain.hidden)))]
+        return self._chain.curvature(head[y] - head[t], hidden, self._input_shape)
 
 
 class CurvatureLoss(nn.Module):

@@ -15,13 +15,15 @@ from torch.nn.utils import parametrize
 
 from convsv_cli.errors import UsageError
 from convsv_cli.model.layer import Geometry, layer_name
-from convsv_cli.torch_modules.linear_maps import linear_maps, unknown_form, weight_of
 from convsv_cli.torch_modules.modules import (
     PARTS,
     has_packed_weights,
     is_matrix,
+    linear_maps,
     modules_of,
     tensors_in,
+    unknown_form,
+    weight_of,
 )
 
 SHOWN = 10  # names in an error or a warning

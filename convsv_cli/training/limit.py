@@ -13,9 +13,8 @@ from convsv_cli.model.kernel import reduce_kernel
 from convsv_cli.model.layer import Geometry
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
-from convsv_cli.torch_modules.linear_maps import geometry_of, weight_of
-from convsv_cli.training import power
-from convsv_cli.training.unfoldings import Unfoldings
+from convsv_cli.torch_modules.modules import geometry_of, weight_of
+from convsv_cli.training.unfoldings import Unfoldings, norms
 
 Layer = TypeVar("Layer", bound=nn.Module)
 SPARE = 2.0**-22  # what rounding to float32 takes
@@ -69,10 +68,7 @@ class NormLimit(nn.Module):
         with torch.autocast(weight.device.type, enabled=False):
             if not self.training:
                 return weight * float(self._proven_factor(weight))
-            matrices = self._unfoldings.matrices(weight)
-            directions = power.step(matrices, self._unfoldings.directions(matrices))
-            self._unfoldings.keep(directions)
-            norm = self._unfoldings.values(weight, matrices, directions)[0]
+            ((norm,),) = norms([self._unfoldings], [weight])
             return weight * (self._limit / norm.clamp_min(self._limit)).to(weight)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]

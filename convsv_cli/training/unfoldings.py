@@ -1,18 +1,21 @@
-"""The unfoldings of layers of one shape, and what is kept of each from step to step."""
+"""The unfoldings of layers of one shape, and what is kept of each from step to step, or for later."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any
 
 import torch
 from torch import nn
 
+from convsv_cli.errors import UsageError
 from convsv_cli.model.kernel import reduced_weight, unfolded
 from convsv_cli.model.layer import Geometry
 from convsv_cli.spectral.norms import splits
+from convsv_cli.torch_modules.modules import modules_of
 from convsv_cli.training import power
 
 WARM_UP = 30
@@ -167,6 +170,23 @@ class Unfoldings(nn.Module):
         return ["_".join(["kept", *map(str, rows)]) for rows in self._rows]
 
 
+def norms(stacks: Iterable[nn.Module], weights: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """What `Unfoldings.values` gives for each stack of layers, [layers]: differentiable in the weights.
+
+    In training mode the directions of all of them take one step first.
+    """
+    states = [each for each in stacks if isinstance(each, Unfoldings)]
+    matrices = [state.matrices(weight) for state, weight in zip(states, weights, strict=True)]
+    directions = [state.directions(some) for state, some in zip(states, matrices, strict=True)]
+    if states[0].training:
+        moved = iter(power.step(list(chain(*matrices)), list(chain(*directions))))
+        directions = [list(islice(moved, len(some))) for some in directions]
+        for state, some in zip(states, directions, strict=True):
+            state.keep(some)
+    parts = zip(states, weights, matrices, directions, strict=True)
+    return [state.values(weight, some, kept) for state, weight, some, kept in parts]
+
+
 class UnfoldingsOfStacks(nn.ModuleList):
     """Those of several stacks of layers, in the order of `layers.stacks`."""
 
@@ -189,3 +209,59 @@ def _close(some: Sequence[float], others: Sequence[float]) -> bool:
     return len(some) == len(others) and all(
         math.isclose(one, other, rel_tol=ROUNDING) for one, other in zip(some, others, strict=True)
     )
+
+
+class PowerState:
+    """The directions that a module keeps from step to step: its state beside its `state_dict`.
+
+    A checkpoint needs none of it: the first call after loading finds them anew, in thirty steps. It is for
+    trainings that are to end, interrupted, as they would have ended otherwise, to the last bit. It is kept as
+    that of an optimiser is:
+
+        checkpoint = {"model": model.state_dict(), "penalty": PowerState(penalty).state_dict()}
+        ...
+        model.load_state_dict(checkpoint["model"])
+        PowerState(penalty).load_state_dict(checkpoint["penalty"])
+
+    Args:
+        module: a `LipschitzPenalty`, `CurvatureBound` or `CurvatureLoss`, or a model with layers of
+            `limit_norm`.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The directions by name, [layers * groups, rows, 3] each."""
+        return {
+            f"{name}.{own}": tensor.detach()
+            for name, each in self._unfoldings()
+            for own, tensor in each.named_buffers()
+        }
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Go on from there; of a model with layers of `limit_norm`, load its weights first.
+
+        Args:
+            state: what `state_dict` gave, [layers * groups, rows, 3] each.
+
+        Raises:
+            UsageError: it is of other layers; nothing is changed then but what fits.
+        """
+        for name, each in self._unfoldings():
+            own = {key.removeprefix(f"{name}."): value for key, value in state.items()}
+            if not each.restore(own):
+                raise UsageError(f"no directions for {name} that fit", hint="are the layers the same?")
+
+    def forget(self) -> None:
+        """Find the directions anew at the next call: weights were replaced in the middle of a training."""
+        for _, each in self._unfoldings():
+            each.forget()
+
+    def _unfoldings(self) -> Iterator[tuple[str, Unfoldings]]:
+        """Each once, under a name that does not depend on wrappers."""
+        seen: set[Unfoldings] = set()
+        for name, each in modules_of(self._module, parts=True):
+            if isinstance(each, Unfoldings) and each not in seen:
+                seen.add(each)
+                yield name, each

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from convsv_cli.errors import UsageError
-from convsv_cli.torch_modules.linear_maps import geometry_of
+from convsv_cli.torch_modules.modules import geometry_of
 from convsv_cli.training import limit as module
 from convsv_cli.training.limit import limit_norm, proven_bound
 from tests.support import oracles, trained

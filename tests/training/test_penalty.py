@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations
 
 from convsv_cli.errors import UsageError
 from convsv_cli.training.penalty import LipschitzPenalty
-from convsv_cli.training.state import PowerState
+from convsv_cli.training.unfoldings import PowerState
 from sample_models.resnet import ResNet
 from tests.support import trained
 
