@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from convsv_cli.confinement import StoppedError
-from convsv_cli.empirical import RANDOM
-from convsv_cli.empirical.confined import confined_lower_bound
+from convsv_cli.empirical import RANDOM, confined_lower_bound
 from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.model.network import Network
 from convsv_cli.report import BOUNDED, Empirical, NetworkBound, Settings

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from convsv_cli.certification.classifier import Classifier
-from convsv_cli.confinement import Limits, StoppedError, confined
+from convsv_cli.confinement import StoppedError, confined
 from convsv_cli.confinement.limits import MB
 from convsv_cli.differentiable import Function, UndifferentiableError, differentiable
+from convsv_cli.empirical import limits_of
 from convsv_cli.empirical.function import Function as Session
 from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.spectral.cores import one_thread_each, parallel_map
@@ -117,14 +118,7 @@ def _by_onnxruntime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float
     }
     files = (path.parent / name for name in classifier.network.files)
     size = sum(each.stat().st_size for each in files if each.is_file())
-    seconds = 600 + size // MB
-    limits = Limits(
-        seconds=seconds,
-        processor=seconds * (os.cpu_count() or 1),
-        memory=4096 * MB + 6 * size,
-        answer=MB + 8 * len(x) * classifier.classes,
-        reads=True,
-    )
+    limits = replace(limits_of(size), answer=MB + 8 * len(x) * classifier.classes)
     try:
         answer = confined(f"{__name__}:run", json.dumps(head).encode() + b"\n" + x.tobytes(), limits)
     except StoppedError as error:
@@ -140,6 +134,5 @@ def run(request: bytes, report: Progress) -> bytes:  # noqa: ARG001
     shape = tuple(asked["shape"])
     points = np.frombuffer(data, dtype=asked["dtype"]).reshape(-1, int(np.prod(shape)))
     function = Session.load(Path(asked["model"]), {asked["input"]: (1, *shape)})
-    return function.alone(
-        points.astype(np.float64)
-    ).tobytes()  # samples of a batch may meet, such as in a mean
+    # one at a time, for samples of a batch may meet, such as in a mean
+    return function.alone(points.astype(np.float64)).tobytes()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.empirical.pixels import LARGEST, SCALED, UNSCALED, are_pixels, otherwise_arranged, spread
+from convsv_cli.empirical.points import LARGEST, SCALED, UNSCALED, are_pixels, otherwise_arranged, spread
 from convsv_cli.errors import UsageError
 from convsv_cli.report import CertifySettings
 

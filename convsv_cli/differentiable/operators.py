@@ -6,13 +6,51 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from convsv_cli.differentiable import windows
-from convsv_cli.differentiable.values import UndifferentiableError, Values
+from convsv_cli.model.graph import Node
+
+T = TypeVar("T")
+MOST = 2**26
+"""Entries of all tensors of one sample together; more would not fit into memory."""
+
+
+class UndifferentiableError(Exception):
+    """There is no gradient; the reason, in words."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Values:
+    """A node and its inputs, None for an optional one that is left out."""
+
+    node: Node
+    inputs: tuple[Tensor | None, ...]
+
+    def __getitem__(self, index: int) -> Tensor:
+        """An input that must be there."""
+        value = self.optional(index)
+        if value is None:
+            raise UndifferentiableError(f"{self.node.op} {self.node.name!r} lacks its input {index}")
+        return value
+
+    def optional(self, index: int) -> Tensor | None:
+        """An input, or None."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def attribute(self, name: str, default: T) -> T:
+        """The node's attribute; the default where it is absent."""
+        return self.node.attribute(name, default)
+
+    def numbers(self, index: int) -> tuple[int, ...] | None:
+        """Whole numbers, of an input; None where it is left out."""
+        value = self.optional(index)
+        return None if value is None else tuple(value.flatten().tolist())
+
 
 Operator = Callable[[Values], Tensor | tuple[Tensor, ...]]
 
@@ -152,12 +190,9 @@ def _split(v: Values) -> tuple[Tensor, ...]:
 OPERATORS: Mapping[str, Operator] = {
     "Abs": _first(torch.abs),
     "Add": _all(torch.add),
-    "AveragePool": windows.average_pool,
     "BatchNormalization": _batch_norm,
     "Clip": _clip,
     "Concat": _concat,
-    "Conv": windows.convolution,
-    "ConvTranspose": windows.transposed_convolution,
     "Div": _all(torch.div),
     "Dropout": _first(lambda x: x),
     "Elu": lambda v: functional.elu(v[0], v.attribute("alpha", 1.0)),
@@ -178,7 +213,6 @@ OPERATORS: Mapping[str, Operator] = {
     "LogSoftmax": _softmax(functional.log_softmax),
     "MatMul": _all(operator.matmul),
     "Max": _all(torch.maximum),
-    "MaxPool": windows.max_pool,
     "Min": _all(torch.minimum),
     "Mish": _first(functional.mish),
     "Mul": _all(torch.mul),

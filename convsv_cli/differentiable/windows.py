@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from convsv_cli.differentiable.values import MOST, UndifferentiableError, Values
+from convsv_cli.differentiable.operators import MOST, Operator, UndifferentiableError, Values
 
 CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
 TRANSPOSED = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}
@@ -111,3 +111,12 @@ def _pads(v: Values, axes: int, kernel: tuple[int, ...] = ()) -> tuple[int, ...]
 
 def _per_axis(v: Values, name: str, axes: int) -> tuple[int, ...]:
     return v.attribute(name, (1,) * axes)
+
+
+OPERATORS: Mapping[str, Operator] = {
+    "AveragePool": average_pool,
+    "Conv": convolution,
+    "ConvTranspose": transposed_convolution,
+    "MaxPool": max_pool,
+}
+"""By operator type."""

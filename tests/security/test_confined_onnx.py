@@ -14,9 +14,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from convsv_cli import audit, load
+from convsv_cli import audit, empirical, load
 from convsv_cli.confinement import Limits
-from convsv_cli.empirical import confined as empirical
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.onnx import confined
 from convsv_cli.loaders.onnx.confined import restore, stripped
