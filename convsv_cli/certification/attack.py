@@ -120,11 +120,10 @@ def _broken(
 ) -> torch.Tensor:
     """Which of some inputs the network itself gets wrong somewhere within the radius: bool [n]."""
     start, count = (x / target.scales).float(), target.function.at_once(CHUNK)
-    done: list[int] = []
 
     def some(first: int) -> torch.Tensor:
         rows = slice(first, first + count)
-        found = pgd(
+        return pgd(
             target.net,
             start[rows],
             y[rows],
@@ -134,11 +133,8 @@ def _broken(
             restarts=RESTARTS,
             allowed=target.put_back,
         )
-        done.append(first)
-        progress(min(1.0, len(done) * count / len(x)))
-        return found
 
-    shifts = torch.cat(parallel_map(some, range(0, len(x), count))) - start
+    shifts = torch.cat(parallel_map(some, range(0, len(x), count), progress)) - start
     wrong = target.run(x + (shifts * target.scales).to(x.dtype)).argmax(1) != y
     inside: torch.Tensor = shifts.double().flatten(1).norm(dim=1) <= radius
     return wrong & inside

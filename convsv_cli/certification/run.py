@@ -99,13 +99,9 @@ def _by_torch(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:
     except UndifferentiableError as error:
         raise UsageError(str(error), where=classifier.network.path, hint="certify an ONNX export") from error
 
-    count = function.at_once(SOME)
-
-    def some(start: int) -> NDArray[np.float64]:
-        return function(torch.from_numpy(x[start : start + count]).float()).double().numpy()
-
+    chunks = torch.split(torch.from_numpy(x), function.at_once(SOME))
     with torch.no_grad(), one_thread_each():
-        return np.concatenate(parallel_map(some, range(0, len(x), count)))
+        return torch.cat(parallel_map(lambda chunk: function(chunk.float()).double(), chunks)).numpy()
 
 
 def _by_onnxruntime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float64]:

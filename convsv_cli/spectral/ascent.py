@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -95,8 +95,8 @@ def climb(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: floa
         found = measured(gram, peaks.block, summits(gram, peaks, peaks.index, grid), grid, peaks.vector)
         better = found.value > peaks.value
         gains = torch.where(found.value > CONTENDER * peaks.value.max(), found.value / peaks.value, 1.0)
-        peaks = Peaks(
-            block=peaks.block,
+        peaks = replace(
+            peaks,
             index=torch.where(better[:, None], found.index, peaks.index),
             value=torch.where(better, found.value, peaks.value),
             vector=torch.where(better[:, None], found.vector, peaks.vector),
@@ -112,9 +112,7 @@ def _polished(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: 
     for _ in range(ROUNDS):
         first = peaks.best(1)
         index = summits(gram, first, first.index, grid)
-        moved = resolved(
-            gram, Peaks(block=first.block, index=index, value=first.value, vector=first.vector), grid
-        )
+        moved = resolved(gram, replace(first, index=index), grid)
         if moved.top <= peaks.top:
             break
         gained, peaks = moved.top / peaks.top - 1, moved
@@ -129,7 +127,7 @@ def resolved(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...]) -> Peaks:
     top, vector = top_pair(matrix, peaks.vector[0])
     value, vectors = peaks.value.clone(), peaks.vector.to(torch.complex128)
     value[0], vectors[0] = top, vector
-    return Peaks(block=peaks.block, index=peaks.index, value=value, vector=vectors)
+    return replace(peaks, value=value, vector=vectors)
 
 
 def summits(gram: GramSymbol, peaks: Peaks, start: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:

@@ -38,21 +38,30 @@ def one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def parallel_map(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+def parallel_map(
+    function: Callable[[T], R], items: Sequence[T], progress: Callable[[float], None] = lambda _share: None
+) -> list[R]:
     """The function's results; torch lets go of the interpreter while it computes.
 
     The caller's core takes its share. A function that comes here again on another core gets no further ones:
     it would wait for itself.
+
+    Args:
+        function: called with each of the items, on any core.
+        items: one piece of work each.
+        progress: called with the share of the items that is done, on the core that finished one.
     """
-    if len(items) < 2 or CORES < 2 or threading.current_thread().name.startswith(NAME):
-        return [function(item) for item in items]
     left = iter(enumerate(items))  # every core takes the next one: an iterator gives each item once
     results: dict[int, R] = {}
 
     def work() -> None:
         for index, item in left:
             results[index] = function(item)
+            progress(len(results) / len(items))
 
+    if len(items) < 2 or CORES < 2 or threading.current_thread().name.startswith(NAME):
+        work()
+        return list(results.values())
     with one_thread_each():
         others = [_pool().submit(work) for _ in range(min(CORES, len(items)) - 1)]
         try:

@@ -48,17 +48,14 @@ def prove(problem: Problem, progress: Callable[[float], None]) -> Proven:
         work_limit=WORK,
         progress=lambda share: progress(BOUNDS * share),
     )
-    done: list[int] = []
 
-    def some(start: int) -> torch.Tensor:
-        part = x[start : start + chain.count]
-        found = curvature_radii(chain.model, part, bounds, logit_error=chain.logit_error)
-        done.append(start)
-        progress(BOUNDS + (1 - BOUNDS) * min(1.0, len(done) * chain.count / len(x)))
-        return found
+    def some(part: torch.Tensor) -> torch.Tensor:
+        return curvature_radii(chain.model, part, bounds, logit_error=chain.logit_error)
 
     with one_thread_each():
-        parts = parallel_map(some, range(0, len(x), chain.count))
+        parts = parallel_map(
+            some, torch.split(x, chain.count), lambda share: progress(BOUNDS + (1 - BOUNDS) * share)
+        )
     constants = (("largest_curvature", float(bounds.max())),)
     return Proven(radii=torch.cat(parts) / problem.input_scale, constants=constants)
 
@@ -198,8 +195,8 @@ def proven_radii(model: nn.Module, pairs: Pairs, effort: Effort) -> torch.Tensor
 
 def _squares(model: nn.Module, pairs: Pairs, effort: Effort) -> torch.Tensor:
     shape = (-1, *(1 for _ in pairs.start.shape[1:]))
-    error = pairs.error + SLACK * _values(model, pairs, pairs.start)[2]
-    value, slope, _ = _values(model, pairs, pairs.start)
+    value, slope, size = _values(model, pairs, pairs.start)
+    error = pairs.error + SLACK * size
     linear = ((value - error).clamp_min(0.0) / _square(slope).clamp_min(1e-300)).clamp(1e-100, LARGEST)
     high = torch.minimum(STRICT / pairs.lower, linear * DECADES).clamp_max(LARGEST)
     low = torch.minimum(linear / DECADES, high)
