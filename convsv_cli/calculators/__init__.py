@@ -1,4 +1,4 @@
-"""Calculators, one a module, in the order of the report's columns."""
+"""Calculators, one per module, in the order of the report's columns."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def calculate(problem: Problem) -> Measurement:
 
 
 def unfoldings(axes: int) -> list[tuple[str, tuple[int, ...]]]:
-    """Each split of so many spatial axes: its label, and the axes that go to the rows.
+    """Each split of that many spatial axes: its label, and the axes that go to the rows.
 
     T has none and U has all of them; for images R has the height and S the width, as in the papers. In
     other dimensions the rest are named by their row axes: R0, R02 ...

@@ -34,13 +34,15 @@ from convsv_cli.version import __version__
 
 SHARES = {"bound": 0.4, "logits": 0.5, "radii": 0.8, "attack": 1.0}
 """How far the work has come after each of its parts."""
-ROUNDED = "its logits are computed in {} precision; up to {} is taken off each of them, which is no proof"
+ROUNDED = (
+    "its logits are computed in {} precision; up to {} is subtracted from each, an allowance and no proof"
+)
 FEW = 32
 MISREAD = "convsv's reading of its layers is not what it computes"
 HELD = "inputs that are no real numbers ({}) are held at 0"
 INSIDE = "the radii hold for inputs that stay between {} and {}, as asked"
-PROBABILITIES = "its outputs are probabilities; of logits the radii would be larger"
-AVERAGE = "differences of inputs are counted before the normalization, which stretches them by up to {}"
+PROBABILITIES = "its outputs are probabilities; radii computed from logits would be larger"
+AVERAGE = "distances between inputs are measured before the normalization, which stretches them by up to {}"
 Progress = Callable[[str, float], None]
 
 
@@ -238,7 +240,7 @@ def _combined(proven: Sequence[tuple[str, Proven]]) -> tuple[torch.Tensor, tuple
 def _check(x: torch.Tensor, y: torch.Tensor, classifier: Classifier, settings: CertifySettings) -> None:
     first, last = int(y.min()), int(y.max())
     if first < 0 or last >= classifier.classes:
-        what = f"its classes go from {first} to {last}, and the network has {classifier.classes}"
+        what = f"its classes range from {first} to {last}, but the network has {classifier.classes}"
         hint = "classes count from 0: save y - 1" if first == 1 and last == classifier.classes else ""
         raise UsageError(what, where=settings.data, hint=hint)
     box = settings.input_range

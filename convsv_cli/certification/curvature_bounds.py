@@ -86,7 +86,7 @@ def curvature_bounds(
         input_shape: of one input, [c, h, w] or [features]. Needed with several hidden layers; with one it
             makes the bounds tighter, at the cost of a factorization of side c h w for each pair of classes.
         work_limit: multiplications for all of these, above which the bounds stay as they are without them.
-        progress: told the share of the pairs that is done.
+        progress: called with the share of the pairs that is done.
 
     Returns:
         float64 [classes, classes].

@@ -21,11 +21,13 @@ LABELS = ("y", "y_test", "labels", "targets")
 MOST = 2**33
 """Bytes of an array that is read."""
 BYTES_SCALED = f"bytes 0 to {LARGEST} were divided by {LARGEST}"
-BYTES_KEPT = f"bytes 0 to {LARGEST} were taken as they are, as the options speak of such"
-MOVED = "the channels of the samples come last, and were moved to the front, where the network has them"
-EITHER = "the samples may have their channels first or last: they were taken to come first"
-BRIGHT = "the samples go from {:.4g} to {:.4g}, and were taken as they are: pixels are mostly divided by 255"
-NEGATIVE = "the samples go from {:.4g} to {:.4g} before the normalization: if that is done, say --normalized"
+BYTES_KEPT = f"bytes 0 to {LARGEST} were taken as they are, because the options are on that scale"
+MOVED = "the channels of the samples come last; they were moved to the front, where the network expects them"
+EITHER = "the samples may have their channels first or last; first was assumed"
+BRIGHT = "the samples go from {:.4g} to {:.4g}, and were taken as they are: pixels are usually divided by 255"
+NEGATIVE = (
+    "the samples go from {:.4g} to {:.4g} before the normalization: if already normalized, use --normalized"
+)
 PLAUSIBLE = 16
 """Images beyond this are hardly ever meant to be scaled."""
 EXPLAIN = f"samples in one of {', '.join(IMAGES)} and true classes in one of {', '.join(LABELS)}"
@@ -85,7 +87,7 @@ def samples_in(path: Path, limit: int | None = None, asked: CertifySettings | No
     x, y = (_named(found, names, path) for names in (IMAGES, LABELS))
     y = _classes(y, path)
     if x.ndim < 2 or len(x) != len(y) or not len(x):
-        raise UsageError(f"{x.shape} samples and {y.shape} classes do not belong together", where=str(path))
+        raise UsageError(f"{x.shape} samples and {y.shape} classes do not fit together", where=str(path))
     asked = asked or CertifySettings(data=str(path))
     x, notes = _as_floats(x[:limit], asked, path)
     if not np.isfinite(x).all():
@@ -94,18 +96,18 @@ def samples_in(path: Path, limit: int | None = None, asked: CertifySettings | No
 
 
 def _classes(y: NDArray[Any], path: Path) -> NDArray[Any]:
-    """One whole number a sample; a column of them is one too, as Keras has them."""
+    """One whole number per sample; a column of them will do, as Keras has them."""
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if y.ndim == 2:
-        what = f"its classes are a table of {y.shape[1]} columns, one a class: not one number a sample"
+        what = f"its classes are a table of {y.shape[1]} columns, one per class: not one number per sample"
         raise UsageError(what, where=str(path), hint="save y.argmax(1)")
     if y.ndim != 1:
-        what = f"its classes are an array of {y.ndim} axes: not one number a sample"
+        what = f"its classes are an array of {y.ndim} axes: not one number per sample"
         raise UsageError(what, where=str(path))
     if y.dtype.kind not in "iu":
         whole = y.dtype.kind == "b" or (y.dtype.kind == "f" and bool((y == np.rint(y)).all()))
         hint = "save y.astype(int)" if whole else "classes count from 0"
-        raise UsageError(f"its classes are of {y.dtype}, not whole numbers", where=str(path), hint=hint)
+        raise UsageError(f"its classes are of type {y.dtype}, not whole numbers", where=str(path), hint=hint)
     return y
 
 
@@ -116,7 +118,7 @@ def _as_floats(x: NDArray[Any], asked: CertifySettings, path: Path) -> tuple[NDA
         return x.astype(np.float32) / LARGEST, (BYTES_SCALED,)
     if x.dtype.kind != "f":
         hint = f"floats, or bytes 0 to {LARGEST}: divide the others by the largest that there can be"
-        raise UsageError(f"its samples are of {x.dtype}", where=str(path), hint=hint)
+        raise UsageError(f"its samples are of type {x.dtype}", where=str(path), hint=hint)
     return x if x.dtype == np.float64 else x.astype(np.float32), ()
 
 
@@ -132,7 +134,7 @@ def _doubts(x: NDArray[Any], asked: CertifySettings, path: Path) -> Iterator[str
         return
     if are_pixels(x):
         what = f"its samples are floats, but look like pixels of 0 to {LARGEST}"
-        raise UsageError(what, where=str(path), hint=f"{UNSCALED}; where they are as meant, --normalized")
+        raise UsageError(what, where=str(path), hint=f"{UNSCALED}; if they are as intended, use --normalized")
     if x.ndim > 2 and lower >= 0 and PLAUSIBLE < upper <= LARGEST + 1:
         yield BRIGHT.format(lower, upper)
     if lower < 0 and any(mean > 0 for mean in asked.input_mean):
@@ -147,7 +149,7 @@ def _speaks_of_pixels(asked: CertifySettings) -> bool:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
-        raise UsageError("no such file", where=str(path), hint=f"--data wants a .npz file: {EXPLAIN}")
+        raise UsageError("no such file", where=str(path), hint=f"--data must be a .npz file: {EXPLAIN}")
     with _blaming(path), zipfile.ZipFile(path) as archive:
         entries = [(entry.filename.removesuffix(".npy"), entry.file_size) for entry in archive.infolist()]
     wanted = {name: size for name, size in entries if name in (*IMAGES, *LABELS)}
@@ -169,7 +171,7 @@ def _blaming(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise UsageError("its arrays do not fit into memory", where=str(path), hint="split it") from error
     except Exception as error:
-        raise UsageError("no .npz file with arrays of numbers", where=str(path), hint=EXPLAIN) from error
+        raise UsageError("not a .npz file with arrays of numbers", where=str(path), hint=EXPLAIN) from error
 
 
 def _named(found: dict[str, NDArray[Any]], names: Sequence[str], path: Path) -> NDArray[Any]:
@@ -182,7 +184,7 @@ def _named(found: dict[str, NDArray[Any]], names: Sequence[str], path: Path) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Normalization:
-    """(x - mean) / std, with one entry or one a channel; empty for none of it.
+    """(x - mean) / std, with one entry or one per channel; empty for no normalization.
 
     Attributes:
         done: the data have been through it.
@@ -219,7 +221,7 @@ def normalization_of(settings: CertifySettings, shape: tuple[int, ...]) -> Norma
     for name, values in (("mean", settings.input_mean), ("std", settings.input_std)):
         if len(values) not in (0, 1, channels):
             own = f"{channels} channel{'' if channels == 1 else 's'}"
-            raise UsageError(f"--input-{name} has {len(values)} entries, and the input {own}")
+            raise UsageError(f"--input-{name} has {len(values)} entries, but the input has {own}")
     return Normalization(mean=settings.input_mean, std=settings.input_std, done=settings.normalized)
 
 

@@ -39,7 +39,7 @@ class Function:
         return results
 
     def at_once(self, most: int) -> int:
-        """How many samples, at most so many, have room in memory."""
+        """How many samples, at most `most`, have room in memory."""
         return max(1, min(most, TOGETHER // max(1, self.entries)))
 
 

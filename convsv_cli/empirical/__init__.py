@@ -53,7 +53,7 @@ def lower_bound(
     rounding, whatever the step. An estimate: the true constant may be much larger.
 
     Args:
-        model: the file; external data lie beside it.
+        model: the file; external data lie next to it.
         data: a .npz file, its arrays named as the inputs, or a single one; without it, points are random.
         input_shapes: full shapes of inputs, by name.
         input_range: what all points are inside; random ones are uniform in it, else standard normal.
@@ -63,7 +63,7 @@ def lower_bound(
         seconds: after which no further step begins.
         limit: what no ratio can be above but for rounding. One that is, is taken again in double precision,
             or without all jumps where the model cannot be run in that, or is in it.
-        progress: told what is done, and the share.
+        progress: called with what is being done, and the share.
 
     Raises:
         UsageError: onnxruntime is missing or cannot run the model; shapes or DATA do not fit.
@@ -114,7 +114,7 @@ def confined_lower_bound(
     limit: float,
     progress: Progress,
 ) -> Empirical:
-    """What `lower_bound` finds of a model with so many bytes of weights.
+    """What `lower_bound` finds of a model with `weights` bytes of weights.
 
     A ratio above `limit` is looked at closely; infinite for none.
 

@@ -89,7 +89,7 @@ class Function:
 
     @property
     def real(self) -> tuple[Port, ...]:
-        """The inputs that move."""
+        """The inputs that vary."""
         return tuple(port for port in self.ports if port.real)
 
     @property
@@ -109,7 +109,7 @@ class Function:
         return np.concatenate(pieces)
 
     def alone(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The values at points, one a run."""
+        """The values at points, one per run."""
         return np.concatenate([self._run(point[None]) for point in points])
 
     def try_batches(self, points: NDArray[np.float64]) -> None:
@@ -160,7 +160,7 @@ def session_of(model: Path | bytes) -> Any:  # noqa: ANN401
     options.use_deterministic_compute = True
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # numpy works in between
     given, where = (str(model), str(model)) if isinstance(model, Path) else (model, "")
-    with one_line("onnxruntime does not read the model", where):
+    with one_line("onnxruntime cannot read the model", where):
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
@@ -178,7 +178,7 @@ def _port(declared: Any, asked: tuple[int, ...] | None, seen: tuple[int, ...] | 
     """An input with every size known: of the file, as asked for, as in the data, or one sample a batch."""
     name, real = declared.name, declared.type in REAL
     if not real and declared.type not in WHOLE:
-        raise UsageError(f"the input {name!r} is no tensor of numbers: {declared.type}")
+        raise UsageError(f"the input {name!r} is not a tensor of numbers: {declared.type}")
     dims = [size if isinstance(size, int) and size > 0 else None for size in declared.shape]
     wanted = asked or (None if seen is None else (dims[0] or 1, *seen[1:]) if dims else ())
     if wanted is not None:
@@ -187,7 +187,7 @@ def _port(declared: Any, asked: tuple[int, ...] | None, seen: tuple[int, ...] | 
             raise UsageError(f"the input {name!r} is {expected}, not {'x'.join(map(str, wanted))}")
         sizes = tuple(wanted)
     elif None in dims[1:]:
-        raise UsageError(f"the size of the input {name!r} is open", hint=f"give --input-shape {name}:1x...")
+        raise UsageError(f"the input {name!r} has a dynamic size", hint=f"give --input-shape {name}:1x...")
     else:
         sizes = tuple(size or 1 for size in dims)
     return Port(

@@ -22,12 +22,12 @@ ROUNDING = 1e-6  # of data in single precision at the ends of a range
 EXPLAIN = "arrays [samples, ...] named as the inputs, or a single one"
 LARGEST = 255
 FEW = 1000
-"""Samples that are looked at, from all over the array: more would tell nothing new."""
+"""Samples that are looked at, from all over the array: more would add nothing new."""
 BRIGHT, VECTOR = 128, 64
-"""A vector is taken for an image where it has so many entries, and one of them is so large."""
+"""A vector is taken for an image if it has `VECTOR` entries and one of them is at least `BRIGHT`."""
 SCALED = 2
 """What is scaled stays below; so do means and deviations of what is."""
-UNSCALED = f"divide them by {LARGEST}; where the network takes 0 to {LARGEST}, say --input-range 0,{LARGEST}"
+UNSCALED = f"divide them by {LARGEST}; if the network takes 0 to {LARGEST}, use --input-range 0,{LARGEST}"
 
 
 def random_points(function: Function, box: tuple[float, float] | None, seed: int) -> NDArray[np.float64]:
@@ -88,7 +88,7 @@ def _arrays(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             found = {name: file[name] for name in getattr(file, "files", ())}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
-        raise UsageError("no .npz file with arrays of numbers", where=str(path), hint=EXPLAIN) from error
+        raise UsageError("not a .npz file with arrays of numbers", where=str(path), hint=EXPLAIN) from error
     if len(found) == len(names) == 1:
         return {names[0]: next(iter(found.values()))}
     missing = [name for name in names if name not in found]
@@ -132,4 +132,4 @@ def otherwise_arranged(seen: Sequence[int], shape: Sequence[int]) -> str:
         axes = 0, *range(2, len(seen) + 1), 1
     else:
         return ""
-    return f"its channels are elsewhere: save x.transpose({', '.join(map(str, axes))})"
+    return f"its channels are on another axis: save x.transpose({', '.join(map(str, axes))})"

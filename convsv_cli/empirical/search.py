@@ -139,7 +139,7 @@ def secant(
         function: what is run.
         points: those two.
         near: two points within a few roundings of them.
-        margin: so many times the rounding that is seen is taken off.
+        margin: how many times the observed rounding is subtracted.
     """
     values = function.alone(np.concatenate([points, near]))
     change = float(np.linalg.norm(values[0] - values[1]))

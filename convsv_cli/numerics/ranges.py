@@ -36,7 +36,7 @@ class Range:
         """The smallest range that holds all.
 
         Args:
-            others: ranges beside this one.
+            others: further ranges.
         """
         every = (self, *others)
         return Range(lower=min(r.lower for r in every), upper=max(r.upper for r in every))

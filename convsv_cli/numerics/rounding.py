@@ -24,12 +24,12 @@ def unit_roundoff(dtype: torch.dtype) -> float:
 
 
 def gamma(n: float, u: float = UNIT_ROUNDOFF) -> float:
-    """Higham's n u / (1 - n u); infinite where so many roundings leave no digit."""
+    """Higham's n u / (1 - n u); infinite where n roundings leave no digit."""
     return n * u / (1 - n * u) if n * u < 1 else math.inf
 
 
 def margin(roundings: int) -> float:
-    """A relative error that is larger than what so many roundings in a row do to a number.
+    """A relative error that is larger than what that many roundings in a row do to a number.
 
     It is 2 x for x = (n + 1) u <= 1/4. Let c be the computed value of t >= 0. That and the rounding of a
     product with c are n + 1 roundings in a row, with a relative error of at most gamma_(n+1) = x / (1 - x).

@@ -108,7 +108,7 @@ class GramSymbol:
         return torch.cat([turns.new_ones(len(turns), 1), angle.cos(), angle.sin()], 1)
 
     def prepare(self, count: int, dtype: torch.dtype) -> None:
-        """Form what H at so many frequencies will want; better before several cores want it at once."""
+        """Form what H at `count` frequencies needs; better before several cores need it at once."""
         if dtype == torch.complex128 and count > FEW:
             _ = self.double
 

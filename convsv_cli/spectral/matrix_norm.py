@@ -242,7 +242,7 @@ def _resolved(matrix: torch.Tensor, value: float, vector: torch.Tensor) -> tuple
 
 
 def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As LAPACK, which gives up on entries that are hardly numbers beside others: without these, then."""
+    """As LAPACK, which gives up on entries that are negligible next to others: without these, then."""
     try:
         values, vectors = torch.linalg.eigh(matrices)
     except RuntimeError:

@@ -193,7 +193,7 @@ class _Search:
         """The work runs out: prove of the tiles that are left what can be proven without splitting them."""
         self._climb_higher(tiles)
         radius = self._tiling.radius(tiles.rho)
-        excess = max(self._tolerance, math.tan(radius) ** 2 / 8)  # beside what the tiles' size costs
+        excess = max(self._tolerance, math.tan(radius) ** 2 / 8)  # on top of what the tiles' size costs
         level, few = self.peaks.top, len(tiles) // 8
         while len(tiles) and (self._prover.affords(len(tiles)) or len(tiles) <= few):
             level = self.peaks.top * (1 + excess)

@@ -133,7 +133,7 @@ class Tiles:
         )
 
     def spread(self, count: int) -> Tiles:
-        """At most so many of them, evenly spread."""
+        """At most `count` of them, evenly spread."""
         return self[:: -(-len(self) // count) or 1]
 
     def split(self, tiling: Tiling) -> Tiles:
@@ -180,11 +180,11 @@ class Prover:
         self._paid = True
 
     def affords(self, count: int) -> bool:
-        """Whether so many more tests are within the limit."""
+        """Whether `count` more tests are within the limit."""
         return self.work + self.cost(count) <= self.limit
 
     def cost(self, count: int) -> int:
-        """Multiplications for so many tests: H and its factorization."""
+        """Multiplications for `count` tests: H and its factorization."""
         p = self.gram.side
         return count * (p * p * (p // 3 + self.gram.rows) + 1)
 
@@ -193,8 +193,8 @@ class Prover:
     ) -> torch.Tensor:
         """Whether lambda_1 < level is proven at each frequency: [n], [n, axes] -> bool [n].
 
-        What single precision leaves open is tried in double precision, unless its margin is small beside
-        `gain`: by how much the level will rise if the caller splits a tile instead.
+        What single precision leaves open is tried in double precision, unless its margin is small compared
+        with `gain`: by how much the level will rise if the caller splits a tile instead.
         """
         proven = torch.zeros_like(block, dtype=torch.bool)
         if len(block) > self.gram.rows and self.gram.has_moments:

@@ -91,10 +91,10 @@ def geometry_of(module: nn.Module) -> Geometry:
     name, maps = type(module).__name__, linear_maps(module)
     if maps and list(maps) != ["weight"]:
         raise UsageError(
-            f"{name} is no linear map: it is made of several", hint="LipschitzPenalty counts each of them"
+            f"{name} is not a linear map: it consists of several", hint="LipschitzPenalty counts each of them"
         )
     if not maps:
-        raise UsageError(f"{name} is no Linear or convolution layer")
+        raise UsageError(f"{name} is not a Linear or convolution layer")
     return maps["weight"]
 
 
@@ -185,7 +185,7 @@ def is_matrix(name: str, tensors: dict[str, torch.Tensor]) -> bool:
     """Whether a tensor of a module multiplies otherwise than element by element, for all that one can see.
 
     A vector may be stored with two or more axes of length one if nothing calls it a kernel, and a scale has a
-    bias of its shape beside it.
+    bias of its own shape.
     """
     shape = _shape(tensors[name])
     if shape is None:

@@ -83,7 +83,7 @@ class CurvatureLoss(nn.Module):
     ) -> None:
         super().__init__()
         if not (gamma >= 0 and epsilon >= 0):
-            raise UsageError("gamma and epsilon are 0 or more")
+            raise UsageError("gamma and epsilon must be 0 or more")
         self._model = (model,)  # in a tuple, so that its parameters stay the model's own
         self.gamma, self.epsilon, self._rounds, self._steps = gamma, epsilon, rounds, steps
         self.bound = CurvatureBound(model, input_shape=input_shape)

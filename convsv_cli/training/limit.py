@@ -68,7 +68,7 @@ class NormLimit(nn.Module):
         with torch.autocast(weight.device.type, enabled=False):
             if not self.training:
                 return weight * float(self._proven_factor(weight))
-            ((norm,),) = norms([self._unfoldings], [weight])
+            norm: torch.Tensor = norms([self._unfoldings], [weight])[0][0]
             return weight * (self._limit / norm.clamp_min(self._limit)).to(weight)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]

@@ -77,19 +77,21 @@ class LipschitzPenalty(nn.Module):
     ) -> None:
         super().__init__()
         if method not in {"singla-feizi", "heuristic", "certified"}:
-            raise UsageError(f"there is no penalty {method!r}", hint="singla-feizi, heuristic or certified")
+            raise UsageError(f"unknown penalty {method!r}", hint="singla-feizi, heuristic or certified")
         self.method, self._tolerance = method, tolerance
         found = surveyed(model, exclude=exclude)
         self._layers, self.left_out = found.layers, found.left_out
         self._factors = dict.fromkeys((layer.name for layer in self._layers), 1.0)
         for glob, factor in reversed(list((weights or {}).items())):
             if not factor >= 0:
-                raise UsageError(f"the factor of {glob!r} is {factor}, and not 0 or more")
+                raise UsageError(f"the factor of {glob!r} must be 0 or more, not {factor}")
             self._factors.update((layer.name, factor) for layer in matching(self._layers, glob))
         self._stacks = () if method == "certified" else stacks(self._layers)
         if self.left_out:
             names = ", ".join(map(str, self.left_out))
-            warnings.warn(f"the penalty leaves out {names}; exclude what is meant to be", stacklevel=2)
+            warnings.warn(
+                f"the penalty leaves out {names}; exclude what is left out on purpose", stacklevel=2
+            )
         heuristic = method == "heuristic"
         self.unfoldings = UnfoldingsOfStacks(
             Unfoldings(stacked(stack), stack[0].geometry, layers=len(stack), heuristic=heuristic)

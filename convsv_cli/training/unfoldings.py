@@ -212,7 +212,7 @@ def _close(some: Sequence[float], others: Sequence[float]) -> bool:
 
 
 class PowerState:
-    """The directions that a module keeps from step to step: its state beside its `state_dict`.
+    """The directions that a module keeps from step to step: its state in addition to its `state_dict`.
 
     A checkpoint needs none of it: the first call after loading finds them anew, in thirty steps. It is for
     trainings that are to end, interrupted, as they would have ended otherwise, to the last bit. It is kept as

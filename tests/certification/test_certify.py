@@ -358,7 +358,7 @@ WRONG = {
     ),
     "other lengths": (
         lambda f: saved(f, x=np.zeros((3, *SHAPE)), y=np.zeros(4, int)),
-        "do not belong together",
+        "do not fit together",
     ),
     "other shape": (lambda f: saved(f, x=np.zeros((3, 6, 6)), y=np.zeros(3, int)), "the network takes 2x6x6"),
     "unknown class": (lambda f: saved(f, x=np.zeros((3, *SHAPE)), y=np.array([0, 1, 3])), "from 0 to 3"),
@@ -370,9 +370,9 @@ WRONG = {
     ),
     "pickled objects": (
         lambda f: saved(f, x=np.array([None] * 3), y=np.zeros(3, int)),
-        "no .npz file with arrays of numbers",
+        "not a .npz file with arrays of numbers",
     ),
-    "no archive": (text, "no .npz file"),
+    "no archive": (text, "not a .npz file"),
 }
 
 
@@ -392,7 +392,7 @@ def test_wrong_data_are_one_line(tmp_path: Path, name: str) -> None:
         ({"eps": 0.0}, "radii must be positive"),
         ({"eps": ()}, "radii must be positive"),
         ({"input_std": (0.5, 0.0)}, "standard deviations must be positive"),
-        ({"input_std": (0.5, 0.5, 0.5)}, "--input-std has 3 entries, and the input 2 channels"),
+        ({"input_std": (0.5, 0.5, 0.5)}, "--input-std has 3 entries, but the input has 2 channels"),
         ({"input_mean": (math.nan,)}, "means finite"),
     ],
 )

@@ -124,7 +124,9 @@ def test_what_is_not_certain_is_noted(tmp_path: Path) -> None:
         note.startswith("the samples go from 0 to 24") and "divided by 255" in note for note in bright.notes
     )
     twice = certify(path, data(tmp_path, PIXELS / 255 - 0.5), input_mean=(0.5,), input_std=(0.5,))
-    assert any("before the normalization: if that is done, say --normalized" in note for note in twice.notes)
+    assert any(
+        "before the normalization: if already normalized, use --normalized" in note for note in twice.notes
+    )
     done = certify(path, data(tmp_path, PIXELS / 255 - 0.5), input_std=(0.5,), normalized=True)
     assert not any("the samples go from" in note for note in done.notes)
 
@@ -134,7 +136,7 @@ def test_channels_that_are_moved_are_noted(tmp_path: Path) -> None:
     first = certify(path, data(tmp_path, x))
     last = certify(path, data(tmp_path, x.transpose(0, 2, 3, 1)))
     assert not any("channels" in note for note in first.notes)
-    assert any("come last, and were moved to the front" in note for note in last.notes)
+    assert any("come last; they were moved to the front" in note for note in last.notes)
     assert [s.radius for s in last.samples] == [s.radius for s in first.samples]
     assert [s.predicted for s in last.samples] == logits(path, x).argmax(1).tolist()
 
@@ -159,16 +161,16 @@ def test_other_orders_are_refused(shape: tuple[int, ...], hint: str, tmp_path: P
 
 ONE_HOT = np.eye(3, dtype=np.float32)[CLASSES]
 ODD_CLASSES = {
-    "one-hot": (ONE_HOT, "a table of 3 columns, one a class: not one number a sample (save y.argmax(1))"),
+    "one-hot": (ONE_HOT, "a table of 3 columns, one per class: not one number per sample (save y.argmax(1))"),
     "whole one-hot": (ONE_HOT.astype(int), "save y.argmax(1)"),
     "floats": (CLASSES.astype(float), "not whole numbers (save y.astype(int))"),
     "fractions": (CLASSES + 0.5, "not whole numbers (classes count from 0)"),
     "flags": (CLASSES > 1, "not whole numbers (save y.astype(int))"),
     "text": (CLASSES.astype(str), "not whole numbers"),
-    "from 1": (CLASSES + 1, "go from 1 to 3, and the network has 3 (classes count from 0: save y - 1)"),
-    "negative": (CLASSES - 1, "go from -1 to 1, and the network has 3"),
-    "too many": (CLASSES * 2, "go from 0 to 4, and the network has 3"),
-    "another length": (CLASSES[:5], "do not belong together"),
+    "from 1": (CLASSES + 1, "range from 1 to 3, but the network has 3 (classes count from 0: save y - 1)"),
+    "negative": (CLASSES - 1, "range from -1 to 1, but the network has 3"),
+    "too many": (CLASSES * 2, "range from 0 to 4, but the network has 3"),
+    "another length": (CLASSES[:5], "do not fit together"),
     "one number": (np.array(1), "an array of 0 axes"),
 }
 
@@ -184,7 +186,7 @@ def test_odd_classes_are_one_line(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["uint16", "int32", "int64", "bool", "complex64"])
 def test_samples_of_other_types_are_one_line(kind: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=rf"samples are of {kind} \(floats, or bytes 0 to 255: divide"):
+    with pytest.raises(UsageError, match=rf"samples are of type {kind} \(floats, or bytes 0 to 255: divide"):
         samples_in(data(tmp_path, PIXELS.astype(kind)))
 
 

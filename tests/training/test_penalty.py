@@ -304,9 +304,9 @@ def test_zero_and_broken_weights_do_no_lasting_harm() -> None:
     [
         ({"exclude": ["conv*"]}, "no layer matches 'conv\\*' \\(there are 0, 2, 3, 5\\)"),
         ({"weights": {"9": 1.0}}, "no layer matches '9'"),
-        ({"weights": {"0": -1.0}}, "not 0 or more"),
+        ({"weights": {"0": -1.0}}, "must be 0 or more"),
         ({"exclude": ["*"]}, "no Linear or convolution layer"),
-        ({"method": "exact"}, "there is no penalty 'exact'"),
+        ({"method": "exact"}, "unknown penalty 'exact'"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(arguments: dict, message: str) -> None:

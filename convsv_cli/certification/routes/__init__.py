@@ -1,4 +1,4 @@
-"""Ways to a radius, one a module, in the order of the report; of equal radii, the later one counts."""
+"""Ways to a radius, one per module, in the order of the report; of equal radii, the later one counts."""
 
 from __future__ import annotations
 

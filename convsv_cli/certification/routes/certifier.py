@@ -61,7 +61,7 @@ class Certifier:
 
     Attributes:
         name: as reports have it.
-        prove: the radii of all samples; told the share that is done.
+        prove: the radii of all samples; it is called back with the share that is done.
     """
 
     name: str

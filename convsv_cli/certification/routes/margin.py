@@ -102,7 +102,7 @@ def pair_bounds(
 ) -> torch.Tensor:
     """Bounds L_ij of the Lipschitz constant of z_i - z_j, rounded up: float64 [len(predicted), classes]."""
     if not (lipschitz >= 0 and before_head >= 0):
-        raise UsageError("a Lipschitz constant is 0 or more")
+        raise UsageError("a Lipschitz constant must be 0 or more")
     if math.isinf(min(lipschitz, before_head)) or (head is None) != math.isinf(before_head):
         raise UsageError("give a finite `lipschitz`, or `before_head` with `head`, or all of them")
     bounds = torch.full((len(predicted), classes), round_up(math.sqrt(2) * lipschitz), dtype=torch.float64)
