@@ -36,8 +36,8 @@ from convsv_cli.lipschitz.operation import (
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.model.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
 from convsv_cli.model.linear_maps import linear_maps
-from convsv_cli.numerics.arithmetic import root_of_squares
 from convsv_cli.numerics.ranges import ANYTHING, Range
+from convsv_cli.numerics.rounding import root_of_squares
 
 MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
 """What rules raise at attributes and shapes that are none."""

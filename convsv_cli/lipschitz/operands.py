@@ -9,9 +9,8 @@ import numpy as np
 
 from convsv_cli.lipschitz.operation import SIZES, Gain, Operation, Tensor, UnboundedError
 from convsv_cli.model.graph import Dims
-from convsv_cli.numerics.arithmetic import root
 from convsv_cli.numerics.ranges import Range
-from convsv_cli.numerics.rounding import UP_MANY
+from convsv_cli.numerics.rounding import UP_MANY, root
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""What rounding can do: the standard bounds that every certificate takes off.
+"""What rounding can do: the standard bounds that every certificate takes off, and arithmetic that rounds up.
 
 u is the unit roundoff, gamma_n = n u / (1 - n u) bounds the relative error of n roundings in a row (Higham,
 Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1).
@@ -7,6 +7,8 @@ Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1).
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,3 +65,30 @@ def round_down(x: float) -> float:
 def real_length(dtype: torch.dtype, n: int) -> int:
     """Number of real roundings that stand for `n` of that arithmetic: complex products count fourfold."""
     return 4 * n if dtype.is_complex else n
+
+
+def times(*factors: float) -> float:
+    """The product, rounded up. A factor of 0 makes it 0: what does not vary is not amplified."""
+    if 0.0 in factors:
+        return 0.0
+    others = [factor for factor in factors if factor != 1]
+    product = math.prod(others) * UP ** max(0, len(others) - 1)
+    return max(product, sys.float_info.min)  # what underflows is not nothing
+
+
+def total(terms: Iterable[float]) -> float:
+    """The sum, rounded up."""
+    others = [term for term in terms if term]
+    return math.fsum(others) * UP if len(others) > 1 else sum(others)
+
+
+def root_of_squares(terms: Iterable[float]) -> float:
+    """The Euclidean norm, rounded up."""
+    others = [term for term in terms if term]
+    return math.hypot(*others) * UP if len(others) > 1 else sum(others)
+
+
+def root(x: float) -> float:
+    """The square root, rounded up; of a square number exact."""
+    value = math.sqrt(x)
+    return value if value * value == x and value == int(value) else value * UP

@@ -15,7 +15,7 @@ import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 import convsv_cli
-from convsv_cli.numerics.arithmetic import times
+from convsv_cli.numerics.rounding import times
 from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN, NetworkBound
 
 Bound = Callable[..., NetworkBound]

@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convsv_cli.numerics.arithmetic import root, root_of_squares, times, total
-from convsv_cli.numerics.rounding import gamma, margin, round_down, round_up, up
+from convsv_cli.numerics.rounding import (
+    gamma,
+    margin,
+    root,
+    root_of_squares,
+    round_down,
+    round_up,
+    times,
+    total,
+    up,
+)
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)

@@ -12,9 +12,8 @@ from convsv_cli.lipschitz.operation import RANGE, Operation, Rule, Tensor, Unbou
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, expressed, steepest
 from convsv_cli.lipschitz.scalar.steepness import steepness, values
-from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
-from convsv_cli.numerics.rounding import UP
+from convsv_cli.numerics.rounding import UP, times
 
 MEET = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min"))  # their rules are in merge.py
 

@@ -9,9 +9,8 @@ import numpy as np
 from convsv_cli.lipschitz.operands import copies
 from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.model.linear_map import LinearMap
-from convsv_cli.numerics.arithmetic import root, times, total
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
-from convsv_cli.numerics.rounding import margin
+from convsv_cli.numerics.rounding import margin, root, times, total
 
 
 def convolved(operation: Operation) -> float:

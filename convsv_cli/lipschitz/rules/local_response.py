@@ -7,9 +7,8 @@ import math
 import numpy as np
 
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import Range, outward
-from convsv_cli.numerics.rounding import UP_MANY
+from convsv_cli.numerics.rounding import UP_MANY, times
 
 ALPHA = float(np.float32(1e-4))  # the default
 TINY = 1e-300  # more than what underflows

@@ -8,9 +8,8 @@ import numpy as np
 
 from convsv_cli.lipschitz.operands import any_of_them, copies, gain_of_scaling, magnitude
 from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
-from convsv_cli.numerics.arithmetic import root_of_squares, times, total
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
-from convsv_cli.numerics.rounding import UP
+from convsv_cli.numerics.rounding import UP, root_of_squares, times, total
 
 
 def added(operation: Operation) -> float:

@@ -20,8 +20,8 @@ from convsv_cli.lipschitz.operands import (
     unbounded,
 )
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.numerics.arithmetic import root_of_squares, times
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.rounding import root_of_squares, times
 
 MODES = ("constant", "edge", "reflect", "wrap")
 JUMPS = "what {op} gives jumps with the network's input"

@@ -24,9 +24,8 @@ import numpy as np
 
 from convsv_cli.lipschitz.operands import ZERO, first, require_constant, unbounded
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
-from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
-from convsv_cli.numerics.rounding import UP_MANY, margin
+from convsv_cli.numerics.rounding import UP_MANY, margin, times
 
 if TYPE_CHECKING:
     from collections.abc import Callable

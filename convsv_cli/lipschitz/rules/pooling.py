@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from convsv_cli.lipschitz.axis_matrices import Windows, root
 from convsv_cli.lipschitz.operands import first, integers, same, same_or_zero, unbounded
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
-from convsv_cli.numerics.rounding import UP
+from convsv_cli.numerics.rounding import UP, times
 
 
 def max_pooled(operation: Operation) -> float:

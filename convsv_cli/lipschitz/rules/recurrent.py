@@ -27,9 +27,8 @@ import numpy as np
 
 from convsv_cli.lipschitz.operands import require_constant
 from convsv_cli.lipschitz.operation import SIZES, Operation, Rule, UnboundedError
-from convsv_cli.numerics.arithmetic import times, total
 from convsv_cli.numerics.ranges import Range, outward
-from convsv_cli.numerics.rounding import UP_MANY, up
+from convsv_cli.numerics.rounding import UP_MANY, times, total, up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,9 +15,8 @@ from convsv_cli.lipschitz.operands import (
     size_of,
 )
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
-from convsv_cli.numerics.rounding import UP, UP_MANY
+from convsv_cli.numerics.rounding import UP, UP_MANY, times
 
 
 def summed(operation: Operation) -> float:

@@ -10,8 +10,8 @@ from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.operands import first, size_of
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
 from convsv_cli.lipschitz.rules.resizing.axis import Filter, Stretch, resampled
-from convsv_cli.numerics.arithmetic import times
 from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.rounding import times
 
 
 def resized(operation: Operation) -> float:
