@@ -1,4 +1,4 @@
-"""The descriptor of a calculator, what it is given, and what a search costs."""
+"""The descriptor of a calculator, and what it is given."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from convsv_cli.report import Measurement, Method
 
 if TYPE_CHECKING:
     from convsv_cli.model.kernel import Kernel
-
-
-TYPICAL_TESTS = 100  # frequencies that a search over all of them comes down to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +28,6 @@ class Problem:
     input_size: tuple[int, ...] = ()
     tolerance: float = 1e-4
     work_limit: float = math.inf
-
-
-def search_work(problem: Problem) -> int:
-    """About as many multiplications as a search takes, where the symbol has a few smooth peaks."""
-    blocks, c_out, c_in = problem.kernel.weight.shape[:3]
-    return TYPICAL_TESTS * blocks * min(c_out, c_in) ** 3
 
 
 @dataclass(frozen=True, kw_only=True)

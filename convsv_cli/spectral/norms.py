@@ -25,6 +25,7 @@ from convsv_cli.spectral.tiles import Tiling, tiling
 AUXILIARY = 1e-3
 """Tolerance of a supremum that is only to help with a grid."""
 FINEST = 1e-9
+TYPICAL_TESTS = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +57,12 @@ def norms_of(kernel: Kernel) -> Norms:
 def splits(axes: Sequence[int]) -> list[tuple[int, ...]]:
     """Every choice of axes for the rows of an unfolding; the others go to its columns."""
     return [rows for count in range(len(axes) + 1) for rows in itertools.combinations(axes, count)]
+
+
+def search_work(kernel: Kernel) -> int:
+    """About as many multiplications as a search takes, where the symbol has a few smooth peaks."""
+    blocks, c_out, c_in = kernel.weight.shape[:3]
+    return TYPICAL_TESTS * blocks * min(c_out, c_in) ** 3
 
 
 class Norms:
