@@ -35,7 +35,7 @@ from convsv_cli.version import __version__
 SHARES = {"bound": 0.4, "logits": 0.5, "radii": 0.8, "attack": 1.0}
 """How far the work has come after each of its parts."""
 ROUNDED = (
-    "its logits are computed in {} precision; up to {} is subtracted from each, an allowance and no proof"
+    "its logits are computed in {} precision; up to {} is subtracted from each as an allowance, not a proof"
 )
 FEW = 32
 MISREAD = "convsv's reading of its layers is not what it computes"
