@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from convsv_cli.lipschitz.fold.pairs import matrices, pointwise
+from convsv_cli.lipschitz.fold.merges import after, before, matrices, pointwise
 from convsv_cli.lipschitz.fold.rewrite import rewritten, without_identities
-from convsv_cli.lipschitz.fold.scalings import after, before
 from convsv_cli.model.graph import Graph
 
 MERGES = (after, before, pointwise, matrices)
