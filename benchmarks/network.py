@@ -159,9 +159,9 @@ def measure(name: str, path: Path) -> dict[str, object]:
 @contextmanager
 def _timed_folding() -> Iterator[list[float]]:
     """The seconds that each norm of a folded kernel takes."""
-    from convsv_cli.auditing import network
+    from convsv_cli.auditing import measure
 
-    seconds, original = [], network.kernel_norm
+    seconds, original = [], measure.kernel_norm
 
     def timed(*arguments: object, **options: object) -> float:
         start = time.perf_counter()
@@ -170,11 +170,11 @@ def _timed_folding() -> Iterator[list[float]]:
         finally:
             seconds.append(time.perf_counter() - start)
 
-    network.kernel_norm = timed
+    measure.kernel_norm = timed
     try:
         yield seconds
     finally:
-        network.kernel_norm = original
+        measure.kernel_norm = original
 
 
 def _cell(value: object) -> str:

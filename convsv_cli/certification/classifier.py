@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from convsv_cli.auditing.network import norms_on_demand
+from convsv_cli.auditing.measure import norms_on_demand
 from convsv_cli.auditing.plan import resolve_device
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.bound import composition_of
