@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from convsv_cli.certification.classifier import Classifier
-from convsv_cli.confinement import StoppedError, confined
-from convsv_cli.confinement.limits import MB
+from convsv_cli.confinement import MB, StoppedError, confined
 from convsv_cli.differentiable import Function, UndifferentiableError, differentiable
 from convsv_cli.empirical import limits_of
 from convsv_cli.empirical.function import Function as Session

@@ -11,7 +11,7 @@ not keep the one on memory. The limit on elapsed time, and that a crash harms no
 
 from __future__ import annotations
 
-from convsv_cli.confinement.limits import Limits
 from convsv_cli.confinement.parent import StoppedError, confined, prepare
+from convsv_cli.confinement.protocol import MB, Limits
 
-__all__ = ["Limits", "StoppedError", "confined", "prepare"]
+__all__ = ["MB", "Limits", "StoppedError", "confined", "prepare"]

@@ -6,11 +6,13 @@ import importlib
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO
 
-from convsv_cli.confinement import frames
-from convsv_cli.confinement.limits import Limits, confine
+from convsv_cli.confinement import protocol
+from convsv_cli.confinement.protocol import Limits
 from convsv_cli.errors import ConvsvError
 
 Report = Callable[[float], None]
@@ -25,8 +27,8 @@ def serve(imports: list[str]) -> None:
         importlib.import_module(module)
     while True:
         try:
-            _, header = frames.receive(requests, 1 << 20)
-            _, payload = frames.receive(requests, 1 << 40)
+            _, header = protocol.receive(requests, 1 << 20)
+            _, payload = protocol.receive(requests, 1 << 40)
         except EOFError:
             return
         if not hasattr(os, "fork"):
@@ -64,16 +66,46 @@ def _run(request: dict[str, object], payload: bytes, answers: IO[bytes]) -> None
     try:
         task: Task = getattr(importlib.import_module(module), function)
         confine(Limits(**request["limits"]))  # type: ignore[arg-type]
-        kind, answer = frames.RESULT, task(payload, lambda share: _report(answers, share))
+        kind, answer = protocol.RESULT, task(payload, lambda share: _report(answers, share))
     except ConvsvError as error:
         fields = {"class": type(error).__name__, "what": error.what, "where": error.where, "hint": error.hint}
-        kind, answer = frames.REFUSAL, json.dumps(fields).encode()
+        kind, answer = protocol.REFUSAL, json.dumps(fields).encode()
     except MemoryError:
-        kind, answer = frames.EXHAUSTED, b""
+        kind, answer = protocol.EXHAUSTED, b""
     except Exception as error:  # noqa: BLE001  (whatever it is, the parent decides)
-        kind, answer = frames.FAILURE, f"{type(error).__name__}: {error}".encode("utf-8", "replace")
-    frames.send(answers, kind, answer)
+        kind, answer = protocol.FAILURE, f"{type(error).__name__}: {error}".encode("utf-8", "replace")
+    protocol.send(answers, kind, answer)
 
 
 def _report(answers: IO[bytes], share: float) -> None:
-    frames.send(answers, frames.PROGRESS, repr(share).encode())
+    protocol.send(answers, protocol.PROGRESS, repr(share).encode())
+
+
+def confine(limits: Limits) -> None:
+    """Keep this process, for good, to its limits and from writing files, as far as the platform can."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    wanted = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CPU: limits.processor,
+        resource.RLIMIT_DATA: _data() + limits.memory,
+    }
+    if not limits.reads:
+        wanted[resource.RLIMIT_NOFILE] = 0
+    for kind, value in wanted.items():
+        _, hard = resource.getrlimit(kind)
+        most = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        above = most + 1 if kind == resource.RLIMIT_CPU and most != hard else most  # the soft one has a name
+        resource.setrlimit(kind, (most, above))
+
+
+def _data() -> int:
+    """Bytes of private memory that this process has, where the system says."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:")), 0)

@@ -19,8 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convsv_cli.confinement import Limits, confined
-from convsv_cli.confinement.limits import MB
+from convsv_cli.confinement import MB, Limits, confined
 from convsv_cli.empirical.function import Function
 from convsv_cli.empirical.points import from_file, random_points
 from convsv_cli.empirical.search import MARGIN, Search, secant, without_jumps

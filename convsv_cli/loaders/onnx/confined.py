@@ -9,8 +9,7 @@ from google.protobuf.message import Message
 from onnx import ModelProto, TensorProto
 from onnx.inliner import inline_local_functions
 
-from convsv_cli.confinement import Limits, confined
-from convsv_cli.confinement.limits import MB
+from convsv_cli.confinement import MB, Limits, confined
 from convsv_cli.errors import UnsafeModelError
 
 TASK = f"{__name__}:{{}}"

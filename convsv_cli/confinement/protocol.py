@@ -1,15 +1,39 @@
-"""Messages through a pipe: a letter that says what kind they are, their length, and bytes."""
+"""What passes between the two processes: requests with their limits, and messages through a pipe.
+
+A message is a letter that says what kind it is, its length, and bytes.
+"""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import IO
 
+MB = 1 << 20
 REQUEST, PAYLOAD = b"Q", b"B"
 """To the child: limits and what to run, as JSON; then what it runs on."""
 PROGRESS, RESULT, REFUSAL, FAILURE, EXHAUSTED = b"P", b"R", b"E", b"F", b"M"
 """From it: a share; bytes; a `ConvsvError` as JSON; any other exception as text; memory was not enough."""
 HEAD = struct.Struct(">cQ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Of one request.
+
+    Attributes:
+        seconds: elapsed.
+        processor: seconds of processor time.
+        memory: bytes beyond what the child has before it begins.
+        answer: bytes of what it gives back.
+        reads: it may open files, to read them; without that, it can open nothing, sockets included.
+    """
+
+    seconds: float
+    processor: int
+    memory: int
+    answer: int = 16 * MB
+    reads: bool = False
 
 
 def send(stream: IO[bytes], kind: bytes, data: bytes) -> None:
