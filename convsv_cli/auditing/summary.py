@@ -10,7 +10,7 @@ from pathlib import Path
 
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.errors import ConvsvError
-from convsv_cli.loaders.external_files import locate
+from convsv_cli.loaders.files import locate
 from convsv_cli.model.network import Network
 from convsv_cli.renderers.numbers import percent
 from convsv_cli.report import (

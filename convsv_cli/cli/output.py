@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 import click
 
 from convsv_cli.errors import UsageError
-from convsv_cli.loaders.folder import may_be_model
+from convsv_cli.loaders.files import may_be_model
 from convsv_cli.renderers import github, markdown
 from convsv_cli.renderers.renderer import BLOCKS, Renderer, Terminal
 from convsv_cli.report import Report

@@ -1,4 +1,4 @@
-"""Model files to `Network`s: one module a file format, tried in the order of `LOADERS`."""
+"""Model files to `Network`s: one module per file format, tried in the order of `LOADERS`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 from convsv_cli.confinement import prepare
 from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
-from convsv_cli.loaders.folder import model_file
-from convsv_cli.loaders.head import read_head
+from convsv_cli.loaders.files import first_to_recognise, locating, model_file
 from convsv_cli.loaders.limits import check_network
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.loaders.onnx import LOADER as ONNX
@@ -33,8 +32,7 @@ def load(path: str | Path, input_size: InputSize | None = None) -> Network:
         UsageError: the network cannot have that input size; the folder has several models.
         UnsafeModelError: a form that convsv refuses to read, or more than any network has.
     """
-    path = model_file(Path(path))
-    return check_network(_loader(path).load(path, input_size or InputSize()))
+    return _read(model_file(Path(path)), input_size or InputSize())
 
 
 def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize | None = None) -> Network:
@@ -72,8 +70,7 @@ def parts_of(path: Path) -> tuple[Path, ...]:
 
 def recognised(path: Path) -> bool:
     """Whether a file looks like a model of some format."""
-    head = read_head(path)
-    return any(loader.recognises(head, path.suffix.lower()) for loader in LOADERS)
+    return first_to_recognise(path, LOADERS) is not None
 
 
 def warm_up(path: Path) -> None:
@@ -82,12 +79,15 @@ def warm_up(path: Path) -> None:
         prepare()
 
 
+@locating
+def _read(path: Path, input_size: InputSize) -> Network:
+    return check_network(_loader(path).load(path, input_size))
+
+
+@locating
 def _loader(path: Path) -> Loader:
-    head = read_head(path)
-    for loader in LOADERS:
-        if loader.recognises(head, path.suffix.lower()):
-            return loader
-    known = "; ".join(loader.description for loader in LOADERS)
-    raise UnreadableModelError(
-        "not a model file that convsv reads", where=str(path), hint=f"it reads {known}"
-    )
+    loader = first_to_recognise(path, LOADERS)
+    if loader is None:
+        known = "; ".join(each.description for each in LOADERS)
+        raise UnreadableModelError("not a model file that convsv reads", hint=f"it reads {known}")
+    return loader

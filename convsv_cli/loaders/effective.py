@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import torch
 
-from convsv_cli.loaders.state_dict import StoredTensor
+from convsv_cli.loaders.loader import StoredTensor
 
 Parts = Mapping[str, StoredTensor]
 UNKNOWN = "a parametrization that convsv does not know: save the model after remove_parametrizations"

@@ -1,30 +1,18 @@
-"""What a network of any file format may say of itself: so much that reports of it stay readable."""
+"""What a network of any file format may hold: no more than keeps reports readable, and memory bounded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from convsv_cli.errors import UnsafeModelError
 from convsv_cli.layer_names import LONGEST
 from convsv_cli.model.network import Network
 
+TOO_LARGE = "a constant expression much larger than what is stored for it"
 MAX_TENSORS = 250_000
 MAX_AXES = 64
-
-
-def check_tensors(shapes: Iterable[tuple[str, tuple[int, ...]]], path: str) -> None:
-    """See that named tensors of these shapes are no more than a network has.
-
-    Raises:
-        UnsafeModelError: too many of them, too long a name, or too many axes.
-    """
-    for count, (name, shape) in enumerate(shapes, 1):
-        if count > MAX_TENSORS:
-            raise UnsafeModelError(f"more than {MAX_TENSORS} tensors", where=path)
-        if len(name) > LONGEST:
-            raise UnsafeModelError(f"a name of more than {LONGEST} characters", where=path)
-        if len(shape) > MAX_AXES:
-            raise UnsafeModelError(f"a tensor of more than {MAX_AXES} axes", where=path)
+FREE_ELEMENTS = 2**23
+GROWTH = 16
 
 
 def check_network(network: Network) -> Network:
@@ -33,10 +21,28 @@ def check_network(network: Network) -> Network:
     Raises:
         UnsafeModelError: as `check_tensors`, of its rows.
     """
-    check_tensors(_named(network), network.path)
+    check_tensors((max(row.name, row.weight, row.op, key=len), row.kernel_shape) for row in network.layers)
     return network
 
 
-def _named(network: Network) -> Iterator[tuple[str, tuple[int, ...]]]:
-    for row in network.layers:
-        yield max(row.name, row.weight, row.op, key=len), row.kernel_shape
+def check_tensors(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
+    """See that named tensors of these shapes are no more than a network has, so that reports stay readable.
+
+    Raises:
+        UnsafeModelError: too many of them, too long a name, or too many axes.
+    """
+    for count, (name, shape) in enumerate(shapes, 1):
+        if count > MAX_TENSORS:
+            raise UnsafeModelError(f"more than {MAX_TENSORS} tensors")
+        if len(name) > LONGEST:
+            raise UnsafeModelError(f"a name of more than {LONGEST} characters")
+        if len(shape) > MAX_AXES:
+            raise UnsafeModelError(f"a tensor of more than {MAX_AXES} axes")
+
+
+def outgrows(made: int, stored: int) -> bool:
+    """Whether a constant expression makes too many elements, in all its steps, from those that are stored.
+
+    Files of a few bytes can ask for any amount.
+    """
+    return made > FREE_ELEMENTS + GROWTH * stored

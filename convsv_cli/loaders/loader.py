@@ -1,16 +1,101 @@
-"""The descriptor of a file format."""
+"""What a loader is, and what it gives of a file that holds named tensors and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convsv_cli.layer_names import plain_names, without_trainer
+from convsv_cli.model.layer import Geometry
 from convsv_cli.model.network import InputSize, Network
 
 if TYPE_CHECKING:
-    from convsv_cli.loaders.named_tensors import NamedTensors
+    import torch
+
+_PARTS = {"float8_e8m0fnu", "float4_e2m1fn_x2"}
+"""Exponents of blocks, and pairs of values: neither is a number in its own right."""
+UNREAL = "{} weights: what real values they stand for is not known"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """How a layer uses its weight, where a file says so: what a bare state dict leaves to be assumed.
+
+    Attributes:
+        op: ONNX operator type of the layer; empty for that of its geometry.
+        geometry: how the kernel is applied.
+        reason: why the layer cannot be audited; empty where it can.
+        applicable: whether it is a layer at all, rather than a table of numbers that are looked up.
+        assumed: what was taken for granted to say so.
+    """
+
+    op: str = ""
+    geometry: Geometry = field(default_factory=Geometry)
+    reason: str = ""
+    applicable: bool = True
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTensor:
+    """A tensor of a file.
+
+    Attributes:
+        shape, dtype: as stored; the latter as torch calls it, such as "float16".
+        read: gives its values.
+        unusable: why its values cannot be audited; empty where they can.
+        identity: equal for tensors that are one in memory; None where the file does not say.
+        assumed: what was taken for granted to get the values.
+        usage: what is done with it, where the file says.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], torch.Tensor]
+    unusable: str = ""
+    identity: Hashable | None = None
+    assumed: tuple[str, ...] = ()
+    usage: Usage | None = None
+
+    @property
+    def fault(self) -> str:
+        """Why its values cannot be audited, be it for their type alone; empty where they can."""
+        return self.unusable or ("" if is_real(self.dtype) else UNREAL.format(self.dtype))
+
+
+def is_real(dtype: str) -> bool:
+    """Whether values of this type are real numbers, each by itself."""
+    return dtype.startswith(("float", "bfloat")) and dtype not in _PARTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedTensors:
+    """The tensors of a network.
+
+    Attributes:
+        tensors: by name, as they are stored.
+        format: of the `Network`.
+        files: names of further files that they are in.
+        notes: what was left out.
+        left_out: those of the notes that are about what could be weights.
+        trained: whether a trainer may have put "model." before all names.
+    """
+
+    tensors: dict[str, StoredTensor]
+    format: str
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    trained: bool = False
+
+    @property
+    def plain(self) -> dict[str, StoredTensor]:
+        """The tensors by their names in the network, without wrappers around parts of it."""
+        names = without_trainer(self.tensors) if self.trained else plain_names(self.tensors)
+        return {names[name]: tensor for name, tensor in self.tensors.items()}
 
 
 def alone(_path: Path) -> tuple[str, ...]:
@@ -26,18 +111,44 @@ class Loader:
         name: what to call it; the `Network.format` that it gives, unless that is its parts'.
         suffixes: usual endings of such files, lower case.
         description: one line for `--help` and error messages, with the usual file endings.
-        recognises: whether a file that begins with these bytes (4 KiB at most) and ends in this
-            suffix (lower case, with its dot) is of this format.
+        signatures: regular expressions of how such files begin (of 4 KiB at most), by their suffix (lower
+            case, with its dot); that of the empty suffix holds for files of any name.
         load: read it; raises `UnreadableModelError`, `UsageError` or `UnsafeModelError`.
         parts: names of the further files that a model is in, relative to its folder, which are not looked at;
             raises `UnreadableModelError` or `UnsafeModelError`.
-        tensors: the named tensors of a format that holds nothing else, with the same errors; None for others.
+        tensors: the named tensors of a format that has them, with the same errors; None for others.
     """
 
     name: str
     suffixes: tuple[str, ...]
     description: str
-    recognises: Callable[[bytes, str], bool]
+    signatures: Mapping[str, bytes]
     load: Callable[[Path, InputSize], Network]
     parts: Callable[[Path], tuple[str, ...]] = alone
     tensors: Callable[[Path], NamedTensors] | None = None
+
+    def recognises(self, head: bytes, suffix: str) -> bool:
+        """Whether a file is of this format.
+
+        Args:
+            head: how it begins.
+            suffix: how its name ends, lower case, with its dot.
+        """
+        wanted = (self.signatures.get(key) for key in ("", suffix))
+        return any(pattern is not None and re.match(pattern, head) for pattern in wanted)
+
+
+def state_dict(tensors: Callable[[Path], NamedTensors], hint: str) -> Callable[[Path, InputSize], Network]:
+    """The `load` of a format that holds named tensors and nothing else.
+
+    Args:
+        tensors: reads them.
+        hint: what to do where no weights are among them.
+    """
+
+    def load(path: Path, input_size: InputSize) -> Network:
+        from convsv_cli.loaders.state_dict import network_of
+
+        return network_of(path, input_size, tensors, hint)
+
+    return load

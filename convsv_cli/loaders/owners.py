@@ -10,11 +10,11 @@ from pathlib import Path
 
 from convsv_cli.errors import ConvsvError
 from convsv_cli.loaders import LOADERS, parts_of
-from convsv_cli.loaders.folder import model_file
+from convsv_cli.loaders.files import model_file
 from convsv_cli.loaders.loader import alone
 
 DEPTH = 8
-"""So many folders above a file are looked into: a model names its data by paths below its own folder."""
+"""How many folders above a file are looked into: a model names its data by paths below its own folder."""
 CHECKOUT = ".git"
 """What the topmost folder has that is looked into."""
 OWNING = tuple(suffix for loader in LOADERS if loader.parts is not alone for suffix in loader.suffixes)

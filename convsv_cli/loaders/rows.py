@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from convsv_cli.loaders.row_names import layer_name, unique
-from convsv_cli.model.graph import Graph, Node
+from convsv_cli.layer_names import plain_names
+from convsv_cli.model.graph import Graph, Names, Node
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
 from convsv_cli.model.linear_map import Array, LinearMap, Unsupported
 from convsv_cli.model.linear_maps import linear_maps
 
 GATE_WEIGHT = r"\.weight_[ih]h\w*$"
+_WEIGHT = re.compile(r"\.(?:weight|kernel)(?:_[gv]|_orig)?$|\.parametrizations\.weight\.original[01]?$")
+_ANONYMOUS = re.compile(
+    r"^$|^\d+$|::|^(?:val|node|mul|div|t|transpose|constant|initializer|const)_?\d*$|/", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +71,37 @@ def _name(found: Found) -> str:
     name = layer_name(weight, found.node.label, item.op, found.local(next(iter(outputs), "")))
     role = item.role if isinstance(item, LinearMap) else ""
     return f"{re.sub(GATE_WEIGHT, '', name)}.{role}" if role else name
+
+
+def layer_name(weight: str, node: str, op_type: str, output: str) -> str:
+    """The name by which users know a layer: the path of its weight's module where the file has it.
+
+    Else the node's; else the weight's or the output's own name.
+    """
+    if not _ANONYMOUS.search(weight) and "." in weight:
+        return _WEIGHT.sub("", weight)
+    return _node_path(node, op_type) or weight or output
+
+
+def _node_path(node: str, op_type: str) -> str:
+    """From "/layer1/layer1.0/conv1/Conv" layer1.0.conv1: each part repeats the path so far, or adds to it."""
+    if not node.startswith("/"):
+        return node
+    path = ""
+    for part in node.strip("/").split("/"):
+        if re.fullmatch(rf"{re.escape(op_type)}(?:_\d+)?", part) and path:
+            break
+        path = part if part.startswith(f"{path}.") or not path else f"{path}.{part}"
+    return path
+
+
+def unique(names: Iterator[tuple[str, str]]) -> Iterator[str]:
+    """Of pairs (scope's path, name) the plain name; the path before it where it is taken, then numbered."""
+    found = list(names)
+    plain = plain_names(name for _, name in found)
+    taken = Names()
+    for scope, name in ((scope, plain[name]) for scope, name in found):
+        yield taken.new(f"{scope}/{name}" if scope and name in taken else name)
 
 
 def _row(name: str, group: list[Found]) -> Layer | UnsupportedLayer:

@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsv_cli.errors import UnreadableModelError
-from convsv_cli.loaders.json_text import MAX_BYTES, parse_json
+from convsv_cli.loaders.files import MAX_JSON, locating, parse_json
 from convsv_cli.loaders.limits import check_tensors
-from convsv_cli.loaders.loader import Loader
-from convsv_cli.model.network import InputSize, Network
+from convsv_cli.loaders.loader import Loader, NamedTensors, StoredTensor, state_dict
 
 if TYPE_CHECKING:
     import torch
-
-    from convsv_cli.loaders.named_tensors import NamedTensors
-    from convsv_cli.loaders.state_dict import StoredTensor
 
 LENGTH_BYTES = 8
 HINT = "download or save it again"
@@ -35,27 +31,10 @@ DTYPES = {
 }
 
 
-def _recognises(head: bytes, suffix: str) -> bool:
-    return suffix == ".safetensors" or head[8:10] == b'{"'
-
-
-def _load(path: Path, input_size: InputSize) -> Network:
-    from convsv_cli.loaders.named_tensors import network_of
-
-    return network_of(path, input_size, _tensors, "name a file that holds a network")
-
-
+@locating
 def _tensors(path: Path) -> NamedTensors:
-    from convsv_cli.loaders.named_tensors import NamedTensors
-
-    return NamedTensors(tensors=_stored(path), format="safetensors")
-
-
-def _stored(path: Path) -> dict[str, StoredTensor]:
     """The tensors of the file, each read when its values are asked for."""
     from safetensors import SafetensorError, safe_open
-
-    from convsv_cli.loaders.state_dict import StoredTensor
 
     _check_header(path)
 
@@ -71,9 +50,10 @@ def _stored(path: Path) -> dict[str, StoredTensor]:
 
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: stored(name) for name in file.offset_keys()}
+            found = {name: stored(name) for name in file.offset_keys()}
     except SafetensorError as error:
-        raise UnreadableModelError(f"the file is damaged ({error})", where=str(path), hint=HINT) from error
+        raise UnreadableModelError(f"the file is damaged ({error})", hint=HINT) from error
+    return NamedTensors(tensors=found, format="safetensors")
 
 
 def _check_header(path: Path) -> None:
@@ -85,23 +65,21 @@ def _check_header(path: Path) -> None:
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(LENGTH_BYTES), "little")
-        header = file.read(min(length, MAX_BYTES + 1))
-    if length > MAX_BYTES >= len(header):
-        raise UnreadableModelError(
-            "the file is damaged (its header is not whole)", where=str(path), hint=HINT
-        )
-    entries = parse_json(header, "the header", path)
+        header = file.read(min(length, MAX_JSON + 1))
+    if length > MAX_JSON >= len(header):
+        raise UnreadableModelError("the file is damaged (its header is not whole)", hint=HINT)
+    entries = parse_json(header, "the header")
     if isinstance(entries, dict):
         shapes = (entry.get("shape") if isinstance(entry, dict) else None for entry in entries.values())
         sizes = (tuple(shape) if isinstance(shape, list) else () for shape in shapes)
-        check_tensors(zip(entries, sizes, strict=True), str(path))
+        check_tensors(zip(entries, sizes, strict=True))
 
 
 LOADER = Loader(
     name="safetensors",
     suffixes=(".safetensors",),
     description="safetensors (.safetensors)",
-    recognises=_recognises,
-    load=_load,
+    signatures={"": rb'(?s:.{8})\{"', ".safetensors": b""},
+    load=state_dict(_tensors, "name a file that holds a network"),
     tensors=_tensors,
 )

@@ -21,8 +21,8 @@ from functools import cached_property
 
 import torch
 
-from convsv_cli.loaders.roles import MARKER, owners, role
-from convsv_cli.loaders.state_dict import StoredTensor, is_real
+from convsv_cli.loaders.loader import StoredTensor, is_real
+from convsv_cli.loaders.names import MARKER, owners, role
 
 BLOCK = 128
 QUANTISED = "quantised: its values stand for others, by {}"

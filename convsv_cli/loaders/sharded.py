@@ -5,35 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
-from convsv_cli.loaders.external_files import locate
-from convsv_cli.loaders.head import read_head
-from convsv_cli.loaders.json_text import MAX_BYTES, parse_json
-from convsv_cli.loaders.loader import Loader
+from convsv_cli.loaders.files import MAX_JSON, first_to_recognise, locate, locating, parse_json
+from convsv_cli.loaders.loader import Loader, NamedTensors, StoredTensor, state_dict
+from convsv_cli.loaders.names import owners
 from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
-from convsv_cli.model.network import InputSize, Network
-
-if TYPE_CHECKING:
-    from convsv_cli.loaders.named_tensors import NamedTensors
-    from convsv_cli.loaders.state_dict import StoredTensor
 
 KINDS = (SAFETENSORS, CHECKPOINT)
 HINT = "download the model again"
 
 
-def _recognises(_head: bytes, suffix: str) -> bool:
-    return suffix == ".json"
-
-
-def _load(path: Path, input_size: InputSize) -> Network:
-    from convsv_cli.loaders.named_tensors import network_of
-
-    return network_of(path, input_size, _shards, "name an index that holds a network")
-
-
+@locating
 def _shards(path: Path) -> NamedTensors:
     """The tensors that an index names, from the files that it says.
 
@@ -41,16 +25,14 @@ def _shards(path: Path) -> NamedTensors:
         UnreadableModelError: no index; a shard or a tensor is missing, or there twice.
         UnsafeModelError: a shard lies outside the folder, or is unsafe to read.
     """
-    from convsv_cli.loaders.named_tensors import NamedTensors
-
     homes, files = _weight_map(path), _parts(path)
-    kinds = {_kind(path, name) for name in files}
+    kinds = {kind.name: kind for kind in (_kind(path, name) for name in files)}
     resolved = {name: locate(path, name, "the index") for name in files}
     if len(set(resolved.values())) < len(files):
-        raise UnreadableModelError("two shards are one file", where=str(path), hint=HINT)
+        raise UnreadableModelError("two shards are one file", hint=HINT)
     if len(kinds) > 1:
-        raise UnreadableModelError("shards of several formats", where=str(path), hint=HINT)
-    (kind,) = kinds
+        raise UnreadableModelError("shards of several formats", hint=HINT)
+    (kind,) = kinds.values()
     found: dict[str, StoredTensor] = {}
     notes: list[str] = []
     left_out: list[str] = []
@@ -61,7 +43,7 @@ def _shards(path: Path) -> NamedTensors:
             other: name for other, tensor in stored.items() if other not in homes and _scales(other, tensor)
         }
         wanted = [tensor for tensor, home in homes.items() if home == name]
-        _check(stored, wanted, homes, name, path)
+        _check(stored, wanted, homes, name)
         found |= {tensor: _apart(stored[tensor], name) for tensor in wanted}
         notes += [f"{name} {note}" for note in shard.notes]
         left_out += [f"{name} {note}" for note in shard.left_out]
@@ -75,18 +57,18 @@ def _shards(path: Path) -> NamedTensors:
     )
 
 
+@locating
 def _parts(path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_weight_map(path).values()))
 
 
 def _weight_map(path: Path) -> dict[str, str]:
     with path.open("rb") as file:
-        index = parse_json(file.read(MAX_BYTES + 1), "the index", path)
+        index = parse_json(file.read(MAX_JSON + 1), "the index")
     homes = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(homes, dict) or not homes or not all(isinstance(home, str) for home in homes.values()):
         raise UnreadableModelError(
             "this JSON file is no index of a model",
-            where=str(path),
             hint="name the .index.json file, or the model",
         )
     return homes
@@ -94,36 +76,28 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 def _scales(name: str, tensor: StoredTensor) -> bool:
     """Whether it may say what the values of a weight stand for, so that it counts even where not listed."""
-    from convsv_cli.loaders.roles import owners
-
     return bool(owners(name, is_small=len(tensor.shape) < 2))
 
 
 def _kind(path: Path, name: str) -> Loader:
     """The format of a shard, which is looked at only where it may be."""
     locate(path, name, "the index")
-    head = read_head(path.parent / name)
-    for kind in KINDS:
-        if kind.recognises(head, Path(name).suffix.lower()):
-            return kind
-    raise UnreadableModelError(
-        f"the shard {name!r} is neither safetensors nor a checkpoint", where=str(path), hint=HINT
-    )
+    kind = first_to_recognise(path.parent / name, KINDS)
+    if kind is None:
+        raise UnreadableModelError(f"the shard {name!r} is neither safetensors nor a checkpoint", hint=HINT)
+    return kind
 
 
 def _check(
-    stored: Mapping[str, StoredTensor], wanted: list[str], homes: Mapping[str, str], name: str, path: Path
+    stored: Mapping[str, StoredTensor], wanted: list[str], homes: Mapping[str, str], name: str
 ) -> None:
     missing = [tensor for tensor in wanted if tensor not in stored]
     if missing:
-        raise UnreadableModelError(
-            f"the shard {name!r} has no tensor {missing[0]!r}", where=str(path), hint=HINT
-        )
+        raise UnreadableModelError(f"the shard {name!r} has no tensor {missing[0]!r}", hint=HINT)
     twice = [tensor for tensor in stored if homes.get(tensor, name) != name]
     if twice:
         raise UnreadableModelError(
             f"the tensor {twice[0]!r} is in the shards {homes[twice[0]]!r} and {name!r}",
-            where=str(path),
             hint=HINT,
         )
 
@@ -137,8 +111,8 @@ LOADER = Loader(
     name="sharded",
     suffixes=(".index.json",),
     description="indices of models in several files (.index.json)",
-    recognises=_recognises,
-    load=_load,
+    signatures={".json": b""},
+    load=state_dict(_shards, "name an index that holds a network"),
     parts=_parts,
     tensors=_shards,
 )

@@ -1,70 +1,92 @@
-"""Named tensors to layers: what a bare state dict says, and what has to be assumed."""
+"""Named tensors to a `Network`: what a bare state dict says of layers, and what has to be assumed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
-import torch
-
-from convsv_cli.loaders.tables import WEIGHT, is_matrix, no_layer
-from convsv_cli.loaders.usage import Usage
+from convsv_cli.errors import UnreadableModelError, UsageError
+from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
+from convsv_cli.loaders.effective import effective
+from convsv_cli.loaders.files import locating
+from convsv_cli.loaders.limits import check_tensors
+from convsv_cli.loaders.loader import NamedTensors, StoredTensor, Usage
+from convsv_cli.loaders.names import (
+    WEIGHT,
+    is_matrix,
+    no_layer,
+    notes_on,
+    training_state,
+    without_training_state,
+)
+from convsv_cli.loaders.scaled import dequantised
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer, layer_name
-from convsv_cli.model.network import InputSize
+from convsv_cli.model.network import InputSize, Network
 
 _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
-_PARTS = {"float8_e8m0fnu", "float4_e2m1fn_x2"}
-"""Exponents of blocks, and pairs of values: neither is a number in its own right."""
-CONVOLUTION_AXES = range(1, 4)
 GEOMETRY = "stride 1, dilation 1, groups 1: the file says no other, and this over-estimates the norm"
 NO_LAYERS = "taken for no layers, since they shift or scale each element or are vectors: {} {} ({})"
 NAMED = 4
-
 LINEAR = "a linear layer, not an embedding table: the file does not say (--as-table does)"
 WITH_BIAS = "a linear layer, by the bias beside it, which no table has: the file does not say"
 UNNAMED = "not named as a weight: the file does not say how it is used"
-MISFIT = "a weight with {} axes is no convolution in one to three dimensions"
+Tensors = Mapping[str, StoredTensor]
+Tied = dict[Hashable, list[str]]
+"""Names of tensors that are one in memory."""
+Row = Layer | UnsupportedLayer
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoredTensor:
-    """A tensor of a file.
+@locating
+def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTensors], hint: str) -> Network:
+    """The layers among the tensors of a file.
 
-    Attributes:
-        shape, dtype: as stored; the latter as torch calls it, such as "float16".
-        read: gives its values.
-        unusable: why its values cannot be audited; empty where they can.
-        identity: equal for tensors that are one in memory; None where the file does not say.
-        assumed: what was taken for granted to get the values.
-        usage: what is done with it, where the file says.
+    Args:
+        path: of the file.
+        input_size: what the user asks for.
+        read: gives the tensors.
+        hint: what to do where no weights are among them.
+
+    Raises:
+        UsageError: named input shapes, which a state dict cannot have.
+        UnreadableModelError: there are no weights; or as `read`.
+        UnsafeModelError: more than any network has; or as `read`.
     """
+    if input_size.shapes:
+        instead = "leave --input-shape out" if input_size.size else "use --input-size"
+        raise UsageError("a state dict or module has no named inputs", hint=instead)
+    found = read(path)
+    check_tensors((name, tensor.shape) for name, tensor in found.tensors.items())
+    tensors = effective(dequantised(without_training_state(found.plain)))
+    rows = layers(tensors, input_size)
+    if not rows:
+        besides = f"; it {found.left_out[0]}" if found.left_out else ""
+        raise UnreadableModelError(f"no weights found in this file{besides}", hint=hint)
+    directions = notes_on(training_state(found.tensors))
+    return Network(
+        path=str(path),
+        format=found.format,
+        files=(path.name, *found.files),
+        layers=rows,
+        notes=tuple(dict.fromkeys((*found.notes, *directions, *_no_layers(tensors, rows)))),
+        left_out=found.left_out,
+    )
 
-    shape: tuple[int, ...]
-    dtype: str
-    read: Callable[[], torch.Tensor]
-    unusable: str = ""
-    identity: Hashable | None = None
-    assumed: tuple[str, ...] = ()
-    usage: Usage | None = None
 
-
-def layers(
-    tensors: Mapping[str, StoredTensor], input_size: InputSize
-) -> tuple[Layer | UnsupportedLayer, ...]:
+def layers(tensors: Tensors, input_size: InputSize) -> tuple[Row, ...]:
     """The layers among a state dict's tensors, in its order; tied weights once, with all their names."""
-    tied: dict[Hashable, list[str]] = {}
+    tied: Tied = {}
     for name, tensor in tensors.items():
         tied.setdefault(_identity(name, tensor), []).append(name)
-    rows = _unique(_layer(name, tensors, tied, input_size) for name in _candidates(tensors, tied))
-    return tuple(rows)
+    return tuple(_unique(_layer(name, tensors, tied, input_size) for name in _candidates(tensors, tied)))
 
 
 def _identity(name: str, tensor: StoredTensor) -> Hashable:
     return name if tensor.identity is None else (tensor.identity, tensor.shape, tensor.usage)
 
 
-def _candidates(tensors: Mapping[str, StoredTensor], tied: dict[Hashable, list[str]]) -> Iterator[str]:
+def _candidates(tensors: Tensors, tied: Tied) -> Iterator[str]:
     """Names of what may be a weight: no vectors, no scales, of tied tensors the first."""
     for name, tensor in tensors.items():
         is_first = tied[_identity(name, tensor)][0] == name
@@ -75,7 +97,7 @@ def _candidates(tensors: Mapping[str, StoredTensor], tied: dict[Hashable, list[s
             yield name
 
 
-def _is_scale(name: str, tensors: Mapping[str, StoredTensor]) -> bool:
+def _is_scale(name: str, tensors: Tensors) -> bool:
     """Whether it scales or shifts each element, as LayerNorm does: weight and bias match."""
     twins = {"weight": "bias", "bias": "weight"}
     for ending, other in twins.items():
@@ -85,7 +107,7 @@ def _is_scale(name: str, tensors: Mapping[str, StoredTensor]) -> bool:
     return False
 
 
-def no_layers(tensors: Mapping[str, StoredTensor], rows: Sequence[Layer | UnsupportedLayer]) -> Iterator[str]:
+def _no_layers(tensors: Tensors, rows: Sequence[Row]) -> Iterator[str]:
     """A note on tensors of two axes and more that are in no row, where there are any."""
     named = {name for row in rows for name in (row.weight, *row.aliases)}
     others = [name for name, tensor in tensors.items() if len(tensor.shape) >= 2 and name not in named]
@@ -96,25 +118,19 @@ def no_layers(tensors: Mapping[str, StoredTensor], rows: Sequence[Layer | Unsupp
         )
 
 
-def _layer(
-    name: str,
-    tensors: Mapping[str, StoredTensor],
-    tied: dict[Hashable, list[str]],
-    input_size: InputSize,
-) -> Layer | UnsupportedLayer:
+def _layer(name: str, tensors: Tensors, tied: Tied, input_size: InputSize) -> Row:
     tensor, names = tensors[name], tied[_identity(name, tensors[name])]
     usage = tensor.usage or _presumed(names, tensors)
-    fault = tensor.unusable
     reason = "" if usage.applicable else usage.reason
-    reason = reason or fault or usage.reason or _real_numbers(tensor)
+    reason = reason or tensor.unusable or usage.reason or tensor.fault
     if not reason:
         return _audited(names, tensor, usage, input_size)
-    may_be = None if fault or _real_numbers(tensor) else _may_be(tensor, usage)
+    may_be = None if tensor.fault else _may_be(tensor, usage)
     return UnsupportedLayer(
         name=layer_name(name),
         weight=name,
         aliases=tuple(names[1:]),
-        op=usage.op,
+        op=usage.op or usage.geometry.op,
         kernel_shape=tensor.shape,
         dtype=tensor.dtype,
         reason=reason,
@@ -126,72 +142,54 @@ def _layer(
 def _may_be(tensor: StoredTensor, usage: Usage) -> Usage | None:
     """What a user may know that it is: a table is a matrix if anything."""
     is_open = tensor.usage is None if usage.applicable else len(tensor.shape) == 2
-    return _matrix_or_kernel(tensor) if is_open else None
+    found = _matrix_or_kernel(tensor)
+    return found if is_open and not found.reason else None
 
 
 def _audited(names: list[str], tensor: StoredTensor, usage: Usage, input_size: InputSize) -> Layer:
     """The layer that uses a tensor so."""
     axes = len(tensor.shape) - 2
     size = input_size.for_axes(axes) if axes else ()
+    assumed = [f"the layer's input is {'x'.join(map(str, size))}, as large as the network's"] if size else []
     return Layer(
         name=layer_name(names[0]),
         weight=names[0],
         aliases=tuple(names[1:]),
-        op=usage.op,
+        op=usage.op or usage.geometry.op,
         kernel_shape=tensor.shape,
         dtype=tensor.dtype,
         geometry=usage.geometry,
         input_size=size,
-        assumed=(*tensor.assumed, *usage.assumed, *_assumed_size(size)),
+        assumed=(*tensor.assumed, *usage.assumed, *assumed),
         presumed=next((line for line in (LINEAR, WITH_BIAS) if line in usage.assumed), ""),
         read=tensor.read,
     )
 
 
-def _presumed(names: list[str], tensors: Mapping[str, StoredTensor]) -> Usage:
+def _presumed(names: list[str], tensors: Tensors) -> Usage:
     """How a tensor is used, by its names and what stands beside it, where the file does not say."""
-    tensor = tensors[names[0]]
     none = no_layer(names, tensors)
     if none is not None:
         return none
-    found = _matrix_or_kernel(tensor) or Usage(op="Conv", reason=MISFIT.format(len(tensor.shape)))
+    found = _matrix_or_kernel(tensors[names[0]])
     if not any(map(WEIGHT.search, names)):
         return replace(found, reason=UNNAMED)
-    return (
-        replace(found, assumed=(WITH_BIAS,))
-        if LINEAR in found.assumed and is_matrix(names, tensors)
-        else found
-    )
+    is_known = LINEAR in found.assumed and is_matrix(names, tensors)
+    return replace(found, assumed=(WITH_BIAS,)) if is_known else found
 
 
-def _matrix_or_kernel(tensor: StoredTensor) -> Usage | None:
-    """What a tensor of so many axes may be the weight of."""
+def _matrix_or_kernel(tensor: StoredTensor) -> Usage:
+    """What a tensor of its axes is the weight of, if of a layer; a reason where no layer has such weights."""
     axes = len(tensor.shape) - 2
     if not axes:
-        return Usage(op="Gemm", assumed=(LINEAR,))
-    if axes not in CONVOLUTION_AXES:
-        return None
+        return Usage(assumed=(LINEAR,))
     geometry = Geometry(stride=(1,) * axes, dilation=(1,) * axes)
-    return Usage(op="Conv", geometry=geometry, assumed=(GEOMETRY,))
+    if axes not in CONVOLUTION_AXES:
+        return Usage(geometry=geometry, reason=NO_AXES.format(len(tensor.shape)))
+    return Usage(geometry=geometry, assumed=(GEOMETRY,))
 
 
-def _assumed_size(size: tuple[int, ...] | None) -> Iterator[str]:
-    if size:
-        yield f"the layer's input is {'x'.join(map(str, size))}, as large as the network's"
-
-
-def _real_numbers(tensor: StoredTensor) -> str:
-    if is_real(tensor.dtype):
-        return ""
-    return f"{tensor.dtype} weights: what real values they stand for is not known"
-
-
-def is_real(dtype: str) -> bool:
-    """Whether values of this type are real numbers, each by itself."""
-    return dtype.startswith(("float", "bfloat")) and dtype not in _PARTS
-
-
-def _unique(rows: Iterator[Layer | UnsupportedLayer]) -> Iterator[Layer | UnsupportedLayer]:
+def _unique(rows: Iterator[Row]) -> Iterator[Row]:
     """Rows with short names where these are unique, else with the tensor's full name."""
     seen: set[str] = set()
     for row in rows:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -148,9 +148,7 @@ def _checked(entries: list[tuple[ZipRecord, int]], file: IO[bytes]) -> dict[str,
         position = start + record.length
         if position > end or (record.method == STORED and record.length != record.size):
             raise _damaged()
-        records[record.name] = ZipRecord(
-            name=record.name, method=record.method, start=start, length=record.length, size=record.size
-        )
+        records[record.name] = replace(record, start=start)
     return records
 
 

@@ -39,6 +39,13 @@ class Geometry:
     either_way: bool = False
 
     @property
+    def op(self) -> str:
+        """The ONNX operator type of a layer that applies its kernel so."""
+        if self.transposed:
+            return "ConvTranspose"
+        return "Conv" if self.stride else "Gemm"
+
+    @property
     def margins(self) -> tuple[int, ...]:
         """`padding` less the output padding at the ends.
 

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from convsv_cli.loaders import LOADERS
-from convsv_cli.loaders.folder import CHOICES
+from convsv_cli.loaders.files import CHOICES
 from tests.support.budget_models import convolution, exit_code
 
 pytestmark = pytest.mark.usefixtures("capsys")  # the command in this process takes stdout over

@@ -372,7 +372,7 @@ ARGUMENTS = [
     ("stride", {"as_ints": [0, 1]}, "fit no kernel"),
     ("stride", {"as_ints": [1, 1, 1]}, "fit no kernel"),
     ("stride", {"as_sym_ints": [{"as_name": "s"}, {"as_int": 1}]}, "depends on the input"),
-    ("padding", {"as_ints": [-1, 0]}, "negative padding"),
+    ("padding", {"as_ints": [-1, 0]}, "fit no kernel"),
     ("groups", {"as_string": "many"}, "no number"),
 ]
 

@@ -25,7 +25,7 @@ from torch import nn
 
 from convsv_cli import load
 from convsv_cli.errors import UnreadableModelError
-from convsv_cli.loaders.checkpoint.legacy import MAGIC_NUMBER, PROTOCOL_VERSION
+from convsv_cli.loaders.checkpoint.archives import MAGIC_NUMBER, PROTOCOL_VERSION
 from convsv_cli.loaders.checkpoint.reading import tensors_of
 from convsv_cli.loaders.checkpoint.unpickler import unpickle
 from convsv_cli.loaders.checkpoint.values import Global, Record
@@ -174,7 +174,7 @@ def test_tensors_are_read_as_torch_reads_them(kind: str, zipped: bool, tmp_path:
         path,
         _use_new_zipfile_serialization=zipped,
     )
-    tensor = tensors_of(path)["a.weight"]
+    tensor = tensors_of(path).tensors["a.weight"]
     expected = torch.load(path, weights_only=True)["a.weight"]
     assert tensor.shape == expected.shape
     assert torch.equal(tensor.read().double(), expected.double())

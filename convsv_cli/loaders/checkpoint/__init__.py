@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from convsv_cli.loaders.loader import Loader
-from convsv_cli.model.network import InputSize, Network
-
-if TYPE_CHECKING:
-    from convsv_cli.loaders.named_tensors import NamedTensors
+from convsv_cli.loaders.loader import Loader, NamedTensors, state_dict
 
 SUFFIXES = (".pt", ".pth", ".th", ".ckpt", ".bin", ".jit")
-ZIP, PICKLE = b"PK\x03\x04", b"\x80"
-
-
-def _recognises(head: bytes, suffix: str) -> bool:
-    return head.startswith((ZIP, PICKLE)) or suffix in SUFFIXES
-
-
-def _load(path: Path, input_size: InputSize) -> Network:
-    from convsv_cli.loaders.checkpoint.reading import read
-
-    return read(path, input_size)
 
 
 def _tensors(path: Path) -> NamedTensors:
-    from convsv_cli.loaders.checkpoint.reading import located
+    from convsv_cli.loaders.checkpoint.reading import tensors_of
 
-    return located(path)
+    return tensors_of(path)
 
 
 LOADER = Loader(
@@ -38,7 +22,7 @@ LOADER = Loader(
         "PyTorch state dicts, training checkpoints, pickled modules and TorchScript"
         " (.pt .pth .th .ckpt .bin .jit)"
     ),
-    recognises=_recognises,
-    load=_load,
+    signatures={"": rb"PK\x03\x04|\x80", **dict.fromkeys(SUFFIXES, b"")},
+    load=state_dict(_tensors, "save model.state_dict(), or export the model to ONNX"),
     tensors=_tensors,
 )

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeGuard
 
 from convsv_cli.errors import UnsafeModelError
-from convsv_cli.loaders.checkpoint.rebuild import array
+from convsv_cli.loaders.checkpoint.calls import array
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
-from convsv_cli.loaders.roles import owners
+from convsv_cli.loaders.names import owners
 
 Pair = tuple[Any, Any]
 Count = Callable[[int], None]
@@ -104,11 +104,7 @@ def nested(value: Any, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
             waiting += reversed([((*path, key_name(key)), inner) for key, inner in pairs(item)])
 
 
-def uncounted(_steps: int) -> None:
-    """Counts nothing: for a walk that is made once."""
-
-
-def matrices(value: Any, count: Count = uncounted) -> list[Tensor]:
+def matrices(value: Any, count: Count = lambda _steps: None) -> list[Tensor]:
     """All tensors of two axes and more in it, each once."""
     return list({id(item): item for item in _inside(value, count) if is_matrix(item)}.values())
 

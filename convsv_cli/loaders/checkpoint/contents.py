@@ -1,16 +1,110 @@
-"""What a checkpoint file holds, before it is known what that is."""
+"""What a checkpoint file holds: tensors are checked before anything is allocated, and read when asked for."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from convsv_cli.loaders.checkpoint.storages import Storages
+import numpy as np
+import torch
+
+from convsv_cli.errors import UnreadableModelError, UnsafeModelError
+from convsv_cli.loaders.checkpoint.values import ITEM_BYTES, Tensor
+from convsv_cli.loaders.loader import StoredTensor
+
+MAX_EXTENT = 1 << 62
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Bytes of a file, uncompressed."""
+
+    start: int
+    length: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """The value of a file's pickle, with the storages that its tensors refer to."""
+    """The value of a file's pickle, with the storages that its tensors refer to.
+
+    Attributes:
+        value: of the pickle.
+        path: of the file.
+        spans: where each storage is, by key.
+        big_endian: byte order of the storages.
+    """
 
     value: Any
-    storages: Storages
+    path: Path
+    spans: Mapping[str, Span]
+    big_endian: bool = False
+
+    def stored(self, tensors: Mapping[str, Tensor]) -> dict[str, StoredTensor]:
+        """Tensors with their values behind `read`, which maps only their part of the file.
+
+        Raises:
+            UnsafeModelError: one claims values that its storage, or the file, does not have.
+            UnreadableModelError: its storage is missing.
+        """
+        return {name: self._stored(name, tensor) for name, tensor in tensors.items()}
+
+    def _stored(self, name: str, tensor: Tensor) -> StoredTensor:
+        _check_shape(name, tensor)
+        first, count = (0, 0) if tensor.unusable else self._checked(name, tensor)
+        return StoredTensor(
+            shape=tensor.shape,
+            dtype=tensor.dtype,
+            read=lambda: self._values(tensor, first, count),
+            unusable=tensor.unusable,
+            identity=(tensor.storage, tensor.offset, tensor.stride) if count else None,
+            usage=tensor.usage,
+        )
+
+    def _checked(self, name: str, tensor: Tensor) -> tuple[int, int]:
+        """The position of the first value in the file, and how many elements from there on are needed."""
+        storage = tensor.storage
+        item = ITEM_BYTES.get(tensor.dtype)
+        if storage is None or item is None:
+            raise UnreadableModelError(f"the tensor {name!r} is of an unknown type ({tensor.dtype})")
+        span = self.spans.get(storage.key)
+        if span is None:
+            raise UnreadableModelError(f"the values of {name!r} are missing from the file")
+        own = ITEM_BYTES[storage.dtype] if storage.dtype else 1
+        extent = _extent(tensor)
+        numel = math.prod(tensor.shape)
+        if storage.size < 0 or storage.size * own > span.length:
+            raise UnsafeModelError(f"the storage of {name!r} claims more bytes than the file has for it")
+        if max(tensor.offset + extent, numel) * item > storage.size * own or tensor.offset < 0:
+            raise UnsafeModelError(f"the tensor {name!r} claims more values than its storage has")
+        return span.start + tensor.offset * item, extent
+
+    def _values(self, tensor: Tensor, first: int, count: int) -> torch.Tensor:
+        if tensor.unusable:
+            raise UnreadableModelError("a tensor without values was read")
+        dtype: torch.dtype = getattr(torch, tensor.dtype)
+        if not count:
+            return torch.zeros(tensor.shape, dtype=dtype)
+        item = ITEM_BYTES[tensor.dtype]
+        mapped = np.memmap(self.path, np.uint8, "c", first, (count * item,))
+        swapped = self.big_endian and item > 1
+        flat = torch.from_numpy(mapped.reshape(-1, item)[:, ::-1].reshape(-1) if swapped else mapped)
+        if flat.data_ptr() % item:
+            flat = flat.clone()
+        return torch.as_strided(flat.view(dtype), tensor.shape, tensor.stride)
+
+
+def _extent(tensor: Tensor) -> int:
+    """Elements from the first to the last one, both included."""
+    if 0 in tensor.shape:
+        return 0
+    return 1 + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride, strict=True))
+
+
+def _check_shape(name: str, tensor: Tensor) -> None:
+    sizes = (*tensor.shape, *tensor.stride)
+    lengths_differ = tensor.storage is not None and len(tensor.shape) != len(tensor.stride)
+    if lengths_differ or any(not 0 <= n < MAX_EXTENT for n in sizes):
+        raise UnsafeModelError(f"the tensor {name!r} has an impossible shape")

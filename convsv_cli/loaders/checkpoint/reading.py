@@ -1,68 +1,163 @@
-"""A checkpoint file to a `Network`."""
+"""A checkpoint file to the named tensors of its network, whatever these are wrapped in."""
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from convsv_cli.errors import ConvsvError
+from convsv_cli.loaders.checkpoint.archives import PICKLE, archive_members, read_legacy, read_pickle
+from convsv_cli.loaders.checkpoint.containers import is_matrix, mark
 from convsv_cli.loaders.checkpoint.contents import Contents
-from convsv_cli.loaders.checkpoint.legacy import read_legacy
 from convsv_cli.loaders.checkpoint.script import is_script, script_tensors
-from convsv_cli.loaders.checkpoint.unwrap import unwrap
-from convsv_cli.loaders.checkpoint.zipped import PICKLE, STATE_DICT_HINT, archive_members, read_pickle
-from convsv_cli.loaders.named_tensors import NamedTensors, network_of
-from convsv_cli.loaders.state_dict import StoredTensor
+from convsv_cli.loaders.checkpoint.search import AVERAGES, OPTIMISER, WRAPPERS, LeftOut, Search, Tensors
+from convsv_cli.loaders.files import locating
+from convsv_cli.loaders.loader import NamedTensors
+from convsv_cli.loaders.names import notes_on, training_state, without_training_state
 from convsv_cli.loaders.zip_records import zip_records
-from convsv_cli.model.network import InputSize, Network
 
+_INVISIBLE = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+MAX_LEADS = 8
 ZIP = b"PK\x03\x04"
+_AVERAGE = frozenset(("ema", "swa", "avg", "average", "averaged", "shadow"))
+_SEPARATORS = re.compile(r"[._]")
+AVERAGED = "averages of the audited weights"
+LEFT_OUT = "also holds {!r}: not audited ({} {}: {})"
 
 
-def read(path: Path, input_size: InputSize) -> Network:
-    """The layers of the network in a checkpoint; nothing in the file is executed.
+@locating
+def tensors_of(path: Path) -> NamedTensors:
+    """The named tensors of the network in a checkpoint; nothing in the file is executed.
 
     Raises:
-        UnreadableModelError: it is damaged, of another kind, or there are no weights in it.
+        UnreadableModelError: it is damaged, or of another kind.
         UnsafeModelError: it would run code elsewhere, or claims more than it holds.
-        UsageError: named input shapes, which a state dict cannot have.
     """
-    return network_of(path, input_size, located, STATE_DICT_HINT)
-
-
-def tensors_of(path: Path) -> dict[str, StoredTensor]:
-    """The named tensors of the network in a checkpoint, as they are stored.
-
-    Raises:
-        UnreadableModelError, UnsafeModelError: as `read`.
-    """
-    return located(path).tensors
-
-
-def located(path: Path) -> NamedTensors:
-    """What is in the file; errors, which are those of `read`, say which file they are about."""
-    try:
-        return _read(path)
-    except ConvsvError as error:
-        error.where = error.where or str(path)
-        raise
-
-
-def _read(path: Path) -> NamedTensors:
     with path.open("rb") as file:
         zipped = file.read(len(ZIP)) == ZIP
     if not zipped:
         return _unwrapped(read_legacy(path))
     members = archive_members(zip_records(path))
     if is_script(members):
-        tensors, notes = script_tensors(path, members)
-        return NamedTensors(tensors=tensors, format="torchscript", notes=notes)
+        return script_tensors(path, members)
     return _unwrapped(read_pickle(path, members, PICKLE, "data"))
 
 
 def _unwrapped(contents: Contents) -> NamedTensors:
-    unwrapped = unwrap(contents.value)
-    stored = {name: contents.storages.stored(name, tensor) for name, tensor in unwrapped.tensors.items()}
-    kind = "pickled_module" if unwrapped.from_module else "checkpoint"
+    """The tensors of the network in a checkpoint, by name.
+
+    At the top, a wrapper such as "state_dict" is opened, the first in the order of `WRAPPERS`; averaged
+    weights only where there is nothing better. Several networks side by side keep their keys as prefixes.
+
+    Raises:
+        UnsafeModelError: containers that hold each other, so that there is no end of names.
+    """
+    search = Search(contents.value)
+    tensors = search.run()
+    if not any(map(is_matrix, tensors.values())):
+        search = Search(contents.value, trusts_names=False)
+        tensors = search.run()
+    tensors, averages = _split(tensors, search)
+    notes, left_out = _notes(tensors, averages, search)
+    from_module = any(id(tensor) in search.of_modules for tensor in tensors.values())
     return NamedTensors(
-        tensors=stored, format=kind, notes=unwrapped.notes, left_out=unwrapped.left_out, trained=True
+        tensors=contents.stored(tensors),
+        format="pickled_module" if from_module else "checkpoint",
+        notes=notes,
+        left_out=left_out,
+        trained=True,
     )
+
+
+def _notes(
+    tensors: Tensors, averages: list[LeftOut], search: Search
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What was left out, in plain words, and that of it which could be weights."""
+    audited = set(map(mark, tensors.values()))
+    noted: list[str] = []
+    doubtful: list[str] = []
+    once = {(left.name, *map(mark, left.tensors.values())): left for left in search.left_out}
+    directions: list[str] = []
+    for left in (*once.values(), *averages):
+        named = {f"{left.name}.{name}": tensor for name, tensor in left.tensors.items()}
+        directions += training_state(named)
+        tensors_left = without_training_state(named)
+        count = len(set(map(mark, tensors_left.values())) - audited)
+        sure = (
+            left.why == OPTIMISER or left in averages or _is_average(_within(left, audited), tensors, search)
+        )
+        why = AVERAGED if sure and left.why != OPTIMISER else left.why
+        if count:
+            text = LEFT_OUT.format(left.name, count, "tensor" if count == 1 else "tensors", why)
+            (noted if sure else doubtful).append(text)
+    return (*noted, *doubtful, *notes_on(directions)), tuple(doubtful)
+
+
+def _within(left: LeftOut, audited: Collection[Hashable]) -> LeftOut:
+    """Those that are not audited all the same, by their names below the first part that says "average"."""
+    tensors = {f"{left.name}.{name}": t for name, t in left.tensors.items() if mark(t) not in audited}
+    prefixes = {_averaging(name) for name in tensors}
+    prefix = prefixes.pop() if len(prefixes) == 1 else ""
+    below = {name.removeprefix(f"{prefix}."): tensor for name, tensor in tensors.items()}
+    return replace(left, name=prefix, tensors=below)
+
+
+def _split(tensors: Tensors, search: Search) -> tuple[Tensors, list[LeftOut]]:
+    """The tensors without those that are averages of others among them."""
+    groups: dict[str, Tensors] = {}
+    for name, tensor in tensors.items():
+        if prefix := _averaging(name):
+            groups.setdefault(prefix, {})[name.removeprefix(f"{prefix}.")] = tensor
+    main = {name: tensor for name, tensor in tensors.items() if not _averaging(name)}
+    averages = []
+    for prefix, group in groups.items():
+        weights = {name: tensor for name, tensor in group.items() if is_matrix(tensor)}
+        left = LeftOut(name=prefix, tensors=weights, why=AVERAGED)
+        if _is_average(left, main, search, same_file=True):
+            averages.append(left)
+    gone = {left.name for left in averages}
+    return {name: tensor for name, tensor in tensors.items() if _averaging(name) not in gone}, averages
+
+
+def _averaging(name: str) -> str:
+    """The beginning of a name, up to the part that says that it is of averages; empty for others."""
+    parts = name.split(".")
+    first = next(
+        (i for i, part in enumerate(parts) if not _AVERAGE.isdisjoint(part.lower().split("_"))), None
+    )
+    return "" if first is None else ".".join(parts[: first + 1])
+
+
+def _is_average(left: LeftOut, main: Tensors, search: Search, *, same_file: bool = False) -> bool:
+    """Whether its name says so, and the network has each of its tensors by name (or number) and shape.
+
+    Within one network, `ema_encoder` is of `encoder`, and of no other part.
+    """
+    prefix = _averaging(left.name)
+    weights = {name: tensor for name, tensor in main.items() if is_matrix(tensor)}
+    if not prefix or not left.tensors or not weights:
+        return False
+    search.count(len(weights) + len(left.tensors))
+    if all(name.rpartition(".")[2].isdecimal() for name in left.tensors):
+        shapes = [Counter(tensor.shape for tensor in found.values()) for found in (left.tensors, weights)]
+        return shapes[0] <= shapes[1]
+    words = ["_".join(w for w in part.split("_") if w.lower() not in _AVERAGE) for part in prefix.split(".")]
+    leads = {*WRAPPERS, *AVERAGES, *_INVISIBLE}
+    leads |= set() if same_file else {*prefix.split("."), *words}
+    base = "".join(f"{word}." for word in words if word and same_file)
+    known = {(end, tensor.shape) for name, tensor in weights.items() for end in _ends(name, leads)}
+    return all(
+        any((end, tensor.shape) in known for end in _ends(base + name, leads))
+        for name, tensor in left.tensors.items()
+    )
+
+
+def _ends(name: str, leads: set[str]) -> Iterator[str]:
+    """A name without separators, and without each of the first parts that say nothing."""
+    parts = name.split(".")
+    for index, part in enumerate(parts):
+        yield _SEPARATORS.sub("", "".join(parts[index:]))
+        if part not in leads or index >= MAX_LEADS:
+            return

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from convsv_cli.loaders.checkpoint.archives import PICKLE, read_pickle
 from convsv_cli.loaders.checkpoint.containers import mark, nested
-from convsv_cli.loaders.checkpoint.contents import Contents
-from convsv_cli.loaders.checkpoint.module_usage import module_usage, plain_class_name
-from convsv_cli.loaders.checkpoint.modules import walk
-from convsv_cli.loaders.checkpoint.script_code import CONSTANT, Call, Reference, ScriptClass, script_classes
-from convsv_cli.loaders.checkpoint.script_usage import usage_by_calls
+from convsv_cli.loaders.checkpoint.modules import module_usage, plain_class_name, walk
+from convsv_cli.loaders.checkpoint.script_code import (
+    CONSTANT,
+    Call,
+    Reference,
+    ScriptClass,
+    script_classes,
+    usage_by_calls,
+)
 from convsv_cli.loaders.checkpoint.values import Global, Record, Tensor
-from convsv_cli.loaders.checkpoint.zipped import read_pickle
-from convsv_cli.loaders.state_dict import StoredTensor
-from convsv_cli.loaders.usage import Usage
+from convsv_cli.loaders.loader import NamedTensors, Usage
 from convsv_cli.loaders.zip_records import ZipRecord, record_bytes
 
 CONSTANTS = "constants.pkl"
@@ -32,33 +35,22 @@ def is_script(members: Mapping[str, ZipRecord]) -> bool:
     return CONSTANTS in members or any(name.startswith(CODE) for name in members)
 
 
-def script_tensors(
-    path: Path, members: Mapping[str, ZipRecord]
-) -> tuple[dict[str, StoredTensor], tuple[str, ...]]:
+def script_tensors(path: Path, members: Mapping[str, ZipRecord]) -> NamedTensors:
     """The tensors of the modules by their names, and the constants as c0, c1, ...; and what is missing.
 
     Raises:
         UnsafeModelError, UnreadableModelError: see `read_pickle`.
     """
     code = _code(path, members)
-    attributes = read_pickle(path, members, "data.pkl", "data")
-    stored = _stored(attributes, _module_tensors(attributes.value, code))
+    attributes = read_pickle(path, members, PICKLE, "data")
+    stored = attributes.stored(_module_tensors(attributes.value, code))
     if CONSTANTS in members:
         constants = read_pickle(path, members, CONSTANTS, "constants")
-        stored |= _stored(constants, _constant_tensors(constants.value, code))
-    return stored, tuple(_notes(code))
-
-
-def _notes(code: _Code) -> Iterator[str]:
-    """What the code uses that the file does not hold."""
+        stored |= constants.stored(_constant_tensors(constants.value, code))
     calls = [call for facts in code.all() for call in facts.calls.get(None, ())]
     opaque = sum(call.function == "mkldnn_convolution" for call in calls)
-    if opaque:
-        yield OPAQUE.format(opaque)
-
-
-def _stored(contents: Contents, tensors: Mapping[str, Tensor]) -> dict[str, StoredTensor]:
-    return {name: contents.storages.stored(name, tensor) for name, tensor in tensors.items()}
+    notes = (OPAQUE.format(opaque),) if opaque else ()
+    return NamedTensors(tensors=stored, format="torchscript", notes=notes)
 
 
 def _module_tensors(root: Any, code: _Code) -> dict[str, Tensor]:
@@ -68,7 +60,7 @@ def _module_tensors(root: Any, code: _Code) -> dict[str, Tensor]:
         return tensors
     further: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for prefix, module, _ in walk(root, children=_children):
+    for prefix, module, _ in walk(root, _children):
         facts = code.of(module.maker)
         attributes = {**module.attributes, **facts.constants}
         for name, tensor in module.attributes.items():
@@ -97,7 +89,7 @@ def _usage(
     module: Record, facts: ScriptClass, attributes: Mapping[Any, Any], name: str, tensor: Tensor
 ) -> Usage | None:
     """By the class and its attributes, some of which are constants of the code; else by the calls in that."""
-    by_class = module_usage(plain_class_name(str(module.maker)), attributes, name, tensor.shape)
+    by_class = module_usage(plain_class_name(module.maker), attributes, name, tensor.shape)
     calls = facts.calls.get(Reference("self", name), ())
     return by_class or usage_by_calls(calls, tensor.shape, attributes)
 

@@ -1,4 +1,4 @@
-"""What the code in a TorchScript archive says about weights, read as text; none of it is run or compiled.
+"""What the code in a TorchScript archive does with weights, read as text; none of it is run or compiled.
 
 TorchScript writes one statement a line, and numbers as literals, so that a few patterns find the constants
 of each class and its calls of convolutions and matrix products. What they do not find is not known.
@@ -7,9 +7,12 @@ of each class and its calls of convolutions and matrix products. What they do no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from convsv_cli.loaders.checkpoint.modules import EMBEDDING, convolution_usage
+from convsv_cli.loaders.loader import Usage
 
 CONSTANT = "CONSTANTS"
 MAX_LINE = 4000
@@ -42,6 +45,9 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "matmul": ("input", "weight"),
     "addmm": ("bias", "input", "weight"),
     "embedding": ("weight", "indices"),
+}  # fmt: skip
+_DEFAULTS: Mapping[str, Any] = {
+    "stride": 1, "padding": 0, "dilation": 1, "groups": 1, "transposed": False, "output_padding": 0,
 }  # fmt: skip
 
 
@@ -144,3 +150,40 @@ def _value(text: str, names: Mapping[str, str], self_name: str, depth: int = 0) 
     if owner in {self_name, CONSTANT}:
         return Reference("self" if owner == self_name else owner, name)
     return None
+
+
+def usage_by_calls(
+    calls: Iterable[Call], shape: tuple[int, ...], attributes: Mapping[Any, Any]
+) -> Usage | None:
+    """The usage of a weight that all these calls with it agree on; None where there is none.
+
+    `attributes` are those of the module, for numbers that the code takes from it.
+    """
+    found = {usage for call in calls if (usage := _usage(call, shape, attributes)) is not None}
+    return found.pop() if len(found) == 1 else None
+
+
+def _usage(call: Call, shape: tuple[int, ...], attributes: Mapping[Any, Any]) -> Usage | None:
+    if call.function == "embedding":
+        return EMBEDDING
+    if call.function in {"linear", "matmul", "addmm"}:
+        op = "Gemm" if call.function == "linear" else "MatMul"
+        return Usage(op=op) if len(shape) == 2 else None
+    values = {
+        name: _resolved(call.arguments.get(name, default), attributes) for name, default in _DEFAULTS.items()
+    }
+    if call.function.startswith("conv_transpose"):
+        values["transposed"] = True
+    if any(value is None for name, value in values.items() if name != "output_padding"):
+        return None
+    return convolution_usage(values, shape)
+
+
+def _resolved(value: Any, attributes: Mapping[Any, Any]) -> Any:
+    """With attributes of self put in; None where some of it is not known."""
+    if isinstance(value, Reference):
+        return attributes.get(value.name) if value.owner == "self" else None
+    if isinstance(value, tuple):
+        items = tuple(_resolved(item, attributes) for item in value)
+        return None if None in items else items
+    return value

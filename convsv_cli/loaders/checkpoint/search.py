@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,11 +25,11 @@ from convsv_cli.loaders.checkpoint.containers import (
     parts,
     plain,
 )
-from convsv_cli.loaders.checkpoint.modules import REGISTRIES, is_module, module_tensors, submodules
+from convsv_cli.loaders.checkpoint.modules import REGISTRIES, is_module, module_tensors, walk
 from convsv_cli.loaders.checkpoint.optimisers import are_optimisers, is_named_for_training, is_optimiser
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
+from convsv_cli.loaders.names import is_direction
 from convsv_cli.loaders.scaled import is_coarse
-from convsv_cli.loaders.training_state import is_direction
 
 WRAPPERS = (
     "state_dict",
@@ -115,9 +116,10 @@ class Search:
         may_scale = self.coarse and isinstance(key, str) and is_number(value)
         return may_scale or (isinstance(value, Tensor) and self.holds(value))
 
-    def item(self, path: str, key: Any, value: Any) -> Any:
-        """What a key leads to: arrays as tensors, and beside weights of few bits what may scale them too."""
-        return number(below(path, key), plain(value)) if self.coarse else plain(value)
+    def items(self, pairs: Iterable[Pair], path: str) -> list[Pair]:
+        """The pairs with arrays as tensors; beside weights of few bits, what may scale them too."""
+        plain_pairs = ((key, plain(value)) for key, value in pairs)
+        return [(key, number(below(path, key), item) if self.coarse else item) for key, item in plain_pairs]
 
     def named(self, value: Any, key: Any, path: str, depth: int) -> Tensors:
         """The tensors inside by name; a tensor itself has the empty one."""
@@ -136,7 +138,7 @@ class Search:
         return found
 
     def opened(self, value: Any, path: str, depth: int) -> Tensors:
-        """By its kind."""
+        """The tensors in a container, by its kind."""
         if is_module(value):
             return self.of_module(value, path, depth)
         if isinstance(value, dict):
@@ -148,12 +150,12 @@ class Search:
     def of_mapping(self, items: list[Pair], path: str, depth: int) -> Tensors:
         """A wrapper such as "state_dict" gives its names without its own; at the top, it is all there is."""
         self.count(len(items))
-        kept = [(key, self.item(path, key, item)) for key, item in items]
+        kept = self.items(items, path)
         if self.trusts_names:
             kept = self.without_training(kept, path, depth)
         wrapper, inside = self.wrapped(kept, path, depth)
         if wrapper is None:
-            return self.together(kept, path, depth)
+            return merged(*self.each(kept, path, depth))
         others = [(key, item) for key, item in kept if key != wrapper]
         if depth:
             return merged(("", inside), *self.each(others, path, depth))
@@ -194,18 +196,18 @@ class Search:
     def of_sequence(self, items: list[Pair], path: str, depth: int) -> Tensors:
         """By number; of a pair such as (weights, epoch), without one."""
         self.count(len(items))
-        holding = [(key, self.item(path, key, item)) for key, item in items if self.holds(plain(item))]
+        holding = self.items((pair for pair in items if self.holds(plain(pair[1]))), path)
         if len(holding) == 1 and not is_matrix(holding[0][1]):
             ((key, item),) = holding
             return self.named(item, key, path, depth + 1)
-        return self.together([(key, self.item(path, key, item)) for key, item in items], path, depth)
+        return merged(*self.each(self.items(items, path), path, depth))
 
     def of_object(self, record: Record, path: str, depth: int) -> Tensors:
         """Of a dict or list of its own class what it holds; what else it has serves an unknown use."""
-        held = [(key, self.item(path, key, item)) for key, item in contents(record)]
+        held = self.items(contents(record), path)
         found = self.of_mapping(held, path, depth) if any(self.holds(item) for _, item in held) else {}
-        made = [(key, self.item(path, key, item)) for key, item in parts(record)]
-        inside = merged(*self.each([pair for pair in made if self.holds(pair[1])], path, depth))
+        made = [pair for pair in self.items(parts(record), path) if self.holds(pair[1])]
+        inside = merged(*self.each(made, path, depth))
         matrices = {name: tensor for name, tensor in inside.items() if is_matrix(tensor)}
         strange = [name for name, tensor in matrices.items() if id(tensor) not in self.of_modules]
         reason = WITHIN.format(record.maker)
@@ -223,20 +225,13 @@ class Search:
         found = dict(self.modules[id(module)])
         self.count(NAME_VISITS * len(found))
         known = {mark(tensor) for tensor in found.values()}
-        for prefix, inner in submodules(module):
-            loose = [
-                (key, self.item(path, key, item))
-                for key, item in inner.attributes.items()
-                if key not in REGISTRIES and self.holds(self.item(path, key, item))
-            ]
+        for prefix, inner, _ in walk(module):
+            attributes = (pair for pair in inner.attributes.items() if pair[0] not in REGISTRIES)
+            loose = [pair for pair in self.items(attributes, path) if self.holds(pair[1])]
             further = merged(*self.each(loose, path, depth))
             new = {prefix + name: tensor for name, tensor in further.items() if mark(tensor) not in known}
             found = merged(("", found), ("", new)) if new else found
         return found
-
-    def together(self, items: list[Pair], path: str, depth: int) -> Tensors:
-        """All that holds weights, with keys as prefixes, and loose tensors."""
-        return merged(*self.each(items, path, depth))
 
     def each(self, items: list[Pair], path: str, depth: int) -> list[tuple[str, Tensors]]:
         """The tensors of each item with its key: tensors themselves first, then what is inside of others."""

@@ -1,22 +1,30 @@
 """A pickle to inert values: a machine of its own, which has no way to import or call anything.
 
 It follows the opcodes as `pickletools` decodes them. Where Python would call a class or a function it makes
-a `Record` of the call; the few calls that make plain containers or tensors are known by name (`rebuild`).
+a `Record` of the call; the few calls that make plain containers or tensors are known by name (`calls`).
 """
 
 from __future__ import annotations
 
 import pickletools
+import sys
 from collections.abc import Callable, Mapping
 from typing import IO, Any, cast
 
-from convsv_cli.errors import ConvsvError, UnreadableModelError
-from convsv_cli.loaders.checkpoint.hazards import refuse_hazards
-from convsv_cli.loaders.checkpoint.rebuild import rebuilt
-from convsv_cli.loaders.checkpoint.stream import RECORD_BYTES, PickleStream
+from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError
+from convsv_cli.loaders.checkpoint.calls import rebuilt, refuse_hazards
 from convsv_cli.loaders.checkpoint.values import Global, Record, Storage, as_key
 
 PersistentLoad = Callable[[Any], Any]
+MEMORY = 300 << 20
+"""Bytes that the objects of a pickle may take; the tensors' values are not among them."""
+OPERATIONS = 3_000_000
+ARGUMENT = 64 << 20
+"""Bytes of one argument, such as a string."""
+LINE = 1 << 16
+OPERATION_BYTES = 24
+RECORD_BYTES = 256
+"""Of a record and its empty containers, which `sys.getsizeof` does not count."""
 _DAMAGE = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
@@ -28,7 +36,7 @@ def unpickle(file: IO[bytes], persistent_load: PersistentLoad) -> Any:
         UnreadableModelError: it is damaged, or refers to what is not in it.
     """
     try:
-        return _Machine(PickleStream(file), persistent_load).run()
+        return _Machine(_Stream(file), persistent_load).run()
     except ConvsvError:
         raise
     except _DAMAGE as error:
@@ -37,10 +45,44 @@ def unpickle(file: IO[bytes], persistent_load: PersistentLoad) -> Any:
         ) from error
 
 
+class _Stream:
+    """A file as `pickletools.genops` reads it; counts what a pickle costs and refuses to go on forever."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._operations = 0
+        self._memory = 0
+
+    def read(self, size: int) -> bytes:
+        """Exactly as a file, for moderate sizes."""
+        if size > ARGUMENT:
+            raise UnsafeModelError(f"a single object of {size} bytes in a pickle")
+        return self._file.read(size)
+
+    def readline(self) -> bytes:
+        """A line; of an overlong one the beginning, which a reader takes for a damaged one."""
+        return self._file.readline(LINE)
+
+    def tell(self) -> int:
+        """Nothing: positions are not needed, and asking the file for them is slow."""
+        return 0
+
+    def charge(self, made: Any = None, *, extra: int = 0) -> None:
+        """Count an operation, the memory of what it made, and so many bytes more.
+
+        Raises:
+            UnsafeModelError: it was one too many.
+        """
+        self._operations += 1
+        self._memory += OPERATION_BYTES + extra + (0 if made is None else sys.getsizeof(made))
+        if self._memory > MEMORY or self._operations > OPERATIONS:
+            raise UnsafeModelError("a pickle of more objects than any checkpoint has")
+
+
 class _Machine:
     """The stack, the stacks below its marks, and the memo."""
 
-    def __init__(self, stream: PickleStream, persistent_load: PersistentLoad) -> None:
+    def __init__(self, stream: _Stream, persistent_load: PersistentLoad) -> None:
         self.stream = stream
         self.persistent_load = persistent_load
         self.stack: list[Any] = []

@@ -1,6 +1,7 @@
 """What a pickle holds, as inert values: nothing that it names is imported, and nothing is called.
 
-Numbers, strings, tuples, lists and dicts are themselves; sets are lists. All else is one of these.
+Numbers, strings, tuples, lists and dicts are themselves; sets are lists. All else is one of these. Element
+types go by torch's names for them, such as "float16".
 """
 
 from __future__ import annotations
@@ -9,11 +10,41 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convsv_cli.errors import UnsafeModelError
-from convsv_cli.loaders.usage import Usage
+from convsv_cli.loaders.loader import Usage
 
 MAX_NAME = 2000
 MAX_AXES = 32
 MAX_KEY = 1 << 62
+ITEM_BYTES = {
+    **dict.fromkeys(("bool", "uint8", "int8", "quint8", "qint8", "quint4x2", "quint2x4"), 1),
+    **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"), 1),
+    **dict.fromkeys(("float8_e8m0fnu", "float4_e2m1fn_x2"), 1),
+    **dict.fromkeys(("int16", "uint16", "float16", "bfloat16"), 2),
+    **dict.fromkeys(("int32", "uint32", "float32", "qint32", "complex32"), 4),
+    **dict.fromkeys(("int64", "uint64", "float64", "complex64"), 8),
+    "complex128": 16,
+}
+_STORAGES = {
+    **{
+        f"{name}Storage": name.lower()
+        for name in (
+            "BFloat16", "Bool", "QUInt8", "QInt8", "QInt32", "QUInt4x2", "QUInt2x4", "Float8_e4m3fn",
+            "Float8_e5m2", "Float8_e4m3fnuz", "Float8_e5m2fnuz",
+        )
+    },
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "ComplexDoubleStorage": "complex128",
+    "ComplexFloatStorage": "complex64",
+    "UntypedStorage": "",
+}  # fmt: skip
+_ALIASES = {"half": "float16", "float": "float32", "double": "float64", "long": "int64", "int": "int32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +157,18 @@ def as_shape(value: Any) -> tuple[int, ...]:
     if any(type(item) is not int for item in value):
         raise TypeError
     return tuple(value)
+
+
+def dtype_name(value: object) -> str | None:
+    """The dtype that a `Global` such as torch.float16 names; None for anything else."""
+    if not isinstance(value, Global) or value.module != "torch":
+        return None
+    name = _ALIASES.get(value.name, value.name)
+    return name if name in ITEM_BYTES else None
+
+
+def storage_dtype(value: object) -> str | None:
+    """The dtype of a storage class such as torch.FloatStorage, "" if untyped; None for anything else."""
+    if isinstance(value, Global) and value.module in {"torch", "torch.cuda", "torch.storage"}:
+        return _STORAGES.get(value.name)
+    return None

@@ -8,12 +8,8 @@ from convsv_cli.confinement import prepare
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.model.network import InputSize, Network
 
-_IR_VERSIONS = range(1, 32)
-
-
-def _recognises(head: bytes, suffix: str) -> bool:
-    """By the suffix, or as a protobuf message that begins with a plausible `ir_version` (field 1)."""
-    return suffix == ".onnx" or (head[:1] == b"\x08" and int.from_bytes(head[1:2], "big") in _IR_VERSIONS)
+IR_VERSION = rb"\x08[\x01-\x1f]"
+"""A protobuf message that begins with a plausible one (field 1)."""
 
 
 def _load(path: Path, input_size: InputSize) -> Network:
@@ -33,7 +29,7 @@ LOADER = Loader(
     name="onnx",
     suffixes=(".onnx",),
     description="ONNX graphs (.onnx)",
-    recognises=_recognises,
+    signatures={"": IR_VERSION, ".onnx": b""},
     load=_load,
     parts=_parts,
 )

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto, numpy_helper
 
 from convsv_cli.errors import UnreadableModelError
-from convsv_cli.loaders.external_files import locate
-from convsv_cli.loaders.growth import outgrows
+from convsv_cli.loaders.files import locate
+from convsv_cli.loaders.limits import outgrows
 from convsv_cli.model.graph import UnknownValueError
 
 Array = NDArray[np.generic]

@@ -12,11 +12,10 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from convsv_cli.errors import UsageError
 from convsv_cli.layer_names import counterparts
-from convsv_cli.loaders.named_tensors import NamedTensors
+from convsv_cli.loaders.loader import NamedTensors, StoredTensor, is_real
+from convsv_cli.loaders.names import without_training_state
 from convsv_cli.loaders.onnx.reading import network_of, parse
 from convsv_cli.loaders.scaled import dequantised
-from convsv_cli.loaders.state_dict import StoredTensor, is_real
-from convsv_cli.loaders.training_state import without_training_state
 from convsv_cli.model.network import InputSize, Network
 
 KEPT = "the graph is from {graph}, with {replaced} tensors from the checkpoint and {kept} of its own"

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from convsv_cli.loaders.growth import TOO_LARGE, outgrows
+from convsv_cli.loaders.limits import TOO_LARGE, outgrows
+from convsv_cli.loaders.loader import StoredTensor, is_real
+from convsv_cli.loaders.pt2.archive import DTYPES
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
-from convsv_cli.loaders.pt2.tensors import DTYPES
-from convsv_cli.loaders.state_dict import StoredTensor, is_real
 
 MAX_NODES = 1000
+NOT_CONSTANT = "its weight is computed from the network's input"
 
 
 class NotComputableError(Exception):
@@ -43,8 +44,10 @@ def find(program: Program, tensors: Mapping[str, StoredTensor], name: str) -> We
     """The constant of this name.
 
     Raises:
-        NotComputableError: convsv does not compute it.
+        NotComputableError: it depends on the network's input, or convsv does not compute it.
     """
+    if not program.is_constant(name):
+        raise NotComputableError(NOT_CONSTANT)
     stored = program.stored.get(name)
     if stored is not None:
         return Weight(name=stored, parts=(stored,), tensor=_of(tensors, stored))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from convsv_cli.loaders.convolution import convolution_op, torch_geometry
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
 from convsv_cli.model.layer import Geometry
 
@@ -23,7 +24,7 @@ class LinearMap:
         op: ONNX operator type.
         flip: the kernel is the constant's transpose.
         factor: that the kernel is multiplied by.
-        geometry: for a kernel of these spatial sizes; None for a matrix.
+        geometry: for a kernel of this shape; None for a matrix.
         data: name of what it is applied to.
         assumed: what was taken for granted.
     """
@@ -51,49 +52,25 @@ def convolution(node: Node, _program: Program) -> Iterator[LinearMap]:
     transposed = "transpose" in node.target or (node.arguments.get("transposed", {}).get("as_bool") is True)
     yield LinearMap(
         weight=node.tensor("weight"),
-        op="ConvTranspose" if transposed else "Conv",
-        geometry=lambda spatial: _geometry(node, spatial, transposed=transposed),
+        op=convolution_op({"transposed": transposed}),
+        geometry=lambda shape: _geometry(node, shape, transposed=transposed),
         data=node.tensor("input"),
     )
 
 
-def _geometry(node: Node, spatial: tuple[int, ...], *, transposed: bool) -> Geometry:
-    axes = len(spatial)
-    zeros = (0,) * axes
-    further = _each(node.integers("output_padding", zeros), axes) if transposed else zeros
-    stride, dilation = (_each(node.integers(name, (1,) * axes), axes) for name in ("stride", "dilation"))
-    groups = node.number("groups", 1)
-    if min(*stride, *dilation, groups) < 1 or groups != int(groups) or min(further) < 0:
-        raise NoNumberError("strides, dilations, groups or an output padding that fit no kernel")
-    return Geometry(
-        stride=stride,
-        dilation=dilation,
-        groups=int(groups),
-        transposed=transposed,
-        padding=_padding(node, spatial, dilation),
-        output_padding=further if any(further) else (),
-    )
-
-
-def _padding(node: Node, spatial: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
-    """At the beginning of each axis, then at the end; of "same", torch puts the odd element at the end."""
-    axes = len(spatial)
+def _geometry(node: Node, shape: tuple[int, ...], *, transposed: bool) -> Geometry:
     named = node.arguments.get("padding", {}).get("as_string")
-    if named == "same":
-        totals = [d * (k - 1) for d, k in zip(dilation, spatial, strict=True)]
-        return (*(total // 2 for total in totals), *(total - total // 2 for total in totals))
-    padding = (0,) * axes if named == "valid" else _each(node.integers("padding", (0,) * axes), axes)
-    if min(padding) < 0:
-        raise NoNumberError("a negative padding")
-    return padding * 2
-
-
-def _each(numbers: tuple[int, ...], axes: int) -> tuple[int, ...]:
-    """One number an axis, of which torch lets the caller give one for all."""
-    numbers = numbers * axes if len(numbers) == 1 else numbers
-    if len(numbers) != axes:
-        raise NoNumberError("strides, dilations or paddings that fit no kernel")
-    return numbers
+    arguments = {
+        **{name: node.integers(name, (1,)) for name in ("stride", "dilation")},
+        "groups": node.number("groups", 1),
+        "transposed": transposed,
+        "padding": named or node.integers("padding", (0,)),
+        "output_padding": node.integers("output_padding", (0,)) if transposed else 0,
+    }
+    found = torch_geometry(arguments, shape)
+    if found is None:
+        raise NoNumberError("strides, dilations, paddings or groups that fit no kernel")
+    return found
 
 
 def linear(node: Node, _program: Program) -> Iterator[LinearMap]:

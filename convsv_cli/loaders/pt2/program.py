@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from convsv_cli.loaders.pt2.tensors import whole
+from convsv_cli.loaders.pt2.archive import whole
 
 STORED = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
 RANDOM = ("rand", "bernoulli", "dropout", "multinomial", "normal")
@@ -28,8 +28,7 @@ class Node:
 
     def tensor(self, name: str) -> str:
         """The name of a tensor argument; empty where it is none."""
-        argument = self.arguments.get(name, {})
-        given = argument.get("as_tensor") or (argument.get("as_optional_tensor") or {}).get("as_tensor")
+        given = _tensor(self.arguments.get(name, {}))
         return str(given["name"]) if given else ""
 
     def tensors(self) -> Iterator[str]:
@@ -131,10 +130,14 @@ def _node(position: int, node: Any) -> Node:  # noqa: ANN401
 
 def _names(argument: Any) -> Iterator[str]:  # noqa: ANN401
     """Names of tensors in an argument of any kind."""
-    one = argument.get("as_tensor") or (argument.get("as_optional_tensor") or {}).get("as_tensor")
     several = argument.get("as_tensors") or ()
     optional = (item.get("as_tensor") for item in argument.get("as_optional_tensors") or ())
-    yield from (str(item["name"]) for item in (one, *several, *optional) if item)
+    yield from (str(item["name"]) for item in (_tensor(argument), *several, *optional) if item)
+
+
+def _tensor(argument: Any) -> Any:  # noqa: ANN401
+    """The one tensor that an argument is; nothing where it is anything else."""
+    return argument.get("as_tensor") or (argument.get("as_optional_tensor") or {}).get("as_tensor")
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:  # noqa: ANN401

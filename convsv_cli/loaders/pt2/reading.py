@@ -1,64 +1,84 @@
-"""A program of torch.export to a `Network`."""
+"""A program of torch.export to a `Network`: a row for nodes that share weight, geometry and input size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
-from convsv_cli.loaders.pt2.archive import HINT, open_archive
-from convsv_cli.loaders.pt2.program import Program, program
-from convsv_cli.loaders.pt2.rows import rows
-from convsv_cli.loaders.pt2.tensors import stored_tensors
-from convsv_cli.loaders.state_dict import StoredTensor
-from convsv_cli.loaders.training_state import notes_on, training_state
+from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
+from convsv_cli.loaders.files import locating
+from convsv_cli.loaders.loader import StoredTensor, is_real
+from convsv_cli.loaders.names import notes_on, training_state, without_training_state
+from convsv_cli.loaders.pt2.archive import HINT, open_archive, stored_tensors
+from convsv_cli.loaders.pt2.expressions import NotComputableError, Weight, find, parts_of
+from convsv_cli.loaders.pt2.layers import EXPORTED, LinearMap, kernel, linear_maps
+from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program, program
+from convsv_cli.loaders.rows import layer_name, unique
+from convsv_cli.model.layer import DEQUANTISED, LOOK_UP, Geometry, Layer, UnsupportedLayer
 from convsv_cli.model.network import InputSize, Network
 
+UNUSED = "no operator of the graph uses it"
+SCALING = frozenset(
+    f"aten.{name}"
+    for name in (
+        "add.Tensor", "sub.Tensor", "mul.Tensor", "div.Tensor", "layer_norm.default",
+        "native_layer_norm.default", "rms_norm.default", "prelu.default",
+    )
+)  # fmt: skip
+"""Operators that shift or scale each element by a tensor of their own, which is no layer's weight."""
+LOOKING_UP = "aten.embedding"
+INDICES = ("int64", "int32", "bool")
+Row = Layer | UnsupportedLayer
+Tensors = Mapping[str, StoredTensor]
 
+
+@locating
 def read(path: Path, input_size: InputSize) -> Network:
     """The layers of a program, in the order of its nodes; then weights that no known operator multiplies by.
 
     Raises:
         UnreadableModelError: damaged, or no program of torch.export.
         UsageError: another input size than that of export.
-        UnsafeModelError: see `records` and `stored_tensors`.
+        UnsafeModelError: see `open_archive` and `stored_tensors`.
     """
-    with _damage(path):
+    with _damage():
         return _network(path, input_size)
 
 
+@locating
 def tensors_of(path: Path) -> dict[str, StoredTensor]:
     """The stored tensors by name.
 
     Raises:
         UnreadableModelError, UnsafeModelError: as `read`.
     """
-    with _damage(path):
+    with _damage():
         return stored_tensors(open_archive(path))
 
 
 @contextmanager
-def _damage(path: Path) -> Iterator[None]:
+def _damage() -> Iterator[None]:
     """Descriptions that do not follow torch's schema, in whatever way, as one error."""
     try:
         yield
     except ConvsvError:
         raise
     except Exception as error:
-        raise UnreadableModelError(
-            f"the archive is damaged ({type(error).__name__})", where=str(path), hint=HINT
-        ) from error
+        raise UnreadableModelError(f"the archive is damaged ({type(error).__name__})", hint=HINT) from error
 
 
 def _network(path: Path, input_size: InputSize) -> Network:
     archive = open_archive(path)
     tensors = stored_tensors(archive)
     graph = program(archive.json(f"models/{archive.model}.json"))
-    _check_size(graph, input_size, path)
-    found = rows(graph, tensors)
+    _check_size(graph, input_size)
+    found = _rows(graph, tensors)
     if not found:
-        raise UnreadableModelError("no weights found in this program", where=str(path), hint=HINT)
+        raise UnreadableModelError("no weights found in this program", hint=HINT)
     return Network(
         path=str(path),
         format="pt2",
@@ -69,7 +89,7 @@ def _network(path: Path, input_size: InputSize) -> Network:
     )
 
 
-def _check_size(graph: Program, asked: InputSize, path: Path) -> None:
+def _check_size(graph: Program, asked: InputSize) -> None:
     """Sizes are those of export: to know others, convsv would have to run the program."""
     shapes = {name: graph.shapes.get(name, ()) for name in graph.inputs}
     fits = all(shapes.get(name) == shape for name, shape in asked.shapes)
@@ -78,6 +98,173 @@ def _check_size(graph: Program, asked: InputSize, path: Path) -> None:
         fits = False
     if not fits:
         known = ", ".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes.items())
-        raise UsageError(
-            f"the program was exported at {known}", where=str(path), hint="export it at the size you want"
+        raise UsageError(f"the program was exported at {known}", hint="export it at the size you want")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """A row, the stored tensors it uses, and what it shares with nodes that are the same layer."""
+
+    row: Row
+    parts: tuple[str, ...]
+    key: object
+
+
+def _rows(program: Program, tensors: Tensors) -> tuple[Row, ...]:
+    """In the order of the nodes; then weights that no operator multiplies by whose rule convsv has."""
+    found = [
+        _found(node, linear, program, tensors)
+        for node in program.nodes
+        for linear in linear_maps(node, program)
+    ]
+    used = {part for item in found for part in item.parts}
+    merged = [*_merged(found, tensors), *_left_over(program, tensors, used)]
+    names = unique(("", row.name) for row in merged)
+    return tuple(replace(row, name=name) for name, row in zip(names, merged, strict=True))
+
+
+def _found(node: Node, linear: LinearMap, program: Program, tensors: Tensors) -> _Found:
+    """The row of one linear map."""
+    parts = parts_of(program, linear.weight)
+    try:
+        weight = find(program, tensors, linear.weight)
+        row = _layer(node, linear, weight, program, tensors)
+    except (NotComputableError, NoNumberError) as error:
+        unknown = _unsupported(node, linear, str(error), parts, tensors)
+        return _Found(row=unknown, parts=parts, key=(id(node), linear.weight))
+    shared = weight.tensor.identity or weight.name, row.kernel_shape, linear.flip, linear.factor
+    return _Found(row=row, parts=parts, key=(shared, row.op, row.geometry, row.input_size))
+
+
+def _layer(node: Node, linear: LinearMap, weight: Weight, program: Program, tensors: Tensors) -> Layer:
+    """The audited row.
+
+    Raises:
+        NotComputableError, NoNumberError: its values or its geometry are not known.
+    """
+    _check(weight, linear)
+    shape = weight.tensor.shape
+    size = _input_size(linear, len(shape) - 2, program)
+    return Layer(
+        name=layer_name(weight.name, node.name, linear.op, node.name),
+        weight=weight.name,
+        op=linear.op,
+        kernel_shape=shape[::-1] if linear.flip else shape,
+        dtype=weight.tensor.dtype,
+        geometry=Geometry() if linear.geometry is None else linear.geometry(shape),
+        input_size=size,
+        assumed=(
+            *_dequantised(weight, tensors),
+            *linear.assumed,
+            *((EXPORTED,) if size and linear.data in program.symbolic else ()),
+        ),
+        read=lambda: kernel(weight.tensor.read(), linear),
+    )
+
+
+def _input_size(linear: LinearMap, axes: int, program: Program) -> tuple[int, ...] | None:
+    """Spatial sizes of what a convolution is applied to, a batch or not; none for a matrix."""
+    if linear.geometry is None:
+        return ()
+    shape = program.shapes.get(linear.data, ())
+    fits = len(shape) - axes in (1, 2) and min(shape[-axes:]) > 0
+    return shape[-axes:] if fits else None
+
+
+def _check(weight: Weight, linear: LinearMap) -> None:
+    """Raises `NotComputableError` where it cannot be audited."""
+    tensor, axes = weight.tensor, len(weight.tensor.shape) - 2
+    if tensor.fault:
+        raise NotComputableError(tensor.fault)
+    if linear.geometry is None and axes:
+        raise NotComputableError(f"a weight with {axes + 2} axes is no matrix")
+    if linear.geometry is not None and axes not in CONVOLUTION_AXES:
+        raise NotComputableError(NO_AXES.format(axes + 2))
+
+
+def _dequantised(weight: Weight, tensors: Tensors) -> Iterator[str]:
+    stored = tensors[weight.name].dtype
+    if not is_real(stored):
+        yield DEQUANTISED.format(stored)
+
+
+def _unsupported(
+    node: Node, linear: LinearMap, reason: str, parts: tuple[str, ...], tensors: Tensors
+) -> UnsupportedLayer:
+    present = [part for part in parts if part in tensors]
+    weight = max(present, default="", key=lambda part: math.prod(tensors[part].shape))
+    stored = tensors.get(weight)
+    return UnsupportedLayer(
+        name=layer_name(weight, node.name, linear.op, node.name),
+        weight=weight or linear.weight,
+        op=linear.op,
+        kernel_shape=stored.shape if stored else (),
+        dtype=stored.dtype if stored else "",
+        reason=reason,
+    )
+
+
+def _merged(found: list[_Found], tensors: Tensors) -> Iterator[Row]:
+    """One row for all that are the same layer; other names of its weight and further nodes become aliases."""
+    tied: dict[object, list[str]] = {}
+    for name, tensor in tensors.items():
+        tied.setdefault((tensor.identity or name, tensor.shape), []).append(name)
+    groups: dict[object, list[Row]] = {}
+    for item in found:
+        groups.setdefault(item.key, []).append(item.row)
+    for first, *others in groups.values():
+        stored = tensors.get(first.weight)
+        weights = tied[stored.identity or first.weight, stored.shape] if stored else []
+        further = (row.weight if row.weight != first.weight else row.name for row in others)
+        names = dict.fromkeys((*weights, *further))
+        yield replace(first, aliases=tuple(n for n in names if n not in (first.name, first.weight)))
+
+
+def _left_over(program: Program, tensors: Tensors, used: set[str]) -> Iterator[Row]:
+    """Weights that are in no row yet, with what is done with them."""
+    users: dict[str, list[str]] = {}
+    for node in program.nodes:
+        for name in node.tensors():
+            if name in program.stored:
+                users.setdefault(program.stored[name], []).append(node.target)
+    tied = {tensors[name].identity for name in used if name in tensors} - {None}
+    for name, tensor in without_training_state(tensors).items():
+        targets = users.get(name, [])
+        scales = bool(targets) and SCALING.issuperset(targets)
+        looked_up = bool(targets) and all(target.startswith(LOOKING_UP) for target in targets)
+        is_known = all(target.startswith("aten.") for target in targets)
+        is_vector = sum(size != 1 for size in tensor.shape) < 2
+        is_plain = is_known and (is_vector or tensor.dtype in INDICES)
+        if name in used or tensor.identity in tied or len(tensor.shape) < 2 or is_plain or scales:
+            continue
+        yield UnsupportedLayer(
+            name=layer_name(name, name, "", name),
+            weight=name,
+            op=targets[0].split(".")[1] if targets else "",
+            kernel_shape=tensor.shape,
+            dtype=tensor.dtype,
+            reason=LOOK_UP if looked_up else tensor.unusable or _use(targets),
+            applicable=not looked_up,
+            layer=_as_matrix(name, tensor),
         )
+
+
+def _as_matrix(name: str, tensor: StoredTensor) -> Layer | None:
+    """What users may say that it is; None where it is no matrix of real numbers."""
+    if tensor.unusable or len(tensor.shape) != 2 or not is_real(tensor.dtype):
+        return None
+    return Layer(
+        name=name,
+        weight=name,
+        op="MatMul",
+        kernel_shape=tensor.shape,
+        dtype=tensor.dtype,
+        geometry=Geometry(),
+        input_size=(),
+        read=tensor.read,
+    )
+
+
+def _use(targets: list[str]) -> str:
+    others = [target for target in targets if not target.startswith(LOOKING_UP)]
+    return f"used by {others[0]}, which convsv does not know" if others else UNUSED

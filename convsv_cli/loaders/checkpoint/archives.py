@@ -1,23 +1,81 @@
-"""Checkpoints as torch.save wrote them before 1.6: pickles one after the other, then the raw storages."""
+"""The two forms of a checkpoint file, with the value of its pickle and where its storages are.
+
+Since 1.6, torch.save and torch.jit.save write zip archives of pickles and storages; before, torch.save wrote
+pickles one after the other, then the raw storages.
+"""
 
 from __future__ import annotations
 
+import io
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from convsv_cli.errors import UnreadableModelError
-from convsv_cli.loaders.checkpoint.contents import Contents
-from convsv_cli.loaders.checkpoint.dtypes import ITEM_BYTES, storage_dtype
-from convsv_cli.loaders.checkpoint.storages import Span, Storages
+from convsv_cli.errors import UnreadableModelError, UnsafeModelError
+from convsv_cli.loaders.checkpoint.contents import Contents, Span
 from convsv_cli.loaders.checkpoint.unpickler import unpickle
-from convsv_cli.loaders.checkpoint.values import Storage
+from convsv_cli.loaders.checkpoint.values import ITEM_BYTES, Storage, storage_dtype
+from convsv_cli.loaders.zip_records import STORED, ZipRecord, record_bytes
 
+MAX_PICKLE = 256 << 20
+PICKLE = "data.pkl"
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 PROTO = b"\x80"
 TAR_MAGIC, TAR_POSITION = b"ustar", 257
 LENGTH = struct.Struct("<q")
+
+
+def archive_members(records: Mapping[str, ZipRecord]) -> dict[str, ZipRecord]:
+    """The records by their names without the archive's own, which PyTorch puts in front of each.
+
+    Raises:
+        UnreadableModelError: another kind of archive.
+    """
+    folders = {name.partition("/")[0] for name in records}
+    members = {name.partition("/")[2]: record for name, record in records.items()}
+    if "archive_format" in members or any(name.startswith("models/") for name in members):
+        raise UnreadableModelError(
+            "this is a torch.export archive (.pt2), which convsv does not read yet",
+            hint="save model.state_dict(), or export the model to ONNX",
+        )
+    if PICKLE not in members or len(folders) > 1:
+        raise UnreadableModelError(
+            "this zip file is no PyTorch checkpoint", hint="name a file that torch.save wrote"
+        )
+    return members
+
+
+def read_pickle(path: Path, members: Mapping[str, ZipRecord], name: str, folder: str) -> Contents:
+    """The value of one pickle of the archive, its storages being the records of `folder`.
+
+    Raises:
+        UnsafeModelError: records that are compressed; and see `unpickle`.
+        UnreadableModelError: it is damaged.
+    """
+    prefix = f"{folder}/"
+    storages = {key.removeprefix(prefix): record for key, record in members.items() if key.startswith(prefix)}
+    for record in (members[name], *storages.values()):
+        if record.method != STORED:
+            raise UnsafeModelError(f"the record {record.name!r} is compressed, which PyTorch never does")
+    value = unpickle(io.BytesIO(record_bytes(path, members[name], MAX_PICKLE)), _referred)
+    spans = {key: Span(start=record.start, length=record.length) for key, record in storages.items()}
+    big_endian = "byteorder" in members and record_bytes(path, members["byteorder"], 64).strip() == b"big"
+    return Contents(value=value, path=path, spans=spans, big_endian=big_endian)
+
+
+def _referred(reference: Any) -> Storage:
+    """A persistent id: ("storage", class, key, location, number of elements)."""
+    kind, storage_type, key, _location, size = reference
+    return _storage(kind, storage_type, key, size)
+
+
+def _storage(kind: Any, storage_type: Any, key: Any, size: Any) -> Storage:
+    dtype = storage_dtype(storage_type)
+    if kind != "storage" or dtype is None or type(key) is not str or type(size) is not int:
+        raise KeyError
+    return Storage(key=key, dtype=dtype, size=size)
 
 
 def read_legacy(path: Path) -> Contents:
@@ -30,13 +88,13 @@ def read_legacy(path: Path) -> Contents:
     storages: dict[str, Storage] = {}
 
     def persistent_load(reference: Any) -> Any:
-        return _referred(reference, storages)
+        return _referred_before(reference, storages)
 
     with path.open("rb") as file:
         _check_header(file)
         value = unpickle(file, persistent_load)
         keys = unpickle(file, persistent_load)
-        return Contents(value=value, storages=Storages(path=path, spans=_spans(file, keys, storages)))
+        return Contents(value=value, path=path, spans=_spans(file, keys, storages))
 
 
 def _check_header(file: IO[bytes]) -> None:
@@ -65,20 +123,17 @@ def _no_reference(_reference: Any) -> Any:
     raise KeyError
 
 
-def _referred(reference: Any, storages: dict[str, Storage]) -> Any:
+def _referred_before(reference: Any, storages: dict[str, Storage]) -> Any:
     """A class with its source, of which the class; or a storage, perhaps a view of another."""
     kind, *fields = reference
     if kind == "module":
         return fields[0]
     storage_type, key, _location, size, *view = fields
-    dtype = storage_dtype(storage_type)
     if any(view):
         raise UnreadableModelError(
             "a checkpoint with views of storages, as PyTorch 0.x wrote it", hint="load it and save it again"
         )
-    if kind != "storage" or dtype is None or type(key) is not str or type(size) is not int:
-        raise KeyError
-    return storages.setdefault(key, Storage(key=key, dtype=dtype, size=size))
+    return storages.setdefault(key, _storage(kind, storage_type, key, size))
 
 
 def _spans(file: IO[bytes], keys: Any, storages: dict[str, Storage]) -> dict[str, Span]:

@@ -1,0 +1,189 @@
+"""Which files a model is in, and what is read of a file before it is believed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError, UsageError
+from convsv_cli.loaders.loader import Loader
+
+P = ParamSpec("P")
+T = TypeVar("T")
+CHOICES = (
+    ("model.safetensors.index.json",),
+    ("pytorch_model.bin.index.json",),
+    ("model.safetensors",),
+    ("pytorch_model.bin",),
+    ("*.index.json",),
+    ("*.onnx",),
+    ("*.safetensors", "*.pt2", "*.pt", "*.pth", "*.ckpt", "*.th", "*.jit", "*.bin"),
+)
+"""Patterns of names, those that are looked for first before others; of equal ones there may be one file."""
+HEAD_BYTES = 4096
+MISTAKEN = (
+    (rb"\Z", "the file is empty", "download or export it again"),
+    (
+        rb"version https://git-lfs\.github\.com/spec/",
+        "this is a git-LFS pointer, not the model",
+        "run git lfs pull",
+    ),
+    (rb"(?i)\s*<(?:!doctype html|html)", "this is a web page, not a model", "download the file itself"),
+)
+"""What is commonly saved in a model file's place: how it begins, what to say of it, and what to do."""
+MAX_JSON = 24 * 2**20
+"""Bytes, of each of which Python makes up to 25."""
+
+
+def locating(function: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
+    """The function, whose errors are about the file that it is called with, unless they say which."""
+
+    @wraps(function)
+    def located(path: Path, /, *args: P.args, **keywords: P.kwargs) -> T:
+        try:
+            return function(path, *args, **keywords)
+        except ConvsvError as error:
+            error.where = error.where or str(path)
+            raise
+
+    return located
+
+
+@locating
+def model_file(path: Path) -> Path:
+    """The model in a folder, where there is one obvious candidate; any other path as it is.
+
+    Raises:
+        UsageError: the folder has several models.
+        UnreadableModelError: it has none, or may not be read.
+    """
+    if not _is_folder(path):
+        return path
+    try:
+        names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
+    except OSError as error:
+        raise UnreadableModelError(f"cannot be read: {error.strerror}") from error
+    for patterns in CHOICES:
+        found = [name for name in names if _matches(name, patterns)]
+        if len(found) > 1:
+            shown = ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")
+            raise UsageError(f"a folder with several models: {shown}", hint="name one of the files")
+        if found:
+            return path / found[0]
+    raise UnreadableModelError("this is a folder without a model", hint="name a model file")
+
+
+def may_be_model(name: str) -> bool:
+    """Whether a file of this name would be looked at as a folder's model."""
+    return any(_matches(name, patterns) for patterns in CHOICES)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False  # reading it will say why
+
+
+@locating
+def first_to_recognise(path: Path, loaders: Iterable[Loader]) -> Loader | None:
+    """The first of the loaders whose format the file at `path` has, by its first 4 KiB and its suffix.
+
+    Raises:
+        UnreadableModelError: there is no such file, it is no regular file, it may not be read, or it is
+            empty, a git-LFS pointer or a web page.
+    """
+    head, suffix = _head(path), path.suffix.lower()
+    return next((loader for loader in loaders if loader.recognises(head, suffix)), None)
+
+
+def _head(path: Path) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+            raise UnreadableModelError(f"this is {kind}", hint="name a model file")
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise UnreadableModelError("no such file", hint="check the path") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UnreadableModelError(f"cannot be read: {reason}", hint="check the path") from error
+    except ValueError as error:
+        raise UnreadableModelError(f"no path: {error}", hint="check the path") from error
+    for pattern, what, hint in MISTAKEN:
+        if re.match(pattern, head):
+            raise UnreadableModelError(what, hint=hint)
+    return head
+
+
+@locating
+def locate(model: Path, location: str, what: str) -> Path:
+    """The resolved file at `location`: a further file of a model, which must be a regular one in its folder.
+
+    A cache may link both the model and its data elsewhere, so the folder of the resolved model counts too.
+
+    Args:
+        model: the file that names it.
+        location: as named there, relative to the model's folder.
+        what: what wants it, for error messages.
+
+    Raises:
+        UnreadableModelError: there is no such file.
+        UnsafeModelError: it lies outside the model's folder, or is no regular file.
+    """
+    path = model.parent / location
+    if Path(location).is_absolute() or ".." in Path(location).parts or not location or "\0" in location:
+        raise UnsafeModelError(f"{what} wants data from {location!r}, outside the model's folder")
+    if not os.path.exists(path):  # noqa: PTH110  (which takes a name that no file can have for a missing one)
+        raise UnreadableModelError(f"the data file {location!r} is missing", hint="put it beside the model")
+    resolved = path.resolve()
+    folders = {model.parent.resolve(), model.resolve().parent}
+    if not any(resolved.is_relative_to(folder) for folder in folders):
+        raise UnsafeModelError(f"the data file {location!r} lies outside the model's folder")
+    if not stat.S_ISREG(resolved.stat().st_mode):
+        raise UnsafeModelError(f"the data file {location!r} is no regular file")
+    return resolved
+
+
+def parse_json(text: bytes, what: str) -> Any:  # noqa: ANN401
+    """The value of a JSON text in a model file.
+
+    Args:
+        text: at most `MAX_JSON` bytes of it are looked at.
+        what: what it is, for error messages.
+
+    Raises:
+        UnsafeModelError: it is too long to read safely.
+        UnreadableModelError: it is no JSON, or says one thing twice.
+    """
+    if len(text) > MAX_JSON:
+        raise UnsafeModelError(f"{what} is longer than {MAX_JSON // 2**20} MiB")
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, ValueError) else "nested too deeply"
+        raise UnreadableModelError(
+            f"{what} is damaged: {reason}", hint="download or save it again"
+        ) from error
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"{key!r} is named twice")
+        result[key] = value
+    return result
