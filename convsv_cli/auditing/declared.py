@@ -13,7 +13,7 @@ from convsv_cli.model.network import Network
 from convsv_cli.report import Settings
 
 AS_LAYER = "a layer, as asked"
-AS_TABLE = "a table, as asked: a look-up of integer indices amplifies nothing"
+AS_TABLE = "a table, as asked: a look-up by integer indices amplifies nothing"
 EXPLAIN = "a glob may mean more than one row: --as-layer and --as-table must not mean the same"
 
 

@@ -54,7 +54,7 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
     if loader.tensors is None:
         raise UsageError("it has a graph of its own", where=str(path), hint="leave --graph out")
     if _loader(graph) is not ONNX:
-        raise UsageError("not an ONNX graph", where=str(graph), hint="--graph wants an ONNX export")
+        raise UsageError("not an ONNX graph", where=str(graph), hint="--graph takes an ONNX export")
     tensors, parts = loader.tensors(path), loader.parts(path)
     return transplanted(path, tensors, graph, input_size or InputSize(), parts)
 

@@ -8,7 +8,7 @@ from typing import Any
 from convsv_cli.model.layer import Geometry
 
 CONVOLUTION_AXES = range(1, 4)
-NO_AXES = "a weight with {} axes is no convolution in one to three dimensions"
+NO_AXES = "a weight with {} axes is not that of a one- to three-dimensional convolution"
 MAX_STEP = 1 << 20
 _PADDING_MODES = {"zeros", "reflect", "replicate", "circular"}
 

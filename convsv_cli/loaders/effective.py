@@ -78,7 +78,7 @@ def _combined(like: StoredTensor, combine: Callable[..., torch.Tensor], *parts: 
 
 
 def _shape(combine: Callable[..., torch.Tensor], parts: Sequence[StoredTensor]) -> tuple[int, ...] | None:
-    """Of what the parts combine to, by their shapes alone; None where they do not."""
+    """The shape of what the parts combine to; None where they do not fit."""
     try:
         return tuple(combine(*(torch.empty(part.shape, device="meta") for part in parts)).shape)
     except (RuntimeError, IndexError, TypeError, ValueError):

@@ -39,7 +39,7 @@ MISTAKEN = (
 )
 """What is commonly saved in a model file's place: how it begins, what to say of it, and what to do."""
 MAX_JSON = 24 * 2**20
-"""Bytes, of each of which Python makes up to 25."""
+"""Bytes; Python may need up to 25 for each of them."""
 
 
 def locating(function: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
@@ -74,10 +74,10 @@ def model_file(path: Path) -> Path:
         found = [name for name in names if _matches(name, patterns)]
         if len(found) > 1:
             shown = ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")
-            raise UsageError(f"a folder with several models: {shown}", hint="name one of the files")
+            raise UsageError(f"a folder with several models: {shown}", hint="pass one of the files")
         if found:
             return path / found[0]
-    raise UnreadableModelError("this is a folder without a model", hint="name a model file")
+    raise UnreadableModelError("this is a folder without a model", hint="pass a model file")
 
 
 def may_be_model(name: str) -> bool:
@@ -101,7 +101,7 @@ def first_to_recognise(path: Path, loaders: Iterable[Loader]) -> Loader | None:
     """The first of the loaders whose format the file at `path` has, by its first 4 KiB and its suffix.
 
     Raises:
-        UnreadableModelError: there is no such file, it is no regular file, it may not be read, or it is
+        UnreadableModelError: there is no such file, it is not a regular file, it may not be read, or it is
             empty, a git-LFS pointer or a web page.
     """
     head, suffix = _head(path), path.suffix.lower()
@@ -113,7 +113,7 @@ def _head(path: Path) -> bytes:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
-            raise UnreadableModelError(f"this is {kind}", hint="name a model file")
+            raise UnreadableModelError(f"this is {kind}", hint="pass a model file")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except FileNotFoundError as error:
@@ -122,7 +122,7 @@ def _head(path: Path) -> bytes:
         reason = error.strerror or str(error)
         raise UnreadableModelError(f"cannot be read: {reason}", hint="check the path") from error
     except ValueError as error:
-        raise UnreadableModelError(f"no path: {error}", hint="check the path") from error
+        raise UnreadableModelError(f"not a valid path: {error}", hint="check the path") from error
     for pattern, what, hint in MISTAKEN:
         if re.match(pattern, head):
             raise UnreadableModelError(what, hint=hint)
@@ -138,23 +138,25 @@ def locate(model: Path, location: str, what: str) -> Path:
     Args:
         model: the file that names it.
         location: as named there, relative to the model's folder.
-        what: what wants it, for error messages.
+        what: what refers to it, for error messages.
 
     Raises:
         UnreadableModelError: there is no such file.
-        UnsafeModelError: it lies outside the model's folder, or is no regular file.
+        UnsafeModelError: it lies outside the model's folder, or is not a regular file.
     """
     path = model.parent / location
     if Path(location).is_absolute() or ".." in Path(location).parts or not location or "\0" in location:
-        raise UnsafeModelError(f"{what} wants data from {location!r}, outside the model's folder")
+        raise UnsafeModelError(f"{what} refers to data at {location!r}, outside the model's folder")
     if not os.path.exists(path):  # noqa: PTH110  (which takes a name that no file can have for a missing one)
-        raise UnreadableModelError(f"the data file {location!r} is missing", hint="put it beside the model")
+        raise UnreadableModelError(
+            f"the data file {location!r} is missing", hint="put it in the model's folder"
+        )
     resolved = path.resolve()
     folders = {model.parent.resolve(), model.resolve().parent}
     if not any(resolved.is_relative_to(folder) for folder in folders):
         raise UnsafeModelError(f"the data file {location!r} lies outside the model's folder")
     if not stat.S_ISREG(resolved.stat().st_mode):
-        raise UnsafeModelError(f"the data file {location!r} is no regular file")
+        raise UnsafeModelError(f"the data file {location!r} is not a regular file")
     return resolved
 
 
@@ -167,7 +169,7 @@ def parse_json(text: bytes, what: str) -> Any:  # noqa: ANN401
 
     Raises:
         UnsafeModelError: it is too long to read safely.
-        UnreadableModelError: it is no JSON, or says one thing twice.
+        UnreadableModelError: it is not JSON, or says one thing twice.
     """
     if len(text) > MAX_JSON:
         raise UnsafeModelError(f"{what} is longer than {MAX_JSON // 2**20} MiB")
@@ -184,6 +186,6 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise ValueError(f"{key!r} is named twice")
+            raise ValueError(f"{key!r} appears twice")
         result[key] = value
     return result

@@ -35,9 +35,9 @@ def check_tensors(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
         if count > MAX_TENSORS:
             raise UnsafeModelError(f"more than {MAX_TENSORS} tensors")
         if len(name) > LONGEST:
-            raise UnsafeModelError(f"a name of more than {LONGEST} characters")
+            raise UnsafeModelError(f"a name longer than {LONGEST} characters")
         if len(shape) > MAX_AXES:
-            raise UnsafeModelError(f"a tensor of more than {MAX_AXES} axes")
+            raise UnsafeModelError(f"a tensor with more than {MAX_AXES} axes")
 
 
 def outgrows(made: int, stored: int) -> bool:

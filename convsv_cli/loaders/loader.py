@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _PARTS = {"float8_e8m0fnu", "float4_e2m1fn_x2"}
 """Exponents of blocks, and pairs of values: neither is a number in its own right."""
-UNREAL = "{} weights: what real values they stand for is not known"
+UNREAL = "{} weights: the real values they stand for are unknown"
 
 
 @dataclass(frozen=True, kw_only=True)

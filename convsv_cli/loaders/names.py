@@ -33,7 +33,7 @@ _MODIFIERS = frozenset((
     "fake",
 ))  # fmt: skip
 _FOLDED = frozenset(("pre", "prequant", "smooth", "smoother", "smoothing"))
-"""Words for what scales the input of a layer, so that its weight was divided by the same."""
+"""Words for what scales the input of a layer, whose weight was divided by the same numbers."""
 _ACTIVATIONS = frozenset(("input", "inputs", "act", "acts", "activation", "activations", "output", "outputs"))
 
 
@@ -58,7 +58,7 @@ class Role:
 
     @property
     def scales_a_weight(self) -> bool:
-        """Likewise, and its name says so."""
+        """Whether it does, and its name says so."""
         return self.scales and "weight" in self.kinds
 
 
@@ -89,7 +89,7 @@ def role(name: str) -> Role:
 
 
 def owners(name: str, *, is_small: bool) -> list[str]:
-    """What a scale of this name may belong to; none where it is no scale.
+    """What a scale of this name may belong to; none where it is not a scale.
 
     One within a collection may be named as its weight: `scales.a.weight` belongs to `a`, if `is_small`; what
     is within a scale belongs to its owner: `a.weight_scale.value`.
@@ -139,12 +139,14 @@ def _none(op: str, reason: str) -> Usage:
     return Usage(op=op, reason=reason, applicable=False)
 
 
-TABLE = _none("Gather", "by its name an embedding table: a look-up of integer indices amplifies nothing")
-POSITIONS = _none("Gather", "by its name an embedding of positions: looked up or added, it amplifies nothing")
-CODEBOOK = _none("Gather", "by its name a codebook: its entries are looked up, nothing is multiplied by them")
-ADDED = _none("Add", "by its name a bias: what is added amplifies nothing")
-MASK = _none("Where", "by its name a mask of attention: what selects amplifies nothing")
-INDEX = _none("Gather", "whole numbers of 64 bits: by their type an index, and no weight")
+TABLE = _none("Gather", "by its name, an embedding table: a look-up by integer indices amplifies nothing")
+POSITIONS = _none("Gather", "by its name, a position embedding: looked up or added, it amplifies nothing")
+CODEBOOK = _none(
+    "Gather", "by its name, a codebook: its entries are looked up; nothing is multiplied by them"
+)
+ADDED = _none("Add", "by its name, a bias: what is added amplifies nothing")
+MASK = _none("Where", "by its name, an attention mask: what selects amplifies nothing")
+INDEX = _none("Gather", "64-bit integers: by their type, indices rather than weights")
 WEIGHT = re.compile(r"(^|[._])(weight|kernel)((?:_[a-z0-9]+)*)$")
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _EMBEDDINGS = r"emb(?:s|ed(?:s|dings?)?)?"
@@ -172,7 +174,7 @@ _MASK = re.compile(r"(?:attn|attention|causal|future)_?mask|tri[lu]")
 
 
 def is_matrix(names: Sequence[str], tensors: Mapping[str, StoredTensor]) -> bool:
-    """Whether the tensor that has these names has a bias beside it, an entry a row or a column."""
+    """Whether the tensor that has these names has a bias, with one entry per row or column."""
     biases = ((tensors[name], tensors.get(_bias(name))) for name in names)
     return any(bias is not None and bias.shape in {(s,) for s in tensor.shape} for tensor, bias in biases)
 
@@ -198,7 +200,7 @@ def _by_name(name: str, tensor: StoredTensor) -> Usage | None:
 
 
 def _of_weight(path: list[str]) -> Usage | None:
-    """Of a matrix that is called a weight: the last module, or list of modules, tells what it is."""
+    """What a matrix called a weight is, by the last module of its path, or the last list of modules."""
     *_, outer, owner = ("", "", *_owners(path))
     if _CODEBOOK.fullmatch(owner) or (_QUANTISER.fullmatch(outer) and _ENTRIES.fullmatch(owner)):
         return CODEBOOK
@@ -214,7 +216,7 @@ def _owners(path: list[str]) -> list[str]:
 
 
 def _of_parameter(path: list[str], tensor: StoredTensor) -> Usage | None:
-    """Of a parameter or buffer that is not called a weight."""
+    """What a parameter or buffer is that is not called a weight."""
     *outer, last = ("", *path)
     if _POSITIONS.fullmatch(last) or (last == "pe" and any("pos" in part or part == "pe" for part in outer)):
         return POSITIONS
@@ -227,13 +229,13 @@ def _of_parameter(path: list[str], tensor: StoredTensor) -> Usage | None:
     return INDEX if tensor.dtype == "int64" and "mask" not in last else None
 
 
-NOTE = "also holds the training state of convsv ({} and so on): no weights"
+NOTE = "also holds the training state of convsv ({} and so on): not weights"
 _DIRECTION = re.compile(r"(?:^|\.)_?unfoldings\.(?:\d+\.)?kept(?:_\d+)*$")
 _AXES, _COLUMNS = 3, 3
 
 
 def training_state(tensors: Mapping[Key, Value]) -> list[Key]:
-    """The names of what trainings with convsv once left beside the weights, known by names and shapes.
+    """The names of what trainings with convsv once left among the weights, known by names and shapes.
 
     The directions of `LipschitzPenalty`, `CurvatureLoss` and `limit_norm` were in every `state_dict` that
     these were a part of: "penalty.unfoldings.0.kept_0", [blocks, rows, 3]. No network multiplies by them.

@@ -77,5 +77,5 @@ def _mentions(path: Path, names: Iterable[str]) -> bool:
 
 
 def _written(name: str) -> tuple[bytes, bytes]:
-    """As a graph has it, and as JSON may."""
+    """The name as a graph stores it, and as JSON may."""
     return name.encode(errors="surrogateescape"), json.dumps(name)[1:-1].encode()

@@ -162,7 +162,7 @@ def _as_matrix(name: str, aliases: tuple[str, ...], item: LinearMap | Unsupporte
 
 
 def _unreal(dtype: str) -> str:
-    """Why the values are no real numbers that stand for themselves; empty where they are."""
+    """Why the values are not real numbers that stand for themselves; empty where they are."""
     return (
         "" if dtype.startswith(("float", "bfloat")) else f"{dtype} weights: what they stand for is not known"
     )

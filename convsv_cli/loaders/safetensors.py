@@ -67,7 +67,7 @@ def _check_header(path: Path) -> None:
         length = int.from_bytes(file.read(LENGTH_BYTES), "little")
         header = file.read(min(length, MAX_JSON + 1))
     if length > MAX_JSON >= len(header):
-        raise UnreadableModelError("the file is damaged (its header is not whole)", hint=HINT)
+        raise UnreadableModelError("the file is damaged (its header is incomplete)", hint=HINT)
     entries = parse_json(header, "the header")
     if isinstance(entries, dict):
         shapes = (entry.get("shape") if isinstance(entry, dict) else None for entry in entries.values())
@@ -80,6 +80,6 @@ LOADER = Loader(
     suffixes=(".safetensors",),
     description="safetensors (.safetensors)",
     signatures={"": rb'(?s:.{8})\{"', ".safetensors": b""},
-    load=state_dict(_tensors, "name a file that holds a network"),
+    load=state_dict(_tensors, "pass a file that holds a network"),
     tensors=_tensors,
 )

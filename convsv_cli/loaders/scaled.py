@@ -25,12 +25,12 @@ from convsv_cli.loaders.loader import StoredTensor, is_real
 from convsv_cli.loaders.names import MARKER, owners, role
 
 BLOCK = 128
-QUANTISED = "quantised: its values stand for others, by {}"
-IMPOSSIBLE = "quantised: {} is its scale, and holds values that are not positive and finite"
-MARKED = "quantised: the file says {}, and has no scale for it"
+QUANTISED = "quantised: what its values stand for depends on {}"
+IMPOSSIBLE = "quantised: its scale {} has values that are not positive and finite"
+MARKED = "quantised: the file says {}, but has no scale for it"
 APPLIED = "dequantised weights: {} values times their scale {}, {}"
-RAW = "its {} values stand for themselves: the file has no scale for them"
-BARE = "{} does not scale it: a state dict does not say"
+RAW = "its {} values are taken as they are: the file has no scale for them"
+BARE = "{} is assumed not to scale it: a state dict does not say"
 MAX_WORDS = 16
 
 _CERTAIN = (
@@ -51,7 +51,7 @@ _HARMLESS = re.compile(r"bias|running_|num_batches|lora|^[kv]_scale$|^scaled_fp8
 def dequantised(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     """The tensors with each scale applied to its weight, or the weight marked as one that cannot be audited.
 
-    What belongs to a weight is no tensor in its own right any more.
+    What belongs to a weight is no longer a tensor in its own right.
     """
     return _File(tensors=tensors).resolved()
 
@@ -89,7 +89,7 @@ class _File:
 
     @cached_property
     def owners(self) -> frozenset[str]:
-        """Of all weights."""
+        """The owners of all weights."""
         return frozenset(role(name).owner for name, t in self.tensors.items() if self._is_weight(name, t))
 
     @cached_property
@@ -99,7 +99,7 @@ class _File:
 
     @cached_property
     def longer_strays(self) -> dict[str, str]:
-        """Likewise, by the name without its first words, or without what is said of its weight."""
+        """The same strays, by the name without its first words, or without what is said of its weight."""
         below = {owner.partition(".weight.")[0]: name for owner, name in self.strays.items()}
         return below | {end: name for owner, name in self.strays.items() for end in _ends(owner)}
 
@@ -206,7 +206,7 @@ def _is_collected(name: str) -> bool:
 
 
 def _ends(owner: str) -> Iterator[str]:
-    """The name without the first few of its words, of which at least one is left."""
+    """The name without the first few of its words, but never without all of them."""
     words = owner.split(".")
     return (".".join(words[i:]) for i in range(min(len(words), MAX_WORDS)))
 

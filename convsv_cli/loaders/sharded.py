@@ -29,9 +29,9 @@ def _shards(path: Path) -> NamedTensors:
     kinds = {kind.name: kind for kind in (_kind(path, name) for name in files)}
     resolved = {name: locate(path, name, "the index") for name in files}
     if len(set(resolved.values())) < len(files):
-        raise UnreadableModelError("two shards are one file", hint=HINT)
+        raise UnreadableModelError("two shards are the same file", hint=HINT)
     if len(kinds) > 1:
-        raise UnreadableModelError("shards of several formats", hint=HINT)
+        raise UnreadableModelError("its shards are of several formats", hint=HINT)
     (kind,) = kinds.values()
     found: dict[str, StoredTensor] = {}
     notes: list[str] = []
@@ -68,8 +68,8 @@ def _weight_map(path: Path) -> dict[str, str]:
     homes = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(homes, dict) or not homes or not all(isinstance(home, str) for home in homes.values()):
         raise UnreadableModelError(
-            "this JSON file is no index of a model",
-            hint="name the .index.json file, or the model",
+            "this JSON file is not the index of a model",
+            hint="pass the .index.json file, or the model",
         )
     return homes
 
@@ -103,7 +103,7 @@ def _check(
 
 
 def _apart(tensor: StoredTensor, shard: str) -> StoredTensor:
-    """What tells tensors of one file apart, told apart from those of others."""
+    """The tensor with an identity that no tensor of another shard has."""
     return tensor if tensor.identity is None else replace(tensor, identity=(shard, tensor.identity))
 
 
@@ -112,7 +112,7 @@ LOADER = Loader(
     suffixes=(".index.json",),
     description="indices of models in several files (.index.json)",
     signatures={".json": b""},
-    load=state_dict(_shards, "name an index that holds a network"),
+    load=state_dict(_shards, "pass an index that holds a network"),
     parts=_parts,
     tensors=_shards,
 )

@@ -77,7 +77,7 @@ def _entries(file: IO[bytes]) -> Iterator[tuple[ZipRecord, int]]:
     """Records with the position of their local headers, as the central directory has them."""
     start, length = _directory(file)
     if length > MAX_DIRECTORY:
-        raise UnsafeModelError("a zip archive of more records than any checkpoint has")
+        raise UnsafeModelError("a zip archive with more records than any checkpoint has")
     file.seek(start)
     directory = file.read(length)
     position = 0
@@ -143,7 +143,7 @@ def _checked(entries: list[tuple[ZipRecord, int]], file: IO[bytes]) -> dict[str,
         if record.name in records:
             raise UnsafeModelError(f"the archive holds {record.name!r} twice")
         if header < position:
-            raise UnsafeModelError(f"the record {record.name!r} lies on top of another one")
+            raise UnsafeModelError(f"the record {record.name!r} overlaps another one")
         start = _start(file, min(header, end), record.name)
         position = start + record.length
         if position > end or (record.method == STORED and record.length != record.size):

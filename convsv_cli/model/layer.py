@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-LOOK_UP = "a table look-up of integer indices: it amplifies nothing"
+LOOK_UP = "a table look-up by integer indices: it amplifies nothing"
 DEQUANTISED = "dequantised weights: {} values with their scale"
 
 

@@ -28,7 +28,7 @@ from tests.support.onnx_models import saved as stored
 
 FORMATS = {renderer.name: renderer for renderer in RENDERERS}
 SCHEMA = Path(__file__).parents[2] / "convsv_cli" / "renderers" / "schema" / "audit-1.schema.json"
-REASON = "a table look-up of integer indices: it amplifies nothing"
+REASON = "a table look-up by integer indices: it amplifies nothing"
 TODAY, PLACE = date(2026, 7, 1), Place(path="convsv.toml", line=3)
 
 

@@ -135,7 +135,7 @@ DOUBTFUL = (
 def test_a_scale_that_is_not_certain_is_named(name: str, save: Save, tmp_path: Path) -> None:
     row = rows(save({"a.weight": Q, name: HALF}, tmp_path))["a.weight"]
     assert isinstance(row, UnsupportedLayer)
-    assert row.reason == f"quantised: its values stand for others, by {name}"
+    assert row.reason == f"quantised: what its values stand for depends on {name}"
 
 
 @pytest.mark.parametrize("shape", [(4,), (1, 4), (2, 2), (3,), (6, 1, 1), (0,), (6, 2)], ids=str)
@@ -172,7 +172,7 @@ def test_values_without_any_scale_stand_for_themselves_and_say_so(tmp_path: Path
     row = rows(pickled(state, tmp_path))["a.weight"]
     assert isinstance(row, Layer)
     assert torch.equal(row.read().double(), Q.double())
-    assert "its float8_e4m3fn values stand for themselves: the file has no scale for them" in row.assumed
+    assert "its float8_e4m3fn values are taken as they are: the file has no scale for them" in row.assumed
     row = rows(pickled(state | {"scaled_fp8": torch.empty(2)}, tmp_path))["a.weight"]
     assert isinstance(row, UnsupportedLayer)
     marked = {"m.a.weight": Q, "m.a.scale_weight": HALF, "m.scaled_fp8": torch.empty(0)}
@@ -232,7 +232,7 @@ def test_packed_weights_are_one_row_that_names_what_they_hang_on(
     (row,) = load(save({f"a.{part}": tensor for part, tensor in PACKED[kind].items()}, tmp_path)).layers
     assert isinstance(row, UnsupportedLayer)
     assert row.weight == f"a.{first}"
-    assert row.reason.startswith("quantised: its values stand for others, by a.")
+    assert row.reason.startswith("quantised: what its values stand for depends on a.")
     assert any(other in row.reason for other in others)
 
 
@@ -243,7 +243,7 @@ def test_ordinary_floats(dtype: torch.dtype, tmp_path: Path) -> None:
     for name in ("a.scale", "a.gamma", "scale", "a.norm.scale", "logit_scale", "a.weight_g_scale_net.weight"):
         row = rows(pickled({"a.weight": weight, name: ROWS}, tmp_path))["a.weight"]
         assert isinstance(row, Layer)
-        assert any("a.scale does not scale it" in line for line in row.assumed) == (name == "a.scale")
+        assert any("a.scale is assumed not to scale" in line for line in row.assumed) == (name == "a.scale")
     for name in ("a.weight_scale", "a.scale_weight", "a.weight.scale", "a.weight_scale_inv"):
         row = rows(pickled({"a.weight": weight, name: HALF}, tmp_path))["a.weight"]
         assert isinstance(row, UnsupportedLayer)

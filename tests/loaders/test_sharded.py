@@ -166,15 +166,15 @@ def foreign(index: Index, folder: Path) -> None:
 BROKEN: list[tuple[Callable[[Index, Path], None], str]] = [
     (without_shard, "'model-00002-of-00002.safetensors' is missing"),
     (twice, "'model.conv.bias' is in the shards"),
-    (one_file, "two shards are one file"),
+    (one_file, "two shards are the same file"),
     (pointer, "git lfs pull"),
     (mixed, "several formats"),
     (foreign, "neither safetensors nor a checkpoint"),
     (homes(absent="model-00001-of-00002.safetensors"), "has no tensor 'absent'"),
-    (homes(absent=3), "no index"),
-    (lambda index, _: index.update(weight_map={}), "no index"),
-    (lambda index, _: index.update(weight_map=[]), "no index"),
-    (lambda index, _: index.clear(), "no index"),
+    (homes(absent=3), "not the index"),
+    (lambda index, _: index.update(weight_map={}), "not the index"),
+    (lambda index, _: index.update(weight_map=[]), "not the index"),
+    (lambda index, _: index.clear(), "not the index"),
 ]
 
 
@@ -189,10 +189,10 @@ def test_broken_indices(change: Callable[[Index, Path], None], fragment: str, tm
 @pytest.mark.parametrize(
     ("text", "fragment"),
     [
-        ('{"weight_map": {"a": "x", "a": "y"}}', "'a' is named twice"),
+        ('{"weight_map": {"a": "x", "a": "y"}}', "'a' appears twice"),
         ("[" * 10**5, "nested too deeply"),
         ("{", "damaged"),
-        ('{"weight_map": 1e999}', "no index"),
+        ('{"weight_map": 1e999}', "not the index"),
     ],
 )
 def test_indices_that_are_no_json_or_name_a_tensor_twice(text: str, fragment: str, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_shards_behind_a_foreign_link_or_a_pipe_are_refused(tmp_path: Path) -> N
         load(path)
     (folder / "link.safetensors").unlink()
     os.mkfifo(folder / "link.safetensors")
-    with pytest.raises(UnsafeModelError, match="no regular file"):
+    with pytest.raises(UnsafeModelError, match="not a regular file"):
         load(path)
 
 
@@ -320,7 +320,7 @@ def test_folders_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UnreadableModelError, match="a folder without a model"):
         load(tmp_path)
-    with pytest.raises(UnreadableModelError, match="no index"):
+    with pytest.raises(UnreadableModelError, match="not the index"):
         load(tmp_path / "config.json")
 
 

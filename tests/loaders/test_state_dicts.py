@@ -189,7 +189,7 @@ def test_eight_bit_floats(tmp_path: Path) -> None:
     assert a.measurement("heuristic").value == pytest.approx(2)
     assert (b.status, b.reason) == (
         "unsupported",
-        "quantised: its values stand for others, by b.weight_scale",
+        "quantised: what its values stand for depends on b.weight_scale",
     )
 
 

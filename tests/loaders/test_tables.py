@@ -68,7 +68,7 @@ def test_what_has_a_bias_is_a_matrix_whatever_its_name(size: int, tmp_path: Path
     biases = {name.replace(".weight", ".bias"): torch.randn(size) for name in names}
     rows = rows_of({**{name: torch.randn(9, WIDTH) for name in names}, **biases}, tmp_path)
     assert rows.keys() == set(names)
-    assert all(isinstance(row, Layer) and "the bias beside it" in row.assumed[0] for row in rows.values())
+    assert all(isinstance(row, Layer) and "judging by its bias" in row.assumed[0] for row in rows.values())
 
 
 def test_a_bias_of_another_length_tells_nothing(tmp_path: Path) -> None:

@@ -37,12 +37,11 @@ def archive_members(records: Mapping[str, ZipRecord]) -> dict[str, ZipRecord]:
     members = {name.partition("/")[2]: record for name, record in records.items()}
     if "archive_format" in members or any(name.startswith("models/") for name in members):
         raise UnreadableModelError(
-            "this is a torch.export archive (.pt2), which convsv does not read yet",
-            hint="save model.state_dict(), or export the model to ONNX",
+            "this is a torch.export archive under another name", hint="give it a name that ends in .pt2"
         )
     if PICKLE not in members or len(folders) > 1:
         raise UnreadableModelError(
-            "this zip file is no PyTorch checkpoint", hint="name a file that torch.save wrote"
+            "this zip file is not a PyTorch checkpoint", hint="pass a file that torch.save wrote"
         )
     return members
 
@@ -108,11 +107,11 @@ def _check_header(file: IO[bytes]) -> None:
         )
     if not head.startswith(PROTO):
         raise UnreadableModelError(
-            "this is no PyTorch checkpoint", hint="name a file that torch.save or torch.jit.save wrote"
+            "this is not a PyTorch checkpoint", hint="pass a file that torch.save or torch.jit.save wrote"
         )
     if unpickle(file, _no_reference) != MAGIC_NUMBER:
         raise UnreadableModelError(
-            "this is a plain pickle and no PyTorch checkpoint", hint="save model.state_dict() with torch.save"
+            "this is a plain pickle, not a PyTorch checkpoint", hint="save model.state_dict() with torch.save"
         )
     if unpickle(file, _no_reference) != PROTOCOL_VERSION:
         raise UnreadableModelError("a checkpoint of an unknown version", hint="save it again")
@@ -124,7 +123,7 @@ def _no_reference(_reference: Any) -> Any:
 
 
 def _referred_before(reference: Any, storages: dict[str, Storage]) -> Any:
-    """A class with its source, of which the class; or a storage, perhaps a view of another."""
+    """A class, without the source that is stored with it; or a storage, perhaps a view of another."""
     kind, *fields = reference
     if kind == "module":
         return fields[0]
@@ -158,4 +157,4 @@ def _spans(file: IO[bytes], keys: Any, storages: dict[str, Storage]) -> dict[str
 
 
 def _cut_off() -> UnreadableModelError:
-    return UnreadableModelError("the file is damaged: its storages are not whole", hint="download it again")
+    return UnreadableModelError("the file is damaged: its storages are incomplete", hint="download it again")

@@ -164,7 +164,7 @@ def _meta(dtype: Any, shape: Any, *_rest: Any) -> Tensor:
 
 
 def _first_tensor(maker: Global, args: tuple[Any, ...]) -> Any:
-    """A parameter, of which the fourth argument are its own attributes."""
+    """A parameter, whose fourth argument is its own attributes."""
     if not args or not isinstance(args[0], Tensor):
         return Record(maker, args)
     return _attributed(args[0], args[3] if len(args) > 3 else None)

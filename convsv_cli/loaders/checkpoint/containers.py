@@ -14,9 +14,9 @@ Pair = tuple[Any, Any]
 Count = Callable[[int], None]
 """Counts steps, and raises UnsafeModelError where there are too many: containers may hold each other."""
 GLANCES = 16
-"""So many things in a container are looked at in a step."""
+"""How many things in a container are looked at per step."""
 MAX_DEPTH = 64
-NUMBER = "a number and no tensor"
+NUMBER = "a number, not a tensor"
 _SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 
 

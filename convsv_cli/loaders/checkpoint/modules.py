@@ -27,7 +27,7 @@ _EMBEDDING = {"Embedding", "EmbeddingBag"}
 _RECURRENT = {"LSTM", "GRU", "RNN"}
 EMBEDDING = Usage(
     op="Gather",
-    reason="an embedding table: a look-up of integer indices amplifies nothing",
+    reason="an embedding table: a look-up by integer indices amplifies nothing",
     applicable=False,
 )
 MISFIT = "its recorded geometry does not fit its weight"

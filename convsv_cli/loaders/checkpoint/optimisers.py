@@ -1,4 +1,4 @@
-"""What in a checkpoint belongs to the training and not to the network: told by its structure.
+"""What in a checkpoint belongs to the training and not to the network, by its structure.
 
 Names alone prove nothing ("loss_net" and "hyperprior" are networks): what only a name makes training state is
 left out as something that could be weights all the same.

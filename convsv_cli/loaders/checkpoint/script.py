@@ -109,7 +109,7 @@ def _constant_tensors(constants: Any, code: _Code) -> dict[str, Tensor]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Code:
-    """The text of an archive's classes, read once a file."""
+    """The text of an archive's classes, each file read once."""
 
     path: Path
     members: Mapping[str, ZipRecord]
@@ -123,7 +123,7 @@ class _Code:
         return self._file(member).get(maker.name, ScriptClass())
 
     def all(self) -> list[ScriptClass]:
-        """Of every class."""
+        """What is said of every class."""
         return [facts for member in self.members for facts in self._file(member).values()]
 
     def _file(self, member: str) -> dict[str, ScriptClass]:

@@ -1,6 +1,6 @@
 """What the code in a TorchScript archive does with weights, read as text; none of it is run or compiled.
 
-TorchScript writes one statement a line, and numbers as literals, so that a few patterns find the constants
+TorchScript writes one statement per line, and numbers as literals, so that a few patterns find the constants
 of each class and its calls of convolutions and matrix products. What they do not find is not known.
 """
 

@@ -47,12 +47,12 @@ ALONE = "value"
 """The name of a tensor that is all there is."""
 MAX_VISITS = 4_000_000
 NAME_VISITS = 10
-"""What one more name counts."""
+"""How many steps one more name counts as."""
 WITHIN = "part of a {}, whose use convsv does not know"
 OPTIMISER, BESIDE, NAMED, DEEP = (
     "state of an optimiser",
     "could be weights",
-    "could be weights, in spite of the name",
+    "could be weights, despite the name",
     f"nested more than {MAX_DEPTH} deep",
 )
 Tensors = dict[str, Tensor]
@@ -166,7 +166,7 @@ class Search:
         return merged(("", inside), *small) if small else inside
 
     def without_training(self, items: list[Pair], path: str, depth: int) -> list[Pair]:
-        """The items but those of which the key says that they are no network; they are left out."""
+        """The items but those whose key says that they are not a network; these are left out."""
         kept = []
         for key, item in items:
             if is_named_for_training(key) and self.holds(item):
@@ -194,7 +194,7 @@ class Search:
         return None, {}
 
     def of_sequence(self, items: list[Pair], path: str, depth: int) -> Tensors:
-        """By number; of a pair such as (weights, epoch), without one."""
+        """Names by number; none for a pair such as (weights, epoch)."""
         self.count(len(items))
         holding = self.items((pair for pair in items if self.holds(plain(pair[1]))), path)
         if len(holding) == 1 and not is_matrix(holding[0][1]):
@@ -203,7 +203,7 @@ class Search:
         return merged(*self.each(self.items(items, path), path, depth))
 
     def of_object(self, record: Record, path: str, depth: int) -> Tensors:
-        """Of a dict or list of its own class what it holds; what else it has serves an unknown use."""
+        """What a dict or list of a class of its own holds; the use of its other parts is unknown."""
         held = self.items(contents(record), path)
         found = self.of_mapping(held, path, depth) if any(self.holds(item) for _, item in held) else {}
         made = [pair for pair in self.items(parts(record), path) if self.holds(pair[1])]
@@ -267,7 +267,7 @@ class Search:
         """
         self.visits += 1 + steps
         if self.visits > MAX_VISITS:
-            raise UnsafeModelError("its containers hold each other without end")
+            raise UnsafeModelError("its containers contain each other without end")
 
 
 def merged(*groups: tuple[str, Tensors]) -> Tensors:

@@ -24,7 +24,7 @@ ARGUMENT = 64 << 20
 LINE = 1 << 16
 OPERATION_BYTES = 24
 RECORD_BYTES = 256
-"""Of a record and its empty containers, which `sys.getsizeof` does not count."""
+"""Bytes of a record and its empty containers, which `sys.getsizeof` does not count."""
 _DAMAGE = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
@@ -68,7 +68,7 @@ class _Stream:
         return 0
 
     def charge(self, made: Any = None, *, extra: int = 0) -> None:
-        """Count an operation, the memory of what it made, and so many bytes more.
+        """Count an operation, the memory of what it made, and the extra bytes.
 
         Raises:
             UnsafeModelError: it was one too many.
@@ -215,7 +215,7 @@ def _persistent(machine: _Machine, argument: Any) -> None:
 
 
 def _build(machine: _Machine, _: Any) -> None:
-    """Attributes of a record; of a dict, those that are no description of its own; of tensors, none."""
+    """Set the attributes of a record; of a dict, only those beyond its own description; of tensors, none."""
     state, target = machine.stack.pop(), machine.stack[-1]
     if isinstance(target, Record):
         target.state = state

@@ -147,13 +147,13 @@ def as_shape(value: Any) -> tuple[int, ...]:
     """A shape, offsets or strides.
 
     Raises:
-        TypeError: these are no integers.
+        TypeError: these are not integers.
         UnsafeModelError: more axes than any tensor has.
     """
     if not isinstance(value, (tuple, list)):
         raise TypeError
     if len(value) > MAX_AXES:
-        raise UnsafeModelError(f"a tensor of {len(value)} axes")
+        raise UnsafeModelError(f"a tensor with {len(value)} axes")
     if any(type(item) is not int for item in value):
         raise TypeError
     return tuple(value)

@@ -92,7 +92,7 @@ def open_archive(path: Path) -> Archive:
     """
     found = _records(path)
     if any(name in found for name in PICKLED):
-        raise UnsafeModelError("its weights are a pickle: too old a form", hint=HINT)
+        raise UnsafeModelError("its weights are pickled, as torch 2.8 and older stored them", hint=HINT)
     models = [name for name in found if name.startswith(MODELS) and name.endswith(".json")]
     if len(models) != 1:
         held = f"{len(models)} programs of torch.export, not one" if models else "no program of torch.export"
@@ -176,7 +176,7 @@ def whole(size: Any) -> int:  # noqa: ANN401
     expression = size.get("as_expr")
     number = size["as_int"] if expression is None else expression["hint"]["as_int"]
     if type(number) is not int or number < 0:
-        raise TypeError("a size that is no number")
+        raise TypeError("a size that is not a number")
     return number
 
 

@@ -1,4 +1,4 @@
-"""Nodes of a program that are linear maps by a constant: one rule an operator."""
+"""Nodes of a program that are linear maps by a constant: one rule per operator."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def product(left: str, right: str) -> Rule:
         names = node.tensor(left), node.tensor(right)
         constant = [program.is_constant(name) for name in names]
         if constant[0] == constant[1]:
-            return  # a product of two activations or of two constants is no layer
+            return  # a product of two activations or of two constants is not a layer
         index = constant.index(True)
         yield LinearMap(
             weight=names[index],

@@ -43,7 +43,7 @@ class Node:
             return default
         number = argument.get("as_int", argument.get("as_float"))
         if type(number) not in (int, float):
-            raise NoNumberError(f"a {name} that is no number")
+            raise NoNumberError(f"a {name} that is not a number")
         return float(number) if isinstance(number, float) else number
 
     def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:

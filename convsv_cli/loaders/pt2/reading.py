@@ -177,7 +177,7 @@ def _check(weight: Weight, linear: LinearMap) -> None:
     if tensor.fault:
         raise NotComputableError(tensor.fault)
     if linear.geometry is None and axes:
-        raise NotComputableError(f"a weight with {axes + 2} axes is no matrix")
+        raise NotComputableError(f"a weight with {axes + 2} axes is not a matrix")
     if linear.geometry is not None and axes not in CONVOLUTION_AXES:
         raise NotComputableError(NO_AXES.format(axes + 2))
 
@@ -250,7 +250,7 @@ def _left_over(program: Program, tensors: Tensors, used: set[str]) -> Iterator[R
 
 
 def _as_matrix(name: str, tensor: StoredTensor) -> Layer | None:
-    """What users may say that it is; None where it is no matrix of real numbers."""
+    """What users may say that it is; None where it is not a matrix of real numbers."""
     if tensor.unusable or len(tensor.shape) != 2 or not is_real(tensor.dtype):
         return None
     return Layer(

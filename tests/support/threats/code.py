@@ -156,7 +156,7 @@ THREATS = (
     Threat(name="code in a plain pickle", make=partial(_plain, name="model.bin", protocol=2), code=UNSAFE,
            says=RUN, reckless=_pickle_load),
     Threat(name="code in a pickle of protocol 0", make=partial(_plain, name="model.pt", protocol=0), code=2,
-           says="no PyTorch checkpoint", reckless=_pickle_load),
+           says="not a PyTorch checkpoint", reckless=_pickle_load),
     Threat(name="code in a pickle named .onnx", make=partial(_plain, name="model.onnx", protocol=4),
            code=UNSAFE, says=RUN, reckless=_pickle_load),
     Threat(name="code in a pickle named .safetensors",

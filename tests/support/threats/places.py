@@ -114,7 +114,7 @@ THREATS = (
                says=says)
         for location, says in (
             ("../secret", OUTSIDE), ("a/../../secret", OUTSIDE), ("/etc/passwd", OUTSIDE), ("link", OUTSIDE),
-            ("device", OUTSIDE), ("pipe", "no regular file"), ("a", "no regular file"),
+            ("device", OUTSIDE), ("pipe", "not a regular file"), ("a", "not a regular file"),
         )
     ),
     Threat(name="external data of a false length", make=partial(_external, location="data", length="4"),
@@ -125,7 +125,7 @@ THREATS = (
         Threat(name=f"a shard at {location}", make=partial(_index, location=location), code=UNSAFE, says=says)
         for location, says in (
             ("../secret.safetensors", OUTSIDE), ("/etc/passwd", OUTSIDE), ("link.safetensors", OUTSIDE),
-            ("pipe.safetensors", "no regular file"),
+            ("pipe.safetensors", "not a regular file"),
         )
     ),
 )  # fmt: skip
