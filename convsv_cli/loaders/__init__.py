@@ -8,8 +8,7 @@ from convsv_cli.confinement import prepare
 from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
 from convsv_cli.loaders.files import first_to_recognise, locating, model_file
-from convsv_cli.loaders.limits import check_network
-from convsv_cli.loaders.loader import Loader
+from convsv_cli.loaders.loader import Loader, check_network
 from convsv_cli.loaders.onnx import LOADER as ONNX
 from convsv_cli.loaders.pt2 import LOADER as PT2
 from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS

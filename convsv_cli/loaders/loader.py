@@ -1,14 +1,15 @@
-"""What a loader is, and what it gives of a file that holds named tensors and nothing else."""
+"""What a loader is, what it gives of a file that holds only named tensors, and how much any file may hold."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convsv_cli.layer_names import plain_names, without_trainer
+from convsv_cli.errors import UnsafeModelError
+from convsv_cli.layer_names import LONGEST, plain_names, without_trainer
 from convsv_cli.model.layer import Geometry
 from convsv_cli.model.network import InputSize, Network
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 _PARTS = {"float8_e8m0fnu", "float4_e2m1fn_x2"}
 """Exponents of blocks, and pairs of values: neither is a number in its own right."""
+TOO_LARGE = "a constant expression much larger than what is stored for it"
+MAX_TENSORS = 250_000
+MAX_AXES = 64
+FREE_ELEMENTS = 2**23
+GROWTH = 16
 UNREAL = "{} weights: the real values they stand for are unknown"
 
 
@@ -152,3 +158,36 @@ def state_dict(tensors: Callable[[Path], NamedTensors], hint: str) -> Callable[[
         return network_of(path, input_size, tensors, hint)
 
     return load
+
+
+def check_network(network: Network) -> Network:
+    """The same network.
+
+    Raises:
+        UnsafeModelError: as `check_tensors`, of its rows.
+    """
+    check_tensors((max(row.name, row.weight, row.op, key=len), row.kernel_shape) for row in network.layers)
+    return network
+
+
+def check_tensors(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
+    """See that named tensors of these shapes are no more than a network has, so that reports stay readable.
+
+    Raises:
+        UnsafeModelError: too many of them, too long a name, or too many axes.
+    """
+    for count, (name, shape) in enumerate(shapes, 1):
+        if count > MAX_TENSORS:
+            raise UnsafeModelError(f"more than {MAX_TENSORS} tensors")
+        if len(name) > LONGEST:
+            raise UnsafeModelError(f"a name longer than {LONGEST} characters")
+        if len(shape) > MAX_AXES:
+            raise UnsafeModelError(f"a tensor with more than {MAX_AXES} axes")
+
+
+def outgrows(made: int, stored: int) -> bool:
+    """Whether a constant expression makes too many elements, in all its steps, from those that are stored.
+
+    Files of a few bytes can ask for any amount.
+    """
+    return made > FREE_ELEMENTS + GROWTH * stored

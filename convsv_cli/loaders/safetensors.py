@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.files import MAX_JSON, locating, parse_json
-from convsv_cli.loaders.limits import check_tensors
-from convsv_cli.loaders.loader import Loader, NamedTensors, StoredTensor, state_dict
+from convsv_cli.loaders.loader import Loader, NamedTensors, StoredTensor, check_tensors, state_dict
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,7 @@ from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
 from convsv_cli.loaders.effective import effective
 from convsv_cli.loaders.files import locating
-from convsv_cli.loaders.limits import check_tensors
-from convsv_cli.loaders.loader import NamedTensors, StoredTensor, Usage
+from convsv_cli.loaders.loader import NamedTensors, StoredTensor, Usage, check_tensors
 from convsv_cli.loaders.names import (
     WEIGHT,
     is_matrix,

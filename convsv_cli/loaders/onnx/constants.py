@@ -9,7 +9,7 @@ from pathlib import Path
 
 from onnx import NodeProto, SparseTensorProto, TensorProto
 
-from convsv_cli.loaders.limits import TOO_LARGE, outgrows
+from convsv_cli.loaders.loader import TOO_LARGE, outgrows
 from convsv_cli.loaders.onnx import tensors
 from convsv_cli.loaders.onnx.costs import (
     BROADCASTING,

@@ -12,7 +12,7 @@ from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto, nump
 
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.files import locate
-from convsv_cli.loaders.limits import outgrows
+from convsv_cli.loaders.loader import outgrows
 from convsv_cli.model.graph import UnknownValueError
 
 Array = NDArray[np.generic]

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from convsv_cli.loaders.limits import TOO_LARGE, outgrows
-from convsv_cli.loaders.loader import StoredTensor, is_real
+from convsv_cli.loaders.loader import TOO_LARGE, StoredTensor, is_real, outgrows
 from convsv_cli.loaders.pt2.archive import DTYPES
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
 
