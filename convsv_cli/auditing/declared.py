@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from convsv_cli.auditing.plan import AnyLayer, matches, nothing_matches
 from convsv_cli.errors import UsageError
-from convsv_cli.model.layer import Layer, UnsupportedLayer
-from convsv_cli.model.linear_maps.convolution import CONV
+from convsv_cli.model.layer import CONV, Layer, UnsupportedLayer
 from convsv_cli.model.network import Network
 from convsv_cli.report import Settings
 

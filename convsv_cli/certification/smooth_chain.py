@@ -14,10 +14,9 @@ from torch import nn
 from convsv_cli.certification.classifier import Classifier, matrix_of
 from convsv_cli.errors import UsageError
 from convsv_cli.model.graph import Node, UnknownValueError
-from convsv_cli.model.layer import Layer
+from convsv_cli.model.layer import CONV, Layer
 from convsv_cli.model.linear_map import LinearMap, Unsupported
 from convsv_cli.model.linear_maps import linear_maps
-from convsv_cli.model.linear_maps.convolution import CONV
 from convsv_cli.torch_modules.chain import chain_of
 
 CHUNK = 64

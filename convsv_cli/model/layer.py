@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+CONV, TRANSPOSED, MATRIX = "Conv", "ConvTranspose", "Gemm"
+"""ONNX operator types of layers."""
 LOOK_UP = "a table look-up by integer indices: it amplifies nothing"
 DEQUANTISED = "dequantised weights: {} values with their scale"
 
@@ -42,8 +44,8 @@ class Geometry:
     def op(self) -> str:
         """The ONNX operator type of a layer that applies its kernel so."""
         if self.transposed:
-            return "ConvTranspose"
-        return "Conv" if self.stride else "Gemm"
+            return TRANSPOSED
+        return CONV if self.stride else MATRIX
 
     @property
     def margins(self) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from convsv_cli.model.graph import Constant, Graph, Node, UnknownValueError
 from convsv_cli.model.layer import Geometry
 
 Array = NDArray[np.generic]
+MISFIT = "quantised weights whose scale or zero point does not fit them"
 NOT_CONSTANT = "its weight is computed from the network's input"
 
 

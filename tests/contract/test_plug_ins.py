@@ -14,6 +14,7 @@ from convsv_cli.calculators import CALCULATORS
 from convsv_cli.certification.routes import ROUTES
 from convsv_cli.lipschitz.rules import FAMILIES
 from convsv_cli.loaders import LOADERS
+from convsv_cli.model import linear_maps
 from convsv_cli.renderers import RENDERERS
 
 FOLDERS = [
@@ -21,6 +22,7 @@ FOLDERS = [
     ("convsv_cli.certification.routes", "ROUTE", ROUTES),
     ("convsv_cli.lipschitz.rules", "RULES", FAMILIES),
     ("convsv_cli.loaders", "LOADER", LOADERS),
+    ("convsv_cli.model.linear_maps", "RULES", linear_maps.FAMILIES),
     ("convsv_cli.renderers", "RENDERER", RENDERERS),
 ]
 EACH = pytest.mark.parametrize(("folder", "export", "listed"), FOLDERS, ids=[name for name, *_ in FOLDERS])

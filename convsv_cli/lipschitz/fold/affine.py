@@ -12,17 +12,16 @@ from convsv_cli.lipschitz.dependencies import REAL
 from convsv_cli.lipschitz.fold.rewrite import Rewrite
 from convsv_cli.lipschitz.fold.weight import Weight
 from convsv_cli.model.graph import Node
-from convsv_cli.model.layer import Geometry
+from convsv_cli.model.layer import CONV, MATRIX, TRANSPOSED, Geometry
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.linear_maps import linear_maps
-from convsv_cli.model.linear_maps.convolution import CONV, TRANSPOSED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
-FOLDED = (CONV, TRANSPOSED, "Gemm", "MatMul")
+FOLDED = (CONV, TRANSPOSED, MATRIX, "MatMul")
 """Operators of which other maps can be made."""
 DEEPEST = 200  # computations of a constant that are nested, as stack frames are
 

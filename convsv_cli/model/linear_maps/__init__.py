@@ -8,9 +8,11 @@ from convsv_cli.model.graph import UNREADABLE, Graph, Node, UnknownValueError
 from convsv_cli.model.linear_map import LinearMap, Maps, Unsupported, unsupported
 from convsv_cli.model.linear_maps import convolution, matmul_nbits, matrices, quantised, recurrent, unaudited
 
-FAMILIES = (convolution, matmul_nbits, matrices, quantised, recurrent, unaudited)
+FAMILIES = tuple(
+    family.RULES for family in (convolution, matmul_nbits, matrices, quantised, recurrent, unaudited)
+)
 RULES: Mapping[str, Callable[[Node, Graph], Maps]] = {
-    op: rule for family in FAMILIES for op, rule in family.RULES.items()
+    op: rule for family in FAMILIES for op, rule in family.items()
 }
 """By operator type, with its domain before it where that is not ONNX's own."""
 

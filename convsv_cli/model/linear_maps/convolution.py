@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convsv_cli.model.graph import Constant, Graph, Node
-from convsv_cli.model.layer import Geometry
+from convsv_cli.model.layer import CONV, TRANSPOSED, Geometry
 from convsv_cli.model.linear_map import NOT_CONSTANT, LinearMap, Maps, unsupported
 
 UNKNOWN = "padding {}, whose amount depends on the unknown input size"
 MODES = ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")
-CONV, TRANSPOSED = "Conv", "ConvTranspose"
 
 
 def convolution(node: Node, graph: Graph) -> Maps:

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from convsv_cli.model.graph import Constant, Graph, Node
 from convsv_cli.model.layer import DEQUANTISED, Geometry
-from convsv_cli.model.linear_map import NOT_CONSTANT, Array, LinearMap, Maps, unsupported
-from convsv_cli.model.linear_maps.quantised import MISFIT
+from convsv_cli.model.linear_map import MISFIT, NOT_CONSTANT, Array, LinearMap, Maps, unsupported
 
 BITS = (2, 4, 8)
 MAX_ELEMENTS = 2**28

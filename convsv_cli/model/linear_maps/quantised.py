@@ -11,11 +11,10 @@ import numpy as np
 
 from convsv_cli.model.graph import Constant, Graph, Node
 from convsv_cli.model.layer import DEQUANTISED
-from convsv_cli.model.linear_map import NOT_CONSTANT, Array, Maps, unsupported
+from convsv_cli.model.linear_map import MISFIT, NOT_CONSTANT, Array, Maps, unsupported
 from convsv_cli.model.linear_maps.convolution import convolve
 from convsv_cli.model.linear_maps.matrices import multiply
 
-MISFIT = "quantised weights whose scale or zero point does not fit them"
 Fit = Callable[[tuple[int, ...], tuple[int, ...]], tuple[int, ...] | None]
 """The shape in which a parameter broadcasts to a weight, from both shapes; None where it does not fit."""
 
