@@ -1,8 +1,12 @@
-"""Where the tests find the real models and data that are not part of the repository."""
+"""Where the tests find the real models and data, and the threads that they do without."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+
+# One thread per process, and in those that tests start: pytest runs a process per core already, and threads
+# that wait for each other there take several times as long. NumPy and torch read it when they are loaded.
+os.environ.update({f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM")})
 
 import pytest
 import torch

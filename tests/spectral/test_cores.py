@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
+from convsv_cli.spectral import cores
 from convsv_cli.spectral.cores import one_thread_each, parallel_map
+from tests.support.command_line import convsv
 
 
+@pytest.fixture(params=[1, 2, 3])
+def several(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The number of cores and of torch's threads, which is one in all other tests."""
+    before = torch.get_num_threads()
+    monkeypatch.setattr(cores, "CORES", request.param)
+    torch.set_num_threads(request.param)
+    cores._pool.cache_clear()
+    yield request.param
+    cores._pool.cache_clear()
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("several")
 def test_results_come_in_order() -> None:
     assert parallel_map(lambda i: i * i, range(20)) == [i * i for i in range(20)]
 
 
+@pytest.mark.usefixtures("several")
 def test_a_function_that_shares_its_own_work_does_not_wait_for_itself() -> None:
     def outer(i: int) -> int:
         return sum(parallel_map(lambda j: i * j, range(5)))
@@ -19,11 +40,13 @@ def test_a_function_that_shares_its_own_work_does_not_wait_for_itself() -> None:
     assert parallel_map(outer, range(8)) == [10 * i for i in range(8)]
 
 
+@pytest.mark.usefixtures("several")
 def test_an_error_reaches_the_caller() -> None:
     with pytest.raises(ZeroDivisionError):
         parallel_map(lambda i: 1 // i, range(3))
 
 
+@pytest.mark.usefixtures("several")
 def test_the_number_of_threads_is_restored() -> None:
     before = torch.get_num_threads()
     with one_thread_each():
@@ -31,3 +54,18 @@ def test_the_number_of_threads_is_restored() -> None:
     assert torch.get_num_threads() == before
     parallel_map(lambda i: i, range(3))
     assert torch.get_num_threads() == before
+
+
+def test_the_report_does_not_depend_on_the_cores(root: Path) -> None:
+    """They cut the work into other pieces, but only where it comes to the same."""
+
+    def audited(threads: int) -> dict[str, Any]:
+        model = root / "sample_models" / "resnet20.onnx"
+        arguments = ("audit", model, "--exact", "--format", "json")
+        process = convsv(*arguments, OMP_NUM_THREADS=str(threads))
+        assert process.returncode == 0, process.stderr
+        return json.loads(
+            process.stdout, object_hook=lambda d: {k: v for k, v in d.items() if k != "seconds"}
+        )
+
+    assert audited(3) == audited(1)
