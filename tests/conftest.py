@@ -1,7 +1,6 @@
 """Where the tests find the real models and data, and the threads that they do without."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 # One thread per process, and in those that tests start: pytest runs a process per core already, and threads
@@ -36,12 +35,3 @@ def shared() -> Path:
     if not (path / "models").is_dir():
         pytest.fail(f"no real models at {path}/models: set CONVSV_SHARED to the shared folder")
     return path
-
-
-@pytest.fixture(scope="module")
-def one_core() -> Iterator[None]:
-    """torch takes longer with more for small layers, and much longer where other processes run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

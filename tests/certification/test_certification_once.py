@@ -29,8 +29,6 @@ from tests.support.random_graphs import random_graph
 from tests.support.random_operators import TAME
 from tests.support.sensitivity import norms_of_rows
 
-pytestmark = pytest.mark.usefixtures("one_core")
-
 POSITIVE = np.abs(normal(4)) + 0.5
 CONSTANTS = {
     "k": normal(4, 2, 3, 3),

@@ -19,7 +19,6 @@ from convsv_cli.report import CURVATURE, MARGIN
 from tests.support import exported_nets, onnx_models
 from tests.support.attacks import nearest_found
 
-pytestmark = pytest.mark.usefixtures("one_core")
 SHAPE = (2, 6, 6)
 
 

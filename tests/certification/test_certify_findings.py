@@ -21,7 +21,6 @@ from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.saved import read
 from tests.support import onnx_models
 
-pytestmark = pytest.mark.usefixtures("one_core")
 FORMATS = {renderer.name: renderer.render for renderer in RENDERERS}
 
 

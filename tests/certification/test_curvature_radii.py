@@ -14,8 +14,6 @@ from convsv_cli.certification.routes.curvature import Effort, Pairs, curvature_r
 from convsv_cli.errors import UsageError
 from tests.support.attacks import nearest_exhaustively, nearest_found
 
-pytestmark = pytest.mark.usefixtures("one_core")
-
 
 def conv_net(seed: int, *, scale: float = 1.0, activation: nn.Module | None = None) -> nn.Sequential:
     torch.manual_seed(seed)

@@ -13,8 +13,6 @@ from convsv_cli.certification.routes.margin import margin_radii, pair_bounds
 from convsv_cli.errors import UsageError
 from tests.support.attacks import nearest_exhaustively, nearest_found
 
-pytestmark = pytest.mark.usefixtures("one_core")
-
 
 def mlp(inputs: int, hidden: int, classes: int, seed: int) -> nn.Sequential:
     torch.manual_seed(seed)

@@ -15,7 +15,6 @@ from convsv_cli.differentiable import UndifferentiableError, differentiable
 from convsv_cli.lipschitz.dependencies import relevant
 from tests.support import exported_nets, onnx_models
 
-pytestmark = pytest.mark.usefixtures("one_core")
 NETS = sorted(set(exported_nets.NETS) - {"unet_upsampled"})
 
 

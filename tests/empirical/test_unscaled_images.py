@@ -15,7 +15,6 @@ from convsv_cli.certification.samples import samples_in
 from convsv_cli.errors import ConvsvError, UsageError
 from tests.support import onnx_models
 
-pytestmark = pytest.mark.usefixtures("one_core")
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 5)).astype(np.float32)
 CLASSES = np.arange(6) % 3
 REFUSED = r"look like pixels of 0 to 255 \(divide them by 255"

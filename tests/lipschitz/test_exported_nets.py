@@ -15,7 +15,6 @@ from convsv_cli.report import NetworkBound
 from tests.support.exported_nets import NETS, export, jacobian_norm, network
 from tests.support.whole_bounds import bounded
 
-pytestmark = pytest.mark.usefixtures("one_core")
 BOX = (-3.0, 3.0)
 UNBOUNDED = {"efficientnet": {"Mul": 3}, "transformer": {"MatMul": 2}}
 """Networks without a Lipschitz constant: the gates, and the products with keys and values."""

@@ -17,7 +17,6 @@ from tests.support.random_graphs import Builder, random_graph
 from tests.support.random_operators import TAME, WILD
 from tests.support.whole_bounds import bounded
 
-pytestmark = pytest.mark.usefixtures("one_core")
 Function = Callable[[np.ndarray], np.ndarray]
 GRAPHS, WILD_GRAPHS, TAKEN_APART = range(300), range(1000, 1080), range(2000, 2040)
 BOX = (-2.0, 2.0)

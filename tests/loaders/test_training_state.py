@@ -17,8 +17,6 @@ from convsv_cli.loaders import load_with_graph
 from convsv_cli.model.layer import Layer
 from tests.support import oracles, trained
 
-pytestmark = pytest.mark.usefixtures("one_core")
-
 
 def net(seed: int) -> nn.Sequential:
     torch.manual_seed(seed)

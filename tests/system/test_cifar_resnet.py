@@ -23,8 +23,6 @@ from convsv_cli.model.network import Network
 from tests.support.exported_nets import export, jacobian_norm
 from tests.support.sensitivity import norms_of_rows
 
-pytestmark = pytest.mark.usefixtures("one_core")
-
 
 class Block(nn.Module):
     """The skip drops every other pixel and pads channels with zeros (He et al. 2016, option A)."""

@@ -15,8 +15,6 @@ from convsv_cli.certification.curvature_bounds import curvature_bounds
 from convsv_cli.certification.routes.curvature import curvature_radii
 from sample_models import mnist, smooth
 
-pytestmark = pytest.mark.usefixtures("one_core")
-
 
 @pytest.fixture(scope="module")
 def folder(root: Path) -> Path:

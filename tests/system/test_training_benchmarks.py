@@ -22,7 +22,6 @@ from sample_models import cifar10
 from sample_models.resnet import ResNet
 from tests.support import trained
 
-pytestmark = pytest.mark.usefixtures("one_core")
 TOY = ("--betas", "0.01,0", "--seeds", "0,1", "--epochs", "2", "--batch", "8", "--blocks", "1")
 RUNS, EPOCHS = 4, 2
 

@@ -22,7 +22,6 @@ from sample_models.certified_loss import bound_before_head, certified_loss
 from sample_models.muon import Muon, orthogonal
 from sample_models.resnet import ResNet
 
-pytestmark = pytest.mark.usefixtures("one_core")
 TWIN = "resnet20_regularised"
 
 

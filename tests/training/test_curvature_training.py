@@ -15,8 +15,6 @@ from convsv_cli.errors import UsageError
 from convsv_cli.training.curvature import CurvatureBound, CurvatureLoss, runner_up
 from tests.support import trained
 
-pytestmark = pytest.mark.usefixtures("one_core")
-
 
 def net(seed: int = 0) -> nn.Sequential:
     torch.manual_seed(seed)

@@ -14,8 +14,6 @@ from torch.nn.utils import parametrizations
 from convsv_cli import LipschitzPenalty
 from convsv_cli.errors import UsageError
 
-pytestmark = pytest.mark.usefixtures("one_core")
-
 
 class Custom(nn.Module):
     """Weights that nobody knows: of them a matrix counts as left out, not vectors, scales and masks."""

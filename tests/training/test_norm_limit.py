@@ -16,8 +16,6 @@ from convsv_cli.training import limit as module
 from convsv_cli.training.limit import limit_norm, proven_bound
 from tests.support import oracles, trained
 
-pytestmark = pytest.mark.usefixtures("one_core")
-
 
 @pytest.mark.parametrize("kind", trained.LAYERS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

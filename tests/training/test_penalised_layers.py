@@ -14,7 +14,6 @@ from convsv_cli import LipschitzPenalty, audit
 from convsv_cli.errors import UsageError
 from tests.support import oracles, trained
 
-pytestmark = pytest.mark.usefixtures("one_core")
 METHODS = ("singla-feizi", "heuristic", "certified")
 
 

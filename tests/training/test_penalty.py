@@ -20,7 +20,6 @@ from convsv_cli.training.unfoldings import PowerState
 from sample_models.resnet import ResNet
 from tests.support import trained
 
-pytestmark = pytest.mark.usefixtures("one_core")
 TRUTHS = {
     "singla-feizi": trained.true_bound,
     "heuristic": trained.true_heuristic,

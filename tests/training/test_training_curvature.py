@@ -23,7 +23,6 @@ from convsv_cli.certification.attack import margins, pgd
 from convsv_cli.certification.routes.curvature import curvature_radii
 from sample_models.smooth import Fit, Recipe, network
 
-pytestmark = pytest.mark.usefixtures("one_core")
 TIMES = ("train seconds", "attack seconds", "certificate seconds", "machine")
 
 
