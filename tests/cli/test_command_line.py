@@ -19,7 +19,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from tests.support.command_line import INTERRUPTIBLE, convsv
+from tests.support.command_line import INTERRUPTIBLE, convsv, convsv_anew
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def assert_one_line(process, *fragments: str, code: int = 2) -> None:
 
 
 def test_stdout_is_exactly_the_json_document(sample: Path) -> None:
-    process = convsv("audit", sample, "--format", "json")
+    process = convsv_anew("audit", sample, "--format", "json")
     assert process.returncode == 0
     assert process.stderr == ""
     document = json.loads(process.stdout)
@@ -173,7 +173,7 @@ def test_a_full_disk_is_one_line_and_a_closed_stdout_none(redirection, code, che
 def test_warnings_of_libraries_stay_out_of_stderr(tmp_path: Path) -> None:
     path = tmp_path / "quantised.pt"
     torch.save({"fc.weight": torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)}, path)
-    process = convsv("audit", path)
+    process = convsv_anew("audit", path)
     assert (process.returncode, process.stderr) == (3, "")
 
 

@@ -22,7 +22,7 @@ from convsv_cli.renderers import trend as trends
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Interval, Measurement, NetworkBound, Report
 from tests.support import json_schemas
-from tests.support.command_line import convsv
+from tests.support.command_line import convsv, convsv_anew
 from tests.support.documents import AUDIT, AUDITED, FAILURE, JUDGED
 from tests.support.sarif import check
 
@@ -136,13 +136,13 @@ def test_annotations_come_with_a_step_summary(tmp_path: Path) -> None:
     document = Report(command="check", audits=(JUDGED,))
     path, summary = saved(document, tmp_path), tmp_path / "summary.md"
     summary.write_text("before\n")
-    process = convsv("report", path, "--format", "github", GITHUB_STEP_SUMMARY=str(summary))
+    process = convsv_anew("report", path, "--format", "github", GITHUB_STEP_SUMMARY=str(summary))
     assert (process.returncode, process.stderr) == (0, "")
     assert process.stdout.startswith("::")
     assert summary.read_text() == "before\n" + rendered("markdown", document, Terminal())
-    convsv("report", path, "--format", "json", GITHUB_STEP_SUMMARY=str(summary))
+    convsv_anew("report", path, "--format", "json", GITHUB_STEP_SUMMARY=str(summary))
     assert summary.read_text().count("## ") == 1
-    process = convsv("report", path, "--format", "github", GITHUB_STEP_SUMMARY=str(tmp_path))
+    process = convsv_anew("report", path, "--format", "github", GITHUB_STEP_SUMMARY=str(tmp_path))
     assert (process.returncode, process.stderr.count("\n")) == (2, 1)
 
 

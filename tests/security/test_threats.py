@@ -11,7 +11,7 @@ import pytest
 
 from convsv_cli import load
 from convsv_cli.errors import ConvsvError
-from tests.support.command_line import convsv
+from tests.support.command_line import convsv_anew
 from tests.support.measured import Runner
 from tests.support.threats import MODULES, THREATS, code
 from tests.support.threats.threat import CANARY, Threat
@@ -54,7 +54,7 @@ def test_threat(name: str, runner: Runner, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FIRSTS)
 def test_a_process_from_the_start_does_the_same(name: str, tmp_path: Path, runner: Runner) -> None:
     path = THREATS[name].make(tmp_path)
-    process, found = convsv("audit", path), runner.run("audit", path)
+    process, found = convsv_anew("audit", path), runner.run("audit", path)
     assert (process.returncode, process.stdout) == (found.code, found.stdout)
     assert process.stderr == found.stderr
 
@@ -93,6 +93,6 @@ def test_an_environment_that_tells_torch_to_trust_all_files(
 
 def test_that_environment_on_the_command_line(tmp_path: Path) -> None:
     threat = code.THREATS[0]
-    process = convsv("audit", threat.make(tmp_path), TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1")
+    process = convsv_anew("audit", threat.make(tmp_path), TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1")
     assert (process.returncode, process.stdout) == (threat.code, "")
     assert not (tmp_path / CANARY).exists()

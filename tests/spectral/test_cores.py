@@ -12,7 +12,7 @@ import torch
 
 from convsv_cli.spectral import cores
 from convsv_cli.spectral.cores import one_thread_each, parallel_map
-from tests.support.command_line import convsv
+from tests.support.command_line import convsv_anew
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -62,7 +62,7 @@ def test_the_report_does_not_depend_on_the_cores(root: Path) -> None:
     def audited(threads: int) -> dict[str, Any]:
         model = root / "sample_models" / "resnet20.onnx"
         arguments = ("audit", model, "--exact", "--format", "json")
-        process = convsv(*arguments, OMP_NUM_THREADS=str(threads))
+        process = convsv_anew(*arguments, OMP_NUM_THREADS=str(threads))
         assert process.returncode == 0, process.stderr
         return json.loads(
             process.stdout, object_hook=lambda d: {k: v for k, v in d.items() if k != "seconds"}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+
+from tests.support.measured import Runner
 
 INTERRUPTIBLE = """
 import signal
@@ -16,8 +20,17 @@ main()
 """`python -c` code for the command line."""
 
 
-def convsv(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The finished process; stdin is closed and stdout and stderr are no terminals."""
+def convsv(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """The finished process; stdin is empty and stdout and stderr are no terminals.
+
+    It goes on from a process that has imported torch, which takes longer than most audits.
+    """
+    outcome = _runner().run(*arguments)
+    return subprocess.CompletedProcess(arguments, outcome.code, outcome.stdout, outcome.stderr)
+
+
+def convsv_anew(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The same from the start, as Python and libraries begin; with these variables in the environment."""
     return subprocess.run(
         [sys.executable, "-m", "convsv_cli", *map(str, arguments)],
         stdin=subprocess.DEVNULL,
@@ -26,3 +39,11 @@ def convsv(*arguments: str | Path, **environment: str) -> subprocess.CompletedPr
         check=False,
         env={**os.environ, **environment},
     )
+
+
+@cache
+def _runner() -> Runner:
+    """For all tests of this process."""
+    runner = Runner(seconds=600)
+    atexit.register(runner.close)
+    return runner

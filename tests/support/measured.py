@@ -15,7 +15,10 @@ import json, os, resource, signal, sys
 import convsv_cli.api, convsv_cli.loaders.checkpoint.reading, convsv_cli.loaders.onnx.reading
 from convsv_cli.cli import main
 
-def run(arguments, out, err, seconds):
+def run(arguments, out, err, seconds, folder, environment):
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
     for number, path in ((0, os.devnull), (1, out), (2, err)):
         os.dup2(os.open(path, os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     signal.alarm(seconds)
@@ -66,14 +69,11 @@ class Outcome:
 class Runner:
     """Runs the command line, each time in a process of its own, without the second that imports take."""
 
-    def __init__(self, **environment: str) -> None:
+    def __init__(self, seconds: int = SECONDS) -> None:
+        self._seconds = seconds
         self._folder = tempfile.TemporaryDirectory()
         self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **environment},
+            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def close(self) -> None:
@@ -83,13 +83,15 @@ class Runner:
         self._folder.cleanup()
 
     def run(self, *arguments: str | Path) -> Outcome:
-        """What became of `convsv` with these arguments."""
+        """What became of `convsv` with these arguments, here and now: in this folder and environment."""
         out, err = (Path(self._folder.name, name) for name in ("out", "err"))
         request = {
             "arguments": [str(argument) for argument in arguments],
             "out": str(out),
             "err": str(err),
-            "seconds": SECONDS,
+            "seconds": self._seconds,
+            "folder": str(Path.cwd()),
+            "environment": dict(os.environ),
         }
         self._server.stdin.write(json.dumps(request) + "\n")
         self._server.stdin.flush()

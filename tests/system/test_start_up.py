@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from convsv_cli.version import __version__
-from tests.support.command_line import convsv
+from tests.support.command_line import convsv_anew
 
 HEAVY = {"jinja2", "msgspec", "numpy", "onnx", "onnxruntime", "rich", "safetensors", "torch"}
 
@@ -85,13 +85,13 @@ def test_importing_the_package_is_light() -> None:
 
 
 def test_version() -> None:
-    assert convsv("--version").stdout == f"convsv, version {__version__}\n"
+    assert convsv_anew("--version").stdout == f"convsv, version {__version__}\n"
 
 
 def test_methods_names_every_calculator_with_its_reference() -> None:
     from convsv_cli.calculators import CALCULATORS
 
-    text = convsv("methods").stdout
+    text = convsv_anew("methods").stdout
     for calculator in CALCULATORS:
         assert f"{calculator.method.name} ({calculator.method.kind})" in text
         assert calculator.method.reference in text
