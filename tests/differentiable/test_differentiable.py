@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from onnx import helper
@@ -13,7 +12,7 @@ from onnx import helper
 from convsv_cli.api import load
 from convsv_cli.differentiable import UndifferentiableError, differentiable
 from convsv_cli.lipschitz.dependencies import relevant
-from tests.support import exported_nets, onnx_models
+from tests.support import exported_nets, onnx_models, runtime
 
 NETS = sorted(set(exported_nets.NETS) - {"unet_upsampled"})
 
@@ -24,7 +23,7 @@ def function_of(path: Path):
 
 
 def run(path: Path, x: torch.Tensor) -> np.ndarray:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = runtime.session(path)
     name = session.get_inputs()[0].name
     return np.concatenate([session.run(None, {name: sample[None].numpy()})[0] for sample in x])
 

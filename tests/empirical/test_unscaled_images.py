@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import helper
 
 from convsv_cli import audit, certify
 from convsv_cli.certification.samples import samples_in
 from convsv_cli.errors import ConvsvError, UsageError
-from tests.support import onnx_models
+from tests.support import onnx_models, runtime
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 5)).astype(np.float32)
 CLASSES = np.arange(6) % 3
@@ -35,7 +34,7 @@ def data(folder: Path, x: np.ndarray, y: np.ndarray = CLASSES, name: str = "data
 
 
 def logits(path: Path, x: np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = runtime.session(path)
     return np.concatenate([session.run(None, {"x": each[None]})[0] for each in x.astype(np.float32)])
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 import convsv_cli
 from convsv_cli.numerics.rounding import times
 from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN, NetworkBound
+from tests.support import runtime
 
 Bound = Callable[..., NetworkBound]
 node = helper.make_node
@@ -44,7 +44,7 @@ def built(
 
 
 def ratio(model: ModelProto, x: np.ndarray, y: np.ndarray) -> float:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = runtime.session(model)
     ends = [session.run(None, {"x": point})[0].astype(np.float64) for point in (x, y)]
     change = float(np.linalg.norm((ends[1] - ends[0]).ravel()))
     return change / float(np.linalg.norm((y.astype(np.float64) - x).ravel()))

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from onnx import helper
 
@@ -16,6 +15,7 @@ from convsv_cli import audit, load
 from convsv_cli.lipschitz.norms import Norms, kernel_norm
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.model.graph import Body, Constant, Graph, Node
+from tests.support import runtime
 from tests.support.onnx_models import graph_model, normal, saved
 
 TOLERANCE = 1e-3
@@ -85,7 +85,7 @@ def test_the_norm_is_that_of_a_row_and_no_less_than_the_true_one(
     found = norm_of(graph.main.nodes[0], graph, tolerance=TOLERANCE)
     (row,) = audit(path, tolerance=TOLERANCE).layers
     assert found == pytest.approx(row.measurement("certified").value, rel=3 * TOLERANCE)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = runtime.session(model)
     units = np.eye(math.prod(whole), dtype=np.float32).reshape(-1, *whole[1:])
     truth = np.linalg.norm(session.run(None, {"x": units})[0].reshape(len(units), -1), 2)
     assert truth * (1 - 1e-6) <= found <= 1.6 * truth

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from convsv_cli import audit, load
 from convsv_cli.lipschitz.fold import folded
-from tests.support import oracles
+from tests.support import oracles, runtime
 from tests.support.graph_files import run
 from tests.support.onnx_models import graph_model, normal, rng, saved
 
@@ -39,7 +38,7 @@ NODES = [
 
 def matrix(model: ModelProto, shape: tuple[int, ...]) -> np.ndarray:
     """The node as a matrix, [outputs, inputs]: what onnxruntime makes of each unit input."""
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = runtime.session(model)
     units = np.eye(int(np.prod(shape)), dtype=np.float32).reshape(-1, *shape)
     return session.run(None, {"x": units})[0].reshape(len(units), -1).T.astype(np.float64)
 
@@ -135,7 +134,7 @@ def test_what_follows_sees_the_sizes_of_runtimes(
     ]
     weights = {"w": np.ones((1, 1, kernel), np.float32), "v": np.ones((1, 1, 1), np.float32)}
     path = saved(graph_model(nodes, {"x": [2, 1, 1]}, weights, ["b", "y"]), tmp_path)
-    image, _ = onnxruntime.InferenceSession(path).run(None, {"x": np.ones((2, 1, 1), np.float32)})
+    image, _ = runtime.session(path).run(None, {"x": np.ones((2, 1, 1), np.float32)})
     assert load(path).layers[1].input_size == image.shape[2:]
     model = graph_model(nodes, {"x": [1, 1, 1]}, weights)
     truth = oracles.spectral_norm(matrix(graph_model(nodes, {"x": ["n", 1, 1]}, weights), (1, 1)))
@@ -166,7 +165,7 @@ def test_kernels_that_are_no_initializers(kernel: str, further: int, body: bool,
         nodes = [helper.make_node("If", ["flag"], ["z"], then_branch=branches[0], else_branch=branches[1])]
     model = graph_model(nodes, {"x": [1, 1, 3]}, {"flag": np.array(True)}, ["z" if body else "y"])
     truth = (7 + channels * 2 - 2) * math.sqrt(3)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = runtime.session(model)
     (total,) = session.run(None, {"x": np.ones((1, 1, 3), np.float32)})
     assert abs(total.item()) == pytest.approx(truth * math.sqrt(3))
     bound = audit(saved(model, tmp_path)).bound.lipschitz

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from convsv_cli import load
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.model.layer import Layer, UnsupportedLayer
+from tests.support import runtime
 from tests.support.onnx_models import graph_model, normal, saved
 
 X = {"x": ["n", 4, "h", "w"]}
@@ -68,8 +69,6 @@ def test_transposed_convolution(tmp_path: Path) -> None:
     ("mode", "pads"), [("SAME_UPPER", (0, 1, 1, 1)), ("SAME_LOWER", (1, 1, 0, 1)), ("VALID", (0, 0, 0, 0))]
 )
 def test_automatic_padding_is_resolved_as_onnxruntime_does(mode: str, pads, tmp_path: Path) -> None:
-    import onnxruntime
-
     weight = normal(2, 4, 3, 3)
     automatic = graph_model(
         [helper.make_node("Conv", ["x", "w"], ["y"], auto_pad=mode, strides=[2, 1])],
@@ -84,10 +83,7 @@ def test_automatic_padding_is_resolved_as_onnxruntime_does(mode: str, pads, tmp_
         {"w": weight},
     )
     image = normal(1, 4, 6, 5)
-    outputs = [
-        onnxruntime.InferenceSession(m.SerializeToString()).run(None, {"x": image})[0]
-        for m in (automatic, explicit)
-    ]
+    outputs = [runtime.session(m).run(None, {"x": image})[0] for m in (automatic, explicit)]
     np.testing.assert_array_equal(*outputs)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from onnx import NodeProto, TensorProto, helper, numpy_helper
@@ -19,6 +18,7 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 from convsv_cli import audit, load
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.model.layer import Layer, UnsupportedLayer
+from tests.support import runtime
 from tests.support.onnx_models import graph_model, normal, rng, saved
 
 X = {"x": [1, 4, 8, 8]}
@@ -39,10 +39,7 @@ def layers_of(model: onnx.ModelProto, folder: Path) -> tuple[Layer | Unsupported
 
 def run(model: onnx.ModelProto, **feeds: np.ndarray) -> np.ndarray:
     """What onnxruntime computes, without its own rewriting of the graph."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    session = runtime.session(model, rewritten=False)
     return np.asarray(session.run(None, feeds)[0])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from onnx import helper
@@ -15,6 +14,7 @@ from convsv_cli.loaders import load
 from convsv_cli.model.graph import Graph
 from convsv_cli.model.linear_map import LinearMap, Unsupported
 from convsv_cli.model.linear_maps import linear_maps
+from tests.support import runtime
 from tests.support.onnx_models import graph_model, normal, saved
 
 CONVOLUTIONS = (None, functional.conv1d, functional.conv2d, functional.conv3d)
@@ -57,7 +57,7 @@ def maps_of(op: str, inputs: list[str], shapes: dict[str, tuple[int, ...]], attr
     (found,) = linear_maps(graph.main.nodes[0], graph)
     assert isinstance(found, LinearMap)
     x = np.random.default_rng(3).standard_normal(shapes["x"]).astype(np.float32)
-    (y,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    (y,) = runtime.session(model).run(None, {"x": x})
     return graph, found, x, y
 
 
@@ -114,7 +114,7 @@ def test_matrices(
     shapes = {"x": data, "w": weight, **({"b": (4,)} if "b" in inputs else {})}
     graph, found, _, _ = maps_of(op, inputs, shapes, attributes, tmp_path)
     assert inputs[found.data] == "x"
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    session = runtime.session(tmp_path / "model.onnx")
     units = np.eye(int(np.prod(data)), dtype=np.float32).reshape(-1, *data)
     zero = session.run(None, {"x": np.zeros(data, np.float32)})[0].ravel()
     dense = np.stack([session.run(None, {"x": unit})[0].ravel() - zero for unit in units], 1)

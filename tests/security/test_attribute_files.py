@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 from onnx import AttributeProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper
 
 from convsv_cli import audit, load
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.model.layer import UnsupportedLayer
+from tests.support import runtime
 from tests.support.onnx_models import graph_model, saved
 
 OPSET = helper.make_opsetid("", 20)
@@ -87,7 +87,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("form", FORMS)
 def test_it_is_read_beside_the_model(form: str, folder: Path) -> None:
     path = saved(FORMS[form]("data"), folder)
-    session = onnxruntime.InferenceSession(str(path))
+    session = runtime.session(path)
     matrix = np.concatenate([session.run(None, {"x": row[None]})[0] for row in np.eye(4, dtype=np.float32)])
     truth = float(np.linalg.norm(matrix, 2))
     assert truth == pytest.approx(24 if form == "another node" else 12)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from onnx import ModelProto, helper
 
+from tests.support import runtime
 from tests.support.onnx_models import graph_model
 
 OPS = ("Conv", "ConvTranspose")
@@ -58,7 +58,7 @@ class Drawn:
         count = self.channels * math.prod(self.size)
         units = np.eye(count, dtype=np.float32).reshape(count, self.channels, *self.size)
         try:
-            (outputs,) = session(self.model(count)).run(None, {"x": units})
+            (outputs,) = runtime.session(self.model(count)).run(None, {"x": units})
         except Exception:  # noqa: BLE001  (each kind of misfit has an error of its own)
             return None
         return outputs.reshape(count, -1).T.astype(np.float64) if outputs.size else None
@@ -82,14 +82,6 @@ class Drawn:
             "one pixel": set(self.size) == {1},
         }
         yield from (f"{self.op} {name}" for name, there in seen.items() if there)
-
-
-def session(model: ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 4, 1
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
 
 
 def drawn(seed: int, count: int) -> Iterator[tuple[Drawn, np.ndarray]]:

@@ -9,6 +9,7 @@ import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from convsv_cli.model.graph import Body, Graph, Node
+from tests.support import runtime
 
 OPSET = 21
 """Graphs are in the newest operator set; this one says the same, and onnxruntime has it."""
@@ -33,10 +34,7 @@ def run(graph: Graph, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
 
 
 def session(graph: Graph) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model_of(graph).SerializeToString(), options)
+    return runtime.session(model_of(graph), rewritten=False)
 
 
 def _names(body: Body) -> Iterator[str]:

@@ -9,10 +9,11 @@ from functools import cache
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import ModelProto, TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from onnx.version_converter import convert_version
+
+from tests.support import runtime
 
 LAST = onnx.defs.onnx_opset_version()
 CONVERTED = 21
@@ -112,17 +113,7 @@ def results(case: Case, opset: int) -> Iterator[list[np.ndarray]]:
 
 def _run(model: ModelProto, fed: Mapping[str, np.ndarray], *, reference: bool = True) -> Iterator[list]:
     with suppress(*ERRORS):
-        yield session(model).run(None, dict(fed))
+        yield runtime.session(model, rewritten=False).run(None, dict(fed))
     if reference:
         with suppress(*ERRORS), np.errstate(all="ignore"):
             yield [np.asarray(value) for value in ReferenceEvaluator(model).run(None, dict(fed))]
-
-
-def session(model: ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )

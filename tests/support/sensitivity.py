@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
@@ -20,6 +19,7 @@ from convsv_cli.model.layer import Layer
 from convsv_cli.model.network import InputSize, Network
 from convsv_cli.numerics.ranges import ANYTHING, Range
 from convsv_cli.spectral.norms import norms_of
+from tests.support import runtime
 
 Shapes = Mapping[str, Sequence[int]]
 Flat = Callable[[np.ndarray], np.ndarray]
@@ -47,7 +47,7 @@ def double_model(
 def runner(model: ModelProto) -> Callable[[Mapping[str, np.ndarray]], list[np.ndarray]]:
     """By onnxruntime where it has kernels in double precision, else by the reference implementation."""
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        session = runtime.session(model)
     except Exception:  # noqa: BLE001
         evaluator = ReferenceEvaluator(model)
         return lambda feeds: list(evaluator.run(None, dict(feeds)))

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli.lipschitz.operation import Operation, Tensor
@@ -16,6 +15,7 @@ from convsv_cli.loaders.onnx.history import as_newest
 from convsv_cli.loaders.onnx.rewriting import Reading
 from convsv_cli.model.graph import Names, Node
 from convsv_cli.numerics.ranges import ANYTHING, Range
+from tests.support import runtime
 
 Value = np.ndarray | None
 FLOATS = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("float64"): TensorProto.DOUBLE}
@@ -49,12 +49,7 @@ class Single:
         )
         imports = [helper.make_opsetid("", self.opset)]
         model = helper.make_model(graph, opset_imports=imports, ir_version=10)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        self.session = runtime.session(model)
         self.node = model.graph.node[0]
         self.result_shape = self.run(np.zeros(self.length)).shape
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 from benchmarks import peers, spectral
 from benchmarks.graphs import real_resnet18
 from benchmarks.sample_kernels import gaussian, orthogonal, perturbed
-from tests.support import oracles
+from tests.support import oracles, runtime
 
 Sections = dict[str, Any]
 
@@ -30,7 +29,7 @@ def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def document(root: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     path = tmp_path_factory.mktemp("benchmark") / "figures.json"
-    process = run(root, "--quick", "--shared", str(shared), "--json", str(path))
+    process = run(root, "--quick", "--threads", "1", "--shared", str(shared), "--json", str(path))
     assert process.returncode == 0, process.stderr
     result = json.loads(path.read_text(encoding="utf-8"))
     for section in result["sections"].values():
@@ -172,7 +171,7 @@ def test_orthogonal_kernels_are_orthogonal() -> None:
 
 def test_the_real_graph_runs(shared: Path) -> None:
     model = real_resnet18(shared)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
+    session = runtime.session(model)
     (scores,) = session.run(None, {"image": np.zeros((2, 3, 64, 96), "f4")})
     assert scores.shape == (2, 1000)
     assert np.isfinite(scores).all()

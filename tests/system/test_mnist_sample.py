@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -14,6 +13,7 @@ from torch import nn
 from convsv_cli.certification.curvature_bounds import curvature_bounds
 from convsv_cli.certification.routes.curvature import curvature_radii
 from sample_models import mnist, smooth
+from tests.support import runtime
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_both_forms_are_small_and_plain(folder: Path) -> None:
 @pytest.mark.parametrize("count", [1, 5])
 def test_both_forms_compute_the_same(folder: Path, model: nn.Sequential, count: int) -> None:
     images = torch.rand(count, 1, 28, 28)
-    session = onnxruntime.InferenceSession(str(folder / "mnist_curvature.onnx"))
+    session = runtime.session(folder / "mnist_curvature.onnx")
     logits = session.run(None, {"image": images.numpy()})[0]
     np.testing.assert_allclose(logits, model(images).detach().numpy(), atol=1e-4)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from convsv_cli import audit
 from sample_models import cifar10
 from sample_models.certificate import certified_radii
 from sample_models.resnet import ResNet
+from tests.support import runtime
 
 TWIN = "resnet20_regularised"
 MODELS = {"resnet20": True, TWIN: False}
@@ -32,7 +32,7 @@ def loaded(folder: Path, name: str) -> ResNet:
 
 
 def run(graph: Path, images: torch.Tensor) -> torch.Tensor:
-    session = onnxruntime.InferenceSession(str(graph))
+    session = runtime.session(graph)
     return torch.from_numpy(session.run(None, {"image": images.numpy()})[0])
 
 
