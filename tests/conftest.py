@@ -1,6 +1,8 @@
 """Where the tests find the real models and data, and the threads that they do without."""
 
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 # One thread per process, and in those that tests start: pytest runs a process per core already, and threads
@@ -34,4 +36,25 @@ def shared() -> Path:
     path = Path(os.environ.get("CONVSV_SHARED", ROOT.parent / "shared"))
     if not (path / "models").is_dir():
         pytest.fail(f"no real models at {path}/models: set CONVSV_SHARED to the shared folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Path]:
+    """Gives the file of a well-known network by name and exporter, written once for all processes."""
+    from tests.support import exported_nets
+
+    own = tmp_path_factory.getbasetemp()
+    nets = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "nets"
+    nets.mkdir(exist_ok=True)
+
+    def path(name: str, dynamo: bool) -> Path:
+        folder = nets / f"{name}-{dynamo}"
+        if not folder.exists():
+            new = tmp_path_factory.mktemp(folder.name)
+            exported_nets.export(*exported_nets.network(name), new / "net.onnx", dynamo=dynamo)
+            with suppress(OSError):  # another process was faster
+                new.rename(folder)
+        return folder / "net.onnx"
+
     return path

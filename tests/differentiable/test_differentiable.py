@@ -30,19 +30,17 @@ def run(path: Path, x: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("dynamo", [False, True])
 @pytest.mark.parametrize("name", NETS)
-def test_networks_are_what_they_are_in_the_runtime(tmp_path: Path, name: str, *, dynamo: bool) -> None:
-    net, shape = exported_nets.network(name)
-    path = exported_nets.export(net, shape, tmp_path / "net.onnx", dynamo=dynamo)
+def test_networks_are_what_they_are_in_the_runtime(exported, name: str, *, dynamo: bool) -> None:
+    path, (_, shape) = exported(name, dynamo), exported_nets.network(name)
     x = torch.randn(3, *shape[1:])
     ours, theirs = function_of(path)(x), run(path, x)
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-4 * np.abs(theirs).max())
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet"])
-def test_gradients_are_those_of_the_module(tmp_path: Path, name: str) -> None:
+def test_gradients_are_those_of_the_module(exported, name: str) -> None:
     net, shape = exported_nets.network(name)
-    path = exported_nets.export(net, shape, tmp_path / "net.onnx", dynamo=True)
-    function = function_of(path)
+    function = function_of(exported(name, True))
     x = torch.randn(2, *shape[1:], requires_grad=True)
     (ours,) = torch.autograd.grad(function(x)[:, 0].sum(), x)
     (theirs,) = torch.autograd.grad(net(x)[:, 0].sum(), x)

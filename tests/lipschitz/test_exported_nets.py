@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
 from convsv_cli.report import NetworkBound
-from tests.support.exported_nets import NETS, export, jacobian_norm, network
+from tests.support.exported_nets import NETS, jacobian_norm, network
 from tests.support.whole_bounds import bounded
 
 BOX = (-3.0, 3.0)
 UNBOUNDED = {"efficientnet": {"Mul": 3}, "transformer": {"MatMul": 2}}
 """Networks without a Lipschitz constant: the gates, and the products with keys and values."""
 BOTH = pytest.mark.parametrize("dynamo", [True, False])
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], Path]:
-    """Gives the file of a network by name and exporter."""
-    folder = tmp_path_factory.mktemp("nets")
-
-    @cache
-    def path(name: str, dynamo: bool) -> Path:
-        return export(*network(name), folder / f"{name}-{dynamo}.onnx", dynamo=dynamo)
-
-    return path
 
 
 def steepest(name: str, scale: float) -> float:
