@@ -16,6 +16,8 @@ from tests.support import oracles
 from tests.support.resnet18 import random_resnet18
 
 SPATIAL = 13  # of the 17 layers, which the shared folder has
+PARTS = pytest.param(("conv1", "layer1", "layer2"), id="parts")
+WHOLE = pytest.param(("",), id="whole", marks=pytest.mark.exhaustive)
 Rows = dict[str, list[float]]
 
 
@@ -81,7 +83,7 @@ def test_real_kernels_have_the_figures_of_dense_matrices(
         assert_printed(bound, root_hw * min(r, s))
 
 
-@pytest.mark.parametrize("parts", [("conv1", "layer1"), pytest.param(("",), marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("parts", [PARTS, WHOLE])
 def test_random_kernels_fill_both_tables(parts: tuple[str, ...], root: Path, tmp_path: Path) -> None:
     """Those of these parts of a ResNet-18, or of all of it."""
     path = tmp_path / "resnet18.pth"
