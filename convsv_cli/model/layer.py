@@ -69,8 +69,8 @@ class Geometry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
-    """A layer that is a linear map: a convolution (D >= 1 spatial axes) or a matrix (D = 0).
+class Row:
+    """A row of an audit's table, before anything is measured.
 
     Attributes:
         key: of its `LinearMap` in the graph; None where there is no graph.
@@ -80,11 +80,6 @@ class Layer:
         op: ONNX operator type.
         kernel_shape: [c_out, c_in / groups, *k]; [c_in, c_out / groups, *k] where transposed.
         dtype: as stored, e.g. "float16".
-        geometry: how the kernel is applied.
-        input_size: spatial size of the layer's input; None where unknown.
-        assumed: what the file does not say and was taken for granted, in plain words.
-        presumed: the one of these that says that it is a layer at all; empty where the file does.
-        read: gives the effective weight, a real floating-point tensor of `kernel_shape`.
     """
 
     key: Hashable = None
@@ -94,6 +89,21 @@ class Layer:
     op: str
     kernel_shape: tuple[int, ...]
     dtype: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer(Row):
+    """A layer that is a linear map: a convolution (D >= 1 spatial axes) or a matrix (D = 0).
+
+    Attributes:
+        key, name, weight, aliases, op, kernel_shape, dtype: as of `Row`.
+        geometry: how the kernel is applied.
+        input_size: spatial size of the layer's input; None where unknown.
+        assumed: what the file does not say and was taken for granted, in plain words.
+        presumed: the one of these that says that it is a layer at all; empty where the file does.
+        read: gives the effective weight, a real floating-point tensor of `kernel_shape`.
+    """
+
     geometry: Geometry
     input_size: tuple[int, ...] | None = None
     assumed: tuple[str, ...] = ()
@@ -102,24 +112,17 @@ class Layer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnsupportedLayer:
+class UnsupportedLayer(Row):
     """A row without figures, and why.
 
     Attributes:
-        key, name, weight, aliases, op, kernel_shape, dtype: as of `Layer`.
+        key, name, weight, aliases, op, kernel_shape, dtype: as of `Row`.
         reason: why not, in plain words.
         applicable: whether it is a layer, which convsv cannot audit; else it is stored like a weight and is
             none, such as an embedding table, so that there is nothing to audit.
         layer: what to audit where a user says that it is a layer; None where nothing can be.
     """
 
-    key: Hashable = None
-    name: str
-    weight: str
-    aliases: tuple[str, ...] = ()
-    op: str
-    kernel_shape: tuple[int, ...]
-    dtype: str
     reason: str
     applicable: bool = True
     layer: Layer | None = field(default=None, repr=False)
