@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import click
 
@@ -20,9 +20,6 @@ from convsv_cli.loaders.files import may_be_model
 from convsv_cli.renderers import github, markdown
 from convsv_cli.renderers.renderer import BLOCKS, Renderer, Terminal
 from convsv_cli.report import Report
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 T = TypeVar("T")
 STDOUT = "-"
@@ -204,7 +201,7 @@ class _Blaming(io.FileIO):
         super().__init__(handle, "wb")
         self._path = path
 
-    def write(self, data: ReadableBuffer, /) -> int:
+    def write(self, data: Any, /) -> int:  # noqa: ANN401  (whatever its base class takes)
         with blaming(self._path):
             return super().write(data)
 

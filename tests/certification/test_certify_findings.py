@@ -236,7 +236,7 @@ def test_hostile_arrays_are_one_line(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(path, "w") as file:
         file.writestr(*HOSTILE[name])
         file.writestr("y.npy", npy(np.zeros(4, int)))
-    with pytest.raises(UsageError, match=r"no \.npz file with arrays of numbers"):
+    with pytest.raises(UsageError, match=r"not a \.npz file with arrays of numbers"):
         samples_in(path)
 
 

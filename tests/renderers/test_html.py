@@ -257,7 +257,7 @@ def test_the_command_gives_the_same_settings() -> None:
     given_words = audit_command.make_context("audit", words).params
     assert (program, command) == ("convsv", "audit")
     assert list(map(str, given_words["models"])) == ["a 'model'.onnx"]
-    assert tuple(given_words["input_shapes"].items()) == asked.input_shapes
+    assert tuple(given_words["input_shapes"]) == asked.input_shapes
     for name in (
         "exact",
         "input_size",

@@ -138,7 +138,7 @@ def test_records_on_top_of_each_other_are_refused(tmp_path: Path) -> None:
     data = path.read_bytes()
     first, second = (data.rfind(name) - 4 for name in (b"net/data/0", b"net/data/1"))
     path.write_bytes(data[:second] + data[first : first + 4] + data[second + 4 :])
-    with pytest.raises(UnsafeModelError, match=r"another name|on top"):
+    with pytest.raises(UnsafeModelError, match=r"another name|overlaps"):
         load(path)
 
 
@@ -148,7 +148,7 @@ def test_records_that_share_bytes_are_refused(tmp_path: Path) -> None:
     longer = struct.pack("<2L", len(KERNEL) + 100, len(KERNEL) + 100)
     entry = data.rfind(b"net/data/0") - 46
     path.write_bytes(data[: entry + 20] + longer + data[entry + 28 :])
-    with pytest.raises(UnsafeModelError, match="on top"):
+    with pytest.raises(UnsafeModelError, match="overlaps"):
         load(path)
 
 

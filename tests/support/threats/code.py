@@ -169,6 +169,6 @@ THREATS = (
     Threat(name="code in the sample inputs of a .pt2", make=_sample_inputs, code=AUDITED, says="weight",
            reckless=_export_load),
     Threat(name="pickled weights of a .pt2", make=_pickled_weights, code=UNSAFE, says="is a pickle"),
-    Threat(name="an old .pt2", make=_old_program, code=UNSAFE, says="its weights are a pickle"),
+    Threat(name="an old .pt2", make=_old_program, code=UNSAFE, says="its weights are pickled"),
     Threat(name="code that no list knows", make=_unknown, code=AUDITED, says="conv", reckless=_torch_load),
 )  # fmt: skip

@@ -107,7 +107,7 @@ THREATS = (
     Threat(name="a deflated record", make=_deflated, code=UNSAFE, says="is compressed"),
     Threat(name="a record that is there twice", make=_twice, code=UNSAFE, says="twice"),
     Threat(name="records on top of each other", make=_overlapping, code=UNSAFE, says="overlaps"),
-    Threat(name="a tensor's endless name", make=_long_name, code=UNSAFE, says="a name of more than"),
+    Threat(name="a tensor's endless name", make=_long_name, code=UNSAFE, says="a name longer than"),
     Threat(name="an endless name in a complaint", make=_long_complaint, code=UNSAFE, says="claims"),
     Threat(name="two pickles as large as may be", make=_padded, code=BROKEN, says="no weights"),
 )  # fmt: skip
