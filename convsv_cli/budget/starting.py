@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from decimal import ROUND_CEILING, Context, Decimal
 from fnmatch import filter as matching
 
+from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.report import BOUNDED, INVALID, UNSUPPORTED, UPPER, Audit, LayerAudit
-from convsv_cli.sanitize import printable
 
 ROOM = Decimal("1.05")
 DIGITS = 2

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from convsv_cli.budget.configuration import Budget, names_of
+from convsv_cli.names import printable
 from convsv_cli.report import (
     AUDITED,
     ERROR,
@@ -20,7 +21,6 @@ from convsv_cli.report import (
     Report,
     Verdict,
 )
-from convsv_cli.sanitize import printable
 
 SUGGESTIONS = 5
 """Globs that better ones are looked for: it takes a while for each."""

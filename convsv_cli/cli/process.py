@@ -13,7 +13,7 @@ from typing import TextIO
 
 import click
 
-from convsv_cli.sanitize import one_line
+from convsv_cli.names import one_line
 
 STREAMS = (0, 1, 2)
 """Descriptors of stdin, stdout and stderr."""

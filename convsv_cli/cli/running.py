@@ -12,9 +12,9 @@ from convsv_cli.cli import process
 from convsv_cli.cli.output import colored
 from convsv_cli.cli.process import complain
 from convsv_cli.errors import ConvsvError
+from convsv_cli.names import printable
 from convsv_cli.report import Audit, Failure, Report
 from convsv_cli.report.verdict import INTERNAL
-from convsv_cli.sanitize import printable
 
 Progress = Callable[[str, float], None]
 

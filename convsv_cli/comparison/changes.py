@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain
 
 from convsv_cli.comparison.pairs import Pair, pairs, same_model
-from convsv_cli.layer_names import plain_names
+from convsv_cli.names import plain_names
 from convsv_cli.report import (
     BOUNDED,
     CERTIFIED,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convsv_cli.layer_names import counterparts, says_nothing
+from convsv_cli.names import counterparts, says_nothing
 from convsv_cli.report import AUDITED, Audit, LayerAudit
 from convsv_cli.report.comparison import BY_NAME, BY_SHAPE, BY_WEIGHT
 

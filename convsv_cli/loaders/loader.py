@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convsv_cli.errors import UnsafeModelError
-from convsv_cli.layer_names import LONGEST, plain_names, without_trainer
 from convsv_cli.model.layer import Geometry
 from convsv_cli.model.network import InputSize, Network
+from convsv_cli.names import LONGEST_NAME, plain_names, without_trainer
 
 if TYPE_CHECKING:
     import torch
@@ -179,8 +179,8 @@ def check_tensors(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> None:
     for count, (name, shape) in enumerate(shapes, 1):
         if count > MAX_TENSORS:
             raise UnsafeModelError(f"more than {MAX_TENSORS} tensors")
-        if len(name) > LONGEST:
-            raise UnsafeModelError(f"a name longer than {LONGEST} characters")
+        if len(name) > LONGEST_NAME:
+            raise UnsafeModelError(f"a name longer than {LONGEST_NAME} characters")
         if len(shape) > MAX_AXES:
             raise UnsafeModelError(f"a tensor with more than {MAX_AXES} axes")
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from convsv_cli.layer_names import plain_names
 from convsv_cli.model.graph import Graph, Names, Node
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
 from convsv_cli.model.linear_map import Array, LinearMap, Unsupported
 from convsv_cli.model.linear_maps import linear_maps
+from convsv_cli.names import plain_names
 
 GATE_WEIGHT = r"\.weight_[ih]h\w*$"
 _WEIGHT = re.compile(r"\.(?:weight|kernel)(?:_[gv]|_orig)?$|\.parametrizations\.weight\.original[01]?$")

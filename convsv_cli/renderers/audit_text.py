@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import as_written, counted, figure, percent, size, times
 from convsv_cli.report import (
     AUDITED,
@@ -21,7 +22,6 @@ from convsv_cli.report import (
     NetworkBound,
     shared,
 )
-from convsv_cli.sanitize import printable
 
 TEXTS = ("layer", "op", "kernel")
 """Columns that are read from the left."""

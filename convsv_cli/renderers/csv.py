@@ -7,9 +7,9 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from convsv_cli.names import spreadsheet_cell
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import CHANGES, Audit, Report
-from convsv_cli.sanitize import spreadsheet_cell
 
 Cell = str | int | float | None
 

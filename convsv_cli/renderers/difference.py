@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
+from convsv_cli.names import printable
 from convsv_cli.renderers import json, markdown
 from convsv_cli.renderers.csv import comma_separated
 from convsv_cli.renderers.html.page import page
@@ -14,7 +15,6 @@ from convsv_cli.renderers.numbers import counted, figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about, headline, node, open_gates
 from convsv_cli.report import UPPER, Audit, Change, Difference, Interval
-from convsv_cli.sanitize import printable
 
 HEADINGS = ("layer", "before ≤", "after ≤", "ratio", "change")
 CSV_HEADINGS = (

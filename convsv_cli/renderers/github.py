@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import covered
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import headline
 from convsv_cli.report import CHANGES, ERROR, NOTE, Audit, Finding, Place, Report
-from convsv_cli.sanitize import inert
 
 NOTICE = "notice"
 DATA = {"%": "%25", "\r": "%0D", "\n": "%0A"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from xml.etree import ElementTree as ET
 
+from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import why_no_figures
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about
@@ -26,7 +27,6 @@ from convsv_cli.report import (
     LayerAudit,
     Report,
 )
-from convsv_cli.sanitize import inert
 
 NETWORK, BUDGET = "network", "budget"
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'

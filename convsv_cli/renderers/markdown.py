@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from convsv_cli.names import inert, printable
 from convsv_cli.renderers.audit_text import TEXTS, columns, covered, network_lines
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import OUTCOMES, headline, limit, measured, node, open_gates, where
@@ -22,7 +23,6 @@ from convsv_cli.report import (
     Report,
     Verdict,
 )
-from convsv_cli.sanitize import inert, printable
 
 WORST = 20
 LARGEST = 2**20 - 2**12

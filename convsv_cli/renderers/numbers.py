@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 
+from convsv_cli.names import printable
 from convsv_cli.report import CERTIFIED, UPPER
-from convsv_cli.sanitize import printable
 
 LOWER = "lower"
 """The kind of a proven lower end."""

@@ -9,10 +9,10 @@ from collections import Counter
 from typing import Any
 from urllib.parse import quote
 
+from convsv_cli.names import printable
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.rules import Rule, rule_of
 from convsv_cli.report import ERROR, Audit, Failure, Finding, Model, Report
-from convsv_cli.sanitize import printable
 from convsv_cli.version import __version__
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from convsv_cli.errors import UsageError
-from convsv_cli.sanitize import printable, spreadsheet_cell
+from convsv_cli.names import printable, spreadsheet_cell
 
 if TYPE_CHECKING:
     from convsv_cli.spectral.spectrum import Block

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import click
 
+from convsv_cli.names import inert
 from convsv_cli.renderers import json
 from convsv_cli.renderers.audit_text import described
 from convsv_cli.renderers.numbers import counted, figure, size, times
 from convsv_cli.renderers.renderer import BLOCKS, Renderer, Terminal
 from convsv_cli.report import Distribution, LayerAudit, LayerSpectrum, Spectra
-from convsv_cli.sanitize import inert
 
 WIDTH, NARROWEST_BAR = 80, 8
 NOTE = "to about 1e-13 of the largest value, not certified; convolutions with circular padding, at size n"

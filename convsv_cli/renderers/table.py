@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import (
     TEXTS,
     columns,
@@ -37,7 +38,6 @@ from convsv_cli.report import (
     Report,
     Verdict,
 )
-from convsv_cli.sanitize import inert
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

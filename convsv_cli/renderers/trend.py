@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convsv_cli.comparison.changes import growth
+from convsv_cli.names import inert
 from convsv_cli.renderers import json, markdown
 from convsv_cli.renderers.csv import comma_separated
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import UPPER, Trend
-from convsv_cli.sanitize import inert
 
 NETWORK, GROWTH = "network", "last/first"
 

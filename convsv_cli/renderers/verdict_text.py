@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
+from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import excess
 from convsv_cli.report import (
     ADDED,
@@ -27,7 +28,6 @@ from convsv_cli.report import (
     Verdict,
     conclusion,
 )
-from convsv_cli.sanitize import printable
 
 OUTCOMES = (EXCEEDED, UNDECIDED, MISSING, IGNORED, PASSED)
 """The worst first."""

@@ -88,7 +88,7 @@ def test_rows_of_csv_and_cases_of_junit_are_there_for_layers_that_are_gone() -> 
 
 def spelled(text: str) -> str:
     """As a cell that no spreadsheet takes for a formula or for text in quotes."""
-    from convsv_cli.sanitize import spreadsheet_cell
+    from convsv_cli.names import spreadsheet_cell
 
     return spreadsheet_cell(text)
 

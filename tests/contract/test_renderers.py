@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsv_cli import report
+from convsv_cli.names import printable, spreadsheet_cell
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.numbers import figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
@@ -24,7 +25,6 @@ from convsv_cli.report import (
     Measurement,
     NetworkBound,
 )
-from convsv_cli.sanitize import printable, spreadsheet_cell
 from tests.support.documents import (
     AUDIT,
     AUDITED,

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from convsv_cli import api
-from convsv_cli.layer_names import counterparts, plain_names, says_nothing
 from convsv_cli.loaders import load, load_with_graph
+from convsv_cli.names import counterparts, plain_names, says_nothing
 from tests.support.onnx_models import graph_model, saved
 
 WRAPPERS = (

@@ -7,10 +7,10 @@ import re
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convsv_cli.names import printable
 from convsv_cli.renderers.github import RENDERER
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Report
-from convsv_cli.sanitize import printable
 from tests.support.rendered import BOTH, REPORT, spoilt_report
 
 COMMAND = re.compile(r"::(error|warning|notice) ([^\n]*?)::([^\n]*)")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from convsv_cli import report
+from convsv_cli.names import printable
 from convsv_cli.renderers.junit import RENDERER
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Gate, Report, Verdict
-from convsv_cli.sanitize import printable
 from tests.support.documents import AUDIT, AUDITED, JUDGED, SKIPPED
 from tests.support.rendered import BOTH, REPORT, spoilt_report
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsv_cli import report
+from convsv_cli.names import printable
 from convsv_cli.renderers.markdown import code, fenced, prose
 from convsv_cli.report import Audit, Failure, Gate, Interval, Measurement, Report, Verdict
-from convsv_cli.sanitize import printable
 from tests.support.documents import AUDIT, AUDITED
 from tests.support.rendered import rendered
 

@@ -23,11 +23,11 @@ from safetensors.torch import save_file
 
 from convsv_cli import load
 from convsv_cli.auditing.spectra import layer_spectra
+from convsv_cli.names import MAX_LINE, one_line, printable, spreadsheet_cell
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.renderers.spectrum import RENDERERS as SPECTRUM_RENDERERS
 from convsv_cli.report import Audit, Settings
-from convsv_cli.sanitize import MAX_LINE, one_line, printable, spreadsheet_cell
 from tests.support.command_line import convsv
 from tests.support.documents import AUDIT, UNBOUNDED, of
 

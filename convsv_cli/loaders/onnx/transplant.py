@@ -11,12 +11,12 @@ from onnx import TensorProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
 from convsv_cli.errors import UsageError
-from convsv_cli.layer_names import counterparts
 from convsv_cli.loaders.loader import NamedTensors, StoredTensor, is_real
 from convsv_cli.loaders.names import without_training_state
 from convsv_cli.loaders.onnx.reading import network_of, parse
 from convsv_cli.loaders.scaled import dequantised
 from convsv_cli.model.network import InputSize, Network
+from convsv_cli.names import counterparts
 
 KEPT = "the graph is from {graph}, with {replaced} tensors from the checkpoint and {kept} of its own"
 FOLDED_HINT = "export the graph with BatchNorm and parameter names kept, from the same architecture"

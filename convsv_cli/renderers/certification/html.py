@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from convsv_cli.names import printable
 from convsv_cli.renderers.certification import text
 from convsv_cli.renderers.certification.curve import chart_of
 from convsv_cli.renderers.html.facts import Facts, model_facts
@@ -13,7 +14,6 @@ from convsv_cli.renderers.html.verdict import INFO, PASS, WARN, Headline, Tile
 from convsv_cli.renderers.numbers import LOWER, figure, sample_share
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import BOUNDED, TOLERANCE, UPPER, Certification
-from convsv_cli.sanitize import printable
 
 
 def render(certification: Certification, terminal: Terminal) -> str:  # noqa: ARG001

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import described, with_shares
 from convsv_cli.renderers.certification.curve import points
 from convsv_cli.renderers.csv import comma_separated
@@ -22,7 +23,6 @@ from convsv_cli.report import (
     Route,
     SampleRadius,
 )
-from convsv_cli.sanitize import inert
 
 FEW = 0.01
 """Share of the correctly classified samples, below which a certificate is said to prove almost nothing."""

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import size, times
 from convsv_cli.report import ERROR, NOTE, TOLERANCE, WARNING, WORK_LIMIT, Audit, Model, Settings
-from convsv_cli.sanitize import printable
 
 Facts = tuple[tuple[str, str], ...]
 SEVERITIES = {ERROR: ("fail", "✕"), WARNING: ("warn", "!"), NOTE: ("note", "i")}

@@ -8,13 +8,13 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from convsv_cli.names import printable
 from convsv_cli.renderers import numbers, verdict_text
 from convsv_cli.renderers.audit_text import bound_figure, factor, obstacles, share_text, why_no_figures
 from convsv_cli.renderers.html import facts, layers, network, profile, verdict
 from convsv_cli.renderers.html.axis import INTERVAL, Scale, Track, log, point, scale_of, sort_key
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import BOUNDED, Audit, Report
-from convsv_cli.sanitize import printable
 from convsv_cli.version import __version__
 
 if TYPE_CHECKING:

@@ -1,10 +1,21 @@
-"""Names of layers and tensors: what wrappers put into them, and which of two files' names mean the same."""
+"""Names from files: made harmless where they meet a terminal or a spreadsheet, and told apart from wrappers.
+
+A name may be written to attack whatever shows it, and may hold what torch.compile, DataParallel and the like
+put into it: comparisons of two files look through that.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar, cast
 
+T = TypeVar("T")
+MAX_LINE = 1000
+"""Characters of an error message."""
+_FORMULA = re.compile(r"(?:^|(?<=[;,|]))(?=\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|[\t\r\n])")
+"""Where a spreadsheet may begin to read a formula, whichever sign it takes for the end of a cell."""
 _WRAPPER = re.compile(r"module|_(?:orig_mod|module|forward_module|fpw_module|\w*wrapped_module)")
 """Attributes in which torch.compile, DataParallel, FSDP, activation checkpointing, averaged models and
 trainers keep what they wrap."""
@@ -13,14 +24,48 @@ _SEPARATOR = re.compile(r"([./])")
 _ANONYMOUS = re.compile(
     r"^$|::|^(?:val|node|mul|div|t|transpose|constant|initializer|const)_?\d*$", re.IGNORECASE
 )
-LONGEST = 2000
-"""Characters; longer names are no network's."""
+LONGEST_NAME = 2000
+"""Characters; no network has longer names."""
 ROUNDS = 8
-"""Names that still clash then stay as they are."""
+"""After that many rounds, names that still clash stay as they are."""
 AVERAGED = "n_averaged"
 """The counter that an averaged model has next to what it wraps."""
 OUTER = 3
 """How many modules around a whole network two files may differ in."""
+
+
+def printable(text: str) -> str:
+    """The text with controls, bidirectional overrides, surrogates and odd spaces spelled out as escapes."""
+    return "".join(
+        character
+        if character.isprintable()
+        else character.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for character in text
+    )
+
+
+def inert(value: T) -> T:
+    """The same value with every text in it printable, however deep in tuples and dataclasses."""
+    made: Any = value
+    if isinstance(value, str):
+        made = printable(value)
+    elif isinstance(value, tuple):
+        made = tuple(map(inert, value))
+    elif is_dataclass(value) and not isinstance(value, type):
+        made = replace(value, **{item.name: inert(getattr(value, item.name)) for item in fields(value)})
+    return cast("T", made)
+
+
+def one_line(text: str) -> str:
+    """The printable text without line breaks, and without its middle where it is long."""
+    line = printable(" ".join(text.split()))
+    half = MAX_LINE // 2
+    return line if len(line) <= MAX_LINE else f"{line[:half]} ... {line[-half:]}"
+
+
+def spreadsheet_cell(text: str) -> str:
+    """The printable text, with a quote wherever a spreadsheet could take what follows for a formula."""
+    return printable(_FORMULA.sub("'", text))
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
@@ -56,7 +101,7 @@ def says_nothing(name: str, op: str) -> bool:
 
 
 def counterparts(old: Iterable[str], new: Iterable[str]) -> dict[str, str]:
-    """For each of the new names the old one that means the same; none for those of which names do not tell.
+    """For each of the new names the old one that means the same; none where names alone cannot tell.
 
     Equal names come first, then those that differ in wrappers, then those that also differ in up to `OUTER`
     modules around one of the whole networks, such as the "model." of a trainer.
@@ -77,7 +122,7 @@ def counterparts(old: Iterable[str], new: Iterable[str]) -> dict[str, str]:
 
 
 def _within(plain: Mapping[str, str], depth: int) -> dict[str, str]:
-    """The names without their first modules, so many of them; none where not all have these in common."""
+    """The names without their first `depth` modules; none where not all have these in common."""
     parts = {name: form.split(".") for name, form in plain.items()}
     outer = {tuple(part[:depth]) for part in parts.values() if len(part) > depth}
     if len(outer) != 1 or any(len(part) <= depth for part in parts.values()):
@@ -86,7 +131,7 @@ def _within(plain: Mapping[str, str], depth: int) -> dict[str, str]:
 
 
 def _plain(name: str, own: set[str]) -> str:
-    if len(name) > LONGEST or not _MAY_WRAP.search(name):
+    if len(name) > LONGEST_NAME or not _MAY_WRAP.search(name):
         return name
     plain = ""
     for separator, part, path in _parts(name):
