@@ -1,4 +1,4 @@
-"""The command line: one command a file. torch, onnx and rich are imported by the commands that need them."""
+"""The command line: one command per file. Those that need torch, onnx and rich import them late."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from typing import Any
 
 import click
 
-from convsv_cli.cli import options, process
+from convsv_cli.cli import options, running
 from convsv_cli.cli.audit import audit
 from convsv_cli.cli.certify import certify
 from convsv_cli.cli.check import check
 from convsv_cli.cli.diff import diff
-from convsv_cli.cli.methods import methods
 from convsv_cli.cli.report import report
-from convsv_cli.cli.running import internal
 from convsv_cli.cli.spectrum import spectrum
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report.verdict import INTERNAL, USAGE
@@ -85,17 +83,17 @@ cli.add_command(audit)
 cli.add_command(certify)
 cli.add_command(check)
 cli.add_command(diff)
-cli.add_command(methods)
+cli.add_command(options.methods)
 cli.add_command(report)
 cli.add_command(spectrum)
 
 
 def main() -> None:
     """Run the command line; every error is one line on stderr."""
-    process.prepare()
+    running.prepare_streams()
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers
-    process.listen()
+    running.remember_interrupts()
     try:
         code = cli.main(prog_name="convsv", standalone_mode=False)
     except ConvsvError as error:
@@ -116,19 +114,20 @@ def main() -> None:
 
 
 def _unexpected(error: Exception) -> int:
-    if process.interrupted():
+    if running.interrupted():
         return _complain("interrupted", INTERRUPTED)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return _complain(FULL, USAGE)
-    return _complain(internal(error), INTERNAL)
+    return _complain(running.internal(error), INTERNAL)
 
 
 def _flushed(code: int) -> int:
     """The exit code, once stdout is written as far as it can be."""
     try:
-        process.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError as error:
-        process.give_up(sys.stdout)
+        running.give_up(sys.stdout)
         if isinstance(error, BrokenPipeError):
             return READER_GONE
         return code if code == USAGE else _complain(FULL, USAGE)  # it may have been said
@@ -136,5 +135,5 @@ def _flushed(code: int) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    process.complain(message)
+    running.complain(message)
     return code

@@ -20,8 +20,7 @@ from convsv_cli.budget import (
 )
 from convsv_cli.cli import options
 from convsv_cli.cli.output import check_replaceable, echo, is_file, prepare, replacement, write_report
-from convsv_cli.cli.process import complain
-from convsv_cli.cli.running import Progress, progress_bar, report_of
+from convsv_cli.cli.running import Progress, complain, progress_bar, report_of
 from convsv_cli.comparison import with_effort
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import recognised, warm_up

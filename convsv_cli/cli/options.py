@@ -1,4 +1,4 @@
-"""Options that commands share: how their values are written, and what they ask of an audit."""
+"""What commands can be asked for: the options that they share, and the methods that compute the figures."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from convsv_cli.calculators import CALCULATORS
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.renderer import Renderer
 from convsv_cli.report import TOLERANCE, WORK_LIMIT, Settings
@@ -184,3 +185,19 @@ NO_COLOR = click.option(
     callback=no_color,
     help="No colours; so does NO_COLOR in the environment.",
 )
+
+
+@click.command()
+def methods() -> None:
+    """List the calculators, what each figure proves, its cost and its reference.
+
+    \b
+    Examples:
+      convsv methods
+    """  # noqa: D301  (click takes \b for "keep these lines")
+    for calculator in CALCULATORS:
+        method = calculator.method
+        click.echo(click.style(method.name, bold=True) + f" ({method.kind})")
+        click.echo(f"  proves     {method.proves}")
+        click.echo(f"  cost       {method.cost}")
+        click.echo(f"  reference  {method.reference}")

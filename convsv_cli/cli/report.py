@@ -8,7 +8,7 @@ import click
 
 from convsv_cli.cli import options
 from convsv_cli.cli.output import Target, prepare, write, write_report
-from convsv_cli.cli.process import complain
+from convsv_cli.cli.running import complain
 from convsv_cli.comparison import side_by_side
 from convsv_cli.renderers import RENDERERS, trend
 from convsv_cli.saved import read

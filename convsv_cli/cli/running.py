@@ -1,22 +1,72 @@
-"""Models one after the other: how far they are, and errors that stop no other."""
+"""What every command does around its work: streams, signals, progress, several models in turn."""
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import TextIO
 
-from convsv_cli.cli import process
+import click
+
 from convsv_cli.cli.output import colored
-from convsv_cli.cli.process import complain
 from convsv_cli.errors import ConvsvError
-from convsv_cli.names import printable
+from convsv_cli.names import one_line, printable
 from convsv_cli.report import Audit, Failure, Report
 from convsv_cli.report.verdict import INTERNAL
 
 Progress = Callable[[str, float], None]
+STREAMS = (0, 1, 2)
+"""Descriptors of stdin, stdout and stderr."""
+_interrupted = threading.Event()
+
+
+def prepare_streams() -> None:
+    """Have every stream be open, and stdout be written whole or be an error.
+
+    The next files that are opened would take the place of streams that are closed. Without a buffer, as
+    PYTHONUNBUFFERED asks for, Python forgets what a pipe that closes in the middle did not take.
+    """
+    for descriptor in STREAMS:
+        if not _is_open(descriptor):
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free, which is this one
+    out = sys.stdout
+    if not isinstance(out, io.TextIOWrapper):
+        return
+    if out is sys.__stdout__ and isinstance(out.buffer, io.RawIOBase):
+        sys.stdout = out = open(out.fileno(), "w", encoding=out.encoding, closefd=False)  # noqa: SIM115
+    out.reconfigure(errors="backslashreplace")
+
+
+def complain(message: str) -> None:
+    """One line on stderr; where nobody reads that, the exit code says enough."""
+    try:
+        click.echo(f"convsv: {one_line(message)}", err=True)
+    except OSError:
+        give_up(sys.stderr)
+
+
+def give_up(stream: TextIO | None) -> None:
+    """Redirect a stream to nowhere, as Python would complain again at exit about what it still holds."""
+    with suppress(AttributeError, OSError, ValueError):  # none, or none of the operating system
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[union-attr]
+
+
+def remember_interrupts() -> None:
+    """Remember Ctrl-C from now on, unless the caller handles it in its own way."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def interrupted() -> bool:
+    """Whether there was one: some libraries make another error of it while they are imported."""
+    return _interrupted.is_set()
 
 
 @contextmanager
@@ -61,13 +111,26 @@ def internal(error: Exception) -> str:
     return f"{line} (please report it; CONVSV_TRACEBACK=1 shows where)"
 
 
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _interrupted.set()
+    signal.default_int_handler(number, frame)
+
+
 def _outcome(model: Path, run: Callable[[Path, Progress], Audit], progress: Progress) -> Audit | Failure:
     try:
         return run(model, progress)
     except ConvsvError as error:
         return _failure(model, str(error), error.exit_code)
     except Exception as error:
-        if process.interrupted():
+        if interrupted():
             raise KeyboardInterrupt from error
         if os.environ.get("CONVSV_TRACEBACK"):
             raise
