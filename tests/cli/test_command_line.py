@@ -291,7 +291,7 @@ def test_an_interrupt_that_a_library_turns_into_an_error_is_one(checkpoint: Path
         "main()",
         """
 import os, time
-from convsv_cli import api
+from convsv_cli import auditing
 
 def imported(*_, **__):
     try:
@@ -300,7 +300,7 @@ def imported(*_, **__):
     except KeyboardInterrupt:
         raise ImportError("a library is half imported")
 
-api.audit = imported
+auditing.audit_file = imported
 main()
 """,
     )

@@ -58,7 +58,7 @@ def test_an_audit_imports_neither_training_nor_certification(root: Path) -> None
     function = f"import convsv_cli; convsv_cli.audit({str(model)!r})"
     others = {"certification", "differentiable", "torch_modules", "training"}
     for found in (parts_after(command), parts_after(function)):
-        assert {"api", "auditing", "lipschitz"} <= found
+        assert {"auditing", "lipschitz"} <= found
         assert not others & found
     assert "budget" not in parts_after(function)
 
