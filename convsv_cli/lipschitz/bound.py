@@ -18,7 +18,7 @@ from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.model.graph import Graph, Node
-from convsv_cli.numerics.ranges import ANYTHING, Range
+from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.numerics.rounding import times
 from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN, Block, NetworkBound, Obstacle, Part, shared
 

@@ -36,7 +36,7 @@ from convsv_cli.lipschitz.operation import (
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.model.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
 from convsv_cli.model.linear_maps import linear_maps
-from convsv_cli.numerics.ranges import ANYTHING, Range
+from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.numerics.rounding import root_of_squares
 
 MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)

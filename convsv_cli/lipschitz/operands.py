@@ -9,7 +9,7 @@ import numpy as np
 
 from convsv_cli.lipschitz.operation import SIZES, Gain, Operation, Tensor, UnboundedError
 from convsv_cli.model.graph import Dims
-from convsv_cli.numerics.ranges import Range
+from convsv_cli.numerics.intervals import Range
 from convsv_cli.numerics.rounding import UP_MANY, root
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from convsv_cli.model.graph import Dims, Node, Reader, UnknownValueError
-from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,9 +81,9 @@ class Tensor:
             values = self.read()
         except UnknownValueError:
             return self.known
-        return (
-            outward(float(values.min()), float(values.max())) if values.dtype.kind in "fiub" else self.known
-        )
+        if values.dtype.kind not in "fiub":
+            return self.known
+        return outward_range(float(values.min()), float(values.max()))
 
     @property
     def constant(self) -> bool:

@@ -1,22 +1,67 @@
-"""Arrays of closed intervals of real numbers, rounded outward.
+"""Closed intervals of real numbers, rounded outward: one for all entries of a tensor, and arrays of them.
 
 An infinite end says that nothing bounds the number there; the number itself is finite, so that 0 times an
-unbounded interval is 0. One that nothing is known of is [-inf, inf].
+unbounded interval is 0. One of which nothing is known is [-inf, inf].
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.numerics.rounding import margin
+from convsv_cli.numerics.rounding import UP_MANY, margin
 
 Array = NDArray[np.float64]
 ARITHMETIC = margin(3)
+SLACK = UP_MANY - 1  # of ends that formulas and library functions give
 TINY = 1e-300  # more than what is lost where a result underflows
 HUGE = 1e307  # less than what overflows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """`lower <= x <= upper` for every entry of a tensor, at every input that is allowed.
+
+    Attributes:
+        lower: minus infinity where nothing is known.
+        upper: infinity where nothing is known.
+    """
+
+    lower: float = -math.inf
+    upper: float = math.inf
+
+    @property
+    def magnitude(self) -> float:
+        """The largest absolute value."""
+        return max(abs(self.lower), abs(self.upper))
+
+    @property
+    def finite(self) -> bool:
+        """Whether both ends say something."""
+        return math.isfinite(self.lower) and math.isfinite(self.upper)
+
+    def hull(self, *others: Range) -> Range:
+        """The smallest range that holds all.
+
+        Args:
+            others: further ranges.
+        """
+        every = (self, *others)
+        return Range(lower=min(r.lower for r in every), upper=max(r.upper for r in every))
+
+
+ANYTHING = Range()
+
+
+def outward_range(lower: float, upper: float) -> Range:
+    """The range, widened by more than a few roundings can lose; NaN says nothing."""
+    if math.isnan(lower) or math.isnan(upper):
+        return ANYTHING
+    slack = SLACK * max(abs(x) for x in (lower, upper, TINY) if math.isfinite(x))
+    return Range(lower=lower - slack, upper=upper + slack)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +72,7 @@ class Intervals:
     upper: Array
 
     def __add__(self, other: Intervals) -> Intervals:
-        return outward(self.lower + other.lower, self.upper + other.upper, ARITHMETIC, 0.0)
+        return widened(self.lower + other.lower, self.upper + other.upper, ARITHMETIC, 0.0)
 
     def __neg__(self) -> Intervals:
         return Intervals(-self.upper, -self.lower)
@@ -38,7 +83,7 @@ class Intervals:
         nothing = (a == 0) | (b == 0)
         products = np.where(nothing, 0.0, a * b)
         underflow = ((np.abs(products) < TINY) & ~nothing).any(0)
-        return outward(products.min(0), products.max(0), ARITHMETIC, np.where(underflow, TINY, 0.0))
+        return widened(products.min(0), products.max(0), ARITHMETIC, np.where(underflow, TINY, 0.0))
 
     def __truediv__(self, other: Intervals) -> Intervals:
         """Nothing is known of a quotient by an interval that holds 0."""
@@ -46,7 +91,7 @@ class Intervals:
 
     def reciprocal(self) -> Intervals:
         """Nothing is known of that of an interval that holds 0."""
-        inverse = outward(1 / self.upper, 1 / self.lower, ARITHMETIC, 0.0)
+        inverse = widened(1 / self.upper, 1 / self.lower, ARITHMETIC, 0.0)
         positive = self.lower > 0
         signed = Intervals(
             np.where(positive, inverse.lower.clip(min=0), inverse.lower),
@@ -106,7 +151,7 @@ def anything(like: Intervals) -> Intervals:
     return Intervals(np.full_like(like.lower, -np.inf), np.full_like(like.lower, np.inf))
 
 
-def outward(lower: Array, upper: Array, relative: float, absolute: float | Array) -> Intervals:
+def widened(lower: Array, upper: Array, relative: float, absolute: float | Array) -> Intervals:
     """Widened by relative and absolute errors; NaN says nothing, and an overflow is a large number."""
     widened_lower = lower - (np.abs(lower) * relative + absolute)
     widened_upper = upper + (np.abs(upper) * relative + absolute)

@@ -17,8 +17,7 @@ from convsv_cli.lipschitz.scalar import steepness
 from convsv_cli.lipschitz.scalar.expressions import jet
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.model.graph import Graph, Node
-from convsv_cli.numerics.intervals import Intervals
-from convsv_cli.numerics.ranges import Range
+from convsv_cli.numerics.intervals import Intervals, Range
 from tests.support.sensitivity import amplification, double_model, flat, network, norms_of_rows, runner
 
 node = helper.make_node

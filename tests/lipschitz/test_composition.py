@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from convsv_cli.lipschitz.dependencies import bottlenecks, relevant
 from convsv_cli.lipschitz.rules import _merged, merge
-from convsv_cli.numerics.ranges import Range
+from convsv_cli.numerics.intervals import Range
 from tests.support.sensitivity import amplification, bound, composed, double_model, flat, network
 
 node = helper.make_node

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.operation import Rule
 from convsv_cli.lipschitz.rules import RULES
-from convsv_cli.numerics.ranges import ANYTHING, Range
+from convsv_cli.numerics.intervals import ANYTHING, Range
 from tests.support.sensitivity import (
     amplification,
     bound,

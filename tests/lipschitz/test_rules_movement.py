@@ -11,7 +11,7 @@ import pytest
 
 from convsv_cli.lipschitz.operation import Operation, UnboundedError
 from convsv_cli.lipschitz.rules import RULES, movement, pooling, reduction, resizing
-from convsv_cli.numerics.ranges import Range
+from convsv_cli.numerics.intervals import Range
 from tests.support.single_nodes import Single, check_jacobian, check_linear, check_range, ints
 
 IMAGE = (1, 4, 2, 6)

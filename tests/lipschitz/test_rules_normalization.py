@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli.lipschitz.rules.normalization import centred_norm
-from convsv_cli.numerics.ranges import Range
+from convsv_cli.numerics.intervals import Range
 from tests.support.sensitivity import bound, composed, double_model, flat, jacobian
 
 node = helper.make_node

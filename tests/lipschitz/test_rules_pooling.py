@@ -9,7 +9,7 @@ import pytest
 
 from convsv_cli.lipschitz.axis_matrices import Windows
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.numerics.ranges import Range
+from convsv_cli.numerics.intervals import Range
 from tests.support.single_nodes import Single, check_jacobian, check_linear, check_range, ints
 
 

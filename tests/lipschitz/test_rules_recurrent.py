@@ -9,7 +9,7 @@ import pytest
 from onnx import helper
 
 from convsv_cli.lipschitz.rules.recurrent import Recurrence
-from convsv_cli.numerics.ranges import Range
+from convsv_cli.numerics.intervals import Range
 from tests.support.onnx_models import graph_model
 from tests.support.sensitivity import bound, composed, flat, jacobian, network, norms_of_rows
 

@@ -11,7 +11,7 @@ import pytest
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.operation import SIZES, UnboundedError
 from convsv_cli.lipschitz.rules.resizing.axis import Filter, Stretch, resampled
-from convsv_cli.numerics.ranges import Range
+from convsv_cli.numerics.intervals import Range
 from tests.support.single_nodes import Single, check_linear, ints
 
 COORDINATES = (

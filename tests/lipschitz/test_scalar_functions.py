@@ -13,8 +13,7 @@ from convsv_cli.lipschitz.scalar.expressions import Expression, X, jet
 from convsv_cli.lipschitz.scalar.operators import STEEPEST
 from convsv_cli.lipschitz.scalar.primitives import PRIMITIVES, primitive
 from convsv_cli.lipschitz.scalar.steepness import steepness, values
-from convsv_cli.numerics.intervals import Intervals
-from convsv_cli.numerics.ranges import ANYTHING, Range
+from convsv_cli.numerics.intervals import ANYTHING, Intervals, Range
 
 DIGITS = 400
 NUMBERS = {

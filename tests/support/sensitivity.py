@@ -17,7 +17,7 @@ from convsv_cli.loaders.onnx.reading import network_of
 from convsv_cli.model.kernel import reduce_kernel
 from convsv_cli.model.layer import Layer
 from convsv_cli.model.network import InputSize, Network
-from convsv_cli.numerics.ranges import ANYTHING, Range
+from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.spectral.norms import norms_of
 from tests.support import runtime
 

@@ -14,7 +14,7 @@ from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.loaders.onnx.history import as_newest
 from convsv_cli.loaders.onnx.rewriting import Reading
 from convsv_cli.model.graph import Names, Node
-from convsv_cli.numerics.ranges import ANYTHING, Range
+from convsv_cli.numerics.intervals import ANYTHING, Range
 from tests.support import runtime
 
 Value = np.ndarray | None

@@ -12,7 +12,7 @@ from convsv_cli.lipschitz.operation import RANGE, Operation, Rule, Tensor, Unbou
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, expressed, steepest
 from convsv_cli.lipschitz.scalar.steepness import steepness, values
-from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import UP, times
 
 MEET = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min"))  # their rules are in merge.py
@@ -91,7 +91,7 @@ def _prelu_range(operation: Operation) -> Range:
     if not math.isfinite(below) or not slopes.finite:
         return ANYTHING
     ends = (below * slopes.lower, below * slopes.upper, max(x.upper, 0.0), 0.0)
-    return outward(min(ends), max(ends))
+    return outward_range(min(ends), max(ends))
 
 
 def stepped(operation: Operation) -> float:
@@ -151,7 +151,7 @@ def _log_softmax_range(operation: Operation) -> Range:
         count = _together(operation)
     except UnboundedError:
         return Range(upper=0.0)
-    return Range(lower=outward(over.lower - over.upper - math.log(max(count, 1)), 0.0).lower, upper=0.0)
+    return Range(lower=outward_range(over.lower - over.upper - math.log(max(count, 1)), 0.0).lower, upper=0.0)
 
 
 def _probability(_: Operation) -> Range:

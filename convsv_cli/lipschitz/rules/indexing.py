@@ -10,7 +10,7 @@ import numpy as np
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operands import same, size_of
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
-from convsv_cli.numerics.ranges import Range
+from convsv_cli.numerics.intervals import Range
 from convsv_cli.numerics.rounding import root_of_squares, times, total
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from convsv_cli.lipschitz.operands import copies
 from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.model.linear_map import LinearMap
-from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import margin, root, times, total
 
 
@@ -117,10 +117,10 @@ def _row_range(rows: np.ndarray, source: Range, bias: Tensor | None, beta: float
     lower = float((positive * source.lower + negative * source.upper - lost).min())
     upper = float((positive * source.upper + negative * source.lower + lost).max())
     if bias is None:
-        return outward(lower, upper)
+        return outward_range(lower, upper)
     ends = sorted((beta * bias.range.lower, beta * bias.range.upper))
-    products, shift = outward(lower, upper), outward(*ends)
-    return outward(products.lower + shift.lower, products.upper + shift.upper)
+    products, shift = outward_range(lower, upper), outward_range(*ends)
+    return outward_range(products.lower + shift.lower, products.upper + shift.upper)
 
 
 RULES = {

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.numerics.ranges import Range, outward
+from convsv_cli.numerics.intervals import Range, outward_range
 from convsv_cli.numerics.rounding import UP_MANY, times
 
 ALPHA = float(np.float32(1e-4))  # the default
@@ -63,7 +63,7 @@ def _divided_range(operation: Operation) -> Range:
     """Entries keep their sign, and grow by k^-b at most."""
     _, _, largest = _coefficients(operation)
     source = operation.input(0).range
-    return outward(min(0.0, source.lower) * largest, max(0.0, source.upper) * largest)
+    return outward_range(min(0.0, source.lower) * largest, max(0.0, source.upper) * largest)
 
 
 RULES = {"LRN": Rule(lipschitz=divided_by_neighbours, range=_divided_range)}

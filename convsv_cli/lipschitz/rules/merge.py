@@ -8,7 +8,7 @@ import numpy as np
 
 from convsv_cli.lipschitz.operands import any_of_them, copies, gain_of_scaling, magnitude
 from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
-from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import UP, root_of_squares, times, total
 
 
@@ -81,21 +81,21 @@ def _part(fixed: Tensor, varying: Tensor, operation: Operation) -> float:
 
 def _sum_range(operation: Operation) -> Range:
     ranges = [tensor.range for tensor in operation.given]
-    return outward(math.fsum(r.lower for r in ranges), math.fsum(r.upper for r in ranges))
+    return outward_range(math.fsum(r.lower for r in ranges), math.fsum(r.upper for r in ranges))
 
 
 def _difference_range(operation: Operation) -> Range:
     a, b = operation.input(0).range, operation.input(1).range
-    return outward(a.lower - b.upper, a.upper - b.lower)
+    return outward_range(a.lower - b.upper, a.upper - b.lower)
 
 
 def _product_range(operation: Operation) -> Range:
     a, b = operation.input(0), operation.input(1)
     if a.name == b.name:
         squares = sorted((a.range.lower**2, a.range.upper**2))
-        return outward(0.0 if a.range.lower <= 0 <= a.range.upper else squares[0], squares[1])
+        return outward_range(0.0 if a.range.lower <= 0 <= a.range.upper else squares[0], squares[1])
     ends = [x * y for x in (a.range.lower, a.range.upper) for y in (b.range.lower, b.range.upper)]
-    return ANYTHING if any(map(math.isnan, ends)) else outward(min(ends), max(ends))
+    return ANYTHING if any(map(math.isnan, ends)) else outward_range(min(ends), max(ends))
 
 
 def _quotient_range(operation: Operation) -> Range:
@@ -103,7 +103,7 @@ def _quotient_range(operation: Operation) -> Range:
     if b.lower <= 0 <= b.upper or not a.finite:
         return ANYTHING
     ends = [x / y for x in (a.lower, a.upper) for y in (b.lower, b.upper)]
-    return outward(min(ends), max(ends))
+    return outward_range(min(ends), max(ends))
 
 
 def _largest_range(operation: Operation) -> Range:

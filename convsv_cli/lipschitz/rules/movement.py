@@ -20,7 +20,7 @@ from convsv_cli.lipschitz.operands import (
     unbounded,
 )
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import root_of_squares, times
 
 MODES = ("constant", "edge", "reflect", "wrap")
@@ -116,11 +116,11 @@ def _padded_range(operation: Operation) -> Range:
 def _filled_range(operation: Operation) -> Range:
     value = operation.attribute("value", None)
     if value is None:
-        return outward(0.0, 0.0)
+        return outward_range(0.0, 0.0)
     if not isinstance(value, TensorProto) or value.data_location == TensorProto.EXTERNAL:
         return ANYTHING
     number = float(numpy_helper.to_array(value).reshape(()))
-    return outward(number, number)
+    return outward_range(number, number)
 
 
 MOVED = (

@@ -24,7 +24,7 @@ import numpy as np
 
 from convsv_cli.lipschitz.operands import ZERO, first, require_constant, unbounded
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
-from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import UP_MANY, margin, times
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _batch_range(operation: Operation) -> Range:
     ends = np.array([factors * (source.lower - mean) + bias, factors * (source.upper - mean) + bias])
     slack = np.abs(factors) * (source.magnitude + np.abs(mean)) + np.abs(bias)
     lost = float(slack.max()) * (UP_MANY - 1)
-    return outward(float(ends.min()) - lost, float(ends.max()) + lost)
+    return outward_range(float(ends.min()) - lost, float(ends.max()) + lost)
 
 
 def layer_normalized(operation: Operation) -> float:
@@ -178,7 +178,7 @@ def _standard_range(square: Callable[[Operation], int]) -> Callable[[Operation],
         radius = largest * math.sqrt(max(0, square(operation))) * UP_MANY
         bias = operation.optional(2)
         offset = ZERO if bias is None else bias.range
-        return outward(offset.lower - radius, offset.upper + radius)
+        return outward_range(offset.lower - radius, offset.upper + radius)
 
     return reached
 
@@ -196,7 +196,7 @@ def _layer_range(operation: Operation) -> Range:
         parts.append(operation.input(0).range)
     epsilon = operation.attribute("epsilon", EPSILON)
     if _named(operation, 2):
-        parts.append(outward(0.0, epsilon**-0.5) if epsilon > 0 else ANYTHING)
+        parts.append(outward_range(0.0, epsilon**-0.5) if epsilon > 0 else ANYTHING)
     return parts[0].hull(*parts[1:])
 
 

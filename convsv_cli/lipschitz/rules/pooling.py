@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from convsv_cli.lipschitz.axis_matrices import Windows, root
 from convsv_cli.lipschitz.operands import first, integers, same, same_or_zero, unbounded
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import UP, times
 
 
@@ -166,12 +166,12 @@ def _global_lp_range(operation: Operation) -> Range:
 
 def _p_norm(operation: Operation, count: int) -> Range:
     """Of `count` entries."""
-    return outward(0.0, count ** (1 / _p(operation)) * operation.input(0).range.magnitude)
+    return outward_range(0.0, count ** (1 / _p(operation)) * operation.input(0).range.magnitude)
 
 
 def _folded_range(operation: Operation) -> Range:
     source, overlap = same_or_zero(operation), _overlap(_blocks(operation))
-    return outward(overlap * source.lower, overlap * source.upper)
+    return outward_range(overlap * source.lower, overlap * source.upper)
 
 
 REGIONS = unbounded("convsv knows no bound for the regions of {op}")

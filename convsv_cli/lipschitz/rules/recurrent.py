@@ -27,7 +27,7 @@ import numpy as np
 
 from convsv_cli.lipschitz.operands import require_constant
 from convsv_cli.lipschitz.operation import SIZES, Operation, Rule, UnboundedError
-from convsv_cli.numerics.ranges import Range, outward
+from convsv_cli.numerics.intervals import Range, outward_range
 from convsv_cli.numerics.rounding import UP_MANY, times, total, up
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ def _lstm_range(operation: Operation) -> Range:
     if not any(name for name, _ in operation.outputs[2:]):
         return state
     radius = _magnitude(operation, 6) + _bearable(_length(operation))
-    return state.hull(outward(-radius, radius))
+    return state.hull(outward_range(-radius, radius))
 
 
 RULES = {

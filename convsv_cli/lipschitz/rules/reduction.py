@@ -15,7 +15,7 @@ from convsv_cli.lipschitz.operands import (
     size_of,
 )
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
-from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import UP, UP_MANY, times
 
 
@@ -111,7 +111,7 @@ def _power(base: float, exponent: int) -> float:
 
 def _sum_range(operation: Operation) -> Range:
     source, count = operation.input(0).range, _count(operation)
-    return outward(count * source.lower, count * source.upper)
+    return outward_range(count * source.lower, count * source.upper)
 
 
 def _norm_range(power: float) -> Callable[[Operation], Range]:
@@ -122,36 +122,36 @@ def _norm_range(power: float) -> Callable[[Operation], Range]:
 
     def range_(operation: Operation) -> Range:
         largest = _count(operation) ** power * operation.input(0).range.magnitude
-        return outward(0.0 if _sizes(operation) else -largest, largest)
+        return outward_range(0.0 if _sizes(operation) else -largest, largest)
 
     return range_
 
 
 def _square_range(operation: Operation) -> Range:
-    return outward(0.0, _count(operation) * _power(operation.input(0).range.magnitude, 2))
+    return outward_range(0.0, _count(operation) * _power(operation.input(0).range.magnitude, 2))
 
 
 def _product_range(operation: Operation) -> Range:
     largest = _power(operation.input(0).range.magnitude, _count(operation))
-    return outward(0.0 if operation.input(0).range.lower >= 0 else -largest, largest)
+    return outward_range(0.0 if operation.input(0).range.lower >= 0 else -largest, largest)
 
 
 def _log_sum_exp_range(operation: Operation) -> Range:
     source, more = operation.input(0).range, math.log(max(1, _count(operation)))
-    return outward(source.lower + more, source.upper + more)
+    return outward_range(source.lower + more, source.upper + more)
 
 
 def _log_sum_range(operation: Operation) -> Range:
     source, count = operation.input(0).range, _count(operation)
     if source.lower <= 0 or not count or not source.finite:
         return ANYTHING
-    return outward(math.log(count * source.lower), math.log(count * source.upper))
+    return outward_range(math.log(count * source.lower), math.log(count * source.upper))
 
 
 def _accumulated_range(operation: Operation) -> Range:
     """Sums of up to n terms; none, where exclusive."""
     source, terms = operation.input(0).range, _terms(operation)
-    return outward(terms * min(0.0, source.lower), terms * max(0.0, source.upper))
+    return outward_range(terms * min(0.0, source.lower), terms * max(0.0, source.upper))
 
 
 RULES = {

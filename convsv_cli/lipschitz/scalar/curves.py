@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from convsv_cli.numerics.intervals import TINY, Array, Intervals, Mask, anything, outward
+from convsv_cli.numerics.intervals import TINY, Array, Intervals, Mask, anything, widened
 from convsv_cli.numerics.rounding import margin
 
 LIBRARY = margin(1023)  # more than the error of a formula below; exp(-u^2) has 745 * 2^-53 at the worst
@@ -40,7 +40,7 @@ class Piece:
         lower, upper = np.minimum(first, second), np.maximum(first, second)
         if self.exact:
             return met, Intervals(lower, upper)
-        return met, outward(lower, upper, LIBRARY, TINY)
+        return met, widened(lower, upper, LIBRARY, TINY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class Sinusoid:
 
     def __call__(self, u: Intervals) -> Intervals:
         """Holds the values over each interval."""
-        ends = outward(*self._ordered(u), LIBRARY, 1e-9)
+        ends = widened(*self._ordered(u), LIBRARY, 1e-9)
         far = ~(np.maximum(np.abs(u.lower), np.abs(u.upper)) < 1e5)
         upper = np.where(far | self._passes(u, self.peak), 1.0, ends.upper.clip(max=1.0))
         lower = np.where(far | self._passes(u, self.peak + math.pi), -1.0, ends.lower.clip(min=-1.0))

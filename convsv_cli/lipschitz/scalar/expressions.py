@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convsv_cli.lipschitz.scalar.primitives import PRIMITIVES, Primitive, primitive
-from convsv_cli.numerics.intervals import ARITHMETIC, Intervals, anything, exactly, outward
+from convsv_cli.numerics.intervals import ARITHMETIC, Intervals, anything, exactly, widened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +155,7 @@ def _raw(part: Expression, x: Intervals, operands: list[Jet]) -> Jet:
 
 def _constant(value: float, x: Intervals) -> Jet:
     zero, c = exactly(0.0, x), exactly(value, x)
-    c = outward(c.lower, c.upper, ARITHMETIC, 0.0)
+    c = widened(c.lower, c.upper, ARITHMETIC, 0.0)
     return Jet(value=c, slope=zero, product=zero, ratio=c / x, elasticity=zero)
 
 

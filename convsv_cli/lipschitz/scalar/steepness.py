@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convsv_cli.lipschitz.scalar.expressions import Expression, jet
-from convsv_cli.numerics.intervals import Array, Intervals, Mask, anything
-from convsv_cli.numerics.ranges import ANYTHING, Range
+from convsv_cli.numerics.intervals import ANYTHING, Array, Intervals, Mask, Range, anything
 
 SLOPE_TOLERANCE = 1e-6
 VALUE_TOLERANCE = 1e-4

@@ -10,7 +10,7 @@ from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.operands import first, size_of
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
 from convsv_cli.lipschitz.rules.resizing.axis import Filter, Stretch, resampled
-from convsv_cli.numerics.ranges import ANYTHING, Range, outward
+from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import times
 
 
@@ -142,7 +142,7 @@ def _range(operation: Operation) -> Range:
     matrices = [matrix for stretch in _stretches(operation) for matrix in _matrices(operation, stretch)]
     wider = math.prod(max(1.0, matrix.largest_row()) for matrix in matrices)
     middle, half = (source.lower + source.upper) / 2, (source.upper - source.lower) / 2 * wider
-    return outward(middle - half, middle + half)
+    return outward_range(middle - half, middle + half)
 
 
 RULES = dict.fromkeys(("Resize", "Upsample"), Rule(lipschitz=resized, range=_range))
