@@ -12,7 +12,7 @@ from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.running import Progress, progress_bar
 from convsv_cli.comparison import audited_like, difference
-from convsv_cli.renderers.difference import RENDERERS
+from convsv_cli.renderers.comparison import DIFFERENCES
 from convsv_cli.report import Audit, Report, Settings, exit_code
 from convsv_cli.saved import is_report, read_one
 
@@ -34,7 +34,7 @@ from convsv_cli.saved import is_report, read_one
 @options.AS_TABLE
 @options.DEVICE
 @options.TOLERANCE_
-@options.format_option(RENDERERS)
+@options.format_option(DIFFERENCES)
 @options.OUTPUT
 @options.QUIET
 @options.NO_COLOR
@@ -64,7 +64,7 @@ def diff(
       convsv diff main.json new.onnx --max-increase 5%
       convsv diff epoch1.pt epoch9.pt --format markdown
     """  # noqa: D301  (click takes \b for "keep these lines")
-    targets = prepare(RENDERERS, outputs, format_name, [old, new])
+    targets = prepare(DIFFERENCES, outputs, format_name, [old, new])
     settings = options.settings(asked)
     with progress_bar(hidden=quiet) as progress:
         before = _audit(old, settings, progress)

@@ -10,7 +10,8 @@ from convsv_cli.cli import options
 from convsv_cli.cli.output import Target, prepare, write, write_report
 from convsv_cli.cli.running import complain
 from convsv_cli.comparison import side_by_side
-from convsv_cli.renderers import RENDERERS, trend
+from convsv_cli.renderers import RENDERERS
+from convsv_cli.renderers.comparison import TRENDS
 from convsv_cli.saved import read
 
 
@@ -52,7 +53,7 @@ def report(
     together, figures = side_by_side(found)
     for failure in together.failures:
         complain(failure.message)
-    trends = {renderer.name: renderer for renderer in trend.RENDERERS}
+    trends = {renderer.name: renderer for renderer in TRENDS}
     for target in targets:
         if target.renderer.name in trends:
             write(figures, [Target(renderer=trends[target.renderer.name], path=target.path)])

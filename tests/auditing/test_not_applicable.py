@@ -19,7 +19,7 @@ from convsv_cli import audit, saved
 from convsv_cli.budget import Baseline, Budget, Judge, LayerBudget, Limit, judged, with_unused
 from convsv_cli.comparison import changes, difference
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.renderers import difference as differences
+from convsv_cli.renderers.comparison import DIFFERENCES
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import MISSING, NOT_APPLICABLE, PASSED, UNSUPPORTED, Audit, Place, Report, exit_code
 from tests.support.budget_models import exit_code as run
@@ -131,7 +131,7 @@ def test_differences(found: Audit) -> None:
     for pair in ((found, declared), (declared, found)):
         assert {change.name: change.kind for change in changes(*pair)}["embed"] == "not applicable"
     unchanged = difference(found, found)
-    assert all("not applicable" in each.render(unchanged, Terminal()) for each in differences.RENDERERS)
+    assert all("not applicable" in each.render(unchanged, Terminal()) for each in DIFFERENCES)
 
 
 @pytest.mark.parametrize("op", ["Gather", "GatherElements", "GatherND"])

@@ -16,7 +16,7 @@ import torch
 from convsv_cli.budget import judged
 from convsv_cli.comparison import difference
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.renderers import difference as differences
+from convsv_cli.renderers.comparison import DIFFERENCES
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Audit, Report
 from convsv_cli.report.verdict import exit_code as code_of
@@ -54,7 +54,7 @@ def test_every_format_names_them(renderer, strict: bool) -> None:
         assert message in plain, name
 
 
-@pytest.mark.parametrize("renderer", differences.RENDERERS, ids=lambda renderer: renderer.name)
+@pytest.mark.parametrize("renderer", DIFFERENCES, ids=lambda renderer: renderer.name)
 def test_every_format_of_a_difference_names_them(renderer) -> None:
     text = renderer.render(difference(OLD, NEW), Terminal())
     for word in ("added", "removed", "shape and order", "fresh", "gone", "was"):

@@ -18,7 +18,7 @@ from lxml import etree
 
 from convsv_cli.comparison import trend
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.renderers import trend as trends
+from convsv_cli.renderers.comparison import TRENDS
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Interval, Measurement, NetworkBound, Report
 from tests.support import json_schemas
@@ -225,7 +225,7 @@ def test_reports_of_several_models_and_of_none(tmp_path: Path) -> None:
 
 
 def test_a_narrow_terminal_keeps_the_first_and_the_last_report() -> None:
-    compare = next(r for r in trends.RENDERERS if r.name == "table").render
+    compare = next(r for r in TRENDS if r.name == "table").render
     names = [f"epoch{i}.json" for i in range(9)]
     several = trend([(name, AUDIT) for name in names])
     for width, shown in ((60, [0, 7, 8]), (120, [0, *range(3, 9)]), (None, list(range(9))), (10, [0, 8])):

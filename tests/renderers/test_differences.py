@@ -14,7 +14,7 @@ import pytest
 
 from convsv_cli.budget import judged
 from convsv_cli.comparison import difference
-from convsv_cli.renderers.difference import RENDERERS
+from convsv_cli.renderers.comparison import DIFFERENCES
 from convsv_cli.renderers.json import render as saved
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import Difference, Report
@@ -27,7 +27,7 @@ from tests.support.ratchets import bounded, ratchet
 
 OLD = bounded(4, row("kept", 1, 1.5), row("grown", 1, 1), row("gone", 1, 1, kernel_shape=(7, 3)))
 NEW = bounded(2, row("kept", 1, 1.5), row("grown", 3, 3), row("fresh", 1, math.inf, kernel_shape=(3, 7)))
-FORMATS = {renderer.name: renderer.render for renderer in RENDERERS}
+FORMATS = {renderer.name: renderer.render for renderer in DIFFERENCES}
 
 
 def rendered(name: str, found: Difference | None = None) -> str:
@@ -102,7 +102,7 @@ def test_names_from_files_are_inert_in_every_format() -> None:
 def test_every_suffix_chooses_its_format(tmp_path: Path) -> None:
     for name, one in (("old", OLD), ("new", NEW)):
         (tmp_path / f"{name}.json").write_text(saved(Report(command="audit", audits=(one,)), Terminal()))
-    files = {suffix: tmp_path / f"out{suffix}" for each in RENDERERS for suffix in each.suffixes}
+    files = {suffix: tmp_path / f"out{suffix}" for each in DIFFERENCES for suffix in each.suffixes}
     asked = [word for path in files.values() for word in ("-o", path)]
     process = convsv("diff", tmp_path / "old.json", tmp_path / "new.json", *asked)
     assert (process.returncode, process.stdout, process.stderr) == (0, "", "")

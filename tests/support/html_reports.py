@@ -11,7 +11,7 @@ from typing import TypeVar
 from convsv_cli import audit, report
 from convsv_cli.comparison import difference
 from convsv_cli.renderers import RENDERERS, certification
-from convsv_cli.renderers import difference as differences
+from convsv_cli.renderers.comparison import DIFFERENCES
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import (
     Audit,
@@ -205,5 +205,5 @@ def cases() -> dict[str, str]:
         "nothing": render(failures=(failure,)),
         "certified": _page(certification.RENDERERS, CERTIFICATION),
         "not certified": _page(certification.RENDERERS, NOTHING),
-        "difference": _page(differences.RENDERERS, difference(without_graph(), judged(resnet()))),
+        "difference": _page(DIFFERENCES, difference(without_graph(), judged(resnet()))),
     }

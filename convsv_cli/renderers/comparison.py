@@ -1,0 +1,182 @@
+"""Audits compared: two of them change by change, and several side by side."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from convsv_cli.comparison.changes import growth
+from convsv_cli.names import inert, printable
+from convsv_cli.renderers import json, markdown
+from convsv_cli.renderers.csv import comma_separated
+from convsv_cli.renderers.html.page import page
+from convsv_cli.renderers.html.verdict import INFO, Headline, headline_of
+from convsv_cli.renderers.numbers import counted, figure
+from convsv_cli.renderers.renderer import Renderer, Terminal
+from convsv_cli.renderers.verdict_text import about, headline, node, open_gates
+from convsv_cli.report import UPPER, Audit, Change, Difference, Interval, Trend
+
+NETWORK = "network"
+HEADINGS = ("layer", "before ≤", "after ≤", "ratio", "change")
+RIGHT = (False, True, True, True, False)
+"""Columns that are flush right."""
+CSV_HEADINGS = (
+    "layer", "before", "change", "matched", "old_lower", "old_upper", "new_lower", "new_upper", "ratio"
+)  # fmt: skip
+READABLE = 0.01
+GROWTH = "last/first"
+
+
+def _difference_table(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
+    """A row per layer, as text."""
+    lines = _aligned([HEADINGS, *(_row(change, printable) for change in difference.changes)], RIGHT)
+    title = printable(f"{difference.old.model.path} → {difference.new.model.path}")
+    return "\n".join([title, "", *lines, *_verdict(difference.new)]) + "\n"
+
+
+def _difference_markdown(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
+    """A row per layer, as a table of GitHub's Markdown."""
+    rows = [_row(change, markdown.code) for change in difference.changes]
+    lines = markdown.table(HEADINGS, RIGHT, rows)
+    new = difference.new
+    verdict = ["", markdown.fenced(_verdict(new)[1:])] if new.verdict else []
+    title = " → ".join(markdown.code(audit.model.path) for audit in (difference.old, new))
+    return "\n".join([title, "", *lines, *verdict]) + "\n"
+
+
+def _difference_csv(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
+    """A row for the network, without a name, and one per layer, in full precision."""
+    rows = [
+        (c.name, c.before, c.kind, c.matched, *_ends(c.old), *_ends(c.new), c.ratio)
+        for c in difference.changes
+    ]
+    return comma_separated([CSV_HEADINGS, *rows])
+
+
+def _difference_html(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
+    """The page, which ends with a line break; every text from a file is inert in it."""
+    new = difference.new
+    return page(
+        "difference.html",
+        difference=difference,
+        headline=_counts(difference) if new.verdict is None else headline_of(new),
+        rows=[_row(change, str) for change in difference.changes],
+    )
+
+
+def _counts(difference: Difference) -> Headline:
+    """How many layers changed, and in which way."""
+    kinds = Counter(change.kind for change in difference.changes if change.name)
+    text = " · ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
+    return Headline(tone=INFO, title=f"{counted(sum(kinds.values()), 'layer')} compared", text=text)
+
+
+def _row(change: Change, shown: Callable[[str], str]) -> tuple[str, ...]:
+    """The cells below `HEADINGS`.
+
+    Args:
+        change: what they are about.
+        shown: makes names harmless.
+    """
+    was = f" (was {shown(change.before)}, by {change.matched})" if change.renamed else ""
+    name = shown(change.name) if change.name else NETWORK
+    ratio = "" if change.ratio is None else _ratio(change.ratio)
+    return (name, _upper(change.old), _upper(change.new), ratio, change.kind + was)
+
+
+def _verdict(audit: Audit) -> list[str]:
+    """The outcomes of the gates, if there are any."""
+    if audit.verdict is None:
+        return []
+    lines = [f"  {gate.outcome}  {node(gate)}: {about(gate)}" for gate in open_gates(audit.verdict)]
+    return ["", headline(audit.verdict, audit.findings), *lines]
+
+
+def _ratio(value: float) -> str:
+    """A change of a hundredth of a percent is seen, and a millionth is not 0."""
+    return f"{value:.4f}" if value >= READABLE or not value else figure(value)
+
+
+def _upper(interval: Interval | None) -> str:
+    return "" if interval is None else figure(interval.upper, UPPER)
+
+
+def _ends(interval: Interval | None) -> tuple[float | None, ...]:
+    """Its ends; None for those that are not finite, as in JSON."""
+    ends = (None, None) if interval is None else (interval.lower, interval.upper)
+    return tuple(end if end is not None and math.isfinite(end) else None for end in ends)
+
+
+def _trend_table(trend: Trend, terminal: Terminal) -> str:
+    """A row per layer, a column per audit; a narrow terminal goes without those in the middle."""
+    trend = inert(trend)
+    rows = [["layer", *trend.names, GROWTH], *_trend_rows(trend)]
+    kept = _fitting(rows, terminal.width)
+    lines = _aligned([[row[index] for index in kept] for row in rows], [index > 0 for index in kept])
+    left = len(rows[0]) - len(kept)
+    more = [f"{left} of {len(trend.names)} reports do not fit here; -o FILE.csv has all"] if left else []
+    about_figures = "certified ≤ of each layer; certified Lipschitz bound (L2) of the network"
+    return "\n".join([*lines, "", *more, about_figures]) + "\n"
+
+
+def _trend_markdown(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
+    """The same, the network first, as far as there is room."""
+    trend = inert(trend)
+    headings = ["layer", *map(markdown.code, trend.names), GROWTH]
+    *layers, network = [[markdown.code(name), *figures] for name, *figures in _trend_rows(trend)]
+    right = [False, *(True for _ in headings[1:])]
+    lines = markdown.table(headings, right, [network, *layers])
+    kept = markdown.fitting(lines, markdown.LARGEST)
+    more = [f"\n… and {len(lines) - len(kept)} more, in the JSON report"] if len(kept) < len(lines) else []
+    return "\n".join([*kept, *more]) + "\n"
+
+
+def _trend_csv(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
+    """A row per layer and one for the network, whose name is empty, in full precision."""
+    named = (*trend.layers, ("", trend.network))
+    return comma_separated([("name", *trend.names), *((name, *figures) for name, figures in named)])
+
+
+def _trend_rows(trend: Trend) -> list[list[str]]:
+    """Layers, and at the end the network, as text."""
+    rows = []
+    for name, figures in (*trend.layers, (NETWORK, trend.network)):
+        grown = growth(figures)
+        last = "" if grown is None else f"{grown:.3g}"
+        rows.append([name, *(figure(value, UPPER) for value in figures), last])
+    return rows
+
+
+def _fitting(rows: list[list[str]], width: int | None) -> list[int]:
+    """Columns that have room: the first and the last audit at least, and the latest of the others."""
+    kept = list(range(len(rows[0])))
+    widths = [max(len(row[index]) for row in rows) for index in kept]
+    while width is not None and len(kept) > 4 and sum(widths[i] + 2 for i in kept) - 2 > width:
+        del kept[2]
+    return kept
+
+
+def _aligned(rows: Sequence[Sequence[str]], right: Iterable[bool]) -> list[str]:
+    """The lines of a table, headings first and a rule below them; True for a column that is flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    places = [f"{'>' if flush else '<'}{width}" for flush, width in zip(right, widths, strict=True)]
+    lines = [
+        "  ".join(f"{cell:{place}}" for cell, place in zip(row, places, strict=True)).rstrip() for row in rows
+    ]
+    return [lines[0], "─" * max(map(len, lines)), *lines[1:]]
+
+
+DIFFERENCES: tuple[Renderer[Difference], ...] = (
+    Renderer(name="table", suffixes=(".txt",), render=_difference_table),
+    json.RENDERER,
+    Renderer(name="csv", suffixes=(".csv",), render=_difference_csv),
+    Renderer(name="markdown", suffixes=(".md", ".markdown"), render=_difference_markdown),
+    Renderer(name="html", suffixes=(".html", ".htm"), render=_difference_html),
+)
+TRENDS: tuple[Renderer[Trend], ...] = (
+    Renderer(name="table", suffixes=(".txt",), render=_trend_table),
+    json.RENDERER,
+    Renderer(name="csv", suffixes=(".csv",), render=_trend_csv),
+    Renderer(name="markdown", suffixes=(".md", ".markdown"), render=_trend_markdown),
+)
