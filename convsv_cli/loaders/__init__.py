@@ -46,7 +46,7 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
         UsageError: one of the files is of another kind, or a weight has no place in the graph.
         UnreadableModelError, UnsafeModelError: as in `load`.
     """
-    from convsv_cli.loaders.onnx.transplant import transplanted
+    from convsv_cli.loaders.onnx.reading import transplanted
 
     path, graph = model_file(Path(path)), model_file(Path(graph))
     loader = _loader(path)

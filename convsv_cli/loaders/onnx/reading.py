@@ -1,26 +1,35 @@
-"""An ONNX file to a `Network`."""
+"""An ONNX file to a `Network`, with its own weights or with those of a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
+from onnx.helper import tensor_dtype_to_np_dtype
 
-from convsv_cli.errors import ConvsvError, UnreadableModelError
+from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
+from convsv_cli.loaders.loader import NamedTensors, StoredTensor, is_real
+from convsv_cli.loaders.names import without_training_state
 from convsv_cli.loaders.onnx.constants import Constants
 from convsv_cli.loaders.onnx.graphs import build
 from convsv_cli.loaders.onnx.scopes import Scope, scopes
 from convsv_cli.loaders.onnx.shape_inference import infer
-from convsv_cli.loaders.onnx.shapes import Shapes, dims, impossible, inputs_of
+from convsv_cli.loaders.onnx.shapes import dims, impossible, inputs_of
 from convsv_cli.loaders.onnx.tensors import external_file, stored_parts
 from convsv_cli.loaders.onnx.unfolding import check_wire, inlined
 from convsv_cli.loaders.rows import Found, found_in, rows_of
+from convsv_cli.loaders.scaled import dequantised
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.network import InputSize, Network
+from convsv_cli.names import counterparts
+
+KEPT = "the graph is from {graph}, with {replaced} tensors from the checkpoint and {kept} of its own"
+FOLDED_HINT = "export the graph with BatchNorm and parameter names kept, from the same architecture"
 
 
 def read(path: Path, input_size: InputSize) -> Network:
@@ -31,22 +40,11 @@ def read(path: Path, input_size: InputSize) -> Network:
         UsageError: the network cannot have that input size.
         UnsafeModelError: it wants files outside its folder, or unfolds without bounds.
     """
-    return network_of(parse(path), path, input_size)
-
-
-def parts(path: Path) -> tuple[str, ...]:
-    """Names of the files beside a model that hold its external data.
-
-    Raises:
-        UnreadableModelError, UnsafeModelError: as `parse`.
-    """
-    model = parse(path)
-    with _damage(path):
-        return tuple(_external_files(list(scopes(model.graph))))
+    return network_of(_parse(path), path, input_size)
 
 
 def network_of(model: ModelProto, path: Path, input_size: InputSize) -> Network:
-    """The same of a model that was read from `path`.
+    """The same of a model that has been read from `path`.
 
     Raises:
         UnreadableModelError, UsageError, UnsafeModelError: as `read`.
@@ -55,9 +53,74 @@ def network_of(model: ModelProto, path: Path, input_size: InputSize) -> Network:
         return _network(inlined(model), path, input_size)
 
 
+def parts(path: Path) -> tuple[str, ...]:
+    """Names of the files next to a model that hold its external data.
+
+    Raises:
+        UnreadableModelError, UnsafeModelError: as `read`.
+    """
+    model = _parse(path)
+    with _damage(path):
+        return tuple(_external_files(list(scopes(model.graph))))
+
+
+def transplanted(
+    path: Path, found: NamedTensors, graph: Path, input_size: InputSize, further: tuple[str, ...]
+) -> Network:
+    """The network of `graph` with each stored tensor replaced that the checkpoint has by name and shape.
+
+    Names are compared without wrappers around parts of either network.
+
+    Args:
+        path: the checkpoint.
+        found: its tensors.
+        graph: an ONNX file.
+        input_size: as in `read`.
+        further: files next to the checkpoint that hold more of its tensors.
+
+    Raises:
+        UsageError: a tensor of the checkpoint has no place in the graph, so that the network would not be
+            the checkpoint's: a graph with BatchNorm folded in, or another architecture.
+        UnreadableModelError, UnsafeModelError: as `read`.
+    """
+    model = _parse(graph)
+    known = dequantised(without_training_state(found.tensors))
+    tensors = {name: tensor for name, tensor in known.items() if tensor.shape}
+    stored = {initializer.name: initializer for initializer in model.graph.initializer}
+    parameters = [name for name, tensor in tensors.items() if _is_parameter(tensor)]
+    homes = {name: stored[home] for name, home in counterparts(stored, parameters).items()}
+    homes |= {name: stored[name] for name in tensors if name in stored and name not in homes}
+    wanted = {name: tensor for name, tensor in tensors.items() if _counts(tensor, homes.get(name))}
+    strangers = [name for name, tensor in wanted.items() if not _fits(tensor, homes.get(name))]
+    unusable = [f"{name} ({tensor.unusable})" for name, tensor in wanted.items() if tensor.unusable]
+    if unusable:
+        raise UsageError(f"it has no values for {unusable[0]}", where=str(path))
+    if strangers or not wanted:
+        more = f" and {len(strangers) - 3:,} more" if len(strangers) > 3 else ""
+        named = ", ".join(strangers[:3]) + more or "any weight"
+        raise UsageError(
+            f"{graph.name} has no tensor with the name and shape of {named}",
+            where=str(path),
+            hint=FOLDED_HINT,
+        )
+    for name, tensor in wanted.items():
+        _replace(homes[name], tensor)
+    network = network_of(model, graph, input_size)
+    note = KEPT.format(graph=graph.name, replaced=len(wanted), kept=len(stored) - len(wanted))
+    return replace(
+        network,
+        path=str(path),
+        format="checkpoint",
+        files=(path.name, *network.files, *further),
+        sources=(path, *(graph for _ in network.files), *(path for _ in further)),
+        notes=(*network.notes, note, *found.notes, *_assumed(wanted)),
+        left_out=found.left_out,
+    )
+
+
 @contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """Errors that say which file they are about; whatever is wrong with a graph is one of them."""
+    """Have errors say which file they are about; whatever is wrong with a graph is one of them."""
     try:
         yield
     except ConvsvError as error:
@@ -70,7 +133,7 @@ def _damage(path: Path) -> Iterator[None]:
         ) from error
 
 
-def parse(path: Path) -> ModelProto:
+def _parse(path: Path) -> ModelProto:
     """The model in a file, without its external data.
 
     Raises:
@@ -105,7 +168,7 @@ def _network(model: ModelProto, path: Path, input_size: InputSize) -> Network:
         format="onnx",
         files=(path.name, *_external_files(all_scopes)),
         opset=opsets.get("", opsets.get("ai.onnx")),
-        inputs=_inputs(shapes),
+        inputs=shapes.inputs,
         layers=rows_of(found),
         notes=shapes.notes,
         graph=graph,
@@ -126,12 +189,36 @@ def _check_sizes(found: list[Found], input_size: InputSize, path: Path) -> None:
             raise impossible(input_size, path, f"the kernel of {each.label!r} does not fit its {seen} input")
 
 
-def _inputs(shapes: Shapes) -> tuple[tuple[str, tuple[int | str, ...]], ...]:
-    return tuple((name, dims) for name, dims in shapes.inputs)
-
-
 def _external_files(all_scopes: list[Scope]) -> list[str]:
     sources = (source for scope in all_scopes for source in scope.sources.values())
     tensors = [part for source in sources for part in stored_parts(source)]
     names = (external_file(tensor) for tensor in tensors)
     return list(dict.fromkeys(name for name in names if name))
+
+
+def _is_parameter(tensor: StoredTensor) -> bool:
+    """Whether it is one for sure: tables of indices hold no real numbers."""
+    return is_real(tensor.dtype) or bool(tensor.unusable)
+
+
+def _counts(tensor: StoredTensor, home: TensorProto | None) -> bool:
+    """Whether it is a parameter, for sure or because it would replace one."""
+    replaces = home is not None and tensor_dtype_to_np_dtype(home.data_type).kind == "f"
+    return replaces or _is_parameter(tensor)
+
+
+def _fits(tensor: StoredTensor, home: TensorProto | None) -> bool:
+    fits = home is not None and not tensor.unusable and tuple(home.dims) == tensor.shape
+    return fits and is_real(tensor.dtype)
+
+
+def _assumed(tensors: Mapping[str, StoredTensor]) -> list[str]:
+    """What was assumed about their values."""
+    return [f"{name}: {line}" for name, tensor in tensors.items() for line in tensor.assumed]
+
+
+def _replace(home: TensorProto, tensor: StoredTensor) -> None:
+    """Replace the values, in the data type that the graph stores."""
+    dtype = tensor_dtype_to_np_dtype(home.data_type)
+    values = tensor.read().double().numpy().astype(dtype)
+    home.CopyFrom(onnx.numpy_helper.from_array(values, home.name))
