@@ -11,14 +11,17 @@ from onnx import NodeProto, SparseTensorProto, TensorProto
 
 from convsv_cli.loaders.loader import TOO_LARGE, outgrows
 from convsv_cli.loaders.onnx import tensors
-from convsv_cli.loaders.onnx.costs import (
+from convsv_cli.loaders.onnx.evaluation import (
     BROADCASTING,
     MAX_MULTIPLICATIONS,
     Budget,
+    applied,
     multiplications,
+    named,
+    reading,
     result_elements,
+    self_contained,
 )
-from convsv_cli.loaders.onnx.evaluation import applied, named, reading, self_contained
 from convsv_cli.loaders.onnx.history import own, standard_opset
 from convsv_cli.loaders.onnx.scopes import Key, Scope
 from convsv_cli.loaders.onnx.tensors import Array
