@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 
 from convsv_cli.auditing import Progress, audit_network, loaded
-from convsv_cli.auditing.declared import declared
 from convsv_cli.auditing.measure import COARSE, bound_of
-from convsv_cli.auditing.plan import Meter, resolve_device
+from convsv_cli.auditing.plan import Meter, declared, resolve_device
 from convsv_cli.auditing.summary import findings, totals
 from convsv_cli.budget import Judge, judged
 from convsv_cli.model.kernel import Kernel, reduce_kernel

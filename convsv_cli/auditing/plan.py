@@ -1,9 +1,9 @@
-"""What is to be done: which layers, by which calculators, how much work that is, and how far it has come."""
+"""What is to be done: which rows are layers, which of these, by which calculators, how much work that is."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
@@ -13,28 +13,15 @@ from convsv_cli.calculators import CALCULATORS
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.errors import UsageError
 from convsv_cli.model.kernel import Kernel, reduce_kernel
-from convsv_cli.model.layer import Layer, UnsupportedLayer
+from convsv_cli.model.layer import CONV, Layer, UnsupportedLayer
 from convsv_cli.model.network import Network
 from convsv_cli.report import EXACT, PADDED, Settings
 
 AnyLayer = Layer | UnsupportedLayer
 FEW = 4
-
-
-def matches(layer: AnyLayer, pattern: str) -> bool:
-    """Whether the glob matches one of the names of the layer."""
-    return any(fnmatchcase(name, pattern) for name in (layer.name, layer.weight, *layer.aliases))
-
-
-def nothing_matches(network: Network, pattern: str, option: str = "") -> UsageError:
-    """The error for a glob of an option that matches no row."""
-    names = [layer.name for layer in network.layers]
-    near = difflib.get_close_matches(pattern, [*names, *(layer.weight for layer in network.layers)], n=1)
-    known = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
-    hint = f"did you mean {near[0]}?" if near else f"its layers are {known}"
-    return UsageError(
-        f"no layer matches {pattern!r}{option and f' of {option}'}", where=network.path, hint=hint
-    )
+AS_LAYER = "a layer, as asked"
+AS_TABLE = "a table, as asked: a look-up by integer indices amplifies nothing"
+EXPLAIN = "a glob may match more than one row: --as-layer and --as-table must not match the same one"
 
 
 class Meter:
@@ -77,6 +64,25 @@ class Task:
         )
 
 
+def declared(network: Network, settings: Settings) -> Network:
+    """The network with the rows that `settings.as_layer` and `settings.as_table` match as what these say.
+
+    Where its file leaves open what a weight is, users may say so. Nobody can turn into a table what the file
+    uses as a layer, nor audit what convsv cannot read: such rows stay as they are where a glob also matches
+    others.
+
+    Raises:
+        UsageError: a glob matches no row, or only such rows; one row would be both.
+    """
+    if not settings.as_layer and not settings.as_table:
+        return network
+    for pattern in settings.as_layer:
+        _check_possible(network, pattern, "--as-layer", _as_layer, "be audited as a layer")
+    for pattern in settings.as_table:
+        _check_possible(network, pattern, "--as-table", _as_table, "be a table")
+    return replace(network, layers=tuple(_declared(row, settings, network) for row in network.layers))
+
+
 def plan(network: Network, settings: Settings) -> list[Task]:
     """The tasks of an audit, in the network's order.
 
@@ -94,7 +100,10 @@ def chosen_layers(network: Network, settings: Settings, *, sizes_for: str) -> li
     Raises:
         UsageError: as `plan`; nothing needs input sizes where `sizes_for` is empty.
     """
-    layers = [_as_asked(layer, settings) for layer in _chosen(network, settings.layers)]
+    for pattern in settings.layers:
+        _matching(network, pattern)
+    chosen = [row for row in network.layers if not settings.layers or _matches(row, settings.layers)]
+    layers = [_as_asked(layer, settings) for layer in chosen]
     if sizes_for and not settings.input_size and not settings.input_shapes:
         _check_sizes(network, layers, sizes_for)
     return layers
@@ -113,14 +122,77 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _chosen(network: Network, patterns: tuple[str, ...]) -> Iterator[AnyLayer]:
-    """The layers of which some name matches some glob; all layers without globs."""
-    for pattern in patterns:
-        if not any(matches(layer, pattern) for layer in network.layers):
-            raise nothing_matches(network, pattern)
-    for layer in network.layers:
-        if not patterns or any(matches(layer, pattern) for pattern in patterns):
-            yield layer
+def _matches(row: AnyLayer, patterns: Iterable[str]) -> bool:
+    """Whether one of the globs matches one of the names of the row."""
+    names = (row.name, row.weight, *row.aliases)
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+
+def _matching(network: Network, pattern: str, option: str = "") -> list[AnyLayer]:
+    """The rows that a glob matches.
+
+    Raises:
+        UsageError: there are none; it says of which option the glob is, if that is given.
+    """
+    rows = [row for row in network.layers if _matches(row, [pattern])]
+    if rows:
+        return rows
+    names = [row.name for row in network.layers]
+    near = difflib.get_close_matches(pattern, [*names, *(row.weight for row in network.layers)], n=1)
+    known = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
+    raise UsageError(
+        f"no layer matches {pattern!r}{option and f' of {option}'}",
+        where=network.path,
+        hint=f"did you mean {near[0]}?" if near else f"its layers are {known}",
+    )
+
+
+def _check_possible(
+    network: Network, pattern: str, option: str, change: Callable[[AnyLayer], AnyLayer | None], what: str
+) -> None:
+    """See that some row which the glob of an option matches can be what the option says."""
+    rows = _matching(network, pattern, option)
+    if all(change(row) is None for row in rows):
+        first = rows[0]
+        why = first.reason if isinstance(first, UnsupportedLayer) else f"the file uses it in a {first.op}"
+        raise UsageError(f"{first.name!r} cannot {what}: {why}", where=network.path)
+
+
+def _declared(row: AnyLayer, settings: Settings, network: Network) -> AnyLayer:
+    layer, table = _matches(row, settings.as_layer), _matches(row, settings.as_table)
+    if layer and table:
+        raise UsageError(f"{row.name!r} cannot be both a layer and a table", where=network.path, hint=EXPLAIN)
+    said = _as_layer(row) if layer else _as_table(row) if table else None
+    return row if said is None else said
+
+
+def _as_layer(row: AnyLayer) -> Layer | None:
+    """The row as a layer, which it may be already; None where it can be none."""
+    layer = row if isinstance(row, Layer) else row.layer
+    if layer is None or (isinstance(row, Layer) and not row.presumed):
+        return layer
+    assumed = tuple(line for line in layer.assumed if line != layer.presumed)
+    return replace(layer, name=row.name, assumed=(*assumed, AS_LAYER), presumed="")
+
+
+def _as_table(row: AnyLayer) -> UnsupportedLayer | None:
+    """The row as a table, which it may be already; None where the file or its axes say otherwise."""
+    if isinstance(row, UnsupportedLayer):
+        if row.applicable and row.layer is None and CONV in row.op:
+            return None
+        return replace(row, applicable=False, reason=AS_TABLE if row.applicable else row.reason)
+    if not row.presumed:
+        return None
+    return UnsupportedLayer(
+        name=row.name,
+        weight=row.weight,
+        aliases=row.aliases,
+        op="Gather",
+        kernel_shape=row.kernel_shape,
+        dtype=row.dtype,
+        reason=AS_TABLE,
+        applicable=False,
+    )
 
 
 def _as_asked(layer: AnyLayer, settings: Settings) -> AnyLayer:
@@ -165,7 +237,7 @@ def _applies(calculator: Calculator, layer: Layer, settings: Settings) -> bool:
 
 
 def _work(task: Task, layer: Layer) -> int:
-    """Multiplications, from the shape alone: a meta tensor has no data. None for a kernel that is none."""
+    """Multiplications, from the shape alone: a meta tensor has no data. 0 for an invalid kernel."""
     if 0 in layer.kernel_shape or layer.kernel_shape[0] % layer.geometry.groups:
         return 0
     kernel = reduce_kernel(torch.empty(layer.kernel_shape, device="meta"), layer.geometry)

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import torch
 
-from convsv_cli.auditing.declared import declared
 from convsv_cli.auditing.measure import fault_of, row_of, unmeasured
-from convsv_cli.auditing.plan import AnyLayer, Meter, chosen_layers, resolve_device
+from convsv_cli.auditing.plan import AnyLayer, Meter, chosen_layers, declared, resolve_device
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Layer
 from convsv_cli.model.network import Network
