@@ -20,12 +20,12 @@ def render(result: Result, terminal: Terminal) -> str:  # noqa: ARG001
 
 def document(result: Result) -> dict[str, Any]:
     """The result as JSON values; the schema of its command in `schema/` describes it."""
-    from convsv_cli.wire import audit, difference, spectra, trend
+    from convsv_cli.wire import audit, comparison, spectra
 
     documents: dict[type[Result], Callable[[Any], dict[str, Any]]] = {
         Report: audit.document,
-        Trend: trend.document,
-        Difference: difference.document,
+        Trend: comparison.trend_document,
+        Difference: comparison.difference_document,
         Spectra: spectra.document,
     }
     return documents[type(result)](result)

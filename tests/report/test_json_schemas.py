@@ -11,7 +11,7 @@ from msgspec import structs
 
 from convsv_cli import report
 from convsv_cli.calculators import CALCULATORS
-from convsv_cli.wire import audit, certification, difference, layer, network, spectra, trend
+from convsv_cli.wire import audit, certification, comparison, layer, network, spectra
 from convsv_cli.wire.form import Form
 from convsv_cli.wire.verdict import Finding, Gate, Verdict
 from tests.support import json_schemas
@@ -20,9 +20,9 @@ ROOTS = (
     audit.Head,
     audit.Several,
     certification.Certification,
-    difference.Difference,
+    comparison.Difference,
     spectra.Spectra,
-    trend.Trend,
+    comparison.Trend,
 )
 EVERY = {f"{form.__module__}.{form.__name__}": form for root in ROOTS for form in json_schemas.forms_of(root)}
 

@@ -18,7 +18,7 @@ from msgspec import UNSET, structs
 from msgspec.json import schema_components
 
 import convsv_cli
-from convsv_cli.wire import audit, certification, difference, spectra, trend
+from convsv_cli.wire import audit, certification, comparison, spectra
 from convsv_cli.wire.form import ADDED, Form
 
 FOLDER = Path(convsv_cli.__file__).parent / "renderers" / "schema"
@@ -97,13 +97,16 @@ SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
         schema, "convsv certify", "What `convsv certify --format json` prints.", certification.Certification
     ),
     "diff-1.schema.json": partial(
-        schema, "convsv diff", "What `convsv diff --format json` prints.", difference.Difference
+        schema, "convsv diff", "What `convsv diff --format json` prints.", comparison.Difference
     ),
     "spectrum-1.schema.json": partial(
         schema, "convsv spectrum", "What `convsv spectrum --format json` prints.", spectra.Spectra
     ),
     "trend-1.schema.json": partial(
-        schema, "convsv report", "What `convsv report --format json` prints of several reports.", trend.Trend
+        schema,
+        "convsv report",
+        "What `convsv report --format json` prints of several reports.",
+        comparison.Trend,
     ),
 }
 

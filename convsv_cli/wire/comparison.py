@@ -1,4 +1,7 @@
-"""Documents of `diff`, schema 1.0."""
+"""Documents of audits compared: `diff`, schema 1.0, and `report` about several reports, version 1.0.
+
+The latter cannot be read back: it is no report of a model.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from convsv_cli import report
-from convsv_cli.wire.form import Digest, Ends, Form, Norm, Text, Tool, members
+from convsv_cli.version import __version__
+from convsv_cli.wire.form import Digest, Ends, Form, Norm, Text, Texts, Tool, members
 from convsv_cli.wire.verdict import Conclusion, Outcome
 
-SCHEMA_VERSION = "1.0"
+DIFFERENCE_VERSION = "1.0"
+TREND_VERSION = "1.0"
 
 
 class Side(Form, frozen=True, kw_only=True):
@@ -71,17 +76,65 @@ class Difference(Form, frozen=True, kw_only=True):
     outcome: Conclusion | None
 
 
-def document(found: report.Difference) -> dict[str, Any]:
+class Layer(Form, frozen=True, kw_only=True):
+    """A layer of some report.
+
+    Attributes:
+        certified_upper: Upper end of its norm, one entry per report; null where it has none.
+    """
+
+    name: str
+    certified_upper: tuple[Norm, ...]
+
+
+class Network(Form, frozen=True, kw_only=True):
+    """The network.
+
+    Attributes:
+        lipschitz_upper: Its bound, one entry per report; null where it has none.
+    """
+
+    lipschitz_upper: tuple[Norm, ...]
+
+
+class Trend(Form, frozen=True, kw_only=True):
+    """The same figures in several reports, in the order in which these were given.
+
+    Attributes:
+        reports: Their names.
+        layers: In the order of their first appearance.
+    """
+
+    trend_version: Annotated[str, Meta(pattern=r"^1\.")]
+    tool: Tool
+    reports: Texts
+    layers: tuple[Layer, ...]
+    network: Network
+
+
+def difference_document(found: report.Difference) -> dict[str, Any]:
     """The JSON object."""
     verdict = found.new.verdict
     form = Difference.of(
         found,
-        schema_version=SCHEMA_VERSION,
+        schema_version=DIFFERENCE_VERSION,
         tool=Tool(version=found.version),
         command="diff",
         old=Side.of(found.old.model),
         new=Side.of(found.new.model),
         gates=tuple(map(Gate.of, verdict.gates)) if verdict else (),
         outcome=verdict and report.conclusion(verdict, found.new.findings),
+    )
+    return members(form)
+
+
+def trend_document(found: report.Trend) -> dict[str, Any]:
+    """The JSON object."""
+    form = Trend(
+        trend_version=TREND_VERSION,
+        tool=Tool(version=__version__),
+        reports=found.names,
+        layers=tuple(Layer(name=name, certified_upper=figures) for name, figures in found.layers),
+        network=Network(lipschitz_upper=found.network),
     )
     return members(form)
