@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from convsv_cli import arguments
-from convsv_cli.auditing.empirical import check_empirical, empirical_of
 from convsv_cli.auditing.measure import bound_of, measure
 from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import findings, model_of, totals
 from convsv_cli.calculators import CALCULATORS
+from convsv_cli.empirical import check_empirical, empirical_of
 from convsv_cli.loaders import load, load_with_graph
 from convsv_cli.model.network import InputSize, Network
 from convsv_cli.report import Audit, Settings

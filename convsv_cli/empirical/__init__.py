@@ -16,20 +16,29 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from convsv_cli.confinement import MB, Limits, confined
+from convsv_cli.confinement import MB, Limits, StoppedError, confined
 from convsv_cli.empirical.function import Function
 from convsv_cli.empirical.points import from_file, random_points
 from convsv_cli.empirical.search import MARGIN, Search, secant, without_jumps
-from convsv_cli.errors import UsageError
-from convsv_cli.report import Empirical
+from convsv_cli.errors import UnsafeModelError, UsageError
+from convsv_cli.report import BOUNDED, Empirical, NetworkBound, Settings
+
+if TYPE_CHECKING:  # the child process runs without torch
+    from convsv_cli.model.network import Network
 
 Progress = Callable[[str, float], None]
 RANDOM = "random"
 TASK = "empirical lower bound"
+BROKEN = "{path} amplifies by {ratio}, as --empirical found, but is certified to amplify by at most {limit}"
 DOUBLE = float(np.finfo(np.float64).eps)
+
+
+class BrokenBoundError(Exception):
+    """A network amplifies more than is proven: convsv has a fault."""
 
 
 def lower_bound(
@@ -103,40 +112,72 @@ def _closer(model: Path, function: Function, search: Search) -> float:
     return without_jumps(function, points)
 
 
-def confined_lower_bound(
-    model: Path,
-    *,
-    weights: int,
-    data: Path | None,
-    input_shapes: Mapping[str, tuple[int, ...]],
-    input_range: tuple[float, float] | None,
-    limit: float,
-    progress: Progress,
-) -> Empirical:
-    """What `lower_bound` finds of a model with `weights` bytes of weights.
+def check_empirical(network: Network, source: str) -> None:
+    """Check, before hours of work, that the network can be run.
 
-    A ratio above `limit` is looked at closely; infinite for none.
+    Args:
+        network: what is to be run.
+        source: "random", or a file of inputs.
 
     Raises:
-        UsageError: as `lower_bound`.
-        StoppedError: it reached a limit, or onnxruntime crashed.
+        UsageError: it is no ONNX file, or the data file is missing.
     """
-    limits = limits_of(weights)
+    if network.format != "onnx":
+        hint = "export the model to ONNX"
+        raise UsageError("--empirical runs ONNX files only", where=network.path, hint=hint)
+    if source != RANDOM and not Path(source).is_file():
+        hint = "--empirical takes random, or an .npz file of inputs"
+        raise UsageError("no such file", where=source, hint=hint)
+
+
+def empirical_of(
+    network: Network, bound: NetworkBound, settings: Settings, progress: Progress | None
+) -> Empirical:
+    """What `lower_bound` finds of a network in a child process; a ratio above the bound is looked at closely.
+
+    Args:
+        network: of an ONNX file.
+        bound: its certified bound.
+        settings: the inputs to run it on.
+        progress: as in `lower_bound`.
+
+    Raises:
+        BrokenBoundError: it is above the certified bound, and not for the model's own rounding.
+        UsageError: onnxruntime is missing or cannot run the model; the data do not fit.
+        UnsafeModelError: running the model takes too long or too much memory, or crashes onnxruntime.
+    """
+    limit = bound.lipschitz if bound.status == BOUNDED else math.inf
+    folder = Path(network.path).parent
+    files = (folder / name for name in network.files)
+    limits = limits_of(sum(file.stat().st_size for file in files if file.is_file()))
     request = {
-        "model": str(model),
-        "data": None if data is None else str(data),
-        "input_shapes": input_shapes,
-        "input_range": input_range,
+        "model": network.path,
+        "data": None if settings.empirical == RANDOM else settings.empirical,
+        "input_shapes": {
+            name: dims for name, dims in network.inputs if all(isinstance(size, int) for size in dims)
+        },
+        "input_range": settings.input_range,
         "limit": limit if math.isfinite(limit) else None,
         "seconds": limits.seconds / 2,
     }
-    answer = confined(
-        f"{__name__}:search_confined",
-        json.dumps(request).encode(),
-        limits,
-        lambda share: progress(TASK, share),
-    )
-    return Empirical(**json.loads(answer))
+    listener = progress or (lambda _task, _share: None)
+    try:
+        answer = confined(
+            f"{__name__}:search_confined",
+            json.dumps(request).encode(),
+            limits,
+            lambda share: listener(TASK, share),
+        )
+    except StoppedError as error:
+        raise UnsafeModelError(
+            f"running it in onnxruntime was stopped: {error}",
+            where=network.path,
+            hint="run without --empirical",
+        ) from error
+    found = Empirical(**json.loads(answer))
+    if found.ratio > limit:
+        raise BrokenBoundError(BROKEN.format(path=network.path, ratio=found.ratio, limit=limit))
+    return found
 
 
 def limits_of(weights: int) -> Limits:

@@ -11,9 +11,8 @@ import pytest
 from onnx import ModelProto, TensorProto, helper
 
 from convsv_cli import audit
-from convsv_cli.auditing.empirical import BrokenBoundError
 from convsv_cli.cli import main
-from convsv_cli.empirical import lower_bound
+from convsv_cli.empirical import BrokenBoundError, lower_bound
 from convsv_cli.empirical.double import in_double
 from convsv_cli.empirical.function import Function
 from convsv_cli.empirical.search import without_jumps
