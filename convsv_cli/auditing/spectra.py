@@ -12,7 +12,7 @@ from convsv_cli.auditing.plan import AnyLayer, Meter, chosen_layers, declared, r
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Layer
 from convsv_cli.model.network import Network
-from convsv_cli.renderers.singular_values import Keeper
+from convsv_cli.renderers.spectrum import Keeper
 from convsv_cli.report import (
     INVALID,
     NOT_APPLICABLE,

@@ -13,8 +13,7 @@ from convsv_cli.cli.output import check_replaceable, prepare, replacement, write
 from convsv_cli.cli.running import progress_bar
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
-from convsv_cli.renderers.singular_values import FORMATS
-from convsv_cli.renderers.spectrum import RENDERERS
+from convsv_cli.renderers.spectrum import KEEPERS, RENDERERS
 from convsv_cli.report import NOT_APPLICABLE
 from convsv_cli.report.verdict import LEFT_OPEN, PASS
 
@@ -78,7 +77,7 @@ def spectrum(
     settings = options.settings(asked)
     with progress_bar(hidden=quiet) as progress, ExitStack() as stack:
         files = [(path, stack.enter_context(replacement(path))) for path in outputs]
-        keepers = [stack.enter_context(FORMATS[path.suffix.lower()](path, file)) for path, file in files]
+        keepers = [stack.enter_context(KEEPERS[path.suffix.lower()](path, file)) for path, file in files]
         network = loaded(model, settings)
         spectra = layer_spectra(network, settings, bins=bins, keepers=keepers, progress=progress)
     write(spectra, targets)
@@ -89,6 +88,6 @@ def spectrum(
 def _check_outputs(outputs: tuple[Path, ...], model: Path) -> None:
     """Complain before any work is done."""
     for path in outputs:
-        if path.suffix.lower() not in FORMATS:
+        if path.suffix.lower() not in KEEPERS:
             raise UsageError("the suffix implies no format", where=str(path), hint="use .npz or .csv")
         check_replaceable(path, [model])
