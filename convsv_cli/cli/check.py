@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from convsv_cli.budget import (
     BUDGETS,
     Budget,
     Configuration,
+    Judge,
     judges,
     starting_budget,
     the_configuration,
@@ -131,40 +132,50 @@ def check(
     if init:
         _check_init(models, outputs, force=force, others=(config, baseline, format_name))
         found = Configuration(budget=Budget(path=""))
-    else:
-        found = the_configuration(config, optional=baseline is not None)
-    shared = [
-        path for path in (baseline, graph, Path(found.budget.path) if found.budget.path else None) if path
-    ]
-    chosen = _concerned(models, found.models, shared) if changed else models or found.models
-    if changed and not chosen:
+        run = _run(found, judges(found.budget, None, increase, models, strict=strict), graph, asked)
+        with progress_bar(hidden=quiet) as progress:
+            _write_budget(run(models[0], progress), models[0], outputs)
         return 0
+    found = the_configuration(config, optional=baseline is not None)
+    own = Path(found.budget.path) if found.budget.path else None
+    shared = [path for path in (baseline, graph, own) if path]
+    chosen = _concerned(models, found.models, shared) if changed else _named(models, found)
     if not chosen:
-        raise UsageError("no models", where=found.budget.path, hint='name some, or add models = ["..."]')
-    targets = [] if init else prepare(RENDERERS, outputs, format_name, [*chosen, *shared])
-    if not init and baseline is None:
+        return 0
+    targets = prepare(RENDERERS, outputs, format_name, [*chosen, *shared])
+    if baseline is None:
         found.budget.check_limited()
-    judge_of = judges(found.budget, baseline, increase, chosen, strict=strict)
-    warm_up(graph or chosen[0])
-    from convsv_cli.auditing.checking import check_file
+    run = _run(found, judges(found.budget, baseline, increase, chosen, strict=strict), graph, asked)
+    with progress_bar(hidden=quiet) as progress:
+        report = report_of("check", chosen, run, progress)
+    whole = {path.resolve() for path in chosen}.issuperset(path.resolve() for path in found.models)
+    report = with_unused(found.budget, report, whole=whole)
+    _complain_of_mistakes(report)
+    write_report(report, targets)
+    return exit_code(report, exit_zero=exit_zero)
+
+
+def _named(models: Sequence[Path], found: Configuration) -> Sequence[Path]:
+    if not models and not found.models:
+        raise UsageError("no models", where=found.budget.path, hint='name some, or add models = ["..."]')
+    return models or found.models
+
+
+def _run(
+    found: Configuration, judge_of: Callable[[Path], Judge], graph: Path | None, asked: Mapping[str, Any]
+) -> Callable[[Path, Progress], Audit]:
+    """What is done with each model: audited and judged, with a baseline's effort unless more is asked for."""
 
     def run(model: Path, progress: Progress) -> Audit:
+        warm_up(graph or model)
+        from convsv_cli.auditing.checking import check_file
+
         judge, known = judge_of(model), options.DEFAULTS
         if judge.baseline is not None:
             known = with_effort(known, judge.baseline.audit.settings)
         return check_file(model, judge, found.settings(asked, known), graph=graph, progress=progress)
 
-    with progress_bar(hidden=quiet) as progress:
-        if init:
-            _write_budget(run(chosen[0], progress), chosen[0], outputs)
-            return 0
-        report = report_of("check", chosen, run, progress)
-    checked = {model.resolve() for model in chosen}
-    whole = checked.issuperset(model.resolve() for model in found.models)
-    report = with_unused(found.budget, report, whole=whole)
-    _complain_of_mistakes(report)
-    write_report(report, targets)
-    return exit_code(report, exit_zero=exit_zero)
+    return run
 
 
 def _complain_of_mistakes(report: Report) -> None:
