@@ -297,6 +297,30 @@ def test_layers_in_bodies_see_outer_constants_and_their_own(tmp_path: Path) -> N
     assert_kernel(seen, outer)
 
 
+def test_bodies_belong_to_their_own_node(tmp_path: Path) -> None:
+    """Also after nodes that are left out, having no outputs, and after sizes that were made constants."""
+
+    def body(name: str) -> onnx.GraphProto:
+        product = helper.make_node("MatMul", ["x", name], ["z"])
+        return helper.make_graph([product], name, [], [onnx.ValueInfoProto(name="z")])
+
+    def branches(name: str) -> dict[str, onnx.GraphProto]:
+        return {"then_branch": body(name), "else_branch": body(name)}
+
+    nodes = [
+        helper.make_node("If", ["flag"], [], **branches("w")),
+        helper.make_node("Shape", ["x"], ["size"], name="If", then_branch=body("w")),
+        helper.make_node("If", ["flag"], ["y"], name="If", **branches("v")),
+    ]
+    model = graph_model(nodes, {"x": [1, 3]}, {"w": np.eye(3, dtype=np.float32), "v": normal(3, 5)})
+    model.graph.input.append(helper.make_tensor_value_info("flag", TensorProto.BOOL, []))
+    graph = load(saved(model, tmp_path)).graph
+    last = graph.main.nodes[-1]
+    found = [inner.inputs[1] for _, body in last.bodies for inner in body.nodes]
+    assert (last.outputs, found) == (("y",), ["v", "v"])
+    assert [graph.shapes[name] for _, body in last.bodies for name in body.outputs] == [(1, 5)] * 2
+
+
 def test_layers_in_local_functions(tmp_path: Path) -> None:
     function = helper.make_function(
         "local", "Block", ["x", "w"], ["y"],

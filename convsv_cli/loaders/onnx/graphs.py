@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -64,15 +64,18 @@ class _Builder:
                 yield f"the input {value.name!r} has its stored value"
 
     def _body(self, scope: Scope) -> Body:
-        nodes = [node for node in scope.graph.node if not _is_constant(scope, node)]
-        inner = iter(scope.inner)
         return Body(
-            nodes=tuple(made for node in nodes for made in self._nodes(scope, node, inner)),
+            nodes=tuple(
+                made
+                for node, inner in scope.with_bodies()
+                if not _is_constant(scope, node)
+                for made in self._nodes(scope, node, inner)
+            ),
             outputs=tuple(self._name(scope, output.name) for output in scope.graph.output),
             path=scope.path,
         )
 
-    def _nodes(self, scope: Scope, node: NodeProto, inner: Iterator[Scope]) -> Iterator[Node]:
+    def _nodes(self, scope: Scope, node: NodeProto, inner: Sequence[Scope]) -> Iterator[Node]:
         """A node in the newest operator set; one that cannot be read as one that has no rule."""
         try:
             newest = self._newest(scope, node)
@@ -87,7 +90,7 @@ class _Builder:
             if step is newest.main:
                 yield self._node(scope, step, node, inner)
             elif not self._computed(scope, step):
-                yield self._node(scope, step, step, inner)
+                yield self._node(scope, step, step)
 
     def _add(self, scope: Scope, node: NodeProto, newest: Reading) -> None:
         """What is known of the tensors that a node in the newest operator set has beside its own."""
@@ -133,7 +136,7 @@ class _Builder:
             self._found[_qualified(scope, output)] = find
         return len(known) == len(operands)
 
-    def _node(self, scope: Scope, node: NodeProto, origin: NodeProto, inner: Iterator[Scope]) -> Node:
+    def _node(self, scope: Scope, node: NodeProto, origin: NodeProto, inner: Sequence[Scope] = ()) -> Node:
         """A node; its name and bodies are those of the one in the file that it comes from."""
         domain = "" if own(node) else f"{node.domain}."
         first = next((name for name in origin.output if name), "")
@@ -144,7 +147,9 @@ class _Builder:
             inputs=tuple(self._name(scope, name) if name else "" for name in node.input),
             outputs=tuple(_qualified(scope, name) if name else "" for name in node.output),
             attributes={a.name: _value(a) for a in node.attribute if not _holds_graphs(a)},
-            bodies=tuple((name, self._body(next(inner))) for name, _ in bodies(origin)),
+            bodies=tuple(
+                (name, self._body(body)) for (name, _), body in zip(bodies(origin), inner, strict=True)
+            ),
         )
 
     def _name(self, scope: Scope, name: str) -> str:

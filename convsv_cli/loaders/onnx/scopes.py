@@ -50,6 +50,12 @@ class Scope:
             scope = scope.parent
         return self, None
 
+    def with_bodies(self) -> Iterator[tuple[NodeProto, tuple[Scope, ...]]]:
+        """The nodes, each with the scopes of its own bodies."""
+        inner = iter(self.inner)
+        for node in self.graph.node:
+            yield node, tuple(next(inner) for _ in bodies(node))
+
     def key(self, name: str) -> Key:
         """What is the same for all names of one tensor: where it is defined, and its name there."""
         return self.find(name)[0], name

@@ -10,7 +10,7 @@ import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from convsv_cli.errors import UsageError
-from convsv_cli.loaders.onnx.scopes import Scope
+from convsv_cli.loaders.onnx.scopes import Scope, bodies
 from convsv_cli.model.network import InputSize
 
 Dims = tuple[int | str, ...]
@@ -184,8 +184,8 @@ def freeze(scopes: list[Scope], shapes: Shapes) -> int:
 
 
 def _frozen(node: NodeProto, scope: Scope, shapes: Shapes) -> bool:
-    if node.domain not in ("", "ai.onnx") or not node.input:
-        return False
+    if node.domain not in ("", "ai.onnx") or not node.input or any(bodies(node)):
+        return False  # shapes are known by the paths of bodies, which stay as they are
     if node.op_type == "CastLike":
         return _cast(node, scope, shapes)
     if node.op_type not in ("Shape", "Size"):
