@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,41 @@ def test_maps_have_one_key_where_they_have_one_norm(tmp_path: Path) -> None:
     keys = [linear_maps(node, graph)[0].key for node in graph.main.nodes]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 4
+
+
+def test_a_stack_of_square_matrices_has_another_norm_on_the_other_side(tmp_path: Path) -> None:
+    """[A B] and [A; B]: here sqrt(2) and 1."""
+    stack = np.zeros((2, 2, 2), np.float32)
+    stack[0, 0, 0] = stack[1, 0, 1] = 1
+    nodes = [helper.make_node("MatMul", ["w", "x"], ["y0"]), helper.make_node("MatMul", ["x", "w"], ["y1"])]
+    network = load(saved(graph_model(nodes, {"x": [2, 2]}, {"w": stack}, ["y0", "y1"]), tmp_path))
+    norms = [torch.linalg.matrix_norm(layer.read(), 2).item() for layer in network.layers]
+    assert norms == pytest.approx([1, math.sqrt(2)])
+
+
+@pytest.mark.parametrize("varying", ["scale", "zero point"])
+def test_quantised_matrices_are_scaled_by_rows_on_the_left(varying: str, tmp_path: Path) -> None:
+    """By columns on the right: one weight with one scale is two matrices."""
+    weights = {
+        "w": np.array([[5, 5], [0, 0]], np.int8),
+        "ws": np.array([1, 100], np.float32) if varying == "scale" else np.float32(1),
+        "wz": np.zeros(2, np.int8) if varying == "scale" else np.array([0, 50], np.int8),
+        "s": np.float32(1),
+        "z": np.int8(0),
+    }
+    ours, theirs, result = ["w", "ws", "wz"], ["q", "s", "z"], ["s", "z"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("QLinearMatMul", [*theirs, *ours, *result], ["y0"]),
+        helper.make_node("QLinearMatMul", [*ours, *theirs, *result], ["y1"]),
+    ]
+    network = load(saved(graph_model(nodes, {"x": [2, 2]}, weights, ["y0", "y1"]), tmp_path))
+    right, left = (layer.read() for layer in network.layers)
+    shifted = weights["w"].astype(np.float64)
+    rows, columns = (weights["wz"].reshape(shape).astype(np.float64) for shape in ((2, 1), (1, 2)))
+    scales = np.broadcast_to(weights["ws"], 2).astype(np.float64)
+    np.testing.assert_array_equal(right, ((shifted - columns) * scales).T)
+    np.testing.assert_array_equal(left, (shifted - rows) * scales[:, None])
 
 
 def test_what_is_no_linear_map_says_why(tmp_path: Path) -> None:

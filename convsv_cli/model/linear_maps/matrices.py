@@ -66,6 +66,7 @@ def multiply(node: Node, graph: Graph, constant: Constant, data: int) -> Maps:
         constant=constant,
         kernel_shape=(count * c_out, c_in),
         arrange=arrange,
+        variant=turned if count > 1 and not blocks else None,
         geometry=Geometry(groups=count if blocks else 1),
         data=data,
         assumed=(STACKED,) if count > 1 and not blocks else (),

@@ -97,7 +97,10 @@ def mapped(node: Node, weight: Constant, by: Quantisation, make: Callable[[Const
             name=weight.name,
             shape=weight.shape,
             dtype=by.scale.dtype,
-            identity=(weight.identity, by.scale.identity, zero.identity if zero else None, by.divisor),
+            identity=(
+                (weight.identity, by.scale.identity, zero.identity if zero else None),
+                (scales, zeros, by.divisor),
+            ),
             assumed=(DEQUANTISED.format(weight.dtype), *by.assumed),
             read=read,
         )
