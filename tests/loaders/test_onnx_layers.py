@@ -211,6 +211,14 @@ def test_weights_come_through_constant_expressions(tmp_path: Path) -> None:
     assert_kernel(layer, g * v / np.sqrt((v**2).sum((1, 2, 3), keepdims=True)), rtol=1e-6)
 
 
+def test_a_constant_is_looked_for_once(tmp_path: Path) -> None:
+    """Rules ask for a weight again and again, and chains of Identity nodes may be long."""
+    chain = [helper.make_node("Identity", [f"w{i}"], [f"w{i + 1}"]) for i in range(3)]
+    nodes = [*chain, helper.make_node("MatMul", ["x", "w3"], ["y"])]
+    graph = load(saved(graph_model(nodes, {"x": [1, 4]}, {"w0": normal(4, 4)}), tmp_path)).graph
+    assert graph.constant("w3") is graph.constant("w3")
+
+
 def test_weights_come_through_reshapes_casts_and_identities(tmp_path: Path) -> None:
     stored = normal(4, 20, dtype="float16")
     nodes = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import onnx
@@ -161,7 +161,7 @@ class _Builder:
             (scope, name, source) for scope in self._scopes for name, source in scope.sources.items() if name
         )
         return {
-            _qualified(scope, name): partial(self._find, scope, name)
+            _qualified(scope, name): cache(partial(self._find, scope, name))  # rules ask again and again
             for scope, name, source in names
             if _known(scope, name, source)
         }
