@@ -194,6 +194,21 @@ def test_a_constant_that_repeats_the_only_column_stays(tmp_path: Path) -> None:
     assert ops(agree(builder.graph(tmp_path, (2, 1)), (2, 1)).graph) == ["Mul", "MatMul"]
 
 
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_a_bias_that_is_not_computed_is_no_obstacle(op: str, tmp_path: Path) -> None:
+    builder = Builder(3).add("Erf", "bias").add(op, "x", "kernel", "@").norm()
+    builder.weights |= {"bias": np.ones(3, np.float32), "kernel": np.ones((3, 3, 2, 2), np.float32)}
+    assert ops(folded(builder.graph(tmp_path, IMAGE)).graph) == [op]
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 3), (0,)], ids=str)
+def test_a_bias_that_does_not_fit_stays(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """No runtime takes such a network; it is for no crash."""
+    builder = Builder(3).add("Conv", "x", "kernel", "bias").norm()
+    builder.weights |= {"bias": np.ones(shape, np.float32), "kernel": np.ones((3, 3, 2, 2), np.float32)}
+    assert ops(folded(builder.graph(tmp_path, IMAGE)).graph) == ["Conv", "BatchNormalization"]
+
+
 @pytest.mark.parametrize("op", ["conv", "up"])
 def test_each_group_has_its_own_scales(op: str, tmp_path: Path) -> None:
     for kind in SCALES:

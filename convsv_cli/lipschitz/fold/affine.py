@@ -119,17 +119,17 @@ def _affine(found: LinearMap, node: Node, rewrite: Rewrite) -> Affine | None:
     spatial = rank > 2
     if rank != len(shape) or 0 in shape or shape[0] % found.geometry.groups:
         return None
+    blocks = _blocks(found, Weight.of(found.constant))
+    groups, c_out, c_in = blocks.shape[:3]
     bias = None
     if found.bias is not None:
         name, factor = found.bias
         bias = rewrite.weight(name)
-        if bias is None:
+        if bias is None or not _fits(bias.shape, groups * c_out, axes=1 if spatial else 2):
             return None
         bias = bias if factor == 1 else bias.scaled(np.array([factor], np.float64))
-    blocks = _blocks(found, Weight.of(found.constant))
     data = rewrite.shape(node.inputs[0])
     known = rank if spatial or node.op == "Gemm" else None if data is None else len(data)
-    groups, c_out, c_in = blocks.shape[:3]
     axis = 1 - rank if spatial else -1
     return Affine(
         nodes=(node,),
@@ -139,6 +139,11 @@ def _affine(found: LinearMap, node: Node, rewrite: Rewrite) -> Affine | None:
         inputs=Channels(count=groups * c_in, axis=axis, rank=known),
         outputs=Channels(count=groups * c_out, axis=axis, rank=known),
     )
+
+
+def _fits(bias: tuple[int, ...], c_out: int, *, axes: int) -> bool:
+    """Whether a bias of this shape broadcasts to [c_out], or to [rows, c_out]."""
+    return len(bias) <= axes and bias[-1:] in ((), (1,), (c_out,))
 
 
 def _blocks(found: LinearMap, weight: Weight) -> Weight:
