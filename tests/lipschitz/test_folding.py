@@ -201,6 +201,14 @@ def test_a_bias_that_is_not_computed_is_no_obstacle(op: str, tmp_path: Path) -> 
     assert ops(folded(builder.graph(tmp_path, IMAGE)).graph) == [op]
 
 
+def test_biases_of_different_numbers_of_rows_stay(tmp_path: Path) -> None:
+    """No runtime takes them; it is for no crash."""
+    builder = Builder(3).add("Gemm", "x", "matrix", "two").add("Gemm", "@", "matrix", "three")
+    builder.weights |= {"two": np.ones((2, 4), np.float32), "three": np.ones((3, 4), np.float32)}
+    builder.weights["matrix"] = np.ones((4, 4), np.float32)
+    assert ops(folded(builder.graph(tmp_path, ("n", 4))).graph) == ["Gemm", "Gemm"]
+
+
 @pytest.mark.parametrize("shape", [(7,), (1, 3), (0,)], ids=str)
 def test_a_bias_that_does_not_fit_stays(shape: tuple[int, ...], tmp_path: Path) -> None:
     """No runtime takes such a network; it is for no crash."""

@@ -248,7 +248,8 @@ def matrices(node: Node, rewrite: Rewrite) -> Replacement | None:
     if first is None or second is None or first.kernel_shape or second.kernel_shape:
         return None
     weight = composed(second.weight, first.weight)
-    if weight is None:
+    rows = {bias.shape[0] for bias in (first.bias, second.bias) if bias is not None and len(bias.shape) > 1}
+    if weight is None or len(rows - {1}) > 1:
         return None
     bias = second.bias
     if first.bias is not None:
