@@ -452,6 +452,15 @@ def test_a_constant_by_an_unknown_operator_is_listed_where_it_is_a_weight(tmp_pa
     ]
 
 
+def test_no_file_passes_its_operators_off_as_ours(tmp_path: Path) -> None:
+    """By "convsv.unreadable.Conv" a graph means a Conv that its operator set does not define."""
+    node = helper.make_node("Conv", ["x", "w"], ["y"], domain="convsv.unreadable")
+    model = graph_model([node], X, {"w": normal(4, 4, 3, 3)})
+    model.opset_import.append(helper.make_opsetid("convsv.unreadable", 1))
+    with pytest.raises(UnreadableModelError, match="convsv's own"):
+        load(saved(model, tmp_path))
+
+
 def test_a_foreign_operator_between_a_weight_and_its_layer_is_no_layer(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("Unpack", ["w"], ["v"], domain="custom"),

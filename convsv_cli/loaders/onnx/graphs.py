@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto
 
+from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.onnx.constants import Constants
 from convsv_cli.loaders.onnx.evaluation import applied
 from convsv_cli.loaders.onnx.history import as_newest, own, unchanged
@@ -20,6 +21,8 @@ from convsv_cli.loaders.onnx.tensors import Array, numpy_type, type_name
 from convsv_cli.model.graph import UNREADABLE, Body, Constant, Dims, Graph, Names, Node, UnknownValueError
 
 Find = Callable[[], Constant]
+RESERVED = "convsv."
+"""Domains in which graphs say what ONNX has no operators for."""
 
 
 def build(model: ModelProto, own: list[Scope], shapes: Shapes, constants: Constants) -> Graph:
@@ -139,6 +142,8 @@ class _Builder:
     def _node(self, scope: Scope, node: NodeProto, origin: NodeProto, inner: Sequence[Scope] = ()) -> Node:
         """A node; its name and bodies are those of the one in the file that it comes from."""
         domain = "" if own(node) else f"{node.domain}."
+        if domain.startswith(RESERVED):
+            raise UnreadableModelError(f"the domain {node.domain!r} is convsv's own", hint="rename it")
         first = next((name for name in origin.output if name), "")
         return Node(
             op=domain + node.op_type,
