@@ -107,7 +107,7 @@ UNREADABLE = {
     ),
     "type": (node("Cast", ["w"], ["v"], to="WORD"), 5, "to 'WORD', which is not a type"),
     "tiles": (node("Tile", ["w", "n", "n"], ["v"]), 1, "does not say whether it repeats entries"),
-    "attribute of another kind": (node("Squeeze", ["w"], ["v"], axes="all"), 11, "do not fit together"),
+    "attribute of another kind": (node("Squeeze", ["w"], ["v"], axes="all"), 11, "has the wrong type"),
 }
 
 

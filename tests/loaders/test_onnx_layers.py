@@ -12,7 +12,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from convsv_cli import load
+from convsv_cli import audit, load
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.model.layer import Layer, UnsupportedLayer
 from tests.support import runtime
@@ -521,3 +521,30 @@ def test_reparametrised_layers_as_exported_without_folding(normalise, tmp_path: 
     assert [(layer.name, layer.op) for layer in (conv, fc)] == [("0", "Conv"), ("2", "Gemm")]
     assert_kernel(conv, model[0].weight.detach().numpy(), rtol=1e-5)
     assert_kernel(fc, model[2].weight.detach().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes"),
+    [
+        ("Gemm", {"alpha": "two"}),
+        ("Gemm", {"beta": [1.0]}),
+        ("Gemm", {"transB": 0.5}),
+        ("Conv", {"strides": [1.5, 1.0]}),
+        ("Conv", {"strides": 2}),
+        ("Conv", {"group": 1.0}),
+        ("Conv", {"auto_pad": 3}),
+        ("ConvTranspose", {"output_padding": 1}),
+    ],
+)
+def test_attributes_of_another_type_are_no_layer(op: str, attributes: dict, tmp_path: Path) -> None:
+    """Runtimes refuse them, too; before, most of these ended in an internal error."""
+    shape, weight = ([1, 3], (3, 3)) if op == "Gemm" else ([1, 3, 8, 8], (3, 3, 2, 2))
+    node = helper.make_node(op, ["x", "w"], ["y"], **attributes)
+    path = saved(graph_model([node], {"x": shape}, {"w": normal(*weight)}), tmp_path)
+    with pytest.raises(Exception, match=r"(?i)attribute"):
+        runtime.session(path)
+    found = audit(path)
+    (row,) = found.layers
+    assert (row.status, row.op) == ("unsupported", op)
+    assert f"attribute '{next(iter(attributes))}' has the wrong type" in row.reason
+    assert found.bound.status == "unbounded"

@@ -6,11 +6,10 @@ out here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
-import onnx
 from onnx import NodeProto, TensorProto
 
 from convsv_cli.loaders.onnx.rewriting import (
@@ -19,16 +18,13 @@ from convsv_cli.loaders.onnx.rewriting import (
     UnreadableNodeError,
     align,
     align_slopes,
+    check_signature,
     spread_groups,
     to_one_axis,
 )
 from convsv_cli.model.graph import Dims
 
-NEWEST = 28
-"""The operator set of which every definition was looked at."""
 OWN = ("", "ai.onnx")
-HARMLESS = frozenset(("consumed_inputs",))
-"""Attributes that make no difference to what is computed."""
 Change = Callable[[Rewriting], None]
 
 
@@ -49,7 +45,7 @@ def unchanged(node: NodeProto, opset: int) -> Reading | None:
         UnreadableNodeError: as `as_newest`.
     """
     if own(node):
-        _check(node, opset)
+        check_signature(node, opset)
         if node.domain or opset < 6 or _changes(node.op_type, opset):
             return None
     return Reading(nodes=(node,), main=node, constants={}, shapes={})
@@ -90,46 +86,6 @@ def as_newest(
 def _changes(op: str, opset: int) -> tuple[Change, ...]:
     """Of an operator since an operator set."""
     return tuple(change for before, change in CHANGES.get(op, ()) if opset < before)
-
-
-def _check(node: NodeProto, opset: int) -> None:
-    """Refuse attributes and inputs that only other versions of the operator have: runtimes do, too.
-
-    Raises:
-        UnreadableNodeError: the node has some.
-    """
-    inputs, foreign = _signature(node.op_type, opset)
-    wrong = foreign.intersection(attribute.name for attribute in node.attribute)
-    if wrong:
-        raise UnreadableNodeError(f"which has no attribute {min(wrong)!r}")
-    if len(node.input) > inputs:
-        raise UnreadableNodeError(f"which has no input {inputs}")
-
-
-@cache
-def _signature(op: str, opset: int) -> tuple[float, frozenset[str]]:
-    """How many inputs a version of an operator may have, and attributes that only other versions have.
-
-    An operator that the operator set does not have may have any.
-    """
-    versions = list(_versions(op))
-    current = next((schema for schema in versions if schema.since_version <= opset), None)
-    if current is None:
-        return float("inf"), frozenset()
-    every = {name for schema in versions for name in schema.attributes}
-    return current.max_input, frozenset(every - current.attributes.keys() - HARMLESS)
-
-
-def _versions(op: str) -> Iterator[onnx.defs.OpSchema]:
-    """All of one of ONNX's own operators, the newest first."""
-    version = NEWEST
-    while version > 0:
-        try:
-            schema = onnx.defs.get_schema(op, version, "")
-        except onnx.defs.SchemaError:
-            return
-        yield schema
-        version = schema.since_version - 1
 
 
 def _input(name: str, index: int, *, empty: bool = True) -> Change:

@@ -24,8 +24,9 @@ def linear_maps(node: Node, graph: Graph) -> list[LinearMap | Unsupported]:
         node: of the graph, or of a body in it.
         graph: knows its constants, and the shapes of its other inputs.
     """
-    op = node.op.removeprefix(UNREADABLE)
-    rule = RULES.get(op, unaudited.foreign if "." in op else None)
+    rule = RULES.get(node.op, unaudited.foreign if "." in node.op else None)
+    if node.op.startswith(UNREADABLE):
+        rule = unaudited.unknown(node.attribute("reason", ""))
     try:
         return list(rule(node, graph)) if rule else []
     except UnknownValueError as error:
