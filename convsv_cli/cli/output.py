@@ -153,7 +153,7 @@ def summarise(report: Report) -> None:
 
 def is_file(path: Path) -> bool:
     """Whether a document to that path goes to a file: - is stdout."""
-    return str(path) != "-"
+    return str(path) != STDOUT
 
 
 def check_replaceable(path: Path, models: Sequence[Path]) -> None:

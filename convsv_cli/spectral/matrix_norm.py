@@ -64,10 +64,6 @@ class Scale:
         """The tensor, scaled."""
         return tensor * math.ldexp(1.0, -self.exponent)
 
-    def shrink(self, value: float) -> float:
-        """An upper end at the tensor's own scale, scaled."""
-        return math.nextafter(value * math.ldexp(1.0, -self.exponent), math.inf)
-
     def restore(self, interval: Interval) -> Interval:
         """The interval at the tensor's own scale, rounded outwards."""
         factor = math.ldexp(1.0, self.exponent)

@@ -100,11 +100,6 @@ class Survey:
     left_out: tuple[LeftOut, ...]
 
 
-def trained_layers(model: nn.Module, *, exclude: Sequence[str] = ()) -> tuple[TrainedLayer, ...]:
-    """The layers of `surveyed`, with the same arguments and errors."""
-    return surveyed(model, exclude=exclude).layers
-
-
 def surveyed(model: nn.Module, *, exclude: Sequence[str] = ()) -> Survey:
     """What the model multiplies by, without what a glob excludes by one of its names.
 
