@@ -50,11 +50,11 @@ class Baseline:
         """
         old, new = self.audit.settings, audit.settings
         if old.as_stride_1 != new.as_stride_1:
-            raise UsageError("the baseline was audited with --as-stride-1", where=self.path)
+            raise UsageError("the baseline was made with --as-stride-1", where=self.path)
         for which, settings, path in (("baseline", old, self.path), ("report", new, audit.model.path)):
             if settings.layers:
                 raise UsageError(
-                    f"the {which} was audited with --layers, so it covers only some layers", where=path
+                    f"the {which} was made with --layers, so it covers only some layers", where=path
                 )
         if self.audit.bound.status == BOUNDED:
             self._check_inputs(audit)

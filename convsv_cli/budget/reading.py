@@ -130,7 +130,7 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
         raise ConfigurationError(
-            f"cannot be read: {error.strerror or error}", where=str(path), hint="--config wants a TOML file"
+            f"cannot be read: {error.strerror or error}", where=str(path), hint="--config takes a TOML file"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError("invalid TOML: it is not UTF-8", where=str(path)) from error

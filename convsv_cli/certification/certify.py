@@ -39,7 +39,7 @@ ROUNDED = (
 )
 FEW = 32
 MISREAD = "convsv's reading of its layers is not what it computes"
-HELD = "inputs that are no real numbers ({}) are held at 0"
+HELD = "inputs that are not real numbers ({}) are held at 0"
 INSIDE = "the radii hold for inputs that stay between {} and {}, as asked"
 PROBABILITIES = "its outputs are probabilities; radii computed from logits would be larger"
 AVERAGE = "distances between inputs are measured before the normalization, which stretches them by up to {}"

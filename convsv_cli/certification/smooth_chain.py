@@ -116,7 +116,7 @@ class _Reading:
             self.nodes[:2] = self.nodes[1::-1]
         node = self.nodes.pop(0)
         if tensor not in node.inputs:
-            raise NoChainError("it is no chain of layers")
+            raise NoChainError("it is not a chain of layers")
         found = linear_maps(node, self.classifier.graph)
         if found:
             if tensor != node.inputs[0]:
@@ -156,7 +156,7 @@ class _Reading:
 
     def _check(self, tensor: str) -> None:
         if self.classifier.graph.shapes.get(tensor) != self.shape:
-            raise NoChainError("it is no chain of layers that are applied to one vector or image each")
+            raise NoChainError("it is not a chain of layers that are each applied to one vector or image")
 
     def _linear(self, node: Node, found: LinearMap | Unsupported) -> Any:  # noqa: ANN401
         if node.op in ("Gemm", "MatMul"):
@@ -167,10 +167,10 @@ class _Reading:
         elif node.op == CONV:
             row = self.classifier.row(found.key)
             if not isinstance(row, Layer) or not row.kernel_shape:
-                raise NoChainError(f"{row.name} is no layer that can be audited")
+                raise NoChainError(f"{row.name} is not a layer that can be audited")
             layer, weight = _convolution(row), row.read()
         else:
-            raise NoChainError(f"{node.op} is not among the layers of which the curvature is bounded")
+            raise NoChainError(f"{node.op} is not among the layers whose curvature is bounded")
         with torch.no_grad():
             layer.weight.copy_(weight)
             layer.bias.zero_()
@@ -187,7 +187,7 @@ class _Reading:
         add = self.nodes.pop(0)
         others = [name for name in add.inputs if name != made]
         if len(others) != 1:
-            raise NoChainError("it is no chain of layers")
+            raise NoChainError("it is not a chain of layers")
         _bias(self.parts[-1], self._constant(others[0]))
         return add.outputs[0]
 
@@ -198,7 +198,7 @@ class _Reading:
             return made
         greater, where = self.nodes.pop(0), self.nodes.pop(0)
         if greater.inputs[0] != taken or where.op != "Where":
-            raise NoChainError("it is no chain of layers")
+            raise NoChainError("it is not a chain of layers")
         threshold = float(np.min(self._constant(greater.inputs[1])))
         if where.inputs != (greater.outputs[0], taken, made) or not threshold >= SMALLEST_THRESHOLD:
             raise NoChainError("its Softplus is cut off")
@@ -209,7 +209,7 @@ class _Reading:
         try:
             constant = self.classifier.graph.constant(name)
             if constant is None:
-                raise NoChainError("it is no chain of layers")
+                raise NoChainError("it is not a chain of layers")
             return np.asarray(constant.read(), dtype=np.float64)
         except UnknownValueError as error:
             raise NoChainError(f"one of its constants is {error}") from error
@@ -235,6 +235,6 @@ def _convolution(row: Layer) -> Any:  # noqa: ANN401
 
 def _bias(layer: Any, values: np.ndarray) -> None:  # noqa: ANN401
     if values.size not in (1, layer.bias.numel()):
-        raise NoChainError("one of its biases is no vector of a number for each output")
+        raise NoChainError("one of its biases is not a vector with one number per output")
     with torch.no_grad():
         layer.bias.add_(torch.from_numpy(np.array(values)).flatten())

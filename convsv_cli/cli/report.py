@@ -30,7 +30,7 @@ from convsv_cli.saved import read
 def report(
     *, files: tuple[Path, ...], explain: bool, format_name: str | None, outputs: tuple[Path, ...]
 ) -> None:
-    """Show REPORT.json, which audit or check wrote with `--format json`, in any format (- is stdin).
+    """Show REPORT.json, the saved JSON of an audit or a check, in any format (- is stdin).
 
     As a table, Markdown, CSV or JSON, several reports are shown side by side, for instance those of a
     training run: the certified norm of each layer in each, and the bound of the network. The other formats

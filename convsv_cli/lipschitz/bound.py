@@ -31,10 +31,10 @@ PLURALS = {
     "pooling layer": "pooling layers",
 }
 ONE = 1 + 1e-9  # factors up to here are no news
-NO_INPUT = "no input is of real numbers, so that there is nothing to perturb"
+NO_INPUT = "no input is of real numbers, so there is nothing to perturb"
 NO_OUTPUT = "no output is of real numbers"
-LEFT_OUT = "outputs that are no real numbers ({}) do not count"
-HELD = "inputs that are no real numbers ({}) are held fixed"
+LEFT_OUT = "outputs that are not real numbers ({}) do not count"
+HELD = "inputs that are not real numbers ({}) are held fixed"
 ARITHMETIC = "the network computes in real numbers: its own rounding is not counted"
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_ELEMENTS = 2**26  # of a constant whose range is looked for
 SIZES, RANGE = "sizes", "range"
-UNBOUNDED_PRODUCT = "a product of two activations, of which {names} may be of any size"
+UNBOUNDED_PRODUCT = "a product of two activations, of which {names} may be arbitrarily large"
 
 
 class UnboundedError(Exception):

@@ -25,8 +25,8 @@ from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer, layer_name
 from convsv_cli.model.network import InputSize, Network
 
 _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
-GEOMETRY = "stride 1, dilation 1, groups 1: the file does not say otherwise, and this over-estimates the norm"
-NO_LAYERS = "not taken for layers, since they shift or scale each element or are vectors: {} {} ({})"
+GEOMETRY = "stride 1, dilation 1, groups 1: the file does not say otherwise, and this overestimates the norm"
+NO_LAYERS = "not treated as layers, because they shift or scale each element or are vectors: {} {} ({})"
 NAMED = 4
 LINEAR = "a linear layer, not an embedding table: the file does not say (--as-table does)"
 WITH_BIAS = "a linear layer, judging by its bias, which no table has: the file does not say"

@@ -126,7 +126,7 @@ RULES = (
         id="not-applicable",
         title="Stored like a weight, but not a layer",
         help="A look-up table, and constants that are only added, amplify nothing: there is no norm to audit."
-        " --as-layer audits it as a layer nevertheless.",
+        " --as-layer audits it as a layer anyway.",
         notice=True,
     ),
     Rule(

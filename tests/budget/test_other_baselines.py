@@ -58,7 +58,7 @@ def test_some_layers_pass_no_baseline(tmp_path: Path, monkeypatch, capsys) -> No
     assert exit_code(monkeypatch, "audit", "old.pt", "-o", "old.json") == 0
     assert exit_code(monkeypatch, "audit", "new.pt", "--layers", "a", "-o", "new.json") == 0
     assert exit_code(monkeypatch, "diff", "old.json", "new.json", "--max-increase", "0") == 2
-    assert "new.pt: the report was audited with --layers" in capsys.readouterr().err
+    assert "new.pt: the report was made with --layers" in capsys.readouterr().err
     assert exit_code(monkeypatch, "diff", "old.json", "new.json") == 0
 
 

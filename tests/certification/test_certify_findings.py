@@ -71,7 +71,7 @@ NO_CHAINS = {
         [("MatMul", "x w", "m", {}), ("Add", "m b", "h", {}), ("Sigmoid", "h", "s", {})],
         (1, 6),
         {"w": normal(6, 6), "b": normal(6, 1)},
-        "no chain",
+        "not a chain",
     ),
     "a transposed input": (
         [("Gemm", "x w", "h", {"transA": 1}), ("Sigmoid", "h", "s", {})],

@@ -163,7 +163,7 @@ def test_initial_states_that_vary(op: str) -> None:
         seen = amplification(model, inputs, seed=seed, scale=1.5)
         assert seen <= limit * (1 + 1e-3)
         if op != "RNN":
-            assert "may be of any size" in reason(model)
+            assert "may be arbitrarily large" in reason(model)
 
 
 @pytest.mark.parametrize("op", ["GRU", "LSTM"])

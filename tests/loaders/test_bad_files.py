@@ -87,7 +87,7 @@ BAD: list[tuple[Callable[[Path], None], str, str]] = [
     (web_page, "model.pth", "web page"),
     (text, "model.dat", "it reads programs of torch.export"),
     (text, "model.pt", "not a PyTorch checkpoint"),
-    (text, "model.onnx", "no ONNX model"),
+    (text, "model.onnx", "not an ONNX model"),
     (text, "model.safetensors", "damaged"),
     (other_zip, "model.pt", "not a PyTorch checkpoint"),
     (torchscript, "model.pt", "damaged"),

@@ -222,7 +222,7 @@ def _magnitude(operation: Operation, index: int) -> float:
     if tensor is None:
         return 0.0
     if not np.isfinite(tensor.range.magnitude):
-        raise UnboundedError(f"its initial state {tensor.name!r} may be of any size")
+        raise UnboundedError(f"its initial state {tensor.name!r} may be arbitrarily large")
     return tensor.range.magnitude
 
 

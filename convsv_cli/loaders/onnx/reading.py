@@ -145,7 +145,7 @@ def _parse(path: Path) -> ModelProto:
         model = onnx.load(path, format="protobuf", load_external_data=False)
     except Exception as error:
         raise UnreadableModelError(
-            "the file is damaged or no ONNX model", where=str(path), hint="export or download it again"
+            "the file is damaged or not an ONNX model", where=str(path), hint="export or download it again"
         ) from error
     if not model.graph.node:
         raise UnreadableModelError("the ONNX model has no nodes", where=str(path), hint="export it again")

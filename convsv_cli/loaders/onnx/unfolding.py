@@ -54,7 +54,7 @@ def check_wire(path: Path) -> None:
                 _scan(data)
             except (IndexError, ValueError) as error:
                 raise UnreadableModelError(
-                    "the file is damaged or no ONNX model",
+                    "the file is damaged or not an ONNX model",
                     where=str(path),
                     hint="export or download it again",
                 ) from error

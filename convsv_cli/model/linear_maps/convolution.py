@@ -31,7 +31,7 @@ def convolve(node: Node, graph: Graph, weight: Constant, *, bias: str = "") -> M
     """
     axes = len(weight.shape) - 2
     if axes < 1:
-        yield unsupported(node, f"a kernel with {len(weight.shape)} axes is no convolution", weight)
+        yield unsupported(node, f"a convolution cannot have a kernel with {len(weight.shape)} axes", weight)
         return
     ones = (1,) * axes
     strides, dilations = node.attribute("strides", ones), node.attribute("dilations", ones)

@@ -10,7 +10,7 @@ from convsv_cli.model.graph import Constant, Dims, Graph, Node
 from convsv_cli.model.layer import Geometry
 from convsv_cli.model.linear_map import Array, LinearMap, Maps, unsupported
 
-STACKED = "one matrix for each entry of a batch, taken together: this over-estimates the norm"
+STACKED = "one matrix for each entry of a batch, taken together: this overestimates the norm"
 
 
 def gemm(node: Node, graph: Graph) -> Maps:
@@ -22,7 +22,7 @@ def gemm(node: Node, graph: Graph) -> Maps:
         (right, not node.attribute("transB", 0)) if right else (left, bool(node.attribute("transA", 0)))
     )
     if constant is None or len(constant.shape) != 2:
-        yield unsupported(node, "a Gemm by what is no matrix", constant)
+        yield unsupported(node, "a Gemm with an operand that is not a matrix", constant)
         return
     bias = node.input(2)
     yield LinearMap(
