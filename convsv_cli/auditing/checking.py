@@ -34,6 +34,14 @@ from convsv_cli.report import (
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 
+STEPS = 3
+FINER, LONGER = 0.1, 2.0
+"""Factors of tolerance and work limit, step by step."""
+FINEST = 1e-7
+"""The smallest relative width: the next digit takes a hundred times as long."""
+REUSE = 4
+"""How often a layer may count in a network's bound, in the guess of what refining might gain."""
+
 
 def check_file(
     model: str | Path,
@@ -118,15 +126,6 @@ def _edges(gate: Gate) -> list[float]:
 
 def _straddles(limits: list[float]) -> Callable[[Interval], bool]:
     return lambda enclosure: any(enclosure.lower <= limit < enclosure.upper for limit in limits)
-
-
-STEPS = 3
-FINER, LONGER = 0.1, 2.0
-"""Factors of tolerance and work limit, step by step."""
-FINEST = 1e-7
-"""The smallest relative width: the next digit takes a hundred times as long."""
-REUSE = 4
-"""How often a layer may count in a network's bound, in the guess of what refining might gain."""
 
 
 def finer(settings: Settings) -> Iterator[Settings]:
