@@ -130,7 +130,7 @@ def check(
       convsv check model.onnx --baseline main.json --baseline-strict
     """  # noqa: D301  (click takes \b for "keep these lines")
     if init:
-        _check_init(models, outputs, force=force, others=(config, baseline, format_name))
+        _check_init(models, outputs, force=force, others=(config, baseline, format_name, changed or None))
         found = Configuration(budget=Budget(path=""))
         run = _run(found, judges(found.budget, None, increase, models, strict=strict), graph, asked)
         with progress_bar(hidden=quiet) as progress:
@@ -192,7 +192,7 @@ def _check_init(
     if len(models) != 1:
         raise UsageError("--init takes exactly one MODEL")
     if any(other is not None for other in others):
-        raise UsageError("--init cannot be combined with --config, --baseline or --format")
+        raise UsageError("--init cannot be combined with --config, --baseline, --changed or --format")
     if len(outputs) > 1:
         raise UsageError("--init writes only one file")
     for path in filter(is_file, outputs):

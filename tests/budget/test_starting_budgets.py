@@ -123,7 +123,8 @@ def test_on_the_command_line(tmp_path: Path, monkeypatch, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    "extra", [["--baseline", "x.json"], ["--format", "json"], ["m2"], ["-o", "a", "-o", "b"]]
+    "extra",
+    [["--baseline", "x.json"], ["--format", "json"], ["--changed"], ["m2"], ["-o", "a", "-o", "b"]],
 )
 def test_options_that_make_no_sense_beside_it(extra, tmp_path: Path, monkeypatch, capsys) -> None:
     assert exit_code(monkeypatch, "check", "--init", scaled(tmp_path, 2), *extra) == 2
