@@ -16,7 +16,7 @@ from convsv_cli import LipschitzPenalty, PowerState
 from convsv_cli.calculators import exact, singla_feizi
 from convsv_cli.calculators.calculator import Problem
 from convsv_cli.model.kernel import reduce_kernel
-from convsv_cli.training.layers import trained_layers
+from convsv_cli.training.layers import surveyed
 from sample_models import cifar10
 from sample_models.resnet import ResNet
 
@@ -119,7 +119,7 @@ def layer_norms(model: nn.Module) -> list[dict[str, Any]]:
     The bound is the least of the four unfoldings'; the norm is that of the circular convolution (Sedghi).
     """
     sizes, rows = input_sizes(model), []
-    for layer in trained_layers(model):
+    for layer in surveyed(model).layers:
         kernel = reduce_kernel(layer.weight.detach().contiguous(), layer.geometry)
         problem = Problem(kernel=kernel, input_size=sizes[layer.name])
         row = {"name": layer.name, "shape": list(layer.weight.shape), "n": list(sizes[layer.name])}
@@ -137,7 +137,7 @@ def input_sizes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     def hook(name: str) -> Any:  # noqa: ANN401
         return lambda _, inputs: sizes.update({name: tuple(inputs[0].shape[2:])})
 
-    hooks = [layer.module.register_forward_pre_hook(hook(layer.name)) for layer in trained_layers(model)]
+    hooks = [layer.module.register_forward_pre_hook(hook(layer.name)) for layer in surveyed(model).layers]
     model.eval()
     model(torch.zeros(1, 3, 32, 32))
     for each in hooks:
