@@ -47,25 +47,20 @@ def audit(
 ) -> Audit:
     """Audit every layer with weights of a model file, and bound the whole network where there is a graph.
 
-    Nothing in the file is executed, but with `empirical`.
-
     Args:
         model: an ONNX graph, a PyTorch checkpoint, module, TorchScript archive or torch.export program, a
             safetensors file, the index of a model in several files, or a folder with one of these.
         exact: also compute the exact norm at each layer's input size (circular padding).
         input_size: spatial size of the network's input, for every axis or one entry per axis.
         input_shapes: full shapes of named ONNX inputs; they win over `input_size`.
-        layers: globs; only layers of which some name matches one are audited.
+        layers, spectra: globs: only these layers are audited; of these, all singular values are counted.
         as_stride_1: treat strided layers as if their stride were 1, as the paper's tables do.
         device: "auto", "cpu" or "cuda".
         tolerance: relative width of an enclosure that is good enough; positive.
-        work_limit: multiplications after which the search for a layer's norm stops with what is proven by
-            then; 0 or more.
-        input_range: what all entries of the network's inputs are known to be in; with it, products of
-            activations have a bound.
-        empirical: "random", or an .npz file of inputs: also run the model in onnxruntime, and report the
-            largest ratio |f(x) - f(y)| / |x - y| seen, an estimate from below.
-        spectra: globs; of layers of which some name matches one, the singular values are counted too.
+        work_limit: multiplications after which the search for a norm stops with what is proven; 0 or more.
+        input_range: contains all entries of the inputs; with it, products of activations are bounded.
+        empirical: "random", or an .npz file of inputs: also run the model in onnxruntime (nothing in the file
+            is executed otherwise) and report the largest |f(x) - f(y)| / |x - y|: an estimate from below.
         as_layer, as_table: globs of weights that are layers, or look-up tables, where the file does not say.
         graph: an ONNX graph for the weights of a checkpoint.
         progress: called with the layer being worked on and the share of work done, 0 to 1.
@@ -135,17 +130,14 @@ def certify(
     from convsv_cli.certification.certify import certify_network
     from convsv_cli.certification.samples import samples_in
 
-    if not all(0 < each < math.inf for each in input_std) or not all(map(math.isfinite, input_mean)):
-        raise UsageError("standard deviations must be positive, and means finite")
-    if limit is not None and limit < 1:
-        raise UsageError(f"the limit must be 1 or more, not {limit}")
+    mean, std = arguments.normalization(input_mean, input_std)
     settings = CertifySettings(
         data=str(data),
         eps=arguments.radii(eps),
-        input_mean=tuple(input_mean),
-        input_std=tuple(input_std),
+        input_mean=mean,
+        input_std=std,
         normalized=normalized,
-        limit=limit,
+        limit=arguments.limit(limit),
         attack=attack,
         input_range=arguments.input_range(input_range),
         tolerance=arguments.tolerance(tolerance),

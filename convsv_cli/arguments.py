@@ -56,6 +56,20 @@ def tolerance(value: float) -> float:
     return value
 
 
+def limit(count: int | None) -> int | None:
+    """Of samples, 1 or more; None for all."""
+    if count is not None and count < 1:
+        raise UsageError(f"the limit must be 1 or more, not {count}")
+    return count
+
+
+def normalization(mean: Sequence[float], std: Sequence[float]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Finite means, and positive standard deviations."""
+    if not all(0 < each < math.inf for each in std) or not all(map(math.isfinite, mean)):
+        raise UsageError("standard deviations must be positive, and means finite")
+    return tuple(mean), tuple(std)
+
+
 def work_limit(value: float) -> float:
     """0 or more."""
     if not value >= 0:
