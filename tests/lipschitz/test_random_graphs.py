@@ -16,6 +16,7 @@ from convsv_cli.report import NetworkBound
 from tests.support import runtime
 from tests.support.random_graphs import Builder, random_graph
 from tests.support.random_operators import TAME, WILD
+from tests.support.sampling import one_in
 from tests.support.whole_bounds import bounded
 
 Function = Callable[[np.ndarray], np.ndarray]
@@ -23,11 +24,6 @@ GRAPHS, WILD_GRAPHS, TAKEN_APART = range(300), range(1000, 1080), range(2000, 20
 SAMPLE = 3
 """The default run has every third of them."""
 BOX = (-2.0, 2.0)
-
-
-def each(seeds: range) -> list[Any]:
-    """A test of each graph, of which the default run has a sample."""
-    return [s if s in seeds[::SAMPLE] else pytest.param(s, marks=pytest.mark.exhaustive) for s in seeds]
 
 
 def both(seeds: range) -> list[Any]:
@@ -97,7 +93,7 @@ def amplification(model: ModelProto, graph: Builder, limit: float = math.inf) ->
     return max(ratio for ratios in every for ratio in ratios) * (1 - slack)
 
 
-@pytest.mark.parametrize("seed", each(GRAPHS))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, GRAPHS))
 def test_no_amplification_exceeds_the_bound(seed: int) -> None:
     graph, model = case(seed)
     assert len(graph.nodes) >= 5
@@ -121,7 +117,7 @@ def test_all_operators_take_part() -> None:
     assert len(sampled) >= 79
 
 
-@pytest.mark.parametrize("seed", each(TAKEN_APART))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, TAKEN_APART))
 def test_every_node_alone(seed: int) -> None:
     """In a whole graph, the rest may hide that one rule is too small."""
     graph = random_graph(seed, TAME)
@@ -129,7 +125,7 @@ def test_every_node_alone(seed: int) -> None:
         assert amplification(model, graph) <= bounded(model).lipschitz < math.inf, model.graph.node
 
 
-@pytest.mark.parametrize("seed", each(WILD_GRAPHS))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, WILD_GRAPHS))
 def test_products_of_activations(seed: int) -> None:
     """What has no Lipschitz constant may have one where inputs are in a box; each bound holds."""
     graph, model = case(seed)

@@ -14,6 +14,7 @@ from convsv_cli.lipschitz.scalar.operators import STEEPEST
 from convsv_cli.lipschitz.scalar.primitives import PRIMITIVES, primitive
 from convsv_cli.lipschitz.scalar.steepness import steepness, values
 from convsv_cli.numerics.intervals import ANYTHING, Intervals, Range
+from tests.support.sampling import one_in
 
 DIGITS = 400
 NUMBERS = {
@@ -232,7 +233,7 @@ def test_ranges_make_slopes_smaller_and_stay_sound(name, seed):
     )
 
 
-@pytest.mark.parametrize("seed", range(120))
+@pytest.mark.parametrize("seed", one_in(2, range(120)))
 def test_random_expressions_stay_in_their_range_and_below_their_steepness(seed):
     generator = random.Random(1000 + seed)
     expression = random_expression(generator, 3)

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.memory import FORMATS, peak
 from tests.support.resnet18 import export, random_resnet18
+from tests.support.sampling import one_in
 
 SCRIPT = """
 import re, sys
@@ -49,6 +50,6 @@ def one_layer() -> int:
     return peak(FORMATS["checkpoint"], {name: LONG[name]})
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", one_in(3, FORMATS))
 def test_layers_are_audited_one_after_the_other(name: str, one_layer: int) -> None:
     assert peak(FORMATS[name], LONG) - one_layer < 80e6

@@ -13,6 +13,7 @@ from convsv_cli import load
 from convsv_cli.errors import ConvsvError
 from tests.support.command_line import convsv_anew
 from tests.support.measured import Runner
+from tests.support.sampling import one_in
 from tests.support.threats import MODULES, THREATS, code
 from tests.support.threats.threat import CANARY, Threat
 
@@ -51,7 +52,7 @@ def test_threat(name: str, runner: Runner, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
 
 
-@pytest.mark.parametrize("name", FIRSTS)
+@pytest.mark.parametrize("name", one_in(2, FIRSTS))
 def test_a_process_from_the_start_does_the_same(name: str, tmp_path: Path, runner: Runner) -> None:
     path = THREATS[name].make(tmp_path)
     process, found = convsv_anew("audit", path), runner.run("audit", path)
