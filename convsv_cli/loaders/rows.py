@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from convsv_cli.model.graph import Graph, Names, Node
+from convsv_cli.loaders.loader import UNREAL, is_real
+from convsv_cli.model.graph import Constant, Graph, Names, Node
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
 from convsv_cli.model.linear_map import Array, LinearMap, Unsupported
 from convsv_cli.model.linear_maps import linear_maps
@@ -108,7 +109,7 @@ def _row(name: str, group: list[Found]) -> Layer | UnsupportedLayer:
     first, item = group[0], group[0].item
     aliases = tuple(other.label for other in group[1:])
     constant = item.constant
-    reason = item.reason if isinstance(item, Unsupported) else _unreal(item.constant.dtype)
+    reason = item.reason if isinstance(item, Unsupported) else _fault(item.constant)
     if isinstance(item, Unsupported) or reason:
         return UnsupportedLayer(
             key=item.key,
@@ -145,7 +146,7 @@ def _as_matrix(name: str, aliases: tuple[str, ...], item: LinearMap | Unsupporte
     constant = item.constant
     if constant is None or isinstance(item, LinearMap) or item.applicable:
         return None
-    if len(constant.shape) != 2 or _unreal(constant.dtype):
+    if len(constant.shape) != 2 or _fault(constant):
         return None
     return Layer(
         name=name,
@@ -161,11 +162,9 @@ def _as_matrix(name: str, aliases: tuple[str, ...], item: LinearMap | Unsupporte
     )
 
 
-def _unreal(dtype: str) -> str:
+def _fault(constant: Constant) -> str:
     """Why the values are not real numbers that stand for themselves; empty where they are."""
-    return (
-        "" if dtype.startswith(("float", "bfloat")) else f"{dtype} weights: what they stand for is not known"
-    )
+    return "" if is_real(constant.dtype) else UNREAL.format(constant.dtype)
 
 
 def _tensor(values: Array) -> torch.Tensor:
