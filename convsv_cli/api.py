@@ -20,7 +20,16 @@ from convsv_cli.loaders import load_with_graph
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Geometry
 from convsv_cli.model.network import InputSize, Network
-from convsv_cli.report import TOLERANCE, WORK_LIMIT, Audit, Certification, CertifySettings, Interval, Settings
+from convsv_cli.report import (
+    NORMAL,
+    TOLERANCE,
+    WORK_LIMIT,
+    Audit,
+    Certification,
+    CertifySettings,
+    Interval,
+    Settings,
+)
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.zero_padding import zero_padded_norm
@@ -42,6 +51,7 @@ def audit(
     spectra: Sequence[str] = (),
     as_layer: Sequence[str] = (),
     as_table: Sequence[str] = (),
+    network_effort: str = NORMAL,
     graph: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Audit:
@@ -62,6 +72,9 @@ def audit(
         empirical: "random", or an .npz file of inputs: also run the model in onnxruntime (nothing in the file
             is executed otherwise) and report the largest |f(x) - f(y)| / |x - y|: an estimate from below.
         as_layer, as_table: globs of weights that are layers, or look-up tables, where the file does not say.
+        network_effort: how long is searched for a small bound of the network: "quick" for not at all,
+            "normal" for about as long as the rest takes, "thorough" for minutes. Each gives the same bound
+            wherever it runs.
         graph: an ONNX graph for the weights of a checkpoint.
         progress: called with the layer being worked on and the share of work done, 0 to 1.
 
@@ -84,6 +97,7 @@ def audit(
         spectra=tuple(spectra),
         as_layer=tuple(as_layer),
         as_table=tuple(as_table),
+        network_effort=network_effort,
     )
     return audit_file(model, settings, graph=graph, progress=progress)
 
@@ -101,6 +115,7 @@ def certify(
     input_range: tuple[float, float] | None = None,
     device: str = "auto",
     tolerance: float = TOLERANCE,
+    network_effort: str = NORMAL,
     graph: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Certification:
@@ -119,7 +134,7 @@ def certify(
         limit: only this many samples, the first ones.
         attack: also look for adversarial inputs at each radius.
         input_range: what all inputs of the network are known to be in; radii hold for inputs that stay there.
-        device, tolerance, progress: as in `audit`.
+        device, tolerance, network_effort, progress: as in `audit`.
         graph: an ONNX graph for the weights of a checkpoint.
 
     Raises:
@@ -143,6 +158,7 @@ def certify(
         tolerance=arguments.tolerance(tolerance),
         device=device,
         graph=str(graph or ""),
+        network_effort=arguments.network_effort(network_effort),
     )
     samples = samples_in(Path(data), limit, settings)
     size = InputSize(sample=samples.x.shape[1:])

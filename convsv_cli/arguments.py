@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from convsv_cli.errors import UsageError
-from convsv_cli.report import Settings
+from convsv_cli.report import EFFORTS, Settings
 
 Size = int | Sequence[int]
 """The same for every axis, or one entry per axis."""
@@ -42,6 +42,7 @@ def check(settings: Settings) -> None:
     tolerance(settings.tolerance)
     work_limit(settings.work_limit)
     input_range(settings.input_range)
+    network_effort(settings.network_effort)
 
 
 def shapes(given: Mapping[str, Sequence[int]] | None) -> tuple[tuple[str, tuple[int, ...]], ...]:
@@ -82,6 +83,13 @@ def input_range(value: tuple[float, float] | None) -> tuple[float, float] | None
     if value is not None and not -math.inf < value[0] <= value[1] < math.inf:
         raise UsageError(f"the input range must be two numbers, the smaller one first, not {value}")
     return value
+
+
+def network_effort(name: str) -> str:
+    """One of `EFFORTS`."""
+    if name not in EFFORTS:
+        raise UsageError(f"the effort for the network must be one of {', '.join(EFFORTS)}, not {name!r}")
+    return name
 
 
 def sizes(size: Size) -> tuple[int, ...]:

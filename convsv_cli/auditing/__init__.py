@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from convsv_cli import arguments
-from convsv_cli.auditing.measure import bound_of, measure
+from convsv_cli.auditing.measure import bound_of, measure, unbounded_because
 from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import findings, model_of, totals
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.empirical import check_empirical, empirical_of
+from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.loaders import load, load_with_graph
 from convsv_cli.model.network import InputSize, Network
 from convsv_cli.report import Audit, Settings
@@ -77,10 +78,12 @@ def audit_network(network: Network, settings: Settings, progress: Progress | Non
         check_spectra(network, settings)
     device = resolve_device(settings.device)
     tasks = plan(network, settings)
-    meter = Meter(progress, sum(task.work for task in tasks))
+    effort = Effort(level=settings.network_effort, work=sum(task.work for task in tasks))
+    search = 0.0 if unbounded_because(network, settings) else effort.planned
+    meter = Meter(progress, effort.work + search)
     with one_thread_each():
         rows = tuple(measure(task, device, meter) for task in tasks)
-        bound = bound_of(network, rows, settings, device, meter)
+        bound = bound_of(network, rows, settings, device, meter, effort=effort)
     if settings.empirical:
         bound = replace(bound, empirical=empirical_of(network, bound, settings, progress))
     spectra, missing = spectra_of(network, settings, progress) if settings.spectra else ((), ())

@@ -15,13 +15,16 @@ from convsv_cli.auditing.measure import COARSE, bound_of
 from convsv_cli.auditing.plan import Meter, declared, resolve_device
 from convsv_cli.auditing.summary import findings, totals
 from convsv_cli.budget import Judge, judged
+from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Layer
 from convsv_cli.model.network import Network
 from convsv_cli.report import (
     AUDITED,
     BOUNDED,
+    COVARIANCE,
     EXCEEDED,
+    QUICK,
     UNDECIDED,
     Audit,
     Gate,
@@ -160,20 +163,24 @@ def refined_bound(
 ) -> tuple[tuple[LayerAudit, ...], NetworkBound]:
     """Rows and bound, measured again while the bound is above the limit and closer norms might change that.
 
-    The first step is about kernels that folding made, which an audit measures coarsely.
+    The first step is about kernels that folding made, which an audit measures coarsely. Norms are what the
+    rules rest on: what the audit has found by covariances is kept, and not searched for again.
     """
     rows, bound, settings = audit.layers, audit.bound, audit.settings
     coarse, closer = COARSE, settings
     for step in finer(settings):
         if not bound.lipschitz > limit or not _may_help(rows, bound, limit, coarse):
             break
-        found = bound_of(network, rows, closer, device, meter, tolerance=closer.tolerance)
+        found = bound_of(
+            network, rows, closer, device, meter, effort=Effort(level=QUICK), tolerance=closer.tolerance
+        )
         if found.status == BOUNDED and found.lipschitz < bound.lipschitz:
             bound = replace(
                 found,
                 empirical=bound.empirical,
                 seconds=bound.seconds + found.seconds,
                 unrefined=bound.at_settings,
+                effort=bound.effort,
             )
         coarse, closer = closer.tolerance, replace(step, work_limit=settings.work_limit)
         if bound.lipschitz > limit and _may_help(rows, bound, limit, coarse):
@@ -182,10 +189,15 @@ def refined_bound(
 
 
 def _may_help(rows: tuple[LayerAudit, ...], bound: NetworkBound, limit: float, coarse: float) -> bool:
-    """A guess, on the generous side, from how wide the norms are: the bound is about their product."""
-    if bound.status != BOUNDED or bound.log10 is None or not limit:
+    """A guess, on the generous side, from how wide the norms are that the bound is about the product of.
+
+    Blocks that were bounded by covariances do not rest on any.
+    """
+    together = [block for block in bound.blocks if block.route == COVARIANCE]
+    if bound.status != BOUNDED or bound.log10 is None or not limit or len(together) == len(bound.blocks):
         return False
-    widths = (_width(row) + 2 * coarse for row in rows if row.status == AUDITED)
+    settled = {name for block in together for name in block.layers}
+    widths = (_width(row) + 2 * coarse for row in rows if row.status == AUDITED and row.name not in settled)
     return bound.log10 - math.log10(limit) < REUSE * math.fsum(widths) / math.log(10)
 
 

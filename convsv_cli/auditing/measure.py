@@ -11,15 +11,16 @@ import hashlib
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
 import torch
 
-from convsv_cli.auditing.plan import AnyLayer, Meter, Task, plan
+from convsv_cli.auditing.plan import AnyLayer, Meter, Task
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.lipschitz.bound import network_bound
+from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.lipschitz.norms import Norms, kernel_norm, rows_by_key
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.model.kernel import reduce_kernel
@@ -37,6 +38,7 @@ from convsv_cli.report import (
     Settings,
 )
 
+WHOLE = "the whole network"
 SUPPLY = "{}; --graph MODEL.onnx supplies one"
 SOME = "only some layers were audited"
 AS_STRIDE_1 = "the strides are not the network's own, as asked"
@@ -145,6 +147,13 @@ def trim_heap() -> None:
             trim(0)
 
 
+def unbounded_because(network: Network, settings: Settings) -> str:
+    """Why an audit does not bound the network; empty where it does."""
+    if network.graph is None:
+        return SUPPLY.format(network.graph_missing)
+    return SOME if settings.layers else AS_STRIDE_1 if settings.as_stride_1 else ""
+
+
 def bound_of(
     network: Network,
     rows: tuple[LayerAudit, ...],
@@ -152,36 +161,33 @@ def bound_of(
     device: torch.device,
     meter: Meter,
     *,
+    effort: Effort,
     tolerance: float = COARSE,
 ) -> NetworkBound:
     """The bound of the network, or why there is none.
 
-    `tolerance` is the relative width that is good enough for the norms of kernels that are no rows, unless
-    the settings ask for less.
+    `effort` is how long is searched, which the meter is told. `tolerance` is the relative width that is good
+    enough for the norms of kernels that are no rows, unless the settings ask for less.
     """
-    if network.graph is None:
-        return NetworkBound(status=UNKNOWN, reason=SUPPLY.format(network.graph_missing))
-    if settings.layers or settings.as_stride_1:
-        return NetworkBound(status=UNKNOWN, reason=SOME if settings.layers else AS_STRIDE_1)
-    meter.start("the whole network")
+    reason = unbounded_because(network, settings)
+    if network.graph is None or reason:
+        return NetworkBound(status=UNKNOWN, reason=reason, effort=effort.level)
+    meter.start(WHOLE)
     known = {row.name: row for row in rows}
     norms = norms_of(network, lambda name: _certified(known[name]), settings, device, tolerance)
-    return network_bound(network.graph, norms, settings.input_range)
+    told = replace(effort, progress=meter.part(WHOLE, effort.planned))
+    return network_bound(network.graph, norms, settings.input_range, told)
 
 
 def norms_on_demand(
-    network: Network,
-    settings: Settings,
-    device: torch.device,
-    progress: Callable[[str, float], None] | None,
+    network: Network, tasks: Sequence[Task], settings: Settings, device: torch.device, meter: Meter
 ) -> Norms:
     """The norms of a network, those of rows as an audit has them, each measured when first asked for."""
-    tasks = {task.layer.name: task for task in plan(network, settings)}
-    meter = Meter(progress, sum(task.work for task in tasks.values()))
+    planned = {task.layer.name: task for task in tasks}
 
     @cache
     def row(name: str) -> LayerAudit:
-        task = tasks[name]
+        task = planned[name]
         proofs = tuple(each for each in task.calculators if each.method.name in CERTIFIED)
         return measure(replace(task, calculators=proofs), device, meter)
 

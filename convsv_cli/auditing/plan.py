@@ -27,10 +27,10 @@ EXPLAIN = "a glob may match more than one row: --as-layer and --as-table must no
 class Meter:
     """Adds up the work done and tells a listener."""
 
-    def __init__(self, listener: Callable[[str, float], None] | None, total: int) -> None:
+    def __init__(self, listener: Callable[[str, float], None] | None, total: float) -> None:
         self._listener = listener
-        self._total = max(total, 1)
-        self._done = 0
+        self._total = max(total, 1.0)
+        self._done = 0.0
         self._layer = ""
 
     def start(self, layer: str) -> None:
@@ -38,7 +38,18 @@ class Meter:
         self._layer = layer
         self.advance(0)
 
-    def advance(self, work: int) -> None:
+    def part(self, name: str, work: float) -> Callable[[float], None]:
+        """What to tell the share, 0 to 1, that is done of so much work, which has this name."""
+        told = 0.0
+
+        def tell(share: float) -> None:
+            nonlocal told
+            self._layer, more, told = name, share * work - told, share * work
+            self.advance(more)
+
+        return tell
+
+    def advance(self, work: float) -> None:
         """Add work that is done."""
         self._done += work
         if self._listener is not None:

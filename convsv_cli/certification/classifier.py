@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from convsv_cli.auditing.measure import norms_on_demand
-from convsv_cli.auditing.plan import resolve_device
+from convsv_cli.auditing.measure import WHOLE, norms_on_demand
+from convsv_cli.auditing.plan import Meter, plan, resolve_device
 from convsv_cli.errors import UsageError
-from convsv_cli.lipschitz.bound import composition_of
+from convsv_cli.lipschitz.bound import Composition, composition_of
 from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, relevant, sources
+from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.model.graph import Graph, Node, UnknownValueError
 from convsv_cli.model.layer import Layer, UnsupportedLayer
 from convsv_cli.model.linear_map import LinearMap
@@ -159,19 +159,23 @@ def constants_of(
 
     Args:
         classifier: the network.
-        settings: how wide norms may be, where they are computed, and what inputs are known to be in.
-        progress: called with the row that is being measured, and the share of the work on all rows.
+        settings: how wide norms may be, where they are computed, what inputs are known to be in, and how long
+            is searched for a small bound.
+        progress: called with the row that is being measured, or the whole network, and the share of all work.
 
     Raises:
         UsageError: no such device.
     """
     asked = Settings(device=settings.device, tolerance=settings.tolerance, input_range=settings.input_range)
-    device = resolve_device(asked.device)
-    compose = partial(
-        composition_of,
-        norms=norms_on_demand(classifier.network, asked, device, progress),
-        input_range=asked.input_range,
-    )
+    device, tasks = resolve_device(asked.device), plan(classifier.network, asked)
+    effort = Effort(level=settings.network_effort, work=sum(task.work for task in tasks))
+    meter = Meter(progress, effort.work + effort.planned)
+    norms = norms_on_demand(classifier.network, tasks, asked, device, meter)
+
+    def compose(graph: Graph) -> Composition:
+        told = replace(effort, progress=meter.part(WHOLE, effort.planned))
+        return composition_of(graph, norms, asked.input_range, told)
+
     with one_thread_each():
         composition, head, before = compose(classifier.graph), classifier.head(), math.inf
         if head is not None:

@@ -27,6 +27,7 @@ from convsv_cli.report import Audit, Report, exit_code
 @options.DEVICE
 @options.TOLERANCE_
 @options.WORK_LIMIT_
+@options.NETWORK_EFFORT
 @options.INPUT_RANGE
 @options.EXPLAIN
 @click.option(
@@ -64,6 +65,7 @@ def audit(
       convsv audit resnet18.onnx --exact --input-size 224
       convsv audit speech.onnx --exact --input-shape audio:1x16000
       convsv audit efficientnet.onnx --input-range 0,1 --explain
+      convsv audit resnet50.onnx --input-size 224 --network-effort quick
       convsv audit checkpoint.pth --layers 'layer4.*' --format csv
       convsv audit model.safetensors -o audit.json -o audit.html
       convsv audit epoch1.pt epoch2.pt --format csv

@@ -12,7 +12,7 @@ from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.running import progress_bar
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers.certification import RENDERERS
-from convsv_cli.report import TOLERANCE
+from convsv_cli.report import NORMAL, TOLERANCE
 
 DEFAULT_EPS = 0.5
 
@@ -80,6 +80,7 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
 @options.GRAPH
 @options.DEVICE
 @options.TOLERANCE_
+@options.NETWORK_EFFORT
 @options.format_option(RENDERERS)
 @options.OUTPUT
 @options.QUIET
@@ -98,6 +99,7 @@ def certify(
     graph: Path | None,
     device: str | None,
     tolerance: float | None,
+    network_effort: str | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
     quiet: bool,
@@ -113,6 +115,7 @@ def certify(
       convsv certify sample_models/mnist_curvature.onnx --data ../shared/data/mnist10k.npz --limit 20
       convsv certify resnet20_regularised.onnx --data test.npz --eps 36/255
       convsv certify mnist.onnx --data mnist.npz --attack -o certificate.html
+      convsv certify mnist.onnx --data mnist.npz --network-effort thorough
       convsv certify resnet50.onnx --data val.npz --limit 200 --input-mean 0.485,0.456,0.406 \\
                      --input-std 0.229,0.224,0.225
       convsv certify classifier.onnx --data test.npz --format csv
@@ -135,6 +138,7 @@ def certify(
             input_range=input_range,
             device=device or "auto",
             tolerance=TOLERANCE if tolerance is None else tolerance,
+            network_effort=network_effort or NORMAL,
             graph=graph,
             progress=progress,
         )

@@ -86,6 +86,7 @@ A budget, in convsv.toml:
 @options.DEVICE
 @options.TOLERANCE_
 @options.WORK_LIMIT_
+@options.NETWORK_EFFORT
 @options.INPUT_RANGE
 @options.GRAPH
 @options.FORMAT

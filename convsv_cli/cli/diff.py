@@ -34,6 +34,7 @@ from convsv_cli.saved import is_report, read_one
 @options.AS_TABLE
 @options.DEVICE
 @options.TOLERANCE_
+@options.NETWORK_EFFORT
 @options.format_option(DIFFERENCES)
 @options.OUTPUT
 @options.QUIET

@@ -14,7 +14,7 @@ import click
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.renderer import Renderer
-from convsv_cli.report import TOLERANCE, WORK_LIMIT, Settings
+from convsv_cli.report import EFFORTS, NORMAL, TOLERANCE, WORK_LIMIT, Settings
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 DEFAULTS = Settings(device="auto")
@@ -141,6 +141,13 @@ WORK_LIMIT_ = click.option(
     type=float,
     help="Multiplications after which the search for a norm stops, with the interval proven by then."
     f"  [default: {WORK_LIMIT:g}]",
+)
+NETWORK_EFFORT = click.option(
+    "--network-effort",
+    type=click.Choice(EFFORTS),
+    help="How long to search for a small bound of the network: not at all, about as long as the rest takes"
+    " (3 s at least), or until nothing is gained (minutes). The same figure on any machine."
+    f"  [default: {NORMAL}]",
 )
 GRAPH = click.option(
     "--graph",

@@ -13,6 +13,7 @@ from itertools import groupby
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import Composed, Offence, Segment, compose
 from convsv_cli.lipschitz.dependencies import ending_at, needs, real, real_outputs, relevant, sources
+from convsv_cli.lipschitz.effort import DEFAULT, Effort
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.rules import RULES
@@ -42,16 +43,18 @@ def network_bound(
     graph: Graph,
     norms: Norms,
     input_range: tuple[float, float] | None = None,
+    effort: Effort = DEFAULT,
 ) -> NetworkBound:
     """Bound the Lipschitz constant (L2) from all real inputs together to all real outputs together.
 
     Args:
-        graph, norms, input_range: as of `composition_of`, but the graph may have no input or output of real
-            numbers; then that is the answer.
+        graph, norms, input_range, effort: as of `composition_of`, but the graph may have no input or output
+            of real numbers; then that is the answer.
     """
     if not sources(graph) or not real_outputs(graph):
-        return NetworkBound(status=UNKNOWN, reason=NO_OUTPUT if sources(graph) else NO_INPUT)
-    return composition_of(graph, norms, input_range).bound()
+        reason = NO_OUTPUT if sources(graph) else NO_INPUT
+        return NetworkBound(status=UNKNOWN, reason=reason, effort=effort.level)
+    return composition_of(graph, norms, input_range, effort).bound()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +71,7 @@ class Composition:
         folded: those of what folding makes of it, and every node that has no bound.
         notes: what folding did, in words.
         seconds: wall time.
+        effort: with which it was bounded, one of `EFFORTS`.
     """
 
     graph: Graph
@@ -77,6 +81,7 @@ class Composition:
     folded: Composed
     notes: tuple[str, ...]
     seconds: float
+    effort: str
 
     def bound(self) -> NetworkBound:
         """Of the Lipschitz constant (L2) from all real inputs together to all real outputs together."""
@@ -89,6 +94,7 @@ class Composition:
             folded=self.notes,
             assumptions=_assumptions(self.graph),
             seconds=self.seconds,
+            effort=self.effort,
         )
 
     def up_to(self, tensor: str) -> float | None:
@@ -113,6 +119,7 @@ def composition_of(
     graph: Graph,
     norms: Norms,
     input_range: tuple[float, float] | None = None,
+    effort: Effort = DEFAULT,
 ) -> Composition:
     """Bound the pieces of a graph; linear ones are folded and element-wise sub-graphs collapsed first.
 
@@ -120,6 +127,7 @@ def composition_of(
         graph: at one input size, with an input and an output of real numbers.
         norms: of its linear maps, and of those that folding makes.
         input_range: what the entries of the inputs are known to be in.
+        effort: how long is searched.
     """
     start = time.perf_counter()
     box = ANYTHING if input_range is None else Range(lower=input_range[0], upper=input_range[1])
@@ -133,6 +141,7 @@ def composition_of(
         folded=better,
         notes=folding.notes,
         seconds=time.perf_counter() - start,
+        effort=effort.level,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convsv_cli.report.layer import AUDITED, NOT_APPLICABLE, LayerAudit, Method
-from convsv_cli.report.network import NetworkBound, NetworkTotals
+from convsv_cli.report.network import NORMAL, NetworkBound, NetworkTotals
 from convsv_cli.report.spectrum import Spectrum
 from convsv_cli.report.verdict import Finding, Verdict
 
@@ -55,6 +55,8 @@ class Settings:
         spectra: globs of the layers of which all singular values are wanted.
         as_layer, as_table: globs of rows that are layers, or tables, where the file does not say.
         dtype: in which norms are proven.
+        network_effort: how long is searched for a small bound of the network, one of `EFFORTS`; empty in
+            reports of versions that did not search.
     """
 
     exact: bool = False
@@ -71,6 +73,7 @@ class Settings:
     as_layer: tuple[str, ...] = ()
     as_table: tuple[str, ...] = ()
     dtype: str = "float64"
+    network_effort: str = NORMAL
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from convsv_cli.report.audit import TOLERANCE, Model
-from convsv_cli.report.network import NetworkBound
+from convsv_cli.report.network import NORMAL, NetworkBound
 
 MARGIN, CURVATURE = "margin", "curvature"
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -30,6 +30,7 @@ class CertifySettings:
         tolerance: of norms, relative.
         device: where norms are computed.
         graph: the file with the graph of a checkpoint; empty for none.
+        network_effort: how long is searched for a small bound of the network, one of `EFFORTS`.
     """
 
     data: str
@@ -43,6 +44,7 @@ class CertifySettings:
     tolerance: float = TOLERANCE
     device: str = "cpu"
     graph: str = ""
+    network_effort: str = NORMAL
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,10 @@ import math
 from dataclasses import dataclass, replace
 
 BOUNDED, UNBOUNDED, UNKNOWN = "bounded", "unbounded", "unknown"
+RULES, COVARIANCE = "rules", "covariance"
+"""Routes to the factor of a block."""
+EFFORTS = QUICK, NORMAL, THOROUGH = "quick", "normal", "thorough"
+"""How long is searched for a small bound of a network: same file, settings and effort, same bound."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +52,12 @@ class Block:
         ops: operator types, in order, each once.
         layers: rows that its weights are.
         start, end: the tensors between which it lies; empty for all inputs, and for all outputs.
-        factor: certified Lipschitz bound between them; infinite where there is none.
+        factor: what it multiplies the bound by; infinite where there is none. By `RULES`, that is a certified
+            Lipschitz bound between its ends. By `COVARIANCE`, the network was bounded through several blocks
+            at once: the bound up to its end over that up to its start, which proves nothing of the block.
         share: of the logarithm of the product of all factors that are not below 1; None for those that are,
             and where there is no bound or nothing is amplified. All shares add up to 1.
+        route: `RULES` or `COVARIANCE`.
     """
 
     name: str
@@ -60,6 +67,7 @@ class Block:
     end: str
     factor: float
     share: float | None = None
+    route: str = RULES
 
 
 def shared(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
@@ -127,6 +135,7 @@ class NetworkBound:
         empirical: what was seen; None where nobody looked.
         seconds: wall time.
         unrefined: the upper bound before it was refined to decide about a limit; None where it was not.
+        effort: one of `EFFORTS`; empty in reports of versions that knew the rules alone.
     """
 
     status: str
@@ -143,6 +152,7 @@ class NetworkBound:
     empirical: Empirical | None = None
     seconds: float = 0.0
     unrefined: float | None = None
+    effort: str = NORMAL
 
     @property
     def at_settings(self) -> float:

@@ -70,6 +70,8 @@ class Settings(Form, frozen=True, kw_only=True):
         spectra: Globs of the layers of which all singular values were asked for.
         as_layer: Globs of weights that the user says are layers.
         as_table: Globs of weights that the user says are tables of look-ups.
+        network_effort: How long to search for a small bound of the network: quick, normal or thorough; null
+            in reports of versions that did not search.
     """
 
     exact: bool = False
@@ -86,6 +88,7 @@ class Settings(Form, frozen=True, kw_only=True):
     as_layer: Annotated[Texts, ADDED] = ()
     as_table: Annotated[Texts, ADDED] = ()
     dtype: Annotated[str, Meta(extra_json_schema={"const": "float64"})] = "float64"
+    network_effort: Annotated[Text, ADDED] = None
 
     def __post_init__(self) -> None:
         if self.input_range:

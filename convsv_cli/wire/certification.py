@@ -55,6 +55,7 @@ class Settings(Form, frozen=True, kw_only=True):
         input_std: Likewise.
         limit: Only so many samples; null for all.
         graph: The file with the graph of a checkpoint.
+        network_effort: How long to search for a small bound of the network: quick, normal or thorough.
     """
 
     data: str
@@ -68,6 +69,7 @@ class Settings(Form, frozen=True, kw_only=True):
     tolerance: float
     device: str
     graph: Text
+    network_effort: str
 
 
 class Level(Form, frozen=True, kw_only=True):
@@ -111,21 +113,33 @@ class Route(Form, frozen=True, kw_only=True):
 
 
 class Block(Form, frozen=True, kw_only=True):
-    """A piece of the graph that everything passes."""
+    """A piece of the graph that everything passes.
+
+    Attributes:
+        factor: What it multiplies the bound by.
+        route: By rules, the factor is a certified bound of the block by itself. By covariance, several blocks
+            were bounded at once: only the product of their factors is a bound.
+    """
 
     name: str
     factor: Norm
     share: float | None
+    route: Literal["rules", "covariance"]
 
 
 class Network(Form, frozen=True, kw_only=True):
-    """What is proven of the network."""
+    """What is proven of the network.
+
+    Attributes:
+        effort: How long a small bound was searched for.
+    """
 
     status: Status
     lipschitz: Norm
     log10: float | None
     blocks: tuple[Block, ...]
     obstacles: tuple[Obstacle, ...]
+    effort: str
 
 
 class Attack(Form, frozen=True, kw_only=True):

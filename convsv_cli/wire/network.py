@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType, field
 
 from convsv_cli import report
-from convsv_cli.report import AUDITED, BOUNDED, UNKNOWN, LayerAudit
+from convsv_cli.report import AUDITED, BOUNDED, COVARIANCE, RULES, UNKNOWN, LayerAudit
 from convsv_cli.wire.form import (
+    ADDED,
     Count,
     Finite,
     Form,
@@ -22,7 +23,11 @@ from convsv_cli.wire.form import (
     in_order,
 )
 
-METHOD = "certified norms, composed over the graph in topological order"
+METHODS = {
+    False: "certified norms, composed over the graph in topological order",
+    True: "covariances per frequency, through several blocks at once, and certified norms, composed likewise",
+}
+"""By whether there are blocks that were bounded at once."""
 UNTOLD = "the report does not say"
 PRODUCTS = Meta(extra_json_schema={"required": ["heuristic", "exact", "certified", "bound"]})
 Status = Literal["bounded", "unbounded", "unknown"]
@@ -42,7 +47,10 @@ class Block(Form, frozen=True, kw_only=True):
     """A piece of the graph that everything passes.
 
     Attributes:
+        factor: What it multiplies the bound by.
         share: Of the logarithm of the product of all factors above 1; null for one that amplifies nothing.
+        route: By rules, the factor is a certified bound of the block by itself. By covariance, several blocks
+            were bounded at once: only the product of their factors is a bound. In reports without it: rules.
     """
 
     name: str
@@ -52,6 +60,7 @@ class Block(Form, frozen=True, kw_only=True):
     end: Text = field(name="to", default=None)
     factor: Norm = None
     share: float | None = None
+    route: Annotated[str, ADDED, Meta(extra_json_schema={"enum": [RULES, COVARIANCE]})] = RULES
 
 
 class Obstacle(Form, frozen=True, kw_only=True):
@@ -88,6 +97,7 @@ class Network(Form, frozen=True, kw_only=True):
         coverage: Share of the layers that were audited; rows that are not applicable are none.
         unrefined: The bound before it was refined to decide about a limit: what other
             networks' bounds may be held against. Absent where it was not refined.
+        effort: How long a small bound was searched for; null in reports of versions that did not search.
     """
 
     status: Status = "unknown"
@@ -95,7 +105,7 @@ class Network(Form, frozen=True, kw_only=True):
     lipschitz: Norm = field(name="lipschitz_upper", default=None)
     log10: float | None = field(name="log10_lipschitz_upper", default=None)
     certified: bool = False
-    method: str = METHOD
+    method: str = METHODS[False]
     input_range: Pair | None = None
     empirical_lower: Norm = None
     empirical: Empirical | None = None
@@ -109,6 +119,7 @@ class Network(Form, frozen=True, kw_only=True):
     assumptions: Texts = ()
     seconds: Finite = 0.0
     unrefined: Norm | UnsetType = field(name="lipschitz_upper_unrefined", default=UNSET)
+    effort: Annotated[Text, ADDED] = None
 
     def __post_init__(self) -> None:
         if self.input_range:
@@ -120,7 +131,7 @@ class Network(Form, frozen=True, kw_only=True):
         return cls.of(
             bound,
             certified=bound.status == BOUNDED,
-            method=METHOD,
+            method=METHODS[any(block.route == COVARIANCE for block in bound.blocks)],
             empirical_lower=bound.empirical and bound.empirical.ratio,
             product=dict(totals.product),
             coverage=totals.coverage,

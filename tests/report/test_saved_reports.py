@@ -212,13 +212,19 @@ def test_the_committed_report_is_of_schema_1_0_and_keeps_what_it_says() -> None:
     new = json.loads(written(saved.read(OLD)))
     assert old["schema_version"] == "1.0" != new["schema_version"]
     settings = {**new["settings"], **old["settings"]}
-    grown = ("schema_version", "findings", "layers", "settings")
+    grown = ("schema_version", "findings", "layers", "settings", "network")
     assert settings == new["settings"]
     assert {name: new[name] for name in old if name not in grown} == {
         name: old[name] for name in old if name not in grown
     }
-    for field in ("findings", "layers"):
-        assert [{**n, **o} for n, o in zip(new[field], old[field], strict=True)] == new[field]
+    told, network = old["network"], new["network"]
+    assert {**network, **told, "blocks": network["blocks"]} == network
+    lists = [(old, new, "findings"), (old, new, "layers"), (told, network, "blocks")]
+    for before, after, field in lists:
+        assert [{**n, **o} for n, o in zip(after[field], before[field], strict=True)] == after[field]
+    bound = saved.read(OLD).audits[0].bound
+    assert {block.route for block in bound.blocks} == {report.RULES}
+    assert bound.effort == saved.read(OLD).audits[0].settings.network_effort == ""
 
 
 def test_a_newer_schema_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:

@@ -70,7 +70,16 @@ BLOCKS = (
     Block(
         name="conv1", ops=("Conv", "Relu"), layers=("conv1",), start="image", end="r", factor=5.0, share=0.7
     ),
-    Block(name="head", ops=("Gemm",), layers=(), start="r", end="", factor=2.00001, share=0.3),
+    Block(
+        name="head",
+        ops=("Gemm",),
+        layers=(),
+        start="r",
+        end="",
+        factor=2.00001,
+        share=0.3,
+        route=report.COVARIANCE,
+    ),
 )
 
 

@@ -13,7 +13,7 @@ from convsv_cli.renderers.html.page import page
 from convsv_cli.renderers.html.verdict import INFO, PASS, WARN, Headline, Tile
 from convsv_cli.renderers.numbers import LOWER, figure, sample_share
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.report import BOUNDED, TOLERANCE, UPPER, Certification
+from convsv_cli.report import BOUNDED, NORMAL, TOLERANCE, UPPER, Certification
 
 
 def render(certification: Certification, terminal: Terminal) -> str:  # noqa: ARG001
@@ -99,6 +99,7 @@ def _settings(certification: Certification) -> Facts:
         "Normalization": "already applied to the data" if settings.normalized else "",
         "Input range": "" if settings.input_range is None else "{:.4g} to {:g}".format(*settings.input_range),
         "Tolerance of norms": f"{settings.tolerance:.4g}",
+        "Effort for the network": settings.network_effort,
         "Time": f"{certification.seconds:.1f} s",
         "Tool": f"convsv {certification.version}",
     }
@@ -120,6 +121,7 @@ def _command(certification: Certification) -> Iterator[str]:
         f"--limit={settings.limit}": settings.limit is not None,
         "--attack": settings.attack,
         f"--tolerance={settings.tolerance!r}": settings.tolerance != TOLERANCE,
+        f"--network-effort={settings.network_effort}": settings.network_effort != NORMAL,
         f"--device={settings.device}": settings.device not in ("auto", "cpu"),
     }
     yield from (flag for flag, asked in flags.items() if asked)

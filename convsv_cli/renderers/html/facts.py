@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import size, times
-from convsv_cli.report import ERROR, NOTE, TOLERANCE, WARNING, WORK_LIMIT, Audit, Model, Settings
+from convsv_cli.report import ERROR, NORMAL, NOTE, TOLERANCE, WARNING, WORK_LIMIT, Audit, Model, Settings
 
 Facts = tuple[tuple[str, str], ...]
 SEVERITIES = {ERROR: ("fail", "✕"), WARNING: ("warn", "!"), NOTE: ("note", "i")}
@@ -89,6 +89,7 @@ def setting_facts(audit: Audit) -> Facts:
         "Empirical estimate": settings.empirical,
         "Tolerance": f"{settings.tolerance:g}",
         "Work limit": f"{settings.work_limit:g} multiplications per layer",
+        "Effort for the network": settings.network_effort,
         "Arithmetic": f"{settings.dtype}, device {settings.device}",
         "Time": f"{audit.seconds:.1f} s",
         "Tool": f"convsv {audit.version}",
@@ -131,6 +132,7 @@ def _flags(settings: Settings) -> dict[str, bool]:
         f"--empirical={settings.empirical}": bool(settings.empirical),
         f"--tolerance={settings.tolerance!r}": settings.tolerance != TOLERANCE,
         f"--work-limit={settings.work_limit!r}": settings.work_limit != WORK_LIMIT,
+        f"--network-effort={settings.network_effort}": settings.network_effort not in ("", NORMAL),
         f"--device={settings.device}": settings.device not in ("auto", "cpu"),
     }
 
