@@ -106,6 +106,7 @@ class Configuration:
     exact: bool | None = None
     device: str | None = None
     tolerance: float | None = None
+    network_effort: str | None = None
     as_layer: tuple[str, ...] = ()
     as_table: tuple[str, ...] = ()
 

@@ -12,6 +12,7 @@ from convsv_cli.budget import toml
 from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit
 from convsv_cli.budget.toml import Entry, Keys, key_lines
 from convsv_cli.errors import ConfigurationError, UsageError
+from convsv_cli.report import EFFORTS
 
 T = TypeVar("T")
 KEYS = (
@@ -22,6 +23,7 @@ KEYS = (
     "exact",
     "device",
     "tolerance",
+    "network-effort",
     "as-layer",
     "as-table",
     "max-lipschitz",
@@ -154,6 +156,7 @@ def _configuration(top: Entry, folder: Path) -> Configuration:
         exact=table["exact"].flag() if "exact" in table else None,
         device=table["device"].choice(DEVICES) if "device" in table else None,
         tolerance=table["tolerance"].positive() if "tolerance" in table else None,
+        network_effort=table["network-effort"].choice(EFFORTS) if "network-effort" in table else None,
         as_layer=_texts(table.get("as-layer")),
         as_table=_texts(table.get("as-table")),
     )

@@ -11,7 +11,7 @@ from fnmatch import filter as matching
 
 from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import figure
-from convsv_cli.report import BOUNDED, INVALID, UNSUPPORTED, UPPER, Audit, LayerAudit
+from convsv_cli.report import BOUNDED, INVALID, NORMAL, UNSUPPORTED, UPPER, Audit, LayerAudit
 
 ROOM = Decimal("1.05")
 DIGITS = 2
@@ -45,6 +45,8 @@ def _head(audit: Audit, model: str) -> list[str]:
         lines.append(f"input-shape = {{ {shapes} }}")
     if settings.input_range:
         lines.append(f"input-range = [{settings.input_range[0]!r}, {settings.input_range[1]!r}]")
+    if settings.network_effort != NORMAL:
+        lines.append(f"network-effort = {quoted(settings.network_effort)}")
     for key, globs in (("as-layer", settings.as_layer), ("as-table", settings.as_table)):
         if globs:
             lines.append(f"{key} = [{', '.join(map(quoted, globs))}]")

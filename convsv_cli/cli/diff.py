@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,24 +67,32 @@ def diff(
       convsv diff epoch1.pt epoch9.pt --format markdown
     """  # noqa: D301  (click takes \b for "keep these lines")
     targets = prepare(DIFFERENCES, outputs, format_name, [old, new])
-    settings = options.settings(asked)
+    saved = [read_one(path) if is_report(path) else None for path in (old, new)]
+    settings = _settings(asked, next(filter(None, saved), None))
     with progress_bar(hidden=quiet) as progress:
-        before = _audit(old, settings, progress)
-        if is_report(old):
-            settings = audited_like(before.settings, settings, tolerance=asked["tolerance"])
+        before = saved[0] or _audit(old, settings, progress)
         judge = None if increase is None else growth_judge(str(old), before, increase)
-        report = Report(command="diff", audits=(_audit(new, settings, progress, judge),))
+        after = saved[1] or _audit(new, settings, progress, judge)
+    if saved[1] and judge is not None:
+        after = judged(judge, after)
+    report = Report(command="diff", audits=(after,))
     if judge is not None:
         report = with_unused(judge.budget, report)
     write(difference(before, report.audits[0]), targets)
     return 0 if judge is None else exit_code(report)
 
 
+def _settings(asked: Mapping[str, Any], known: Audit | None) -> Settings:
+    """What to audit a model with: as the saved audit that it is compared with was made, if there is one."""
+    settings = options.settings(asked)
+    if known is None:
+        return settings
+    given = {name: asked[name] for name in ("tolerance", "network_effort")}
+    return audited_like(known.settings, settings, **given)
+
+
 def _audit(path: Path, settings: Settings, progress: Progress, judge: Judge | None = None) -> Audit:
-    """The saved audit, or one that is made now; judged where there is a judge."""
-    if is_report(path):
-        audit = read_one(path)
-        return audit if judge is None else judged(judge, audit)
+    """The audit of a model; judged where there is a judge."""
     from convsv_cli.auditing import audit_file
     from convsv_cli.auditing.checking import check_file
 

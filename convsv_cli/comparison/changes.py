@@ -12,6 +12,7 @@ from convsv_cli.names import plain_names
 from convsv_cli.report import (
     BOUNDED,
     CERTIFIED,
+    EFFORTS,
     NOT_APPLICABLE,
     Audit,
     Difference,
@@ -37,6 +38,9 @@ from convsv_cli.report.comparison import (
 )
 from convsv_cli.version import __version__
 
+OTHER_INPUTS = "bounds for other inputs"
+SEARCHED = "bounds by the rules alone and with --network-effort"
+
 
 def same_sizes(old: Audit, new: Audit) -> bool:
     """Whether the networks' inputs have the same sizes, as far as these are known of both."""
@@ -55,23 +59,28 @@ def same_range(old: Audit, new: Audit) -> bool:
 
 
 def with_effort(asked: Settings, known: Settings) -> Settings:
-    """The settings, with tolerance and work limit of an earlier audit, as far as it had a limit."""
+    """The settings, with tolerance, work limit and search of an earlier audit, as far as it had these."""
     limit = known.work_limit if math.isfinite(known.work_limit) else asked.work_limit
-    return replace(asked, tolerance=known.tolerance, work_limit=limit)
+    effort = known.network_effort if known.network_effort in EFFORTS else asked.network_effort
+    return replace(asked, tolerance=known.tolerance, work_limit=limit, network_effort=effort)
 
 
-def audited_like(known: Settings, asked: Settings, *, tolerance: float | None) -> Settings:
+def audited_like(
+    known: Settings, asked: Settings, *, tolerance: float | None, network_effort: str | None = None
+) -> Settings:
     """Settings with which a model is audited to be compared with an earlier audit.
 
     Args:
         known: those of the earlier audit; its effort counts, and its input where none is asked for.
         asked: those that are asked for now.
-        tolerance: the one that is asked for; None for that of the earlier audit.
+        tolerance, network_effort: those that are asked for; None for those of the earlier audit.
     """
+    settings = with_effort(asked, known)
     return replace(
-        with_effort(asked, known),
+        settings,
         exact=known.exact,
         tolerance=known.tolerance if tolerance is None else tolerance,
+        network_effort=network_effort or settings.network_effort,
         input_size=asked.input_size or known.input_size,
         input_shapes=asked.input_shapes or known.input_shapes,
         input_range=asked.input_range or known.input_range,
@@ -82,16 +91,21 @@ def unequal_effort(old: Audit, new: Audit) -> str:
     """What makes the bounds of two networks differ where the networks do not; empty for nothing."""
     if old.version != new.version:
         return f"bounds of convsv {old.version or 'of an unknown version'} and {new.version}"
+    if "" in (old.bound.effort, new.bound.effort) and old.bound.effort != new.bound.effort:
+        return SEARCHED
     asked = {
         "--tolerance": (old.settings.tolerance, new.settings.tolerance),
         "--work-limit": (old.settings.work_limit, new.settings.work_limit),
         "--exact": (old.settings.exact, new.settings.exact),
+        "--network-effort": (old.bound.effort, new.bound.effort),
     }
     other = [f"{option} {_said(a)} and {_said(b)}" for option, (a, b) in asked.items() if a != b]
     return f"bounds with {', '.join(other)}" if other else ""
 
 
-def _said(value: float) -> str:
+def _said(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
     return ("off", "on")[value] if isinstance(value, bool) else f"{value:g}"
 
 
@@ -107,15 +121,17 @@ def changes(old: Audit, new: Audit) -> tuple[Change, ...]:
 
 def _network(old: Audit, new: Audit) -> Change:
     before, after = _bound(old.bound), _bound(new.bound)
+    reason = ""
     if before is None or after is None:
         kind = NOT_AUDITED
     elif not (same_range(old, new) and same_sizes(old, new)):
-        kind = NOT_COMPARABLE
-    elif unequal_effort(old, new):
+        kind, reason = NOT_COMPARABLE, OTHER_INPUTS
+    elif reason := unequal_effort(old, new):
         kind = SAME if same_model(old, new) else NOT_COMPARABLE
+        reason = "" if before == after else reason
     else:
         kind = _growth(before.upper, after.upper)
-    return Change(name="", before="", kind=kind, old=before, new=after)
+    return Change(name="", before="", kind=kind, old=before, new=after, reason=reason)
 
 
 def _growth(before: float, after: float) -> str:

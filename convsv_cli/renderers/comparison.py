@@ -30,14 +30,16 @@ GROWTH = "last/first"
 
 def _difference_table(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
     """A row per layer, as text."""
-    lines = _aligned([HEADINGS, *(_row(change, printable) for change in difference.changes)], RIGHT)
+    lines = _aligned(
+        [HEADINGS, *(_row(change, printable, printable) for change in difference.changes)], RIGHT
+    )
     title = printable(f"{difference.old.model.path} → {difference.new.model.path}")
     return "\n".join([title, "", *lines, *_verdict(difference.new)]) + "\n"
 
 
 def _difference_markdown(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
     """A row per layer, as a table of GitHub's Markdown."""
-    rows = [_row(change, markdown.code) for change in difference.changes]
+    rows = [_row(change, markdown.code, markdown.prose) for change in difference.changes]
     lines = markdown.table(HEADINGS, RIGHT, rows)
     new = difference.new
     verdict = ["", markdown.fenced(_verdict(new)[1:])] if new.verdict else []
@@ -61,7 +63,7 @@ def _difference_html(difference: Difference, terminal: Terminal) -> str:  # noqa
         "difference.html",
         difference=difference,
         headline=_counts(difference) if new.verdict is None else headline_of(new),
-        rows=[_row(change, str) for change in difference.changes],
+        rows=[_row(change, str, str) for change in difference.changes],
     )
 
 
@@ -72,17 +74,19 @@ def _counts(difference: Difference) -> Headline:
     return Headline(tone=INFO, title=f"{counted(sum(kinds.values()), 'layer')} compared", text=text)
 
 
-def _row(change: Change, shown: Callable[[str], str]) -> tuple[str, ...]:
+def _row(change: Change, shown: Callable[[str], str], said: Callable[[str], str]) -> tuple[str, ...]:
     """The cells below `HEADINGS`.
 
     Args:
         change: what they are about.
         shown: makes names harmless.
+        said: makes sentences harmless.
     """
     was = f" (was {shown(change.before)}, by {change.matched})" if change.renamed else ""
     name = shown(change.name) if change.name else NETWORK
     ratio = "" if change.ratio is None else _ratio(change.ratio)
-    return (name, _upper(change.old), _upper(change.new), ratio, change.kind + was)
+    why = f": {said(change.reason)}" if change.reason else ""
+    return (name, _upper(change.old), _upper(change.new), ratio, change.kind + was + why)
 
 
 def _verdict(audit: Audit) -> list[str]:

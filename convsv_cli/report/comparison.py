@@ -29,6 +29,8 @@ class Change:
         matched: how both were recognised as one: `BY_NAME` (wrappers aside), `BY_WEIGHT`, or `BY_SHAPE`,
             which is a guess; empty where they were not.
         old, new: what is proven of the norm, or Lipschitz constant; None where nothing is.
+        reason: why both say nothing of what has changed: bounds of the network for other inputs, or that were
+            made in other ways; empty where they do.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Change:
     matched: str = ""
     old: Interval | None = None
     new: Interval | None = None
+    reason: str = ""
 
     @property
     def renamed(self) -> bool:

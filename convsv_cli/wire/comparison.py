@@ -37,6 +37,8 @@ class Change(Form, frozen=True, kw_only=True):
         old: What was proven of the norm, or Lipschitz constant; null where nothing was.
         new: Likewise, of the new one.
         ratio: Of the upper ends, new to old.
+        reason: Why both say nothing of what has changed: bounds of the network for other inputs, or that were
+            made in other ways.
     """
 
     name: Text = field(name="layer")
@@ -46,6 +48,7 @@ class Change(Form, frozen=True, kw_only=True):
     old: Ends | None
     new: Ends | None
     ratio: Norm
+    reason: Text
 
 
 class Gate(Form, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ input-range = [0, 1.5]
 exact = true
 device = "cpu"
 tolerance = 1e-5
+network-effort = "thorough"
 max-lipschitz = 1_000_000
 max-layer = 12.0
 
@@ -66,6 +67,7 @@ def test_everything_is_read_with_its_line(tmp_path: Path) -> None:
     assert (found.input_size, found.input_range) == ((224, 160), (0, 1.5))
     assert dict(found.input_shapes) == {"image": (1, 3, 224, 160), "a.b": (1, 7)}
     assert (found.exact, found.device, found.tolerance) == (True, "cpu", 1e-5)
+    assert found.network_effort == "thorough"
     budget = found.budget
     assert (budget.network.value, budget.network.place) == (1e6, line("max-lipschitz"))
     assert (budget.layer.value, budget.layer.place) == (12, line("max-layer"))
@@ -118,6 +120,7 @@ def test_pyproject_has_the_same_below_its_table(tmp_path: Path) -> None:
         ("device = 'tpu'", 1, ["device", "cpu"]),
         ("exact = 1", 1, ["exact", "true or false"]),
         ("tolerance = -1", 1, ["tolerance"]),
+        ("network-effort = 'hard'", 1, ["network-effort", "thorough"]),
         ("max-layer = 1\nmax-layer = 2", 2, ["invalid TOML"]),
         ("a = 1\nb = = 2\n", 2, ["invalid TOML"]),
         ("a = 1\nb = [1,\n", 3, ["invalid TOML"]),

@@ -18,9 +18,9 @@ from convsv_cli import api
 from convsv_cli.auditing.checking import check_file
 from convsv_cli.budget import Budget, Limit, judged
 from convsv_cli.comparison import changes, pairs, trend
-from convsv_cli.report import EXCEEDED, PASSED, UNDECIDED, Audit, Place, Settings
+from convsv_cli.report import EXCEEDED, PASSED, QUICK, UNDECIDED, Audit, Place, Settings
 from tests.support.budget_models import convolution, exit_code, scaled
-from tests.support.documents import AUDIT
+from tests.support.documents import AUDIT, BOUND
 from tests.support.gates import audit, row
 from tests.support.onnx_models import graph_model, saved
 from tests.support.ratchets import bounded, outcomes, ratchet
@@ -220,6 +220,8 @@ def other(**changed: object) -> Audit:
         ({"settings": replace(AUDIT.settings, tolerance=0.2)}, "--tolerance 0.2 and 0.0001"),
         ({"settings": replace(AUDIT.settings, work_limit=0.0)}, "--work-limit 0 and 5e+10"),
         ({"settings": replace(AUDIT.settings, exact=False)}, "--exact off and on"),
+        ({"bound": replace(BOUND, lipschitz=1.0, effort=QUICK)}, "--network-effort quick and normal"),
+        ({"bound": replace(BOUND, lipschitz=1.0, effort="")}, "by the rules alone and with --network-effort"),
     ],
 )
 @pytest.mark.parametrize("lipschitz", [0.5, 1.0, 2.0])
@@ -229,7 +231,9 @@ def test_bounds_of_other_effort_decide_nothing(change: dict, said: str, lipschit
     (gate, _) = ratchet(other(**change)).gates(new)
     assert gate.outcome == UNDECIDED
     assert said in gate.reason
-    assert changes(other(**change), new)[0].kind == "not comparable"
+    (network, *_) = changes(other(**change), new)
+    assert network.kind == "not comparable"
+    assert (said in network.reason) == (lipschitz != 1.0)
     (finding, *_) = judged(ratchet(other(**change)), new).findings
     assert finding.rule == "network-undecided"
     assert finding.message.startswith("the certified Lipschitz bound is")

@@ -78,7 +78,11 @@ def test_what_was_not_audited_is_named_for_users_to_excuse(tmp_path: Path) -> No
 
 def test_settings_are_kept(tmp_path: Path) -> None:
     settings = replace(
-        AUDIT.settings, input_size=(32, 16), input_range=(0.0, 1.0), input_shapes=(("a b", (1, 2)),)
+        AUDIT.settings,
+        input_size=(32, 16),
+        input_range=(0.0, 1.0),
+        input_shapes=(("a b", (1, 2)),),
+        network_effort="thorough",
     )
     path = tmp_path / "convsv.toml"
     path.write_text(starting_budget(replace(AUDIT, settings=settings), "net.onnx"))
@@ -88,6 +92,7 @@ def test_settings_are_kept(tmp_path: Path) -> None:
         settings.input_range,
         settings.input_shapes,
     )
+    assert found.network_effort == settings.network_effort, "at another effort, the bound may be larger"
 
 
 def test_no_norm_at_all() -> None:
