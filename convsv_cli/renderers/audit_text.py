@@ -10,6 +10,7 @@ from convsv_cli.renderers.numbers import as_written, counted, figure, percent, s
 from convsv_cli.report import (
     AUDITED,
     BOUNDED,
+    COVARIANCE,
     EXACT,
     NOT_APPLICABLE,
     UNBOUNDED,
@@ -123,6 +124,20 @@ def factor(block: Block) -> str:
 def share_heading(blocks: tuple[Block, ...]) -> str:
     """What the shares of blocks are of: the network's bound, unless some block takes from that."""
     return "share of growth" if any(0 < block.factor < 1 for block in blocks) else "share of log L"
+
+
+def routes_differ(blocks: tuple[Block, ...]) -> bool:
+    """Whether some factors are bounds of their blocks, and some are not."""
+    return len({block.route for block in blocks}) > 1
+
+
+def about_routes(blocks: tuple[Block, ...]) -> str:
+    """What factors of blocks that were bounded at once mean; empty where there are none."""
+    together = sum(block.route == COVARIANCE for block in blocks)
+    if together < 2:
+        return ""
+    which = f"{together} blocks were bounded at once, by covariance"
+    return f"{which}: the product of the factors is a bound, but none need be one of its block by itself"
 
 
 def with_shares(blocks: tuple[Block, ...]) -> tuple[Block, ...]:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import (
     TEXTS,
+    about_routes,
     columns,
     covered,
     described,
     factor,
     methods_of,
     network_lines,
+    routes_differ,
     share_heading,
     share_text,
     status,
@@ -82,7 +84,8 @@ def _audit(audit: Audit, terminal: Terminal) -> str:
         *([f"largest layer: {largest}"] if largest else []),
     ]
     if terminal.explain and audit.bound.blocks:
-        parts += ["", _blocks(audit.bound.blocks)]
+        remark = about_routes(audit.bound.blocks)
+        parts += ["", _blocks(audit.bound.blocks), *([remark] if remark else [])]
     remarks = _remarks(audit)
     for part in [*parts, *(["", *remarks] if remarks else []), "", *_legend(methods_of(audit))]:
         console.print(part, soft_wrap=terminal.width is None)
@@ -116,12 +119,15 @@ def _layers(audit: Audit, largest: str, width: int | None) -> Table:
 
 def _blocks(blocks: tuple[Block, ...]) -> Table:
     """Where the bound comes from."""
-    table = _plain_table(("block", "operators", "factor ≤", share_heading(blocks)), ("block", "operators"))
+    routes = ["route"] if routes_differ(blocks) else []
+    headings = ("block", "operators", *routes, "factor ≤", share_heading(blocks))
+    table = _plain_table(headings, ("block", "operators", "route"))
     blocks = with_shares(blocks)
     heaviest = max(blocks, key=lambda block: block.factor)
     for block in blocks:
         style = "bold yellow" if block is heaviest else ""
-        table.add_row(block.name, " ".join(block.ops), factor(block), share_text(block), style=style)
+        figures = (*([block.route] if routes else []), factor(block), share_text(block))
+        table.add_row(block.name, " ".join(block.ops), *figures, style=style)
     return table
 
 

@@ -23,7 +23,7 @@ from convsv_cli.renderers.certification.curve import points, ticks
 from convsv_cli.renderers.certification.html import command_of
 from convsv_cli.renderers.certification.text import reasons
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.report import Certification
+from convsv_cli.report import COVARIANCE, THOROUGH, Certification
 from tests.support import exported_nets
 from tests.support.certifications import CERTIFICATION, EDGES, NOTHING, SAMPLES, named
 from tests.support.command_line import convsv
@@ -146,6 +146,18 @@ def test_almost_nothing_is_said_with_the_reason() -> None:
     assert "nothing is certified: the network has no bound" in next(reasons(NOTHING))
 
 
+def test_blocks_that_were_bounded_at_once_are_no_product_of_worst_cases() -> None:
+    bound = EDGES["tiny"].bound
+    at_once = replace(bound, blocks=tuple(replace(block, route=COVARIANCE) for block in bound.blocks))
+    found = replace(EDGES["tiny"], bound=at_once)
+    assert "multiplies the worst cases of 2 blocks" in "\n".join(reasons(EDGES["tiny"]))
+    assert "the worst case of each activation in 2 blocks" in "\n".join(reasons(found))
+    said = "none need be one of its block by itself"
+    assert said in render("html", found)
+    assert said not in render("html", EDGES["tiny"])
+    assert json.loads(render("json", found))["network"]["blocks"][0]["route"] == COVARIANCE
+
+
 def test_the_command_says_it_again() -> None:
     asked = replace(
         CERTIFICATION.settings,
@@ -154,6 +166,7 @@ def test_the_command_says_it_again() -> None:
         input_mean=(0.5, 0.25),
         input_range=(-1.0, 1.0),
         tolerance=1e-3,
+        network_effort=THOROUGH,
         graph="graphs/net.onnx",
     )
     line = shlex.split(command_of(replace(CERTIFICATION, settings=asked)))
@@ -163,6 +176,7 @@ def test_the_command_says_it_again() -> None:
     assert (parsed["limit"], parsed["attack"], parsed["normalized"]) == (7, True, True)
     assert (parsed["input_mean"], parsed["input_std"]) == (asked.input_mean, asked.input_std)
     assert (parsed["input_range"], parsed["tolerance"]) == (asked.input_range, 1e-3)
+    assert parsed["network_effort"] == THOROUGH
     assert parsed["graph"] == Path(asked.graph)
 
 

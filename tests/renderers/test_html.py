@@ -250,6 +250,7 @@ def test_the_command_gives_the_same_settings() -> None:
         empirical="random",
         spectra=("conv1",),
         device="cuda",
+        network_effort="thorough",
     )
     sample = samples.resnet()
     sample = replace(sample, settings=asked, model=replace(sample.model, path="a 'model'.onnx"))
@@ -267,6 +268,7 @@ def test_the_command_gives_the_same_settings() -> None:
         "tolerance",
         "work_limit",
         "input_range",
+        "network_effort",
     ):
         assert given_words[name] == getattr(asked, name), name
     assert (given_words["empirical"], given_words["device"]) == ("random", "cuda")

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from convsv_cli.names import printable
+from convsv_cli.renderers.audit_text import about_routes
 from convsv_cli.renderers.certification import text
 from convsv_cli.renderers.certification.curve import chart_of
 from convsv_cli.renderers.html.facts import Facts, model_facts
@@ -39,6 +40,7 @@ def render(certification: Certification, terminal: Terminal) -> str:  # noqa: AR
         radii=[(text.quantile(q), text.radius(r)) for q, r in certification.quantiles],
         reasons=text.reasons(certification),
         routes=map(text.route, certification.routes),
+        routes_said=about_routes(certification.bound.blocks),
         attack="" if certification.attack is None else text.attack(certification.attack),
         model=model_facts(certification.model),
         settings=_settings(certification),

@@ -13,6 +13,7 @@ from convsv_cli.renderers.numbers import LOWER, counted, figure, sample_share, w
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import (
     BOUNDED,
+    COVARIANCE,
     CURVATURE,
     MARGIN,
     UPPER,
@@ -127,10 +128,10 @@ def reasons(certification: Certification) -> Iterator[str]:
     whole = "its logarithm" if all(block.factor >= 1 for block in bound.blocks) else "all growth"
     named = [_block(block, whole) for block in blocks]
     if bound.status == BOUNDED and bound.lipschitz > 1 and len(bound.blocks) > 1:
-        yield (
-            f"the bound multiplies the worst cases of {len(bound.blocks)} blocks, which no input need attain "
-            f"all at once; most of it comes from {', '.join(named)}"
-        )
+        worst = f"the bound multiplies the worst cases of {len(bound.blocks)} blocks"
+        if any(block.route == COVARIANCE for block in bound.blocks):
+            worst = f"the bound holds for the worst case of each activation in {len(bound.blocks)} blocks"
+        yield f"{worst}, which no input need attain all at once; most of it comes from {', '.join(named)}"
     if certification.settings.attack and any(level.robust for level in certification.levels):
         yield "no certificate does not mean that attacks succeed: see what the attack breaks"
     yield "networks trained to have a small bound certify more: see Training in convsv's README"

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from convsv_cli.renderers.audit_text import (
+    about_routes,
     bound_figure,
     factor,
     for_inputs,
+    routes_differ,
     share_heading,
     what_products_miss,
     with_shares,
@@ -66,12 +68,16 @@ class BlockTable:
         shared: what the blocks have shares of; empty where they have none.
         rows: each block, and its step on the axis.
         heaviest: the block with the largest factor, where it stands out.
+        routed: whether the routes to the factors differ.
+        remark: what the routes mean; empty for nothing to say.
     """
 
     scale: Scale | None
     shared: str
     rows: tuple[tuple[Block, Track | None], ...]
     heaviest: Block | None
+    routed: bool
+    remark: str
 
 
 def ruler_of(audit: Audit) -> Ruler | None:
@@ -119,6 +125,8 @@ def block_table(blocks: tuple[Block, ...]) -> BlockTable | None:
         shared=share_heading(blocks) if any(block.share is not None for block in blocks) else "",
         rows=tuple(zip(blocks, tracks, strict=True)),
         heaviest=max(blocks, key=lambda block: block.factor) if scale and len(blocks) > 1 else None,
+        routed=routes_differ(blocks),
+        remark=about_routes(blocks),
     )
 
 
