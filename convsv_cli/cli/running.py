@@ -69,9 +69,24 @@ def interrupted() -> bool:
     return _interrupted.is_set()
 
 
+def forget_interrupts() -> None:
+    """What was to be done is done: whoever was interrupted before, as a search is, has made do with less."""
+    _interrupted.clear()
+
+
 @contextmanager
 def progress_bar(*, hidden: bool) -> Iterator[Progress]:
-    """Gives a listener that shows the layer being worked on, the share done and the time left."""
+    """Gives a listener that shows the layer being worked on, the share done and the time left.
+
+    Interrupts that did not end the work are forgotten.
+    """
+    with _bar(hidden=hidden) as progress:
+        yield progress
+    forget_interrupts()
+
+
+@contextmanager
+def _bar(*, hidden: bool) -> Iterator[Progress]:
     if hidden or sys.stderr is None or not sys.stderr.isatty():
         yield lambda _layer, _share: None
         return
@@ -126,7 +141,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _outcome(model: Path, run: Callable[[Path, Progress], Audit], progress: Progress) -> Audit | Failure:
     try:
-        return run(model, progress)
+        found = run(model, progress)
     except ConvsvError as error:
         return _failure(model, str(error), error.exit_code)
     except Exception as error:
@@ -135,6 +150,8 @@ def _outcome(model: Path, run: Callable[[Path, Progress], Audit], progress: Prog
         if os.environ.get("CONVSV_TRACEBACK"):
             raise
         return _failure(model, internal(error), INTERNAL)
+    forget_interrupts()
+    return found
 
 
 def _failure(model: Path, message: str, code: int) -> Failure:
