@@ -114,8 +114,8 @@ def check(
     """Hold the certified norms of each MODEL, or of the models that the budget names, against a budget.
 
     A gate passes only if a proven upper bound keeps its limit. If a limit lies within what is proven of a
-    layer, its norm is first measured more closely. With --baseline, a model is audited with the tolerance and
-    the work limit of the baseline, unless others are given.
+    layer, its norm is first measured more closely. With --baseline, a model is audited with the tolerance,
+    the work limit and the effort for the network of the baseline, unless others are given.
 
     Exits with 0 if all gates pass, 1 if a budget is exceeded, 2 for usage errors and unreadable files, 3 if
     something is left open, 4 if a file is refused; if several apply, with the first of 4, 2, 1, 3.
@@ -126,6 +126,7 @@ def check(
       convsv check --init model.onnx -o convsv.toml
       convsv check
       convsv check model.onnx --config convsv.toml
+      convsv check model.onnx --network-effort thorough
       convsv check a.onnx b.onnx --format json -o check.json -o check.txt
       convsv check model.onnx --baseline main.json --max-increase 5%
       convsv check model.onnx --baseline main.json --baseline-strict

@@ -145,9 +145,9 @@ WORK_LIMIT_ = click.option(
 NETWORK_EFFORT = click.option(
     "--network-effort",
     type=click.Choice(EFFORTS),
-    help="How long to search for a small bound of the network: not at all, about as long as the rest takes"
-    " (3 s at least), or until nothing is gained (minutes). The same figure on any machine."
-    f"  [default: {NORMAL}]",
+    help="Search for a small bound of the network: quick: not at all; normal: about as long as the rest"
+    " takes, and 3 s at least; thorough: until nothing is gained (minutes). For one file, each gives one"
+    f" figure on any machine.  [default: {NORMAL}]",
 )
 GRAPH = click.option(
     "--graph",

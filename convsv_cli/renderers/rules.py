@@ -33,7 +33,7 @@ RULES = (
         id="network-budget",
         title="The network's certified Lipschitz bound exceeds its budget",
         help="The certified bound of the whole network is larger than the budget allows. `convsv audit"
-        " --explain` shows which blocks it comes from.",
+        " --explain` shows which blocks it comes from; a higher --network-effort may prove a smaller one.",
     ),
     Rule(
         id="layer-baseline",

@@ -21,6 +21,7 @@ CASES = {
     "convsv check --format sar": ["sarif"],
     "convsv di": ["diff"],
     "convsv audit --device cu": ["cuda"],
+    "convsv audit --network-effort th": ["thorough"],
 }
 LIVE = {
     "bash": """
