@@ -145,9 +145,9 @@ WORK_LIMIT_ = click.option(
 NETWORK_EFFORT = click.option(
     "--network-effort",
     type=click.Choice(EFFORTS),
-    help="Search for a small bound of the network: quick: not at all; normal: about as long as the rest"
-    " takes, and 3 s at least; thorough: until nothing is gained (minutes). For one file, each gives one"
-    f" figure on any machine.  [default: {NORMAL}]",
+    help="How hard to look for a small bound of the network. quick: no search; normal: about as long as the"
+    " rest takes, 3 s at least; thorough: until nothing is gained (minutes). A file has one figure per"
+    f" effort, on any machine.  [default: {NORMAL}]",
 )
 GRAPH = click.option(
     "--graph",

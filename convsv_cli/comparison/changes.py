@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, pairwise
 
 from convsv_cli.comparison.pairs import Pair, pairs, same_model
 from convsv_cli.names import plain_names
@@ -93,7 +93,7 @@ def unequal_effort(old: Audit, new: Audit) -> str:
         return f"bounds of convsv {old.version or 'of an unknown version'} and {new.version}"
     if "" in (old.bound.effort, new.bound.effort) and old.bound.effort != new.bound.effort:
         return SEARCHED
-    asked = {
+    asked: dict[str, tuple[float | str, float | str]] = {
         "--tolerance": (old.settings.tolerance, new.settings.tolerance),
         "--work-limit": (old.settings.work_limit, new.settings.work_limit),
         "--exact": (old.settings.exact, new.settings.exact),
@@ -180,11 +180,14 @@ def _bound(bound: NetworkBound) -> Interval | None:
 def trend(audits: Sequence[tuple[str, Audit]]) -> Trend:
     """The figures of named audits, side by side."""
     columns = [_column(audit) for _, audit in audits]
+    bounded = [audit for _, audit in audits if audit.bound.status == BOUNDED]
+    reasons = (unequal_effort(old, new) for old, new in pairwise(bounded))
     names = dict.fromkeys(name for column in columns for name in column)
     return Trend(
         names=tuple(name for name, _ in audits),
         layers=tuple((name, tuple(column.get(name) for column in columns)) for name in names),
         network=tuple(_finite(audit.bound.lipschitz) for _, audit in audits),
+        reason=next(filter(None, reasons), ""),
     )
 
 

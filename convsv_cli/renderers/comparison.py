@@ -121,7 +121,7 @@ def _trend_table(trend: Trend, terminal: Terminal) -> str:
     left = len(rows[0]) - len(kept)
     more = [f"{left} of {len(trend.names)} reports do not fit here; -o FILE.csv has all"] if left else []
     about_figures = "certified ≤ of each layer; certified Lipschitz bound (L2) of the network"
-    return "\n".join([*lines, "", *more, about_figures]) + "\n"
+    return "\n".join([*lines, "", *more, about_figures, *_unequal(trend)]) + "\n"
 
 
 def _trend_markdown(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
@@ -133,7 +133,13 @@ def _trend_markdown(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
     lines = markdown.table(headings, right, [network, *layers])
     kept = markdown.fitting(lines, markdown.LARGEST)
     more = [f"\n… and {len(lines) - len(kept)} more, in the JSON report"] if len(kept) < len(lines) else []
-    return "\n".join([*kept, *more]) + "\n"
+    why = [f"\n{markdown.prose(line)}" for line in _unequal(trend)]
+    return "\n".join([*kept, *more, *why]) + "\n"
+
+
+def _unequal(trend: Trend) -> list[str]:
+    """That the bounds of the network tell nothing of growth, where that is so."""
+    return [f"{NETWORK}: not comparable: {trend.reason}"] if trend.reason else []
 
 
 def _trend_csv(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
@@ -149,6 +155,8 @@ def _trend_rows(trend: Trend) -> list[list[str]]:
         grown = growth(figures)
         last = "" if grown is None else f"{grown:.3g}"
         rows.append([name, *(figure(value, UPPER) for value in figures), last])
+    if trend.reason:
+        rows[-1][-1] = ""
     return rows
 
 

@@ -83,8 +83,10 @@ class Trend:
         layers: the norms of each layer that some audit has, by its plain name, in the order of their first
             appearance.
         network: the bounds of the network.
+        reason: why these tell nothing of growth: two of them were made in other ways; empty where they do.
     """
 
     names: tuple[str, ...]
     layers: tuple[tuple[str, Figures], ...]
     network: Figures
+    reason: str = ""

@@ -95,9 +95,11 @@ class Network(Form, frozen=True, kw_only=True):
 
     Attributes:
         lipschitz_upper: Its bound, one entry per report; null where it has none.
+        reason: Why these tell nothing of growth: two of them were made in other ways; null where they do.
     """
 
     lipschitz_upper: tuple[Norm, ...]
+    reason: Text
 
 
 class Trend(Form, frozen=True, kw_only=True):
@@ -138,6 +140,6 @@ def trend_document(found: report.Trend) -> dict[str, Any]:
         tool=Tool(version=__version__),
         reports=found.names,
         layers=tuple(Layer(name=name, certified_upper=figures) for name, figures in found.layers),
-        network=Network(lipschitz_upper=found.network),
+        network=Network(lipschitz_upper=found.network, reason=found.reason or None),
     )
     return members(form)

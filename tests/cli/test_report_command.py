@@ -20,7 +20,7 @@ from convsv_cli.comparison import trend
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.comparison import TRENDS
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.report import Interval, Measurement, NetworkBound, Report
+from convsv_cli.report import QUICK, Interval, Measurement, NetworkBound, Report
 from tests.support import json_schemas
 from tests.support.command_line import convsv, convsv_anew
 from tests.support.documents import AUDIT, AUDITED, FAILURE, JUDGED
@@ -206,7 +206,7 @@ def test_the_same_as_markdown_csv_and_json(epochs: list[str]) -> None:
     jsonschema.Draft202012Validator(schema).validate(document)
     assert document["reports"] == epochs
     assert document["layers"][1] == {"name": "gone", "certified_upper": [3.0, None, None]}
-    assert document["network"] == {"lipschitz_upper": [10.0, 20.0, None]}
+    assert document["network"] == {"lipschitz_upper": [10.0, 20.0, None], "reason": None}
 
 
 def test_formats_without_a_comparison_have_all_reports(epochs: list[str]) -> None:
@@ -222,6 +222,34 @@ def test_reports_of_several_models_and_of_none(tmp_path: Path) -> None:
     assert json.loads(process.stdout)["reports"] == [f"{several}: net.onnx"] * 2
     for name in ("table", "csv", "markdown", "json"):
         assert convsv("report", none, none, "--format", name).returncode == 0
+
+
+def test_bounds_that_were_made_in_other_ways_are_no_trend() -> None:
+    """The method alone may have made one of them smaller."""
+    quick = replace(AUDIT, bound=replace(AUDIT.bound, lipschitz=2 * AUDIT.bound.lipschitz, effort=QUICK))
+    growing, mixed = (trend([("a", first), ("b", AUDIT)]) for first in (AUDIT, quick))
+    assert growing.reason == ""
+    tables = {renderer.name: renderer.render for renderer in TRENDS}
+    for name in ("table", "markdown", "json"):
+        assert "--network-effort quick and normal" in tables[name](mixed, Terminal())
+    (before,), (after,) = (
+        [
+            line.split()
+            for line in tables["table"](each, Terminal()).splitlines()
+            if line.startswith("network ")
+        ]
+        for each in (growing, mixed)
+    )
+    assert (before[-1], len(after)) == ("1", len(before) - 1)
+
+
+@pytest.mark.parametrize("renderer", TRENDS, ids=lambda renderer: renderer.name)
+def test_why_bounds_are_no_trend_is_inert(renderer) -> None:
+    """It may quote the version that a saved report claims to be of."""
+    old = replace(AUDIT, version="0.1\x1b[31m<script>`@x\u202e")
+    text = renderer.render(trend([("a", old), ("b", AUDIT)]), Terminal())
+    assert all(character.isprintable() for character in text.replace("\n", ""))
+    assert "<script>" not in text or renderer.name != "markdown"
 
 
 def test_a_narrow_terminal_keeps_the_first_and_the_last_report() -> None:
