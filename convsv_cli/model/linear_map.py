@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from convsv_cli.model.graph import Constant, Graph, Node, UnknownValueError
 from convsv_cli.model.layer import Geometry
 
 Array = NDArray[np.generic]
+N = TypeVar("N", bound=np.generic)
 MISFIT = "quantised weights whose scale or zero point does not fit them"
 NOT_CONSTANT = "its weight is computed from the network's input"
 
@@ -62,6 +64,16 @@ class LinearMap:
         """
         values = self.arrange(self.constant.read())
         return values if self.factor == 1 else np.asarray(values.astype(np.float64) * self.factor)
+
+    def by_groups(self, kernel: NDArray[N]) -> NDArray[N]:
+        """A kernel of `kernel_shape`, by diagonal blocks: [groups, c_out / groups, c_in / groups, *k].
+
+        Args:
+            kernel: whose outputs, or inputs where it is transposed, the groups divide.
+        """
+        groups, (first, *others) = self.geometry.groups, kernel.shape
+        blocks = kernel.reshape(groups, first // groups, *others)
+        return blocks.swapaxes(1, 2) if self.geometry.transposed else blocks
 
 
 @dataclass(frozen=True, kw_only=True)

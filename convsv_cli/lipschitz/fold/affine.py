@@ -150,13 +150,12 @@ def _blocks(found: LinearMap, weight: Weight) -> Weight:
     """The kernel as [groups, c_out / groups, c_in / groups, *k]."""
     groups, transposed = found.geometry.groups, found.geometry.transposed
     first, second, *kernel = found.kernel_shape
-    split = (groups, first // groups, second, *kernel)
+    split = (groups, second, first // groups) if transposed else (groups, first // groups, second)
 
     def arrange(values: Array) -> Array:
-        blocks = np.asarray(found.arrange(values), np.float64).reshape(split)
-        return blocks.swapaxes(1, 2) if transposed else blocks
+        return found.by_groups(np.asarray(found.arrange(values), np.float64).reshape(found.kernel_shape))
 
-    blocks = weight.arranged((groups, second, first // groups, *kernel) if transposed else split, arrange)
+    blocks = weight.arranged((*split, *kernel), arrange)
     return blocks if found.factor == 1 else blocks.scaled(np.array([found.factor], np.float64))
 
 

@@ -18,7 +18,7 @@ def max_pooled(operation: Operation) -> float:
     |max_w a - max_w b|^2 is at most the sum of |a - b|^2 over the window, which counts each entry as often as
     there are windows around it.
     """
-    return times(root(_overlap(_windows(operation))), operation.input(0).lipschitz)
+    return times(root(_overlap(windows_of(operation))), operation.input(0).lipschitz)
 
 
 def averaged(operation: Operation) -> float:
@@ -27,7 +27,7 @@ def averaged(operation: Operation) -> float:
     Exact at known sizes, except that older runtimes divide windows that stick out by more (`ceil_mode`).
     """
     include_pad = bool(operation.attribute("count_include_pad", 0))
-    norms = (windows.average_norm(include_pad=include_pad) for windows in _windows(operation))
+    norms = (windows.average_norm(include_pad=include_pad) for windows in windows_of(operation))
     return times(*norms, operation.input(0).lipschitz)
 
 
@@ -36,7 +36,7 @@ def lp_pooled(operation: Operation) -> float:
 
     For p = 1 the norm of the sums over windows, attained at positive inputs.
     """
-    windows = _windows(operation)
+    windows = windows_of(operation)
     if _p(operation) == 1:
         norms = [axis.sum_norm() for axis in windows]
     else:
@@ -72,8 +72,12 @@ def _overlap(windows: Sequence[Windows]) -> int:
     return math.prod(axis.overlap() for axis in windows)
 
 
-def _windows(operation: Operation) -> list[Windows]:
-    """Those of a pooling node, along each axis."""
+def windows_of(operation: Operation) -> list[Windows]:
+    """The windows of a pooling node, along each axis.
+
+    Raises:
+        UnboundedError: its attributes say nothing of them.
+    """
     kernel = operation.attribute("kernel_shape", ())
     if not kernel:
         raise UnboundedError("its attribute kernel_shape is missing")
@@ -145,19 +149,19 @@ def _entries(operation: Operation) -> int:
 
 def _max_range(operation: Operation) -> Range:
     """The same, unless a window may lie in the padding, which is minus infinity."""
-    safe = all(windows.never_empty for windows in _windows(operation))
+    safe = all(windows.never_empty for windows in windows_of(operation))
     return operation.input(0).range if safe else ANYTHING
 
 
 def _average_range(operation: Operation) -> Range:
     """The same where padding does not count, else also zero."""
     included = bool(operation.attribute("count_include_pad", 0))
-    safe = all(windows.never_empty for windows in _windows(operation)) and not included
+    safe = all(windows.never_empty for windows in windows_of(operation)) and not included
     return same(operation) if safe else same_or_zero(operation)
 
 
 def _lp_range(operation: Operation) -> Range:
-    return _p_norm(operation, math.prod(windows.kernel for windows in _windows(operation)))
+    return _p_norm(operation, math.prod(windows.kernel for windows in windows_of(operation)))
 
 
 def _global_lp_range(operation: Operation) -> Range:

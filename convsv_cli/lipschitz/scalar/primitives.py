@@ -221,13 +221,18 @@ def _between(lower: float, upper: float) -> Curve:
 def _elu(alpha: float) -> Primitive:
     """U above 0, alpha (exp(u) - 1) below."""
 
-    def joined(below: Callable[[Array], Array], above: Callable[[Array], Array], *turns: float) -> Curve:
+    def joined(
+        below: Callable[[Array], Array],
+        above: Callable[[Array], Array],
+        *turns: float,
+        lower: float = -math.inf,
+    ) -> Curve:
         left = curve(below, *turns, domain=(-math.inf, 0.0)).pieces
-        return Curve(pieces=(*left, Piece(start=0.0, stop=math.inf, function=above)))
+        return Curve(pieces=(*left, Piece(start=0.0, stop=math.inf, function=above)), lower=lower)
 
     return Primitive(
         value=joined(lambda u: alpha * np.expm1(u), lambda u: u),
-        slope=joined(lambda u: alpha * np.exp(u), np.ones_like),
+        slope=joined(lambda u: alpha * np.exp(u), np.ones_like, lower=min(alpha, 0.0)),
         product=joined(lambda u: alpha * u * np.exp(u), lambda u: u, -1.0),
     )
 

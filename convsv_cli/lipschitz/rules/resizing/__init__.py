@@ -21,15 +21,23 @@ def resized(operation: Operation) -> float:
     the axis shrinks; and onnxruntime does not crop axes whose scale is 1.
     """
     source, norms = first(operation), [1.0]
-    for stretch in _stretches(operation):
-        norms.append(max((matrix.norm() for matrix in _matrices(operation, stretch)), default=1.0))
+    for stretch in stretches(operation).values():
+        norms.append(max((matrix.norm() for matrix in matrices(operation, stretch)), default=1.0))
         if stretch.kept:
             norms[-1] = max(1.0, norms[-1])
     return times(*norms, source.lipschitz)
 
 
-def _matrices(operation: Operation, stretch: Stretch) -> list[AxisMatrix]:
-    """Those of an axis, as runtimes have them; none where it stays as it is."""
+def matrices(operation: Operation, stretch: Stretch) -> list[AxisMatrix]:
+    """Those of an axis, as runtimes have them; none where it stays as it is.
+
+    Args:
+        operation: a Resize or Upsample.
+        stretch: one of its `stretches`.
+
+    Raises:
+        UnboundedError: a mode that convsv does not know.
+    """
     if stretch.kept and not stretch.crops:
         return []
     return [resampled(stretch, how) for how in _filters(operation)]
@@ -55,8 +63,11 @@ def _roundings(operation: Operation) -> int:
     return 2 if any(scale < 1 for scale in _scales(operation) or ()) else 1
 
 
-def _stretches(operation: Operation) -> list[Stretch]:
-    """One for each axis that the arguments name.
+def stretches(operation: Operation) -> dict[int, Stretch]:
+    """What is done to each axis that the arguments name and that has entries, by the axis as it is named.
+
+    Args:
+        operation: a Resize or Upsample.
 
     Raises:
         UnboundedError: something that they depend on is not known.
@@ -71,14 +82,14 @@ def _stretches(operation: Operation) -> list[Stretch]:
     if crops and operation.attribute("antialias", 0):
         raise UnboundedError("convsv knows no antialiasing of a crop")
     regions = _roi(operation, len(scales)) if crops else ((Fraction(0), Fraction(1)),) * len(scales)
-    stretches = (
-        Stretch(
+    found = {
+        axis: Stretch(
             before=size_of(source, axis), after=_after(operation, axis), scale=scale, mode=mode, roi=region
         )
         for axis, scale, region in zip(axes, scales, regions, strict=True)
         if crops or scale != 1 or _argument(operation, "sizes") is not None
-    )
-    return [stretch for stretch in stretches if stretch.before and stretch.after]
+    }
+    return {axis: stretch for axis, stretch in found.items() if stretch.before and stretch.after}
 
 
 def _after(operation: Operation, axis: int) -> int:
@@ -139,8 +150,8 @@ def _range(operation: Operation) -> Range:
         return source
     if not source.finite:
         return ANYTHING
-    matrices = [matrix for stretch in _stretches(operation) for matrix in _matrices(operation, stretch)]
-    wider = math.prod(max(1.0, matrix.largest_row()) for matrix in matrices)
+    each = [matrix for stretch in stretches(operation).values() for matrix in matrices(operation, stretch)]
+    wider = math.prod(max(1.0, matrix.largest_row()) for matrix in each)
     middle, half = (source.lower + source.upper) / 2, (source.upper - source.lower) / 2 * wider
     return outward_range(middle - half, middle + half)
 
