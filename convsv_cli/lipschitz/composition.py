@@ -68,20 +68,24 @@ class Segment:
         start, end: the tensors; empty for all inputs, and for all outputs.
         nodes: in order, but those in bodies.
         factor: upper bound of the Lipschitz constant from `start` to `end`; infinite where there is none.
+        steps: what it is made of, where several segments were bounded together: the factor of each is that by
+            which the bound grows along it, and bounds nothing by itself.
     """
 
     start: str
     end: str
     nodes: tuple[Node, ...]
     factor: float
+    steps: tuple[Segment, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
-    """The segments, one after the other, and every node that has no bound."""
+    """The segments, one after the other, every node that has no bound, and what entries of tensors are in."""
 
     segments: tuple[Segment, ...]
     offences: tuple[Offence, ...]
+    ranges: Mapping[str, Range]
 
 
 def compose(
@@ -127,7 +131,8 @@ class _Composition:
         if inside or len(varying) != 1:
             factor = root_of_squares(tensor.bound for tensor in varying)
             segments.append(Segment(start=start, end="", nodes=tuple(inside), factor=factor))
-        return Composed(segments=tuple(segments), offences=tuple(self._offences))
+        ranges = {name: tensor.known for name, tensor in self._tensors.items() if tensor.known != ANYTHING}
+        return Composed(segments=tuple(segments), offences=tuple(self._offences), ranges=ranges)
 
     def _segment(self, start: str, end: str, nodes: list[Node]) -> Segment:
         """Close one; what follows is bounded from its end."""

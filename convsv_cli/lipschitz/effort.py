@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convsv_cli.report import NORMAL, QUICK, THOROUGH
 
-LEAST = 3e9
-"""Multiplications: about 3 s of one core."""
-LONGER = {QUICK: 0.0, NORMAL: 1.0, THOROUGH: 30.0}
+LEAST = 1e11
+"""Multiplications of a search of about 3 s on two cores."""
+PACE = 30
+"""Multiplications of a search, which are products of matrices, in the time of one of the layers' norms."""
+BACKWARD = 3
+"""How many times the work of a pass one with its derivatives is."""
+MOST_STEPS = {QUICK: 0, NORMAL: 60, THOROUGH: 400}
+"""Steps of one search."""
+DENSE = {QUICK: 0.0, NORMAL: 1.5e10, THOROUGH: 2.5e12}
+"""Multiplications that the part of a network may cost that is bounded entry by entry."""
+PASS = {QUICK: 8e11, NORMAL: 8e11, THOROUGH: 6e12}
+"""Multiplications that one pass over a network may cost, at least; its state is made coarser for that."""
+LONGER = {QUICK: 0.0, NORMAL: 1.0, THOROUGH: 100.0}
 """How long a search takes, as a multiple of the rest of the audit."""
 
 
@@ -21,16 +31,46 @@ class Effort:
         level: one of `EFFORTS`.
         work: multiplications that the rest of the audit is estimated to take.
         progress: called with the share of the search that is done, 0 to 1; None for nobody.
+        searches: that share the time.
     """
 
     level: str = NORMAL
     work: float = 0.0
     progress: Callable[[float], None] | None = None
+    searches: int = 1
 
     @property
     def planned(self) -> float:
-        """Multiplications that the search is estimated to take: for a progress bar, no limit."""
-        return LONGER[self.level] * max(self.work, LEAST)
+        """Multiplications of norms that take as long as the search: for a progress bar."""
+        return LONGER[self.level] * max(self.work, LEAST / PACE)
+
+    @property
+    def most(self) -> float:
+        """Multiplications that one pass over a network may cost."""
+        return PASS[self.level]
+
+    def steps(self, work: float) -> int:
+        """Steps of a search in which a pass costs so many multiplications."""
+        return min(MOST_STEPS[self.level], int(self.planned * PACE / (BACKWARD * work * self.searches)))
+
+    @property
+    def dense(self) -> float:
+        """Multiplications that the part of a network may cost that is bounded entry by entry."""
+        return DENSE[self.level]
+
+    @property
+    def thorough(self) -> bool:
+        """Whether the search goes on until it stops gaining."""
+        return self.level == THOROUGH
+
+    def part(self, start: float, end: float) -> Effort:
+        """The same for a part of the search: from that share of it to that one."""
+        return replace(self, progress=lambda share: self.tell(start + (end - start) * share))
+
+    def tell(self, share: float) -> None:
+        """Whoever wants to know, that this share of the search is done."""
+        if self.progress is not None:
+            self.progress(share)
 
 
 DEFAULT = Effort()

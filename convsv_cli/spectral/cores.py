@@ -38,6 +38,17 @@ def one_thread_each() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def all_threads() -> Iterator[None]:
+    """Within it, a torch operation uses every core: for products of large matrices, one after the other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(CORES)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def parallel_map(
     function: Callable[[T], R], items: Sequence[T], progress: Callable[[float], None] = lambda _share: None
 ) -> list[R]:

@@ -1,0 +1,221 @@
+"""Several ways to the bound of one program, each proven by itself; the least counts.
+
+Multipliers are greedy, then searched for on a small torus and carried to the true one, then searched for
+there. A late stage whose window has few entries, or a small network, leaves the torus with what was found.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import torch
+
+from convsv_cli.lipschitz.density.covariance import Covariance
+from convsv_cli.lipschitz.density.levels import level
+from convsv_cli.lipschitz.density.multipliers import GREEDY
+from convsv_cli.lipschitz.density.plan import Plan, planned
+from convsv_cli.lipschitz.density.program import Program
+from convsv_cli.lipschitz.density.recursion import Recursion, Watch
+from convsv_cli.lipschitz.density.search import Found, Own, choosing, greedy, searched, valued
+from convsv_cli.lipschitz.density.sizes import InfeasibleError
+from convsv_cli.lipschitz.density.window import Switch, restricted, switches
+from convsv_cli.lipschitz.effort import Effort
+from convsv_cli.spectral.cores import all_threads
+
+SMALL = 16
+"""Positions per axis of the torus on which multipliers are looked for first."""
+ENOUGH = 40
+"""Steps of a search that are worth the whole torus from the beginning."""
+LARGE = 3e10
+"""Multiplications of a pass that is worth more than one thread for each product."""
+FEW = 8
+"""Steps of a search that are not worth it."""
+ROUND, GAIN = 30, 0.03
+"""Steps of a round of a search, and the logarithm of what it has to gain for another one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What is to be bounded.
+
+    Attributes:
+        programs: from the same sources to ever later marks; the last one is what is bounded.
+        plan: how that is run.
+    """
+
+    programs: tuple[Program, ...]
+    plan: Plan
+
+    @property
+    def program(self) -> Program:
+        """The longest one."""
+        return self.programs[-1]
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """Steps up to each mark."""
+        return tuple(len(program.steps) for program in self.programs)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What was proven of a run.
+
+    Attributes:
+        bound: of its Lipschitz constant.
+        levels: roughly, the bounds up to each mark, and `bound` as the last.
+        covariances: of its end.
+    """
+
+    bound: float
+    levels: tuple[float, ...]
+    covariances: tuple[Covariance, ...]
+
+
+def best_of(run: Run, effort: Effort) -> Outcome | None:
+    """The least bound that any way leads to; None where nothing can be proven.
+
+    Args:
+        run: what to bound.
+        effort: how far to go.
+    """
+    best: Outcome | None = None
+    for attempt in _attempts(run, effort):
+        try:
+            outcome = attempt.proven(run)
+        except InfeasibleError:
+            continue
+        if math.isfinite(outcome.bound) and (best is None or outcome.bound < best.bound):
+            best = outcome
+    return best
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Attempt:
+    """Multipliers on the torus, and where it is left.
+
+    Attributes:
+        found: the multipliers.
+        switch: to a window; None for staying.
+        late: the multipliers after that, by step of the switch's program; None for those of the torus.
+    """
+
+    found: Found
+    switch: Switch | None = None
+    late: Found | None = None
+
+    def proven(self, run: Run) -> Outcome:
+        """What this leads to, with all rounding.
+
+        Raises:
+            InfeasibleError: nothing can be proven of it.
+        """
+        levels: dict[int, float] = {0: 1.0}
+        with torch.no_grad(), all_threads() if run.plan.work > LARGE else nullcontext():
+            covariances = _run(run, self, levels, proof=True)
+            bound = level(covariances, proof=True)
+        known = (levels.get(mark, 1.0) for mark in run.marks[:-1])
+        return Outcome(bound=bound, levels=(*known, bound), covariances=covariances)
+
+
+def _run(run: Run, attempt: _Attempt, levels: dict[int, float], *, proof: bool) -> tuple[Covariance, ...]:
+    marks = set(run.marks[:-1])
+    switch = attempt.switch
+
+    def watch(steps: int, covariances: Sequence[Covariance]) -> None:
+        if steps in marks:
+            levels[steps] = level(covariances, proof=False)
+
+    if switch is None:
+        return Recursion(run.program, plan=run.plan, proof=proof).run(choosing(attempt.found.again()), watch)
+    start = _entrance(run, switch, attempt.found, watch, proof=proof)
+    recursion = Recursion(switch.program, plan=planned(switch.program), proof=proof, start=start)
+    own = _own(switch, attempt.found) if attempt.late is None else attempt.late.again()
+    choose = choosing(own)
+    return recursion.run(choose, lambda steps, found: watch(switch.first + steps, found))
+
+
+def _own(switch: Switch, found: Found) -> Own:
+    return lambda index, variance, _: switch.own(found.multipliers, index, variance)
+
+
+def _entrance(run: Run, switch: Switch, found: Found, watch: Watch, *, proof: bool) -> Covariance | None:
+    """The covariance of the window where the torus is left; None for the identity at the sources."""
+    if not switch.first:
+        return None
+    program = run.program
+    head = replace(program, steps=program.steps[: switch.first], outputs=switch.program.sources)
+    (end,) = Recursion(head, plan=run.plan, proof=proof).run(choosing(found.again()), watch)
+    (name,) = end.fields
+    return restricted(end, program.fields[name], head.tori[name])
+
+
+def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
+    """Ever dearer ways."""
+    program = run.program
+    whole = effort.steps(run.plan.work)
+    near = program if whole >= ENOUGH else program.shrunk(SMALL)
+    work = planned(near, effort.most).work
+    small = Recursion(near, plan=run.plan, dtype=torch.complex64, proof=False)
+    found = greedy(small, GREEDY if work < LARGE else GREEDY[:1])
+    if not math.isfinite(found.log):
+        return
+    yield _Attempt(found=found)
+    steps = effort.steps(work)
+    if not steps or not found.multipliers:
+        return
+    first, second, third = (effort.part(i / 3, (i + 1) / 3) for i in range(3))
+    if near is program:
+        found = _further(small, found, steps, first)
+    else:
+        found = searched(small, found, min(steps, ENOUGH), first.tell)
+    yield _Attempt(found=found)
+    if near is not program and effort.thorough:
+        full = Recursion(program, plan=run.plan, dtype=torch.complex64, proof=False)
+        there = valued(full, found.again())
+        if math.isfinite(there.log):  # else it broke off, with multipliers up to that step
+            found = _further(full, there, whole, second)
+            yield _Attempt(found=found)
+    yield from _windowed(run, found, third)
+
+
+def _further(recursion: Recursion, found: Found, most: int, effort: Effort) -> Found:
+    """A search of so many steps; a thorough one in rounds, until one gains too little."""
+    if not effort.thorough:
+        return searched(recursion, found, most, effort.tell)
+    for done in range(0, most - ROUND + 1, ROUND):
+
+        def tell(share: float, done: int = done) -> None:
+            effort.tell((done + ROUND * share) / most)
+
+        before, found = found.log, searched(recursion, found, ROUND, tell)
+        if before - found.log < GAIN:
+            break
+    return found
+
+
+def _windowed(run: Run, found: Found, effort: Effort) -> Iterator[_Attempt]:
+    """Leaving the torus as early as that may cost."""
+    switch = next(
+        (each for each in switches(run.program) if planned(each.program).work <= effort.dense), None
+    )
+    if switch is None:
+        return
+    yield _Attempt(found=found, switch=switch)
+    plan = planned(switch.program)
+    steps = effort.steps(plan.work)
+    if steps < FEW:
+        return
+    try:
+        with torch.no_grad():
+            start = _entrance(run, switch, found, lambda *_: None, proof=False)
+    except InfeasibleError:
+        return
+    recursion = Recursion(switch.program, plan=plan, dtype=torch.complex64, proof=False, start=start)
+    late = valued(recursion, _own(switch, found))
+    if math.isfinite(late.log):
+        late = _further(recursion, late, steps, effort)
+        yield _Attempt(found=found, switch=switch, late=late)

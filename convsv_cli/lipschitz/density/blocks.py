@@ -1,0 +1,82 @@
+"""Hermitian matrices at each frequency, by blocks for pairs of fields, and bounds of the blocks' errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from convsv_cli.lipschitz.density.sizes import size
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, up
+
+Pair = tuple[str, str]
+"""Names of the fields that the rows and the columns of a block belong to."""
+Blocks = Mapping[Pair, torch.Tensor]
+"""[frequencies or 1, channels, channels] each: of a pair in either order, the other one is its adjoint."""
+Errors = Mapping[Pair, float]
+"""Bounds of the Frobenius norms of the errors of blocks, at any frequency."""
+
+
+def cut(block: torch.Tensor, widths: Sequence[int], axis: int) -> tuple[torch.Tensor, ...]:
+    """A tensor, [..], in parts of these widths along an axis: torch's `split`, with a type."""
+    parts: tuple[torch.Tensor, ...] = block.split(list(widths), axis)  # type: ignore[no-untyped-call]
+    return parts
+
+
+def by_pairs(whole: torch.Tensor, widths: Mapping[str, int]) -> dict[Pair, torch.Tensor]:
+    """The upper triangle of blocks, those on the diagonal made Hermitian.
+
+    Args:
+        whole: [frequencies or 1, c, c].
+        widths: by field, in the order of rows and columns.
+    """
+    names, sizes = list(widths), list(widths.values())
+    found: dict[Pair, torch.Tensor] = {}
+    for i, (one, row) in enumerate(zip(names, cut(whole, sizes, 1), strict=True)):
+        for other, block in list(zip(names, cut(row, sizes, 2), strict=True))[i:]:
+            found[one, other] = (block + block.mH) / 2 if one == other else block
+    return found
+
+
+def rounded(blocks: Blocks) -> dict[Pair, float]:
+    """Bounds of the errors of blocks whose entries have been rounded once."""
+    return {pair: UNIT_ROUNDOFF * size(block) * up(8) for pair, block in blocks.items()}
+
+
+def above(blocks: Blocks, fields: Sequence[str], errors: Errors) -> dict[Pair, torch.Tensor]:
+    """Blocks of a matrix above every one whose blocks differ from these by so much in the Frobenius norm.
+
+    For tau > 0, a Hermitian matrix whose blocks have norms of at most e_ij is below the block-diagonal one
+    with sum_j e_ij tau_j / tau_i on the diagonal, as 2 |x_i| |x_j| <= |x_i|^2 tau_j / tau_i + |x_j|^2
+    tau_i / tau_j. Here tau_i is the root of the norm of the field's own block.
+
+    Args:
+        blocks: of a Hermitian matrix.
+        fields: of its rows.
+        errors: of the blocks that have any.
+
+    Raises:
+        InfeasibleError: a norm is neither 0 nor from `LEAST` to `MOST`.
+    """
+    roots = {name: math.sqrt(size(blocks[name, name])) or 1.0 for name in fields if (name, name) in blocks}
+    excess = dict.fromkeys(fields, 0.0)
+    for (first, second), error in errors.items():
+        ratio = roots.get(second, 1.0) / roots.get(first, 1.0)
+        excess[first] += error * ratio
+        if first != second:
+            excess[second] += error / ratio
+    found = dict(blocks)
+    for name, amount in excess.items():
+        if amount:
+            found[name, name] = _raised(found[name, name], amount * up(4 * len(fields)))
+    return found
+
+
+def _raised(block: torch.Tensor, amount: float) -> torch.Tensor:
+    """With at least so much more on the diagonal."""
+    block = block.clone()
+    diagonal = block.diagonal(dim1=-2, dim2=-1)
+    rounding = 2 * UNIT_ROUNDOFF * float(diagonal.abs().max())
+    diagonal += amount * up(2) + rounding
+    return block

@@ -1,0 +1,142 @@
+"""The largest eigenvalue of a covariance over all frequencies, and covariances above it that are constant."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+
+from convsv_cli.lipschitz.density.blocks import by_pairs, rounded
+from convsv_cli.lipschitz.density.covariance import Covariance
+from convsv_cli.lipschitz.density.sizes import InfeasibleError, size
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, up
+from convsv_cli.spectral.matrix_norm import cholesky_margin, lanczos, proven_level, start_vector
+
+RIDGE = 1e-7
+"""What is added to a mean covariance, relative to its largest variance, so that it can be factorized."""
+LANCZOS_STEPS = 12
+SLACK, DOUBLINGS = 1e-6, 60
+"""What a multiple is raised by before it is tried, relatively, and how often that is doubled."""
+
+
+def level(covariances: Iterable[Covariance], *, proof: bool) -> float:
+    """A Lipschitz constant: the root of the largest eigenvalue at any frequency.
+
+    Args:
+        covariances: of the outputs, independently of each other.
+        proof: whether it is to be proven; else it is an estimate.
+
+    Raises:
+        InfeasibleError: numbers are too large, or too small, for a proof.
+    """
+    roots = [_root(each, proof=proof) for each in covariances]
+    if not all(map(math.isfinite, roots)):
+        return math.inf
+    return max(roots) * (up(8) if proof else 1)
+
+
+def _root(covariance: Covariance, *, proof: bool) -> float:
+    """Of the largest eigenvalue."""
+    whole = stacked(covariance)
+    if not bool(whole.isfinite().all()):
+        return math.inf
+    if not size(whole):
+        return 0.0
+    scale = float(whole.diagonal(dim1=-2, dim2=-1).real.max())
+    unit = 2.0 ** round(math.log2(scale))
+    scaled = whole / unit
+    top = float(lanczos(scaled, _starts(scaled), LANCZOS_STEPS)[0].max())
+    if proof:
+        top = proven_level(scaled, top)
+    return math.sqrt(top) * math.sqrt(unit) * math.sqrt(covariance.scale)
+
+
+def stacked(covariance: Covariance) -> torch.Tensor:
+    """All blocks as one matrix per frequency, without the scale: [frequencies or 1, c, c].
+
+    Raises:
+        InfeasibleError: numbers are too large, or too small, for a proof.
+    """
+    plain = covariance.multiplied_out()
+    blocks = plain.blocks.values()
+    count = max(map(len, blocks))
+    kind = next((block.dtype for block in blocks if block.is_complex()), next(iter(blocks)).dtype)
+    widths = {name: plain.blocks[name, name].shape[1] for name in plain.fields}
+    rows = []
+    for one, height in widths.items():
+        row = []
+        for other, width in widths.items():
+            block = plain.block(one, other)
+            if block is None:
+                block = torch.zeros(1, height, width, dtype=kind)
+            row.append(block.to(kind).expand(count, -1, -1))
+        rows.append(torch.cat(row, 2))
+    return torch.cat(rows, 1)
+
+
+def levelled(covariance: Covariance) -> Covariance:
+    """A covariance above this one that is the same at all frequencies: a multiple of the mean.
+
+    Its scale is that of this one. Valid, for anything above what is valid is.
+
+    Raises:
+        InfeasibleError: no multiple can be proven, or numbers are too large, or too small, for a proof.
+    """
+    plain = covariance.multiplied_out()
+    whole = stacked(plain)
+    if len(whole) == 1 or not size(whole):
+        return plain
+    mean = whole.real.mean(0)
+    mean = (mean + mean.mT) / 2
+    ridge = RIDGE * float(mean.detach().diagonal().max())
+    mean = mean + ridge * torch.eye(len(mean), dtype=mean.dtype)
+    multiple = _largest(_relative(mean, whole))
+    if plain.proof:
+        multiple = torch.tensor(_proven_multiple(mean, whole, float(multiple)), dtype=mean.dtype)
+    widths = {name: plain.blocks[name, name].shape[1] for name in plain.fields}
+    blocks = by_pairs((mean * multiple)[None], widths)
+    return replace(plain, blocks=blocks).absorbing(rounded(blocks) if plain.proof else {})
+
+
+def _relative(mean: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """L^-1 X L^-* for L L* = mean: [c, c] and [frequencies, c, c] -> [frequencies, c, c]."""
+    factor, info = torch.linalg.cholesky_ex(mean)
+    if info.any():
+        raise InfeasibleError
+    factor = factor.to(whole.dtype)
+    half = torch.linalg.solve_triangular(factor, whole, upper=False)
+    both: torch.Tensor = torch.linalg.solve_triangular(factor, half.mH, upper=False)
+    return (both + both.mH) / 2
+
+
+def _largest(matrices: torch.Tensor) -> torch.Tensor:
+    """The largest eigenvalue, with the derivative of the Rayleigh quotient."""
+    with torch.no_grad():
+        values, vectors = lanczos(matrices.detach(), _starts(matrices), LANCZOS_STEPS)
+        at = int(values.argmax())
+    return (vectors[at].conj() @ matrices[at] @ vectors[at]).real
+
+
+def _starts(matrices: torch.Tensor) -> torch.Tensor:
+    """One vector for each matrix: [n, c, c] -> [n, c]."""
+    start = start_vector(matrices.shape[-1], matrices.device).to(matrices.dtype)
+    return start.expand(matrices.shape[:2])
+
+
+def _proven_multiple(mean: torch.Tensor, whole: torch.Tensor, top: float) -> float:
+    """A factor f with f mean >= whole at all frequencies, by Cholesky factorizations."""
+    margin = cholesky_margin(len(mean), whole.dtype)
+    for attempt in range(DOUBLINGS):
+        multiple = top * (1 + SLACK * 2.0**attempt)
+        rest = multiple * mean - whole
+        largest = float(rest.diagonal(dim1=-2, dim2=-1).real.max())
+        scale = multiple * float(mean.diagonal().max())
+        # rounding of the product and the difference, entry by entry, in the Frobenius norm
+        lost = 4 * UNIT_ROUNDOFF * (multiple * float(mean.norm()) + size(whole)) * up(8)
+        rest.diagonal(dim1=-2, dim2=-1).sub_(margin * largest + lost + UNIT_ROUNDOFF * scale)
+        _, info = torch.linalg.cholesky_ex(rest)
+        if not info.any():
+            return multiple
+    raise InfeasibleError

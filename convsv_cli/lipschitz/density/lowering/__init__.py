@@ -1,0 +1,69 @@
+"""The steps of a graph's nodes: one rule per operator, by families."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convsv_cli.lipschitz.composition import MALFORMED
+from convsv_cli.lipschitz.density.lowering import arithmetic, elementwise, linear, movement, pooling, resizing
+from convsv_cli.lipschitz.density.lowering.context import Lowering, Table
+from convsv_cli.lipschitz.density.lowering.views import NoRowError
+from convsv_cli.lipschitz.density.program import Program
+from convsv_cli.lipschitz.density.ranges import Ranges
+from convsv_cli.lipschitz.dependencies import by_chance, needs
+from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.model.graph import Graph, Node
+
+FAMILIES = (elementwise, arithmetic, linear, pooling, movement, resizing)
+ROWS: Table = {op: lower for family in FAMILIES for op, lower in family.ROWS.items()}
+SPATIAL = frozenset(
+    (
+        "AveragePool",
+        "Conv",
+        "ConvTranspose",
+        "Flatten",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "MaxPool",
+        "Resize",
+        "Upsample",
+    )
+)
+
+
+def lowered(
+    graph: Graph,
+    starts: Sequence[str],
+    pieces: Sequence[tuple[Sequence[Node], Sequence[str]]],
+    ranges: Ranges,
+) -> list[Program]:
+    """The programs from some tensors to the ends of ever more pieces of a graph, while each node has a row.
+
+    Args:
+        graph: that the nodes are in.
+        starts: names of tensors.
+        pieces: one after the other: their nodes in topological order, and the tensors at their end.
+        ranges: what is known of tensors.
+    """
+    to = Lowering(graph, ranges)
+    last = not any(node.op in SPATIAL for nodes, _ in pieces for node in nodes)
+    found: list[Program] = []
+    try:
+        for start in starts:
+            to.source(start, last=last)
+        for nodes, ends in pieces:
+            for node in nodes:
+                _lower(node, to)
+            found.append(to.program(starts, ends))
+    except (NoRowError, UnboundedError, *MALFORMED):
+        pass
+    return found
+
+
+def _lower(node: Node, to: Lowering) -> None:
+    if not any(to.varies(name) for name in needs(node)) and not by_chance(node):
+        return
+    row = ROWS.get(node.op)
+    if row is None or node.bodies:
+        raise NoRowError
+    row(node, to)

@@ -1,0 +1,220 @@
+"""What an activation adds to a covariance, B M^-1 B* with M = 2 D - V, before it is multiplied out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from convsv_cli.lipschitz.density.blocks import Errors, Pair, by_pairs, cut
+from convsv_cli.lipschitz.density.sizes import InfeasibleError, size
+from convsv_cli.lipschitz.density.symbols import Maps, summed
+from convsv_cli.lipschitz.density.torus import Frequencies
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma, up
+from convsv_cli.spectral.matrix_norm import cholesky_margin
+
+MOST_GROWTH = 1e-7
+"""Of the whole covariance, where what an activation adds to it has cancelled and is all rounding errors."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Middle:
+    """M = S^-1 (D - V) S^-1, Hermitian positive definite at each frequency; S is diagonal, of powers of two.
+
+    Attributes:
+        matrix: [frequencies or 1, c, c]; what is searched with.
+        inverse: the diagonal of S^-1, [c].
+        factor: where something is proven, L of the shape of `matrix`, with L L* <= M; None else.
+        least: M - least is positive semidefinite.
+    """
+
+    matrix: torch.Tensor
+    inverse: torch.Tensor
+    factor: torch.Tensor | None = None
+    least: float = 0.0
+
+    def at(self, frequencies: Frequencies) -> Middle:
+        """At some of the frequencies."""
+        factor = None if self.factor is None else frequencies.of(self.factor)
+        return replace(self, matrix=frequencies.of(self.matrix), factor=factor)
+
+
+def middle_of(multiplier: torch.Tensor, variance: torch.Tensor, *, proof: bool) -> Middle:
+    """M for a diagonal D and V, with S so that D / S^2 is about 1.
+
+    A Cholesky factorization of M - margin - least that runs to its end proves that M - least >= 0 and that
+    M >= L L*, where margin is more than its rounding, and that of the diagonal before.
+
+    Args:
+        multiplier: D, float64 [c], positive.
+        variance: V, Hermitian [frequencies or 1, c, c].
+        proof: whether M > 0 is to be proven: 2^-53 n^(2/3) or so of it is given up for that.
+
+    Raises:
+        InfeasibleError: where it is to be proven, M is not positive definite, or not provably.
+    """
+    scale = torch.exp2((multiplier.detach().log2() / 2).round())
+    inverse = (1 / scale).to(variance.real.dtype)
+    diagonal = (multiplier / scale**2).to(variance.dtype)
+    matrix = torch.diag(diagonal) - variance * (inverse[:, None] * inverse)
+    if not proof:
+        return Middle(matrix=matrix, inverse=inverse)
+    side, largest = variance.shape[-1], 2 * float(diagonal.real.max())
+    margin = cholesky_margin(side, matrix.dtype) * largest + 8 * UNIT_ROUNDOFF * largest
+    least = max((side * gamma(4 * (side + 8))) ** (2 / 3), margin)
+    matrix.diagonal(dim1=-2, dim2=-1).sub_(margin + least)
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    if info.any():
+        raise InfeasibleError
+    return Middle(matrix=matrix, inverse=inverse, factor=factor, least=least * (1 - 4 * UNIT_ROUNDOFF))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Product:
+    """B M^-1 B* <= growth * (blocks + errors).
+
+    Attributes:
+        blocks: the upper triangle of pairs of fields, [frequencies or 1, channels, channels] each.
+        errors: of the blocks, where something is proven; empty else.
+        growth: at least 1.
+    """
+
+    blocks: Mapping[Pair, torch.Tensor]
+    errors: Errors
+    growth: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quadratic:
+    """B M^-1 B*.
+
+    Attributes:
+        rows: the rows of B by field, [frequencies or 1, channels, c].
+        errors: bounds of the Frobenius norms of their errors.
+        middle: M.
+    """
+
+    rows: Mapping[str, torch.Tensor]
+    errors: Mapping[str, float]
+    middle: Middle
+
+    @property
+    def proof(self) -> bool:
+        """Whether rounding is accounted for."""
+        return self.middle.factor is not None
+
+    def only(self, fields: Sequence[str]) -> Quadratic:
+        """The rows of these fields."""
+        return replace(self, rows={name: self.rows[name] for name in fields if name in self.rows})
+
+    def at(self, frequencies: Frequencies) -> Quadratic:
+        """At some of the frequencies."""
+        rows = {name: frequencies.of(rows) for name, rows in self.rows.items()}
+        return replace(self, rows=rows, middle=self.middle.at(frequencies))
+
+    def mapped(self, outputs: Maps, kept: Sequence[str]) -> Quadratic:
+        """The rows of linear maps of fields, and of those that are kept.
+
+        Raises:
+            InfeasibleError: numbers are too large, or too small, for a proof.
+        """
+        rows = {name: self.rows[name] for name in kept if name in self.rows}
+        errors = {name: self.errors[name] for name in rows}
+        for output, terms in outputs.items():
+            parts = [
+                (symbol, self.rows[source], self.errors[source])
+                for source, symbol in terms
+                if source in self.rows
+            ]
+            if parts:
+                rows[output], errors[output] = summed(parts, proof=self.proof)
+        return replace(self, rows=rows, errors=errors)
+
+    def value(self) -> Product:
+        """The product, by blocks.
+
+        Raises:
+            InfeasibleError: M is not positive definite, or numbers are too large, or too small, for a proof.
+        """
+        widths = {name: rows.shape[1] for name, rows in self.rows.items()}
+        rows, middle = self._stacked(), self.middle
+        if middle.factor is None:
+            whole = quadratic_form(rows, middle.matrix.to(rows.dtype).expand(len(rows), -1, -1))
+            return Product(blocks=by_pairs(whole, widths), errors={})
+        factor = middle.factor.to(rows.dtype).expand(len(rows), -1, -1)
+        solved = torch.linalg.solve_triangular(factor, rows.mH, upper=False)
+        errors, growth = self._rounding(factor, solved, rows.mH - factor @ solved)
+        return Product(blocks=by_pairs(solved.mH @ solved, widths), errors=errors, growth=growth)
+
+    def _stacked(self) -> torch.Tensor:
+        """B, [frequencies or 1, all channels, c].
+
+        M is real where V is the same at all frequencies, and B complex once a convolution has mapped it.
+        """
+        blocks, matrix = self.rows.values(), self.middle.matrix
+        count = max(len(matrix), *map(len, blocks))
+        lead = next((rows.dtype for rows in blocks if rows.is_complex()), torch.float32)
+        kind = torch.promote_types(matrix.dtype, lead)
+        return torch.cat([rows.expand(count, -1, -1).to(kind) for rows in blocks], 1)
+
+    def _rounding(
+        self, factor: torch.Tensor, solved: torch.Tensor, residual: torch.Tensor
+    ) -> tuple[dict[Pair, float], float]:
+        """Errors of the blocks of Z* Z, and the growth, for Z = L^-1 B* and R = B* - L Z as computed.
+
+        As M >= L L* and M >= least, for any tau > 0
+
+            B M^-1 B* = (L Z + R)* M^-1 (L Z + R) <= (1 + tau) Z* Z + (1 + 1 / tau) R* R / least,
+
+        and R* R is below the block-diagonal matrix of n R_i* R_i for n fields. R is what was computed, what
+        rounding did to that, and the error of B.
+        """
+        names, least = list(self.rows), self.middle.least
+        widths = [rows.shape[1] for rows in self.rows.values()]
+        products = gamma(4 * (factor.shape[-1] + 8))
+        lengths = dict(zip(names, map(size, cut(solved, widths, 2)), strict=True))
+        relative, rests = products * size(factor), {}
+        for name, rest in zip(names, map(size, cut(residual, widths, 2)), strict=True):
+            computed = rest * up(8) + relative * lengths[name] + 2 * UNIT_ROUNDOFF * rest
+            rests[name] = (computed + self.errors[name]) * up(8)
+        shares = [rests[name] / (math.sqrt(least) * lengths[name]) for name in names if lengths[name]]
+        tau = min(max(*shares, UNIT_ROUNDOFF), MOST_GROWTH) if shares else MOST_GROWTH
+        errors: dict[Pair, float] = {}
+        for i, one in enumerate(names):
+            for other in names[i:]:
+                errors[one, other] = (products + 2 * UNIT_ROUNDOFF) * lengths[one] * lengths[other] * up(8)
+            errors[one, one] += len(names) * (1 + 1 / tau) * rests[one] ** 2 / least * up(16)
+        return errors, (1 + tau) * up(4)
+
+
+class _QuadraticForm(torch.autograd.Function):
+    """B M^-1 B* with its own adjoint: two products, where that of a factorization would take six."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - torch's type
+        factor, info = torch.linalg.cholesky_ex(middle)
+        if info.any():
+            raise InfeasibleError
+        solved: torch.Tensor = torch.linalg.solve_triangular(factor, rows.mH, upper=False)
+        ctx.save_for_backward(factor, solved)
+        return solved.mH @ solved
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401 - torch's type
+        factor, solved = ctx.saved_tensors
+        inverse = torch.linalg.solve_triangular(factor.mH, solved, upper=True)
+        hermitian = (grad + grad.mH) / 2
+        along = inverse @ hermitian
+        return 2 * along.mH, -(along @ inverse.mH)
+
+
+def quadratic_form(rows: torch.Tensor, middle: torch.Tensor) -> torch.Tensor:
+    """B M^-1 B*, differentiable: [n, r, c], Hermitian [n, c, c] -> [n, r, r].
+
+    Raises:
+        InfeasibleError: M is not positive definite.
+    """
+    return _QuadraticForm.apply(rows, middle)  # type: ignore[no-untyped-call, no-any-return]

@@ -1,0 +1,1 @@
+"""Tests of convsv_cli.lipschitz.density."""
