@@ -20,7 +20,7 @@ from convsv_cli.model.layer import Layer, UnsupportedLayer
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.linear_maps import linear_maps
 from convsv_cli.model.network import Network
-from convsv_cli.report import BOUNDED, CertifySettings, NetworkBound, Settings
+from convsv_cli.report import BOUNDED, QUICK, CertifySettings, NetworkBound, Settings
 from convsv_cli.spectral.cores import one_thread_each
 
 PROBABILITIES = frozenset(("Softmax", "Sigmoid"))
@@ -140,11 +140,13 @@ class Constants:
         bound: of the whole network.
         before_head: up to the input of the last layer; infinite where there is none, or it is not Linear.
         head: weight of the last layer, float64 [classes, features]; None where nothing is known before it.
+        covariance: of the logits, as of `margin_radii`; None where none is known.
     """
 
     bound: NetworkBound
     before_head: float
     head: torch.Tensor | None
+    covariance: torch.Tensor | None
 
     @property
     def lipschitz(self) -> float:
@@ -172,16 +174,19 @@ def constants_of(
     meter = Meter(progress, effort.work + effort.planned)
     norms = norms_on_demand(classifier.network, tasks, asked, device, meter)
 
-    def compose(graph: Graph) -> Composition:
-        told = replace(effort, progress=meter.part(WHOLE, effort.planned))
-        return composition_of(graph, norms, asked.input_range, told)
+    def compose(graph: Graph, effort: Effort) -> Composition:
+        return composition_of(graph, norms, asked.input_range, effort)
 
     with one_thread_each():
-        composition, head, before = compose(classifier.graph), classifier.head(), math.inf
+        told = replace(effort, progress=meter.part(WHOLE, effort.planned))
+        composition, head, before = compose(classifier.graph, told), classifier.head(), math.inf
         if head is not None:
             known = composition.up_to(head.features)
             if known is None:  # folding has merged the last layer with what comes before it
-                known = compose(ending_at(classifier.graph, head.features)).bound().lipschitz
+                before_head = ending_at(classifier.graph, head.features)
+                known = compose(before_head, Effort(level=QUICK)).bound().lipschitz
             before = known
     weight = head.weight if head is not None and math.isfinite(before) else None
-    return Constants(bound=composition.bound(), before_head=before, head=weight)
+    bound = composition.bound()
+    covariance = composition.output if bound.status == BOUNDED else None
+    return Constants(bound=bound, before_head=before, head=weight, covariance=covariance)

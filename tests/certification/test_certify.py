@@ -89,12 +89,12 @@ def test_margins_over_bounds_are_radii(tmp_path: Path) -> None:
     assert constants["lipschitz"] <= 1.001 * constants["lipschitz_before_head"] * float(
         torch.linalg.matrix_norm(head, 2)
     )
-    expected = margin_radii(
+    by_rules = margin_radii(
         double(samples().double()).detach(), before_head=constants["lipschitz_before_head"], head=head
     )
     got = radii(found)
-    assert (got <= expected).all()
-    assert torch.allclose(got, expected, rtol=1e-3)
+    assert (got > 1.2 * by_rules).all(), "the covariance of the logits proves more"
+    assert (nearest_found(double, samples().double(), got) > got).all()
     assert (found.correct, len(found.samples)) == (32, 40)
 
 

@@ -132,10 +132,37 @@ def test_tiny_and_huge_heads_keep_their_differences() -> None:
         assert float(bounds[0, 1]) == pytest.approx(5 * scale, rel=1e-12)
 
 
+def test_the_radius_of_a_linear_net_is_attained_by_its_covariance() -> None:
+    torch.manual_seed(0)
+    net = nn.Linear(6, 4).double()
+    x = torch.randn(60, 6, dtype=torch.float64)
+    covariance = (net.weight @ net.weight.T).detach()
+    radii = margin_radii(net(x).detach(), covariance=covariance)
+    found = nearest_found(net, x, radii)
+    assert torch.allclose(found, radii, rtol=1e-6, atol=1e-12)
+    assert (found >= radii).all()
+
+
+def test_the_smallest_of_all_constants_counts() -> None:
+    covariance = torch.tensor([[5.0, 1.0, 0.0], [1.0, 2.0, 2.0], [0.0, 2.0, 2.0]], dtype=torch.float64)
+    rows, head = torch.arange(3), torch.tensor([[2.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    own = pair_bounds(rows, 3, covariance=covariance)
+    expected = torch.tensor([[0, 5, 7], [5, 0, 0], [7, 0, 0]]).double().sqrt()
+    assert (own >= expected).all()
+    assert torch.allclose(own, expected, rtol=1e-12, atol=1e-6)
+    heads = pair_bounds(rows, 3, before_head=1.0, head=head)
+    both = pair_bounds(rows, 3, before_head=1.0, head=head, covariance=covariance)
+    assert both.tolist() == torch.minimum(own, heads).tolist()
+    assert pair_bounds(rows[1:], 3, covariance=covariance).tolist() == own[1:].tolist()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         {},
+        {"covariance": torch.eye(2, dtype=torch.float64)},
+        {"covariance": torch.full((3, 3), math.inf, dtype=torch.float64)},
+        {"covariance": torch.eye(3, dtype=torch.float64), "lipschitz": -1.0},
         {"lipschitz": math.inf},
         {"lipschitz": math.nan},
         {"lipschitz": -1.0},

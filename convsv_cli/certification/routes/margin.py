@@ -2,7 +2,7 @@
 
 Tsuzuku, Sato & Sugiyama, Lipschitz-Margin Training (NeurIPS 2018): z_y - z_j is Lipschitz with sqrt(2) L.
 Where the last layer is a matrix W behind something with the constant L', with |w_y - w_j| L', which is never
-larger than sqrt(2) |W| L'.
+larger than sqrt(2) |W| L'. Where a covariance S of the logits is known, with sqrt(v' S v) for v = e_y - e_j.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def prove(problem: Problem, progress: Callable[[float], None]) -> Proven:  # noq
         lipschitz=known.lipschitz,
         before_head=known.before_head,
         head=known.head,
+        covariance=known.covariance,
         input_scale=problem.input_scale,
         logit_error=problem.logit_error,
     )
@@ -54,14 +55,15 @@ def margin_radii(
     lipschitz: float = math.inf,
     before_head: float = math.inf,
     head: torch.Tensor | None = None,
+    covariance: torch.Tensor | None = None,
     input_scale: float = 1.0,
     logit_error: float | torch.Tensor = 0.0,
 ) -> torch.Tensor:
     """Radii in the Euclidean norm within which no input has another class: float64 [n], 0 for a tie.
 
     The least over all other classes j of (z_y - z_j) / L_yj, with y the class that is predicted (Tsuzuku et
-    al., NeurIPS 2018). Whether y is the true class is for the caller to ask. Where both constants are given,
-    the smaller L_yj counts.
+    al., NeurIPS 2018). Whether y is the true class is for the caller to ask. Where several constants are
+    given, the smallest L_yj counts.
 
     Args:
         logits: [n, classes], before any softmax, finite. In exact arithmetic they are the network's; what
@@ -69,6 +71,8 @@ def margin_radii(
         lipschitz: of the network from its input to the logits.
         before_head: of the network up to the input of its last layer; with `head`.
         head: weight of the last layer, Linear: [classes, features].
+        covariance: float64 S [classes, classes], symmetric, such that no v' z has a Lipschitz constant of
+            more than sqrt(v' S v).
         input_scale: by how much inputs are amplified at most before the network sees them, so that radii are
             in units of what came before: the largest 1 / std, where inputs are divided by std.
         logit_error: bound of the absolute error of each logit: of all, or [n] of those of each input.
@@ -85,7 +89,9 @@ def margin_radii(
     margins = pair_margins(logits.detach().double(), errors[:, None])
     predicted = logits.argmax(1)
     rows, row = torch.unique(predicted, return_inverse=True)  # of many classes, few may occur
-    rates = pair_bounds(rows, classes, lipschitz=lipschitz, before_head=before_head, head=head)
+    rates = pair_bounds(
+        rows, classes, lipschitz=lipschitz, before_head=before_head, head=head, covariance=covariance
+    )
     radii = margins / (round_up(input_scale) * rates.to(logits.device)[row])
     radii = torch.where(margins > 0, radii, 0.0)  # not 0 / 0, where nothing moves and two classes are equal
     radii.scatter_(1, predicted[:, None], math.inf)
@@ -99,10 +105,17 @@ def pair_bounds(
     lipschitz: float = math.inf,
     before_head: float = math.inf,
     head: torch.Tensor | None = None,
+    covariance: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Bounds L_ij of the Lipschitz constant of z_i - z_j, rounded up: float64 [len(predicted), classes]."""
     if not (lipschitz >= 0 and before_head >= 0):
         raise UsageError("a Lipschitz constant must be 0 or more")
+    if covariance is not None:
+        own = _deviations(covariance, predicted, classes)
+        if math.isinf(min(lipschitz, before_head)):
+            return own
+        others = pair_bounds(predicted, classes, lipschitz=lipschitz, before_head=before_head, head=head)
+        return torch.minimum(own, others)
     if math.isinf(min(lipschitz, before_head)) or (head is None) != math.isinf(before_head):
         raise UsageError("give a finite `lipschitz`, or `before_head` with `head`, or all of them")
     bounds = torch.full((len(predicted), classes), round_up(math.sqrt(2) * lipschitz), dtype=torch.float64)
@@ -113,6 +126,16 @@ def pair_bounds(
     rows = head.detach().double().cpu()
     distances = torch.stack([_lengths(rows - rows[i]) for i in predicted.tolist()])
     return torch.minimum(bounds, round_up(1.0) * before_head * distances)
+
+
+def _deviations(covariance: torch.Tensor, predicted: torch.Tensor, classes: int) -> torch.Tensor:
+    """sqrt(S_ii + S_jj - 2 S_ij), rounded up."""
+    if covariance.shape != (classes, classes) or not covariance.isfinite().all():
+        raise UsageError(f"the covariance must be finite numbers [{classes}, {classes}]")
+    own = covariance.diagonal()
+    each, together = own[predicted, None] + own, 2 * covariance[predicted]
+    squares = each - together + gamma(8) * (each + together.abs())
+    return squares.clamp_min(0.0).sqrt() * round_up(1.0)
 
 
 def _lengths(differences: torch.Tensor) -> torch.Tensor:
