@@ -9,9 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import Composed, Offence, Segment, compose
+from convsv_cli.lipschitz.density.ranges import alike, ranges_of
+from convsv_cli.lipschitz.density.route import Routed, routed
 from convsv_cli.lipschitz.dependencies import ending_at, needs, real, real_outputs, relevant, sources
 from convsv_cli.lipschitz.effort import DEFAULT, Effort
 from convsv_cli.lipschitz.fold import folded
@@ -20,8 +23,22 @@ from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import ANYTHING, Range
-from convsv_cli.numerics.rounding import times
-from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN, Block, NetworkBound, Obstacle, Part, shared
+from convsv_cli.numerics.rounding import UP, times
+from convsv_cli.report import (
+    BOUNDED,
+    COVARIANCE,
+    UNBOUNDED,
+    UNKNOWN,
+    Block,
+    NetworkBound,
+    Obstacle,
+    Part,
+    shared,
+)
+from convsv_cli.report import RULES as BY_RULES
+
+if TYPE_CHECKING:
+    import torch
 
 PLURALS = {
     "skip": "skips",
@@ -69,6 +86,9 @@ class Composition:
         rows: the rows of the audit that each of its nodes is, by the node's name, which folding keeps.
         plain: its segments.
         folded: those of what folding makes of it, and every node that has no bound.
+        together: the segments of that, where runs of them were bounded by covariance propagation.
+        output: a valid covariance of the network's one output, float64 [c, c]: no v' output has a Lipschitz
+            constant of more than sqrt(v' output v). None where there is none.
         notes: what folding did, in words.
         seconds: wall time.
         effort: with which it was bounded, one of `EFFORTS`.
@@ -79,13 +99,15 @@ class Composition:
     rows: Mapping[str, tuple[str, ...]]
     plain: Composed
     folded: Composed
+    together: tuple[Segment, ...]
+    output: torch.Tensor | None
     notes: tuple[str, ...]
     seconds: float
     effort: str
 
     def bound(self) -> NetworkBound:
         """Of the Lipschitz constant (L2) from all real inputs together to all real outputs together."""
-        best = _best(self.plain.segments, self.folded.segments)
+        best = _best(_best(self.plain.segments, self.folded.segments), self.together)
         bound = _summary(best, self.folded.offences, self.rows)
         return replace(
             defined(bound, self.graph),
@@ -132,17 +154,30 @@ def composition_of(
     start = time.perf_counter()
     box = ANYTHING if input_range is None else Range(lower=input_range[0], upper=input_range[1])
     folding = folded(graph)
-    plain, better = (compose(collapsed(each), RULES, norms, box) for each in (graph, folding.graph))
+    plain, better = compose(collapsed(graph), RULES, norms, box), collapsed(folding.graph)
+    by_rules = compose(better, RULES, norms, box)
+    ranges = ranges_of(better, alike(better, box), by_rules.ranges)
+    together = routed(better, by_rules.segments, effort, ranges)
     return Composition(
         graph=graph,
         input_range=input_range,
         rows={node.name: norms.names(node, graph) for node in graph.main.nodes},
         plain=plain,
-        folded=better,
+        folded=by_rules,
+        together=together.segments,
+        output=_whole(together),
         notes=folding.notes,
         seconds=time.perf_counter() - start,
         effort=effort.level,
     )
+
+
+def _whole(together: Routed) -> torch.Tensor | None:
+    """The covariance of the output from the inputs on, not from where the last run begins."""
+    before = times(*(segment.factor for segment in together.segments[:-1]))
+    if together.output is None or not math.isfinite(before):
+        return None
+    return together.output * times(before, before, UP)
 
 
 def _up_to(tensor: str, segments: Sequence[Segment], graph: Graph) -> Sequence[Segment] | None:
@@ -187,7 +222,7 @@ def _summary(
 ) -> NetworkBound:
     blocks = _blocks(segments, rows)
     obstacles = tuple(Obstacle(node=o.node.name, op=_ops(o.node)[-1], reason=o.reason) for o in offences)
-    factors = [block.factor for block in blocks]
+    factors = [segment.factor for segment in segments]
     if math.inf in factors and 0 not in factors:
         return NetworkBound(status=UNBOUNDED, blocks=blocks, obstacles=obstacles, parts=_parts(blocks))
     product = 0.0 if 0 in factors else max(times(*factors), sys.float_info.min)
@@ -196,18 +231,30 @@ def _summary(
 
 
 def _blocks(segments: Sequence[Segment], rows: Mapping[str, tuple[str, ...]]) -> tuple[Block, ...]:
-    """The segments; those that change nothing belong to the one before them."""
+    """The segments, and what those that were bounded together are made of."""
+    found: list[Block] = []
+    for route, run in groupby(segments, lambda segment: COVARIANCE if segment.steps else BY_RULES):
+        parts = [part for segment in run for part in segment.steps or (segment,)]
+        most = math.inf if route == COVARIANCE else ONE
+        found.extend(_block(group, rows, route) for group in _groups(parts, rows, most))
+    return tuple(found)
+
+
+def _groups(
+    segments: Sequence[Segment], rows: Mapping[str, tuple[str, ...]], most: float
+) -> list[list[Segment]]:
+    """Those without layers, and with a factor of at most so much, belong to the one before them."""
     groups: list[list[Segment]] = []
     for segment in segments:
         layers = [row for node in segment.nodes for row in rows.get(node.name, ())]
-        if groups and not layers and segment.factor <= ONE:
+        if groups and not layers and segment.factor <= most:
             groups[-1].append(segment)
         else:
             groups.append([segment])
-    return tuple(_block(group, rows) for group in groups)
+    return groups
 
 
-def _block(segments: list[Segment], rows: Mapping[str, tuple[str, ...]]) -> Block:
+def _block(segments: list[Segment], rows: Mapping[str, tuple[str, ...]], route: str) -> Block:
     nodes = [node for segment in segments for node in segment.nodes]
     layers = tuple(dict.fromkeys(row for node in nodes for row in rows.get(node.name, ())))
     ops = tuple(dict.fromkeys(op for node in nodes for op in _ops(node)))
@@ -218,6 +265,7 @@ def _block(segments: list[Segment], rows: Mapping[str, tuple[str, ...]]) -> Bloc
         start=segments[0].start,
         end=segments[-1].end,
         factor=times(*(segment.factor for segment in segments)),
+        route=route,
     )
 
 

@@ -10,15 +10,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from convsv_cli import api
 from convsv_cli.auditing.checking import check_file
 from convsv_cli.auditing.plan import Meter
 from convsv_cli.budget import Budget, Judge, Limit
 from convsv_cli.errors import UsageError
-from convsv_cli.lipschitz.effort import LEAST, Effort
-from convsv_cli.report import COVARIANCE, EFFORTS, NORMAL, QUICK, THOROUGH, NetworkBound, Place, Settings
+from convsv_cli.lipschitz.effort import BACKWARD, LEAST, MOST_STEPS, PACE, Effort
+from convsv_cli.report import (
+    COVARIANCE,
+    EFFORTS,
+    NORMAL,
+    QUICK,
+    RULES,
+    THOROUGH,
+    NetworkBound,
+    Place,
+    Settings,
+)
 from tests.support.budget_models import convolution, scaled
+from tests.support.onnx_models import graph_model, normal, saved
 
 COARSE = 0.2
 MEASURE = importlib.import_module("convsv_cli.auditing.measure")
@@ -72,7 +84,17 @@ def test_more_is_planned_the_longer_is_searched() -> None:
     assert planned[0] == 0
     assert planned[1] == 2 * LEAST
     assert planned == sorted(planned)
-    assert Effort(level=NORMAL, work=1.0).planned == LEAST, "as long as it is worth to wait"
+    assert Effort(level=NORMAL, work=1.0).planned == LEAST / PACE, "as long as it is worth to wait"
+
+
+def test_the_dearer_a_pass_is_the_fewer_steps_are_searched() -> None:
+    for level in EFFORTS:
+        steps = [Effort(level=level).steps(work) for work in (1e5, 1e8, 1e9, 1e10, 1e13)]
+        assert steps == sorted(steps, reverse=True)
+        assert steps[0] == MOST_STEPS[level]
+        assert steps[-1] == 0
+    assert Effort(level=NORMAL).steps(1e9) == int(LEAST / BACKWARD / 1e9)
+    assert Effort(level=NORMAL, work=2 * LEAST / PACE).steps(1e9) == int(2 * LEAST / BACKWARD / 1e9)
 
 
 def test_what_is_no_effort_is_refused(tmp_path: Path) -> None:
@@ -99,6 +121,32 @@ def test_the_search_has_its_share_of_the_progress(level: str, efforts: list[Effo
     assert heard[-1][0] == "the whole network"
 
 
+def test_the_share_grows_through_all_searches_of_a_network(tmp_path: Path) -> None:
+    """Two stretches around an operator that has only a rule; each is searched on a torus and beside it."""
+    nodes = []
+    for i, (source, result) in enumerate((("x", "a"), ("b", "y"))):
+        names = [source, *(f"{source}{result}{j}" for j in range(3)), result]
+        for j, op in enumerate(("Conv", "Relu", "Conv", "Relu")):
+            weight = [f"w{i}{j}"] if op == "Conv" else []
+            nodes.append(helper.make_node(op, [names[j], *weight], [names[j + 1]], name=names[j + 1]))
+    nodes.insert(4, helper.make_node("Softmax", ["a"], ["b"], axis=1))
+    weights = {f"w{i}{j}": normal(3, 3, 1, 1) for i in range(2) for j in (0, 2)}
+    heard: list[float] = []
+    bound = api.audit(
+        saved(graph_model(nodes, {"x": (1, 3, 4, 4)}, weights), tmp_path),
+        progress=lambda _, share: heard.append(share),
+    ).bound
+    assert {block.route for block in bound.blocks} == {RULES, COVARIANCE}
+    assert heard == sorted(heard)
+    assert len(set(heard)) > 100
+    assert heard[-1] == 1.0
+
+
+def test_searches_share_the_time() -> None:
+    alone, shared = (Effort(level=NORMAL, searches=count).steps(1e9) for count in (1, 3))
+    assert shared == alone // 3
+
+
 def test_where_the_network_is_not_bounded_the_layers_are_all_there_is_to_do(tmp_path: Path) -> None:
     heard: list[float] = []
     bound = api.audit(
@@ -122,7 +170,7 @@ def test_parts_add_up_whatever_else_is_done_meanwhile() -> None:
 
 def test_refining_norms_does_not_search_again(efforts: list[Effort], tmp_path: Path) -> None:
     """The bound stays that of the effort asked for, unless closer norms give a smaller one by themselves."""
-    path = convolution(tmp_path)
+    path = convolution(tmp_path, size="n")
     truth = api.audit(path, tolerance=1e-7).bound.lipschitz
     efforts.clear()
     audit = check_file(path, judge(truth * 1.1), Settings(tolerance=COARSE, network_effort=THOROUGH))

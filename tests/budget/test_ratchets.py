@@ -192,7 +192,7 @@ def test_growth_does_not_hide_in_a_loose_baseline(effort, tmp_path: Path, monkey
 
 def test_a_budget_refines_the_bound_and_the_ratchet_does_not(tmp_path: Path) -> None:
     """What was refined for a limit of the budget is held against that alone, now and as a baseline."""
-    path = convolution(tmp_path)
+    path = convolution(tmp_path, size="n")
     coarse, fine = (api.audit(path, tolerance=tolerance) for tolerance in (COARSE, 1e-6))
     limit = Limit(value=fine.bound.lipschitz * 1.01, place=Place(path="convsv.toml", line=1))
     judge = replace(ratchet(coarse), budget=Budget(path="convsv.toml", network=limit))

@@ -46,7 +46,7 @@ def assert_one_line(process, *fragments: str, code: int = 2) -> None:
 
 
 def test_stdout_is_exactly_the_json_document(sample: Path) -> None:
-    process = convsv_anew("audit", sample, "--format", "json")
+    process = convsv_anew("audit", sample, "--network-effort", "quick", "--format", "json")
     assert process.returncode == 0
     assert process.stderr == ""
     document = json.loads(process.stdout)
@@ -63,7 +63,7 @@ def test_stdout_is_exactly_the_csv_document_also_with_remarks(checkpoint: Path) 
 def test_totals_of_table_json_and_csv_agree(sample: Path, tmp_path: Path) -> None:
     files = {suffix: tmp_path / f"audit.{suffix}" for suffix in ("json", "csv", "txt")}
     outputs = [argument for path in files.values() for argument in ("-o", path)]
-    process = convsv("audit", sample, "--exact", "--quiet", *outputs)
+    process = convsv("audit", sample, "--exact", "--quiet", "--network-effort", "quick", *outputs)
     assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
     document = json.loads(files["json"].read_text())
     rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
@@ -190,7 +190,9 @@ def test_layers_selects_by_glob(sample: Path) -> None:
 
 def test_as_stride_1_never_lowers_a_norm_and_says_so(sample: Path) -> None:
     strided, plain = (
-        json.loads(convsv("audit", sample, "--exact", "--format", "json", *extra).stdout)["layers"]
+        json.loads(
+            convsv("audit", sample, "--exact", "--network-effort", "quick", "--format", "json", *extra).stdout
+        )["layers"]
         for extra in ([], ["--as-stride-1"])
     )
     for a, b in zip(strided, plain, strict=True):

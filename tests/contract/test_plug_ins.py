@@ -12,6 +12,7 @@ import pytest
 from convsv_cli.budget.toml import loads
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.certification.routes import ROUTES
+from convsv_cli.lipschitz.density import lowering, ranges
 from convsv_cli.lipschitz.rules import FAMILIES
 from convsv_cli.loaders import LOADERS
 from convsv_cli.model import linear_maps
@@ -20,6 +21,8 @@ from convsv_cli.renderers import RENDERERS
 FOLDERS = [
     ("convsv_cli.calculators", "CALCULATOR", CALCULATORS),
     ("convsv_cli.certification.routes", "ROUTE", ROUTES),
+    ("convsv_cli.lipschitz.density.lowering", "ROWS", [family.ROWS for family in lowering.FAMILIES]),
+    ("convsv_cli.lipschitz.density.ranges", "ROWS", [family.ROWS for family in ranges.FAMILIES]),
     ("convsv_cli.lipschitz.rules", "RULES", FAMILIES),
     ("convsv_cli.loaders", "LOADER", LOADERS),
     ("convsv_cli.model.linear_maps", "RULES", linear_maps.FAMILIES),

@@ -84,10 +84,10 @@ def test_the_table_is_golden() -> None:
 def test_the_table_explains_where_asked() -> None:
     explained = RENDERERS[0].render(of(AUDIT), Terminal(explain=True))
     assert explained.splitlines()[13:17] == [
-        "block  operators  factor ≤  share of log L",
-        "──────────────────────────────────────────",
-        "conv1  Conv Relu     5.000           70.0%",
-        "head   Gemm          2.001           30.0%",
+        "block  operators  route       factor ≤  share of log L",
+        "──────────────────────────────────────────────────────",
+        "conv1  Conv Relu  rules          5.000           70.0%",
+        "head   Gemm       covariance     2.001           30.0%",
     ]
 
 

@@ -12,11 +12,13 @@ from onnx import helper
 
 from convsv_cli import audit
 from convsv_cli.lipschitz.bound import _common
-from convsv_cli.report import BOUNDED, UNBOUNDED, UNKNOWN
+from convsv_cli.report import BOUNDED, COVARIANCE, RULES, UNBOUNDED, UNKNOWN
 from tests.support.command_line import convsv
 from tests.support.onnx_models import graph_model, normal, saved
+from tests.support.whole_bounds import by_rules
 
 SAMPLE = Path(__file__).parents[2] / "sample_models" / "resnet20.onnx"
+WEIGHTS = {"a.weight": normal(4, 3, 1, 1), "b.weight": normal(2, 4, 1, 1)}
 node = helper.make_node
 
 
@@ -29,23 +31,22 @@ def chain(folder: Path, *, gate: bool) -> Path:
         node("Mul", ["u", "p"], ["v"], name="gate") if gate else node("Identity", ["u"], ["v"]),
         node("Conv", ["v", "b.weight"], ["y"], name="b"),
     ]
-    weights = {"a.weight": normal(4, 3, 1, 1), "b.weight": normal(2, 4, 1, 1)}
-    return saved(graph_model(nodes, {"x": [1, 3, 6, 6]}, weights), folder)
+    return saved(graph_model(nodes, {"x": [1, 3, 6, 6]}, WEIGHTS), folder)
 
 
-def product(path: Path) -> float:
-    weights = [layer.measurement("certified").value for layer in audit(path).layers]
-    return math.prod(weights)
-
-
-def test_a_chain_is_bounded_by_the_product(tmp_path: Path) -> None:
+def test_rules_bound_a_chain_by_the_product_and_covariance_propagation_by_less(tmp_path: Path) -> None:
     path = chain(tmp_path, gate=False)
-    bound = audit(path).bound
-    assert bound.status == BOUNDED
-    assert bound.lipschitz == pytest.approx(product(path), rel=1e-12)
-    assert bound.log10 == pytest.approx(math.log10(bound.lipschitz))
-    assert [block.name for block in bound.blocks] == ["a", "b"]
-    assert sum(block.share for block in bound.blocks) == pytest.approx(1)
+    result = audit(path, network_effort="quick")
+    product = math.prod(layer.measurement("certified").value for layer in result.layers)
+    matrices = [WEIGHTS[name][..., 0, 0].astype(float) for name in ("b.weight", "a.weight")]
+    linear = np.linalg.norm(matrices[0] @ matrices[1], 2)  # where every Relu is on
+    for bound, route, most in ((by_rules(path), RULES, 1 + 1e-9), (result.bound, COVARIANCE, 0.8)):
+        assert bound.status == BOUNDED
+        assert linear < bound.lipschitz <= most * product
+        assert bound.log10 == pytest.approx(math.log10(bound.lipschitz))
+        assert [(block.name, block.route) for block in bound.blocks] == [("a", route), ("b", route)]
+        assert sum(block.share for block in bound.blocks) == pytest.approx(1)
+    assert by_rules(path).lipschitz == pytest.approx(product, rel=1e-12)
 
 
 def test_a_gate_is_named_and_what_is_around_it_is_bounded(tmp_path: Path) -> None:

@@ -60,11 +60,14 @@ def of_unknown_operator(folder: Path) -> Path:
     return saved(model, folder, "odd.onnx")
 
 
-def convolution(folder: Path, seed: int = 0, name: str = "conv.onnx") -> Path:
-    """One 3x3 convolution of 6 channels, called conv: the norm of such has no closed form."""
+def convolution(folder: Path, seed: int = 0, name: str = "conv.onnx", size: int | str = 8) -> Path:
+    """One 3x3 convolution of 6 channels, called conv: the norm of such has no closed form.
+
+    At an open size, the network's bound is that norm; covariance propagation proves a smaller one of others.
+    """
     weight = np.random.default_rng(seed).standard_normal((6, 6, 3, 3)).astype("float32")
     node = helper.make_node("Conv", ["x", "conv.weight"], ["y"], name="conv", pads=[1, 1, 1, 1])
-    return saved(graph_model([node], {"x": [1, 6, 8, 8]}, {"conv.weight": weight}), folder, name)
+    return saved(graph_model([node], {"x": [1, 6, size, size]}, {"conv.weight": weight}), folder, name)
 
 
 def unsupported(folder: Path) -> Path:

@@ -61,7 +61,7 @@ def _page(renderers: Sequence[Renderer[T]], result: T) -> str:
 @cache
 def resnet() -> Audit:
     """The sample model."""
-    return audit(MODEL, spectra=("conv1", "fc"))
+    return audit(MODEL, spectra=("conv1", "fc"), network_effort="quick")
 
 
 def judged(sample: Audit, limit: float = LIMIT) -> Audit:

@@ -80,6 +80,7 @@ def test_no_test_module_imports_another(root: Path) -> None:
 
 
 def test_every_folder_of_tests_is_one_of_the_package(root: Path) -> None:
-    folders = {path.parent.name for path in (root / "tests").rglob("test_*.py")}
-    parts = {path.stem for path in (root / "convsv_cli").iterdir()}
-    assert folders - parts == {"contract", "security", "system"}
+    tests, package = root / "tests", root / "convsv_cli"
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    parts = {path.relative_to(package).with_suffix("") for path in package.rglob("*")}
+    assert {str(folder) for folder in folders - parts} == {"contract", "security", "system"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from convsv_cli.cli import cli
 from convsv_cli.renderers import RENDERERS
+from tests.support import shown_outputs
 from tests.support.command_line import convsv
 
 
@@ -26,11 +26,10 @@ def test_outputs_are_what_the_commands_print(
     readme: str, root: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root)
-    outputs = re.findall(r"<!-- output: convsv (.*?) -->\n```text\n(.*?)```", readme, re.DOTALL)
+    outputs = shown_outputs.shown(readme)
     assert outputs
-    for arguments, output in outputs:
-        words = [word.replace("../shared", str(shared)) for word in shlex.split(arguments)]
-        assert convsv(*words).stdout.replace(str(shared), "../shared") == output
+    for arguments, output in outputs.items():
+        assert shown_outputs.printed(arguments, shared) == output, shown_outputs.COMMAND
 
 
 def test_the_python_example_runs(readme: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -66,7 +65,10 @@ def test_every_pipe_that_the_docs_show_runs(
     """In a folder in which what the lines name is the sample model, or its saved audit."""
     monkeypatch.chdir(tmp_path)
     Path("baseline.json").write_text(
-        convsv("audit", root / "sample_models" / "resnet20.onnx", "--format", "json").stdout, encoding="utf-8"
+        convsv(
+            "audit", root / "sample_models" / "resnet20.onnx", "--network-effort", "quick", "--format", "json"
+        ).stdout,
+        encoding="utf-8",
     )
     helps = [convsv("--help"), *(convsv(name, "--help") for name in cli.commands)]
     pages = [path.read_text(encoding="utf-8") for path in root.glob("docs/**/*.md")]

@@ -17,10 +17,11 @@ from click.testing import CliRunner
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
-from convsv_cli import LipschitzPenalty, audit
+from convsv_cli import LipschitzPenalty
 from sample_models.certified_loss import bound_before_head, certified_loss
 from sample_models.muon import Muon, orthogonal
 from sample_models.resnet import ResNet
+from tests.support.whole_bounds import by_rules
 
 TWIN = "resnet20_regularised"
 
@@ -52,12 +53,12 @@ def small_archive(path: Path, count: int) -> Path:
     return path
 
 
-def test_the_bound_is_that_of_the_audit(root: Path) -> None:
-    """But for the pixels' three scales, which the audit folds into the first kernel."""
+def test_the_bound_is_that_of_the_rules(root: Path) -> None:
+    """But for the pixels' three scales, which an audit folds into the first kernel."""
     model = ResNet(normalised=False)
     model.load_state_dict(torch.load(root / f"sample_models/{TWIN}.pt", weights_only=True))
     trained = bound_before_head(LipschitzPenalty(model, "certified").norms(), model.pixel_std).item()
-    blocks = audit(root / f"sample_models/{TWIN}.onnx").bound.blocks
+    blocks = by_rules(root / f"sample_models/{TWIN}.onnx").blocks
     before = math.prod(block.factor for block in blocks[:-1])
     assert blocks[-1].layers == ("fc",)
     assert before * 0.999 <= trained <= before * float(model.pixel_std.max() / model.pixel_std.min()) * 1.01
@@ -118,7 +119,8 @@ def test_muon_finds_a_minimum() -> None:
 def test_the_script_writes_both_forms_and_says_what_is_certified(tmp_path: Path) -> None:
     archive = small_archive(tmp_path / "archive.npz", 130)
     command = script("train_resnet20_regularised").main
-    result = CliRunner().invoke(command, [str(archive), "--epochs", "1", "--out", str(tmp_path / "new")])
+    options = ["--epochs", "1", "--network-effort", "quick", "--out", str(tmp_path / "new")]
+    result = CliRunner().invoke(command, [str(archive), *options])
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
     assert lines[0].startswith("epoch 1/1: loss ")
