@@ -94,7 +94,7 @@ def test_the_dearer_a_pass_is_the_fewer_steps_are_searched() -> None:
         assert steps[0] == MOST_STEPS[level]
         assert steps[-1] == 0
     assert Effort(level=NORMAL).steps(1e9) == int(LEAST / BACKWARD / 1e9)
-    assert Effort(level=NORMAL, work=2 * LEAST / PACE).steps(1e9) == int(2 * LEAST / BACKWARD / 1e9)
+    assert Effort(level=NORMAL, work=2 * LEAST / PACE).steps(2e9) == int(2 * LEAST / BACKWARD / 2e9)
 
 
 def test_what_is_no_effort_is_refused(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_the_share_grows_through_all_searches_of_a_network(tmp_path: Path) -> No
     ).bound
     assert {block.route for block in bound.blocks} == {RULES, COVARIANCE}
     assert heard == sorted(heard)
-    assert len(set(heard)) > 100
+    assert len(set(heard)) > 50
     assert heard[-1] == 1.0
 
 
