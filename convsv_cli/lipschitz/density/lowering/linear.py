@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -80,6 +82,8 @@ def multiplied(node: Node, to: Lowering) -> None:
     kernel, error = _kernel(found)
     rows, columns = kernel.shape[1:3]
     if view.flat:
+        if columns != field.channels * math.prod(field.window):
+            raise NoRowError
         weight = kernel[0].reshape(rows, field.channels, *field.window)
         step = Functional(source=view.field, output=output, kernel=weight, error=error)
         to.functional(output, step, Field(channels=rows), View(field=output))
