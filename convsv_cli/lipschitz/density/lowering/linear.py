@@ -26,6 +26,8 @@ def convolved(node: Node, to: Lowering) -> None:
     found, view = _spatial_map(node, to)
     geometry, field = found.geometry, to.field_of(view)
     kernel, error = _kernel(found)
+    if kernel.shape[0] * kernel.shape[2] != field.channels:
+        raise NoRowError
     window = known(to.shape(node.outputs[0])[2:])
     offsets = _offsets(geometry, kernel)
     reach = tuple(
@@ -51,6 +53,8 @@ def transposed(node: Node, to: Lowering) -> None:
     if geometry.either_way:
         raise NoRowError
     kernel, error = _kernel(found)
+    if kernel.shape[0] * kernel.shape[2] != field.channels:
+        raise NoRowError
     window = known(to.shape(node.outputs[0])[2:])
     offsets = _offsets(geometry, kernel)
     reach = tuple(
