@@ -21,6 +21,8 @@ ROOM = 2**27
 """Numbers that the blocks of a step may hold: 2 GB of complex ones."""
 MOST_ROOM = 2 * ROOM
 """Numbers that the blocks or the maps of a step may hold however coarse they are."""
+MOST_FREQUENCIES = 2**20
+"""Of a torus: what is done for each of them takes its time however few channels there are."""
 COARSER = 4.0
 """By how much less a step may cost each time that a whole pass costs too much."""
 COARSEST = 1e8
@@ -35,16 +37,18 @@ class Plan:
         levels: indices of steps before which its group is made constant over frequencies.
         work: multiplications of a pass, roughly.
         room: the numbers that the blocks or the maps of a step hold, of the step that needs most.
+        frequencies: of the largest torus.
     """
 
     splits: frozenset[int] = frozenset()
     levels: frozenset[int] = frozenset()
     work: float = 0.0
     room: float = 0.0
+    frequencies: int = 1
 
     def fits(self, most: float) -> bool:
         """Whether it keeps within the limits: of work, so many multiplications."""
-        return self.work <= most and self.room <= MOST_ROOM
+        return self.work <= most and self.room <= MOST_ROOM and self.frequencies <= MOST_FREQUENCIES
 
 
 @dataclass
@@ -82,7 +86,8 @@ class _Planner:
         for index, step in enumerate(self._program.steps):
             self._step(index, step)
         splits, levels = frozenset(self._splits), frozenset(self._levels)
-        return Plan(splits=splits, levels=levels, work=self._work, room=self._room)
+        frequencies = max((torus.count for torus in self._tori.values()), default=1)
+        return Plan(splits=splits, levels=levels, work=self._work, room=self._room, frequencies=frequencies)
 
     def _step(self, index: int, step: Step) -> None:
         needed, live = set(sources(step)), self._program.live[index]
@@ -101,7 +106,7 @@ class _Planner:
         if group.varies and not _mixes_positions(step) and self._too_dear(step, group, kept):
             self._levels.add(index)
             group.varies = False
-        self._work += self._work_of(step, group, kept) + OVERHEAD
+        self._work += self._work_of(step, group, kept) + OVERHEAD * _strides(step)
         self._room = max(self._room, self._room_of(step, group, kept), self._room_of_maps(step, group))
         self._after(step, group, kept, live)
 
@@ -123,8 +128,7 @@ class _Planner:
     def _room_of(self, step: Step, group: _Group, kept: set[str]) -> float:
         """Numbers that the blocks of a step hold."""
         width = self._width(kept) + max(self._width(sources(step)), self._width(results(step)))
-        strides = math.prod(step.stride) if isinstance(step, Linear) and not step.upward else 1
-        return self._count(step, group) / strides * width**2
+        return self._count(step, group) / _strides(step) * width**2
 
     def _room_of_maps(self, step: Step, group: _Group) -> float:
         """Numbers that the symbols of a step hold, while they are computed axis by axis."""
@@ -166,6 +170,11 @@ class _Planner:
 
     def _width(self, names: Iterable[str]) -> int:
         return sum(self._program.fields[name].channels for name in names)
+
+
+def _strides(step: Step) -> int:
+    """Parts of the torus of what a step needs, which it takes one after the other."""
+    return math.prod(step.stride) if isinstance(step, Linear) and not step.upward else 1
 
 
 def _while_transformed(shape: Sequence[int]) -> int:

@@ -22,6 +22,10 @@ from convsv_cli.numerics.intervals import Intervals
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+MOST_CHANNELS = 2**14
+"""Of a field: a covariance has the square of them, and what holds more is not planned anyway (`plan`)."""
+MOST_ENTRIES = 2**28
+"""Of the kernels of one program together: 2 GB."""
 FURTHER = "convsv:"
 """Begins the name of a field that would otherwise be that of another one."""
 CROPPED = ".cropped"
@@ -50,6 +54,7 @@ class Lowering:
         self.views: dict[str, View] = {}
         self.sources: list[str] = []
         self._crops: dict[str, str] = {}
+        self._entries = 0
         self._tensors = {
             *graph.inputs,
             *graph.constants,
@@ -114,9 +119,9 @@ class Lowering:
             view: how, and the name of the field.
 
         Raises:
-            NoRowError: there is nothing in it.
+            NoRowError: there is nothing in it, or too much.
         """
-        if not field.channels or 0 in field.window:
+        if not 0 < field.channels <= MOST_CHANNELS or 0 in field.window:
             raise NoRowError
         self.fields[view.field] = replace(field, reach=field.reach or field.window)
         self.views[tensor] = view
@@ -227,6 +232,16 @@ class Lowering:
         used = {*starts, *(name for step in steps for name in (*sources(step), *results(step)))}
         fields = {name: field for name, field in self.fields.items() if name in used}
         return Program(steps=steps, fields=fields, sources=tuple(starts), outputs=outputs)
+
+    def reads(self, entries: int, channels: int) -> None:
+        """Before a kernel of so many entries, to so many channels, is read.
+
+        Raises:
+            NoRowError: they are too many, the entries with those of the kernels so far.
+        """
+        self._entries += entries
+        if self._entries > MOST_ENTRIES or channels > MOST_CHANNELS:
+            raise NoRowError
 
     def constant(self, tensor: str) -> NDArray[np.float64]:
         """The values of a constant, an array of its shape.

@@ -25,7 +25,7 @@ def convolved(node: Node, to: Lowering) -> None:
     """
     found, view = _spatial_map(node, to)
     geometry, field = found.geometry, to.field_of(view)
-    kernel, error = _kernel(found)
+    kernel, error = _kernel(found, to)
     if kernel.shape[0] * kernel.shape[2] != field.channels:
         raise NoRowError
     window = known(to.shape(node.outputs[0])[2:])
@@ -52,7 +52,7 @@ def transposed(node: Node, to: Lowering) -> None:
     geometry, field = found.geometry, to.field_of(view)
     if geometry.either_way:
         raise NoRowError
-    kernel, error = _kernel(found)
+    kernel, error = _kernel(found, to)
     if kernel.shape[0] * kernel.shape[2] != field.channels:
         raise NoRowError
     window = known(to.shape(node.outputs[0])[2:])
@@ -83,7 +83,7 @@ def multiplied(node: Node, to: Lowering) -> None:
         raise NoRowError
     view = to.view(node.inputs[0])
     field, output = to.field_of(view), node.outputs[0]
-    kernel, error = _kernel(found)
+    kernel, error = _kernel(found, to)
     rows, columns = kernel.shape[1:3]
     if view.flat:
         if columns != field.channels * math.prod(field.window):
@@ -128,8 +128,10 @@ def _offsets(geometry: Geometry, kernel: torch.Tensor) -> tuple[tuple[int, ...],
     )
 
 
-def _kernel(found: LinearMap) -> tuple[torch.Tensor, float]:
+def _kernel(found: LinearMap, to: Lowering) -> tuple[torch.Tensor, float]:
     """The kernel as [groups, c_out / groups, c_in / groups, *taps], and what rounding did to it."""
+    shape, geometry = found.kernel_shape, found.geometry
+    to.reads(math.prod(shape), shape[1] * geometry.groups if geometry.transposed else shape[0])
     try:
         values = np.asarray(found.arrange(found.constant.read()), np.float64)
         error = found.constant.error()

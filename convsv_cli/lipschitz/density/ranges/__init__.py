@@ -13,7 +13,7 @@ import numpy as np
 
 from convsv_cli.lipschitz.composition import MALFORMED
 from convsv_cli.lipschitz.density.ranges import elementwise, linear, movement, pooling
-from convsv_cli.lipschitz.density.ranges.entries import Entries
+from convsv_cli.lipschitz.density.ranges.entries import MOST_AXES, Entries
 from convsv_cli.lipschitz.dependencies import relevant
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.model.graph import Graph, Node, UnknownValueError
@@ -54,7 +54,7 @@ def ranges_of(graph: Graph, inputs: Ranges, known: Mapping[str, Range]) -> Range
 
 
 def alike(graph: Graph, inputs: Range) -> Ranges:
-    """The same range for all entries of all inputs whose number of axes is known.
+    """The same range for all entries of all inputs whose number of axes is known and not too large.
 
     Args:
         graph: whose inputs they are.
@@ -64,4 +64,5 @@ def alike(graph: Graph, inputs: Range) -> Ranges:
     return {
         name: Intervals(np.full((1,) * rank, inputs.lower), np.full((1,) * rank, inputs.upper))
         for name, rank in ranks.items()
+        if rank <= MOST_AXES
     }

@@ -13,6 +13,8 @@ from convsv_cli.numerics.intervals import ANYTHING, Array, Intervals, Range, wid
 
 MOST = 2**20
 """Entries that are told apart; of a tensor with more, only channels are."""
+MOST_AXES = 32
+"""That NumPy broadcasts along; of a tensor with more, nothing is known here."""
 
 
 class Entries:
@@ -32,7 +34,7 @@ class Entries:
 
     def add(self, tensor: str, interval: Intervals) -> None:
         """Keep what was found of a tensor, with what is known of it otherwise."""
-        if not tensor:
+        if not tensor or interval.lower.ndim > MOST_AXES:
             return
         over = self._known.get(tensor, ANYTHING)
         lower, upper = np.broadcast_arrays(interval.lower, interval.upper)
@@ -45,7 +47,7 @@ class Entries:
         """The interval of each entry.
 
         Raises:
-            UnboundedError: nothing is known of it, not even how many axes it has.
+            UnboundedError: nothing is known of it, not even how many axes it has, or these are too many.
             UnknownValueError: it is a constant that cannot be computed.
         """
         if tensor in self.found:
@@ -53,8 +55,8 @@ class Entries:
         if tensor in self.graph.constants:
             return self._constant(tensor)
         over, shape = self._known.get(tensor, ANYTHING), self.graph.shapes.get(tensor)
-        if shape is None:
-            raise UnboundedError("the number of its axes is not known")
+        if shape is None or len(shape) > MOST_AXES:
+            raise UnboundedError("the number of its axes is not known, or too large")
         ones = (1,) * len(shape)
         return Intervals(np.full(ones, over.lower), np.full(ones, over.upper))
 

@@ -1,0 +1,50 @@
+"""What has too many frequencies, channels or axes is left to the rules, at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from onnx import ModelProto, helper
+
+from convsv_cli import audit
+from convsv_cli.lipschitz.density.plan import MOST_FREQUENCIES, Plan
+from tests.support.onnx_models import graph_model, normal, saved
+
+node = helper.make_node
+
+
+def wide_padding() -> ModelProto:
+    """8,000 x 8,000 positions, of which every 2,000th counts."""
+    nodes = [
+        node("Conv", ["x", "k"], ["a"], pads=[4000] * 4),
+        node("Relu", ["a"], ["b"]),
+        node("Conv", ["b", "k"], ["y"], strides=[2000, 2000]),
+    ]
+    return graph_model(nodes, {"x": [1, 1, 8, 8]}, {"k": normal(1, 1, 3, 3)})
+
+
+def many_channels() -> ModelProto:
+    nodes = [
+        node("MatMul", ["x", "w"], ["a"]),
+        node("Relu", ["a"], ["b"]),
+        node("MatMul", ["b", "v"], ["y"]),
+    ]
+    return graph_model(nodes, {"x": [1, 4]}, {"w": normal(4, 40_000), "v": normal(40_000, 4)})
+
+
+def many_axes() -> ModelProto:
+    nodes = [node("Relu", ["x"], ["a"]), node("Mul", ["a", "s"], ["y"])]
+    return graph_model(nodes, {"x": [1] * 40 + [4]}, {"s": normal(4)})
+
+
+@pytest.mark.parametrize("make", [wide_padding, many_channels, many_axes])
+def test_it_is_bounded_by_the_rules(make, tmp_path: Path) -> None:
+    bound = audit(saved(make(), tmp_path), network_effort="quick").bound
+    assert bound.status == "bounded"
+    assert {block.route for block in bound.blocks} == {"rules"}
+
+
+def test_a_plan_with_too_many_frequencies_does_not_fit() -> None:
+    assert Plan(frequencies=MOST_FREQUENCIES).fits(1.0)
+    assert not Plan(frequencies=MOST_FREQUENCIES + 1).fits(1.0)
