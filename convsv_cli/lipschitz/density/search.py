@@ -12,6 +12,7 @@ from convsv_cli.lipschitz.density.levels import stacked
 from convsv_cli.lipschitz.density.multipliers import GREEDY, NEAR, Choose, Multiplier, least_factor, spread
 from convsv_cli.lipschitz.density.recursion import Recursion
 from convsv_cli.lipschitz.density.sizes import InfeasibleError
+from convsv_cli.numerics.adam import Adam
 
 RATE, BETAS = 0.1, (0.8, 0.95)
 LEAST_RATE = 0.02
@@ -104,19 +105,16 @@ def searched(
     if not moving:
         return start
     parameters = [each for own in moving.values() for each in (own.shape, own.ratio)]
-    optimiser, best, gained = torch.optim.Adam(parameters, lr=RATE, betas=BETAS), start, 0
+    optimiser, best, gained = Adam(parameters, BETAS), start, 0
     try:
         for step in range(steps):
-            for group in optimiser.param_groups:
-                group["lr"] = RATE * min(1.0, SOLID * (1 - step / steps) + LEAST_RATE)
-            optimiser.zero_grad()
             value = _objective(recursion, chosen(moving))
             value.backward()  # type: ignore[no-untyped-call]
             if float(value.detach()) < best.log - WORTH:
                 gained = step
             if float(value.detach()) < best.log:
                 best = Found(multipliers=_fixed(moving), log=float(value.detach()))
-            optimiser.step()
+            optimiser.step(RATE * min(1.0, SOLID * (1 - step / steps) + LEAST_RATE))
             progress((step + 1) / steps)
             if step - gained >= PATIENCE:
                 break
