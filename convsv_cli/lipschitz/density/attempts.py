@@ -25,8 +25,8 @@ from convsv_cli.lipschitz.density.window import Switch, restricted, switches
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.spectral.cores import all_threads
 
-SMALL = 16
-"""Positions per axis of the torus on which multipliers are looked for first."""
+TINY, SMALL = 8, 16
+"""Positions per axis of the tori on which what needs no search is chosen, and on which is searched first."""
 ENOUGH = 40
 """Steps of a search that are worth the whole torus from the beginning."""
 LARGE = 3e10
@@ -76,21 +76,22 @@ class Outcome:
 
 
 def best_of(run: Run, effort: Effort) -> Outcome | None:
-    """The least bound that any way leads to; None where nothing can be proven.
+    """The bound that the best way leads to; None where nothing can be proven.
+
+    Which way is the best is estimated; the proof of one takes longer than to look for the next.
 
     Args:
         run: what to bound.
         effort: how far to go.
     """
-    best: Outcome | None = None
-    for attempt in _attempts(run, effort):
+    for attempt in sorted(_attempts(run, effort), key=lambda attempt: attempt.log):
         try:
             outcome = attempt.proven(run)
         except InfeasibleError:
             continue
-        if math.isfinite(outcome.bound) and (best is None or outcome.bound < best.bound):
-            best = outcome
-    return best
+        if math.isfinite(outcome.bound):
+            return outcome
+    return None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -100,12 +101,14 @@ class _Attempt:
     Attributes:
         found: the multipliers.
         switch: to a window; None for staying.
-        late: the multipliers after that, by step of the switch's program; None for those of the torus.
+        late: the multipliers after that, by step of the switch's program.
+        log: an estimate of the natural logarithm of the bound.
     """
 
     found: Found
     switch: Switch | None = None
     late: Found | None = None
+    log: float = math.inf
 
     def proven(self, run: Run) -> Outcome:
         """What this leads to, with all rounding.
@@ -115,40 +118,42 @@ class _Attempt:
         """
         levels: dict[int, float] = {0: 1.0}
         with torch.no_grad(), all_threads() if run.plan.work > LARGE else nullcontext():
-            covariances = _run(run, self, levels, proof=True)
+            covariances = _run(run, self, levels)
             bound = level(covariances, proof=True)
         known = (levels.get(mark, 1.0) for mark in run.marks[:-1])
         return Outcome(bound=bound, levels=(*known, bound), covariances=covariances)
 
 
-def _run(run: Run, attempt: _Attempt, levels: dict[int, float], *, proof: bool) -> tuple[Covariance, ...]:
+def _run(run: Run, attempt: _Attempt, levels: dict[int, float]) -> tuple[Covariance, ...]:
+    """With a proof, and what is reached at each mark."""
     marks = set(run.marks[:-1])
-    switch = attempt.switch
+    switch, late = attempt.switch, attempt.late
 
     def watch(steps: int, covariances: Sequence[Covariance]) -> None:
         if steps in marks:
             levels[steps] = level(covariances, proof=False)
 
-    if switch is None:
-        return Recursion(run.program, plan=run.plan, proof=proof).run(choosing(attempt.found.again()), watch)
-    start = _entrance(run, switch, attempt.found, watch, proof=proof)
-    recursion = Recursion(switch.program, plan=planned(switch.program), proof=proof, start=start)
-    own = _own(switch, attempt.found) if attempt.late is None else attempt.late.again()
-    choose = choosing(own)
-    return recursion.run(choose, lambda steps, found: watch(switch.first + steps, found))
+    if switch is None or late is None:
+        return Recursion(run.program, plan=run.plan, proof=True).run(choosing(attempt.found.again()), watch)
+    start = _entrance(run, switch, attempt.found, watch)
+    recursion = Recursion(switch.program, plan=planned(switch.program), proof=True, start=start)
+    return recursion.run(choosing(late.again()), lambda steps, found: watch(switch.first + steps, found))
 
 
 def _own(switch: Switch, found: Found) -> Own:
     return lambda index, variance, _: switch.own(found.multipliers, index, variance)
 
 
-def _entrance(run: Run, switch: Switch, found: Found, watch: Watch, *, proof: bool) -> Covariance | None:
+def _entrance(
+    run: Run, switch: Switch, found: Found, watch: Watch = lambda *_: None, *, proof: bool = True
+) -> Covariance | None:
     """The covariance of the window where the torus is left; None for the identity at the sources."""
     if not switch.first:
         return None
-    program = run.program
+    program, dtype = run.program, torch.complex128 if proof else torch.complex64
     head = replace(program, steps=program.steps[: switch.first], outputs=switch.program.sources)
-    (end,) = Recursion(head, plan=run.plan, proof=proof).run(choosing(found.again()), watch)
+    recursion = Recursion(head, plan=run.plan, dtype=dtype, proof=proof)
+    (end,) = recursion.run(choosing(found.again()), watch)
     (name,) = end.fields
     return restricted(end, program.fields[name], head.tori[name])
 
@@ -156,29 +161,34 @@ def _entrance(run: Run, switch: Switch, found: Found, watch: Watch, *, proof: bo
 def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
     """Ever dearer ways."""
     program = run.program
-    whole = effort.steps(run.plan.work)
-    near = program if whole >= ENOUGH else program.shrunk(SMALL)
-    work = planned(near, effort.most).work
-    small = Recursion(near, plan=run.plan, dtype=torch.complex64, proof=False)
-    found = greedy(small, GREEDY if work < LARGE else GREEDY[:1])
+    tiny = program.shrunk(TINY)
+    work = planned(tiny, effort.most).work
+    recursion = Recursion(tiny, plan=run.plan, dtype=torch.complex64, proof=False)
+    found = greedy(recursion, GREEDY if work < LARGE else GREEDY[:1])
     if not math.isfinite(found.log):
         return
-    yield _Attempt(found=found)
-    steps = effort.steps(work)
+    whole = effort.steps(run.plan.work)
+    near = program if whole >= ENOUGH else program.shrunk(SMALL)
+    steps = effort.steps(planned(near, effort.most).work)
     if not steps or not found.multipliers:
+        yield _Attempt(found=found)
         return
+    small, full = (
+        Recursion(each, plan=run.plan, dtype=torch.complex64, proof=False) for each in (near, program)
+    )
+    own = found.again()
+    found = replace(valued(small, own), own=own)
+    yield _Attempt(found=found, log=found.log if near is program else valued(full, own).log)
     first, second, third = (effort.part(i / 3, (i + 1) / 3) for i in range(3))
     if near is program:
         found = _further(small, found, steps, first)
     else:
         found = searched(small, found, min(steps, ENOUGH), first.tell)
-    yield _Attempt(found=found)
-    if near is not program and effort.thorough:
-        full = Recursion(program, plan=run.plan, dtype=torch.complex64, proof=False)
-        there = valued(full, found.again())
-        if math.isfinite(there.log):  # else it broke off, with multipliers up to that step
-            found = _further(full, there, whole, second)
-            yield _Attempt(found=found)
+    there = found if near is program else valued(full, found.again())
+    yield _Attempt(found=found, log=there.log)
+    if near is not program and effort.thorough and math.isfinite(there.log):
+        found = _further(full, there, whole, second)
+        yield _Attempt(found=found, log=found.log)
     yield from _windowed(run, found, third)
 
 
@@ -204,18 +214,19 @@ def _windowed(run: Run, found: Found, effort: Effort) -> Iterator[_Attempt]:
     )
     if switch is None:
         return
-    yield _Attempt(found=found, switch=switch)
     plan = planned(switch.program)
-    steps = effort.steps(plan.work)
-    if steps < FEW:
-        return
     try:
         with torch.no_grad():
-            start = _entrance(run, switch, found, lambda *_: None, proof=False)
+            start = _entrance(run, switch, found, proof=False)
     except InfeasibleError:
         return
     recursion = Recursion(switch.program, plan=plan, dtype=torch.complex64, proof=False, start=start)
-    late = valued(recursion, _own(switch, found))
-    if math.isfinite(late.log):
+    own = _own(switch, found)
+    late = valued(recursion, own)
+    if not math.isfinite(late.log):
+        return
+    yield _Attempt(found=found, switch=switch, late=replace(late, own=own), log=late.log)
+    steps = effort.steps(plan.work)
+    if steps >= FEW:
         late = _further(recursion, late, steps, effort)
-        yield _Attempt(found=found, switch=switch, late=late)
+        yield _Attempt(found=found, switch=switch, late=late, log=late.log)

@@ -16,9 +16,11 @@ from convsv_cli.spectral.matrix_norm import cholesky_margin, lanczos, proven_lev
 
 RIDGE = 1e-7
 """What is added to a mean covariance, relative to its largest variance, so that it can be factorized."""
-LANCZOS_STEPS = 12
-SLACK, DOUBLINGS = 1e-6, 60
-"""What a multiple is raised by before it is tried, relatively, and how often that is doubled."""
+LANCZOS_STEPS, ROUGH_STEPS = 12, 4
+"""Where something is to be proven, or a derivative is taken; and of what is only shown."""
+SLACK, DOUBLINGS = 1e-3, 60
+"""What a multiple is raised by before it is tried, relatively, and how often that is doubled: each try costs
+as much as an activation, so the first one is to succeed."""
 
 
 def level(covariances: Iterable[Covariance], *, proof: bool) -> float:
@@ -47,9 +49,11 @@ def _root(covariance: Covariance, *, proof: bool) -> float:
     scale = float(whole.diagonal(dim1=-2, dim2=-1).real.max())
     unit = 2.0 ** round(math.log2(scale))
     scaled = whole / unit
-    top = float(lanczos(scaled, _starts(scaled), LANCZOS_STEPS)[0].max())
     if proof:
-        top = proven_level(scaled, top)
+        top = proven_level(scaled, float(lanczos(scaled, _starts(scaled), LANCZOS_STEPS)[0].max()))
+    else:
+        rough = scaled.to(torch.complex64 if scaled.is_complex() else torch.float32)
+        top = float(lanczos(rough, _starts(rough), ROUGH_STEPS)[0].max())
     return math.sqrt(top) * math.sqrt(unit) * math.sqrt(covariance.scale)
 
 
@@ -105,9 +109,9 @@ def _relative(mean: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
     factor, info = torch.linalg.cholesky_ex(mean)
     if info.any():
         raise InfeasibleError
-    factor = factor.to(whole.dtype)
-    half = torch.linalg.solve_triangular(factor, whole, upper=False)
-    both: torch.Tensor = torch.linalg.solve_triangular(factor, half.mH, upper=False)
+    identity = torch.eye(len(mean), dtype=mean.dtype)
+    inverse = torch.linalg.solve_triangular(factor, identity, upper=False).to(whole.dtype)
+    both: torch.Tensor = inverse @ whole @ inverse.mT
     return (both + both.mH) / 2
 
 

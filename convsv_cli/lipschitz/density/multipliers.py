@@ -17,8 +17,9 @@ from convsv_cli.lipschitz.density.sizes import InfeasibleError
 from convsv_cli.spectral.matrix_norm import lanczos, start_vector, top_pair
 
 DIRECT = 24  # channels up to which LAPACK's eigenvalues of a batch cost less than Lanczos steps
-CAREFUL, ROUGH = (12, 3), (6, 1)
-"""Lanczos steps, and frequencies that are looked at closely after them, in double and in single precision."""
+STEPS = 6
+"""Of Lanczos, in single precision; then the frequencies with the largest values are looked at closely."""
+CANDIDATES = {torch.float64: 3, torch.float32: 1}
 FLOOR = 1e-14  # of the largest variance; a channel with less is taken to have that
 SMALLEST = 2.0**-40  # of the slopes of a layer's channels; one with less is taken to have that
 
@@ -91,16 +92,24 @@ def _top(matrices: torch.Tensor) -> tuple[int, torch.Tensor]:
 
 
 def _found_top(matrices: torch.Tensor) -> tuple[int, torch.Tensor]:
-    side = matrices.shape[-1]
-    if side <= DIRECT:
-        at = int(torch.linalg.eigvalsh(matrices)[:, -1].argmax())
-        return at, torch.linalg.eigh(matrices[at])[1][:, -1]
-    start = start_vector(side, matrices.device).to(matrices.dtype).expand(matrices.shape[:2])
-    steps, candidates = CAREFUL if matrices.real.dtype == torch.float64 else ROUGH
-    values, _ = lanczos(matrices, start, steps)
-    pairs = ((int(at), *top_pair(matrices[at])) for at in values.argsort(descending=True)[:candidates])
+    careful = CANDIDATES[matrices.real.dtype]
+    places = _rough_tops(matrices).argsort(descending=True)[:careful] if len(matrices) > 1 else [0]
+    pairs = ((int(at), *top_pair(matrices[at])) for at in places)
     at, _, vector = max(pairs, key=lambda pair: pair[1])
     return at, vector
+
+
+def _rough_tops(matrices: torch.Tensor) -> torch.Tensor:
+    """About the largest eigenvalue of each, relative to the largest entry: [n, c, c] -> [n]."""
+    largest = float(matrices.diagonal(dim1=-2, dim2=-1).real.max())
+    rough = matrices.to(torch.complex64 if matrices.is_complex() else torch.float32)
+    if matrices.real.dtype == torch.float64 and largest > 0:
+        rough = (matrices / largest).to(rough.dtype)
+    side = matrices.shape[-1]
+    if side <= DIRECT:
+        return torch.linalg.eigvalsh(rough)[:, -1]
+    start = start_vector(side, matrices.device).to(rough.dtype).expand(matrices.shape[:2])
+    return lanczos(rough, start, STEPS)[0]
 
 
 def adapted(choose: Choose, lower: torch.Tensor, upper: torch.Tensor) -> Choose:

@@ -84,6 +84,8 @@ def switches(program: Program) -> Iterator[Switch]:
                 for i, step in enumerate(program.steps[index:])
                 if isinstance(step, Activation)
             }
+            if not positions:  # no multipliers, so nothing to gain
+                return
             yield Switch(first=index, program=found, positions=positions)
 
 
