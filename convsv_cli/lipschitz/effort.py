@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from convsv_cli.report import NORMAL, QUICK, THOROUGH
 
-LEAST = 1e11
+LEAST = 8e10
 """Multiplications of a search of about 3 s on two cores."""
 PACE = 30
 """Multiplications of a search, which are products of matrices, in the time of one of the layers' norms."""

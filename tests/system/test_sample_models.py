@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from convsv_cli import audit
+from convsv_cli import Audit, audit
 from sample_models import cifar10
 from sample_models.certificate import certified_radii
 from sample_models.resnet import ResNet
@@ -36,6 +36,11 @@ def run(graph: Path, images: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(session.run(None, {"image": images.numpy()})[0])
 
 
+def audited(path: Path, **options: bool) -> Audit:
+    """Without a search: layers are looked at here."""
+    return audit(path, network_effort="quick", **options)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_both_forms_together_are_small(folder: Path, name: str) -> None:
     assert sum((folder / f"{name}.{form}").stat().st_size for form in ("onnx", "pt")) <= 3e6
@@ -50,10 +55,10 @@ def test_both_forms_compute_the_same(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_both_forms_give_the_same_figures(folder: Path, name: str) -> None:
-    graph, state = (audit(folder / f"{name}.{form}") for form in ("onnx", "pt"))
+    graph, state = (audited(folder / f"{name}.{form}") for form in ("onnx", "pt"))
     by_name = {layer.name: layer for layer in state.layers}
     assert {layer.name for layer in graph.layers} == set(by_name)
-    stride_1 = audit(folder / f"{name}.onnx", as_stride_1=True)
+    stride_1 = audited(folder / f"{name}.onnx", as_stride_1=True)
     for layer in stride_1.layers:
         for figure, measurement in layer.measurements:
             assert measurement.value == pytest.approx(by_name[layer.name].measurement(figure).value, rel=1e-6)
@@ -66,7 +71,7 @@ def test_both_forms_give_the_same_figures(folder: Path, name: str) -> None:
 
 
 def test_the_twin_has_the_same_layers_and_no_batch_norm(folder: Path) -> None:
-    original, twin = (audit(folder / f"{name}.onnx") for name in MODELS)
+    original, twin = (audited(folder / f"{name}.onnx") for name in MODELS)
     assert [layer.name for layer in original.layers] == [layer.name for layer in twin.layers]
     ops = {node.op_type for node in onnx.load(folder / f"{TWIN}.onnx").graph.node}
     assert "BatchNormalization" not in ops
@@ -82,4 +87,4 @@ def test_the_twins_bound_proves_something(folder: Path, shared: Path) -> None:
     certified = right & (certified_radii(graph, images, labels) >= RADIUS)
     assert right.float().mean() > 0.34
     assert certified.float().mean() > 0.2
-    assert audit(graph).bound.lipschitz < 20
+    assert audited(graph).bound.lipschitz < 20
