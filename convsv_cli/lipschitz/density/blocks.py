@@ -24,19 +24,25 @@ def cut(block: torch.Tensor, widths: Sequence[int], axis: int) -> tuple[torch.Te
     return parts
 
 
-def by_pairs(whole: torch.Tensor, widths: Mapping[str, int]) -> dict[Pair, torch.Tensor]:
-    """The upper triangle of blocks, those on the diagonal made Hermitian.
+def pairs(whole: torch.Tensor, widths: Mapping[str, int]) -> dict[Pair, torch.Tensor]:
+    """The upper triangle of blocks.
 
     Args:
-        whole: [frequencies or 1, c, c].
+        whole: Hermitian, [frequencies or 1, c, c].
         widths: by field, in the order of rows and columns.
     """
     names, sizes = list(widths), list(widths.values())
     found: dict[Pair, torch.Tensor] = {}
     for i, (one, row) in enumerate(zip(names, cut(whole, sizes, 1), strict=True)):
-        for other, block in list(zip(names, cut(row, sizes, 2), strict=True))[i:]:
-            found[one, other] = (block + block.mH) / 2 if one == other else block
+        others = zip(names[i:], cut(row, sizes, 2)[i:], strict=True)
+        found |= {(one, other): block for other, block in others}
     return found
+
+
+def by_pairs(whole: torch.Tensor, widths: Mapping[str, int]) -> dict[Pair, torch.Tensor]:
+    """The same of what is Hermitian but for rounding: those on the diagonal are made so."""
+    found = pairs(whole, widths)
+    return found | {(name, name): (found[name, name] + found[name, name].mH) / 2 for name in widths}
 
 
 def rounded(blocks: Blocks) -> dict[Pair, float]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 import torch
 
 from convsv_cli.lipschitz.density.blocks import by_pairs, rounded
 from convsv_cli.lipschitz.density.covariance import Covariance
+from convsv_cli.lipschitz.density.parts import in_parts
 from convsv_cli.lipschitz.density.sizes import InfeasibleError, size
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, up
 from convsv_cli.spectral.matrix_norm import cholesky_margin, lanczos, proven_level, start_vector
@@ -96,21 +98,27 @@ def levelled(covariance: Covariance) -> Covariance:
     mean = (mean + mean.mT) / 2
     ridge = RIDGE * float(mean.detach().diagonal().max())
     mean = mean + ridge * torch.eye(len(mean), dtype=mean.dtype)
-    multiple = _largest(_relative(mean, whole))
     if plain.proof:
-        multiple = torch.tensor(_proven_multiple(mean, whole, float(multiple)), dtype=mean.dtype)
+        multiple = torch.tensor(_proven_multiple(mean, whole), dtype=mean.dtype)
+    else:
+        multiple = _largest(_relative(_inverse_root(mean, whole.dtype), whole))
     widths = {name: plain.blocks[name, name].shape[1] for name in plain.fields}
     blocks = by_pairs((mean * multiple)[None], widths)
     return replace(plain, blocks=blocks).absorbing(rounded(blocks) if plain.proof else {})
 
 
-def _relative(mean: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
-    """L^-1 X L^-* for L L* = mean: [c, c] and [frequencies, c, c] -> [frequencies, c, c]."""
+def _inverse_root(mean: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    """L^-1 for L L* = mean, [c, c]."""
     factor, info = torch.linalg.cholesky_ex(mean)
     if info.any():
         raise InfeasibleError
     identity = torch.eye(len(mean), dtype=mean.dtype)
-    inverse = torch.linalg.solve_triangular(factor, identity, upper=False).to(whole.dtype)
+    inverse: torch.Tensor = torch.linalg.solve_triangular(factor, identity, upper=False)
+    return inverse.to(kind)
+
+
+def _relative(inverse: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """L^-1 X L^-*: real [c, c] and [frequencies, c, c] -> [frequencies, c, c]."""
     both: torch.Tensor = inverse @ whole @ inverse.mT
     return (both + both.mH) / 2
 
@@ -129,18 +137,27 @@ def _starts(matrices: torch.Tensor) -> torch.Tensor:
     return start.expand(matrices.shape[:2])
 
 
-def _proven_multiple(mean: torch.Tensor, whole: torch.Tensor, top: float) -> float:
+def _proven_multiple(mean: torch.Tensor, whole: torch.Tensor) -> float:
     """A factor f with f mean >= whole at all frequencies, by Cholesky factorizations."""
-    margin = cholesky_margin(len(mean), whole.dtype)
+    margin, inverse = cholesky_margin(len(mean), whole.dtype), _inverse_root(mean, whole.dtype)
+    own, other = mean.diagonal(), whole.diagonal(dim1=-2, dim2=-1).real
+
+    def top(part: slice) -> float:
+        relative = _relative(inverse, whole[part])
+        return float(lanczos(relative, _starts(relative), LANCZOS_STEPS)[0].max())
+
+    def above(part: slice, multiple: float, lost: float) -> bool:
+        rest = multiple * mean - whole[part]
+        rest.diagonal(dim1=-2, dim2=-1).sub_(lost)
+        return not torch.linalg.cholesky_ex(rest)[1].any()
+
+    estimate = max(in_parts(top, len(whole), mean.numel()))
     for attempt in range(DOUBLINGS):
-        multiple = top * (1 + SLACK * 2.0**attempt)
-        rest = multiple * mean - whole
-        largest = float(rest.diagonal(dim1=-2, dim2=-1).real.max())
-        scale = multiple * float(mean.diagonal().max())
+        multiple = estimate * (1 + SLACK * 2.0**attempt)
+        largest, scale = float((multiple * own - other).max()), multiple * float(own.max())
         # rounding of the product and the difference, entry by entry, in the Frobenius norm
-        lost = 4 * UNIT_ROUNDOFF * (multiple * float(mean.norm()) + size(whole)) * up(8)
-        rest.diagonal(dim1=-2, dim2=-1).sub_(margin * largest + lost + UNIT_ROUNDOFF * scale)
-        _, info = torch.linalg.cholesky_ex(rest)
-        if not info.any():
+        rounding = 4 * UNIT_ROUNDOFF * (multiple * float(mean.norm()) + size(whole)) * up(8)
+        lost = margin * largest + rounding + UNIT_ROUNDOFF * scale
+        if all(in_parts(partial(above, multiple=multiple, lost=lost), len(whole), mean.numel())):
             return multiple
     raise InfeasibleError

@@ -107,7 +107,8 @@ def _rough_tops(matrices: torch.Tensor) -> torch.Tensor:
         rough = (matrices / largest).to(rough.dtype)
     side = matrices.shape[-1]
     if side <= DIRECT:
-        return torch.linalg.eigvalsh(rough)[:, -1]
+        values: torch.Tensor = torch.linalg.eigvalsh(rough)
+        return values[:, -1]
     start = start_vector(side, matrices.device).to(rough.dtype).expand(matrices.shape[:2])
     return lanczos(rough, start, STEPS)[0]
 

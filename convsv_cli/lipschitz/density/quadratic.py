@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from convsv_cli.lipschitz.density.blocks import Errors, Pair, by_pairs, cut
+from convsv_cli.lipschitz.density.blocks import Errors, Pair, by_pairs, cut, pairs
+from convsv_cli.lipschitz.density.parts import in_parts
 from convsv_cli.lipschitz.density.sizes import InfeasibleError, size
 from convsv_cli.lipschitz.density.symbols import Maps, summed
 from convsv_cli.lipschitz.density.torus import Frequencies
@@ -66,8 +67,13 @@ def middle_of(multiplier: torch.Tensor, variance: torch.Tensor, *, proof: bool) 
     margin = cholesky_margin(side, matrix.dtype) * largest + 8 * UNIT_ROUNDOFF * largest
     least = max((side * gamma(4 * (side + 8))) ** (2 / 3), margin)
     matrix.diagonal(dim1=-2, dim2=-1).sub_(margin + least)
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    if info.any():
+    factor = torch.empty_like(matrix)
+
+    def factorized(part: slice) -> bool:
+        factor[part], info = torch.linalg.cholesky_ex(matrix[part])
+        return not info.any()
+
+    if not all(in_parts(factorized, len(matrix), side**2)):
         raise InfeasibleError
     return Middle(matrix=matrix, inverse=inverse, factor=factor, least=least * (1 - 4 * UNIT_ROUNDOFF))
 
@@ -145,9 +151,15 @@ class Quadratic:
             whole = quadratic_form(rows, middle.matrix.to(rows.dtype).expand(len(rows), -1, -1))
             return Product(blocks=by_pairs(whole, widths), errors={})
         factor = middle.factor.to(rows.dtype).expand(len(rows), -1, -1)
-        solved = torch.linalg.solve_triangular(factor, rows.mH, upper=False)
-        errors, growth = self._rounding(factor, solved, rows.mH - factor @ solved)
-        return Product(blocks=by_pairs(solved.mH @ solved, widths), errors=errors, growth=growth)
+        whole = rows.new_empty(len(rows), rows.shape[1], rows.shape[1])
+        found = in_parts(
+            lambda part: _multiplied(rows[part], factor[part], whole[part], widths),
+            len(rows),
+            rows.shape[1] * max(rows.shape[1:]),
+        )
+        solved, rests = ({name: max(each[i][name] for each in found) for name in widths} for i in (0, 1))
+        errors, growth = self._rounding(size(factor), solved, rests)
+        return Product(blocks=pairs(whole, widths), errors=errors, growth=growth)
 
     def _stacked(self) -> torch.Tensor:
         """B, [frequencies or 1, all channels, c].
@@ -161,9 +173,11 @@ class Quadratic:
         return torch.cat([rows.expand(count, -1, -1).to(kind) for rows in blocks], 1)
 
     def _rounding(
-        self, factor: torch.Tensor, solved: torch.Tensor, residual: torch.Tensor
+        self, factor: float, lengths: Mapping[str, float], rests: Mapping[str, float]
     ) -> tuple[dict[Pair, float], float]:
         """Errors of the blocks of Z* Z, and the growth, for Z = L^-1 B* and R = B* - L Z as computed.
+
+        By the size of L, and those of the columns of Z and of R that belong to each field.
 
         As M >= L L* and M >= least, for any tau > 0
 
@@ -173,13 +187,13 @@ class Quadratic:
         rounding did to that, and the error of B.
         """
         names, least = list(self.rows), self.middle.least
-        widths = [rows.shape[1] for rows in self.rows.values()]
-        products = gamma(4 * (factor.shape[-1] + 8))
-        lengths = dict(zip(names, map(size, cut(solved, widths, 2)), strict=True))
-        relative, rests = products * size(factor), {}
-        for name, rest in zip(names, map(size, cut(residual, widths, 2)), strict=True):
-            computed = rest * up(8) + relative * lengths[name] + 2 * UNIT_ROUNDOFF * rest
-            rests[name] = (computed + self.errors[name]) * up(8)
+        products = gamma(4 * (self.middle.matrix.shape[-1] + 8))
+        relative = products * factor
+        rests = {
+            name: (rests[name] * (up(8) + 2 * UNIT_ROUNDOFF) + relative * lengths[name] + self.errors[name])
+            * up(16)
+            for name in names
+        }
         shares = [rests[name] / (math.sqrt(least) * lengths[name]) for name in names if lengths[name]]
         tau = min(max(*shares, UNIT_ROUNDOFF), MOST_GROWTH) if shares else MOST_GROWTH
         errors: dict[Pair, float] = {}
@@ -188,6 +202,29 @@ class Quadratic:
                 errors[one, other] = (products + 2 * UNIT_ROUNDOFF) * lengths[one] * lengths[other] * up(8)
             errors[one, one] += len(names) * (1 + 1 / tau) * rests[one] ** 2 / least * up(16)
         return errors, (1 + tau) * up(4)
+
+
+def _multiplied(
+    rows: torch.Tensor, factor: torch.Tensor, whole: torch.Tensor, widths: Mapping[str, int]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Fill in Z* Z for Z = L^-1 B*; the sizes of the columns of Z, and of B* - L Z, of each field.
+
+    Args:
+        rows: B, [frequencies, r, c].
+        factor: L, [frequencies, c, c].
+        whole: what is filled in, made Hermitian, [frequencies, r, r].
+        widths: of the fields.
+    """
+    adjoint = rows.mH.resolve_conj()
+    solved = torch.linalg.solve_triangular(factor, adjoint, upper=False)
+    product = solved.mH @ solved
+    torch.add(product, product.mH, out=whole).div_(2)
+    rest = adjoint - factor @ solved
+    first, second = (
+        dict(zip(widths, map(size, cut(each, list(widths.values()), 2)), strict=True))
+        for each in (solved, rest)
+    )
+    return first, second
 
 
 class _QuadraticForm(torch.autograd.Function):
