@@ -14,36 +14,13 @@ import click
 import mnist
 import onnx
 import torch
-from onnx import helper, numpy_helper
+from chains import chain
 from smooth import Fit, Recipe, prepare
 from torch import nn
 
 RECIPE = Recipe(gamma=0.01, epochs=12)
 NAME = "mnist_curvature"
-
-
-def graph(model: nn.Sequential) -> onnx.ModelProto:
-    """Conv -> Softplus -> Flatten -> Gemm, with the names of the state dict.
-
-    Written node by node: torch's exporter spells Softplus as eight nodes, for its linear part above 20.
-    """
-    conv, *_ = model
-    stride = {"strides": conv.stride, "kernel_shape": conv.kernel_size}
-    nodes = [
-        helper.make_node("Conv", ["image", "0.weight", "0.bias"], ["filtered"], **stride),
-        helper.make_node("Softplus", ["filtered"], ["hidden"]),
-        helper.make_node("Flatten", ["hidden"], ["features"]),
-        helper.make_node("Gemm", ["features", "3.weight", "3.bias"], ["logits"], transB=1),
-    ]
-    ends = [
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", *shape])
-        for name, shape in (("image", (1, 28, 28)), ("logits", (10,)))
-    ]
-    weights = [numpy_helper.from_array(each.numpy(), name) for name, each in model.state_dict().items()]
-    body = helper.make_graph(nodes, NAME, ends[:1], ends[1:], weights)
-    proto = helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
+RESULTS = ("filtered", "hidden", "features", "logits")
 
 
 @torch.inference_mode()
@@ -67,7 +44,7 @@ def main(archive: Path, threads: int, out: Path) -> None:
     click.echo(f"test accuracy: {accuracy(fit.model, *mnist.load(archive, 'test')):.2%}")
     out.mkdir(parents=True, exist_ok=True)
     torch.save(fit.model.state_dict(), out / f"{NAME}.pt")
-    onnx.save(graph(fit.model), out / f"{NAME}.onnx")
+    onnx.save(chain(fit.model, NAME, (1, 28, 28), RESULTS), out / f"{NAME}.onnx")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch import nn
 from convsv_cli.certification.curvature_bounds import curvature_bounds
 from convsv_cli.certification.routes.curvature import curvature_radii
 from sample_models import mnist, smooth
+from sample_models.chains import chain
 from tests.support import runtime
 
 
@@ -33,6 +34,12 @@ def test_both_forms_are_small_and_plain(folder: Path) -> None:
     assert graph.stat().st_size + (folder / "mnist_curvature.pt").stat().st_size <= 7e5
     assert [node.op_type for node in onnx.load(graph).graph.node] == ["Conv", "Softplus", "Flatten", "Gemm"]
     assert str(folder.parent).encode() not in graph.read_bytes()
+
+
+def test_the_graph_is_written_from_the_weights(folder: Path, model: nn.Sequential) -> None:
+    results = ("filtered", "hidden", "features", "logits")
+    written = chain(model, "mnist_curvature", (1, 28, 28), results)
+    assert written == onnx.load(folder / "mnist_curvature.onnx")
 
 
 @pytest.mark.parametrize("count", [1, 5])
