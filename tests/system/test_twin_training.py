@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import importlib
-import io
 import math
 from pathlib import Path
 from types import ModuleType
 
 import click
-import numpy as np
 import onnx
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
 from torch.nn.functional import cross_entropy
 
 from convsv_cli import LipschitzPenalty
 from sample_models.certified_loss import bound_before_head, certified_loss
 from sample_models.muon import Muon, orthogonal
 from sample_models.resnet import ResNet
+from tests.support.cifar_archives import small_archive
 from tests.support.whole_bounds import by_rules
 
 TWIN = "resnet20_regularised"
@@ -35,22 +33,6 @@ def scripts(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def script(name: str) -> ModuleType:
     return importlib.import_module(name)
-
-
-def small_archive(path: Path, count: int) -> Path:
-    """Of random images, as DATA.md describes it."""
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for split in ("train", "test"):
-        records = []
-        for image in rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8):
-            Image.fromarray(image).save(stream := io.BytesIO(), "JPEG")
-            records.append(stream.getvalue())
-        arrays[f"{split}_jpeg"] = np.frombuffer(b"".join(records), np.uint8)
-        arrays[f"{split}_offsets"] = np.cumsum([0, *map(len, records)])
-        arrays[f"{split}_labels"] = rng.integers(0, 10, count)
-    np.savez(path, **arrays)
-    return path
 
 
 def test_the_bound_is_that_of_the_rules(root: Path) -> None:
