@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
+from convsv_cli import audit
 from convsv_cli.lipschitz.axis_matrices import Windows
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.numerics.intervals import Range
+from tests.support import runtime
+from tests.support.onnx_models import graph_model, saved
 from tests.support.single_nodes import Single, check_jacobian, check_linear, check_range, ints
 
 
@@ -213,3 +218,16 @@ def test_unknown_sizes_of_reductions():
         reduction("ReduceSum", 20, [1]).rule(shapes={0: (2, None, 4)})
     with pytest.raises(UnboundedError, match="x1"):
         single.rule(discrete=[1])
+
+
+@pytest.mark.parametrize("op", ["AveragePool", "MaxPool", "LpPool"])
+def test_a_window_that_fits_nowhere_has_no_bound(op: str, tmp_path: Path) -> None:
+    """By ONNX, nothing comes out; onnxruntime rounds a negative number towards zero and pools the rest."""
+    node = helper.make_node(op, ["x"], ["y"], kernel_shape=[3, 3], strides=[2, 2])
+    path = saved(graph_model([node], {"x": [1, 1, 2, 5]}, {}), tmp_path)
+    session = runtime.session(path)
+    (low,), (high,) = (session.run(None, {"x": np.full((1, 1, 2, 5), x, np.float32)}) for x in (0, 1))
+    assert np.abs(high - low).max() > 0
+    bound = audit(path).bound
+    assert bound.status == "unbounded"
+    assert "larger than what it slides over" in bound.obstacles[0].reason

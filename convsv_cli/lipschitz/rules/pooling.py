@@ -98,7 +98,7 @@ def _along_axes(operation: Operation, sizes: Sequence[int | None], kernel: Seque
     dilations = operation.attribute("dilations", (1,) * rank)
     axes = zip(sizes, kernel, strides, dilations, _pads(operation, rank), strict=True)
     ceil = bool(operation.attribute("ceil_mode", 0))
-    return [
+    found = [
         Windows(
             size=size,
             kernel=taps,
@@ -109,6 +109,16 @@ def _along_axes(operation: Operation, sizes: Sequence[int | None], kernel: Seque
         )
         for size, taps, stride, dilation, pads in axes
     ]
+    if not ceil and any(map(_sticks_out, found)):
+        raise UnboundedError("its window is larger than what it slides over: runtimes disagree on its output")
+    return found
+
+
+def _sticks_out(axis: Windows) -> bool:
+    """Whether no window fits: ONNX has no output then, onnxruntime rounds towards zero and has one."""
+    if axis.size is None or axis.pads is None:
+        return False
+    return axis.size + sum(axis.pads) < axis.dilation * (axis.kernel - 1) + 1
 
 
 def _pads(operation: Operation, rank: int) -> tuple[tuple[int, int] | None, ...]:
