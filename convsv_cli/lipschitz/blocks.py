@@ -1,0 +1,111 @@
+"""Segments of a graph as the blocks that reports show, with the bound that is their product."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+from convsv_cli.lipschitz.composition import Offence, Segment
+from convsv_cli.model.graph import Node
+from convsv_cli.numerics.rounding import times
+from convsv_cli.report import BOUNDED, COVARIANCE, UNBOUNDED, Block, NetworkBound, Obstacle, Part, shared
+from convsv_cli.report import RULES as BY_RULES
+
+ONE = 1 + 1e-9  # factors up to here are no news
+
+
+def logarithm(segments: Sequence[Segment]) -> float:
+    """The logarithm of the product; what does not vary is not amplified, whatever comes before it."""
+    factors = [segment.factor for segment in segments]
+    return -math.inf if 0 in factors else math.fsum(map(math.log10, factors))
+
+
+def summarised(
+    segments: Sequence[Segment], offences: Sequence[Offence], rows: Mapping[str, tuple[str, ...]]
+) -> NetworkBound:
+    """The bound of segments in a row.
+
+    Args:
+        segments: in order.
+        offences: every node that has no bound.
+        rows: of the audit, that each node is, by the node's name.
+    """
+    blocks = _blocks(segments, rows)
+    obstacles = tuple(Obstacle(node=o.node.name, op=_ops(o.node)[-1], reason=o.reason) for o in offences)
+    factors = [segment.factor for segment in segments]
+    if math.inf in factors and 0 not in factors:
+        return NetworkBound(status=UNBOUNDED, blocks=blocks, obstacles=obstacles, parts=_parts(blocks))
+    product = 0.0 if 0 in factors else max(times(*factors), sys.float_info.min)
+    log10 = logarithm(segments) + 1e-12 if product else None
+    return NetworkBound(status=BOUNDED, lipschitz=product, log10=log10, blocks=shared(blocks))
+
+
+def _blocks(segments: Sequence[Segment], rows: Mapping[str, tuple[str, ...]]) -> tuple[Block, ...]:
+    """The segments, and what those that were bounded together are made of."""
+    found: list[Block] = []
+    for route, run in groupby(segments, lambda segment: COVARIANCE if segment.steps else BY_RULES):
+        parts = [part for segment in run for part in segment.steps or (segment,)]
+        most = math.inf if route == COVARIANCE else ONE
+        found.extend(_block(group, rows, route) for group in _groups(parts, rows, most))
+    return tuple(found)
+
+
+def _groups(
+    segments: Sequence[Segment], rows: Mapping[str, tuple[str, ...]], most: float
+) -> list[list[Segment]]:
+    """Those without layers, and with a factor of at most so much, belong to the one before them."""
+    groups: list[list[Segment]] = []
+    for segment in segments:
+        layers = [row for node in segment.nodes for row in rows.get(node.name, ())]
+        if groups and not layers and segment.factor <= most:
+            groups[-1].append(segment)
+        else:
+            groups.append([segment])
+    return groups
+
+
+def _block(segments: list[Segment], rows: Mapping[str, tuple[str, ...]], route: str) -> Block:
+    nodes = [node for segment in segments for node in segment.nodes]
+    layers = tuple(dict.fromkeys(row for node in nodes for row in rows.get(node.name, ())))
+    ops = tuple(dict.fromkeys(op for node in nodes for op in _ops(node)))
+    return Block(
+        name=_common(layers) or (nodes[0].name if nodes else ""),
+        ops=ops,
+        layers=layers,
+        start=segments[0].start,
+        end=segments[-1].end,
+        factor=times(*(segment.factor for segment in segments)),
+        route=route,
+    )
+
+
+def _ops(node: Node) -> tuple[str, ...]:
+    """The operators that a node stands for: several where it was collapsed."""
+    return node.attribute("ops", (node.op,))
+
+
+def _common(layers: tuple[str, ...]) -> str:
+    """The module that the layers share; the first and the last where they share none."""
+    parts = [layer.split(".") for layer in layers]
+    if len(parts) < 2:
+        return layers[0] if layers else ""
+    shared = 0
+    while all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):
+        shared += 1
+    return ".".join(parts[0][:shared]) or f"{layers[0]} … {layers[-1]}"
+
+
+def _parts(blocks: tuple[Block, ...]) -> tuple[Part, ...]:
+    """The longest runs of blocks that have a bound."""
+    runs = (list(run) for bounded, run in groupby(blocks, lambda b: math.isfinite(b.factor)) if bounded)
+    return tuple(
+        Part(
+            start=run[0].start,
+            end=run[-1].end,
+            blocks=len(run),
+            lipschitz=times(*(block.factor for block in run)),
+        )
+        for run in runs
+    )
