@@ -177,7 +177,11 @@ def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
         Recursion(each, plan=run.plan, dtype=torch.complex64, proof=False) for each in (near, program)
     )
     own = found.again()
-    found = replace(valued(small, own), own=own)
+    there = valued(small, own)
+    if not math.isfinite(there.log):  # it broke off, with multipliers up to that step: nowhere to search from
+        yield _Attempt(found=found)
+        return
+    found = replace(there, own=own)
     yield _Attempt(found=found, log=found.log if near is program else valued(full, own).log)
     first, second, third = (effort.part(i / 3, (i + 1) / 3) for i in range(3))
     if near is program:
