@@ -1,0 +1,1 @@
+"""Certificates at one input: linear bounds that run backwards, with a box and a ball at every activation."""
