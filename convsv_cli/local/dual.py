@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from convsv_cli.local.pieces import Coefficient
-from convsv_cli.local.region import Region, Side, chunks, is_number, times
+from convsv_cli.local.region import Piece, Region, above, chunks, is_number, select, times
 
 LEAST = 1e-30
 """A multiplier that stands for 0, so that nothing is divided by 0."""
@@ -69,7 +69,7 @@ class _Minimum(torch.autograd.Function):
             weight, here = grad[samples, rows, None], ctx.region.part(samples, elements)
             d = at[index]
             t = times(d, here.scale) + here.centre
-            torch.mul(_phi(v[index], t, here.sides), weight, out=by_v[index])
+            torch.mul(_phi(v[index], t, here), weight, out=by_v[index])
             torch.mul(t, -weight, out=by_g[index])
             by_lam[samples, rows] += torch.linalg.vector_norm(d, dim=2).square_()
         return by_v, by_g, by_lam.mul_(grad / 2), None
@@ -80,47 +80,41 @@ def _gain(
 ) -> torch.Tensor:
     """Minus the minimum, less g times the centre; writes (t - centre) / scale of the minimiser to `at`."""
     half = lam.clamp(min=LEAST) / 2
-    below, *above = (_over(side, v, g, half, region) for side in region.sides)
-    if not above:
-        at.copy_(below[1])
-        return below[0]
-    ((gain, d),) = above
-    at.copy_(torch.where(v > 0, below[1], d))
-    return torch.where(v > 0, below[0], gain)
+    gain, d = _over(region.sides[-1], v, g, half, region)
+    if len(region.sides) == 2:
+        lower, positive = _over(region.sides[0], v, g, half, region), above(v, 0.0)
+        gain, d = select(gain, lower[0], positive), select(d, lower[1], positive)
+    at.copy_(d)
+    return gain
 
 
 def _over(
-    side: Side, v: torch.Tensor, g: torch.Tensor, half: torch.Tensor, region: Region
+    pieces: tuple[Piece, ...], v: torch.Tensor, g: torch.Tensor, half: torch.Tensor, region: Region
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """`_gain` and its minimisers, with one function for both signs of v."""
-    pieces = (_on_piece(side, k, ends, v, g, half, region) for k, ends in enumerate(side.ends(region)))
-    gain, d = next(pieces)
-    for other, at in pieces:
-        d = torch.where(other > gain, at, d)
+    first, *others = pieces
+    gain, d = _on_piece(first, v, g, half, region)
+    for piece in others:
+        other, at = _on_piece(piece, v, g, half, region)
+        d = select(d, at, above(other, gain))
         gain = torch.maximum(other, gain)
     return gain, d
 
 
-def _on_piece(  # noqa: PLR0917 - of one call
-    side: Side,
-    k: int,
-    ends: tuple[torch.Tensor, torch.Tensor],
-    v: torch.Tensor,
-    g: torch.Tensor,
-    half: torch.Tensor,
-    region: Region,
+def _on_piece(
+    piece: Piece, v: torch.Tensor, g: torch.Tensor, half: torch.Tensor, region: Region
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same over piece k.
+    """The same with one line: it gains nothing where it does not count.
 
     With t = centre + scale d, the objective is v line(centre) - g centre - (w - half d) d, where w is
-    scale (g - slope v). A piece that the box does not meet is at infinity, where half d^2 is infinite.
+    scale (g - slope v).
     """
-    w = times(_without(g, side.slopes[k], v), region.scale)
-    d = torch.clamp(w * (0.5 / half), *ends)
-    gain = torch.addcmul(w, d, half, value=-1).mul_(d)
-    level = side.line(k, region.centre)
+    w = times(_without(g, piece.slope, v), region.scale)
+    d = torch.clamp(w * (0.5 / half), piece.start, piece.stop)
+    gain = torch.addcmul(w, d, half, value=-1).mul_(d).add_(piece.absent)
+    level = piece.at(region.centre)
     if not is_number(level, 0.0):
-        gain = torch.addcmul(gain, v, torch.as_tensor(level, dtype=v.dtype), value=-1)
+        gain.addcmul_(v, torch.as_tensor(level, dtype=v.dtype), value=-1)
     return gain, d
 
 
@@ -131,18 +125,26 @@ def _without(g: torch.Tensor, slope: Coefficient, v: torch.Tensor) -> torch.Tens
     return g if slope == 0 else torch.sub(g, v, alpha=slope)
 
 
-def _phi(v: torch.Tensor, t: torch.Tensor, sides: tuple[Side, ...]) -> torch.Tensor:
+def _phi(v: torch.Tensor, t: torch.Tensor, region: Region) -> torch.Tensor:
     """The function that counts, by the sign of v, at t."""
-    below, *above = (side.at(t) for side in sides)
-    return torch.where(v > 0, below, above[0]) if above else below
+    value, *others = (_at(side, t) for side in region.sides[::-1])
+    return select(value, others[0], above(v, 0.0)) if others else value
+
+
+def _at(pieces: tuple[Piece, ...], t: torch.Tensor) -> torch.Tensor:
+    """The function at t."""
+    value, *others = (torch.as_tensor(piece.at(t), dtype=t.dtype).expand_as(t) for piece in pieces)
+    for piece, other in zip(pieces[1:], others, strict=True):
+        value = select(value, other, above(t, piece.knot))
+    return value
 
 
 def _unbounded(v: torch.Tensor, g: torch.Tensor, region: Region) -> torch.Tensor:
     """[batch, rows]: whether the objective without its parabola falls forever where a box has no end."""
     falls = torch.zeros(v.shape[:2], dtype=torch.bool, device=v.device)
-    for end, last, sign in ((region.lower, 0, 1), (region.upper, -1, -1)):
+    for end, outer, sign in ((region.lower, 0, 1), (region.upper, -1, -1)):
         if bool(end.isinf().any()):
-            outer = [_without(g, side.slopes[last], v) for side in region.sides]
-            w = torch.where(v > 0, outer[0], outer[-1])
+            slopes = [_without(g, pieces[outer].slope, v) for pieces in region.sides]
+            w = torch.where(v > 0, slopes[0], slopes[-1])
             falls |= ((sign * w < 0) & end.isinf()).any(2)
     return falls

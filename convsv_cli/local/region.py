@@ -4,66 +4,49 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 
 import torch
 
 from convsv_cli.local.pieces import Coefficient, Enclosure, Piecewise
 
-CHUNK = 2**15
+CHUNK = 2**16
 """Elements that are worked on at once, so that what lies between two steps stays in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Side:
-    """A piecewise linear function.
+class Piece:
+    """A line, and where its part of the function and the box meet.
 
     Attributes:
-        knots, slopes, intercepts: as in `Piecewise`, each one number or of a shape [batch or 1, 1, elements].
+        knot: where it starts; minus infinity for the first. One number, or [batch or 1, 1, elements].
+        slope, intercept: of the line; likewise.
+        start, stop: [batch, 1, elements], as (t - centre) / scale; 0 where absent.
+        absent: [batch, 1, elements], minus infinity where piece and box do not meet, and 0 where they do.
     """
 
-    knots: tuple[Coefficient, ...]
-    slopes: tuple[Coefficient, ...]
-    intercepts: tuple[Coefficient, ...]
+    knot: Coefficient
+    slope: Coefficient
+    intercept: Coefficient
+    start: torch.Tensor
+    stop: torch.Tensor
+    absent: torch.Tensor
 
-    def line(self, k: int, t: torch.Tensor) -> Coefficient:
-        """That of piece k at t: of its shape [batch, rows or 1, elements], or one number."""
-        slope, intercept = self.slopes[k], self.intercepts[k]
-        if is_number(slope, 0.0):
-            return intercept
-        line = times(t, slope)
-        return line if is_number(intercept, 0.0) else line + intercept
+    def at(self, t: torch.Tensor) -> Coefficient:
+        """The line at t: of its shape [batch, rows or 1, elements], or one number."""
+        if is_number(self.slope, 0.0):
+            return self.intercept
+        line = times(t, self.slope)
+        return line if is_number(self.intercept, 0.0) else line + self.intercept
 
-    def at(self, t: torch.Tensor) -> torch.Tensor:
-        """The function's values, [batch, rows, elements] like t."""
-        values = self.line(0, t)
-        for k, knot in enumerate(self.knots, start=1):
-            values = torch.where(t > knot, self.line(k, t), values)
-        return torch.as_tensor(values, dtype=t.dtype).expand_as(t)
-
-    def ends(self, region: Region) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Where each piece and the box meet, as (t - centre) / scale; both infinity where they do not.
-
-        Args:
-            region: the box.
-
-        Yields:
-            [batch, 1, elements] each.
-        """
-        for first, last in pairwise((-math.inf, *self.knots, math.inf)):
-            apart = (region.lower > last) | (region.upper < first)
-            for_each = (region.lower.clamp(min=first), region.upper.clamp(max=last))
-            start, stop = (over(end - region.centre, region.scale) for end in for_each)
-            yield start.masked_fill_(apart, math.inf), stop.masked_fill_(apart, math.inf)
-
-    def part(self, samples: slice, elements: slice) -> Side:
+    def part(self, samples: slice, elements: slice) -> Piece:
         """Of some samples and elements."""
-        knots, slopes, intercepts = (
-            tuple(_cut(each, samples, elements) for each in coefficients)
-            for coefficients in (self.knots, self.slopes, self.intercepts)
+        knot, slope, intercept = (
+            _cut(each, samples, elements) for each in (self.knot, self.slope, self.intercept)
         )
-        return Side(knots=knots, slopes=slopes, intercepts=intercepts)
+        start, stop, absent = (each[samples, :, elements] for each in (self.start, self.stop, self.absent))
+        return Piece(knot=knot, slope=slope, intercept=intercept, start=start, stop=stop, absent=absent)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,23 +56,24 @@ class Region:
     Attributes:
         lower, upper, centre: [batch, 1, elements].
         scale: one number, or of a shape [batch or 1, 1, elements].
-        sides: the activation, or what is below it and what is above.
+        sides: the pieces of the activation, or those of what is below it and those of what is above.
     """
 
     lower: torch.Tensor
     upper: torch.Tensor
     centre: torch.Tensor
     scale: Coefficient
-    sides: tuple[Side, ...]
+    sides: tuple[tuple[Piece, ...], ...]
 
     def part(self, samples: slice, elements: slice) -> Region:
         """Some samples and elements of it."""
+        lower, upper, centre = (each[samples, :, elements] for each in (self.lower, self.upper, self.centre))
         return Region(
-            lower=self.lower[samples, :, elements],
-            upper=self.upper[samples, :, elements],
-            centre=self.centre[samples, :, elements],
+            lower=lower,
+            upper=upper,
+            centre=centre,
             scale=_cut(self.scale, samples, elements),
-            sides=tuple(side.part(samples, elements) for side in self.sides),
+            sides=tuple(tuple(piece.part(samples, elements) for piece in side) for side in self.sides),
         )
 
 
@@ -105,13 +89,33 @@ def region_of(
         enclosure: of the activation, on the box.
     """
     functions = (enclosure.lower,) if enclosure.exact else (enclosure.lower, enclosure.upper)
-    return Region(
+    box = Region(
         lower=lower.flatten(1)[:, None],
         upper=upper.flatten(1)[:, None],
         centre=centre.flatten(1)[:, None],
         scale=_flat(scale, centre),
-        sides=tuple(_side(function, centre) for function in functions),
+        sides=(),
     )
+    return replace(box, sides=tuple(tuple(_pieces(function, box, centre)) for function in functions))
+
+
+def _pieces(function: Piecewise, box: Region, like: torch.Tensor) -> Iterator[Piece]:
+    """Those of a function, in the box."""
+    knots = (-math.inf, *(_flat(knot, like) for knot in function.knots), math.inf)
+    for (first, last), slope, intercept in zip(
+        pairwise(knots), function.slopes, function.intercepts, strict=True
+    ):
+        apart = (box.lower > last) | (box.upper < first)
+        ends = box.lower.clamp(min=first), box.upper.clamp(max=last)
+        start, stop = (over(end - box.centre, box.scale).masked_fill_(apart, 0.0) for end in ends)
+        yield Piece(
+            knot=first,
+            slope=_flat(slope, like),
+            intercept=_flat(intercept, like),
+            start=start,
+            stop=stop,
+            absent=torch.zeros_like(start).masked_fill_(apart, -math.inf),
+        )
 
 
 def chunks(v: torch.Tensor) -> Iterator[tuple[slice, slice, slice]]:
@@ -142,16 +146,23 @@ def over(t: torch.Tensor, coefficient: Coefficient) -> torch.Tensor:
     return t if is_number(coefficient, 1.0) else t / coefficient
 
 
+def select(here: torch.Tensor, there: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """`there` where the mask is 1, and `here` where it is 0: exact, and many times as fast as `torch.where`.
+
+    Args:
+        here, there, mask: of one shape, [batch, rows, elements]; finite.
+    """
+    return torch.lerp(here, there, mask)
+
+
+def above(t: torch.Tensor, limit: Coefficient) -> torch.Tensor:
+    """1 where t is larger, and 0 elsewhere; of the shape of t, [batch, rows, elements]."""
+    mask: torch.Tensor = torch.gt(t, limit, out=torch.empty_like(t))
+    return mask
+
+
 def _slices(size: int, step: int) -> list[slice]:
     return [slice(start, min(start + step, size)) for start in range(0, size, step)]
-
-
-def _side(function: Piecewise, like: torch.Tensor) -> Side:
-    knots, slopes, intercepts = (
-        tuple(_flat(each, like) for each in coefficients)
-        for coefficients in (function.knots, function.slopes, function.intercepts)
-    )
-    return Side(knots=knots, slopes=slopes, intercepts=intercepts)
 
 
 def _flat(coefficient: Coefficient, like: torch.Tensor) -> Coefficient:

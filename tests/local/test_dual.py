@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -164,12 +165,11 @@ def test_no_point_of_the_box_is_below(v, g, lam, lower, width, centre, share):
         assert one(v, g, lam, lower, upper, centre, enclosure) <= value + slack
 
 
-def test_a_piece_that_the_box_does_not_meet_would_be_noticed(monkeypatch):
+def test_a_piece_that_the_box_does_not_meet_would_be_noticed():
     """Planted: the line below 0 counts above it too."""
-
-    def everywhere(side: region.Side, where: region.Region):
-        return [(where.lower - where.centre, where.upper - where.centre)] * len(side.slopes)
-
-    assert one(1.0, 0.5, 0.0, 1.0, 2.0, 1.5, relu()) == pytest.approx(0.5)
-    monkeypatch.setattr(region.Side, "ends", everywhere)
-    assert one(1.0, 0.5, 0.0, 1.0, 2.0, 1.5, relu()) < 0
+    one, two, half = (torch.full((1, 1), x, dtype=torch.float64) for x in (1.0, 2.0, 1.5))
+    honest = region_of(one, two, half, 1.0, relu())
+    ((below, line),) = honest.sides
+    planted = replace(honest, sides=((replace(below, absent=0 * line.absent), line),))
+    found = [float(dual.minimum(one[None], 0 * one[None], 0 * one, each)) for each in (honest, planted)]
+    assert found == pytest.approx([1.0, 0.0])
