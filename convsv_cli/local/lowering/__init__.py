@@ -1,0 +1,53 @@
+"""The steps of a graph's nodes: one rule per operator, by families."""
+
+from __future__ import annotations
+
+from convsv_cli.lipschitz.composition import MALFORMED
+from convsv_cli.lipschitz.dependencies import needs, real_outputs, relevant, sources
+from convsv_cli.lipschitz.norms import Norms
+from convsv_cli.local.lowering import arithmetic, elementwise, linear, movement, pooling
+from convsv_cli.local.lowering.context import Lowering, Table
+from convsv_cli.local.steps import NoLocalCertificateError, Program
+from convsv_cli.model.graph import Graph, Node
+
+FAMILIES = (arithmetic, elementwise, linear, movement, pooling)
+ROWS: Table = {op: lower for family in FAMILIES for op, lower in family.ROWS.items()}
+BECAUSE = "no local certificate, because {op} {name!r} is in the way: {reason}"
+
+
+def lowered(graph: Graph, norms: Norms) -> Program:
+    """The steps from the graph's one real input to its one real output.
+
+    Args:
+        graph: at the size of one sample: its axis for the batch has length 1.
+        norms: certified, of its linear maps.
+
+    Raises:
+        NoLocalCertificateError: some node has no rule.
+    """
+    inputs, outputs = sources(graph), real_outputs(graph)
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise NoLocalCertificateError(
+            "no local certificate, because the network has several inputs or outputs"
+        )
+    to = Lowering(graph, norms, inputs[0])
+    for node in relevant(graph):
+        _lower(node, to)
+    return to.program(outputs[0])
+
+
+def unknown(_node: Node, _to: Lowering) -> None:
+    """Any other operator."""
+    raise NoLocalCertificateError("there are no linear bounds of this operator")
+
+
+def _lower(node: Node, to: Lowering) -> None:
+    if not any(to.varies(name) for name in needs(node)):
+        return
+    try:
+        ROWS.get(node.op, unknown)(node, to)
+    except NoLocalCertificateError as error:
+        raise NoLocalCertificateError(BECAUSE.format(op=node.op, name=node.name, reason=error)) from error
+    except MALFORMED as error:
+        reason = "its attributes, inputs and shapes do not fit together"
+        raise NoLocalCertificateError(BECAUSE.format(op=node.op, name=node.name, reason=reason)) from error

@@ -1,0 +1,105 @@
+"""Sums, differences, products with constants, and the larger or smaller of two tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from convsv_cli.local import pieces
+from convsv_cli.local.lowering.context import Lowering, Table
+from convsv_cli.local.lowering.movement import numbers
+from convsv_cli.local.maps import Map, Shape
+from convsv_cli.local.steps import NoLocalCertificateError
+from convsv_cli.model.graph import Node
+from convsv_cli.numerics.rounding import gamma
+
+
+def added(node: Node, to: Lowering) -> None:
+    """Add, Sub and Sum."""
+    signs = (1.0, -1.0) if node.op == "Sub" else (1.0,) * len(node.inputs)
+    given = to.shape(node.outputs[0])
+    parts: list[tuple[str, Map, float]] = []
+    shift, size = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for name, sign in zip(node.inputs, signs, strict=True):
+        if to.varies(name):
+            parts.append(to.copy(fitted(node, to, name, given), sign))
+        else:
+            value = to.constant(name).double() * sign
+            shift, size = shift + value, size + value.abs()
+    constant = None if len(parts) == len(node.inputs) else shift
+    error = None if constant is None else gamma(len(node.inputs)) * size
+    to.affine(node, parts, shift=constant, shift_error=error, output=node.outputs[0])
+
+
+def multiplied(node: Node, to: Lowering) -> None:
+    """Mul and Div by a constant."""
+    first, second = node.inputs
+    if to.varies(first) and to.varies(second):
+        raise NoLocalCertificateError("it multiplies or divides two tensors that both vary")
+    if node.op == "Div" and to.varies(second):
+        raise NoLocalCertificateError("it divides by a tensor that varies")
+    name, other = (first, second) if to.varies(first) else (second, first)
+    factor = to.constant(other).double()
+    factor = 1 / factor if node.op == "Div" else factor
+    if not factor.isfinite().all():
+        raise NoLocalCertificateError("it multiplies by NaN or infinity")
+    name = fitted(node, to, name, to.shape(node.outputs[0]))
+    to.affine(node, [to.scaling(name, factor, roundings=2)], output=node.outputs[0])
+
+
+def negated(node: Node, to: Lowering) -> None:
+    """Neg."""
+    to.affine(node, [to.copy(node.inputs[0], -1.0)], output=node.outputs[0])
+
+
+def extreme(node: Node, to: Lowering) -> None:
+    """Max and Min: max(a, b) = b + relu(a - b), and min(a, b) = b - relu(b - a)."""
+    given, sign = to.shape(node.outputs[0]), 1.0 if node.op == "Max" else -1.0
+    varying = [fitted(node, to, name, given) for name in node.inputs if to.varies(name)]
+    constants = [to.constant(name).double() for name in node.inputs if not to.varies(name)]
+    made = varying[0]
+    for name in varying[1:]:
+        made = larger(node, to, made, name, sign)
+    for value in constants:
+        made = _beyond(node, to, made, value, sign)
+    to.affine(node, [to.copy(made)], output=node.outputs[0])
+
+
+def larger(node: Node, to: Lowering, first: str, second: str, sign: float = 1.0) -> str:
+    """The larger of two tensors of one shape, entry by entry; the smaller for a sign of -1."""
+    apart = to.affine(node, [to.copy(first, sign), to.copy(second, -sign)])
+    kept = _relu(node, to, apart)
+    return to.affine(node, [to.copy(second), to.copy(kept, sign)])
+
+
+def _beyond(node: Node, to: Lowering, name: str, value: Tensor, sign: float) -> str:
+    apart = to.affine(node, [to.copy(name, sign)], shift=-sign * value)
+    kept = _relu(node, to, apart)
+    return to.affine(node, [to.copy(kept, sign)], shift=value)
+
+
+def _relu(node: Node, to: Lowering, name: str) -> str:
+    return to.elementwise(
+        node, name, torch.relu, lambda _lower, _upper: pieces.relu(), lipschitz=1.0, exact=True
+    )
+
+
+def fitted(node: Node, to: Lowering, name: str, given: Shape) -> str:
+    """The tensor, repeated to fit a shape."""
+    shape = to.shape(name)
+    if shape == given:
+        return name
+    index = numbers(shape).broadcast_to(given).flatten()[None] - 1
+    return to.select(node, name, index, given)
+
+
+ROWS: Table = {
+    "Add": added,
+    "Div": multiplied,
+    "Max": extreme,
+    "Min": extreme,
+    "Mul": multiplied,
+    "Neg": negated,
+    "Sub": added,
+    "Sum": added,
+}

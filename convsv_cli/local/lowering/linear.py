@@ -1,0 +1,153 @@
+"""Convolutions, products by matrices, and BatchNorm."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.local.lowering.context import Lowering, Table
+from convsv_cli.local.maps import Convolution, Map, Product, Shape
+from convsv_cli.local.steps import Affine, NoLocalCertificateError
+from convsv_cli.model.graph import Node, UnknownValueError
+from convsv_cli.model.linear_map import LinearMap
+from convsv_cli.model.linear_maps import linear_maps
+from convsv_cli.numerics.rounding import UP_MANY, gamma
+
+SCALE_ROUNDINGS = 5
+"""Of scale / sqrt(variance + epsilon)."""
+
+
+def convolution(node: Node, to: Lowering) -> None:
+    """Conv and ConvTranspose."""
+    found, kernel = _kernel(node, to)
+    name, output = node.inputs[found.data], node.outputs[0]
+    geometry = found.geometry
+    if not geometry.padding or geometry.either_way or geometry.padding_mode != "zeros":
+        raise NoLocalCertificateError("its padding is not known")
+    terms = math.prod(kernel.shape[1:])
+    others = kernel.shape[0] // geometry.groups * math.prod(kernel.shape[2:])
+    map_ = Convolution(
+        taken=to.shape(name),
+        given=to.shape(output),
+        roundings=max(terms, others),
+        weight=kernel,
+        geometry=geometry,
+    )
+    axes = kernel.ndim - 2
+    shift = _bias(found, to)
+    if shift is not None:
+        shift = shift.reshape(-1, *(1 for _ in range(axes)))
+    _add(node, to, name, map_, shift)
+
+
+def matrix(node: Node, to: Lowering) -> None:
+    """Gemm and MatMul by a constant."""
+    found, kernel = _kernel(node, to)
+    name = node.inputs[found.data]
+    if node.op == "Gemm":
+        if node.attribute("transA", 0) or found.data != 0:
+            raise NoLocalCertificateError("it multiplies from the left")
+        weight, left = kernel.T, False
+    else:
+        weight, left = to.constant(node.inputs[1 - found.data]), found.data == 1
+        if weight.ndim < 2 or len(to.shape(name)) < 2 or not _fits(weight, to.shape(name)):
+            raise NoLocalCertificateError("it multiplies vectors, or repeats its tensor to fit a constant")
+    map_ = Product(
+        taken=to.shape(name),
+        given=to.shape(node.outputs[0]),
+        roundings=max(weight.shape[-2:]) + 1,
+        weight=weight.contiguous(),
+        left=left,
+    )
+    _add(node, to, name, map_, _bias(found, to))
+
+
+def batch_norm(node: Node, to: Lowering) -> None:
+    """By the statistics of training."""
+    if node.attribute("training_mode", 0):
+        raise NoLocalCertificateError("it is in training mode")
+    name = node.inputs[0]
+    scale, bias, mean, variance = (to.constant(node.inputs[i]).double() for i in range(1, 5))
+    factor = scale / (variance + node.attribute("epsilon", 1e-5)).sqrt()
+    shape = (-1, *(1 for _ in to.shape(name)[2:]))
+    size = (bias.abs() + (mean * factor).abs()).reshape(shape)
+    to.affine(
+        node,
+        [to.scaling(name, factor.reshape(shape), roundings=SCALE_ROUNDINGS + 1)],
+        shift=(bias - mean * factor).reshape(shape),
+        shift_error=gamma(SCALE_ROUNDINGS + 4) * size,
+        behind=_scaled(name, factor, to),
+        output=node.outputs[0],
+    )
+
+
+def _scaled(name: str, factor: Tensor, to: Lowering) -> tuple[tuple[str, float], ...]:
+    """The norm of a convolution and the scaling of its channels together."""
+    step, node = to.maker(name), to.graph.makers.get(name)
+    if not isinstance(step, Affine) or node is None or node.op not in ("Conv", "Gemm", "MatMul"):
+        return ()
+    found = linear_maps(node, to.graph)[0]
+    if not isinstance(found, LinearMap) or len(found.kernel_shape) < 2:
+        return ()
+    if found.kernel_shape[0] != len(factor):
+        return ()
+    factors = factor.numpy()
+
+    def arrange(values: np.ndarray) -> np.ndarray:
+        kernel = np.asarray(found.arrange(values), dtype=np.float64)
+        return np.asarray(kernel * factors.reshape(-1, *(1 for _ in kernel.shape[1:])))
+
+    scaled = replace(found, arrange=arrange, variant=(found.variant, "scaled", node.name))
+    try:
+        norm = to.norms.of_kernel(scaled)
+    except (UnboundedError, UnknownValueError):
+        return ()
+    return ((step.inputs[0], norm * UP_MANY),)
+
+
+def _fits(weight: Tensor, shape: Shape) -> bool:
+    """Whether the matrices are not applied to repetitions of the tensor."""
+    batch, own = weight.shape[:-2], shape[:-2]
+    return len(batch) <= len(own) and torch.broadcast_shapes(batch, own) == torch.Size(own)
+
+
+def _kernel(node: Node, to: Lowering) -> tuple[LinearMap, Tensor]:
+    found = linear_maps(node, to.graph)
+    if len(found) != 1:
+        raise NoLocalCertificateError("it multiplies two tensors that both vary")
+    if not isinstance(found[0], LinearMap):
+        raise NoLocalCertificateError(found[0].reason)
+    try:
+        kernel = np.array(found[0].kernel(), dtype=np.float64)
+    except UnknownValueError as error:
+        raise NoLocalCertificateError(f"its weight is {error}") from error
+    if not np.isfinite(kernel).all():
+        raise NoLocalCertificateError("its weight holds NaN or infinity")
+    return found[0], torch.from_numpy(kernel)
+
+
+def _bias(found: LinearMap, to: Lowering) -> Tensor | None:
+    if found.bias is None:
+        return None
+    name, factor = found.bias
+    return to.constant(name).double() * factor
+
+
+def _add(node: Node, to: Lowering, name: str, map_: Map, shift: Tensor | None) -> None:
+    error = None if shift is None else gamma(1) * shift.abs()
+    part = name, map_, to.norm(node)
+    to.affine(node, [part], shift=shift, shift_error=error, output=node.outputs[0])
+
+
+ROWS: Table = {
+    "BatchNormalization": batch_norm,
+    "Conv": convolution,
+    "ConvTranspose": convolution,
+    "Gemm": matrix,
+    "MatMul": matrix,
+}

@@ -1,0 +1,128 @@
+"""Whether samples keep their classes in balls: cheap bounds first, and a search where they do not do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from convsv_cli.local.backward import lower_bounds
+from convsv_cli.local.boxes import Boxes, smaller_boxes
+from convsv_cli.local.certificate import certified
+from convsv_cli.local.choices import Choice, first_choices
+from convsv_cli.local.effort import Effort
+from convsv_cli.local.places import Place, places
+from convsv_cli.local.problem import Problem
+from convsv_cli.local.rows import Rows, Samples, samples_of
+from convsv_cli.local.search import at_once, improved
+from convsv_cli.numerics.rounding import UP_MANY
+
+Told = Callable[[float], None]
+BOX_WORK = 2**26
+"""Entries of all tensors of all rows of a sample, for which smaller boxes are searched for."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Margins:
+    """Proven lower bounds of how far each class stays above its rivals, in balls of some radii.
+
+    Attributes:
+        problem: samples.
+        radius: of the balls, float64 [n].
+        effort: of the search.
+        sample, rival: int64 [rows].
+        lower: float64 [rows]; what is positive is decided.
+        known: boxes of tensors, of all samples.
+    """
+
+    problem: Problem
+    radius: Tensor
+    effort: Effort
+    sample: Tensor = field(init=False)
+    rival: Tensor = field(init=False)
+    lower: Tensor = field(init=False)
+    known: Boxes = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sample, self.rival = self.problem.rivals()
+        self.lower = torch.full((len(self.sample),), -math.inf, dtype=torch.float64)
+        self._single = self.problem.program.to(torch.float32)
+
+    def worst(self) -> Tensor:
+        """Of all rivals of each sample: [n]."""
+        found = torch.full((len(self.radius),), math.inf, dtype=torch.float64)
+        return found.scatter_reduce(0, self.sample, self.lower, "amin")
+
+    def search(self, told: Told) -> None:
+        """Decide what can be decided."""
+        everything = torch.arange(len(self.radius))
+        found = places(self.problem.program, self.problem.ball(self.radius))
+        self._exclude(found)
+        self._decide(everything, found, lambda share: told(0.5 * share))
+        steps = self.effort.box_steps
+        open_ = (self.worst() <= 0).nonzero()[:, 0]
+        if steps is not None:
+            for i, which in enumerate(torch.split(open_, 16)):
+                part, radius = self.problem.take(which), self.radius[which]
+                known = smaller_boxes(self.problem.program, part.ball(radius), steps, BOX_WORK)
+                better = places(self.problem.program, part.ball(radius), known)
+                self._decide(which, better, lambda _share: None)
+                told(0.5 + 0.5 * (16 * i + len(which)) / len(open_))
+
+    def _exclude(self, found: dict[str, Place]) -> None:
+        """Rivals that the box or the ball of the logits keeps away."""
+        place = found[self.problem.program.output]
+        low, high, centre = (each.flatten(1) for each in (place.low, place.high, place.centre))
+        own = self.problem.classes[self.sample]
+        by_box = low[self.sample, own] - high[self.sample, self.rival]
+        apart = centre[self.sample, own] - centre[self.sample, self.rival]
+        reach = math.sqrt(2) * UP_MANY * place.radius[self.sample]
+        best = torch.maximum(by_box, apart - reach)
+        size = centre[self.sample, own].abs() + centre[self.sample, self.rival].abs() + reach
+        self.lower = torch.maximum(self.lower, best - size * (UP_MANY - 1))
+
+    def _decide(self, samples: Tensor, found: dict[str, Place], told: Told) -> None:
+        """Search for the rows of some samples that are open.
+
+        Args:
+            samples: ascending.
+            found: where the tensors of these are.
+            told: called with the share that is done.
+        """
+        position = torch.full((len(self.radius),), -1)
+        position[samples] = torch.arange(len(samples))
+        rows = ((self.lower <= 0) & (position[self.sample] >= 0)).nonzero()[:, 0]
+        program = self.problem.program
+        rough, exact = samples_of(self._single, found), samples_of(program, found)
+        done = 0
+        for part in torch.split(rows, at_once(self._single)) if len(rows) else ():
+            direction = self.problem.directions(self.sample[part], self.rival[part])
+            at = position[self.sample[part]]
+            self._decide_rows(part, rough.rows(at, direction), exact)
+            done += len(part)
+            told(done / len(rows))
+
+    def _decide_rows(self, rows: Tensor, asked: Rows, exact: Samples) -> None:
+        """What is decided leaves the search, so that what is left is what is hard."""
+        choices = first_choices(asked)
+        with torch.no_grad():
+            bounds = lower_bounds(asked, choices)
+        self._prove(rows[bounds > 0], asked.take(bounds > 0), exact, [c.take(bounds > 0) for c in choices])
+        for steps in self.effort.steps:
+            left = self.lower[rows] <= 0
+            if not bool(left.any()):
+                return
+            rows, asked, choices = rows[left], asked.take(left), [choice.take(left) for choice in choices]
+            choices, bounds = improved(asked, choices, steps)
+            near = bounds > 0 if steps != self.effort.steps[-1] else torch.ones_like(left[left])
+            self._prove(rows[near], asked.take(near), exact, [choice.take(near) for choice in choices])
+
+    def _prove(self, rows: Tensor, asked: Rows, exact: Samples, choices: Sequence[Choice]) -> None:
+        """Prove as much of each row as there is."""
+        for some in torch.split(torch.arange(len(rows)), at_once(self._single)) if len(rows) else ():
+            double = exact.rows(asked.sample[some], asked.direction[some])
+            lower = certified(double, [choice.take(some).double() for choice in choices])
+            self.lower[rows[some]] = torch.maximum(self.lower[rows[some]], lower)

@@ -1,0 +1,61 @@
+"""What is to be proven: which class samples keep, in balls around them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from convsv_cli.local.places import Ball
+from convsv_cli.local.steps import Program
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """A classifier at samples.
+
+    Attributes:
+        program: in float64, to logits of which all axes but that of the classes have length 1.
+        x: samples, float64 [n, *shape of the input].
+        classes: that are to be kept, int64 [n]: those that are predicted.
+        lower, upper: of what entries of inputs can be, as numbers or tensors that fit one sample.
+        constants: certified Lipschitz constants from the input to tensors, by name.
+    """
+
+    program: Program
+    x: Tensor
+    classes: Tensor
+    lower: float | Tensor = -math.inf
+    upper: float | Tensor = math.inf
+    constants: Mapping[str, float] = field(default_factory=dict)
+
+    def take(self, rows: Tensor) -> Problem:
+        """Some of the samples."""
+        return replace(self, x=self.x[rows], classes=self.classes[rows])
+
+    def ball(self, radius: Tensor) -> Ball:
+        """The samples with balls of these radii, [n]."""
+        return Ball(x=self.x, radius=radius, lower=self.lower, upper=self.upper, constants=self.constants)
+
+    @property
+    def count(self) -> int:
+        """How many classes there are."""
+        return math.prod(self.program.shapes[self.program.output])
+
+    def rivals(self) -> tuple[Tensor, Tensor]:
+        """Each sample with each of its other classes: int64 [n (classes - 1)], twice."""
+        n, count = len(self.x), self.count
+        sample, rival = torch.arange(n).repeat_interleave(count), torch.arange(count).repeat(n)
+        others = rival != self.classes[sample]
+        return sample[others], rival[others]
+
+    def directions(self, sample: Tensor, rival: Tensor) -> Tensor:
+        """Logits of the classes that are to be kept, less those of their rivals: float64 [n, *shape]."""
+        rows = torch.arange(len(sample))
+        found = torch.zeros(len(sample), self.count, dtype=torch.float64)
+        found[rows, self.classes[sample]] = 1.0
+        found[rows, rival] = -1.0
+        return found.unflatten(1, self.program.shapes[self.program.output])

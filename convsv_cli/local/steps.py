@@ -1,0 +1,157 @@
+"""A graph as steps of two kinds, for which backward bounds have rules: affine, and functions of numbers."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from convsv_cli.local.maps import Map, Shape
+from convsv_cli.local.pieces import Enclosure
+
+
+class NoLocalCertificateError(Exception):
+    """There are no local bounds of this network; which node is in the way, and why, in words."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Affine:
+    """The sum of linear maps of some tensors, and of a constant.
+
+    Attributes:
+        node: name of the node in the graph that it is, or is a part of.
+        inputs: names of tensors, one for each of the maps.
+        maps: from these to the output.
+        norms: certified upper bounds of the Lipschitz constants (L2) of the maps, infinite for none.
+        shift: the constant, to be broadcast to the output; None for 0.
+        shift_error: bounds what rounding did to each entry of the constant.
+        behind: names of earlier tensors, each with the certified norm of all that lies between it and the
+            output, where that is one linear map.
+        output: name of the tensor that it makes.
+    """
+
+    node: str
+    inputs: tuple[str, ...]
+    maps: tuple[Map, ...]
+    norms: tuple[float, ...]
+    shift: Tensor | None = None
+    shift_error: Tensor | None = None
+    behind: tuple[tuple[str, float], ...] = ()
+    output: str
+
+    @property
+    def roundings(self) -> int:
+        """That each entry of the output goes through in a row, at most."""
+        return max(part.roundings for part in self.maps) + len(self.maps) + 1
+
+    def forward(self, values: tuple[Tensor, ...]) -> Tensor:
+        """Of tensors [n, *shape]: [n, *shape]."""
+        linear = self.linear(values)
+        return linear if self.shift is None else linear + self.shift
+
+    def linear(self, values: tuple[Tensor, ...]) -> Tensor:
+        """As `forward`, without the constant."""
+        pairs = zip(self.maps, values, strict=True)
+        return functools.reduce(operator.add, (part.forward(x) for part, x in pairs))
+
+    def absolute(self, values: tuple[Tensor, ...]) -> Tensor:
+        """As `linear`, by the absolute value of each entry of the maps."""
+        pairs = zip(self.maps, values, strict=True)
+        return functools.reduce(operator.add, (part.absolute.forward(x) for part, x in pairs))
+
+    def to(self, dtype: torch.dtype) -> Affine:
+        """With weights of this type."""
+        maps = tuple(part.weighted(lambda weight: weight.to(dtype)) for part in self.maps)
+        return replace(self, maps=maps, shift=None if self.shift is None else self.shift.to(dtype))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Elementwise:
+    """A function of each entry of a tensor.
+
+    Attributes:
+        node: name of the node in the graph.
+        op: its operator.
+        input, output: names of tensors of one shape.
+        value: the function, of tensors [n, *shape].
+        enclosure: two piecewise linear functions that it lies between, where entries lie between two ends,
+            [n, *shape] each.
+        lipschitz: of the function, everywhere.
+        exact: whether `value` does not round at all.
+    """
+
+    node: str
+    op: str
+    input: str
+    output: str
+    value: Callable[[Tensor], Tensor]
+    enclosure: Callable[[Tensor, Tensor], Enclosure]
+    lipschitz: float
+    exact: bool
+
+
+Step = Affine | Elementwise
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Program:
+    """The steps from one input to one output, in order.
+
+    Attributes:
+        source, output: names of tensors.
+        shapes: of all tensors, with the graph's axis of length 1 for the batch.
+        steps: in topological order.
+        dtype: of their weights.
+    """
+
+    source: str
+    output: str
+    shapes: Mapping[str, Shape]
+    steps: tuple[Step, ...]
+    dtype: torch.dtype = torch.float64
+
+    @functools.cached_property
+    def activations(self) -> tuple[Elementwise, ...]:
+        """The functions of numbers, in order."""
+        return tuple(step for step in self.steps if isinstance(step, Elementwise))
+
+    @functools.cached_property
+    def entries(self) -> int:
+        """Of all tensors of one sample together."""
+        return sum(torch.Size(self.shapes[step.output]).numel() for step in self.steps)
+
+    def to(self, dtype: torch.dtype) -> Program:
+        """With weights of this type."""
+        steps = tuple(step.to(dtype) if isinstance(step, Affine) else step for step in self.steps)
+        return replace(self, steps=steps, dtype=dtype)
+
+    def up_to(self, tensor: str) -> Program:
+        """That ends at another tensor, with the steps that this depends on.
+
+        Args:
+            tensor: its name.
+        """
+        wanted, kept = {tensor}, []
+        for step in reversed(self.steps):
+            if step.output in wanted:
+                wanted.update(step.inputs if isinstance(step, Affine) else (step.input,))
+                kept.append(step)
+        return replace(self, output=tensor, steps=tuple(reversed(kept)))
+
+    def values(self, x: Tensor) -> dict[str, Tensor]:
+        """All tensors, [n, *shape] each, as they are computed in the type of the input.
+
+        Args:
+            x: [n, *shape of the source].
+        """
+        found = {self.source: x}
+        for step in self.steps:
+            if isinstance(step, Affine):
+                found[step.output] = step.forward(tuple(found[name] for name in step.inputs))
+            else:
+                found[step.output] = step.value(found[step.input])
+        return found
