@@ -14,11 +14,12 @@ from convsv_cli.local.boxes import Boxes, smaller_boxes
 from convsv_cli.local.certificate import certified
 from convsv_cli.local.choices import Choice, first_choices
 from convsv_cli.local.effort import Effort
-from convsv_cli.local.places import Place, places
+from convsv_cli.local.places import Place, down
 from convsv_cli.local.problem import Problem
+from convsv_cli.local.propagation import places
 from convsv_cli.local.rows import Rows, Samples, samples_of
 from convsv_cli.local.search import at_once, improved
-from convsv_cli.numerics.rounding import UP_MANY
+from convsv_cli.numerics.rounding import UP_MANY, gamma
 
 Told = Callable[[float], None]
 BOX_WORK = 2**26
@@ -77,12 +78,11 @@ class Margins:
         place = found[self.problem.program.output]
         low, high, centre = (each.flatten(1) for each in (place.low, place.high, place.centre))
         own = self.problem.classes[self.sample]
-        by_box = low[self.sample, own] - high[self.sample, self.rival]
+        by_box = down(low[self.sample, own] - high[self.sample, self.rival])
         apart = centre[self.sample, own] - centre[self.sample, self.rival]
         reach = math.sqrt(2) * UP_MANY * place.radius[self.sample]
-        best = torch.maximum(by_box, apart - reach)
-        size = centre[self.sample, own].abs() + centre[self.sample, self.rival].abs() + reach
-        self.lower = torch.maximum(self.lower, best - size * (UP_MANY - 1))
+        by_ball = apart - reach - (apart.abs() + reach) * gamma(4)
+        self.lower = torch.maximum(self.lower, torch.maximum(by_box, by_ball))
 
     def _decide(self, samples: Tensor, found: dict[str, Place], told: Told) -> None:
         """Search for the rows of some samples that are open.

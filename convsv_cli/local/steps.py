@@ -18,6 +18,23 @@ class NoLocalCertificateError(Exception):
     """There are no local bounds of this network; which node is in the way, and why, in words."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Behind:
+    """The tensor before the one that a step takes, where both steps together are one linear map.
+
+    Attributes:
+        start: name of the tensor before.
+        middle: name of the one between them.
+        norm: certified, of both maps together.
+        rest: certified norm of the second one.
+    """
+
+    start: str
+    middle: str
+    norm: float
+    rest: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Affine:
     """The sum of linear maps of some tensors, and of a constant.
@@ -29,8 +46,7 @@ class Affine:
         norms: certified upper bounds of the Lipschitz constants (L2) of the maps, infinite for none.
         shift: the constant, to be broadcast to the output; None for 0.
         shift_error: bounds what rounding did to each entry of the constant.
-        behind: names of earlier tensors, each with the certified norm of all that lies between it and the
-            output, where that is one linear map.
+        behind: what else is known of the norm.
         output: name of the tensor that it makes.
     """
 
@@ -40,13 +56,18 @@ class Affine:
     norms: tuple[float, ...]
     shift: Tensor | None = None
     shift_error: Tensor | None = None
-    behind: tuple[tuple[str, float], ...] = ()
+    behind: tuple[Behind, ...] = ()
     output: str
 
     @property
     def roundings(self) -> int:
         """That each entry of the output goes through in a row, at most."""
         return max(part.roundings for part in self.maps) + len(self.maps) + 1
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it computes anything, and does not only move or negate entries."""
+        return any(part.roundings for part in self.maps) or len(self.maps) > 1 or self.shift is not None
 
     def forward(self, values: tuple[Tensor, ...]) -> Tensor:
         """Of tensors [n, *shape]: [n, *shape]."""
@@ -81,7 +102,7 @@ class Elementwise:
         enclosure: two piecewise linear functions that it lies between, where entries lie between two ends,
             [n, *shape] each.
         lipschitz: of the function, everywhere.
-        exact: whether `value` does not round at all.
+        error: bounds what rounding does to each value, from the arguments and the values; None for nothing.
     """
 
     node: str
@@ -91,7 +112,7 @@ class Elementwise:
     value: Callable[[Tensor], Tensor]
     enclosure: Callable[[Tensor, Tensor], Enclosure]
     lipschitz: float
-    exact: bool
+    error: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 Step = Affine | Elementwise

@@ -79,9 +79,7 @@ def _beyond(node: Node, to: Lowering, name: str, value: Tensor, sign: float) -> 
 
 
 def _relu(node: Node, to: Lowering, name: str) -> str:
-    return to.elementwise(
-        node, name, torch.relu, lambda _lower, _upper: pieces.relu(), lipschitz=1.0, exact=True
-    )
+    return to.elementwise(node, name, torch.relu, lambda _lower, _upper: pieces.relu(), lipschitz=1.0)
 
 
 def fitted(node: Node, to: Lowering, name: str, given: Shape) -> str:

@@ -13,7 +13,7 @@ from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.local.maps import Map, Scaling, Selection, Shape
 from convsv_cli.local.pieces import Enclosure
-from convsv_cli.local.steps import Affine, Elementwise, NoLocalCertificateError, Program, Step
+from convsv_cli.local.steps import Affine, Behind, Elementwise, NoLocalCertificateError, Program, Step
 from convsv_cli.model.graph import Graph, Names, Node, UnknownValueError
 from convsv_cli.numerics.rounding import UP, root
 
@@ -95,7 +95,7 @@ class Lowering:
         output: str = "",
         shift: Tensor | None = None,
         shift_error: Tensor | None = None,
-        behind: tuple[tuple[str, float], ...] = (),
+        behind: tuple[Behind, ...] = (),
     ) -> str:
         """Add the sum of maps of tensors, each with its norm; the name of what it makes."""
         made = output or self._names.new(f"{node.outputs[0]}.part")
@@ -146,7 +146,7 @@ class Lowering:
         enclosure: Callable[[Tensor, Tensor], Enclosure],
         *,
         lipschitz: float,
-        exact: bool,
+        error: Callable[[Tensor, Tensor], Tensor] | None = None,
         output: str = "",
     ) -> str:
         """Add a function of each entry of a tensor; the name of what it makes."""
@@ -160,7 +160,7 @@ class Lowering:
             value=value,
             enclosure=enclosure,
             lipschitz=lipschitz,
-            exact=exact,
+            error=error,
         )
         self._steps.append(step)
         return made

@@ -17,7 +17,6 @@ def relu(node: Node, to: Lowering) -> None:
         torch.relu,
         lambda _lower, _upper: pieces.relu(),
         lipschitz=1.0,
-        exact=True,
         output=node.outputs[0],
     )
 

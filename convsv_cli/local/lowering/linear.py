@@ -12,7 +12,7 @@ from torch import Tensor
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.local.lowering.context import Lowering, Table
 from convsv_cli.local.maps import Convolution, Map, Product, Shape
-from convsv_cli.local.steps import Affine, NoLocalCertificateError
+from convsv_cli.local.steps import Affine, Behind, NoLocalCertificateError
 from convsv_cli.model.graph import Node, UnknownValueError
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.linear_maps import linear_maps
@@ -86,7 +86,7 @@ def batch_norm(node: Node, to: Lowering) -> None:
     )
 
 
-def _scaled(name: str, factor: Tensor, to: Lowering) -> tuple[tuple[str, float], ...]:
+def _scaled(name: str, factor: Tensor, to: Lowering) -> tuple[Behind, ...]:
     """The norm of a convolution and the scaling of its channels together."""
     step, node = to.maker(name), to.graph.makers.get(name)
     if not isinstance(step, Affine) or node is None or node.op not in ("Conv", "Gemm", "MatMul"):
@@ -107,7 +107,8 @@ def _scaled(name: str, factor: Tensor, to: Lowering) -> tuple[tuple[str, float],
         norm = to.norms.of_kernel(scaled)
     except (UnboundedError, UnknownValueError):
         return ()
-    return ((step.inputs[0], norm * UP_MANY),)
+    rest = float(factor.abs().max()) * UP_MANY
+    return (Behind(start=step.inputs[0], middle=name, norm=norm * UP_MANY, rest=rest),)
 
 
 def _fits(weight: Tensor, shape: Shape) -> bool:

@@ -1,0 +1,226 @@
+"""Boxes and balls of all tensors of a network, from those of its input onwards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from convsv_cli.local.maps import Map, Product
+from convsv_cli.local.pieces import Coefficient, Piecewise
+from convsv_cli.local.places import Ball, Disturbance, Place, down, length, per_sample, up
+from convsv_cli.local.steps import Affine, Elementwise, Program
+from convsv_cli.numerics.rounding import UP_MANY, gamma
+from convsv_cli.spectral.matrix_norm import matrix_norm
+
+LARGEST_MATRIX = 2**21
+"""Entries of a matrix whose norm is looked for again at each sample, without columns that cannot move."""
+MASKED = 0.97
+"""Of the columns: where more of them can move, the norm of the whole matrix is as good."""
+UNDERFLOW = 1e-290
+"""More than what all products that underflow can lose."""
+Boxes = Mapping[str, tuple[Tensor, Tensor]]
+"""Of tensors, by name: the two ends of their deviations from the centre, [n, *shape] each."""
+
+
+def places(program: Program, ball: Ball, known: Boxes | None = None) -> dict[str, Place]:
+    """Where all tensors of a network are, by name.
+
+    Args:
+        program: in float64.
+        ball: where its input is.
+        known: boxes that tensors are known to be in.
+    """
+    found = {program.source: ball.place()}
+    for step in program.steps:
+        if isinstance(step, Affine):
+            place = _affine(step, found, ball.disturbance)
+        else:
+            place = _elementwise(step, found[step.input], ball.disturbance)
+        constant = ball.constants.get(step.output)
+        if constant is not None:
+            place = place.rounded((constant * ball.radius + place.noise) * UP_MANY)
+        if known is not None and step.output in known:
+            place = place.within(*known[step.output])
+        found[step.output] = place
+    return found
+
+
+def _affine(step: Affine, found: Mapping[str, Place], disturbance: Disturbance) -> Place:
+    inputs = [found[name] for name in step.inputs]
+    centre = step.forward(tuple(place.centre for place in inputs))
+    if not step.rounds:
+        return _moved(step.maps[0], inputs[0], centre, step.norms[0])
+    noise = _drift(step, inputs)
+    size = step.absolute(tuple(place.magnitude for place in inputs))
+    if step.shift is not None:
+        size = size + step.shift.abs()
+    off = disturbance(step, size * (1 + gamma(step.roundings + 8)))
+    noise = noise if off is None else noise + off * UP_MANY
+    lower, upper = _ends(step, inputs)
+    lower, upper = down(lower - noise), up(upper + noise)
+    radius, own = _radius(step, inputs, found), length(noise)
+    place = Place(
+        centre=centre,
+        lower=lower,
+        upper=upper,
+        radius=(radius + own) * UP_MANY,
+        own_noise=own,
+        noise=(_total(step, [place.noise for place in inputs]) + own) * UP_MANY,
+    )
+    return place.rounded()
+
+
+def _moved(map_: Map, place: Place, centre: Tensor, norm: float) -> Place:
+    """Where entries are only moved, or negated."""
+    ends = map_.forward(place.lower), map_.forward(place.upper)
+    found = Place(
+        centre=centre,
+        lower=torch.minimum(*ends),
+        upper=torch.maximum(*ends),
+        radius=norm * place.radius,
+        own_noise=torch.zeros_like(place.radius),
+        noise=norm * place.noise,
+    )
+    return found.rounded()
+
+
+def _drift(step: Affine, inputs: Sequence[Place]) -> Tensor:
+    """By how much the computed centre may be off what the step makes of the ones before it."""
+    size = step.absolute(tuple(place.centre.abs() for place in inputs))
+    if step.shift is not None:
+        size = size + step.shift.abs()
+    drift = size * (2 * gamma(step.roundings + 2)) + UNDERFLOW
+    return drift if step.shift_error is None else drift + step.shift_error
+
+
+def _ends(step: Affine, inputs: Sequence[Place]) -> tuple[Tensor, Tensor]:
+    """Of the deviations of what the maps make: from boxes, and from lengths of rows and balls."""
+    middles = tuple((place.lower + place.upper) / 2 for place in inputs)
+    widths = tuple(
+        up(torch.maximum(place.upper - middle, middle - place.lower))
+        for place, middle in zip(inputs, middles, strict=True)
+    )
+    middle, width = step.linear(middles), step.absolute(widths)
+    sizes = tuple(m.abs() + w for m, w in zip(middles, widths, strict=True))
+    loss = gamma(step.roundings + 8)
+    rounded = 3 * loss * step.absolute(sizes) + UNDERFLOW
+    lower, upper = middle - width - rounded, middle + width + rounded
+    reach = torch.zeros_like(middle)
+    for map_, place in zip(step.maps, inputs, strict=True):
+        moving = (place.largest > 0).to(torch.float64)
+        squares = map_.squared.forward(moving)
+        reach = reach + squares.sqrt() * per_sample(place.radius, squares)
+    reach = reach * (UP_MANY + loss)
+    return torch.maximum(lower, -reach), torch.minimum(upper, reach)
+
+
+def _radius(step: Affine, inputs: Sequence[Place], found: Mapping[str, Place]) -> Tensor:
+    """The radius of what the maps make of balls."""
+    radius = torch.zeros_like(inputs[0].radius)
+    for i, place in enumerate(inputs):
+        radius = radius + _norms(step, i, place) * place.radius
+    for behind in step.behind:
+        start, middle = found[behind.start], found[behind.middle]
+        radius = torch.minimum(radius, behind.norm * start.radius + behind.rest * middle.own_noise)
+    return radius * UP_MANY
+
+
+def _norms(step: Affine, index: int, place: Place) -> Tensor:
+    """Of a map at each sample, where small enough: without the columns of what cannot move there."""
+    map_, norm = step.maps[index], step.norms[index]
+    norms = torch.full_like(place.radius, norm)
+    moving = (place.largest > 0).flatten(1)
+    if not isinstance(map_, Product) or map_.weight.ndim != 2 or map_.weight.numel() > LARGEST_MATRIX:
+        return norms
+    matrix = map_.weight if map_.left else map_.weight.T
+    if matrix.shape[1] != moving.shape[1]:
+        return norms
+    for i, row in enumerate(moving):
+        if float(row.double().mean()) < MASKED:
+            norms[i] = min(norm, matrix_norm(matrix[None, :, row]).upper if bool(row.any()) else 0.0)
+    return norms * UP_MANY
+
+
+def _total(step: Affine, radii: Sequence[Tensor]) -> Tensor:
+    """The radius of what the maps make of balls of these radii."""
+    total = torch.zeros_like(radii[0])
+    for norm, radius in zip(step.norms, radii, strict=True):
+        total = total + torch.where(radius > 0, norm * radius, 0.0)
+    return total * UP_MANY
+
+
+def _elementwise(step: Elementwise, place: Place, disturbance: Disturbance) -> Place:
+    """A function of numbers in a box, by the ends of the lines that enclose it."""
+    low, high = place.low, place.high
+    enclosure = step.enclosure(low, high)
+    centre = step.value(place.centre)
+    least = _least(enclosure.lower, low, high)
+    most = -_least(_negative(enclosure.upper), low, high)
+    steepest = torch.full_like(low, step.lipschitz)
+    if enclosure.exact:
+        steepest = torch.minimum(steepest, _steepest(enclosure.lower, low, high))
+    noise = torch.zeros_like(centre) if step.error is None else step.error(place.centre, centre)
+    reach = steepest * place.largest * UP_MANY + noise
+    lower = torch.maximum(down(least - centre), -reach)
+    upper = torch.minimum(up(most - centre), reach)
+    off = disturbance(step, torch.maximum(up(centre + upper).abs(), down(centre + lower).abs()))
+    if off is not None:
+        lower, upper, noise = down(lower - off), up(upper + off), (noise + off) * UP_MANY
+    own, gain = length(noise), steepest.flatten(1).amax(1)
+    found = Place(
+        centre=centre,
+        lower=lower,
+        upper=upper,
+        radius=(gain * place.radius + own) * UP_MANY,
+        own_noise=own,
+        noise=(step.lipschitz * place.noise + own) * UP_MANY,
+    )
+    return found.rounded()
+
+
+def _met(function: Piecewise, low: Tensor, high: Tensor) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
+    """Each piece, where it and the box meet, and whether they do."""
+    knots: tuple[Coefficient, ...] = (-math.inf, *function.knots, math.inf)
+    for k, (first, last) in enumerate(pairwise(knots)):
+        start = torch.maximum(low, torch.as_tensor(first, dtype=low.dtype))
+        stop = torch.minimum(high, torch.as_tensor(last, dtype=low.dtype))
+        yield k, start, stop, start <= stop
+
+
+def _least(function: Piecewise, low: Tensor, high: Tensor) -> Tensor:
+    """Below all values between two ends, infinite where there is nothing between them."""
+    least = torch.full_like(low, math.inf)
+    for k, start, stop, met in _met(function, low, high):
+        slope, intercept = function.slopes[k], function.intercepts[k]
+        plain = not isinstance(slope, Tensor) and slope in {-1.0, 0.0, 1.0}
+        exact = plain and not isinstance(intercept, Tensor) and 0.0 in {slope, intercept}
+        for end in (start, stop):
+            inside = torch.where(met, end, 0.0)
+            product = slope * inside
+            value = product + intercept
+            if not exact:
+                value = value - gamma(4) * (product.abs() + abs(intercept)) - UNDERFLOW
+            least = torch.where(met, torch.minimum(least, value), least)
+    return least
+
+
+def _negative(function: Piecewise) -> Piecewise:
+    return replace(
+        function,
+        slopes=tuple(-slope for slope in function.slopes),
+        intercepts=tuple(-intercept for intercept in function.intercepts),
+    )
+
+
+def _steepest(function: Piecewise, low: Tensor, high: Tensor) -> Tensor:
+    """The largest absolute slope between two ends."""
+    steepest = torch.zeros_like(low)
+    for k, _, _, met in _met(function, low, high):
+        slope = torch.as_tensor(abs(function.slopes[k]), dtype=low.dtype)
+        steepest = torch.where(met, torch.maximum(steepest, slope), steepest)
+    return steepest
