@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsv_cli.local.pieces import Piecewise, absolute, clip, exactly, hard_sigmoid, hinge, identity, relu
+from tests.support.piecewise import exact_values
 
 POINTS = torch.linspace(-8, 8, 4097, dtype=torch.float64)
 SAME = {
@@ -65,16 +66,6 @@ def test_hard_sigmoids_lie_between_theirs(alpha, beta, near, steps):
     for _ in range(abs(steps)):
         t = math.nextafter(t, math.copysign(math.inf, steps))
     exact = min(max(Fraction(alpha) * Fraction(t) + Fraction(beta), Fraction(0)), Fraction(1))
-    assert line_at(enclosure.lower, t, max) <= exact <= line_at(enclosure.upper, t, min)
-    assert line_at(enclosure.upper, t, min) - line_at(enclosure.lower, t, max) <= 1e-13
-
-
-def line_at(function: Piecewise, t: float, choose) -> Fraction:
-    """The exact value of the lines whose pieces hold t; `choose` takes the worst of two that meet."""
-    ends = (-math.inf, *function.knots, math.inf)
-    lines = zip(ends[:-1], ends[1:], function.slopes, function.intercepts, strict=True)
-    return choose(
-        Fraction(slope) * Fraction(t) + Fraction(intercept)
-        for first, last, slope, intercept in lines
-        if first <= t <= last
-    )
+    below, above = (exact_values(side, t) for side in (enclosure.lower, enclosure.upper))
+    assert max(below) <= exact <= min(above)
+    assert min(above) - max(below) <= 1e-13
