@@ -18,7 +18,7 @@ from convsv_cli.local.rows import Around, Rows
 from convsv_cli.local.steps import Affine, Elementwise
 
 
-def lower_bounds(rows: Rows, choices: Sequence[Choice]) -> Tensor:
+def lower_bounds(rows: Rows, choices: Sequence[Choice], seen: dict[str, Tensor] | None = None) -> Tensor:
     """Lower bounds of <direction, output> while the input is in a ball; differentiable in all choices.
 
     They are rounded, so that they prove nothing: see `certificate`.
@@ -26,6 +26,7 @@ def lower_bounds(rows: Rows, choices: Sequence[Choice]) -> Tensor:
     Args:
         rows: directions at samples.
         choices: one for each function of numbers.
+        seen: is given the vectors that come back to the outputs of these, by name.
 
     Returns:
         [n].
@@ -44,6 +45,8 @@ def lower_bounds(rows: Rows, choices: Sequence[Choice]) -> Tensor:
             for name, map_ in zip(step.inputs, step.maps, strict=True):
                 _add(cotangents, name, map_.adjoint(v))
         else:
+            if seen is not None:
+                seen[step.output] = v
             g, gained = _through(v, rows.around[at], choices[at])
             total = total + gained
             _add(cotangents, step.input, g)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from convsv_cli.local.certificate import certified
 from convsv_cli.local.choices import first_choices
+from convsv_cli.local.effort import BoxEffort
 from convsv_cli.local.places import Ball, Place
 from convsv_cli.local.propagation import places
 from convsv_cli.local.rows import samples_of
@@ -17,30 +18,33 @@ from convsv_cli.local.search import at_once, improved
 from convsv_cli.local.steps import Elementwise, Program
 from convsv_cli.numerics.rounding import gamma
 
-Boxes = dict[str, tuple[Tensor, Tensor]]
-
 
 def smaller_boxes(
-    program: Program, ball: Ball, steps: int, most: int, told: Callable[[], None] = lambda: None
-) -> Boxes:
+    program: Program,
+    ball: Ball,
+    weights: Mapping[str, Tensor],
+    effort: BoxEffort,
+    told: Callable[[], None] = lambda: None,
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Boxes of the inputs of functions of numbers, as deviations from the centres: see `places`.
 
     Args:
         program: in float64.
         ball: where its input is.
-        steps: of the search for each end.
-        most: entries of all tensors of all rows of a sample together, beyond which a tensor keeps its box.
+        weights: how much each result of a function of numbers counts, [n, *shape], by name.
+        effort: how long is searched, and for how many numbers.
         told: called after each step of the search.
     """
-    known: Boxes = {}
+    known: dict[str, tuple[Tensor, Tensor]] = {}
     for step in program.activations:
         part = program.up_to(step.input)
-        if not part.activations:
+        if not part.activations or step.output not in weights:
             continue
         found = places(part, ball, known)
-        sample, entry = kinked(step, found[step.input]).nonzero(as_tuple=True)
-        if 0 < len(sample) * part.entries <= most * len(ball.x):
-            searched = _Search(part=part, found=found, steps=steps, told=told)
+        gaps = gap(step, found[step.input]) * weights[step.output].flatten(1)
+        sample, entry = largest(gaps, effort.count).nonzero(as_tuple=True)
+        if len(sample):
+            searched = _Search(part=part, found=found, steps=effort.steps, told=told)
             known[step.input] = searched.box(sample, entry)
     return known
 
@@ -76,12 +80,20 @@ class _Search:
         return lower.view_as(place.lower), upper.view_as(place.upper)
 
 
-def kinked(step: Elementwise, place: Place) -> Tensor:
-    """Whether a box holds a knot of the function: [n, entries]."""
-    enclosure, low, high = step.enclosure(place.low, place.high), place.low, place.high
-    if not enclosure.exact:
-        return torch.ones_like(low, dtype=torch.bool).flatten(1)
-    found = torch.zeros_like(low, dtype=torch.bool)
-    for knot in enclosure.lower.knots:
-        found |= (low < knot) & (knot < high)
-    return found.flatten(1)
+def largest(values: Tensor, count: int) -> Tensor:
+    """Whether each of [n, entries] is positive, and among the largest ones of its row."""
+    least = values.topk(min(count, values.shape[1]), dim=1).values[:, -1:]
+    return (values > 0) & (values >= least)
+
+
+def gap(step: Elementwise, place: Place) -> Tensor:
+    """How far the lines that enclose a function are apart between the ends of a box: [n, entries].
+
+    That is the distance of the function's chord and the function in the middle of the box, or of the two
+    functions where these differ.
+    """
+    low, high = place.low, place.high
+    enclosure, middle = step.enclosure(low, high), (low + high) / 2
+    chord = (enclosure.upper(low) + enclosure.upper(high)) / 2
+    distances = (chord - enclosure.lower(middle)).abs() + (enclosure.upper(middle) - chord).abs()
+    return distances.flatten(1)

@@ -6,21 +6,36 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
+class BoxEffort:
+    """How long is searched for smaller boxes of the inputs of functions of numbers.
+
+    Attributes:
+        steps: of the search for each end.
+        count: of the numbers of a tensor that matter most, at each sample.
+    """
+
+    steps: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Effort:
     """How long is searched.
 
     Attributes:
         steps: of the search, in rounds; after each, what is decided leaves it.
-        box_steps: of the search for smaller boxes of numbers on both sides of a kink; None for none.
+        boxes: the rounds of smaller boxes.
         halvings: of the interval that a radius is known to be in.
     """
 
     steps: tuple[int, ...]
-    box_steps: int | None
+    boxes: tuple[BoxEffort, ...]
     halvings: int
 
 
-QUICK = Effort(steps=(5, 15), box_steps=None, halvings=6)
-NORMAL = Effort(steps=(5, 15, 40), box_steps=4, halvings=8)
-THOROUGH = Effort(steps=(5, 15, 40, 120), box_steps=20, halvings=10)
+QUICK = Effort(steps=(5, 15), boxes=(), halvings=6)
+NORMAL = Effort(steps=(5, 15, 40), boxes=(BoxEffort(steps=2, count=128),), halvings=8)
+THOROUGH = Effort(
+    steps=(5, 15, 40, 120), boxes=(*NORMAL.boxes, BoxEffort(steps=10, count=2048)), halvings=10
+)
 EFFORTS = {"quick": QUICK, "normal": NORMAL, "thorough": THOROUGH}

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from convsv_cli.local.backward import lower_bounds
-from convsv_cli.local.boxes import Boxes, smaller_boxes
+from convsv_cli.local.boxes import smaller_boxes
 from convsv_cli.local.certificate import certified
 from convsv_cli.local.choices import Choice, first_choices
-from convsv_cli.local.effort import Effort
+from convsv_cli.local.effort import BoxEffort, Effort
 from convsv_cli.local.places import Place, down
 from convsv_cli.local.problem import Problem
 from convsv_cli.local.propagation import places
@@ -22,8 +22,8 @@ from convsv_cli.local.search import at_once, improved
 from convsv_cli.numerics.rounding import UP_MANY, gamma
 
 Told = Callable[[float], None]
-BOX_WORK = 2**26
-"""Entries of all tensors of all rows of a sample, for which smaller boxes are searched for."""
+TOGETHER = 16
+"""Samples for which smaller boxes are searched for at once."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -36,7 +36,6 @@ class Margins:
         effort: of the search.
         sample, rival: int64 [rows].
         lower: float64 [rows]; what is positive is decided.
-        known: boxes of tensors, of all samples.
     """
 
     problem: Problem
@@ -45,7 +44,6 @@ class Margins:
     sample: Tensor = field(init=False)
     rival: Tensor = field(init=False)
     lower: Tensor = field(init=False)
-    known: Boxes = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.sample, self.rival = self.problem.rivals()
@@ -59,19 +57,47 @@ class Margins:
 
     def search(self, told: Told) -> None:
         """Decide what can be decided."""
+        program, parts = self.problem.program, 1 + len(self.effort.boxes)
         everything = torch.arange(len(self.radius))
-        found = places(self.problem.program, self.problem.ball(self.radius))
+        found = places(program, self.problem.ball(self.radius))
         self._exclude(found)
-        self._decide(everything, found, lambda share: told(0.5 * share))
-        steps = self.effort.box_steps
-        open_ = (self.worst() <= 0).nonzero()[:, 0]
-        if steps is not None:
-            for i, which in enumerate(torch.split(open_, 16)):
-                part, radius = self.problem.take(which), self.radius[which]
-                known = smaller_boxes(self.problem.program, part.ball(radius), steps, BOX_WORK)
-                better = places(self.problem.program, part.ball(radius), known)
-                self._decide(which, better, lambda _share: None)
-                told(0.5 + 0.5 * (16 * i + len(which)) / len(open_))
+        self._decide(everything, found, lambda share: told(share / parts))
+        for i, effort in enumerate(self.effort.boxes, 1):
+            open_ = (self.worst() <= 0).nonzero()[:, 0]
+            for start in range(0, len(open_), TOGETHER):
+                which = open_[start : start + TOGETHER]
+                self._refine(which, effort)
+                told((i + (start + len(which)) / len(open_)) / parts)
+
+    def _refine(self, samples: Tensor, effort: BoxEffort) -> None:
+        """Search again in smaller boxes."""
+        program, problem = self.problem.program, self.problem.take(samples)
+        ball = problem.ball(self.radius[samples])
+        found = places(program, ball)
+        known = smaller_boxes(program, ball, self._weights(samples, found), effort)
+        self._decide(samples, places(program, ball, known), lambda _share: None)
+
+    def _weights(self, samples: Tensor, found: dict[str, Place]) -> dict[str, Tensor]:
+        """By how much each result of a function of numbers counts, at some samples."""
+        rows, at = self._open(samples)
+        weights: dict[str, Tensor] = {}
+        asked = samples_of(self._single, found).rows(
+            at, self.problem.directions(self.sample[rows], self.rival[rows])
+        )
+        seen: dict[str, Tensor] = {}
+        with torch.no_grad():
+            lower_bounds(asked, first_choices(asked), seen)
+        for name, vectors in seen.items():
+            sums = torch.zeros(len(samples), *vectors.shape[1:], dtype=torch.float64)
+            weights[name] = sums.index_add(0, at, vectors.double().abs())
+        return weights
+
+    def _open(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of some samples that are open, and the indices of their samples among these."""
+        position = torch.full((len(self.radius),), -1)
+        position[samples] = torch.arange(len(samples))
+        rows = ((self.lower <= 0) & (position[self.sample] >= 0)).nonzero()[:, 0]
+        return rows, position[self.sample[rows]]
 
     def _exclude(self, found: dict[str, Place]) -> None:
         """Rivals that the box or the ball of the logits keeps away."""
@@ -92,16 +118,13 @@ class Margins:
             found: where the tensors of these are.
             told: called with the share that is done.
         """
-        position = torch.full((len(self.radius),), -1)
-        position[samples] = torch.arange(len(samples))
-        rows = ((self.lower <= 0) & (position[self.sample] >= 0)).nonzero()[:, 0]
+        rows, at = self._open(samples)
         program = self.problem.program
         rough, exact = samples_of(self._single, found), samples_of(program, found)
         done = 0
         for part in torch.split(rows, at_once(self._single)) if len(rows) else ():
             direction = self.problem.directions(self.sample[part], self.rival[part])
-            at = position[self.sample[part]]
-            self._decide_rows(part, rough.rows(at, direction), exact)
+            self._decide_rows(part, rough.rows(at[done : done + len(part)], direction), exact)
             done += len(part)
             told(done / len(rows))
 
