@@ -10,27 +10,22 @@ What is assumed of a runtime, format by format:
 * **Underflow** is gradual, or float32 numbers below the smallest normal one count as 0, whether operands or
   results. A number of float16 loses no more than half of the smallest one.
 * **Overflow**: where something may exceed the format, there is no claim: the error is infinite.
-* **Activations** that are not piecewise linear are right to `ULPS` units of float32, relative to their
-  `growth`, and stored at most `STORED` times until they are done. The functions of which they are made are
-  right to 2 ulps (expf, tanhf, erff, log1pf: CUDA C++ Programming Guide, "Mathematical Functions"; glibc
-  manual, "Errors in Math Functions"), or to 1 (SLEEF's u10, in PyTorch).
+* **Activations**: those that are piecewise linear are exact, but for slopes; of others, see `execution`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from convsv_cli.model.graph import Node
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF_32, UP_MANY, gamma
 
 SMALLEST_32 = 2.0**-126
 """The smallest normal number of float32: more than what is lost where a result or an operand counts as 0."""
 LARGEST_32 = (2 - 2.0**-23) * 2.0**127
-ULPS = 16
 STORED = 3
 """Roundings to the format: of weights, the sum without its bias, and with it; of an activation's steps."""
 NORMALIZED, STORED_AGAIN = 10, 4
@@ -107,19 +102,6 @@ class Arithmetic:
         error = (gamma(roundings, self.unit) * magnitude + lost) * UP_MANY
         return _claimed(error, (magnitude + error) * UP_MANY > self.largest)
 
-    def computed(self, size: Tensor) -> Tensor:
-        """Of an activation that is not piecewise linear.
-
-        Args:
-            size: c0 + c1 |x|, as `growth` says; any shape, that of the result.
-        """
-        if self.real:
-            return torch.zeros_like(size)
-        error = ULPS * UNIT_ROUNDOFF_32 * size + 4 * SMALLEST_32 * (1 + size)
-        if self.unit > UNIT_ROUNDOFF_32:
-            error = error + gamma(STORED, self.unit) * (size + error) + STORED * self.lost
-        return _claimed(error * UP_MANY, (size + error) * UP_MANY > self.largest)
-
 
 def _claimed(error: Tensor, beyond: Tensor) -> Tensor:
     """Infinite where there is no claim."""
@@ -131,51 +113,3 @@ FLOAT32 = Arithmetic(name="float32", unit=UNIT_ROUNDOFF_32, lost=SMALLEST_32, la
 FLOAT16 = Arithmetic(name="float16", unit=2.0**-11, lost=2.0**-25, largest=65504.0)
 BFLOAT16 = Arithmetic(name="bfloat16", unit=2.0**-8, lost=SMALLEST_32, largest=(2 - 2.0**-7) * 2.0**127)
 ARITHMETICS: Mapping[str, Arithmetic] = {each.name: each for each in (REAL, FLOAT32, FLOAT16, BFLOAT16)}
-
-
-def growth(node: Node) -> tuple[float, float] | None:
-    """(c0, c1) with |f(x)| <= c0 + c1 |x|, to which the error of an activation is relative; None for unknown.
-
-    A gate is right to some units, and the product with what it gates is, too. Where Elu and its like subtract
-    1, the error is relative to that; where an argument is rounded, x f'(x) is no larger than this either.
-
-    Args:
-        node: an element-wise one.
-    """
-    found = GROWTH.get(node.op)
-    return found(node) if found is not None else None
-
-
-def _elu(node: Node) -> tuple[float, float]:
-    return abs(_number(node, "alpha", 1.0)), 1.0
-
-
-def _selu(node: Node) -> tuple[float, float]:
-    scale = abs(_number(node, "gamma", 1.0507011))
-    return scale * abs(_number(node, "alpha", 1.6732633)), scale
-
-
-def _hard_sigmoid(node: Node) -> tuple[float, float]:
-    """Its affine function, even where it is clipped."""
-    return 1 + abs(_number(node, "beta", 0.5)), abs(_number(node, "alpha", 0.2))
-
-
-def _number(node: Node, name: str, default: float) -> float:
-    value = node.attribute(name, default)
-    return float(value) if isinstance(value, int | float) else torch.inf
-
-
-def _always(c0: float, c1: float) -> Callable[[Node], tuple[float, float]]:
-    return lambda _node: (c0, c1)
-
-
-GROWTH: Mapping[str, Callable[[Node], tuple[float, float]]] = {
-    **dict.fromkeys(("Sigmoid", "Tanh", "Erf", "Softsign"), _always(1.0, 0.0)),
-    **dict.fromkeys(("Gelu", "Swish", "Mish", "HardSwish"), _always(0.0, 1.0)),
-    "Softplus": _always(1.0, 1.0),
-    "Elu": _elu,
-    "Celu": _elu,
-    "Selu": _selu,
-    "HardSigmoid": _hard_sigmoid,
-}
-"""By operator; what has no sum or product (Relu, Clip, Abs, Max, MaxPool) is exact, and not among these."""

@@ -85,16 +85,16 @@ def tabulated(expression: Expression) -> Tabulated:
     """
     bends = kinks(expression)
     known = bends or ()
-    points = np.union1d(_grid(), [kink.at for kink in known])
+    points = np.union1d(grid(), [kink.at for kink in known])
     cells = Intervals(points[:-1], points[1:])
     found = jet(expression, cells)
     second = anything(cells) if bends is None else curvatures(expression, cells)
     return Tabulated(
         points=points,
         values=_values(expression, points),
-        ranges=_hulls(found.value),
-        slopes=_hulls(found.slope),
-        curvatures=_hulls(second),
+        ranges=hulls(found.value),
+        slopes=hulls(found.slope),
+        curvatures=hulls(second),
         density=_density(points, found.slope, second),
         kinks=np.searchsorted(points, sorted(kink.at for kink in known)),
         off=_most(known),
@@ -105,7 +105,9 @@ def _most(known: tuple[Kink, ...]) -> float:
     return max((kink.off for kink in known), default=0.0)
 
 
-def _grid() -> Array:
+@lru_cache(maxsize=1)
+def grid() -> Array:
+    """The points that every table has, ascending, from minus infinity to infinity: [points]."""
     octaves = int(np.log2(FAR / NEAR))
     beyond = NEAR * 2.0 ** (np.arange(1, octaves * PER_OCTAVE + 1) / PER_OCTAVE)
     return np.concatenate(([-np.inf], -beyond[::-1], np.linspace(-NEAR, NEAR, CELLS + 1), beyond, [np.inf]))
@@ -119,7 +121,12 @@ def _values(expression: Expression, points: Array) -> Intervals:
     return Intervals(lower, upper)
 
 
-def _hulls(cells: Intervals) -> Hulls:
+def hulls(cells: Intervals) -> Hulls:
+    """Of every 2^k neighbours.
+
+    Args:
+        cells: [cells].
+    """
     lower, upper = [cells.lower], [cells.upper]
     step = 1
     while 2 * step <= len(cells.lower):

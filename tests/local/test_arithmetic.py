@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli.local import arithmetic
-from convsv_cli.local.arithmetic import ARITHMETICS, BFLOAT16, FLOAT16, FLOAT32, GROWTH, REAL, growth
-from convsv_cli.model.graph import Node
+from convsv_cli.local.arithmetic import ARITHMETICS, BFLOAT16, FLOAT16, FLOAT32, REAL
+from tests.support.one_node import one_node
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 FORMATS = pytest.mark.parametrize("name", DTYPES)
@@ -108,22 +106,6 @@ def test_weights_rounded_to_the_format(name):
     assert ((found - exact_product(weight, a, bias)).abs() <= allowed).all()
 
 
-def in_onnxruntime(op: str, x: np.ndarray, *constants: np.ndarray, **attributes: object) -> np.ndarray:
-    """What it computes of one node."""
-    kind = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("float16"): TensorProto.FLOAT16}[x.dtype]
-    names = [f"c{i}" for i in range(len(constants))]
-    graph = helper.make_graph(
-        [helper.make_node(op, ["x", *names], ["y"], **attributes)],
-        "one",
-        [helper.make_tensor_value_info("x", kind, x.shape)],
-        [helper.make_tensor_value_info("y", kind, None)],
-        [numpy_helper.from_array(c, name) for c, name in zip(constants, names, strict=True)],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x})[0]
-
-
 @pytest.mark.parametrize("name", ["float32", "float16"])
 def test_convolutions_of_onnxruntime(name):
     dtype = DTYPES[name]
@@ -132,7 +114,7 @@ def test_convolutions_of_onnxruntime(name):
         normal(8, 16, 3, 3, dtype=dtype),
         normal(8, dtype=dtype),
     )
-    found = in_onnxruntime("Conv", x.numpy(), weight.numpy(), bias.numpy(), pads=[1, 1, 1, 1])
+    found = one_node("Conv", x.numpy(), weight.numpy(), bias.numpy(), pads=[1, 1, 1, 1])
     exact = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
     size = F.conv2d(x.double().abs(), weight.double().abs(), bias.double().abs(), padding=1) * (1 + 1e-9)
     allowed = ARITHMETICS[name].products(144, size, operands=largest(x, weight))
@@ -184,51 +166,6 @@ def test_sums_and_averages(name):
     assert (off <= allowed + 1e-14).all()
 
 
-ACTIVATIONS = {
-    "Sigmoid": torch.sigmoid,
-    "Tanh": torch.tanh,
-    "Erf": torch.erf,
-    "Softsign": F.softsign,
-    "Gelu": F.gelu,
-    "Swish": F.silu,
-    "Mish": F.mish,
-    "HardSwish": F.hardswish,
-    "HardSigmoid": lambda t: (t * 0.25 + 0.5).clamp(0, 1),
-    "Softplus": lambda t: torch.logaddexp(t, torch.zeros_like(t)),
-    "Elu": F.elu,
-    "Celu": F.celu,
-    "Selu": F.selu,
-}
-UNKNOWN_TO_ONNXRUNTIME = ("Swish",)
-ATTRIBUTES = {
-    "Selu": {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805},
-    "HardSigmoid": {"alpha": 0.25},
-}
-
-
-@pytest.mark.parametrize("op", ACTIVATIONS)
-def test_activations(op):
-    """Torch's in all formats, and onnxruntime's, against float64."""
-    x = torch.cat((torch.linspace(-60, 60, 40001), torch.randn(20000), torch.randn(20000) * 1e-3))
-    attributes = ATTRIBUTES.get(op, {})
-    c0, c1 = growth(Node(op=op, name="f", inputs=("x",), outputs=("y",), attributes=attributes))
-    for name, dtype in DTYPES.items():
-        given = x.to(dtype)
-        exact = ACTIVATIONS[op](given.double())
-        assert (exact.abs() <= c0 + c1 * given.double().abs() + 1e-15).all()
-        allowed = ARITHMETICS[name].computed(c0 + c1 * given.double().abs())
-        if op not in ("Softplus", "HardSigmoid"):  # torch's own are of float32
-            assert ((ACTIVATIONS[op](given).double() - exact).abs() <= allowed).all()
-        if name == "float32" and op not in UNKNOWN_TO_ONNXRUNTIME:
-            found = in_onnxruntime(op, given.numpy(), **attributes)
-            assert ((torch.from_numpy(found).double() - exact).abs() <= allowed).all()
-
-
-def test_growth_knows_all_that_is_claimed():
-    assert set(GROWTH) == set(ACTIVATIONS)
-    assert growth(Node(op="Relu", name="f", inputs=("x",), outputs=("y",))) is None
-
-
 def test_numbers_that_count_as_0():
     """Operands and results below the smallest normal number of float32."""
     tiny = 1.1e-38  # a subnormal number
@@ -244,7 +181,6 @@ def test_nothing_is_claimed_of_what_overflows(format_):
         format_.products(1, beyond, operands=1.0),
         format_.products(1, within, operands=2 * format_.largest),
         format_.rounded(1, beyond),
-        format_.computed(beyond),
         format_.products(3 * 2**24, within, operands=1.0),
     ):
         assert found == math.inf
@@ -253,7 +189,7 @@ def test_nothing_is_claimed_of_what_overflows(format_):
 
 def test_real_arithmetic_is_exact():
     size = torch.tensor([1e300, math.inf, 0.0])
-    for found in (REAL.products(9, size, operands=1.0), REAL.rounded(2, size), REAL.computed(size)):
+    for found in (REAL.products(9, size, operands=1.0), REAL.rounded(2, size)):
         assert not found.any()
 
 
