@@ -8,7 +8,7 @@ times the sum of their absolute values (Higham, section 3.1), as does each produ
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -82,18 +82,14 @@ class _Ledger:
 
 
 @torch.no_grad()
-def certified(
-    rows: Rows, choices: Sequence[Choice], disturbances: Mapping[str, Tensor] | None = None
-) -> Tensor:
+def certified(rows: Rows, choices: Sequence[Choice]) -> Tensor:
     """Proven lower bounds of <direction, output> while the input is in a ball: float64 [n].
 
     Args:
         rows: directions at samples, in float64, with the magnitudes of all tensors.
         choices: of any quality; float64.
-        disturbances: by how much a runtime may be off at each entry of the output of a step, [samples, ..],
-            by the output's name; the places that rows come from must count them too.
     """
-    program, off = rows.program, disturbances or {}
+    program = rows.program
     ledger = _Ledger(cotangents={program.output: rows.direction})
     at = len(choices)
     for step in reversed(program.steps):
@@ -101,8 +97,8 @@ def certified(
         v = ledger.taken(step.output, rows)
         if v is None:
             continue
-        if step.output in off:
-            ledger.cost(v, off[step.output][rows.sample])
+        if step.output in rows.off:
+            ledger.cost(v, rows.off[step.output][rows.sample])
         if isinstance(step, Affine):
             _affine(step, v, ledger)
         else:

@@ -59,6 +59,11 @@ class Map:
         return self.weighted(torch.abs)
 
     @cached_property
+    def support(self) -> Map:
+        """1 where W is not 0."""
+        return self.weighted(lambda weight: (weight != 0).to(weight))
+
+    @cached_property
     def squared(self) -> Map:
         """The square of each entry of W."""
         return self.weighted(torch.square)

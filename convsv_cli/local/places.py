@@ -8,26 +8,14 @@ of a runtime does. Whatever is computed here is rounded outward.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from convsv_cli.local.steps import Step
+from convsv_cli.local.arithmetic import REAL, Arithmetic
 from convsv_cli.numerics.rounding import gamma
-
-Disturbance = Callable[[Step, Tensor], "Tensor | None"]
-"""How far a runtime may be off at each entry of the output of a step, float64 [n, *shape]; None for nothing.
-
-It is told the size of what the step adds up: of an affine one, the sum of the absolute values of all terms;
-of a function of numbers, the largest absolute values of its results.
-"""
-
-
-def none(_step: Step, _size: Tensor) -> Tensor | None:
-    """The arithmetic of real numbers."""
-    return None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,6 +29,7 @@ class Place:
         own_noise: [n]: what of the radius rounding adds at the step that makes the tensor.
         noise: [n]: what of it rounding makes in all steps so far, so that the rest is a Lipschitz constant
             times the radius of the input's ball.
+        off: [n, *shape]: how far runtimes may be off at the step that makes the tensor; None for not at all.
     """
 
     centre: Tensor
@@ -49,6 +38,7 @@ class Place:
     radius: Tensor
     own_noise: Tensor
     noise: Tensor
+    off: Tensor | None = None
 
     @property
     def low(self) -> Tensor:
@@ -98,7 +88,7 @@ class Ball:
         radius: float64 [n], at least 0.
         lower, upper: no entry of an input is less or more than this; numbers, or tensors that fit `x`.
         constants: certified Lipschitz constants from the input of the network to some of its tensors.
-        disturbance: what arithmetic does to each step.
+        arithmetic: in which the network is run.
     """
 
     x: Tensor
@@ -106,7 +96,7 @@ class Ball:
     lower: float | Tensor = -math.inf
     upper: float | Tensor = math.inf
     constants: Mapping[str, float] = field(default_factory=dict)
-    disturbance: Disturbance = none
+    arithmetic: Arithmetic = REAL
 
     def place(self) -> Place:
         """Where the input is."""

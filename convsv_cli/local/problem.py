@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from convsv_cli.local.arithmetic import REAL, Arithmetic
 from convsv_cli.local.places import Ball
 from convsv_cli.local.steps import Program
 
@@ -23,6 +24,7 @@ class Problem:
         classes: that are to be kept, int64 [n]: those that are predicted.
         lower, upper: of what entries of inputs can be, as numbers or tensors that fit one sample.
         constants: certified Lipschitz constants from the input to tensors, by name.
+        arithmetic: in which the network is run.
     """
 
     program: Program
@@ -31,6 +33,7 @@ class Problem:
     lower: float | Tensor = -math.inf
     upper: float | Tensor = math.inf
     constants: Mapping[str, float] = field(default_factory=dict)
+    arithmetic: Arithmetic = REAL
 
     def take(self, rows: Tensor) -> Problem:
         """Some of the samples."""
@@ -38,7 +41,14 @@ class Problem:
 
     def ball(self, radius: Tensor) -> Ball:
         """The samples with balls of these radii, [n]."""
-        return Ball(x=self.x, radius=radius, lower=self.lower, upper=self.upper, constants=self.constants)
+        return Ball(
+            x=self.x,
+            radius=radius,
+            lower=self.lower,
+            upper=self.upper,
+            constants=self.constants,
+            arithmetic=self.arithmetic,
+        )
 
     @property
     def count(self) -> int:

@@ -10,9 +10,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from convsv_cli.local.arithmetic import Arithmetic
 from convsv_cli.local.maps import Map, Product
 from convsv_cli.local.pieces import Coefficient, Piecewise
-from convsv_cli.local.places import Ball, Disturbance, Place, down, length, per_sample, up
+from convsv_cli.local.places import Ball, Place, down, length, per_sample, up
+from convsv_cli.local.runtimes import Load
 from convsv_cli.local.steps import Affine, Elementwise, Program
 from convsv_cli.numerics.rounding import UP_MANY, gamma
 from convsv_cli.spectral.matrix_norm import matrix_norm
@@ -38,9 +40,9 @@ def places(program: Program, ball: Ball, known: Boxes | None = None) -> dict[str
     found = {program.source: ball.place()}
     for step in program.steps:
         if isinstance(step, Affine):
-            place = _affine(step, found, ball.disturbance)
+            place = _affine(step, found, ball.arithmetic)
         else:
-            place = _elementwise(step, found[step.input], ball.disturbance)
+            place = _elementwise(step, found[step.input], ball.arithmetic)
         constant = ball.constants.get(step.output)
         if constant is not None:
             place = place.rounded((constant * ball.radius + place.noise) * UP_MANY)
@@ -50,16 +52,13 @@ def places(program: Program, ball: Ball, known: Boxes | None = None) -> dict[str
     return found
 
 
-def _affine(step: Affine, found: Mapping[str, Place], disturbance: Disturbance) -> Place:
+def _affine(step: Affine, found: Mapping[str, Place], arithmetic: Arithmetic) -> Place:
     inputs = [found[name] for name in step.inputs]
     centre = step.forward(tuple(place.centre for place in inputs))
     if not step.rounds:
         return _moved(step.maps[0], inputs[0], centre, step.norms[0])
     noise = _drift(step, inputs)
-    size = step.absolute(tuple(place.magnitude for place in inputs))
-    if step.shift is not None:
-        size = size + step.shift.abs()
-    off = disturbance(step, size * (1 + gamma(step.roundings + 8)))
+    off = _off(step, inputs, arithmetic)
     noise = noise if off is None else noise + off * UP_MANY
     lower, upper = _ends(step, inputs)
     lower, upper = down(lower - noise), up(upper + noise)
@@ -71,8 +70,26 @@ def _affine(step: Affine, found: Mapping[str, Place], disturbance: Disturbance) 
         radius=(radius + own) * UP_MANY,
         own_noise=own,
         noise=(_total(step, [place.noise for place in inputs]) + own) * UP_MANY,
+        off=off,
     )
     return place.rounded()
+
+
+def _off(step: Affine, inputs: Sequence[Place], arithmetic: Arithmetic) -> Tensor | None:
+    """What runtimes may be off."""
+    if arithmetic.real or step.off is None:
+        return None
+    magnitudes = tuple(place.magnitude for place in inputs)
+    size = step.absolute(magnitudes)
+    if step.shift is not None:
+        size = size + step.shift.abs()
+    counts = step.counts(tuple((each > 0).to(each) for each in magnitudes))
+    load = Load(
+        size=size * (1 + gamma(step.roundings + 8)),
+        most=max(float(each.max()) for each in magnitudes),
+        terms=int(counts.max()),
+    )
+    return step.off(arithmetic, load)
 
 
 def _moved(map_: Map, place: Place, centre: Tensor, norm: float) -> Place:
@@ -154,7 +171,7 @@ def _total(step: Affine, radii: Sequence[Tensor]) -> Tensor:
     return total * UP_MANY
 
 
-def _elementwise(step: Elementwise, place: Place, disturbance: Disturbance) -> Place:
+def _elementwise(step: Elementwise, place: Place, arithmetic: Arithmetic) -> Place:
     """A function of numbers in a box, by the ends of the lines that enclose it."""
     low, high = place.low, place.high
     enclosure = step.enclosure(low, high)
@@ -168,8 +185,9 @@ def _elementwise(step: Elementwise, place: Place, disturbance: Disturbance) -> P
     reach = steepest * place.largest * UP_MANY + noise
     lower = torch.maximum(down(least - centre), -reach)
     upper = torch.minimum(up(most - centre), reach)
-    off = disturbance(step, torch.maximum(up(centre + upper).abs(), down(centre + lower).abs()))
-    if off is not None:
+    off = None
+    if not arithmetic.real and step.off is not None:
+        off = step.off(arithmetic, low, high)
         lower, upper, noise = down(lower - off), up(upper + off), (noise + off) * UP_MANY
     own, gain = length(noise), steepest.flatten(1).amax(1)
     found = Place(
@@ -179,6 +197,7 @@ def _elementwise(step: Elementwise, place: Place, disturbance: Disturbance) -> P
         radius=(gain * place.radius + own) * UP_MANY,
         own_noise=own,
         noise=(step.lipschitz * place.noise + own) * UP_MANY,
+        off=off,
     )
     return found.rounded()
 

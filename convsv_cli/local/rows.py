@@ -61,6 +61,7 @@ class Rows:
         around: what is known of the input of each function of numbers of the program, in order.
         sample: int64 [n], of `magnitudes`.
         magnitudes: the largest absolute values of tensors, [samples, *shape], by name; a search needs none.
+        off: how far runtimes may be off at tensors, likewise.
     """
 
     program: Program
@@ -70,6 +71,7 @@ class Rows:
     around: tuple[Around, ...]
     sample: Tensor
     magnitudes: Mapping[str, Tensor] = field(default_factory=dict)
+    off: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.direction)
@@ -98,7 +100,7 @@ class Samples:
         program: of the type of the tensors.
         x, radius: as of `Rows`, of samples.
         around: as of `Rows`, of samples.
-        magnitudes: as of `Rows`.
+        magnitudes, off: as of `Rows`.
     """
 
     program: Program
@@ -106,6 +108,7 @@ class Samples:
     radius: Tensor
     around: tuple[Around, ...]
     magnitudes: Mapping[str, Tensor]
+    off: Mapping[str, Tensor]
 
     def rows(self, sample: Tensor, direction: Tensor) -> Rows:
         """Directions at samples.
@@ -122,6 +125,7 @@ class Samples:
             around=tuple(each.take(sample) for each in self.around),
             sample=sample,
             magnitudes=self.magnitudes,
+            off=self.off,
         )
 
 
@@ -140,6 +144,7 @@ def samples_of(program: Program, found: Mapping[str, Place]) -> Samples:
         radius=source.radius.to(dtype),
         around=tuple(_around(program, i, found, dtype) for i in range(len(program.activations))),
         magnitudes={name: place.magnitude for name, place in found.items()} if double else {},
+        off={name: place.off for name, place in found.items() if place.off is not None} if double else {},
     )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from convsv_cli.local.maps import Map, Shape
 from convsv_cli.local.pieces import Enclosure
+from convsv_cli.local.runtimes import OffAffine, OffElementwise
 
 
 class NoLocalCertificateError(Exception):
@@ -47,6 +48,7 @@ class Affine:
         shift: the constant, to be broadcast to the output; None for 0.
         shift_error: bounds what rounding did to each entry of the constant.
         behind: what else is known of the norm.
+        off: how far runtimes may be off; None for not at all.
         output: name of the tensor that it makes.
     """
 
@@ -57,6 +59,7 @@ class Affine:
     shift: Tensor | None = None
     shift_error: Tensor | None = None
     behind: tuple[Behind, ...] = ()
+    off: OffAffine | None = None
     output: str
 
     @property
@@ -84,6 +87,11 @@ class Affine:
         pairs = zip(self.maps, values, strict=True)
         return functools.reduce(operator.add, (part.absolute.forward(x) for part, x in pairs))
 
+    def counts(self, values: tuple[Tensor, ...]) -> Tensor:
+        """As `linear`, with 1 for each entry of the maps that is not 0: how many terms zeros and ones make."""
+        pairs = zip(self.maps, values, strict=True)
+        return functools.reduce(operator.add, (part.support.forward(x) for part, x in pairs))
+
     def to(self, dtype: torch.dtype) -> Affine:
         """With weights of this type."""
         maps = tuple(part.weighted(lambda weight: weight.to(dtype)) for part in self.maps)
@@ -103,6 +111,7 @@ class Elementwise:
             [n, *shape] each.
         lipschitz: of the function, everywhere.
         error: bounds what rounding does to each value, from the arguments and the values; None for nothing.
+        off: how far runtimes may be off; None for not at all.
     """
 
     node: str
@@ -113,6 +122,7 @@ class Elementwise:
     enclosure: Callable[[Tensor, Tensor], Enclosure]
     lipschitz: float
     error: Callable[[Tensor, Tensor], Tensor] | None = None
+    off: OffElementwise | None = None
 
 
 Step = Affine | Elementwise

@@ -9,6 +9,7 @@ from convsv_cli.local import pieces
 from convsv_cli.local.lowering.context import Lowering, Table
 from convsv_cli.local.lowering.movement import numbers
 from convsv_cli.local.maps import Map, Shape
+from convsv_cli.local.runtimes import formula
 from convsv_cli.local.steps import NoLocalCertificateError
 from convsv_cli.model.graph import Node
 from convsv_cli.numerics.rounding import gamma
@@ -28,7 +29,15 @@ def added(node: Node, to: Lowering) -> None:
             shift, size = shift + value, size + value.abs()
     constant = None if len(parts) == len(node.inputs) else shift
     error = None if constant is None else gamma(len(node.inputs)) * size
-    to.affine(node, parts, shift=constant, shift_error=error, output=node.outputs[0])
+    largest = float(size.max()) if size.numel() else 0.0
+    to.affine(
+        node,
+        parts,
+        shift=constant,
+        shift_error=error,
+        off=formula(len(node.inputs), largest, size),
+        output=node.outputs[0],
+    )
 
 
 def multiplied(node: Node, to: Lowering) -> None:
@@ -44,7 +53,12 @@ def multiplied(node: Node, to: Lowering) -> None:
     if not factor.isfinite().all():
         raise NoLocalCertificateError("it multiplies by NaN or infinity")
     name = fitted(node, to, name, to.shape(node.outputs[0]))
-    to.affine(node, [to.scaling(name, factor, roundings=2)], output=node.outputs[0])
+    to.affine(
+        node,
+        [to.scaling(name, factor, roundings=2)],
+        off=formula(2, float(factor.abs().max())),
+        output=node.outputs[0],
+    )
 
 
 def negated(node: Node, to: Lowering) -> None:

@@ -13,6 +13,7 @@ from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.local.maps import Map, Scaling, Selection, Shape
 from convsv_cli.local.pieces import Enclosure
+from convsv_cli.local.runtimes import OffAffine, OffElementwise, products
 from convsv_cli.local.steps import Affine, Behind, Elementwise, NoLocalCertificateError, Program, Step
 from convsv_cli.model.graph import Graph, Names, Node, UnknownValueError
 from convsv_cli.numerics.rounding import UP, root
@@ -96,6 +97,7 @@ class Lowering:
         shift: Tensor | None = None,
         shift_error: Tensor | None = None,
         behind: tuple[Behind, ...] = (),
+        off: OffAffine | None = None,
     ) -> str:
         """Add the sum of maps of tensors, each with its norm; the name of what it makes."""
         made = output or self._names.new(f"{node.outputs[0]}.part")
@@ -109,6 +111,7 @@ class Lowering:
             shift=shift,
             shift_error=shift_error,
             behind=behind,
+            off=off,
             output=made,
         )
         self._steps.append(step)
@@ -117,7 +120,8 @@ class Lowering:
     def select(self, node: Node, name: str, index: Tensor, given: Shape, *, output: str = "") -> str:
         """Add sums of entries of a tensor: of `index` [terms, entries of the result], -1 for none."""
         part = self.selection(name, index, given)
-        return self.affine(node, [part], output=output)
+        off = products(1.0) if len(index) > 1 else None
+        return self.affine(node, [part], output=output, off=off)
 
     def selection(self, name: str, index: Tensor, given: Shape) -> tuple[str, Map, float]:
         """Sums of entries of a tensor, as a part of `affine`."""
@@ -147,6 +151,7 @@ class Lowering:
         *,
         lipschitz: float,
         error: Callable[[Tensor, Tensor], Tensor] | None = None,
+        off: OffElementwise | None = None,
         output: str = "",
     ) -> str:
         """Add a function of each entry of a tensor; the name of what it makes."""
@@ -161,6 +166,7 @@ class Lowering:
             enclosure=enclosure,
             lipschitz=lipschitz,
             error=error,
+            off=off,
         )
         self._steps.append(step)
         return made

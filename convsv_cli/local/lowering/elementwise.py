@@ -15,9 +15,12 @@ from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, LEAK, exp
 from convsv_cli.lipschitz.scalar.steepness import steepness
 from convsv_cli.lipschitz.scalar.tables import values_over
 from convsv_cli.local import pieces
+from convsv_cli.local.arithmetic import Arithmetic
 from convsv_cli.local.envelopes import envelope
+from convsv_cli.local.execution import execution_error
 from convsv_cli.local.lowering.context import Lowering, Table
 from convsv_cli.local.pieces import Coefficient, Enclosure, Piecewise
+from convsv_cli.local.runtimes import line
 from convsv_cli.local.steps import NoLocalCertificateError
 from convsv_cli.model.graph import Node
 from convsv_cli.numerics.intervals import Intervals
@@ -96,13 +99,15 @@ def _piecewise(node: Node, to: Lowering, enclosure: Enclosure) -> None:
         for slope, intercept in zip(function.slopes, function.intercepts, strict=True)
         if not isinstance(intercept, Tensor) and not isinstance(slope, Tensor)
     )
+    lipschitz = max(map(_largest, function.slopes))
     to.elementwise(
         node,
         node.inputs[0],
         function,
         lambda _lower, _upper: enclosure,
-        lipschitz=max(_largest(slope) for slope in function.slopes),
+        lipschitz=lipschitz,
         error=None if exact else _rounding(function),
+        off=None if exact else line(lipschitz, max(map(_largest, function.intercepts))),
         output=node.outputs[0],
     )
 
@@ -121,6 +126,10 @@ def _enclosed(node: Node, to: Lowering, name: str, expression: Expression) -> No
     lipschitz = steepness(expression)
     if not math.isfinite(lipschitz):
         raise NoLocalCertificateError("its slope has no bound")
+
+    def off(arithmetic: Arithmetic, lower: Tensor, upper: Tensor) -> Tensor:
+        return execution_error(expression, lower, upper, arithmetic)
+
     to.elementwise(
         node,
         name,
@@ -128,6 +137,7 @@ def _enclosed(node: Node, to: Lowering, name: str, expression: Expression) -> No
         lambda lower, upper: _envelope(expression, lower, upper),
         lipschitz=lipschitz,
         error=lambda argument, _value: _middle(expression, argument)[1],
+        off=off,
         output=node.outputs[0],
     )
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.local.lowering.context import Lowering, Table
-from convsv_cli.local.maps import Convolution, Map, Product, Shape
+from convsv_cli.local.maps import Convolution, Product, Shape
+from convsv_cli.local.runtimes import normalised, products
 from convsv_cli.local.steps import Affine, Behind, NoLocalCertificateError
 from convsv_cli.model.graph import Node, UnknownValueError
 from convsv_cli.model.linear_map import LinearMap
@@ -82,6 +83,7 @@ def batch_norm(node: Node, to: Lowering) -> None:
         shift=(bias - mean * factor).reshape(shape),
         shift_error=gamma(SCALE_ROUNDINGS + 4) * size,
         behind=_scaled(name, factor, to),
+        off=normalised(float(torch.stack([factor.abs(), mean.abs()]).max()), size),
         output=node.outputs[0],
     )
 
@@ -139,10 +141,11 @@ def _bias(found: LinearMap, to: Lowering) -> Tensor | None:
     return to.constant(name).double() * factor
 
 
-def _add(node: Node, to: Lowering, name: str, map_: Map, shift: Tensor | None) -> None:
+def _add(node: Node, to: Lowering, name: str, map_: Convolution | Product, shift: Tensor | None) -> None:
     error = None if shift is None else gamma(1) * shift.abs()
     part = name, map_, to.norm(node)
-    to.affine(node, [part], shift=shift, shift_error=error, output=node.outputs[0])
+    off = products(float(map_.weight.abs().max()))
+    to.affine(node, [part], shift=shift, shift_error=error, off=off, output=node.outputs[0])
 
 
 ROWS: Table = {

@@ -10,6 +10,7 @@ from torch import Tensor
 from convsv_cli.local.lowering.arithmetic import larger
 from convsv_cli.local.lowering.context import Lowering, Table
 from convsv_cli.local.lowering.movement import numbers
+from convsv_cli.local.runtimes import formula
 from convsv_cli.local.steps import NoLocalCertificateError
 from convsv_cli.model.graph import Node
 
@@ -83,7 +84,8 @@ def _mean(node: Node, to: Lowering, index: Tensor, counts: Tensor) -> None:
     if math.prod(to.shape(output)) != index.shape[1]:
         raise NoLocalCertificateError("its result has another shape than the graph says")
     sums = to.select(node, node.inputs[0], index, to.shape(output))
-    to.affine(node, [to.scaling(sums, 1 / counts, roundings=2)], output=output)
+    part = to.scaling(sums, 1 / counts, roundings=2)
+    to.affine(node, [part], off=formula(2), output=output)
 
 
 def _windows(node: Node, to: Lowering) -> Tensor:
