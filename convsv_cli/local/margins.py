@@ -16,7 +16,7 @@ from convsv_cli.local.choices import Choice, first_choices
 from convsv_cli.local.effort import BoxEffort, Effort
 from convsv_cli.local.places import Place, down
 from convsv_cli.local.problem import Problem
-from convsv_cli.local.propagation import places
+from convsv_cli.local.propagation import Boxes, places
 from convsv_cli.local.rows import Rows, Samples, samples_of
 from convsv_cli.local.search import at_once, improved
 from convsv_cli.numerics.rounding import UP_MANY, gamma
@@ -36,11 +36,13 @@ class Margins:
         effort: of the search.
         sample, rival: int64 [rows].
         lower: float64 [rows]; what is positive is decided.
+        known: boxes of tensors that hold at all of the radii; None for none.
     """
 
     problem: Problem
     radius: Tensor
     effort: Effort
+    known: Boxes | None = None
     sample: Tensor = field(init=False)
     rival: Tensor = field(init=False)
     lower: Tensor = field(init=False)
@@ -57,29 +59,34 @@ class Margins:
 
     def search(self, told: Told) -> None:
         """Decide what can be decided."""
-        program, parts = self.problem.program, 1 + len(self.effort.boxes)
-        everything = torch.arange(len(self.radius))
-        found = places(program, self.problem.ball(self.radius))
+        parts = 1 + len(self.effort.boxes)
+        found = places(self.problem.program, self.problem.ball(self.radius), self.known)
         self._exclude(found)
-        self._decide(everything, found, lambda share: told(share / parts))
+        self._decide(torch.arange(len(self.radius)), found, lambda share: told(share / parts))
         for i, effort in enumerate(self.effort.boxes, 1):
             open_ = (self.worst() <= 0).nonzero()[:, 0]
             for start in range(0, len(open_), TOGETHER):
                 which = open_[start : start + TOGETHER]
-                self._refine(which, effort)
+                ball = self.problem.take(which).ball(self.radius[which])
+                known = self.boxes(which, effort)
+                found = places(self.problem.program, ball, known)
+                self._decide(which, found, lambda _share: None)
                 told((i + (start + len(which)) / len(open_)) / parts)
 
-    def _refine(self, samples: Tensor, effort: BoxEffort) -> None:
-        """Search again in smaller boxes."""
-        program, problem = self.problem.program, self.problem.take(samples)
-        ball = problem.ball(self.radius[samples])
-        found = places(program, ball)
-        known = smaller_boxes(program, ball, self._weights(samples, found), effort)
-        self._decide(samples, places(program, ball, known), lambda _share: None)
+    def boxes(self, samples: Tensor, effort: BoxEffort) -> Boxes:
+        """Smaller boxes, that hold for all smaller radii, too.
+
+        Args:
+            samples: of which not all rows are decided, ascending.
+            effort: of the search.
+        """
+        ball = self.problem.take(samples).ball(self.radius[samples])
+        weights = self._weights(samples, places(self.problem.program, ball))
+        return smaller_boxes(self.problem.program, ball, weights, effort)
 
     def _weights(self, samples: Tensor, found: dict[str, Place]) -> dict[str, Tensor]:
         """By how much each result of a function of numbers counts, at some samples."""
-        rows, at = self._open(samples)
+        rows, at = (each[: at_once(self._single)] for each in self._open(samples))
         weights: dict[str, Tensor] = {}
         asked = samples_of(self._single, found).rows(
             at, self.problem.directions(self.sample[rows], self.rival[rows])

@@ -88,7 +88,7 @@ class Affine:
         return functools.reduce(operator.add, (part.absolute.forward(x) for part, x in pairs))
 
     def counts(self, values: tuple[Tensor, ...]) -> Tensor:
-        """As `linear`, with 1 for each entry of the maps that is not 0: how many terms zeros and ones make."""
+        """As `linear`, with 1 for each entry of the maps that is not 0: how many terms there are."""
         pairs = zip(self.maps, values, strict=True)
         return functools.reduce(operator.add, (part.support.forward(x) for part, x in pairs))
 

@@ -71,9 +71,8 @@ def convolved(net: Net) -> None:
     if min(size) < 1:
         return
     weight, bias = net.normal(out, c, k, k, scale=1 / k), net.normal(out)
-    net.add(
-        "Conv", net.last, weight, bias, shape=(1, out, *size), pads=pads, strides=[stride] * 2, kernel_shape=[k] * 2
-    )
+    more = {"pads": pads, "strides": [stride] * 2, "kernel_shape": [k] * 2}
+    net.add("Conv", net.last, weight, bias, shape=(1, out, *size), **more)
 
 
 def spread(net: Net) -> None:
@@ -99,7 +98,7 @@ def skipped(net: Net) -> None:
 
 def joined(net: Net) -> None:
     shape = net.shapes[net.last]
-    others = [name for name, other in net.shapes.items() if other[2:] == shape[2:] and len(other) == len(shape)]
+    others = [name for name, other in net.shapes.items() if other[2:] == shape[2:]]
     other = str(net.rng.choice(others))
     made = (1, shape[1] + net.shapes[other][1], *shape[2:])
     net.add("Concat", net.last, other, shape=made, axis=1)
@@ -169,7 +168,10 @@ def moved(net: Net) -> None:
         net.add("Identity", net.last)
 
 
-PARTS = (convolved, convolved, activated, activated, normalised, skipped, joined, pooled, scaled, moved, spread)
+PARTS = (
+    *(convolved, convolved, activated, activated, normalised, skipped),
+    *(joined, pooled, scaled, moved, spread),
+)
 
 
 def random_net(seed: int) -> Net:
@@ -190,12 +192,7 @@ def random_net(seed: int) -> Net:
     return net
 
 
-def program_of(net: Net, folder: Path) -> Program:
-    """Its steps."""
-    return lowered(net.graph(folder), own_norms())
-
-
-def points_in_ball(program: Program, x: torch.Tensor, radius: float, count: int, seed: int) -> torch.Tensor:
+def points_in_ball(x: torch.Tensor, radius: float, count: int, seed: int = 0) -> torch.Tensor:
     """Random points of a ball around one sample, on its surface for the most part: [count, *shape]."""
     generator = torch.Generator().manual_seed(seed)
     moves = torch.randn(count, *x.shape[1:], generator=generator, dtype=torch.float64)
@@ -213,7 +210,7 @@ class Attacked:
 
     def lowest(self, direction: torch.Tensor, x: torch.Tensor, radius: float, seed: int = 0) -> float:
         """The least of <direction, output> in a ball that gradients from some of its points lead to."""
-        at, best = points_in_ball(self.program, x, radius, 10, seed), float("inf")
+        at, best = points_in_ball(x, radius, 10, seed), float("inf")
         for _ in range(15):
             values = (self.program.values(at)[self.program.output] * direction).flatten(1).sum(1)
             best = min(best, float(values.min()))

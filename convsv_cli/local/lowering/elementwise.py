@@ -103,7 +103,7 @@ def _piecewise(node: Node, to: Lowering, enclosure: Enclosure) -> None:
     to.elementwise(
         node,
         node.inputs[0],
-        function,
+        lambda argument: function(argument).to(argument.dtype),
         lambda _lower, _upper: enclosure,
         lipschitz=lipschitz,
         error=None if exact else _rounding(function),
