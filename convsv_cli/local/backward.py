@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from convsv_cli.local.choices import Choice
@@ -51,7 +52,9 @@ def lower_bounds(rows: Rows, choices: Sequence[Choice], seen: dict[str, Tensor] 
             total = total + gained
             _add(cotangents, step.input, g)
     v = cotangents[program.source]
-    return total + (v * rows.x).flatten(1).sum(1) - rows.radius * v.flatten(1).norm(dim=1)
+    length = torch.linalg.vector_norm(v.flatten(1), dim=1)
+    bounds: Tensor = total + (v * rows.x).flatten(1).sum(1) - rows.radius * length
+    return bounds
 
 
 def _through(v: Tensor, around: Around, choice: Choice) -> tuple[Tensor, Tensor]:

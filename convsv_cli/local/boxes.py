@@ -70,7 +70,7 @@ class _Search:
             for sign, ends in ((1.0, lower), (-1.0, upper)):
                 direction = torch.zeros(len(at), lower.shape[1], dtype=torch.float64)
                 direction[torch.arange(len(at)), which] = sign
-                direction = direction.unflatten(1, place.lower.shape[1:])
+                direction = direction.reshape(-1, *place.lower.shape[1:])
                 asked = rough.rows(at, direction)
                 choices, _ = improved(asked, first_choices(asked), self.steps, self.told)
                 bounds = certified(exact.rows(at, direction), [choice.double() for choice in choices])

@@ -61,9 +61,10 @@ class Choice:
             v: the cotangent of what the function makes, [n, *shape].
             around: what is known of the function's input.
         """
-        length = v.detach().flatten(1).norm(dim=1)
+        length = torch.linalg.vector_norm(v.detach().flatten(1), dim=1)
         radius = around.radius.clamp_min(torch.finfo(v.dtype).tiny)
-        return (self.log_multiplier.exp() * length / radius).clamp(LEAST, 1 / LEAST)
+        multiplier: Tensor = self.log_multiplier.exp() * length / radius
+        return multiplier.clamp(LEAST, 1 / LEAST)
 
 
 def first_choices(rows: Rows) -> list[Choice]:

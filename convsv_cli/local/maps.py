@@ -129,26 +129,26 @@ class Selection(Map):
         """See `Map.forward`."""
         flat = x.flatten(1)
         if self._moves_nothing:
-            return flat.unflatten(1, self.given)
+            return flat.reshape(-1, *self.given)
         if self._inverse is not None:
-            return flat[:, self.index[0]].unflatten(1, self.given)
+            return flat[:, self.index[0]].reshape(-1, *self.given)
         found = flat[:, self.index.clamp_min(0)]
         if self._valid is not None:
             found = torch.where(self._valid, found, 0.0)
-        return found.sum(1).unflatten(1, self.given)
+        return found.sum(1).reshape(-1, *self.given)
 
     def adjoint(self, v: Tensor) -> Tensor:
         """See `Map.adjoint`."""
         flat = v.flatten(1)
         if self._moves_nothing:
-            return flat.unflatten(1, self.taken)
+            return flat.reshape(-1, *self.taken)
         if self._inverse is not None:
-            return flat[:, self._inverse].unflatten(1, self.taken)
+            return flat[:, self._inverse].reshape(-1, *self.taken)
         result = flat.new_zeros(len(v), math.prod(self.taken))
         for row in self.index:
             used = row >= 0
             result = result.index_add(1, row[used], flat[:, used])
-        return result.unflatten(1, self.taken)
+        return result.reshape(-1, *self.taken)
 
     def weighted(self, change: Callable[[Tensor], Tensor]) -> Map:
         """See `Map.weighted`."""
@@ -192,13 +192,13 @@ class Convolution(Map):
         """See `Map.forward`."""
         images = x.flatten(0, 1)
         result = self._spread(images, self.given) if self.geometry.transposed else self._convolved(images)
-        return result.unflatten(0, (len(x), self.given[0]))
+        return result.reshape(-1, *self.given)
 
     def adjoint(self, v: Tensor) -> Tensor:
         """See `Map.adjoint`."""
         images = v.flatten(0, 1)
         result = self._convolved(images) if self.geometry.transposed else self._spread(images, self.taken)
-        return result.unflatten(0, (len(v), self.taken[0]))
+        return result.reshape(-1, *self.taken)
 
     def weighted(self, change: Callable[[Tensor], Tensor]) -> Map:
         """See `Map.weighted`."""

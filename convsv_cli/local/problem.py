@@ -68,4 +68,4 @@ class Problem:
         found = torch.zeros(len(sample), self.count, dtype=torch.float64)
         found[rows, self.classes[sample]] = 1.0
         found[rows, rival] = -1.0
-        return found.unflatten(1, self.program.shapes[self.program.output])
+        return found.reshape(-1, *self.program.shapes[self.program.output])

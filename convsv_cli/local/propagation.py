@@ -220,10 +220,10 @@ def _least(function: Piecewise, low: Tensor, high: Tensor) -> Tensor:
         exact = plain and not isinstance(intercept, Tensor) and 0.0 in {slope, intercept}
         for end in (start, stop):
             inside = torch.where(met, end, 0.0)
-            product = slope * inside
-            value = product + intercept
+            product: Tensor = slope * inside
+            value: Tensor = product + torch.as_tensor(intercept, dtype=low.dtype)
             if not exact:
-                value = value - gamma(4) * (product.abs() + abs(intercept)) - UNDERFLOW
+                value = value - gamma(4) * (product.abs() + torch.as_tensor(intercept).abs()) - UNDERFLOW
             least = torch.where(met, torch.minimum(least, value), least)
     return least
 

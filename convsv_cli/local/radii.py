@@ -21,8 +21,8 @@ from convsv_cli.local.propagation import Boxes, places
 
 GROWTH = 2.0
 """From one radius to the next, as long as all are proven."""
-BEYOND = (1.5, 1.15)
-"""How much larger than what is proven the radii are at which boxes are searched for."""
+FAR, CLOSE, ROUNDS = 1.5, 1.15, 6
+"""How much larger than what is proven the radii are at which boxes are searched for, and how often."""
 NEAR = 1.01
 """Ratio of two radii between which no more are tried."""
 MOST = 60
@@ -70,17 +70,25 @@ class Radii:
         all_ = (self.proven > 0).nonzero()[:, 0]
         for start in range(0, len(all_), TOGETHER):
             which = all_[start : start + TOGETHER]
-            for beyond in BEYOND:
-                top = self.proven[which] * beyond
-                known = self._boxes(which, top, effort)
-                self.tried[which] = torch.inf
-                self._try(which, top, known)
-                for _ in range(self.effort.halvings // 2):
-                    at = torch.where(
-                        self.tried[which].isinf(), top, (self.proven[which] * self.tried[which]).sqrt()
-                    )
-                    self._try(which, at, known)
+            self._refine(which, effort)
             told((start + len(which)) / len(all_))
+
+    def _refine(self, which: Tensor, effort: BoxEffort) -> None:
+        """Of some samples: far at first, and near once far is too far."""
+        beyond = torch.full((len(which),), FAR, dtype=torch.float64)
+        for _ in range(ROUNDS):
+            if not len(which):
+                return
+            top = self.proven[which] * beyond
+            known = self._boxes(which, top, effort)
+            self.tried[which] = torch.inf
+            self._try(which, top, known)
+            failed = self.tried[which].isfinite()
+            for _ in range(self.effort.halvings // 2):
+                between = (self.proven[which] * self.tried[which]).sqrt()
+                self._try(which, torch.where(failed, between, top), known)
+            again = ~failed | (beyond > CLOSE)
+            which, beyond = which[again], torch.where(failed, CLOSE, FAR)[again]
 
     def _first(self) -> Tensor:
         """Radii to begin with: those of the margins, by how far the logits can move together; 0 for ties."""

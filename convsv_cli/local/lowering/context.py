@@ -133,7 +133,7 @@ class Lowering:
     def scaling(self, name: str, factor: Tensor, *, roundings: int = 1) -> tuple[str, Map, float]:
         """A tensor times factors that fit its shape, as a part of `affine`."""
         shape = self.shape(name)
-        if torch.broadcast_shapes(shape, factor.shape) != shape:
+        if np.broadcast_shapes(shape, factor.shape) != shape:
             raise NoLocalCertificateError("its tensor is repeated to fit a constant")
         map_ = Scaling(taken=shape, given=shape, roundings=roundings, weight=factor)
         return name, map_, float(factor.abs().max()) * UP ** (roundings > 0)

@@ -45,7 +45,7 @@ def leaky_relu(node: Node, to: Lowering) -> None:
 def parametric_relu(node: Node, to: Lowering) -> None:
     """PRelu, by slopes that fit the shape."""
     slopes, shape = to.constant(node.inputs[1]).double(), to.shape(node.inputs[0])
-    if torch.broadcast_shapes(slopes.shape, shape) != torch.Size(shape):
+    if np.broadcast_shapes(slopes.shape, shape) != shape:
         raise NoLocalCertificateError("its tensor is repeated to fit its slopes")
     _piecewise(node, to, pieces.hinge(slopes.broadcast_to(shape)[None]))
 

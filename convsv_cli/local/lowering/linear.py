@@ -116,7 +116,7 @@ def _scaled(name: str, factor: Tensor, to: Lowering) -> tuple[Behind, ...]:
 def _fits(weight: Tensor, shape: Shape) -> bool:
     """Whether the matrices are not applied to repetitions of the tensor."""
     batch, own = weight.shape[:-2], shape[:-2]
-    return len(batch) <= len(own) and torch.broadcast_shapes(batch, own) == torch.Size(own)
+    return len(batch) <= len(own) and np.broadcast_shapes(batch, own) == own
 
 
 def _kernel(node: Node, to: Lowering) -> tuple[LinearMap, Tensor]:
