@@ -56,7 +56,7 @@ def margins(problem: Problem, radius: Tensor, effort: Effort = NORMAL, progress:
         found.search(told)
         return found.worst()
 
-    return _by_parts(problem, some, progress)
+    return _by_parts(problem.limited(), some, progress)
 
 
 def radii(problem: Problem, effort: Effort = NORMAL, progress: Progress = silent) -> Tensor:
@@ -67,7 +67,7 @@ def radii(problem: Problem, effort: Effort = NORMAL, progress: Progress = silent
         effort: of the search.
         progress: called with what is known so far, and the share of the work that is done.
     """
-    return _by_parts(problem, lambda part, _which, told: radii_of(part, effort, told), progress)
+    return _by_parts(problem.limited(), lambda part, _which, told: radii_of(part, effort, told), progress)
 
 
 def _by_parts(

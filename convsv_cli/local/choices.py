@@ -10,6 +10,7 @@ from torch import Tensor
 
 from convsv_cli.local.pieces import Piecewise
 from convsv_cli.local.rows import Around, Rows
+from convsv_cli.local.steps import LIMITED
 
 LEAST = 1e-25
 """Of all multipliers; the largest is 1 over it."""
@@ -69,7 +70,11 @@ class Choice:
 
 def first_choices(rows: Rows) -> list[Choice]:
     """Those of CROWN: a chord where the function bends to the other side, and one of its lines elsewhere."""
-    return [_first(around) for around in rows.around]
+    steps = rows.program.activations
+    return [
+        _nothing(around) if step.op == LIMITED else _first(around)
+        for step, around in zip(steps, rows.around, strict=True)
+    ]
 
 
 def crown_choices(rows: Rows) -> list[Choice]:
@@ -78,6 +83,12 @@ def crown_choices(rows: Rows) -> list[Choice]:
     return [
         Choice(below=each.below, above=each.above, log_multiplier=multiplier) for each in first_choices(rows)
     ]
+
+
+def _nothing(around: Around) -> Choice:
+    """Nothing goes on backwards: at the input, its ball says all but what its box does."""
+    nothing = torch.zeros_like(around.centre)
+    return Choice(below=nothing, above=nothing, log_multiplier=torch.zeros_like(around.radius))
 
 
 def _first(around: Around) -> Choice:

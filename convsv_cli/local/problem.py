@@ -35,6 +35,11 @@ class Problem:
     constants: Mapping[str, float] = field(default_factory=dict)
     arithmetic: Arithmetic = REAL
 
+    def limited(self) -> Problem:
+        """With what entries of inputs can be as a constraint of all bounds."""
+        ends = [torch.as_tensor(each).isfinite().any() for each in (self.lower, self.upper)]
+        return replace(self, program=self.program.limited()) if any(ends) else self
+
     def take(self, rows: Tensor) -> Problem:
         """Some of the samples."""
         return replace(self, x=self.x[rows], classes=self.classes[rows])

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from convsv_cli.local.maps import Map, Shape
-from convsv_cli.local.pieces import Enclosure
+from convsv_cli.local.pieces import Enclosure, identity
 from convsv_cli.local.runtimes import OffAffine, OffElementwise
+
+LIMITED = "limited"
+"""The operator of `Program.limited`, which is none of ONNX's."""
 
 
 class NoLocalCertificateError(Exception):
@@ -92,6 +95,10 @@ class Affine:
         pairs = zip(self.maps, values, strict=True)
         return functools.reduce(operator.add, (part.support.forward(x) for part, x in pairs))
 
+    def renamed(self, old: str, new: str) -> Affine:
+        """That takes another tensor."""
+        return replace(self, inputs=tuple(new if name == old else name for name in self.inputs))
+
     def to(self, dtype: torch.dtype) -> Affine:
         """With weights of this type."""
         maps = tuple(part.weighted(lambda weight: weight.to(dtype)) for part in self.maps)
@@ -123,6 +130,10 @@ class Elementwise:
     lipschitz: float
     error: Callable[[Tensor, Tensor], Tensor] | None = None
     off: OffElementwise | None = None
+
+    def renamed(self, old: str, new: str) -> Elementwise:
+        """That takes another tensor."""
+        return replace(self, input=new) if self.input == old else self
 
 
 Step = Affine | Elementwise
@@ -172,6 +183,23 @@ class Program:
                 wanted.update(step.inputs if isinstance(step, Affine) else (step.input,))
                 kept.append(step)
         return replace(self, output=tensor, steps=tuple(reversed(kept)))
+
+    def limited(self) -> Program:
+        """With a step right behind the input that changes nothing, so that its box counts beside its ball."""
+        name = f"{self.source}.limited"
+        first = Elementwise(
+            node=self.source,
+            op=LIMITED,
+            input=self.source,
+            output=name,
+            value=lambda x: x,
+            enclosure=lambda _lower, _upper: identity(),
+            lipschitz=1.0,
+        )
+        shapes = {**self.shapes, name: self.shapes[self.source]}
+        others = tuple(step.renamed(self.source, name) for step in self.steps)
+        output = name if self.output == self.source else self.output
+        return replace(self, output=output, shapes=shapes, steps=(first, *others))
 
     def values(self, x: Tensor) -> dict[str, Tensor]:
         """All tensors, [n, *shape] each, as they are computed in the type of the input.

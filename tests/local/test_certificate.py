@@ -76,6 +76,30 @@ def test_nothing_in_the_ball_is_below_the_bound(seed: int, tmp_path: Path) -> No
     assert (bounds.amax(0) <= found.found(seed)).all()
 
 
+@pytest.mark.parametrize("seed", one_in(SAMPLE, NETS))
+def test_nothing_between_limits_is_below_the_bound(seed: int, tmp_path: Path) -> None:
+    found = case(seed, tmp_path)
+    program, x = found.net.program.limited(), found.x.clamp(-1, 1)
+    ball = Ball(x=x, radius=found.rows.radius[:1], lower=-1.0, upper=1.0)
+    rows = samples_of(program, places(program, ball)).rows(found.rows.sample, found.rows.direction)
+    points = points_in_ball(x, found.radius, 200, seed).clamp(-1, 1)
+    values = program.values(points)[program.output].flatten(1) @ rows.direction.flatten(1).T
+    for choices in choices_of(rows):
+        assert (certified(rows, choices) <= values.amin(0)).all()
+
+
+def test_limits_of_the_input_count(tmp_path: Path) -> None:
+    net = Net(0, (1, 2))
+    net.add("MatMul", "x", net.weight(np.eye(2, dtype=np.float32)))
+    program = lowered(net.graph(tmp_path), own_norms()).limited()
+    x = torch.tensor([[[0.1, 5.0]]], dtype=torch.float64)
+    ball = Ball(x=x, radius=torch.ones(1, dtype=torch.float64), lower=0.0)
+    direction = torch.tensor([[[1.0, 1.0]]], dtype=torch.float64)
+    rows = samples_of(program, places(program, ball)).rows(torch.zeros(1, dtype=torch.int64), direction)
+    choices, _ = improved(rows, first_choices(rows), 200)
+    assert float(certified(rows, choices)[0]) == pytest.approx(5 - np.sqrt(1 - 0.01), rel=1e-3)
+
+
 def ridge(folder: Path, *, skip: bool) -> Case:
     """x -> relu(x + 9), plus x again where there is a skip: linear near 0, so that bounds are tight."""
     net = Net(0, (1, 3))
