@@ -33,7 +33,16 @@ def test_attention_stands_in_the_way(tmp_path: Path) -> None:
 
 def test_products_of_activations_stand_in_the_way(tmp_path: Path) -> None:
     net = Net(0, (1, 3))
-    net.add("Relu", "x")
+    net.add("MatMul", "x", net.normal(3, 3))
     net.add("Mul", "x", "t0")
     with pytest.raises(NoLocalCertificateError, match="multiplies or divides two tensors that both vary"):
         lowered(net.graph(tmp_path), own_norms())
+
+
+def test_what_an_exporter_has_taken_apart_is_put_together(tmp_path: Path) -> None:
+    net = Net(0, (1, 3))
+    net.add("Sigmoid", "x")
+    net.add("Mul", "x", "t0")
+    program = lowered(net.graph(tmp_path), own_norms())
+    x = torch.linspace(-4, 4, 3, dtype=torch.float64).reshape(1, 1, 3)
+    assert program.values(x)[program.output] == pytest.approx(x * x.sigmoid(), abs=1e-12)

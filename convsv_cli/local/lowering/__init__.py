@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import MALFORMED
 from convsv_cli.lipschitz.dependencies import needs, real_outputs, relevant, sources
 from convsv_cli.lipschitz.norms import Norms
@@ -12,11 +13,14 @@ from convsv_cli.model.graph import Graph, Node
 
 FAMILIES = (arithmetic, elementwise, linear, movement, pooling)
 ROWS: Table = {op: lower for family in FAMILIES for op, lower in family.ROWS.items()}
+SEVERAL = "no local certificate, because the network has {} inputs and {} outputs, not one of each"
 BECAUSE = "no local certificate, because {op} {name!r} is in the way: {reason}"
 
 
 def lowered(graph: Graph, norms: Norms) -> Program:
     """The steps from the graph's one real input to its one real output.
+
+    Functions of one number that an exporter has taken apart are put together where that is needed.
 
     Args:
         graph: at the size of one sample: its axis for the batch has length 1.
@@ -27,13 +31,18 @@ def lowered(graph: Graph, norms: Norms) -> Program:
     """
     inputs, outputs = sources(graph), real_outputs(graph)
     if len(inputs) != 1 or len(outputs) != 1:
-        raise NoLocalCertificateError(
-            "no local certificate, because the network has several inputs or outputs"
-        )
-    to = Lowering(graph, norms, inputs[0])
+        raise NoLocalCertificateError(SEVERAL.format(len(inputs), len(outputs)))
+    try:
+        return _lowered(graph, norms, inputs[0], outputs[0])
+    except NoLocalCertificateError:
+        return _lowered(collapsed(graph), norms, inputs[0], outputs[0])
+
+
+def _lowered(graph: Graph, norms: Norms, source: str, output: str) -> Program:
+    to = Lowering(graph, norms, source)
     for node in relevant(graph):
         _lower(node, to)
-    return to.program(outputs[0])
+    return to.program(output)
 
 
 def unknown(_node: Node, _to: Lowering) -> None:
