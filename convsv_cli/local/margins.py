@@ -14,14 +14,18 @@ from convsv_cli.local.boxes import smaller_boxes
 from convsv_cli.local.certificate import certified
 from convsv_cli.local.choices import Choice, first_choices
 from convsv_cli.local.effort import BoxEffort, Effort
-from convsv_cli.local.places import Place, down
+from convsv_cli.local.maps import Product
+from convsv_cli.local.places import Place, down, length
 from convsv_cli.local.problem import Problem
 from convsv_cli.local.propagation import Boxes, places
 from convsv_cli.local.rows import Rows, Samples, samples_of
 from convsv_cli.local.search import at_once, improved
+from convsv_cli.local.steps import Affine
 from convsv_cli.numerics.rounding import UP_MANY, gamma
 
 Told = Callable[[float], None]
+ROWS = 2**12
+"""Rows of the last matrix that are subtracted at once."""
 TOGETHER = 16
 """Samples for which smaller boxes are searched for at once."""
 
@@ -116,6 +120,22 @@ class Margins:
         reach = math.sqrt(2) * UP_MANY * place.radius[self.sample]
         by_ball = apart - reach - (apart.abs() + reach) * gamma(4)
         self.lower = torch.maximum(self.lower, torch.maximum(by_box, by_ball))
+        last = self.problem.program.steps[-1] if self.problem.program.steps else None
+        if isinstance(last, Affine) and len(last.maps) == 1 and isinstance(last.maps[0], Product):
+            lengths = self._lengths(last.maps[0]) * found[last.inputs[0]].radius[self.sample]
+            reach = (lengths + math.sqrt(2) * place.own_noise[self.sample]) * UP_MANY
+            self.lower = torch.maximum(self.lower, apart - reach - (apart.abs() + reach) * gamma(4))
+
+    def _lengths(self, head: Product) -> Tensor:
+        """Of the differences of rows of the last matrix, rounded up: [rows]; infinite where it is none."""
+        if head.weight.ndim != 2 or head.left or head.weight.shape[1] != self.problem.count:
+            return torch.full_like(self.lower, math.inf)
+        rows = head.weight.T.contiguous()
+        own = self.problem.classes[self.sample]
+        parts = torch.split(torch.stack([own, self.rival], 1), ROWS)
+        apart = torch.cat([length(rows[part[:, 0]] - rows[part[:, 1]]) for part in parts])
+        norms = length(rows)  # a weight may be a product that was rounded
+        return apart + gamma(4) * (norms[own] + norms[self.rival])
 
     def _decide(self, samples: Tensor, found: dict[str, Place], told: Told) -> None:
         """Search for the rows of some samples that are open.

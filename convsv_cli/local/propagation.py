@@ -19,9 +19,9 @@ from convsv_cli.local.steps import Affine, Elementwise, Program
 from convsv_cli.numerics.rounding import UP_MANY, gamma
 from convsv_cli.spectral.matrix_norm import matrix_norm
 
-LARGEST_MATRIX = 2**21
-"""Entries of a matrix whose norm is looked for again at each sample, without columns that cannot move."""
-MASKED = 0.97
+LARGEST_SIDE, LARGEST_MATRIX = 256, 2**20
+"""Smaller side, and entries, of a matrix whose norm is found again at each sample, without still columns."""
+MASKED = 0.9
 """Of the columns: where more of them can move, the norm of the whole matrix is as good."""
 UNDERFLOW = 1e-290
 """More than what all products that underflow can lose."""
@@ -155,7 +155,7 @@ def _norms(step: Affine, index: int, place: Place) -> Tensor:
     if not isinstance(map_, Product) or map_.weight.ndim != 2 or map_.weight.numel() > LARGEST_MATRIX:
         return norms
     matrix = map_.weight if map_.left else map_.weight.T
-    if matrix.shape[1] != moving.shape[1]:
+    if matrix.shape[1] != moving.shape[1] or min(matrix.shape) > LARGEST_SIDE:
         return norms
     for i, row in enumerate(moving):
         if float(row.double().mean()) < MASKED:
