@@ -35,17 +35,20 @@ def smaller_boxes(
         effort: how long is searched, and for how many numbers.
         told: called after each step of the search.
     """
-    known: dict[str, tuple[Tensor, Tensor]] = {}
-    for step in program.activations:
-        part = program.up_to(step.input)
-        if not part.activations or step.output not in weights:
-            continue
-        found = places(part, ball, known)
-        gaps = gap(step, found[step.input]) * weights[step.output].flatten(1)
-        sample, entry = largest(gaps, effort.count).nonzero(as_tuple=True)
+    whole, known = places(program, ball), dict[str, tuple[Tensor, Tensor]]()
+    behind = [step for step in program.activations if program.up_to(step.input).activations]
+    gaps = {
+        step.input: gap(step, whole[step.input]) * weights[step.output].flatten(1)
+        for step in behind
+        if step.output in weights
+    }
+    chosen = largest(gaps, effort.count)
+    for name, numbers in chosen.items():
+        sample, entry = numbers.nonzero(as_tuple=True)
         if len(sample):
-            searched = _Search(part=part, found=found, steps=effort.steps, told=told)
-            known[step.input] = searched.box(sample, entry)
+            part = program.up_to(name)
+            searched = _Search(part=part, found=places(part, ball, known), steps=effort.steps, told=told)
+            known[name] = searched.box(sample, entry)
     return known
 
 
@@ -80,10 +83,13 @@ class _Search:
         return lower.view_as(place.lower), upper.view_as(place.upper)
 
 
-def largest(values: Tensor, count: int) -> Tensor:
-    """Whether each of [n, entries] is positive, and among the largest ones of its row."""
-    least = values.topk(min(count, values.shape[1]), dim=1).values[:, -1:]
-    return (values > 0) & (values >= least)
+def largest(values: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """Whether each of [n, entries] is positive, and among the largest ones of its row in all tensors."""
+    if not values:
+        return {}
+    together = torch.cat(list(values.values()), 1)
+    least = together.topk(min(count, together.shape[1]), dim=1).values[:, -1:]
+    return {name: (each > 0) & (each >= least) for name, each in values.items()}
 
 
 def gap(step: Elementwise, place: Place) -> Tensor:

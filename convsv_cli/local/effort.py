@@ -11,7 +11,7 @@ class BoxEffort:
 
     Attributes:
         steps: of the search for each end.
-        count: of the numbers of a tensor that matter most, at each sample.
+        count: of the numbers that matter most, at each sample.
     """
 
     steps: int
@@ -34,6 +34,6 @@ class Effort:
 
 
 QUICK = Effort(steps=(5, 15), boxes=(), halvings=6)
-NORMAL = Effort(steps=(5, 15, 40), boxes=(BoxEffort(steps=6, count=128),), halvings=8)
+NORMAL = Effort(steps=(5, 15, 40), boxes=(BoxEffort(steps=8, count=192),), halvings=8)
 THOROUGH = Effort(steps=(5, 15, 40, 120), boxes=(*NORMAL.boxes, BoxEffort(steps=10, count=2048)), halvings=10)
 EFFORTS = {"quick": QUICK, "normal": NORMAL, "thorough": THOROUGH}
