@@ -10,6 +10,7 @@ from torch import Tensor
 
 from convsv_cli.local.pieces import Piecewise
 from convsv_cli.local.rows import Around, Rows
+from convsv_cli.local.slopes import sloped
 from convsv_cli.local.steps import LIMITED
 
 LEAST = 1e-25
@@ -53,7 +54,7 @@ class Choice:
         Args:
             v: the cotangent of what the function makes, [n, *shape].
         """
-        return v.clamp_min(0) * self.below + v.clamp_max(0) * self.above
+        return sloped(v, self.below, self.above)
 
     def multiplier(self, v: Tensor, around: Around) -> Tensor:
         """The ball's multiplier [n], at least 0 and finite.
