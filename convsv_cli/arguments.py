@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from convsv_cli.errors import UsageError
-from convsv_cli.report import EFFORTS, Settings
+from convsv_cli.report import ARITHMETICS, EFFORTS, LOCAL_EFFORTS, Settings
 
 Size = int | Sequence[int]
 """The same for every axis, or one entry per axis."""
@@ -89,6 +89,20 @@ def network_effort(name: str) -> str:
     """One of `EFFORTS`."""
     if name not in EFFORTS:
         raise UsageError(f"the effort for the network must be one of {', '.join(EFFORTS)}, not {name!r}")
+    return name
+
+
+def arithmetic(name: str | None) -> str:
+    """One of `ARITHMETICS`, or none."""
+    if name and name not in ARITHMETICS:
+        raise UsageError(f"the arithmetic must be one of {', '.join(ARITHMETICS)}, not {name!r}")
+    return name or ""
+
+
+def local_effort(name: str) -> str:
+    """One of `LOCAL_EFFORTS`."""
+    if name not in LOCAL_EFFORTS:
+        raise UsageError(f"the effort must be one of {', '.join(LOCAL_EFFORTS)}, not {name!r}")
     return name
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -12,21 +12,23 @@ import torch
 from convsv_cli.auditing.summary import model_of
 from convsv_cli.certification.attack import Target, smallest_broken_radii
 from convsv_cli.certification.classifier import Classifier, Constants, classifier_of, constants_of
+from convsv_cli.certification.local import Local, arithmetic_of, local_of
 from convsv_cli.certification.routes import ROUTES
-from convsv_cli.certification.routes.certifier import Problem, Proven
+from convsv_cli.certification.routes.certifier import Problem, Proven, combined, origins
 from convsv_cli.certification.run import agree, input_rounding, logits_of, precision_of, rounding_allowance
 from convsv_cli.certification.samples import Normalization, Samples, normalization_of
 from convsv_cli.certification.smooth_chain import NoChainError, SmoothChain, smooth_chain_of
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.bound import ARITHMETIC
+from convsv_cli.local.arithmetic import ARITHMETICS, Arithmetic
 from convsv_cli.model.network import Network
 from convsv_cli.renderers.numbers import as_written, figure
 from convsv_cli.report import (
+    REAL,
     UPPER,
     Attack,
     Certification,
     CertifySettings,
-    Route,
     SampleRadius,
 )
 from convsv_cli.spectral.cores import one_thread_each
@@ -39,6 +41,10 @@ ROUNDED = (
 )
 FEW = 32
 MISREAD = "convsv's reading of its layers is not what it computes"
+EXECUTED = (
+    "the radii hold for the network as runtimes execute it in {}, in any order of summation; TF32, sums in "
+    "16 bits and fast convolution algorithms are not covered"
+)
 HELD = "inputs that are not real numbers ({}) are held at 0"
 INSIDE = "the radii hold for inputs that stay between {} and {}, as asked"
 PROBABILITIES = "its outputs are probabilities; radii computed from logits would be larger"
@@ -74,6 +80,8 @@ def certify_network(
         normalization=normalization,
         x=x,
         y=y,
+        raw=normalization.undone(fitted.x),
+        arithmetic=arithmetic_of(classifier, settings),
         chain=chain,
         no_chain=reason,
         progress=progress or (lambda _what, _share: None),
@@ -101,7 +109,9 @@ class _Task:
         settings: what is wanted.
         normalization: what samples have been through before they are `x`.
         x: inputs of the network, [n, *shape].
+        raw: the samples before the normalization, float64 [n, *shape].
         y: their true classes, int64 [n].
+        arithmetic: in which the network is run.
         chain: the classifier as a chain of layers; None where it is none.
         no_chain: why it is none; empty where it is one.
         progress: called with what is being done and the share of all work done.
@@ -111,7 +121,9 @@ class _Task:
     settings: CertifySettings
     normalization: Normalization
     x: torch.Tensor
+    raw: torch.Tensor
     y: torch.Tensor
+    arithmetic: Arithmetic
     chain: SmoothChain | None
     no_chain: str
     progress: Progress
@@ -120,24 +132,39 @@ class _Task:
         """All of it; the notes are on the samples."""
         constants = constants_of(self.classifier, self.settings, self._part(0.0, SHARES["bound"]))
         logits = self._logits()
-        radii, routes = _combined(self._proven(self._problem(constants, logits)))
+        local, no_local = self._local(constants, logits)
+        problem = self._problem(constants, logits, local, no_local)
+        proven = self._proven(problem, logits.argmax(1))
+        radii, routes = combined(proven)
         predicted = logits.argmax(1)
         broken, attack = self._attack(predicted == self.y)
-        rows = zip(self.y.tolist(), predicted.tolist(), radii.tolist(), broken, strict=True)
+        names = origins(proven, radii)
+        rows = zip(self.y.tolist(), predicted.tolist(), radii.tolist(), broken, names, strict=True)
         return Certification(
             version=__version__,
             model=model_of(self.classifier.network),
-            settings=self.settings,
-            samples=tuple(SampleRadius(label=y, predicted=p, radius=r, broken=b) for y, p, r, b in rows),
+            settings=replace(self.settings, arithmetic=self.arithmetic.name),
+            samples=tuple(
+                SampleRadius(label=y, predicted=p, radius=r, broken=b, route=n) for y, p, r, b, n in rows
+            ),
             routes=routes,
             bound=constants.bound,
             attack=attack,
             typical_margin=_typical_margin(logits, self.y),
-            notes=(*notes, *self._notes(logits)),
+            notes=(*notes, *self._notes(problem)),
             seconds=0.0,
         )
 
+    def _local(self, constants: Constants, logits: torch.Tensor) -> tuple[Local | None, str]:
+        """The classifier as steps that compute what it does at some of the samples; or None, and why."""
+        local, reason = local_of(constants, self.settings, self.normalization, self.raw, self.arithmetic)
+        if local is None:
+            return None, reason
+        same = agree(replace(local, x=local.x[:FEW]).logits(), logits[:FEW])
+        return (local, "") if same else (None, MISREAD)
+
     def _logits(self) -> torch.Tensor:
+        """As the network computes them."""
         told = partial(self._part(SHARES["bound"], SHARES["logits"]), "the network at the samples")
         logits = self._run(self.x, told)
         odd = int((~logits.isfinite().all(1)).sum())
@@ -146,27 +173,45 @@ class _Task:
             raise UsageError(what, where=self.classifier.network.path)
         return logits
 
-    def _problem(self, constants: Constants, logits: torch.Tensor) -> Problem:
+    def _problem(
+        self, constants: Constants, logits: torch.Tensor, local: Local | None, no_local: str
+    ) -> Problem:
+        exact, arithmetic = local is not None or self.chain is not None, self.arithmetic
+        correct = logits.argmax(1) == self.y
+        if local is not None and self.chain is None:
+            logits = local.logits()
+        nothing = torch.zeros(len(self.x), dtype=torch.float64)
         return Problem(
             x=self.x,
             logits=logits,
-            logit_error=self._logit_error(logits),
-            input_error=self._input_error(),
+            logit_error=self._logit_error(logits, local),
+            execution=lambda radii: nothing if local is None else local.errors(radii, arithmetic),
+            arithmetic=REAL if local is None else arithmetic.name,
+            input_error=nothing if exact else self._input_error(),
             input_scale=self.normalization.largest_scale,
             constants=constants,
             chain=self.chain,
             no_chain=self.no_chain,
+            local=local,
+            no_local=no_local,
+            wanted=None if self.settings.radii else self.settings.eps,
+            correct=correct,
+            known=nothing,
         )
 
-    def _proven(self, problem: Problem) -> list[tuple[str, Proven]]:
-        """What each of the routes leads to, by name."""
-        told = self._part(SHARES["logits"], SHARES["radii"])
-        return [(route.name, route.prove(problem, partial(told, route.name))) for route in ROUTES]
+    def _proven(self, problem: Problem, predicted: torch.Tensor) -> list[tuple[str, Proven]]:
+        """What each of the routes leads to, by name: of the class that the network says as it runs."""
+        told, found = self._part(SHARES["logits"], SHARES["radii"]), []
+        same = problem.logits.argmax(1) == predicted
+        for route in ROUTES:
+            proven = route.prove(problem, partial(told, route.name))
+            proven = replace(proven, radii=torch.where(same, proven.radii, 0.0))
+            problem = replace(problem, known=torch.maximum(problem.known, proven.radii))
+            found.append((route.name, proven))
+        return found
 
     def _input_error(self) -> torch.Tensor:
         """How far the type of the network's input moves each sample, before the normalization: [n]."""
-        if self.chain is not None:
-            return torch.zeros(len(self.x), dtype=torch.float64)
         largest = max(self.settings.input_std, default=1.0)
         return torch.from_numpy(input_rounding(self.classifier, self.x.numpy())) * largest
 
@@ -196,22 +241,25 @@ class _Task:
             return self.chain.logits(x)
         return logits_of(self.classifier, x.numpy(), progress)
 
-    def _logit_error(self, logits: torch.Tensor) -> float | torch.Tensor:
+    def _logit_error(self, logits: torch.Tensor, local: Local | None) -> float | torch.Tensor:
         """Of each logit."""
         if self.chain is not None:
             return self.chain.logit_error
+        if local is not None:
+            return local.errors(torch.zeros(len(self.x), dtype=torch.float64), ARITHMETICS[REAL])
         return rounding_allowance(logits, precision_of(self.classifier)[0])
 
     def _part(self, start: float, end: float) -> Progress:
         return lambda what, share: self.progress(what, start + (end - start) * share)
 
-    def _notes(self, logits: torch.Tensor) -> tuple[str, ...]:
-        notes = [*self.classifier.graph.assumed, ARITHMETIC]
-        if self.chain is None:
+    def _notes(self, problem: Problem) -> tuple[str, ...]:
+        real = problem.arithmetic == REAL
+        notes = [*self.classifier.graph.assumed, ARITHMETIC if real else EXECUTED.format(problem.arithmetic)]
+        if problem.local is None and self.chain is None:
             notes.append(
                 ROUNDED.format(
                     precision_of(self.classifier)[1],
-                    figure(float(torch.as_tensor(self._logit_error(logits)).max()), UPPER, digits=2),
+                    figure(float(torch.as_tensor(problem.logit_error).max()), UPPER, digits=2),
                 )
             )
         held = [name for name in self.classifier.graph.inputs if name != self.classifier.source]
@@ -224,17 +272,6 @@ class _Task:
         if self.classifier.gives_probabilities:
             notes.append(PROBABILITIES)
         return tuple(notes)
-
-
-def _combined(proven: Sequence[tuple[str, Proven]]) -> tuple[torch.Tensor, tuple[Route, ...]]:
-    """The largest radius of each sample, and the routes, each with how many samples it is the one for."""
-    radii = torch.stack([found.radii for _, found in proven]).amax(0)
-    left, routes = radii > 0, []
-    for name, found in reversed(proven):
-        best = left & (found.radii == radii)
-        left = left & ~best
-        routes.append(Route(name=name, reason=found.reason, constants=found.constants, best=int(best.sum())))
-    return radii, tuple(reversed(routes))
 
 
 def _check(x: torch.Tensor, y: torch.Tensor, classifier: Classifier, settings: CertifySettings) -> None:

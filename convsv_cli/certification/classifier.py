@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +15,9 @@ from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.bound import Composition, composition_of
 from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, relevant, sources
 from convsv_cli.lipschitz.effort import Effort
+from convsv_cli.lipschitz.norms import Norms
+from convsv_cli.local.lowering import lowered
+from convsv_cli.local.steps import NoLocalCertificateError, Program
 from convsv_cli.model.graph import Graph, Node, UnknownValueError
 from convsv_cli.model.layer import Layer, UnsupportedLayer
 from convsv_cli.model.linear_map import LinearMap
@@ -141,12 +144,18 @@ class Constants:
         before_head: up to the input of the last layer; infinite where there is none, or it is not Linear.
         head: weight of the last layer, float64 [classes, features]; None where nothing is known before it.
         covariance: of the logits, as of `margin_radii`; None where none is known.
+        program: the network as steps that have local bounds; None where it has none.
+        no_program: why it has none; empty where it does.
+        up_to: certified Lipschitz constants from the input to tensors of the program, by name.
     """
 
     bound: NetworkBound
     before_head: float
     head: torch.Tensor | None
     covariance: torch.Tensor | None
+    program: Program | None
+    no_program: str
+    up_to: Mapping[str, float]
 
     @property
     def lipschitz(self) -> float:
@@ -186,7 +195,31 @@ def constants_of(
                 before_head = ending_at(classifier.graph, head.features)
                 known = compose(before_head, Effort(level=QUICK)).bound().lipschitz
             before = known
+        program, reason = _program(classifier.graph, norms)
     weight = head.weight if head is not None and math.isfinite(before) else None
     bound = composition.bound()
     covariance = composition.output if bound.status == BOUNDED else None
-    return Constants(bound=bound, before_head=before, head=weight, covariance=covariance)
+    return Constants(
+        bound=bound,
+        before_head=before,
+        head=weight,
+        covariance=covariance,
+        program=program,
+        no_program=reason,
+        up_to={} if program is None else _up_to(program, composition),
+    )
+
+
+def _program(graph: Graph, norms: Norms) -> tuple[Program | None, str]:
+    """The network as steps that have local bounds; or None, and why."""
+    try:
+        return lowered(graph, norms), ""
+    except NoLocalCertificateError as error:
+        return None, str(error)
+
+
+def _up_to(program: Program, composition: Composition) -> dict[str, float]:
+    """What is known of the tensors that functions of numbers are of, and of the logits."""
+    names = {step.input for step in program.activations} | {program.output}
+    known = {name: composition.up_to(name) for name in names}
+    return {name: bound for name, bound in known.items() if bound is not None and math.isfinite(bound)}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from convsv_cli.empirical.points import LARGEST, SCALED, UNSCALED, are_pixels, otherwise_arranged, spread
@@ -200,6 +201,14 @@ class Normalization:
             return x
         mean, std = (_per_channel(values, x) for values in (self.mean or (0.0,), self.std or (1.0,)))
         return np.asarray((x - mean) / std, dtype=x.dtype)
+
+    def undone(self, x: NDArray[Any]) -> torch.Tensor:
+        """Samples [n, channels, ..] before it, float64: `x` itself, unless it has been through it."""
+        found = torch.from_numpy(np.asarray(x, dtype=np.float64))
+        if not self.done or not (self.mean or self.std):
+            return found
+        mean, std = (_per_channel(values, x) for values in (self.mean or (0.0,), self.std or (1.0,)))
+        return torch.from_numpy(x * std + mean)
 
     @property
     def largest_scale(self) -> float:

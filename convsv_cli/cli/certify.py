@@ -12,7 +12,7 @@ from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.running import progress_bar
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers.certification import RENDERERS
-from convsv_cli.report import NORMAL, TOLERANCE
+from convsv_cli.report import ARITHMETICS, LOCAL_EFFORTS, NORMAL, TOLERANCE
 
 DEFAULT_EPS = 0.5
 
@@ -57,8 +57,10 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
     metavar="0.5|36/255",
     multiple=True,
     callback=radii,
-    help=f"Radius at which accuracy is certified. Repeatable.  [default: {DEFAULT_EPS}]",
+    help="Radius at which accuracy is certified, without looking for the radius of each sample. Repeatable."
+    f"  [default: radii, and {DEFAULT_EPS}]",
 )
+@click.option("--radii", "wants_radii", is_flag=True, help="Look for radii although --eps is given.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N samples.")
 @click.option(
     "--attack", is_flag=True, help="Also attack the samples (PGD), which bounds the accuracy from above."
@@ -76,7 +78,26 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
     help="Standard deviation to divide by; radii stay in the units of the data before that.",
 )
 @click.option("--normalized", is_flag=True, help="The data are already normalized.")
+@click.option(
+    "--pixel-range",
+    metavar="LO,HI",
+    callback=options.input_range,
+    help="Range of all samples before the normalization, such as 0,1: radii hold for inputs that stay there.",
+)
 @options.INPUT_RANGE
+@click.option(
+    "--arithmetic",
+    type=click.Choice(ARITHMETICS),
+    help="Certify the network as runtimes of this format execute it, in any order of summation; real: as if"
+    " nothing were rounded.  [default: the type that the network computes in]",
+)
+@click.option(
+    "--effort",
+    type=click.Choice(LOCAL_EFFORTS),
+    default=NORMAL,
+    show_default=True,
+    help="How hard to look for local certificates; more never proves less, and none leaves them out.",
+)
 @options.GRAPH
 @options.DEVICE
 @options.TOLERANCE_
@@ -90,12 +111,16 @@ def certify(
     model: Path,
     data: Path,
     eps: tuple[float, ...],
+    wants_radii: bool,
     limit: int | None,
     attack: bool,
     input_mean: tuple[float, ...],
     input_std: tuple[float, ...],
     normalized: bool,
+    pixel_range: tuple[float, float] | None,
     input_range: tuple[float, float] | None,
+    arithmetic: str | None,
+    effort: str,
     graph: Path | None,
     device: str | None,
     tolerance: float | None,
@@ -106,16 +131,17 @@ def certify(
 ) -> None:
     """Certify the classifier MODEL at samples: how far each may move (L2) and provably keep its class.
 
-    A radius is the margin of the logits divided by the certified Lipschitz bound of the network. Chains of
-    layers with one smooth activation (Softplus, Sigmoid, Tanh) are also certified through their curvature.
-    onnxruntime runs the network, in a child process with limits on time and memory.
+    Local certificates bound the network backwards from each sample, with a box and a ball at each activation:
+    no special training is needed. Radii also come from the margins of the logits divided by the certified
+    Lipschitz bound of the network, and from the curvature of chains with one smooth activation. The largest
+    counts. onnxruntime runs the network, in a child process with limits on time and memory.
 
     \b
     Examples:
       convsv certify sample_models/mnist_curvature.onnx --data ../shared/data/mnist10k.npz --limit 20
       convsv certify resnet20_regularised.onnx --data test.npz --eps 36/255
       convsv certify mnist.onnx --data mnist.npz --attack -o certificate.html
-      convsv certify mnist.onnx --data mnist.npz --network-effort thorough
+      convsv certify mnist.onnx --data mnist.npz --effort thorough --pixel-range 0,1
       convsv certify resnet50.onnx --data val.npz --limit 200 --input-mean 0.485,0.456,0.406 \\
                      --input-std 0.229,0.224,0.225
       convsv certify classifier.onnx --data test.npz --format csv
@@ -129,13 +155,17 @@ def certify(
         certification = api.certify(
             model,
             data,
-            eps=eps or DEFAULT_EPS,
+            eps=eps or None,
+            radii=wants_radii or None,
             input_mean=input_mean,
             input_std=input_std,
             normalized=normalized,
             limit=limit,
             attack=attack,
+            pixel_range=pixel_range,
             input_range=input_range,
+            arithmetic=arithmetic,
+            effort=effort,
             device=device or "auto",
             tolerance=TOLERANCE if tolerance is None else tolerance,
             network_effort=network_effort or NORMAL,

@@ -59,15 +59,21 @@ def margins(problem: Problem, radius: Tensor, effort: Effort = NORMAL, progress:
     return _by_parts(problem.limited(), some, progress)
 
 
-def radii(problem: Problem, effort: Effort = NORMAL, progress: Progress = silent) -> Tensor:
+def radii(
+    problem: Problem, effort: Effort = NORMAL, progress: Progress = silent, known: Tensor | None = None
+) -> Tensor:
     """Radii of balls (L2) in which samples are proven to keep their classes: float64 [n], 0 for nothing.
 
     Args:
         problem: a classifier at samples; a class that is not predicted has radius 0.
         effort: of the search.
         progress: called with what is known so far, and the share of the work that is done.
+        known: radii that are proven already, float64 [n]; None for none.
     """
-    return _by_parts(problem.limited(), lambda part, _which, told: radii_of(part, effort, told), progress)
+    start = torch.zeros(len(problem.x), dtype=torch.float64) if known is None else known
+    return _by_parts(
+        problem.limited(), lambda part, which, told: radii_of(part, start[which], effort, told), progress
+    )
 
 
 def _by_parts(

@@ -23,6 +23,8 @@ GROWTH = 2.0
 """From one radius to the next, as long as all are proven."""
 FAR, CLOSE, ROUNDS = 1.5, 1.15, 6
 """How much larger than what is proven the radii are at which boxes are searched for, and how often."""
+START = 1.05
+"""How much larger than what is known the first radius is."""
 NEAR = 1.01
 """Ratio of two radii between which no more are tried."""
 MOST = 60
@@ -52,7 +54,7 @@ class Radii:
     def bracket(self, told: Callable[[float], None]) -> None:
         """Find a radius that is proven and one that is not, about, and halve what lies between them."""
         first = self._first()
-        at, open_ = first, first > 0
+        at, open_ = torch.where(self.proven > 0, self.proven * START, first), first > 0
         for i in range(MOST):
             which = open_.nonzero()[:, 0]
             if not len(which):
@@ -116,11 +118,12 @@ class Radii:
         self.tried[which] = torch.where(kept, self.tried[which], torch.minimum(self.tried[which], at))
 
 
-def radii_of(problem: Problem, effort: Effort, told: Callable[[float], None]) -> Tensor:
+def radii_of(problem: Problem, known: Tensor, effort: Effort, told: Callable[[float], None]) -> Tensor:
     """Radii of balls in which samples are proven to keep their classes: float64 [n], 0 for nothing.
 
     Args:
         problem: samples that have room in memory together.
+        known: radii that are proven already, float64 [n]; only larger ones are looked for.
         effort: of the search.
         told: called with the share that is done.
     """
@@ -128,7 +131,7 @@ def radii_of(problem: Problem, effort: Effort, told: Callable[[float], None]) ->
     radii = Radii(
         problem=problem,
         effort=effort,
-        proven=torch.zeros(count, dtype=torch.float64),
+        proven=known.clone(),
         tried=torch.full((count,), torch.inf, dtype=torch.float64),
     )
     parts = 1 + len(effort.boxes)

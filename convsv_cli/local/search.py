@@ -46,7 +46,7 @@ def improved(
     optimiser = Adam([*slopes, *multipliers])
     rates = [SLOPE_RATE] * len(slopes) + [MULTIPLIER_RATE] * len(multipliers)
     best = torch.full_like(rows.radius, -torch.inf)
-    for _ in range(steps):
+    for _ in range(steps if leaves else 0):  # a linear network leaves nothing to choose
         bounds = lower_bounds(rows, leaves)
         best = _keep(kept, leaves, best, bounds.detach())
         (-bounds.sum()).backward()  # type: ignore[no-untyped-call]

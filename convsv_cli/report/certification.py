@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from convsv_cli.report.audit import TOLERANCE, Model
-from convsv_cli.report.network import NORMAL, NetworkBound
+from convsv_cli.report.network import EFFORTS, NORMAL, NetworkBound
 
-MARGIN, CURVATURE = "margin", "curvature"
+MARGIN, CURVATURE, LOCAL = "margin", "curvature", "local"
+REAL, FLOAT32, FLOAT16, BFLOAT16 = ARITHMETICS = ("real", "float32", "float16", "bfloat16")
+"""In which a network is run: radii hold however a runtime of that format rounds."""
+NONE, *_ = LOCAL_EFFORTS = ("none", *EFFORTS)
+"""How long is searched for local certificates."""
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
@@ -31,6 +35,10 @@ class CertifySettings:
         device: where norms are computed.
         graph: the file with the graph of a checkpoint; empty for none.
         network_effort: how long is searched for a small bound of the network, one of `EFFORTS`.
+        effort: how long is searched for local certificates, one of `LOCAL_EFFORTS`.
+        arithmetic: in which the network is run, one of `ARITHMETICS`; empty for the type of its input.
+        pixel_range: what all samples are known to be in before any normalization; None: anything.
+        radii: whether radii are looked for, and not only decided whether `eps` are certified.
     """
 
     data: str
@@ -45,6 +53,10 @@ class CertifySettings:
     device: str = "cpu"
     graph: str = ""
     network_effort: str = NORMAL
+    effort: str = NORMAL
+    arithmetic: str = ""
+    pixel_range: tuple[float, float] | None = None
+    radii: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +64,18 @@ class Route:
     """A way to a radius.
 
     Attributes:
-        name: `MARGIN` or `CURVATURE`.
+        name: `MARGIN`, `CURVATURE` or `LOCAL`.
         reason: why it leads nowhere; empty where it does not.
         constants: what it rests on: name and proven value.
         best: for how many samples it gave the largest radius.
+        arithmetic: of the network that its radii hold for, one of `ARITHMETICS`.
     """
 
     name: str
     reason: str = ""
     constants: tuple[tuple[str, float], ...] = ()
     best: int = 0
+    arithmetic: str = REAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +88,14 @@ class SampleRadius:
         radius: no input that is nearer than this, in the Euclidean norm, has another class than `predicted`.
         broken: the smallest radius asked for at which the attack found another class, infinite for none of
             them; None where it was not attacked.
+        route: the name of the route that the radius comes from; empty where it is 0.
     """
 
     label: int
     predicted: int
     radius: float
     broken: float | None = None
+    route: str = ""
 
     @property
     def correct(self) -> bool:

@@ -1,4 +1,4 @@
-"""Documents of `certify`, schema 1.0."""
+"""Documents of `certify`, schema 1.1."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ from convsv_cli.wire.form import (
 )
 from convsv_cli.wire.network import Obstacle, Status
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 Positive = Annotated[float, Meta(gt=0)]
+Arithmetic = Literal["real", "float32", "float16", "bfloat16"]
+RouteName = Literal["margin", "curvature", "local"]
 
 
 class Input(Form, frozen=True, kw_only=True):
@@ -56,6 +58,10 @@ class Settings(Form, frozen=True, kw_only=True):
         limit: Only so many samples; null for all.
         graph: The file with the graph of a checkpoint.
         network_effort: How long to search for a small bound of the network: quick, normal or thorough.
+        effort: How long to search for local certificates: none, quick, normal or thorough.
+        arithmetic: In which the network is run.
+        pixel_range: What all samples are known to be in before any normalization; null for anything.
+        radii: Whether radii are looked for; else a local radius is the largest of eps that is certified.
     """
 
     data: str
@@ -70,6 +76,10 @@ class Settings(Form, frozen=True, kw_only=True):
     device: str
     graph: Text
     network_effort: str
+    effort: str
+    arithmetic: Arithmetic
+    pixel_range: Pair | None
+    radii: bool
 
 
 class Level(Form, frozen=True, kw_only=True):
@@ -103,13 +113,31 @@ class Route(Form, frozen=True, kw_only=True):
         reason: Why it leads nowhere.
         constants: What it rests on.
         best: For how many samples it gave the largest radius.
+        arithmetic: Of the network that its radii hold for.
     """
 
-    name: Literal["margin", "curvature"]
+    name: RouteName
     used: bool
     reason: Text
     constants: dict[str, float | None]
     best: Count
+    arithmetic: Arithmetic
+
+
+class Sample(Form, frozen=True, kw_only=True):
+    """A sample, in the order of the data.
+
+    Attributes:
+        radius: No input that is nearer has another class; null where no class ever changes.
+        route: That the radius comes from; null where it is 0.
+        broken: The smallest radius asked for at which the attack found another class; null for none.
+    """
+
+    label: int
+    predicted: Count
+    radius: Norm
+    route: RouteName | None
+    broken: Norm
 
 
 class Block(Form, frozen=True, kw_only=True):
@@ -172,6 +200,7 @@ class Certification(Form, frozen=True, kw_only=True):
         radii: Quantiles of the certified radii of the samples that are right; null where no class ever
             changes.
         curve: Share of all samples that is right and certified at a radius.
+        each: All samples.
         reasons: Why (almost) nothing is certified; empty where that is not so.
     """
 
@@ -186,6 +215,7 @@ class Certification(Form, frozen=True, kw_only=True):
     levels: tuple[Level, ...]
     radii: tuple[Radius, ...]
     curve: tuple[Point, ...]
+    each: tuple[Sample, ...]
     routes: tuple[Route, ...]
     network: Network
     attack: Attack | None
@@ -219,6 +249,7 @@ def document(
         levels=tuple(_level(level, total) for level in found.levels),
         radii=tuple(Radius(share=share, radius=radius) for share, radius in found.quantiles),
         curve=tuple(Point(radius=radius, certified=share) for radius, share in curve),
+        each=tuple(Sample.of(sample, route=sample.route or None) for sample in found.samples),
         routes=tuple(Route.of(route, used=not route.reason) for route in found.routes),
         network=Network.of(found.bound),
         reasons=tuple(reasons),

@@ -13,7 +13,7 @@ from onnx import helper
 from safetensors.torch import save_file
 from torch import nn
 
-from convsv_cli import audit, certify, saved
+from convsv_cli import audit, saved
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.operation import RANGE, SIZES
 from convsv_cli.model.network import Network
@@ -25,6 +25,7 @@ from convsv_cli.report.network import Block, shared
 from tests.support.budget_models import scaled
 from tests.support.onnx_models import graph_model
 from tests.support.onnx_models import saved as stored
+from tests.support.quickly import certify
 
 FORMATS = {renderer.name: renderer for renderer in RENDERERS}
 ABOUT_PRODUCTS = ("table", "markdown", "html")

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from convsv_cli import audit, certify
+from convsv_cli import audit
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.lipschitz import bound as bounds
 from convsv_cli.lipschitz.dependencies import ending_at
@@ -26,6 +26,7 @@ from convsv_cli.loaders.onnx import reading
 from convsv_cli.model.network import InputSize
 from convsv_cli.report import BOUNDED, QUICK
 from tests.support.onnx_models import graph_model, normal, rng
+from tests.support.quickly import certify
 from tests.support.random_graphs import random_graph
 from tests.support.random_operators import TAME
 from tests.support.sensitivity import norms_of_rows

@@ -13,11 +13,12 @@ import torch
 from onnx import helper
 from torch import nn
 
-from convsv_cli import certify, curvature_bounds, curvature_radii, margin_radii
+from convsv_cli import curvature_bounds, curvature_radii, margin_radii
 from convsv_cli.errors import ConvsvError, UsageError
 from convsv_cli.report import CURVATURE, MARGIN
 from tests.support import exported_nets, onnx_models
 from tests.support.attacks import nearest_found
+from tests.support.quickly import certify
 
 SHAPE = (2, 6, 6)
 
@@ -78,7 +79,7 @@ def jacobian(layer: nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
 def test_margins_over_bounds_are_radii(tmp_path: Path) -> None:
     model = net()
     found = certified(model, tmp_path)
-    margin, curvature = found.routes
+    margin, curvature, _ = found.routes
     constants = dict(margin.constants)
     assert (margin.name, curvature.name) == (MARGIN, CURVATURE)
     assert "Relu" in curvature.reason
@@ -102,7 +103,7 @@ def test_margins_over_bounds_are_radii(tmp_path: Path) -> None:
 @pytest.mark.parametrize("activation", [nn.Softplus(), nn.Sigmoid(), nn.Tanh()])
 def test_chains_are_certified_by_curvature(tmp_path: Path, activation: nn.Module, *, dynamo: bool) -> None:
     model = net(activation)
-    found = certified(model, tmp_path, dynamo=dynamo)
+    found = certified(model, tmp_path, dynamo=dynamo, arithmetic="real")
     route = found.routes[1]
     bounds = curvature_bounds(model, input_shape=SHAPE)
     by_curvature = curvature_radii(model, samples(), bounds)
@@ -117,7 +118,7 @@ def test_deeper_chains_too(tmp_path: Path) -> None:
     model = nn.Sequential(
         nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Conv2d(3, 3, 2), nn.Tanh(), nn.Flatten(), nn.Linear(27, 3)
     )
-    found = certified(model, tmp_path)
+    found = certified(model, tmp_path, arithmetic="real")
     assert found.routes[1].reason == ""
     bounds = curvature_bounds(model, input_shape=SHAPE)
     expected = torch.maximum(curvature_radii(model, samples(), bounds), torch.tensor(0.0))
@@ -182,9 +183,9 @@ def test_radii_are_in_units_before_the_normalization(tmp_path: Path) -> None:
     path, y = exported(model, tmp_path), labelled(model, x)
     mean, std = (0.3, -0.1), (0.5, 0.25)
     before = x * torch.tensor(std).view(2, 1, 1) + torch.tensor(mean).view(2, 1, 1)
-    plain = certify(path, data(tmp_path, x, y))
-    raw = certify(path, data(tmp_path, before, y), input_mean=mean, input_std=std)
-    done = certify(path, data(tmp_path, x, y), input_std=std, normalized=True)
+    plain = certify(path, data(tmp_path, x, y), arithmetic="real")
+    raw = certify(path, data(tmp_path, before, y), input_mean=mean, input_std=std, arithmetic="real")
+    done = certify(path, data(tmp_path, x, y), input_std=std, normalized=True, arithmetic="real")
     assert torch.allclose(radii(raw), radii(plain) / 4, rtol=1e-3)
     assert torch.allclose(radii(done), radii(plain) / 4, rtol=1e-9)
 
@@ -442,7 +443,7 @@ def test_a_bias_may_have_any_shape_that_fits(tmp_path: Path, bias: tuple[int, ..
     b = onnx_models.normal(*bias)
     path = tmp_path / "net.onnx"
     onnx.save(onnx_models.graph_model(nodes, {"x": (1, *SHAPE)}, {**w, "b": b}), path)
-    found = certify(path, data(tmp_path, samples(), np.zeros(40, int)))
+    found = certify(path, data(tmp_path, samples(), np.zeros(40, int)), arithmetic="real")
     layer = nn.Conv2d(2, 4, 3, padding=1, bias=False)
     head = nn.Linear(144, 3)
     with torch.no_grad():

@@ -9,10 +9,11 @@ import onnx
 import pytest
 from onnx import helper
 
-from convsv_cli import audit, certify
+from convsv_cli import audit
 from convsv_cli.certification.samples import samples_in
 from convsv_cli.errors import ConvsvError, UsageError
 from tests.support import onnx_models, runtime
+from tests.support.quickly import certify
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3, 4, 5)).astype(np.float32)
 CLASSES = np.arange(6) % 3

@@ -7,6 +7,8 @@ from dataclasses import replace
 from convsv_cli.report import (
     BOUNDED,
     CURVATURE,
+    FLOAT32,
+    LOCAL,
     MARGIN,
     UNBOUNDED,
     Attack,
@@ -38,6 +40,9 @@ BOUND = NetworkBound(
         Block(name="fc", ops=("Gemm",), layers=("fc",), start="a", end="", factor=3.0864, share=0.45),
     ),
 )
+SETTINGS = CertifySettings(
+    data="data.npz", eps=(0.1, 0.5), attack=True, input_std=(0.25,), arithmetic=FLOAT32
+)
 CERTIFICATION = Certification(
     version="9.9",
     model=Model(
@@ -48,11 +53,12 @@ CERTIFICATION = Certification(
         opset=20,
         input_shape=(("image", (1, 3, 32, 32)),),
     ),
-    settings=CertifySettings(data="data.npz", eps=(0.1, 0.5), attack=True, input_std=(0.25,)),
+    settings=SETTINGS,
     samples=SAMPLES,
     routes=(
-        Route(name=MARGIN, constants=(("lipschitz", 12.34567),), best=5),
+        Route(name=MARGIN, constants=(("lipschitz", 12.34567),), best=4, arithmetic=FLOAT32),
         Route(name=CURVATURE, reason="Relu is neither a linear layer nor a smooth activation"),
+        Route(name=LOCAL, best=1, arithmetic=FLOAT32),
     ),
     bound=BOUND,
     attack=Attack(steps=50, restarts=2, seconds=1.25),
@@ -63,13 +69,17 @@ CERTIFICATION = Certification(
 NOTHING = replace(
     CERTIFICATION,
     samples=tuple(replace(s, radius=0.0) for s in SAMPLES),
-    routes=(replace(CERTIFICATION.routes[0], reason="the network has no bound"), CERTIFICATION.routes[1]),
+    routes=(
+        replace(CERTIFICATION.routes[0], reason="the network has no bound"),
+        CERTIFICATION.routes[1],
+        Route(name=LOCAL, reason="Mul is in the way"),
+    ),
     bound=NetworkBound(status=UNBOUNDED, obstacles=(Obstacle(node="gate", op="Mul", reason="of two"),)),
 )
 EDGES = {
     "usual": CERTIFICATION,
     "nothing": NOTHING,
-    "not attacked": replace(CERTIFICATION, attack=None, settings=CertifySettings(data="d.npz")),
+    "not attacked": replace(CERTIFICATION, attack=None, settings=replace(SETTINGS, eps=(0.5,), attack=False)),
     "attack failed": replace(CERTIFICATION, attack=Attack(failure="no gradient of Resize")),
     "nothing right": replace(
         CERTIFICATION, samples=tuple(replace(s, label=9, broken=None) for s in SAMPLES), typical_margin=None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convsv_cli.certification.routes import curvature, margin
+from convsv_cli.certification.routes import curvature, local, margin
 from convsv_cli.certification.routes.certifier import Certifier
 
-ROUTES: tuple[Certifier, ...] = (margin.ROUTE, curvature.ROUTE)
+ROUTES: tuple[Certifier, ...] = (margin.ROUTE, curvature.ROUTE, local.ROUTE)

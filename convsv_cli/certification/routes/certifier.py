@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from convsv_cli.numerics.rounding import gamma
+from convsv_cli.report import REAL, Route
 
 if TYPE_CHECKING:
     from convsv_cli.certification.classifier import Constants
+    from convsv_cli.certification.local import Local
     from convsv_cli.certification.smooth_chain import SmoothChain
 
 
@@ -23,21 +25,35 @@ class Problem:
         x: inputs of the network, [n, *shape].
         logits: float64 [n, classes].
         logit_error: bound of the absolute error of each logit: of all, or [n] of those of each sample.
+        execution: by how much a runtime may be off at each logit while samples move by radii [n]: [n].
+        arithmetic: of the runtime that this is said of.
         input_error: how far what was run is from each sample, [n], before the normalization.
         input_scale: by how much the normalization lengthens differences of samples at most.
         constants: how fast logits can come together.
         chain: the classifier as a chain of layers with one smooth activation; None where it is none.
         no_chain: why it is none; empty where it is one.
+        local: the classifier as steps that have local bounds; None where it has none.
+        no_local: why it has none; empty where it does.
+        wanted: radii at which it is decided whether samples are certified, ascending; None for radii.
+        correct: samples that are right, bool [n]: of others, radii are of no use where they are wanted.
+        known: radii that other routes have proven, [n].
     """
 
     x: torch.Tensor
     logits: torch.Tensor
     logit_error: float | torch.Tensor
+    execution: Callable[[torch.Tensor], torch.Tensor]
+    arithmetic: str
     input_error: torch.Tensor
     input_scale: float
     constants: Constants
     chain: SmoothChain | None
     no_chain: str
+    local: Local | None
+    no_local: str
+    wanted: tuple[float, ...] | None
+    correct: torch.Tensor
+    known: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,11 +64,13 @@ class Proven:
         radii: before the normalization, float64 [n]; 0 where nothing is proven.
         constants: what they rest on: name and proven value.
         reason: why the route leads nowhere; empty where it does not.
+        arithmetic: of the network that the radii hold for.
     """
 
     radii: torch.Tensor
     constants: tuple[tuple[str, float], ...] = ()
     reason: str = ""
+    arithmetic: str = REAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +86,50 @@ class Certifier:
     prove: Callable[[Problem, Callable[[float], None]], Proven]
 
 
+def executed(problem: Problem, prove: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Radii that hold however the runtime rounds: [n].
+
+    Its errors are those within the radii that there would be without them, which are larger.
+
+    Args:
+        problem: whose radii they are.
+        prove: gives radii by bounds of the absolute error of each logit, [n] both.
+    """
+    errors = torch.as_tensor(problem.logit_error, dtype=torch.float64).expand(len(problem.x))
+    radii = prove(errors)
+    return radii if problem.arithmetic == REAL else prove(errors + problem.execution(radii))
+
+
 def pair_margins(logits: torch.Tensor, error: float | torch.Tensor = 0.0) -> torch.Tensor:
     """By how much the largest of float64 [n, classes] surely exceeds each of them: at least 0."""
     top = logits.amax(1, keepdim=True)
     lost = 2 * error + gamma(4) * (logits.abs() + top.abs())
     return (top - logits - torch.where(logits == top, 0.0, lost)).clamp_min(0.0)
+
+
+def combined(proven: Sequence[tuple[str, Proven]]) -> tuple[torch.Tensor, tuple[Route, ...]]:
+    """The largest radius of each sample, and the routes, each with how many samples it is the one for."""
+    radii = torch.stack([found.radii for _, found in proven]).amax(0)
+    left, routes = radii > 0, []
+    for name, found in reversed(proven):
+        best = left & (found.radii == radii)
+        left = left & ~best
+        routes.append(
+            Route(
+                name=name,
+                reason=found.reason,
+                constants=found.constants,
+                best=int(best.sum()),
+                arithmetic=found.arithmetic,
+            )
+        )
+    return radii, tuple(reversed(routes))
+
+
+def origins(proven: Sequence[tuple[str, Proven]], radii: torch.Tensor) -> list[str]:
+    """Of the route that each radius comes from, the last one of several; empty where it is 0."""
+    names = [""] * len(radii)
+    for name, found in proven:
+        for index in ((radii > 0) & (found.radii == radii)).nonzero()[:, 0].tolist():
+            names[index] = name
+    return names

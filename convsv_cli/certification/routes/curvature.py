@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from convsv_cli.certification.curvature_bounds import curvature_bounds
-from convsv_cli.certification.routes.certifier import Certifier, Problem, Proven, pair_margins
+from convsv_cli.certification.routes.certifier import Certifier, Problem, Proven, executed, pair_margins
 from convsv_cli.errors import UsageError
 from convsv_cli.numerics.rounding import round_down
 from convsv_cli.report import CURVATURE
@@ -49,15 +49,21 @@ def prove(problem: Problem, progress: Callable[[float], None]) -> Proven:
         progress=lambda share: progress(BOUNDS * share),
     )
 
-    def some(part: torch.Tensor) -> torch.Tensor:
-        return curvature_radii(chain.model, part, bounds, logit_error=chain.logit_error)
+    def some(part: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        samples, errors = part
+        largest = chain.logit_error + float(errors.max())
+        if not math.isfinite(largest):
+            return torch.zeros(len(samples), dtype=torch.float64)
+        return curvature_radii(chain.model, samples, bounds, logit_error=largest)
 
-    with one_thread_each():
-        parts = parallel_map(
-            some, torch.split(x, chain.count), lambda share: progress(BOUNDS + (1 - BOUNDS) * share)
-        )
+    def radii(errors: torch.Tensor) -> torch.Tensor:
+        parts = zip(torch.split(x, chain.count), torch.split(errors, chain.count), strict=True)
+        with one_thread_each():
+            found = parallel_map(some, [*parts], lambda share: progress(BOUNDS + (1 - BOUNDS) * share))
+        return torch.cat(found) / problem.input_scale
+
     constants = (("largest_curvature", float(bounds.max())),)
-    return Proven(radii=torch.cat(parts) / problem.input_scale, constants=constants)
+    return Proven(radii=executed(problem, radii), constants=constants, arithmetic=problem.arithmetic)
 
 
 @dataclass(frozen=True, kw_only=True)

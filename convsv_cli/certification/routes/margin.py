@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 
-from convsv_cli.certification.routes.certifier import Certifier, Problem, Proven, pair_margins
+from convsv_cli.certification.routes.certifier import Certifier, Problem, Proven, executed, pair_margins
 from convsv_cli.errors import UsageError
 from convsv_cli.numerics.rounding import gamma, round_down, round_up
 from convsv_cli.report import MARGIN, NetworkBound
@@ -26,16 +26,21 @@ def prove(problem: Problem, progress: Callable[[float], None]) -> Proven:  # noq
     if not finite:
         nothing = torch.zeros(len(problem.logits), dtype=torch.float64)
         return Proven(radii=nothing, reason=_reason(known.bound))
-    radii = margin_radii(
-        problem.logits,
-        lipschitz=known.lipschitz,
-        before_head=known.before_head,
-        head=known.head,
-        covariance=known.covariance,
-        input_scale=problem.input_scale,
-        logit_error=problem.logit_error,
-    )
-    return Proven(radii=(radii - problem.input_error).clamp_min(0.0), constants=finite)
+
+    def radii(errors: torch.Tensor) -> torch.Tensor:
+        left = errors.isfinite()
+        found = margin_radii(
+            problem.logits,
+            lipschitz=known.lipschitz,
+            before_head=known.before_head,
+            head=known.head,
+            covariance=known.covariance,
+            input_scale=problem.input_scale,
+            logit_error=torch.where(left, errors, 0.0),
+        )
+        return torch.where(left, (found - problem.input_error).clamp_min(0.0), 0.0)
+
+    return Proven(radii=executed(problem, radii), constants=finite, arithmetic=problem.arithmetic)
 
 
 def _reason(bound: NetworkBound) -> str:

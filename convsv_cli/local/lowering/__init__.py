@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import MALFORMED
 from convsv_cli.lipschitz.dependencies import needs, real_outputs, relevant, sources
@@ -14,6 +17,8 @@ from convsv_cli.model.graph import Graph, Node
 FAMILIES = (arithmetic, elementwise, linear, movement, pooling)
 ROWS: Table = {op: lower for family in FAMILIES for op, lower in family.ROWS.items()}
 SEVERAL = "no local certificate, because the network has {} inputs and {} outputs, not one of each"
+MOST = 2**23
+"""Entries of a tensor of one sample."""
 BECAUSE = "no local certificate, because {op} {name!r} is in the way: {reason}"
 
 
@@ -54,9 +59,20 @@ def _lower(node: Node, to: Lowering) -> None:
     if not any(to.varies(name) for name in needs(node)):
         return
     try:
+        _check_sizes(node, to)
         ROWS.get(node.op, unknown)(node, to)
     except NoLocalCertificateError as error:
         raise NoLocalCertificateError(BECAUSE.format(op=node.op, name=node.name, reason=error)) from error
     except MALFORMED as error:
         reason = "its attributes, inputs and shapes do not fit together"
         raise NoLocalCertificateError(BECAUSE.format(op=node.op, name=node.name, reason=reason)) from error
+
+
+def _check_sizes(node: Node, to: Lowering) -> None:
+    """Before anything of it is in memory; a window may be padded to far more than it gives."""
+    pads: Sequence[int] = node.attribute("pads", ())
+    for name in (*node.inputs[:1], *node.outputs):
+        sizes = [size or 1 for size in to.graph.shapes.get(name, ())]
+        padded = sizes[:2] + [size + sum(pads[axis :: len(sizes) - 2]) for axis, size in enumerate(sizes[2:])]
+        if math.prod(padded) > MOST:
+            raise NoLocalCertificateError(f"it makes more than {MOST:,} entries of one sample")

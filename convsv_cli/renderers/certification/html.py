@@ -99,13 +99,20 @@ def _settings(certification: Certification) -> Facts:
         "Mean": ", ".join(f"{value:.4g}" for value in settings.input_mean),
         "Standard deviation": ", ".join(f"{value:.4g}" for value in settings.input_std),
         "Normalization": "already applied to the data" if settings.normalized else "",
-        "Input range": "" if settings.input_range is None else "{:.4g} to {:g}".format(*settings.input_range),
+        "Input range": _range(settings.input_range),
+        "Range of samples": _range(settings.pixel_range),
+        "Arithmetic of the network": settings.arithmetic,
+        "Effort for local certificates": settings.effort,
         "Tolerance of norms": f"{settings.tolerance:.4g}",
         "Effort for the network": settings.network_effort,
         "Time": f"{certification.seconds:.1f} s",
         "Tool": f"convsv {certification.version}",
     }
     return tuple((name, said) for name, said in facts.items() if said)
+
+
+def _range(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else "{:.4g} to {:g}".format(*ends)
 
 
 def _command(certification: Certification) -> Iterator[str]:
@@ -123,9 +130,14 @@ def _command(certification: Certification) -> Iterator[str]:
         f"--limit={settings.limit}": settings.limit is not None,
         "--attack": settings.attack,
         f"--tolerance={settings.tolerance!r}": settings.tolerance != TOLERANCE,
+        "--radii": settings.radii,
+        f"--effort={settings.effort}": settings.effort != NORMAL,
+        f"--arithmetic={settings.arithmetic}": bool(settings.arithmetic),
         f"--network-effort={settings.network_effort}": settings.network_effort != NORMAL,
         f"--device={settings.device}": settings.device not in ("auto", "cpu"),
     }
     yield from (flag for flag, asked in flags.items() if asked)
+    if settings.pixel_range is not None:
+        yield "--pixel-range={!r},{!r}".format(*settings.pixel_range)
     if settings.input_range is not None:
         yield "--input-range={!r},{!r}".format(*settings.input_range)

@@ -15,6 +15,7 @@ from convsv_cli.report import (
     BOUNDED,
     COVARIANCE,
     CURVATURE,
+    LOCAL,
     MARGIN,
     UPPER,
     Attack,
@@ -37,11 +38,12 @@ CONSTANTS = {
 ROUTES = {
     MARGIN: "margins of the logits over Lipschitz bounds",
     CURVATURE: "curvature of the logits (CRC)",
+    LOCAL: "local linear bounds, with a box and a ball at each activation",
 }
 POINTS = 101
 """Of the curve in JSON."""
 ROWS, BAR = 11, 40
-HEADER = ("sample", "label", "predicted", "correct", "radius", "broken_at")
+HEADER = ("sample", "label", "predicted", "correct", "radius", "route", "broken_at")
 LEGEND = (
     "certified: classified correctly, and provably so under every perturbation up to the radius (L2)",
     "robust to PGD: classified correctly, and the attack found nothing within the radius; an upper bound",
@@ -101,8 +103,9 @@ def route(found: Route) -> str:
     """What a route rests on, or why it leads nowhere."""
     if found.reason:
         return f"{ROUTES[found.name]}: not used, {found.reason}"
-    constants = ", ".join(f"{CONSTANTS[name]} ≤ {figure(value, UPPER)}" for name, value in found.constants)
-    return f"{ROUTES[found.name]}: {constants}; gives the largest radius for {counted(found.best, 'sample')}"
+    constants = (f"{CONSTANTS[name]} ≤ {figure(value, UPPER)}" for name, value in found.constants)
+    rests = ", ".join([*constants, f"{found.arithmetic} arithmetic"])
+    return f"{ROUTES[found.name]}: {rests}; gives the largest radius for {counted(found.best, 'sample')}"
 
 
 def attack(tried: Attack) -> str:
@@ -140,7 +143,8 @@ def reasons(certification: Certification) -> Iterator[str]:
 def _row(numbered: tuple[int, SampleRadius]) -> tuple[int | float | str, ...]:
     index, sample = numbered
     broken = "" if sample.broken is None or math.isinf(sample.broken) else sample.broken
-    return (index, sample.label, sample.predicted, str(sample.correct).lower(), sample.radius, broken)
+    correct = str(sample.correct).lower()
+    return (index, sample.label, sample.predicted, correct, sample.radius, sample.route, broken)
 
 
 def _levels(certification: Certification) -> Iterator[str]:

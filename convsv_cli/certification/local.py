@@ -1,0 +1,232 @@
+"""The classifier as steps that have local bounds, and what these prove of samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from convsv_cli.certification.classifier import Classifier, Constants
+from convsv_cli.certification.run import precision_of
+from convsv_cli.certification.samples import Normalization
+from convsv_cli.local import Progress, margins, radii
+from convsv_cli.local.arithmetic import ARITHMETICS, Arithmetic
+from convsv_cli.local.effort import EFFORTS, Effort
+from convsv_cli.local.maps import Scaling
+from convsv_cli.local.places import Ball
+from convsv_cli.local.problem import Problem
+from convsv_cli.local.propagation import places
+from convsv_cli.local.runtimes import products
+from convsv_cli.local.steps import Affine, Program
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UP_MANY, round_up
+from convsv_cli.report import BFLOAT16, FLOAT16, FLOAT32, REAL, CertifySettings
+
+TOGETHER = 32
+"""Samples that are run at once."""
+TYPICAL = {"single": FLOAT32, "half": FLOAT16, "bfloat16": BFLOAT16}
+RAW = "convsv:sample"
+"""The tensor before the normalization."""
+Told = Callable[[float], None]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Local:
+    """A classifier that has local bounds.
+
+    Attributes:
+        program: from samples, before any normalization, to logits.
+        x: the samples, float64 [n, *shape].
+        constants: certified Lipschitz constants from there to tensors.
+        lower, upper: of what entries of samples are known to be; numbers, or tensors that fit a sample.
+        arithmetic: in which the network is run.
+        effort: how long is searched; None for not at all.
+    """
+
+    program: Program
+    x: Tensor
+    constants: Mapping[str, float]
+    lower: Tensor | float
+    upper: Tensor | float
+    arithmetic: Arithmetic
+    effort: Effort | None
+
+    def logits(self) -> Tensor:
+        """As computed in float64: [n, classes]."""
+        with torch.no_grad():
+            parts = (self.program.values(x)[self.program.output] for x in torch.split(self.x, TOGETHER))
+            return torch.cat([part.flatten(1) for part in parts])
+
+    def errors(self, radii: Tensor, arithmetic: Arithmetic) -> Tensor:
+        """How far the computed logits may be from those of a runtime while samples move: [n].
+
+        Args:
+            radii: by how much they move, [n]; not finite for anything.
+            arithmetic: of the runtime.
+        """
+        rows = torch.split(torch.arange(len(self.x)), TOGETHER)
+        return torch.cat([self._errors(which, radii[which], arithmetic) for which in rows])
+
+    def _errors(self, which: Tensor, radii: Tensor, arithmetic: Arithmetic) -> Tensor:
+        ball = replace(self._ball(which, radii), arithmetic=arithmetic)
+        noise = places(self.program, ball)[self.program.output].noise
+        return torch.where(radii.isfinite() & noise.isfinite(), noise, math.inf)
+
+    def decided(self, classes: Tensor, radii: Tensor, told: Told) -> Tensor:
+        """Whether samples provably keep their classes in balls: bool [n].
+
+        Args:
+            classes: int64 [n].
+            radii: of the balls, float64 [n]; not positive for samples that need not be looked at.
+            told: called with the share that is done.
+        """
+        kept = torch.zeros(len(self.x), dtype=torch.bool)
+        which = (radii > 0).nonzero()[:, 0]
+        if len(which):
+            problem = self._problem(which, classes)
+            kept[which] = _so_far(partial(margins, problem, radii[which], self._asked), len(which), told) > 0
+        return kept
+
+    def radii(self, classes: Tensor, known: Tensor, told: Told) -> Tensor:
+        """Radii of balls in which samples provably keep their classes: float64 [n].
+
+        Args:
+            classes: int64 [n].
+            known: radii that are proven already, [n].
+            told: called with the share that is done.
+        """
+        problem = self._problem(torch.arange(len(self.x)), classes)
+        search = partial(radii, problem, self._asked, known=known)
+        return _so_far(search, len(self.x), told).clamp_min(0.0)
+
+    @property
+    def _asked(self) -> Effort:
+        assert self.effort is not None  # noqa: S101 - nobody searches without
+        return self.effort
+
+    def _ball(self, which: Tensor, radii: Tensor) -> Ball:
+        finite = torch.where(radii.isfinite(), radii, 0.0)
+        return Ball(
+            x=self.x[which], radius=finite, lower=self.lower, upper=self.upper, constants=self.constants
+        )
+
+    def _problem(self, which: Tensor, classes: Tensor) -> Problem:
+        return Problem(
+            program=self.program,
+            x=self.x[which],
+            classes=classes[which],
+            lower=self.lower,
+            upper=self.upper,
+            constants=self.constants,
+            arithmetic=self.arithmetic,
+        )
+
+
+def _so_far(search: Callable[[Progress], Tensor], count: int, told: Told) -> Tensor:
+    """What a search finds, [count]; after an interruption, what it has found by then."""
+    found = torch.full((count,), -math.inf, dtype=torch.float64)
+
+    def progress(known: Tensor, share: float) -> None:
+        found.copy_(known)
+        told(share)
+
+    try:
+        return search(progress)
+    except KeyboardInterrupt:
+        return found
+
+
+def normalizing(program: Program, normalization: Normalization) -> Program:
+    """A program that takes samples before the normalization.
+
+    Args:
+        program: from what is after it.
+        normalization: with one entry or one per channel.
+    """
+    if not (normalization.mean or normalization.std):
+        return program
+    shape = program.shapes[program.source]
+    mean, std = (per_channel(v, shape) for v in (normalization.mean or (0.0,), normalization.std or (1.0,)))
+    factors, shift = 1 / std, -mean / std
+    step = Affine(
+        node="normalization",
+        inputs=(RAW,),
+        maps=(Scaling(taken=shape, given=shape, roundings=2, weight=factors),),
+        norms=(float(factors.max()) * UP_MANY,),
+        shift=shift,
+        shift_error=2 * UNIT_ROUNDOFF * shift.abs(),
+        off=products(float(factors.max())),
+        output=program.source,
+    )
+    return replace(program, source=RAW, shapes={RAW: shape, **program.shapes}, steps=(step, *program.steps))
+
+
+def per_channel(values: tuple[float, ...], shape: tuple[int, ...]) -> Tensor:
+    """Numbers, one or one per channel, as a tensor that fits a sample [1, channels, ..]."""
+    axes = (1, -1, *(1 for _ in shape[2:])) if len(shape) > 1 else (-1,)
+    whole = torch.tensor(values, dtype=torch.float64).reshape(axes)
+    return whole.expand(shape).contiguous()
+
+
+def limits(
+    normalization: Normalization,
+    shape: tuple[int, ...],
+    pixel_range: tuple[float, float] | None,
+    input_range: tuple[float, float] | None,
+) -> tuple[Tensor, Tensor]:
+    """What entries of samples [1, channels, ..] are known to be in before the normalization.
+
+    Args:
+        normalization: of the samples.
+        shape: of a sample.
+        pixel_range, input_range: before and after the normalization; None for anything.
+    """
+    low, high = (torch.full(shape, end, dtype=torch.float64) for end in pixel_range or (-math.inf, math.inf))
+    if input_range is None:
+        return low, high
+    mean, std = (per_channel(v, shape) for v in (normalization.mean or (0.0,), normalization.std or (1.0,)))
+    ends = (std * end + mean for end in input_range)
+    lost = 4 * UNIT_ROUNDOFF * (std * max(map(abs, input_range)) + mean.abs())
+    least, most = ends
+    return torch.maximum(low, least - lost), torch.minimum(high, most + lost)
+
+
+def arithmetic_of(classifier: Classifier, settings: CertifySettings) -> Arithmetic:
+    """As asked for, or of the coarsest type that the network computes in; real for double precision."""
+    return ARITHMETICS[settings.arithmetic or TYPICAL.get(precision_of(classifier)[1], REAL)]
+
+
+def local_of(
+    constants: Constants,
+    settings: CertifySettings,
+    normalization: Normalization,
+    x: Tensor,
+    arithmetic: Arithmetic,
+) -> tuple[Local | None, str]:
+    """The classifier that local bounds are of; or None, and why there is none.
+
+    Args:
+        constants: what is known of it.
+        settings: the ranges and the effort.
+        normalization: of the samples.
+        x: the samples before it, float64 [n, *shape].
+        arithmetic: in which the network is run.
+    """
+    program = constants.program
+    if program is None:
+        return None, constants.no_program
+    shape, stretch = program.shapes[program.source], round_up(normalization.largest_scale)
+    lower, upper = limits(normalization, shape, settings.pixel_range, settings.input_range)
+    local = Local(
+        program=normalizing(program, normalization),
+        x=x[:, None],
+        constants={name: round_up(bound * stretch) for name, bound in constants.up_to.items()},
+        lower=lower,
+        upper=upper,
+        arithmetic=arithmetic,
+        effort=EFFORTS.get(settings.effort),
+    )
+    return local, ""
