@@ -73,6 +73,7 @@ def certify_network(
     fitted = samples.fitted(classifier.shape)
     x, y = torch.from_numpy(normalization(fitted.x)), torch.from_numpy(samples.y)
     _check(x, y, classifier, settings)
+    _check_range(normalization.undone(fitted.x), settings.pixel_range, settings)
     chain, reason = _chain_of(classifier, x)
     found = _Task(
         classifier=classifier,
@@ -280,7 +281,10 @@ def _check(x: torch.Tensor, y: torch.Tensor, classifier: Classifier, settings: C
         what = f"its classes range from {first} to {last}, but the network has {classifier.classes}"
         hint = "classes count from 0: save y - 1" if first == 1 and last == classifier.classes else ""
         raise UsageError(what, where=settings.data, hint=hint)
-    box = settings.input_range
+    _check_range(x, settings.input_range, settings)
+
+
+def _check_range(x: torch.Tensor, box: tuple[float, float] | None, settings: CertifySettings) -> None:
     if box is not None and not (box[0] <= x.min() and x.max() <= box[1]):
         raise UsageError(
             f"its samples leave the range {as_written(box[0])} to {as_written(box[1])}", where=settings.data

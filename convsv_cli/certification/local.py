@@ -148,12 +148,12 @@ def normalizing(program: Program, normalization: Normalization) -> Program:
     """
     if not (normalization.mean or normalization.std):
         return program
-    shape = program.shapes[program.source]
+    shape, raw = program.shapes[program.source], program.fresh(RAW)
     mean, std = (per_channel(v, shape) for v in (normalization.mean or (0.0,), normalization.std or (1.0,)))
     factors, shift = 1 / std, -mean / std
     step = Affine(
         node="normalization",
-        inputs=(RAW,),
+        inputs=(raw,),
         maps=(Scaling(taken=shape, given=shape, roundings=2, weight=factors),),
         norms=(float(factors.max()) * UP_MANY,),
         shift=shift,
@@ -161,7 +161,7 @@ def normalizing(program: Program, normalization: Normalization) -> Program:
         off=products(float(factors.max())),
         output=program.source,
     )
-    return replace(program, source=RAW, shapes={RAW: shape, **program.shapes}, steps=(step, *program.steps))
+    return replace(program, source=raw, shapes={raw: shape, **program.shapes}, steps=(step, *program.steps))
 
 
 def per_channel(values: tuple[float, ...], shape: tuple[int, ...]) -> Tensor:

@@ -184,9 +184,15 @@ class Program:
                 kept.append(step)
         return replace(self, output=tensor, steps=tuple(reversed(kept)))
 
+    def fresh(self, name: str) -> str:
+        """A name that no tensor has: this one, or a longer one."""
+        while name in self.shapes:
+            name = f"{name}.new"
+        return name
+
     def limited(self) -> Program:
         """With a step right behind the input that changes nothing, so that its box counts beside its ball."""
-        name = f"{self.source}.limited"
+        name = self.fresh(f"{self.source}.limited")
         first = Elementwise(
             node=self.source,
             op=LIMITED,

@@ -71,8 +71,11 @@ def _lower(node: Node, to: Lowering) -> None:
 def _check_sizes(node: Node, to: Lowering) -> None:
     """Before anything of it is in memory; a window may be padded to far more than it gives."""
     pads: Sequence[int] = node.attribute("pads", ())
+    windows = math.prod(node.attribute("kernel_shape", ())) if node.op.endswith("Pool") else 1
     for name in (*node.inputs[:1], *node.outputs):
-        sizes = [size or 1 for size in to.graph.shapes.get(name, ())]
+        sizes = [1 if size is None else size for size in to.graph.shapes.get(name, ())]
+        if min(sizes, default=1) < 1:
+            raise NoLocalCertificateError("it is of tensors without entries")
         padded = sizes[:2] + [size + sum(pads[axis :: len(sizes) - 2]) for axis, size in enumerate(sizes[2:])]
-        if math.prod(padded) > MOST:
+        if math.prod(padded) * windows > MOST:
             raise NoLocalCertificateError(f"it makes more than {MOST:,} entries of one sample")

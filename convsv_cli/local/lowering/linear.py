@@ -93,6 +93,8 @@ def _scaled(name: str, factor: Tensor, to: Lowering) -> tuple[Behind, ...]:
     step, node = to.maker(name), to.graph.makers.get(name)
     if not isinstance(step, Affine) or node is None or node.op not in ("Conv", "Gemm", "MatMul"):
         return ()
+    if node.op != "Conv" and len(to.shape(name)) != 2:  # the second axis is not that of its outputs
+        return ()
     found = linear_maps(node, to.graph)[0]
     if not isinstance(found, LinearMap) or len(found.kernel_shape) < 2:
         return ()
