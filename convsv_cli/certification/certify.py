@@ -20,7 +20,7 @@ from convsv_cli.certification.samples import Normalization, Samples, normalizati
 from convsv_cli.certification.smooth_chain import NoChainError, SmoothChain, smooth_chain_of
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.bound import ARITHMETIC
-from convsv_cli.local.arithmetic import ARITHMETICS, Arithmetic
+from convsv_cli.local.arithmetic import Arithmetic
 from convsv_cli.model.network import Network
 from convsv_cli.renderers.numbers import as_written, figure
 from convsv_cli.report import (
@@ -181,12 +181,12 @@ class _Task:
         correct = logits.argmax(1) == self.y
         if local is not None and self.chain is None:
             logits = local.logits()
-        nothing = torch.zeros(len(self.x), dtype=torch.float64)
+        nothing, classes = torch.zeros(len(self.x), dtype=torch.float64), logits.argmax(1)
         return Problem(
             x=self.x,
             logits=logits,
             logit_error=self._logit_error(logits, local),
-            execution=lambda radii: nothing if local is None else local.errors(radii, arithmetic),
+            execution=lambda radii: nothing if local is None else local.execution(classes, radii),
             arithmetic=REAL if local is None else arithmetic.name,
             input_error=nothing if exact else self._input_error(),
             input_scale=self.normalization.largest_scale,
@@ -247,7 +247,7 @@ class _Task:
         if self.chain is not None:
             return self.chain.logit_error
         if local is not None:
-            return local.errors(torch.zeros(len(self.x), dtype=torch.float64), ARITHMETICS[REAL])
+            return local.rounding()
         return rounding_allowance(logits, precision_of(self.classifier)[0])
 
     def _part(self, start: float, end: float) -> Progress:

@@ -14,19 +14,23 @@ from convsv_cli.certification.classifier import Classifier, Constants
 from convsv_cli.certification.run import precision_of
 from convsv_cli.certification.samples import Normalization
 from convsv_cli.local import Progress, margins, radii
-from convsv_cli.local.arithmetic import ARITHMETICS, Arithmetic
+from convsv_cli.local.arithmetic import ARITHMETICS, BFLOAT16, FLOAT16, FLOAT32, REAL, Arithmetic
+from convsv_cli.local.disturbances import disturbance
 from convsv_cli.local.effort import EFFORTS, Effort
 from convsv_cli.local.maps import Scaling
-from convsv_cli.local.places import Ball
+from convsv_cli.local.places import Ball, Place
 from convsv_cli.local.problem import Problem
 from convsv_cli.local.propagation import places
 from convsv_cli.local.runtimes import products
+from convsv_cli.local.search import at_once
 from convsv_cli.local.steps import Affine, Program
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UP_MANY, round_up
-from convsv_cli.report import BFLOAT16, FLOAT16, FLOAT32, REAL, CertifySettings
+from convsv_cli.report import CertifySettings
 
 TOGETHER = 32
 """Samples that are run at once."""
+NEAREST = 32
+"""Classes of each sample for which it is looked at closely what runtimes may be off."""
 TYPICAL = {"single": FLOAT32, "half": FLOAT16, "bfloat16": BFLOAT16}
 RAW = "convsv:sample"
 """The tensor before the normalization."""
@@ -60,20 +64,23 @@ class Local:
             parts = (self.program.values(x)[self.program.output] for x in torch.split(self.x, TOGETHER))
             return torch.cat([part.flatten(1) for part in parts])
 
-    def errors(self, radii: Tensor, arithmetic: Arithmetic) -> Tensor:
-        """How far the computed logits may be from those of a runtime while samples move: [n].
+    def rounding(self) -> Tensor:
+        """How far the logits computed in float64 may be from those in real arithmetic: [n]."""
+        parts = torch.split(self.x, TOGETHER)
+        balls = (Ball(x=x, radius=torch.zeros(len(x), dtype=torch.float64)) for x in parts)
+        return torch.cat([_noise(places(self.program, ball)[self.program.output]) for ball in balls])
+
+    def execution(self, classes: Tensor, radii: Tensor) -> Tensor:
+        """By how much a runtime may be off at the differences of logits while samples move: [n, classes].
 
         Args:
-            radii: by how much they move, [n]; not finite for anything.
-            arithmetic: of the runtime.
+            classes: whose logits the others are subtracted from, int64 [n].
+            radii: by how much samples move, [n]; not finite for anything.
         """
         rows = torch.split(torch.arange(len(self.x)), TOGETHER)
-        return torch.cat([self._errors(which, radii[which], arithmetic) for which in rows])
-
-    def _errors(self, which: Tensor, radii: Tensor, arithmetic: Arithmetic) -> Tensor:
-        ball = replace(self._ball(which, radii), arithmetic=arithmetic)
-        noise = places(self.program, ball)[self.program.output].noise
-        return torch.where(radii.isfinite() & noise.isfinite(), noise, math.inf)
+        finite = torch.where(radii.isfinite(), radii, 0.0)
+        found = [_execution(self._problem(some, classes), finite[some]) for some in rows]
+        return torch.where(radii.isfinite()[:, None], torch.cat(found), math.inf)
 
     def decided(self, classes: Tensor, radii: Tensor, told: Told) -> Tensor:
         """Whether samples provably keep their classes in balls: bool [n].
@@ -107,12 +114,6 @@ class Local:
         assert self.effort is not None  # noqa: S101 - nobody searches without
         return self.effort
 
-    def _ball(self, which: Tensor, radii: Tensor) -> Ball:
-        finite = torch.where(radii.isfinite(), radii, 0.0)
-        return Ball(
-            x=self.x[which], radius=finite, lower=self.lower, upper=self.upper, constants=self.constants
-        )
-
     def _problem(self, which: Tensor, classes: Tensor) -> Problem:
         return Problem(
             program=self.program,
@@ -123,6 +124,28 @@ class Local:
             constants=self.constants,
             arithmetic=self.arithmetic,
         )
+
+
+def _execution(problem: Problem, radii: Tensor) -> Tensor:
+    """Of all classes by the noise of the logits, and of the nearest ones by gradients, too: [n, classes]."""
+    program = problem.program
+    found = places(program, problem.ball(radii))
+    output = found[program.output]
+    errors = (2 * _noise(output))[:, None].repeat(1, problem.count)
+    logits = output.centre.flatten(1).scatter(1, problem.classes[:, None], -math.inf)
+    count = min(NEAREST, problem.count - 1)
+    samples = torch.arange(len(radii)).repeat_interleave(count)
+    rivals = logits.topk(count, 1).indices.flatten()
+    pairs = zip(*(torch.split(each, at_once(program)) for each in (samples, rivals)), strict=True)
+    for sample, rival in pairs:
+        sharp = disturbance(program, found, sample, problem.directions(sample, rival))
+        errors[sample, rival] = torch.minimum(errors[sample, rival], sharp)
+    return errors
+
+
+def _noise(logits: Place) -> Tensor:
+    """Of rounding, [n]; infinite where it is not known."""
+    return torch.where(logits.noise.isfinite(), logits.noise, math.inf)
 
 
 def _so_far(search: Callable[[Progress], Tensor], count: int, told: Told) -> Tensor:
@@ -196,7 +219,8 @@ def limits(
 
 def arithmetic_of(classifier: Classifier, settings: CertifySettings) -> Arithmetic:
     """As asked for, or of the coarsest type that the network computes in; real for double precision."""
-    return ARITHMETICS[settings.arithmetic or TYPICAL.get(precision_of(classifier)[1], REAL)]
+    asked = ARITHMETICS.get(settings.arithmetic)
+    return asked or TYPICAL.get(precision_of(classifier)[1], REAL)
 
 
 def local_of(

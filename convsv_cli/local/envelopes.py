@@ -64,7 +64,9 @@ def envelope(
         )
         for side in zip(*lines, strict=True)
     )
-    return Enclosure(lower=below, upper=above)
+    slopes = table.slopes.between(cuts[0], cuts[-1])
+    least, most = tensors([slopes.lower, slopes.upper])
+    return Enclosure(lower=below, upper=above, slopes=(least, most))
 
 
 def _cuts(table: Tabulated, lower: Array, upper: Array, pieces: int) -> list[Index]:

@@ -48,10 +48,13 @@ class Enclosure:
 
     Attributes:
         lower, upper: the same object where phi itself is piecewise linear.
+        slopes: two tensors that all slopes of phi lie between; None where they are those of the lines, or
+            not known.
     """
 
     lower: Piecewise
     upper: Piecewise
+    slopes: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @property
     def exact(self) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convsv_cli.local.arithmetic import Arithmetic
 from convsv_cli.local.maps import Map, Product
-from convsv_cli.local.pieces import Coefficient, Piecewise
+from convsv_cli.local.pieces import Coefficient, Enclosure, Piecewise
 from convsv_cli.local.places import Ball, Place, down, length, per_sample, up
 from convsv_cli.local.runtimes import Load
 from convsv_cli.local.steps import Affine, Elementwise, Program
@@ -178,9 +178,8 @@ def _elementwise(step: Elementwise, place: Place, arithmetic: Arithmetic) -> Pla
     centre = step.value(place.centre)
     least = _least(enclosure.lower, low, high)
     most = -_least(_negative(enclosure.upper), low, high)
-    steepest = torch.full_like(low, step.lipschitz)
-    if enclosure.exact:
-        steepest = torch.minimum(steepest, _steepest(enclosure.lower, low, high))
+    slopes = steepness(step, enclosure, low, high)
+    steepest = torch.maximum(slopes[0].abs(), slopes[1].abs())
     noise = torch.zeros_like(centre) if step.error is None else step.error(place.centre, centre)
     reach = steepest * place.largest * UP_MANY + noise
     lower = torch.maximum(down(least - centre), -reach)
@@ -236,10 +235,20 @@ def _negative(function: Piecewise) -> Piecewise:
     )
 
 
-def _steepest(function: Piecewise, low: Tensor, high: Tensor) -> Tensor:
-    """The largest absolute slope between two ends."""
-    steepest = torch.zeros_like(low)
-    for k, _, _, met in _met(function, low, high):
-        slope = torch.as_tensor(abs(function.slopes[k]), dtype=low.dtype)
-        steepest = torch.where(met, torch.maximum(steepest, slope), steepest)
-    return steepest
+def steepness(step: Elementwise, enclosure: Enclosure, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Two numbers that all its slopes lie between where its arguments do, [n, *shape] each.
+
+    Args:
+        step: a function of numbers.
+        enclosure: of it, between the two ends.
+        low, high: the ends of the arguments, [n, *shape].
+    """
+    if not enclosure.exact:
+        known = enclosure.slopes or (torch.full_like(low, -math.inf), torch.full_like(low, math.inf))
+        return known[0].clamp_min(-step.lipschitz), known[1].clamp_max(step.lipschitz)
+    least, most = torch.full_like(low, math.inf), torch.full_like(low, -math.inf)
+    for k, _, _, met in _met(enclosure.lower, low, high):
+        slope = torch.as_tensor(enclosure.lower.slopes[k], dtype=low.dtype)
+        least = torch.where(met, torch.minimum(least, slope), least)
+        most = torch.where(met, torch.maximum(most, slope), most)
+    return least, most

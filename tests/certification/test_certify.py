@@ -469,5 +469,4 @@ def test_half_precision_is_allowed_more_for(tmp_path: Path) -> None:
     for name, model in (("single", single), ("half", half)):
         onnx.save(model, tmp_path / f"{name}.onnx")
         results.append(radii(certify(tmp_path / f"{name}.onnx", file)))
-    assert (results[1] < results[0] + 1e-3).all()
-    assert results[1].median() < results[0].median() - 0.01
+    assert (results[1] < results[0] - 1e-3).all()

@@ -189,7 +189,9 @@ def test_nearly_linear_nets_have_their_whole_radius() -> None:
 
 def runner_up_radii(net: nn.Sequential, x: torch.Tensor, bounds: torch.Tensor) -> torch.Tensor:
     y, t = net(x).detach().topk(2).indices.T
-    pairs = Pairs(start=x, y=y, t=t, lower=bounds[t, y], upper=bounds[y, t])
+    pairs = Pairs(
+        start=x, y=y, t=t, lower=bounds[t, y], upper=bounds[y, t], error=torch.zeros(len(y)).double()
+    )
     return proven_radii(net, pairs, Effort(rounds=20, steps=20))
 
 

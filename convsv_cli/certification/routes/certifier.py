@@ -25,7 +25,8 @@ class Problem:
         x: inputs of the network, [n, *shape].
         logits: float64 [n, classes].
         logit_error: bound of the absolute error of each logit: of all, or [n] of those of each sample.
-        execution: by how much a runtime may be off at each logit while samples move by radii [n]: [n].
+        execution: by how much a runtime may be off at the differences of the largest logit and the others,
+            [n, classes], while samples move by radii [n].
         arithmetic: of the runtime that this is said of.
         input_error: how far what was run is from each sample, [n], before the normalization.
         input_scale: by how much the normalization lengthens differences of samples at most.
@@ -93,17 +94,24 @@ def executed(problem: Problem, prove: Callable[[torch.Tensor], torch.Tensor]) ->
 
     Args:
         problem: whose radii they are.
-        prove: gives radii by bounds of the absolute error of each logit, [n] both.
+        prove: gives radii [n] by bounds of the errors of differences of the largest logit and the others,
+            [n, classes].
     """
-    errors = torch.as_tensor(problem.logit_error, dtype=torch.float64).expand(len(problem.x))
+    errors = 2 * torch.as_tensor(problem.logit_error, dtype=torch.float64).reshape(-1, 1)
+    errors = errors.expand(problem.logits.shape)
     radii = prove(errors)
     return radii if problem.arithmetic == REAL else prove(errors + problem.execution(radii))
 
 
-def pair_margins(logits: torch.Tensor, error: float | torch.Tensor = 0.0) -> torch.Tensor:
-    """By how much the largest of float64 [n, classes] surely exceeds each of them: at least 0."""
+def pair_margins(logits: torch.Tensor, errors: torch.Tensor | float = 0.0) -> torch.Tensor:
+    """By how much the largest of float64 [n, classes] surely exceeds each of them: at least 0.
+
+    Args:
+        logits: as they were computed.
+        errors: bounds of the absolute errors of these differences, of all or [n, classes].
+    """
     top = logits.amax(1, keepdim=True)
-    lost = 2 * error + gamma(4) * (logits.abs() + top.abs())
+    lost = errors + gamma(4) * (logits.abs() + top.abs())
     return (top - logits - torch.where(logits == top, 0.0, lost)).clamp_min(0.0)
 
 

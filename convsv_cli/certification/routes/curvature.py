@@ -51,10 +51,7 @@ def prove(problem: Problem, progress: Callable[[float], None]) -> Proven:
 
     def some(part: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         samples, errors = part
-        largest = chain.logit_error + float(errors.max())
-        if not math.isfinite(largest):
-            return torch.zeros(len(samples), dtype=torch.float64)
-        return curvature_radii(chain.model, samples, bounds, logit_error=largest)
+        return curvature_radii(chain.model, samples, bounds, pair_error=errors)
 
     def radii(errors: torch.Tensor) -> torch.Tensor:
         parts = zip(torch.split(x, chain.count), torch.split(errors, chain.count), strict=True)
@@ -83,6 +80,7 @@ def curvature_radii(
     bounds: torch.Tensor,
     *,
     logit_error: float = 0.0,
+    pair_error: float | torch.Tensor = 0.0,
     rounds: int = 20,
     steps: int = 20,
 ) -> torch.Tensor:
@@ -98,6 +96,8 @@ def curvature_radii(
         bounds: K[y, t] of `curvature_bounds`: [classes, classes].
         logit_error: by how much each logit of the network that is to be protected may be off the exact one:
             for float32, and for torch's Softplus, which is linear above its threshold (2.1e-9 a unit).
+        pair_error: bound of a further error of the differences of the largest logit and the others, of all or
+            [n, classes]; infinite for no claim.
         rounds, steps: multipliers that are tried for the nearest classes, and steps for each.
 
     What is proven holds of all steps alike (see the top of this module). Values and gradients are computed in
@@ -110,10 +110,15 @@ def curvature_radii(
     with torch.no_grad():
         logits = model(x.double())
     classes = logits.shape[1]
-    if bounds.shape != (classes, classes) or not (bounds >= 0).all() or not 0 <= logit_error < math.inf:
-        raise UsageError(f"the bounds must be numbers >= 0, [{classes}, {classes}], and logit_error >= 0")
+    errors = 2 * logit_error + torch.as_tensor(pair_error).to(logits)
+    if bounds.shape != (classes, classes) or not (bounds >= 0).all() or not (errors >= 0).all():
+        raise UsageError(f"the bounds must be numbers >= 0, [{classes}, {classes}], and errors >= 0")
     search = _Search(
-        model=model, x=x.detach().double(), logits=logits, bounds=bounds.to(logits), error=2 * logit_error
+        model=model,
+        x=x.detach().double(),
+        logits=logits,
+        bounds=bounds.to(logits),
+        errors=errors.expand(logits.shape),
     )
     radii = search.over_classes(Effort(rounds=rounds, steps=steps))
     return round_down(1.0) * radii
@@ -127,11 +132,11 @@ class _Search:
     x: torch.Tensor
     logits: torch.Tensor
     bounds: torch.Tensor
-    error: float
+    errors: torch.Tensor
 
     def over_classes(self, effort: Effort) -> torch.Tensor:
         """The least: a rough radius for each class, a better one for the nearest and what is nearer yet."""
-        apart = pair_margins(self.logits, self.error / 2) > 0
+        apart = pair_margins(self.logits, self.errors) > 0
         radii = torch.zeros_like(self.logits)
         radii[apart] = self._radii(apart, ROUGH)
         radii.scatter_(1, self.logits.argmax(1, keepdim=True), math.inf)
@@ -152,7 +157,7 @@ class _Search:
             t=t,
             lower=self.bounds[t, y],
             upper=self.bounds[y, t],
-            error=self.error,
+            error=self.errors[rows, t],
         )
         return proven_radii(self.model, pairs, effort)
 
@@ -165,7 +170,7 @@ class Pairs:
         start: x0, float64 [n, ..].
         y, t: int64 [n].
         lower, upper: minus a lower, and an upper bound of the Hessian's eigenvalues: float64 [n], >= 0.
-        error: of z_y - z_t, absolute.
+        error: of z_y - z_t, absolute: float64 [n].
     """
 
     start: torch.Tensor
@@ -173,17 +178,17 @@ class Pairs:
     t: torch.Tensor
     lower: torch.Tensor
     upper: torch.Tensor
-    error: float = 0.0
+    error: torch.Tensor
 
     def __len__(self) -> int:
         return len(self.y)
 
     def part(self, rows: slice) -> Pairs:
         """Some of them."""
-        start, y, t, lower, upper = (
-            each[rows] for each in (self.start, self.y, self.t, self.lower, self.upper)
+        start, y, t, lower, upper, error = (
+            each[rows] for each in (self.start, self.y, self.t, self.lower, self.upper, self.error)
         )
-        return replace(self, start=start, y=y, t=t, lower=lower, upper=upper)
+        return replace(self, start=start, y=y, t=t, lower=lower, upper=upper, error=error)
 
 
 def proven_radii(model: nn.Module, pairs: Pairs, effort: Effort) -> torch.Tensor:

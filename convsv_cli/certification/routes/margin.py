@@ -28,7 +28,6 @@ def prove(problem: Problem, progress: Callable[[float], None]) -> Proven:  # noq
         return Proven(radii=nothing, reason=_reason(known.bound))
 
     def radii(errors: torch.Tensor) -> torch.Tensor:
-        left = errors.isfinite()
         found = margin_radii(
             problem.logits,
             lipschitz=known.lipschitz,
@@ -36,9 +35,9 @@ def prove(problem: Problem, progress: Callable[[float], None]) -> Proven:  # noq
             head=known.head,
             covariance=known.covariance,
             input_scale=problem.input_scale,
-            logit_error=torch.where(left, errors, 0.0),
+            pair_error=errors,
         )
-        return torch.where(left, (found - problem.input_error).clamp_min(0.0), 0.0)
+        return (found - problem.input_error).clamp_min(0.0)
 
     return Proven(radii=executed(problem, radii), constants=finite, arithmetic=problem.arithmetic)
 
@@ -62,7 +61,8 @@ def margin_radii(
     head: torch.Tensor | None = None,
     covariance: torch.Tensor | None = None,
     input_scale: float = 1.0,
-    logit_error: float | torch.Tensor = 0.0,
+    logit_error: float = 0.0,
+    pair_error: float | torch.Tensor = 0.0,
 ) -> torch.Tensor:
     """Radii in the Euclidean norm within which no input has another class: float64 [n], 0 for a tie.
 
@@ -80,7 +80,9 @@ def margin_radii(
             more than sqrt(v' S v).
         input_scale: by how much inputs are amplified at most before the network sees them, so that radii are
             in units of what came before: the largest 1 / std, where inputs are divided by std.
-        logit_error: bound of the absolute error of each logit: of all, or [n] of those of each input.
+        logit_error: bound of the absolute error of each logit.
+        pair_error: bound of a further error of the differences of the largest logit and the others, of all or
+            [n, classes]; infinite for no claim.
 
     Raises:
         UsageError: shapes do not fit, a number is negative or not finite, or no constant is given.
@@ -88,10 +90,10 @@ def margin_radii(
     if logits.ndim != 2 or logits.shape[1] < 2 or not logits.isfinite().all():
         raise UsageError(f"logits must be finite numbers [n, classes >= 2], not {tuple(logits.shape)}")
     classes = logits.shape[1]
-    errors = torch.as_tensor(logit_error, dtype=torch.float64, device=logits.device).expand(len(logits))
-    if not (((errors >= 0) & errors.isfinite()).all() and 0 < input_scale < math.inf):
-        raise UsageError("logit_error must be 0 or more, input_scale positive, and both finite")
-    margins = pair_margins(logits.detach().double(), errors[:, None])
+    errors = 2 * logit_error + torch.as_tensor(pair_error, dtype=torch.float64, device=logits.device)
+    if not (0 <= logit_error < math.inf and (errors >= 0).all() and 0 < input_scale < math.inf):
+        raise UsageError("errors must be 0 or more, input_scale positive, and both finite")
+    margins = pair_margins(logits.detach().double(), errors)
     predicted = logits.argmax(1)
     rows, row = torch.unique(predicted, return_inverse=True)  # of many classes, few may occur
     rates = pair_bounds(
