@@ -23,13 +23,20 @@ from convsv_cli.numerics.intervals import Array, Intervals
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF_32, UP_MANY, gamma
 
 ULPS = 16
+SPARE = 1.1
+"""For the errors of exp, and of what it is of, where it is far from 0."""
 BENT = ("LeakyRelu", "Clip")  # rounded once at most
 RELATIVE = ("Exp", "Reciprocal", "Pow", "Softsign", *BENT)
 """Primitives of which even small values are right to some ulps; others may be off by that many parts of 1."""
 
 
 def execution_error(
-    expression: Expression, lower: torch.Tensor, upper: torch.Tensor, arithmetic: Arithmetic
+    expression: Expression,
+    lower: torch.Tensor,
+    upper: torch.Tensor,
+    arithmetic: Arithmetic,
+    *,
+    spelled: bool = False,
 ) -> torch.Tensor:
     """The most that a runtime's value may differ from the function's, [batch, *shape]; infinite for unknown.
 
@@ -37,10 +44,11 @@ def execution_error(
         expression: the function.
         lower, upper: where the runtime's argument is, [batch, *shape], lower <= upper; may be infinite.
         arithmetic: of the runtime.
+        spelled: whether softplus may be log(1 + exp(x)) there, of which nothing is known where exp overflows.
     """
     if arithmetic.real:
         return torch.zeros_like(lower)
-    points, table = grid(), _table(expression, arithmetic)
+    points, table = grid(), _table(expression, arithmetic, spelled=spelled)
     low, high = (x.detach().cpu().double().numpy().reshape(-1) for x in (lower, upper))
     first, last = np.searchsorted(points, low, "right") - 1, np.searchsorted(points, high, "left")
     found = table.between(first, last).upper
@@ -48,24 +56,25 @@ def execution_error(
 
 
 @lru_cache(maxsize=256)
-def _table(expression: Expression, arithmetic: Arithmetic) -> Hulls:
+def _table(expression: Expression, arithmetic: Arithmetic, *, spelled: bool) -> Hulls:
     """Bounds over the cells of the grid."""
     points = grid()
     with np.errstate(all="ignore"):
-        found = _error(expression, Intervals(points[:-1], points[1:]), arithmetic)
+        found = _error(expression, Intervals(points[:-1], points[1:]), arithmetic, spelled=spelled)
     return hulls(Intervals(found, found))
 
 
-def _error(part: Expression, x: Intervals, arithmetic: Arithmetic) -> Array:
+def _error(part: Expression, x: Intervals, arithmetic: Arithmetic, *, spelled: bool) -> Array:
     """Of a part, over each interval: what its operands are off by, and the rounding of its own result.
 
     Where f is off by e_f and g by e_g, their product is off by |f| e_g + |g| e_f + e_f e_g, and P(f) by e_f
-    times the steepest slope of P over all that f may be computed as.
+    times the steepest slope of P over all that f may be computed as. What x itself is off by is counted
+    where it is made, but for the numbers that count as 0 as operands.
     """
     if part.op == "x":
-        return np.zeros_like(x.lower)
+        return np.full_like(x.lower, SMALLEST_32)
     values = [jet(operand, x).value for operand in part.operands]
-    off = [_error(operand, x, arithmetic) for operand in part.operands]
+    off = [_error(operand, x, arithmetic, spelled=spelled) for operand in part.operands]
     size = jet(part, x).value.absolute().upper
     if part.constant or part.op == "Add":
         passed = sum(off, np.zeros_like(size))
@@ -75,10 +84,22 @@ def _error(part: Expression, x: Intervals, arithmetic: Arithmetic) -> Array:
     else:
         near = Intervals(values[0].lower - off[0], values[0].upper + off[0])
         steep = primitive(part.op, *part.numbers).slope(near).absolute().upper
-        passed = _times(steep, off[0])
+        passed = _times(steep, off[0]) + _constants(part, near, arithmetic, spelled=spelled)
     total = (passed + _rounding(part, size, passed, arithmetic)) * UP_MANY
     beyond = np.isnan(total) | ((size + total) * UP_MANY > arithmetic.largest)
     return np.where(beyond, np.inf, total)
+
+
+def _constants(part: Expression, near: Intervals, arithmetic: Arithmetic, *, spelled: bool) -> Array:
+    """What else a primitive may be off: by its numbers as they are stored, and by how it is computed."""
+    nothing = np.zeros_like(near.upper)
+    if part.op == "LeakyRelu":  # slopes that underflow
+        return _times(near.absolute().upper, nothing + arithmetic.lost)
+    if part.op == "Pow" and not bool(arithmetic.holds(torch.tensor(part.numbers, dtype=torch.float64)).all()):
+        return nothing + np.inf
+    if part.op == "Softplus" and spelled:
+        return np.where((np.exp(near.upper) + 1) * SPARE > arithmetic.largest, np.inf, 0.0)
+    return nothing
 
 
 def _rounding(part: Expression, size: Array, passed: Array, arithmetic: Arithmetic) -> Array:

@@ -99,18 +99,20 @@ class Ball:
     arithmetic: Arithmetic = REAL
 
     def place(self) -> Place:
-        """Where the input is."""
+        """Where the input is, as the format rounds it."""
         whole = per_sample(self.radius, self.x).expand(self.x.shape)
         lower = torch.maximum(-whole, down(self.lower - self.x))
         upper = torch.minimum(whole, up(self.upper - self.x))
-        nothing = torch.zeros_like(self.radius)
+        most = up(torch.maximum((self.x + lower).abs(), (self.x + upper).abs()))
+        off = self.arithmetic.rounded(1, most)
+        noise = length(off)
         return Place(
             centre=self.x,
-            lower=lower,
-            upper=upper,
-            radius=self.radius,
-            own_noise=nothing,
-            noise=nothing,
+            lower=down(lower - off),
+            upper=up(upper + off),
+            radius=up(self.radius + noise),
+            own_noise=noise,
+            noise=noise,
         )
 
 

@@ -58,7 +58,7 @@ def _affine(step: Affine, found: Mapping[str, Place], arithmetic: Arithmetic) ->
     if not step.rounds:
         return _moved(step.maps[0], inputs[0], centre, step.norms[0])
     noise = _drift(step, inputs)
-    off = _off(step, inputs, arithmetic)
+    off = _off(step, inputs, found, arithmetic)
     noise = noise if off is None else noise + off * UP_MANY
     lower, upper = _ends(step, inputs)
     lower, upper = down(lower - noise), up(upper + noise)
@@ -75,7 +75,9 @@ def _affine(step: Affine, found: Mapping[str, Place], arithmetic: Arithmetic) ->
     return place.rounded()
 
 
-def _off(step: Affine, inputs: Sequence[Place], arithmetic: Arithmetic) -> Tensor | None:
+def _off(
+    step: Affine, inputs: Sequence[Place], found: Mapping[str, Place], arithmetic: Arithmetic
+) -> Tensor | None:
     """What runtimes may be off."""
     if arithmetic.real or step.off is None:
         return None
@@ -84,10 +86,13 @@ def _off(step: Affine, inputs: Sequence[Place], arithmetic: Arithmetic) -> Tenso
     if step.shift is not None:
         size = size + step.shift.abs()
     counts = step.counts(tuple((each > 0).to(each) for each in magnitudes))
+    before = step.folded
     load = Load(
         size=size * (1 + gamma(step.roundings + 8)),
         most=max(float(each.max()) for each in magnitudes),
         terms=int(counts.max()),
+        folded=0.0 if before is None else before.terms * float(found[before.start].magnitude.max()),
+        weights=0.0 if before is None else before.largest,
     )
     return step.off(arithmetic, load)
 

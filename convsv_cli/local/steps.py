@@ -39,6 +39,21 @@ class Behind:
     rest: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Foldable:
+    """A linear map before a step that scales channels, which runtimes may make one linear map.
+
+    Attributes:
+        start: name of the tensor that it takes.
+        terms: products that are summed for one entry, at most.
+        largest: absolute value of its weights.
+    """
+
+    start: str
+    terms: int
+    largest: float
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Affine:
     """The sum of linear maps of some tensors, and of a constant.
@@ -52,6 +67,7 @@ class Affine:
         shift_error: bounds what rounding did to each entry of the constant.
         behind: what else is known of the norm.
         off: how far runtimes may be off; None for not at all.
+        folded: the linear map that runtimes may fold it into; None for none.
         output: name of the tensor that it makes.
     """
 
@@ -63,6 +79,7 @@ class Affine:
     shift_error: Tensor | None = None
     behind: tuple[Behind, ...] = ()
     off: OffAffine | None = None
+    folded: Foldable | None = None
     output: str
 
     @property

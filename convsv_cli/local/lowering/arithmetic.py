@@ -9,7 +9,7 @@ from convsv_cli.local import pieces
 from convsv_cli.local.lowering.context import Lowering, Table
 from convsv_cli.local.lowering.movement import numbers
 from convsv_cli.local.maps import Map, Shape
-from convsv_cli.local.runtimes import formula
+from convsv_cli.local.runtimes import formula, kept, scaled
 from convsv_cli.local.steps import NoLocalCertificateError
 from convsv_cli.model.graph import Node
 from convsv_cli.numerics.rounding import gamma
@@ -48,15 +48,16 @@ def multiplied(node: Node, to: Lowering) -> None:
     if node.op == "Div" and to.varies(second):
         raise NoLocalCertificateError("it divides by a tensor that varies")
     name, other = (first, second) if to.varies(first) else (second, first)
-    factor = to.constant(other).double()
-    factor = 1 / factor if node.op == "Div" else factor
+    constant = to.constant(other).double()
+    factor = 1 / constant if node.op == "Div" else constant
     if not factor.isfinite().all():
         raise NoLocalCertificateError("it multiplies by NaN or infinity")
-    name = fitted(node, to, name, to.shape(node.outputs[0]))
+    fits = fitted(node, to, name, to.shape(node.outputs[0]))
     to.affine(
         node,
-        [to.scaling(name, factor, roundings=2)],
-        off=formula(2, float(factor.abs().max())),
+        [to.scaling(fits, factor, roundings=2)],
+        off=scaled(factor, constant if node.op == "Div" else None),
+        folded=to.foldable(name),
         output=node.outputs[0],
     )
 
@@ -82,14 +83,14 @@ def extreme(node: Node, to: Lowering) -> None:
 def larger(node: Node, to: Lowering, first: str, second: str, sign: float = 1.0) -> str:
     """The larger of two tensors of one shape, entry by entry; the smaller for a sign of -1."""
     apart = to.affine(node, [to.copy(first, sign), to.copy(second, -sign)])
-    kept = _relu(node, to, apart)
-    return to.affine(node, [to.copy(second), to.copy(kept, sign)])
+    above = _relu(node, to, apart)
+    return to.affine(node, [to.copy(second), to.copy(above, sign)])
 
 
 def _beyond(node: Node, to: Lowering, name: str, value: Tensor, sign: float) -> str:
     apart = to.affine(node, [to.copy(name, sign)], shift=-sign * value)
-    kept = _relu(node, to, apart)
-    return to.affine(node, [to.copy(kept, sign)], shift=value)
+    above = _relu(node, to, apart)
+    return to.affine(node, [to.copy(above, sign)], shift=value, off=kept(value))
 
 
 def _relu(node: Node, to: Lowering, name: str) -> str:

@@ -11,10 +11,18 @@ from torch import Tensor
 
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.local.maps import Map, Scaling, Selection, Shape
+from convsv_cli.local.maps import Convolution, Map, Product, Scaling, Selection, Shape
 from convsv_cli.local.pieces import Enclosure
 from convsv_cli.local.runtimes import OffAffine, OffElementwise, products
-from convsv_cli.local.steps import Affine, Behind, Elementwise, NoLocalCertificateError, Program, Step
+from convsv_cli.local.steps import (
+    Affine,
+    Behind,
+    Elementwise,
+    Foldable,
+    NoLocalCertificateError,
+    Program,
+    Step,
+)
 from convsv_cli.model.graph import Graph, Names, Node, UnknownValueError
 from convsv_cli.numerics.rounding import UP, root
 
@@ -98,6 +106,7 @@ class Lowering:
         shift_error: Tensor | None = None,
         behind: tuple[Behind, ...] = (),
         off: OffAffine | None = None,
+        folded: Foldable | None = None,
     ) -> str:
         """Add the sum of maps of tensors, each with its norm; the name of what it makes."""
         made = output or self._names.new(f"{node.outputs[0]}.part")
@@ -112,10 +121,21 @@ class Lowering:
             shift_error=shift_error,
             behind=behind,
             off=off,
+            folded=folded,
             output=made,
         )
         self._steps.append(step)
         return made
+
+    def foldable(self, name: str) -> Foldable | None:
+        """The linear map with weights that makes a tensor; None where it is made in another way."""
+        step = self.maker(name)
+        if not isinstance(step, Affine) or len(step.maps) > 1:
+            return None
+        (map_,) = step.maps
+        if not isinstance(map_, Convolution | Product):
+            return None
+        return Foldable(start=step.inputs[0], terms=map_.roundings, largest=float(map_.weight.abs().max()))
 
     def select(self, node: Node, name: str, index: Tensor, given: Shape, *, output: str = "") -> str:
         """Add sums of entries of a tensor: of `index` [terms, entries of the result], -1 for none."""

@@ -20,7 +20,7 @@ from convsv_cli.local.envelopes import envelope
 from convsv_cli.local.execution import execution_error
 from convsv_cli.local.lowering.context import Lowering, Table
 from convsv_cli.local.pieces import Coefficient, Enclosure, Piecewise
-from convsv_cli.local.runtimes import line
+from convsv_cli.local.runtimes import OffElementwise, levels, line
 from convsv_cli.local.steps import NoLocalCertificateError
 from convsv_cli.model.graph import Node
 from convsv_cli.numerics.intervals import Intervals
@@ -75,8 +75,8 @@ def smooth(node: Node, to: Lowering) -> None:
 
 def collapsed(node: Node, to: Lowering) -> None:
     """A sub-graph that is a function of one number."""
-    expression = node.attribute("expression", X)
-    _enclosed(node, to, node.inputs[0], expression)
+    expression, ops = node.attribute("expression", X), node.attribute("ops", ())
+    _enclosed(node, to, node.inputs[0], expression, spelled="Exp" in ops)
 
 
 def _operand(name: str, varying: str, to: Lowering) -> Expression | None:
@@ -107,9 +107,17 @@ def _piecewise(node: Node, to: Lowering, enclosure: Enclosure) -> None:
         lambda _lower, _upper: enclosure,
         lipschitz=lipschitz,
         error=None if exact else _rounding(function),
-        off=None if exact else line(lipschitz, max(map(_largest, function.intercepts))),
+        off=_off(function, exact=exact),
         output=node.outputs[0],
     )
+
+
+def _off(function: Piecewise, *, exact: bool) -> OffElementwise | None:
+    """Levels, such as those of Clip, are stored; slopes are, too, and multiplied by."""
+    if not exact:
+        return line(function.slopes, function.intercepts)
+    constants = [float(each) for each in function.intercepts if each]
+    return levels(torch.tensor(constants, dtype=torch.float64)) if constants else None
 
 
 def _rounding(function: Piecewise) -> Callable[[Tensor, Tensor], Tensor]:
@@ -122,13 +130,13 @@ def _largest(coefficient: Coefficient) -> float:
     return float(coefficient.abs().max()) if isinstance(coefficient, Tensor) else abs(coefficient)
 
 
-def _enclosed(node: Node, to: Lowering, name: str, expression: Expression) -> None:
+def _enclosed(node: Node, to: Lowering, name: str, expression: Expression, *, spelled: bool = False) -> None:
     lipschitz = steepness(expression)
     if not math.isfinite(lipschitz):
         raise NoLocalCertificateError("its slope has no bound")
 
     def off(arithmetic: Arithmetic, lower: Tensor, upper: Tensor) -> Tensor:
-        return execution_error(expression, lower, upper, arithmetic)
+        return execution_error(expression, lower, upper, arithmetic, spelled=spelled)
 
     to.elementwise(
         node,

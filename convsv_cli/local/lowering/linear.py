@@ -32,6 +32,7 @@ def convolution(node: Node, to: Lowering) -> None:
         raise NoLocalCertificateError("its padding is not known")
     terms = math.prod(kernel.shape[1:])
     others = kernel.shape[0] // geometry.groups * math.prod(kernel.shape[2:])
+    _check_geometry(found, kernel, to.shape(name), to.shape(output))
     map_ = Convolution(
         taken=to.shape(name),
         given=to.shape(output),
@@ -44,6 +45,19 @@ def convolution(node: Node, to: Lowering) -> None:
     if shift is not None:
         shift = shift.reshape(-1, *(1 for _ in range(axes)))
     _add(node, to, name, map_, shift)
+
+
+def _check_geometry(found: LinearMap, kernel: Tensor, taken: Shape, given: Shape) -> None:
+    """That the shapes of the graph are those that the kernel makes of each other."""
+    geometry, axes = found.geometry, kernel.ndim - 2
+    larger, smaller = (given, taken) if geometry.transposed else (taken, given)
+    for axis in range(axes):
+        padded = larger[2 + axis] + geometry.margins[axis] + geometry.margins[axes + axis]
+        free = padded - geometry.dilation[axis] * (kernel.shape[2 + axis] - 1) - 1
+        if free < 0:
+            raise NoLocalCertificateError("its kernel is larger than what it slides over")
+        if free // geometry.stride[axis] + 1 != smaller[2 + axis]:
+            raise NoLocalCertificateError("its result has another shape than the graph says")
 
 
 def matrix(node: Node, to: Lowering) -> None:
@@ -74,7 +88,8 @@ def batch_norm(node: Node, to: Lowering) -> None:
         raise NoLocalCertificateError("it is in training mode")
     name = node.inputs[0]
     scale, bias, mean, variance = (to.constant(node.inputs[i]).double() for i in range(1, 5))
-    factor = scale / (variance + node.attribute("epsilon", 1e-5)).sqrt()
+    variance = variance + node.attribute("epsilon", 1e-5)
+    factor = scale / variance.sqrt()
     shape = (-1, *(1 for _ in to.shape(name)[2:]))
     size = (bias.abs() + (mean * factor).abs()).reshape(shape)
     to.affine(
@@ -83,7 +98,8 @@ def batch_norm(node: Node, to: Lowering) -> None:
         shift=(bias - mean * factor).reshape(shape),
         shift_error=gamma(SCALE_ROUNDINGS + 4) * size,
         behind=_scaled(name, factor, to),
-        off=normalised(float(torch.stack([factor.abs(), mean.abs()]).max()), size),
+        off=normalised(float(torch.stack([factor.abs(), mean.abs()]).max()), size, variance.reshape(shape)),
+        folded=to.foldable(name),
         output=node.outputs[0],
     )
 

@@ -14,6 +14,7 @@ from convsv_cli.differentiable import OPERATORS, UndifferentiableError
 from convsv_cli.differentiable.operators import Values
 from convsv_cli.local.lowering.context import Lowering, Table
 from convsv_cli.local.maps import Shape
+from convsv_cli.local.runtimes import kept
 from convsv_cli.local.steps import NoLocalCertificateError
 from convsv_cli.model.graph import Node
 
@@ -56,7 +57,10 @@ def concat(node: Node, to: Lowering) -> None:
             parts.append(to.selection(name, index.flatten()[None] - 1, given))
         else:
             shift[window] = to.constant(name).double()
-    to.affine(node, parts, shift=shift if bool(shift.any()) else None, output=output)
+    if bool(shift.any()):
+        to.affine(node, parts, shift=shift, off=kept(shift), output=output)
+    else:
+        to.affine(node, parts, output=output)
 
 
 def numbers(shape: Shape) -> Tensor:

@@ -10,14 +10,19 @@ from torch import Tensor
 from convsv_cli.local.lowering.arithmetic import larger
 from convsv_cli.local.lowering.context import Lowering, Table
 from convsv_cli.local.lowering.movement import numbers
-from convsv_cli.local.runtimes import formula
+from convsv_cli.local.runtimes import scaled
 from convsv_cli.local.steps import NoLocalCertificateError
 from convsv_cli.model.graph import Node
+
+EMPTY = "one of its windows is empty"
+LARGE = "its window is larger than what it slides over: runtimes disagree on its output"
 
 
 def average_pool(node: Node, to: Lowering) -> None:
     """AveragePool: sums over windows, by how many entries count in them."""
     windows = _windows(node, to)
+    if bool((windows < 0).all(0).any()):
+        raise NoLocalCertificateError(EMPTY)
     if node.attribute("count_include_pad", 0):
         if node.attribute("ceil_mode", 0):
             raise NoLocalCertificateError("what counts in its last windows is not defined")
@@ -66,7 +71,7 @@ def global_max_pool(node: Node, to: Lowering) -> None:
 def _largest(node: Node, to: Lowering, windows: Tensor) -> None:
     """Half of each window against the other half, then the winners against each other."""
     if int(windows.min()) < 0:
-        raise NoLocalCertificateError("one of its windows is empty")
+        raise NoLocalCertificateError(EMPTY)
     name = node.inputs[0]
     given = to.shape(node.outputs[0])
     while (terms := len(windows)) > 1:
@@ -85,7 +90,8 @@ def _mean(node: Node, to: Lowering, index: Tensor, counts: Tensor) -> None:
         raise NoLocalCertificateError("its result has another shape than the graph says")
     sums = to.select(node, node.inputs[0], index, to.shape(output))
     part = to.scaling(sums, 1 / counts, roundings=2)
-    to.affine(node, [part], off=formula(2), output=output)
+    off = None if bool((counts == 1).all()) else scaled(1 / counts, counts)
+    to.affine(node, [part], off=off, output=output)
 
 
 def _windows(node: Node, to: Lowering) -> Tensor:
@@ -97,6 +103,9 @@ def _windows(node: Node, to: Lowering) -> Tensor:
     if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", ""):
         raise NoLocalCertificateError("its padding depends on the size of its input")
     pads = node.attribute("pads", (0,) * 2 * axes)
+    for size, k, d, before, after in zip(shape[2:], kernel, dilations, pads[:axes], pads[axes:], strict=True):
+        if size + before + after < d * (k - 1) + 1:
+            raise NoLocalCertificateError(LARGE)
     index = torch.arange(math.prod(shape[:2])).reshape(shape[:2])
     for size, result, k, s, d, before in zip(
         shape[2:], given[2:], kernel, strides, dilations, pads[:axes], strict=True
