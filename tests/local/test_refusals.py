@@ -1,0 +1,106 @@
+"""What local bounds refuse, or take care of, as they would be wrong or fill the memory."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from convsv_cli.certification.local import RAW, normalizing
+from convsv_cli.certification.samples import Normalization
+from convsv_cli.local.lowering import lowered
+from convsv_cli.local.places import Ball
+from convsv_cli.local.propagation import places
+from convsv_cli.local.steps import NoLocalCertificateError, Program
+from convsv_cli.model.graph import Graph
+from tests.support.local_nets import Net, own_norms, points_in_ball
+
+
+def refused(graph: Graph, why: str) -> None:
+    with pytest.raises(NoLocalCertificateError, match=why) as caught:
+        lowered(graph, own_norms())
+    assert "\n" not in str(caught.value)
+
+
+KERNELS = {1: "it is of tensors without entries", 2: "its kernel is larger than what it slides over"}
+
+
+@pytest.mark.parametrize("stride", KERNELS)
+def test_kernels_larger_than_the_image(stride: int, tmp_path: Path) -> None:
+    """Runtimes refuse them, or give an output of a size of their own."""
+    net = Net(0, (1, 1, 2, 5))
+    net.add("Conv", "x", net.normal(1, 1, 3, 3), shape=(1, 1, 1, 2), strides=[stride] * 2)
+    refused(net.graph(tmp_path), f"Conv 'Conv_t0' is in the way: {KERNELS[stride]}")
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_windows_larger_than_the_image(op: str, tmp_path: Path) -> None:
+    net = Net(0, (1, 1, 2, 5))
+    net.add(op, "x", shape=(1, 1, 1, 2), kernel_shape=[3, 3], strides=[2, 2])
+    refused(
+        net.graph(tmp_path), f"{op} '{op}_t0' is in the way: its window is larger than what it slides over"
+    )
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_windows_that_are_nothing_but_padding(op: str, tmp_path: Path) -> None:
+    net = Net(0, (1, 1, 4, 4))
+    net.add(op, "x", shape=(1, 1, 6, 6), kernel_shape=[1, 1], pads=[1] * 4)
+    refused(net.graph(tmp_path), "one of its windows is empty")
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_large_windows_are_refused_before_there_is_anything_in_memory(op: str, tmp_path: Path) -> None:
+    """All entries of all windows would take 16 GB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    net = Net(0, (1, 1, 256, 256))
+    net.add(op, "x", shape=(1, 1, 129, 129), kernel_shape=[128, 128])
+    refused(net.graph(tmp_path), "it makes more than 8,388,608 entries of one sample")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # KiB
+
+
+def test_tensors_without_entries(tmp_path: Path) -> None:
+    net = Net(0, (1, 3))
+    net.add("Slice", "x", *(net.weight(np.array([each])) for each in (1, 1, 1)), shape=(1, 0))
+    net.add("Concat", "t0", "x", shape=(1, 3), axis=1)
+    refused(net.graph(tmp_path), "it is of tensors without entries")
+
+
+def test_a_normalization_behind_matrices_scales_rows_of_images(tmp_path: Path) -> None:
+    """[1, channels, n] W: what it scales are not the columns of W."""
+    net = Net(0, (1, 4, 4))
+    weight = np.zeros((4, 4), np.float32)
+    weight[:, 0] = 10
+    net.add("MatMul", "x", net.weight(weight))
+    scale, one = net.weight(np.array([1e-3, 1, 1, 1], np.float32)), net.weight(np.ones(4, np.float32))
+    zero = net.weight(np.zeros(4, np.float32))
+    net.add("BatchNormalization", "t0", scale, zero, zero, one, epsilon=0.0)
+    program = lowered(net.graph(tmp_path), own_norms())
+    x = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
+    place = places(program, Ball(x=x, radius=torch.ones(1, dtype=torch.float64)))[program.output]
+    move = torch.zeros_like(x)
+    move[0, 0, 1] = 0.5
+    far = program.values(move)[program.output].norm()
+    assert float(far) == pytest.approx(20)
+    assert float(place.radius) >= 20
+
+
+def named(name: str, folder: Path) -> Program:
+    """x -> 2 x + 1, by way of a tensor of that name."""
+    net = Net(0, (1, 2))
+    net.add("MatMul", "x", net.weight(2 * np.eye(2, dtype=np.float32)))
+    net.add("Add", name, net.weight(np.ones((1, 2), np.float32)), shape=(1, 2))
+    net.nodes[0].output[0] = name
+    return lowered(net.graph(folder), own_norms())
+
+
+@pytest.mark.parametrize("name", ["x.limited", RAW, f"{RAW}.limited", f"{RAW}.new", "x.limited.new"])
+def test_tensors_with_names_of_steps_put_in_front(name: str, tmp_path: Path) -> None:
+    program = normalizing(named(name, tmp_path), Normalization(mean=(1.0,), std=(0.5,))).limited()
+    made = [program.source, *(step.output for step in program.steps)]
+    assert len(made) == len(set(made))
+    x = points_in_ball(torch.zeros(1, 1, 2, dtype=torch.float64), 3.0, 5)
+    assert torch.allclose(program.values(x)[program.output], 2 * (x - 1) / 0.5 + 1)
