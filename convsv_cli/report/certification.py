@@ -109,13 +109,25 @@ class Level:
 
     Attributes:
         eps: the radius.
-        certified: how many certainly do.
+        correct: how many are right without a perturbation.
+        certified: how many certainly stay so.
         robust: how many do as far as an attack sees; None where none was made.
     """
 
     eps: float
+    correct: int
     certified: int
     robust: int | None
+
+    @property
+    def attacked(self) -> int | None:
+        """How many are right, and were attacked successfully; None where no attack was made."""
+        return None if self.robust is None else self.correct - self.robust
+
+    @property
+    def undecided(self) -> int:
+        """How many are right, and neither certified nor attacked successfully."""
+        return (self.correct if self.robust is None else self.robust) - self.certified
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +197,7 @@ class Certification:
     def levels(self) -> tuple[Level, ...]:
         """At each radius asked for."""
         return tuple(
-            Level(eps=eps, certified=self.certified(eps), robust=self._robust(eps))
+            Level(eps=eps, correct=self.correct, certified=self.certified(eps), robust=self.robust(eps))
             for eps in self.settings.eps
         )
 
@@ -195,7 +207,12 @@ class Certification:
         last = self.correct - 1
         return tuple((share, self.radii[math.floor(share * last)]) for share in SHARES if self.radii)
 
-    def _robust(self, eps: float) -> int | None:
+    def robust(self, eps: float) -> int | None:
+        """Number of samples that are right, and were not attacked successfully within a radius.
+
+        Args:
+            eps: the radius; None is returned where no attack was made.
+        """
         if self.attack is None or self.attack.failure:
             return None
         return sum(sample.broken is not None and sample.broken > eps for sample in self.samples)

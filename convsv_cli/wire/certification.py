@@ -83,13 +83,22 @@ class Settings(Form, frozen=True, kw_only=True):
 
 
 class Level(Form, frozen=True, kw_only=True):
-    """How many samples are right and stay so at a radius, and which share of all samples they are."""
+    """How many samples are right and stay so at a radius, and which share of all samples they are.
+
+    Attributes:
+        attacked: How many are right, and were attacked successfully; null without an attack.
+        undecided: How many are right, and neither certified nor attacked successfully.
+        gap: The robust accuracy less the certified one: the share of all samples that is undecided.
+    """
 
     eps: Positive
     certified: Count
     certified_accuracy: Share
     robust: Count | None
     robust_accuracy: Share | None
+    attacked: Count | None
+    undecided: Count
+    gap: Share | None
 
 
 class Radius(Form, frozen=True, kw_only=True):
@@ -263,4 +272,5 @@ def _level(level: report.Level, total: int) -> Level:
         level,
         certified_accuracy=level.certified / total,
         robust_accuracy=None if level.robust is None else level.robust / total,
+        gap=None if level.robust is None else level.undecided / total,
     )

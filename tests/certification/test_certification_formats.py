@@ -9,6 +9,7 @@ import shlex
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import jsonschema
@@ -19,7 +20,7 @@ from torch import nn
 
 from convsv_cli.cli.certify import certify as command
 from convsv_cli.renderers.certification import RENDERERS
-from convsv_cli.renderers.certification.curve import points, ticks
+from convsv_cli.renderers.certification.curve import chart_of, last_radius, points, ticks
 from convsv_cli.renderers.certification.html import command_of
 from convsv_cli.renderers.certification.text import reasons
 from convsv_cli.renderers.renderer import Terminal
@@ -40,19 +41,24 @@ def render(name: str, certification: Certification = CERTIFICATION) -> str:
 def test_counts() -> None:
     assert (CERTIFICATION.correct, CERTIFICATION.certified(0.5), CERTIFICATION.certified(0.1)) == (5, 1, 4)
     assert [(level.certified, level.robust) for level in CERTIFICATION.levels] == [(4, 4), (1, 3)]
+    assert [(level.undecided, level.attacked) for level in CERTIFICATION.levels] == [(0, 1), (2, 2)]
+    (alone,) = EDGES["not attacked"].levels
+    assert (alone.undecided, alone.attacked) == (4, None)
     assert [radius for _, radius in CERTIFICATION.quantiles] == [0.0, 0.0, 0.2, 0.40001, 0.5, 0.5, 0.7]
 
 
 def test_table() -> None:
     text = render("table")
-    assert text.splitlines()[:7] == [
+    assert text.splitlines()[:9] == [
         "net.onnx · onnx opset 20 · image 1×3×32×32 · 6 samples of data.npz",
         "",
         "  clean accuracy               83.33 %   5 of 6",
         "  certified at 0.1             66.66 %   4 of 6",
         "  robust to PGD at 0.1         66.67 %   4 of 6",
+        "  undecided at 0.1              0.00 %   0 of 6",
         "  certified at 0.5             16.66 %   1 of 6",
         "  robust to PGD at 0.5         50.00 %   3 of 6",
+        "  undecided at 0.5             33.33 %   2 of 6",
     ]
     assert "0.4000" in text
     assert "Lipschitz bound of the network ≤ 12.35" in text
@@ -75,6 +81,7 @@ def test_json_validates_and_the_schema_can_fail() -> None:
     document = json.loads(render("json"))
     assert document["accuracy"] == 5 / 6
     assert document["levels"][1]["certified_accuracy"] == 1 / 6
+    assert document["levels"][1]["gap"] == 2 / 6
     for broken in (
         {**document, "schema_version": "2.0"},
         {**document, "accuracy": 1.5},
@@ -110,6 +117,37 @@ def test_svg_is_well_formed_and_alone(edge: str) -> None:
     assert "href" not in text
     circles = [e for e in root.iter() if e.tag.endswith("circle")]
     assert all(0 <= float(c.get("cx", "-1")) <= 720 and 0 <= float(c.get("cy", "-1")) <= 380 for c in circles)
+
+
+def corners(path: str) -> list[tuple[float, float]]:
+    return [tuple(map(float, each.split())) for each in path.strip("MZ").split("L")]
+
+
+def height(area: str, x: float) -> float:
+    """Of a band, which two staircases with their corners at the same places on both sides bound."""
+    found = corners(area)
+    middle = next(i for i in range(1, len(found)) if found[i][0] == found[i - 1][0] == max(found)[0])
+    above, below = found[:middle], found[middle:][::-1]
+    upper, lower = (next(y for (_, y), (to, _) in pairwise(s) if to > x) for s in (above, below))
+    return lower - upper
+
+
+def test_the_bands_are_all_samples() -> None:
+    """At each radius each sample is in one band."""
+    for name, found in EDGES.items():
+        chart, total = chart_of(found), len(found.samples)
+        whole = chart.bottom - chart.top
+        for share in (0.15, 0.42, 0.77):
+            radius = share * last_radius(found)
+            heights = {
+                b.name: height(b.area, chart.left + share * (chart.right - chart.left)) for b in chart.bands
+            }
+            assert sum(heights.values()) == pytest.approx(whole, abs=0.5), name
+            assert heights["certified"] <= whole * found.certified(radius) / total + 0.5
+            assert heights["wrong"] == pytest.approx(whole * (1 - found.correct / total), abs=0.5)
+            tried = found.attack is not None and not found.attack.failure
+            broken = tried * sum(s.broken is not None and s.broken <= radius for s in found.samples)
+            assert heights.get("attacked", 0.0) == pytest.approx(whole * broken / total, abs=0.5), name
 
 
 def test_the_curve_falls_and_ends_at_zero() -> None:

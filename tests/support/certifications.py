@@ -84,7 +84,10 @@ EDGES = {
     "nothing right": replace(
         CERTIFICATION, samples=tuple(replace(s, label=9, broken=None) for s in SAMPLES), typical_margin=None
     ),
-    "constant": replace(CERTIFICATION, samples=tuple(replace(s, radius=INF) for s in SAMPLES)),
+    "constant": replace(
+        CERTIFICATION,
+        samples=tuple(replace(s, radius=INF, broken=INF if s.correct else None) for s in SAMPLES),
+    ),
     "tiny": replace(CERTIFICATION, samples=tuple(replace(s, radius=s.radius * 1e-12) for s in SAMPLES)),
 }
 

@@ -1,4 +1,4 @@
-"""Certified accuracy as a function of the radius: a staircase, as points and as a picture of its own.
+"""What is certified, undecided and attacked at each radius: staircases, as points and as a picture.
 
 The picture is SVG without scripts, fonts or links, in light and dark.
 """
@@ -7,16 +7,23 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from convsv_cli.renderers.html.page import filled
 from convsv_cli.renderers.numbers import LOWER, sample_share
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.report import UPPER, Certification
+from convsv_cli.report import UPPER, Certification, Level
 
-WIDTH, HEIGHT = 720, 380
-LEFT, RIGHT, TOP, BOTTOM = 64, 24, 24, 52
+Stairs = list[tuple[float, float]]
+"""Corners in the picture's own units, from the left to the right."""
+
+WIDTH, HEIGHT = 720, 400
+LEFT, RIGHT, TOP, BOTTOM = 64, 24, 44, 52
+KEY, SWATCH = 128, 14
+"""Width of an entry of the legend, and the side of its square."""
 PLACES = 200
+CERTIFIED, UNDECIDED, ATTACKED, WRONG = "certified", "undecided", "attacked", "wrong"
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -39,12 +46,27 @@ class Mark:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Band:
+    """The samples that are of one kind.
+
+    Attributes:
+        name: the kind.
+        area: as the path data of SVG.
+        x: of its entry in the legend.
+    """
+
+    name: str
+    area: str
+    x: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Chart:
     """A curve in the picture's own units.
 
     Attributes:
-        line: the staircase, as the path data of SVG.
-        area: what is below it.
+        line: the staircase of what is certified, as the path data of SVG.
+        bands: from the bottom to the top, which together are all samples.
         across: ticks of the radius.
         up: ticks of the accuracy.
         proven, seen: at the requested radii: certified, and robust to the attack.
@@ -52,7 +74,7 @@ class Chart:
     """
 
     line: str
-    area: str
+    bands: tuple[Band, ...]
     across: tuple[Mark, ...]
     up: tuple[Mark, ...]
     proven: tuple[Mark, ...]
@@ -64,6 +86,7 @@ class Chart:
     right: int = WIDTH - RIGHT
     top: int = TOP
     bottom: int = HEIGHT - BOTTOM
+    swatch: int = SWATCH
 
 
 def picture(certification: Certification, terminal: Terminal) -> str:  # noqa: ARG001
@@ -74,9 +97,6 @@ def picture(certification: Certification, terminal: Terminal) -> str:  # noqa: A
 def chart_of(certification: Certification) -> Chart:
     """As it is drawn."""
     end, total = last_radius(certification), len(certification.samples)
-    stairs = [(_across(p.radius, end), _up(p.share)) for p in points(certification, PLACES)]
-    (x, y), *rest = stairs
-    line = f"M{x:.1f} {y:.1f}" + "".join(f"V{y:.1f}H{x:.1f}" for x, y in rest)
     shown = [level for level in certification.levels if level.eps <= end]
     proven = tuple(
         _mark(level.eps / end, level.certified, total, f"certified at {level.eps:.6g}", LOWER)
@@ -88,8 +108,8 @@ def chart_of(certification: Certification) -> Chart:
         if level.robust is not None
     )
     return Chart(
-        line=line,
-        area=f"{line}V{_up(0):.1f}H{_across(0, end):.1f}Z",
+        line=f"M{_path(_certified(certification, end))}",
+        bands=tuple(_bands(certification, end)),
         across=tuple(Mark(x=_across(t, end), y=HEIGHT - BOTTOM, words=f"{t:.4g}") for t in ticks(end)),
         up=tuple(Mark(x=LEFT, y=_up(t / 5), words=f"{20 * t} %") for t in range(6)),
         proven=proven,
@@ -97,10 +117,62 @@ def chart_of(certification: Certification) -> Chart:
         words="; ".join(
             [
                 f"clean accuracy {sample_share(certification.correct, total)}",
-                *(mark.words for mark in (*proven, *seen)),
+                *(_shares(level, total) for level in certification.levels),
             ]
         ),
     )
+
+
+def _bands(certification: Certification, end: float) -> Iterator[Band]:
+    """What is between two staircases each; there are no attacked samples where no attack was made."""
+    total = len(certification.samples)
+    edges = {CERTIFIED: _certified(certification, end), UNDECIDED: _robust(certification, end)}
+    if certification.attack is not None and not certification.attack.failure:
+        edges[ATTACKED] = _level(certification.correct / total)
+    edges[WRONG] = _level(1.0)
+    below = _level(0.0)
+    for number, (name, above) in enumerate(edges.items()):
+        yield Band(name=name, area=f"M{_path(above)}L{_path(below[::-1])}Z", x=LEFT + KEY * number)
+        below = above
+
+
+def _certified(certification: Certification, end: float) -> Stairs:
+    """Between two places, as many as at the farther one: never more than are certified."""
+    found = [(_across(0, end), _up(certification.correct / len(certification.samples)))]
+    for point in points(certification, PLACES)[1:]:
+        x, y = _across(point.radius, end), _up(point.share)
+        found += [(found[-1][0], y), (x, y)]
+    return found
+
+
+def _robust(certification: Certification, end: float) -> Stairs:
+    """All that are right, less those that were broken within each radius."""
+    total = len(certification.samples)
+    found = [(_across(0, end), _up(certification.correct / total))]
+    for level in certification.levels:
+        if level.robust is not None and level.eps <= end:
+            x = _across(level.eps, end)
+            found += [(x, found[-1][1]), (x, _up(level.robust / total))]
+    return [*found, (_across(end, end), found[-1][1])]
+
+
+def _level(share: float) -> Stairs:
+    return [(LEFT, _up(share)), (WIDTH - RIGHT, _up(share))]
+
+
+def _path(stairs: Stairs) -> str:
+    return "L".join(f"{x:.1f} {y:.1f}" for x, y in stairs)
+
+
+def _shares(level: Level, total: int) -> str:
+    """At a radius, in words."""
+    kinds = [
+        f"certified {sample_share(level.certified, total, LOWER)}",
+        f"undecided {sample_share(level.undecided, total)}",
+    ]
+    if level.attacked is not None:
+        kinds.append(f"attacked {sample_share(level.attacked, total)}")
+    return f"at radius {level.eps:.6g}: {', '.join(kinds)}"
 
 
 def last_radius(certification: Certification) -> float:

@@ -33,6 +33,8 @@ def render(certification: Certification, terminal: Terminal) -> str:  # noqa: AR
                 f"{level.eps:.6g}",
                 sample_share(level.certified, total, LOWER),
                 f"{level.certified:,} of {total:,}",
+                sample_share(level.undecided, total),
+                "not tried" if level.attacked is None else sample_share(level.attacked, total),
                 "not tried" if level.robust is None else sample_share(level.robust, total, UPPER),
             )
             for level in certification.levels

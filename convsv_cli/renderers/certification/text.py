@@ -47,6 +47,7 @@ HEADER = ("sample", "label", "predicted", "correct", "radius", "route", "broken_
 LEGEND = (
     "certified: classified correctly, and provably so under every perturbation up to the radius (L2)",
     "robust to PGD: classified correctly, and the attack found nothing within the radius; an upper bound",
+    "undecided: classified correctly, and neither certified nor attacked successfully",
 )
 
 
@@ -62,7 +63,7 @@ def table(certification: Certification, terminal: Terminal) -> str:
         *_curve(certification),
         *(f"{each}." for each in _sentences(certification)),
         "",
-        *LEGEND[: 1 if certification.attack is None else 2],
+        *LEGEND[: 1 if certification.attack is None else None],
     ]
     del terminal  # colours would say nothing that the words do not
     return "\n".join(line.rstrip() for line in lines) + "\n"
@@ -156,6 +157,8 @@ def _levels(certification: Certification) -> Iterator[str]:
         yield f"  certified at {level.eps:<12.6g}  {proven:>9}   {level.certified:,} of {total:,}"
         if level.robust is not None:
             yield _robust(level, level.robust, total)
+            undecided = sample_share(level.undecided, total)
+            yield f"  undecided at {level.eps:<12.6g}  {undecided:>9}   {level.undecided:,} of {total:,}"
 
 
 def _robust(level: Level, robust: int, total: int) -> str:
