@@ -122,6 +122,7 @@ def certify(
     network_effort: str = NORMAL,
     graph: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
+    so_far: Callable[[Certification], None] | None = None,
 ) -> Certification:
     """Certify a classifier at samples: how far each may move, in the Euclidean norm, and keep its class.
 
@@ -150,6 +151,8 @@ def certify(
             less.
         device, tolerance, network_effort, progress: as in `audit`.
         graph: an ONNX graph for the weights of a checkpoint.
+        so_far: called with what is proven by then, every ten seconds. A KeyboardInterrupt while radii are
+            looked for ends the work, and what is proven by then is the result; its `interrupted` says so.
 
     Raises:
         UnreadableModelError: a file is missing, damaged, no model or no samples.
@@ -181,7 +184,7 @@ def certify(
     samples = samples_in(Path(data), limit, settings)
     size = InputSize(sample=samples.x.shape[1:])
     network = load_network(model, size) if graph is None else load_with_graph(model, graph, size)
-    return certify_network(network, samples, settings, progress)
+    return certify_network(network, samples, settings, progress, so_far)
 
 
 def load(

@@ -13,8 +13,9 @@ from convsv_cli.auditing.summary import model_of
 from convsv_cli.certification.attack import Target, smallest_broken_radii
 from convsv_cli.certification.classifier import Classifier, Constants, classifier_of, constants_of
 from convsv_cli.certification.local import Local, arithmetic_of, local_of
-from convsv_cli.certification.routes import ROUTES
-from convsv_cli.certification.routes.certifier import Problem, Proven, combined, origins
+from convsv_cli.certification.proving import INTERRUPTED, Proving
+from convsv_cli.certification.results import Listener, Outcome, Results
+from convsv_cli.certification.routes.certifier import Problem
 from convsv_cli.certification.run import agree, input_rounding, logits_of, precision_of, rounding_allowance
 from convsv_cli.certification.samples import Normalization, Samples, normalization_of
 from convsv_cli.certification.smooth_chain import NoChainError, SmoothChain, smooth_chain_of
@@ -23,16 +24,8 @@ from convsv_cli.lipschitz.bound import ARITHMETIC
 from convsv_cli.local.arithmetic import Arithmetic
 from convsv_cli.model.network import Network
 from convsv_cli.renderers.numbers import as_written, figure
-from convsv_cli.report import (
-    REAL,
-    UPPER,
-    Attack,
-    Certification,
-    CertifySettings,
-    SampleRadius,
-)
+from convsv_cli.report import REAL, UPPER, Attack, Certification, CertifySettings
 from convsv_cli.spectral.cores import one_thread_each
-from convsv_cli.version import __version__
 
 SHARES = {"bound": 0.4, "logits": 0.5, "radii": 0.8, "attack": 1.0}
 """How far the work has come after each of its parts."""
@@ -46,28 +39,34 @@ EXECUTED = (
     "16 bits and fast convolution algorithms are not covered"
 )
 HELD = "inputs that are not real numbers ({}) are held at 0"
-INSIDE = "the radii hold for inputs that stay between {} and {}, as asked"
+INSIDE = "the radii hold for inputs that stay between {} and {}{}, as asked"
+BEFORE = " before the normalization"
 PROBABILITIES = "its outputs are probabilities; radii computed from logits would be larger"
 AVERAGE = "distances between inputs are measured before the normalization, which stretches them by up to {}"
 Progress = Callable[[str, float], None]
 
 
 def certify_network(
-    network: Network, samples: Samples, settings: CertifySettings, progress: Progress | None = None
+    network: Network,
+    samples: Samples,
+    settings: CertifySettings,
+    progress: Progress | None = None,
+    so_far: Listener | None = None,
 ) -> Certification:
-    """Certify a classifier at samples.
+    """Certify a classifier at samples; what is proven when Ctrl-C comes is kept, and says so.
 
     Args:
         network: as a loader gave it, at the size of the samples.
         samples: with their true classes.
         settings: what is wanted.
         progress: called with what is being done and the share of all work done, 0 to 1.
+        so_far: called with what is proven by then, every ten seconds.
 
     Raises:
         UsageError: the network is no classifier, cannot be run, or does not fit the samples.
         UnsafeModelError: running it takes too long or too much memory, or crashes onnxruntime.
     """
-    start = time.perf_counter()
+    start = time.monotonic()
     classifier = classifier_of(network)
     normalization = normalization_of(settings, classifier.shape)
     fitted = samples.fitted(classifier.shape)
@@ -75,7 +74,7 @@ def certify_network(
     _check(x, y, classifier, settings)
     _check_range(normalization.undone(fitted.x), settings.pixel_range, settings)
     chain, reason = _chain_of(classifier, x)
-    found = _Task(
+    return _Task(
         classifier=classifier,
         settings=settings,
         normalization=normalization,
@@ -86,8 +85,9 @@ def certify_network(
         chain=chain,
         no_chain=reason,
         progress=progress or (lambda _what, _share: None),
+        so_far=so_far or (lambda _found: None),
+        start=start,
     ).result(fitted.notes)
-    return replace(found, seconds=time.perf_counter() - start)
 
 
 def _chain_of(classifier: Classifier, x: torch.Tensor) -> tuple[SmoothChain | None, str]:
@@ -116,6 +116,8 @@ class _Task:
         chain: the classifier as a chain of layers; None where it is none.
         no_chain: why it is none; empty where it is one.
         progress: called with what is being done and the share of all work done.
+        so_far: called with what is proven by then.
+        start: when that began.
     """
 
     classifier: Classifier
@@ -128,6 +130,8 @@ class _Task:
     chain: SmoothChain | None
     no_chain: str
     progress: Progress
+    so_far: Listener
+    start: float
 
     def result(self, notes: tuple[str, ...]) -> Certification:
         """All of it; the notes are on the samples."""
@@ -135,26 +139,42 @@ class _Task:
         logits = self._logits()
         local, no_local = self._local(constants, logits)
         problem = self._problem(constants, logits, local, no_local)
-        proven = self._proven(problem, logits.argmax(1))
-        radii, routes = combined(proven)
-        predicted = logits.argmax(1)
-        broken, attack = self._attack(predicted == self.y)
-        names = origins(proven, radii)
-        rows = zip(self.y.tolist(), predicted.tolist(), radii.tolist(), broken, names, strict=True)
-        return Certification(
-            version=__version__,
+        results = Results(
             model=model_of(self.classifier.network),
             settings=replace(self.settings, arithmetic=self.arithmetic.name),
-            samples=tuple(
-                SampleRadius(label=y, predicted=p, radius=r, broken=b, route=n) for y, p, r, b, n in rows
-            ),
-            routes=routes,
+            y=self.y,
+            logits=logits,
             bound=constants.bound,
-            attack=attack,
-            typical_margin=_typical_margin(logits, self.y),
             notes=(*notes, *self._notes(problem)),
-            seconds=0.0,
+            start=self.start,
         )
+        proving = self._prove(problem, results)
+        return results.report(proving, self._tried(proving, results))
+
+    def _prove(self, problem: Problem, results: Results) -> Proving:
+        """By all routes, with reports on the way."""
+        part = self._part(SHARES["logits"], SHARES["radii"])
+
+        def told(name: str, share: float, *, more: bool) -> None:
+            if more:
+                name = f"{name}: {results.certified(proving)}"
+                results.on_the_way(proving, self.so_far)
+            part(name, share)
+
+        proving = Proving(problem=problem, predicted=results.logits.argmax(1), told=told)
+        proving.run()
+        return proving
+
+    def _tried(self, proving: Proving, results: Results) -> Outcome:
+        """The attack, if one is asked for and nobody has interrupted the work."""
+        if not self.settings.attack:
+            return results.untried(None)
+        try:
+            if not proving.interrupted:
+                return self._attack(proving.predicted == self.y)
+        except KeyboardInterrupt:
+            proving.interrupted = True
+        return results.untried(Attack(failure=INTERRUPTED))
 
     def _local(self, constants: Constants, logits: torch.Tensor) -> tuple[Local | None, str]:
         """The classifier as steps that compute what it does at some of the samples; or None, and why."""
@@ -200,27 +220,14 @@ class _Task:
             known=nothing,
         )
 
-    def _proven(self, problem: Problem, predicted: torch.Tensor) -> list[tuple[str, Proven]]:
-        """What each of the routes leads to, by name: of the class that the network says as it runs."""
-        told, found = self._part(SHARES["logits"], SHARES["radii"]), []
-        same = problem.logits.argmax(1) == predicted
-        for route in ROUTES:
-            proven = route.prove(problem, partial(told, route.name))
-            proven = replace(proven, radii=torch.where(same, proven.radii, 0.0))
-            problem = replace(problem, known=torch.maximum(problem.known, proven.radii))
-            found.append((route.name, proven))
-        return found
-
     def _input_error(self) -> torch.Tensor:
         """How far the type of the network's input moves each sample, before the normalization: [n]."""
         largest = max(self.settings.input_std, default=1.0)
         return torch.from_numpy(input_rounding(self.classifier, self.x.numpy())) * largest
 
-    def _attack(self, correct: torch.Tensor) -> tuple[list[float | None], Attack | None]:
+    def _attack(self, correct: torch.Tensor) -> Outcome:
         """Of the samples that are right: the smallest radius at which each was broken."""
         broken: list[float | None] = [None] * len(correct)
-        if not self.settings.attack:
-            return broken, None
         target = Target(
             classifier=self.classifier,
             run=self._run,
@@ -266,8 +273,9 @@ class _Task:
         held = [name for name in self.classifier.graph.inputs if name != self.classifier.source]
         if held:
             notes.append(HELD.format(", ".join(held)))
-        if self.settings.input_range is not None:
-            notes.append(INSIDE.format(*map(as_written, self.settings.input_range)))
+        for box, where in ((self.settings.input_range, ""), (self.settings.pixel_range, BEFORE)):
+            if box is not None:
+                notes.append(INSIDE.format(*map(as_written, box), where))
         if self.settings.input_std:
             notes.append(AVERAGE.format(figure(self.normalization.largest_scale, UPPER)))
         if self.classifier.gives_probabilities:
@@ -289,8 +297,3 @@ def _check_range(x: torch.Tensor, box: tuple[float, float] | None, settings: Cer
         raise UsageError(
             f"its samples leave the range {as_written(box[0])} to {as_written(box[1])}", where=settings.data
         )
-
-
-def _typical_margin(logits: torch.Tensor, y: torch.Tensor) -> float | None:
-    top = logits.topk(2, dim=1).values[logits.argmax(1) == y]
-    return float((top[:, 0] - top[:, 1]).median()) if len(top) else None

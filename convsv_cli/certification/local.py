@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from convsv_cli.certification.classifier import Classifier, Constants
 from convsv_cli.certification.run import precision_of
 from convsv_cli.certification.samples import Normalization
-from convsv_cli.local import Progress, margins, radii
+from convsv_cli.local import margins, radii
 from convsv_cli.local.arithmetic import ARITHMETICS, BFLOAT16, FLOAT16, FLOAT32, REAL, Arithmetic
 from convsv_cli.local.disturbances import disturbance
 from convsv_cli.local.effort import EFFORTS, Effort
@@ -34,7 +33,8 @@ NEAREST = 32
 TYPICAL = {"single": FLOAT32, "half": FLOAT16, "bfloat16": BFLOAT16}
 RAW = "convsv:sample"
 """The tensor before the normalization."""
-Told = Callable[[float], None]
+Told = Callable[[float, Tensor, Tensor], None]
+"""Called with the share that is done, what is proven so far [n], and where the search has ended, bool [n]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,13 +88,18 @@ class Local:
         Args:
             classes: int64 [n].
             radii: of the balls, float64 [n]; not positive for samples that need not be looked at.
-            told: called with the share that is done.
+            told: called with the share that is done, and with what is kept so far.
         """
-        kept = torch.zeros(len(self.x), dtype=torch.bool)
+        kept, ended = torch.zeros(len(self.x), dtype=torch.bool), ~(radii > 0)
         which = (radii > 0).nonzero()[:, 0]
+
+        def progress(known: Tensor, over: Tensor, share: float) -> None:
+            kept[which] = known > 0
+            ended[which] = over | (known > 0)
+            told(share, kept, ended)
+
         if len(which):
-            problem = self._problem(which, classes)
-            kept[which] = _so_far(partial(margins, problem, radii[which], self._asked), len(which), told) > 0
+            kept[which] = margins(self._problem(which, classes), radii[which], self._asked, progress) > 0
         return kept
 
     def radii(self, classes: Tensor, known: Tensor, told: Told) -> Tensor:
@@ -103,11 +108,14 @@ class Local:
         Args:
             classes: int64 [n].
             known: radii that are proven already, [n].
-            told: called with the share that is done.
+            told: called with the share that is done, and with radii that are proven so far.
         """
+
+        def progress(found: Tensor, ended: Tensor, share: float) -> None:
+            told(share, found.clamp_min(0.0), ended)
+
         problem = self._problem(torch.arange(len(self.x)), classes)
-        search = partial(radii, problem, self._asked, known=known)
-        return _so_far(search, len(self.x), told).clamp_min(0.0)
+        return radii(problem, self._asked, progress, known).clamp_min(0.0)
 
     @property
     def _asked(self) -> Effort:
@@ -146,20 +154,6 @@ def _execution(problem: Problem, radii: Tensor) -> Tensor:
 def _noise(logits: Place) -> Tensor:
     """Of rounding, [n]; infinite where it is not known."""
     return torch.where(logits.noise.isfinite(), logits.noise, math.inf)
-
-
-def _so_far(search: Callable[[Progress], Tensor], count: int, told: Told) -> Tensor:
-    """What a search finds, [count]; after an interruption, what it has found by then."""
-    found = torch.full((count,), -math.inf, dtype=torch.float64)
-
-    def progress(known: Tensor, share: float) -> None:
-        found.copy_(known)
-        told(share)
-
-    try:
-        return search(progress)
-    except KeyboardInterrupt:
-        return found
 
 
 def normalizing(program: Program, normalization: Normalization) -> Program:

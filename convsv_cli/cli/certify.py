@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -10,9 +11,10 @@ import click
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.running import progress_bar
+from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers.certification import RENDERERS
-from convsv_cli.report import ARITHMETICS, LOCAL_EFFORTS, NORMAL, TOLERANCE
+from convsv_cli.report import ARITHMETICS, LOCAL_EFFORTS, NORMAL, TOLERANCE, Certification
 
 DEFAULT_EPS = 0.5
 
@@ -151,6 +153,12 @@ def certify(
     warm_up(graph or model)
     from convsv_cli import api
 
+    files = [target for target in targets if target.path is not None]
+
+    def so_far(found: Certification) -> None:
+        with suppress(UsageError):  # what cannot be written now may be later, and the end says if not
+            write(found, files)
+
     with progress_bar(hidden=quiet) as progress:
         certification = api.certify(
             model,
@@ -171,5 +179,8 @@ def certify(
             network_effort=network_effort or NORMAL,
             graph=graph,
             progress=progress,
+            so_far=so_far,
         )
     write(certification, targets)
+    if certification.interrupted:
+        raise click.Abort

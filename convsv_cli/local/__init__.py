@@ -27,14 +27,16 @@ __all__ = [
     "margins",
     "radii",
 ]
-Progress = Callable[[Tensor, float], None]
+Progress = Callable[[Tensor, Tensor, float], None]
+"""Called with what is known so far, float64 [n], minus infinity for nothing; with where the search has ended,
+bool [n]; and with the share of the work that is done."""
 MEMORY = 2**29
 """Bytes that the places of the tensors of all samples that are looked at together may take."""
 COPIES = 10
 """Of each tensor, in float64."""
 
 
-def silent(_found: Tensor, _share: float) -> None:
+def silent(_found: Tensor, _ended: Tensor, _share: float) -> None:
     """Tell nobody."""
 
 
@@ -51,9 +53,9 @@ def margins(problem: Problem, radius: Tensor, effort: Effort = NORMAL, progress:
         progress: called with what is known so far, and the share of the work that is done.
     """
 
-    def some(part: Problem, which: Tensor, told: Callable[[float], None]) -> Tensor:
+    def some(part: Problem, which: Tensor, told: Callable[[Tensor, float], None]) -> Tensor:
         found = Margins(problem=part, radius=radius[which].double(), effort=effort)
-        found.search(told)
+        found.search(lambda share: told(found.worst(), share))
         return found.worst()
 
     return _by_parts(problem.limited(), some, progress)
@@ -78,19 +80,22 @@ def radii(
 
 def _by_parts(
     problem: Problem,
-    some: Callable[[Problem, Tensor, Callable[[float], None]], Tensor],
+    some: Callable[[Problem, Tensor, Callable[[Tensor, float], None]], Tensor],
     progress: Progress,
 ) -> Tensor:
     """Of parts of the samples that have room in memory; what is not known yet is minus infinity."""
     found = torch.full((len(problem.x),), -torch.inf, dtype=torch.float64)
+    ended = torch.zeros(len(found), dtype=torch.bool)
     count = max(1, MEMORY // (8 * COPIES * max(1, problem.program.entries)))
     done = 0
     for which in torch.split(torch.arange(len(found)), count):
 
-        def told(share: float, start: int = done, size: int = len(which)) -> None:
-            progress(found, (start + share * size) / len(found))
+        def told(known: Tensor, share: float, which: Tensor = which, start: int = done) -> None:
+            found[which] = known
+            progress(found, ended, (start + share * len(which)) / len(found))
 
         found[which] = some(problem.take(which), which, told)
+        ended[which] = True
         done += len(which)
-        progress(found, done / len(found))
+        progress(found, ended, done / len(found))
     return found

@@ -118,14 +118,16 @@ class Radii:
         self.tried[which] = torch.where(kept, self.tried[which], torch.minimum(self.tried[which], at))
 
 
-def radii_of(problem: Problem, known: Tensor, effort: Effort, told: Callable[[float], None]) -> Tensor:
+def radii_of(
+    problem: Problem, known: Tensor, effort: Effort, told: Callable[[Tensor, float], None]
+) -> Tensor:
     """Radii of balls in which samples are proven to keep their classes: float64 [n], 0 for nothing.
 
     Args:
         problem: samples that have room in memory together.
         known: radii that are proven already, float64 [n]; only larger ones are looked for.
         effort: of the search.
-        told: called with the share that is done.
+        told: called with what is proven so far, [n], and the share that is done.
     """
     count = len(problem.x)
     radii = Radii(
@@ -135,7 +137,7 @@ def radii_of(problem: Problem, known: Tensor, effort: Effort, told: Callable[[fl
         tried=torch.full((count,), torch.inf, dtype=torch.float64),
     )
     parts = 1 + len(effort.boxes)
-    radii.bracket(lambda share: told(share / parts))
+    radii.bracket(lambda share: told(radii.proven, share / parts))
     for i, boxes in enumerate(effort.boxes, 1):
-        radii.refine(boxes, lambda share, i=i: told((i + share) / parts))  # type: ignore[misc]
+        radii.refine(boxes, lambda share, i=i: told(radii.proven, (i + share) / parts))  # type: ignore[misc]
     return radii.proven

@@ -89,6 +89,7 @@ class SampleRadius:
         broken: the smallest radius asked for at which the attack found another class, infinite for none of
             them; None where it was not attacked.
         route: the name of the route that the radius comes from; empty where it is 0.
+        ended: whether all routes have been tried to their ends; else the radius may still grow.
     """
 
     label: int
@@ -96,6 +97,7 @@ class SampleRadius:
     radius: float
     broken: float | None = None
     route: str = ""
+    ended: bool = True
 
     @property
     def correct(self) -> bool:
@@ -162,6 +164,8 @@ class Certification:
         typical_margin: the largest logit less the second, median of the samples that are right.
         notes: what was taken for granted, or done to the data.
         seconds: wall time.
+        complete: whether this is all that there will be; else it is what was known by then, which holds.
+        interrupted: whether it is not complete because Ctrl-C ended the work.
     """
 
     version: str
@@ -174,6 +178,8 @@ class Certification:
     typical_margin: float | None
     notes: tuple[str, ...]
     seconds: float
+    complete: bool = True
+    interrupted: bool = False
 
     @cached_property
     def radii(self) -> tuple[float, ...]:
@@ -184,6 +190,11 @@ class Certification:
     def correct(self) -> int:
         """Number of samples that are right."""
         return len(self.radii)
+
+    @property
+    def unfinished(self) -> int:
+        """Number of samples whose radii may still grow."""
+        return sum(not sample.ended for sample in self.samples)
 
     def certified(self, eps: float) -> int:
         """Number of samples that are right and stay so wherever they move by at most a radius.

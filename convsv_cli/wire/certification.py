@@ -140,6 +140,7 @@ class Sample(Form, frozen=True, kw_only=True):
         radius: No input that is nearer has another class; null where no class ever changes.
         route: That the radius comes from; null where it is 0.
         broken: The smallest radius asked for at which the attack found another class; null for none.
+        ended: Whether all has been tried; else the radius holds, and may grow.
     """
 
     label: int
@@ -147,6 +148,7 @@ class Sample(Form, frozen=True, kw_only=True):
     radius: Norm
     route: RouteName | None
     broken: Norm
+    ended: bool
 
 
 class Block(Form, frozen=True, kw_only=True):
@@ -209,6 +211,9 @@ class Certification(Form, frozen=True, kw_only=True):
         radii: Quantiles of the certified radii of the samples that are right; null where no class ever
             changes.
         curve: Share of all samples that is right and certified at a radius.
+        complete: Whether this is all that there will be; else it is what was known by then.
+        interrupted: Whether it is not complete because somebody ended the work.
+        unfinished: Samples of which not all has been tried, so that more may be proven.
         each: All samples.
         reasons: Why (almost) nothing is certified; empty where that is not so.
     """
@@ -219,6 +224,9 @@ class Certification(Form, frozen=True, kw_only=True):
     model: Model
     settings: Settings
     samples: Annotated[int, Meta(ge=1)]
+    complete: bool
+    interrupted: bool
+    unfinished: Count
     correct: Count
     accuracy: Share
     levels: tuple[Level, ...]

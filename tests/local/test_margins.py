@@ -52,11 +52,16 @@ def test_radii_are_where_margins_end(shared: Path) -> None:
 
 
 def test_progress_tells_what_is_known(shared: Path) -> None:
-    told: list[tuple[int, float]] = []
-    radii(digits(shared, 6), QUICK, lambda found, share: told.append((int((found >= 0).sum()), share)))
-    shares = [share for _, share in told]
+    told: list[tuple[int, int, float]] = []
+
+    def progress(found: torch.Tensor, ended: torch.Tensor, share: float) -> None:
+        told.append((int((found >= 0).sum()), int(ended.sum()), share))
+
+    radii(digits(shared, 6), QUICK, progress)
+    shares = [share for *_, share in told]
     assert shares == sorted(shares)
-    assert told[-1] == (6, 1.0)
+    assert any(known and not ended for known, ended, _ in told), "before a search ends"
+    assert told[-1] == (6, 6, 1.0)
 
 
 def test_a_class_that_is_not_predicted_has_no_radius(shared: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -57,6 +57,21 @@ class Problem:
     known: torch.Tensor
 
 
+class Told(Protocol):
+    """Who wants to know how far a route has come."""
+
+    def __call__(
+        self, share: float, radii: torch.Tensor | None = None, ended: torch.Tensor | None = None
+    ) -> None:
+        """Be told.
+
+        Args:
+            share: of the work that is done.
+            radii: what is proven so far, whatever comes of the rest, float64 [n]; None for nothing new.
+            ended: bool [n], of which samples that is all that there will be; with `radii`.
+        """
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Proven:
     """What a route leads to.
@@ -80,11 +95,11 @@ class Certifier:
 
     Attributes:
         name: as reports have it.
-        prove: the radii of all samples; it is called back with the share that is done.
+        prove: the radii of all samples; who is told of these on the way may interrupt it.
     """
 
     name: str
-    prove: Callable[[Problem, Callable[[float], None]], Proven]
+    prove: Callable[[Problem, Told], Proven]
 
 
 def executed(problem: Problem, prove: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from convsv_cli.renderers.certification.state import state
 from convsv_cli.renderers.html.page import filled
 from convsv_cli.renderers.numbers import LOWER, sample_share
 from convsv_cli.renderers.renderer import Terminal
@@ -116,6 +117,7 @@ def chart_of(certification: Certification) -> Chart:
         seen=seen,
         words="; ".join(
             [
+                *filter(None, [state(certification)]),
                 f"clean accuracy {sample_share(certification.correct, total)}",
                 *(_shares(level, total) for level in certification.levels),
             ]

@@ -9,6 +9,7 @@ from convsv_cli.names import printable
 from convsv_cli.renderers.audit_text import about_routes
 from convsv_cli.renderers.certification import text
 from convsv_cli.renderers.certification.curve import chart_of
+from convsv_cli.renderers.certification.state import state
 from convsv_cli.renderers.html.facts import Facts, model_facts
 from convsv_cli.renderers.html.page import page
 from convsv_cli.renderers.html.verdict import INFO, PASS, WARN, Headline, Tile
@@ -58,13 +59,14 @@ def command_of(certification: Certification) -> str:
 def _headline(certification: Certification) -> Headline:
     level = certification.levels[0]
     kept = f"provably remain so under every perturbation of at most {level.eps:.6g} in the Euclidean norm."
-    total = len(certification.samples)
+    total, said = len(certification.samples), state(certification)
     tone = PASS if level.certified > text.FEW * certification.correct else WARN
-    tone = INFO if not certification.correct else tone
+    tone = INFO if not certification.correct else WARN if said else tone
     return Headline(
         tone=tone,
         title=f"{sample_share(level.certified, total, LOWER)} certified at radius {level.eps:.6g}",
-        text=f"{level.certified:,} of {total:,} samples are classified correctly, and {kept}",
+        text=f"{level.certified:,} of {total:,} samples are classified correctly, and {kept}"
+        + (f" {said[0].upper()}{said[1:]}." if said else ""),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import described, with_shares
 from convsv_cli.renderers.certification.curve import points
+from convsv_cli.renderers.certification.state import state
 from convsv_cli.renderers.csv import comma_separated
 from convsv_cli.renderers.numbers import LOWER, counted, figure, sample_share, whole_percent
 from convsv_cli.renderers.renderer import Terminal
@@ -43,7 +44,7 @@ ROUTES = {
 POINTS = 101
 """Of the curve in JSON."""
 ROWS, BAR = 11, 40
-HEADER = ("sample", "label", "predicted", "correct", "radius", "route", "broken_at")
+HEADER = ("sample", "label", "predicted", "correct", "radius", "route", "broken_at", "ended")
 LEGEND = (
     "certified: classified correctly, and provably so under every perturbation up to the radius (L2)",
     "robust to PGD: classified correctly, and the attack found nothing within the radius; an upper bound",
@@ -79,7 +80,10 @@ def document(certification: Certification, terminal: Terminal) -> str:  # noqa: 
 
 
 def rows(certification: Certification, terminal: Terminal) -> str:  # noqa: ARG001
-    """CSV, a row per sample; `broken_at` is empty where no attack was tried or none succeeded."""
+    """CSV, a row per sample; `broken_at` is empty where no attack was tried or none succeeded.
+
+    `ended` is false where the work was not: the radius is proven, and may grow.
+    """
     return comma_separated([HEADER, *map(_row, enumerate(certification.samples))])
 
 
@@ -144,8 +148,8 @@ def reasons(certification: Certification) -> Iterator[str]:
 def _row(numbered: tuple[int, SampleRadius]) -> tuple[int | float | str, ...]:
     index, sample = numbered
     broken = "" if sample.broken is None or math.isinf(sample.broken) else sample.broken
-    correct = str(sample.correct).lower()
-    return (index, sample.label, sample.predicted, correct, sample.radius, sample.route, broken)
+    correct, ended = (str(each).lower() for each in (sample.correct, sample.ended))
+    return (index, sample.label, sample.predicted, correct, sample.radius, sample.route, broken, ended)
 
 
 def _levels(certification: Certification) -> Iterator[str]:
@@ -191,6 +195,8 @@ def _curve(certification: Certification) -> Iterator[str]:
 
 
 def _sentences(certification: Certification) -> Iterator[str]:
+    if not certification.complete:
+        yield state(certification)
     yield from reasons(certification)
     yield from map(route, certification.routes)
     if certification.attack is not None:
