@@ -17,9 +17,8 @@ from convsv_cli.local.arithmetic import ARITHMETICS, BFLOAT16, FLOAT16, FLOAT32,
 from convsv_cli.local.disturbances import disturbance
 from convsv_cli.local.effort import EFFORTS, Effort
 from convsv_cli.local.maps import Scaling
-from convsv_cli.local.places import Ball, Place
 from convsv_cli.local.problem import Problem
-from convsv_cli.local.propagation import places
+from convsv_cli.local.propagation import at_rest, places
 from convsv_cli.local.runtimes import products
 from convsv_cli.local.search import at_once
 from convsv_cli.local.steps import Affine, Program
@@ -67,8 +66,7 @@ class Local:
     def rounding(self) -> Tensor:
         """How far the logits computed in float64 may be from those in real arithmetic: [n]."""
         parts = torch.split(self.x, TOGETHER)
-        balls = (Ball(x=x, radius=torch.zeros(len(x), dtype=torch.float64)) for x in parts)
-        return torch.cat([_noise(places(self.program, ball)[self.program.output]) for ball in balls])
+        return torch.cat([at_rest(self.program, x)[self.program.output] for x in parts])
 
     def execution(self, classes: Tensor, radii: Tensor) -> Tensor:
         """By how much a runtime may be off at the differences of logits while samples move: [n, classes].
@@ -139,7 +137,7 @@ def _execution(problem: Problem, radii: Tensor) -> Tensor:
     program = problem.program
     found = places(program, problem.ball(radii))
     output = found[program.output]
-    errors = (2 * _noise(output))[:, None].repeat(1, problem.count)
+    errors = (2 * output.noise)[:, None].repeat(1, problem.count)
     logits = output.centre.flatten(1).scatter(1, problem.classes[:, None], -math.inf)
     count = min(NEAREST, problem.count - 1)
     samples = torch.arange(len(radii)).repeat_interleave(count)
@@ -149,11 +147,6 @@ def _execution(problem: Problem, radii: Tensor) -> Tensor:
         sharp = disturbance(program, found, sample, problem.directions(sample, rival))
         errors[sample, rival] = torch.minimum(errors[sample, rival], sharp)
     return errors
-
-
-def _noise(logits: Place) -> Tensor:
-    """Of rounding, [n]; infinite where it is not known."""
-    return torch.where(logits.noise.isfinite(), logits.noise, math.inf)
 
 
 def normalizing(program: Program, normalization: Normalization) -> Program:

@@ -94,7 +94,7 @@ def _by_parts(
             found[which] = known
             progress(found, ended, (start + share * len(which)) / len(found))
 
-        found[which] = some(problem.take(which), which, told)
+        found[which] = some(problem.take(which).at_rest(), which, told)
         ended[which] = True
         done += len(which)
         progress(found, ended, done / len(found))

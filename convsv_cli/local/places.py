@@ -27,8 +27,7 @@ class Place:
         lower, upper: [n, *shape]: the tensor lies between centre + lower and centre + upper.
         radius: [n]: the Euclidean norm of the tensor less the centre is at most this.
         own_noise: [n]: what of the radius rounding adds at the step that makes the tensor.
-        noise: [n]: what of it rounding makes in all steps so far, so that the rest is a Lipschitz constant
-            times the radius of the input's ball.
+        noise: [n]: how far a runtime may be from real arithmetic at the same input, by all steps so far.
         off: [n, *shape]: how far runtimes may be off at the step that makes the tensor; None for not at all.
     """
 
@@ -89,6 +88,8 @@ class Ball:
         lower, upper: no entry of an input is less or more than this; numbers, or tensors that fit `x`.
         constants: certified Lipschitz constants from the input of the network to some of its tensors.
         arithmetic: in which the network is run.
+        still: how far tensors in real arithmetic may be from what is computed at the samples, by name: [n]
+            each; None for not known yet.
     """
 
     x: Tensor
@@ -97,6 +98,7 @@ class Ball:
     upper: float | Tensor = math.inf
     constants: Mapping[str, float] = field(default_factory=dict)
     arithmetic: Arithmetic = REAL
+    still: Mapping[str, Tensor] | None = None
 
     def place(self) -> Place:
         """Where the input is, as the format rounds it."""
@@ -113,6 +115,7 @@ class Ball:
             radius=up(self.radius + noise),
             own_noise=noise,
             noise=noise,
+            off=None if self.arithmetic.real else off,
         )
 
 

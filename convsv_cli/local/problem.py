@@ -11,6 +11,7 @@ from torch import Tensor
 
 from convsv_cli.local.arithmetic import REAL, Arithmetic
 from convsv_cli.local.places import Ball
+from convsv_cli.local.propagation import at_rest
 from convsv_cli.local.steps import Program
 
 
@@ -25,6 +26,7 @@ class Problem:
         lower, upper: of what entries of inputs can be, as numbers or tensors that fit one sample.
         constants: certified Lipschitz constants from the input to tensors, by name.
         arithmetic: in which the network is run.
+        still: of `Ball`.
     """
 
     program: Program
@@ -34,6 +36,7 @@ class Problem:
     upper: float | Tensor = math.inf
     constants: Mapping[str, float] = field(default_factory=dict)
     arithmetic: Arithmetic = REAL
+    still: Mapping[str, Tensor] | None = None
 
     def limited(self) -> Problem:
         """With what entries of inputs can be as a constraint of all bounds."""
@@ -42,7 +45,12 @@ class Problem:
 
     def take(self, rows: Tensor) -> Problem:
         """Some of the samples."""
-        return replace(self, x=self.x[rows], classes=self.classes[rows])
+        still = None if self.still is None else {name: each[rows] for name, each in self.still.items()}
+        return replace(self, x=self.x[rows], classes=self.classes[rows], still=still)
+
+    def at_rest(self) -> Problem:
+        """With how far computed tensors are from real ones at the samples."""
+        return replace(self, still=at_rest(self.program, self.x))
 
     def ball(self, radius: Tensor) -> Ball:
         """The samples with balls of these radii, [n]."""
@@ -53,6 +61,7 @@ class Problem:
             upper=self.upper,
             constants=self.constants,
             arithmetic=self.arithmetic,
+            still=self.still,
         )
 
     @property

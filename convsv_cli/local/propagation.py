@@ -38,6 +38,7 @@ def places(program: Program, ball: Ball, known: Boxes | None = None) -> dict[str
         known: boxes that tensors are known to be in.
     """
     found = {program.source: ball.place()}
+    still = at_rest(program, ball.x) if ball.constants and ball.still is None else ball.still or {}
     for step in program.steps:
         if isinstance(step, Affine):
             place = _affine(step, found, ball.arithmetic)
@@ -45,11 +46,22 @@ def places(program: Program, ball: Ball, known: Boxes | None = None) -> dict[str
             place = _elementwise(step, found[step.input], ball.arithmetic)
         constant = ball.constants.get(step.output)
         if constant is not None:
-            place = place.rounded((constant * ball.radius + place.noise) * UP_MANY)
+            place = place.rounded((constant * ball.radius + still[step.output] + place.noise) * UP_MANY)
         if known is not None and step.output in known:
             place = place.within(*known[step.output])
         found[step.output] = place
     return found
+
+
+def at_rest(program: Program, x: Tensor) -> dict[str, Tensor]:
+    """How far tensors in real arithmetic may be from what is computed at samples, by name: [n] each.
+
+    Args:
+        program: in float64.
+        x: samples, float64 [n, *shape].
+    """
+    ball = Ball(x=x, radius=torch.zeros(len(x), dtype=torch.float64))
+    return {name: place.radius for name, place in places(program, ball).items()}
 
 
 def _affine(step: Affine, found: Mapping[str, Place], arithmetic: Arithmetic) -> Place:
@@ -69,7 +81,7 @@ def _affine(step: Affine, found: Mapping[str, Place], arithmetic: Arithmetic) ->
         upper=upper,
         radius=(radius + own) * UP_MANY,
         own_noise=own,
-        noise=(_total(step, [place.noise for place in inputs]) + own) * UP_MANY,
+        noise=_noise(step, inputs, found, off),
         off=off,
     )
     return place.rounded()
@@ -168,12 +180,15 @@ def _norms(step: Affine, index: int, place: Place) -> Tensor:
     return norms * UP_MANY
 
 
-def _total(step: Affine, radii: Sequence[Tensor]) -> Tensor:
-    """The radius of what the maps make of balls of these radii."""
-    total = torch.zeros_like(radii[0])
-    for norm, radius in zip(step.norms, radii, strict=True):
-        total = total + torch.where(radius > 0, norm * radius, 0.0)
-    return total * UP_MANY
+def _noise(step: Affine, inputs: Sequence[Place], found: Mapping[str, Place], off: Tensor | None) -> Tensor:
+    """What runtimes make of the deviations that they have made before, and of their own error."""
+    total = torch.zeros_like(inputs[0].radius)
+    for norm, place in zip(step.norms, inputs, strict=True):
+        total = total + torch.where(place.noise > 0, norm * place.noise, 0.0)
+    for behind in step.behind:
+        start, middle = found[behind.start], found[behind.middle]
+        total = torch.minimum(total, behind.norm * start.noise + behind.rest * middle.own_noise)
+    return (total if off is None else total + length(off)) * UP_MANY
 
 
 def _elementwise(step: Elementwise, place: Place, arithmetic: Arithmetic) -> Place:
@@ -200,7 +215,7 @@ def _elementwise(step: Elementwise, place: Place, arithmetic: Arithmetic) -> Pla
         upper=upper,
         radius=(gain * place.radius + own) * UP_MANY,
         own_noise=own,
-        noise=(step.lipschitz * place.noise + own) * UP_MANY,
+        noise=(gain * place.noise + (0.0 if off is None else length(off))) * UP_MANY,
         off=off,
     )
     return found.rounded()
