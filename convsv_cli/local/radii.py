@@ -53,7 +53,7 @@ class Radii:
 
     def bracket(self, told: Callable[[float], None]) -> None:
         """Find a radius that is proven and one that is not, about, and halve what lies between them."""
-        first = self._first()
+        first, near = self._first(), CLOSE if self.effort.boxes else NEAR
         at, open_ = torch.where(self.proven > 0, self.proven * START, first), first > 0
         for i in range(MOST):
             which = open_.nonzero()[:, 0]
@@ -62,7 +62,7 @@ class Radii:
             self._try(which, at[which], None)
             grown = torch.where(self.tried.isinf(), self.proven * GROWTH, (self.proven * self.tried).sqrt())
             at = torch.where(self.proven == 0, self.tried / GROWTH, grown)
-            open_ &= (self.tried > NEAR * self.proven) & (at > first * LEAST)
+            open_ &= (self.tried > near * self.proven) & (at > first * LEAST)
             if i >= self.effort.halvings + 4:
                 open_ &= self.tried.isinf()
             told(min(1.0, (i + 1) / (self.effort.halvings + 5)))
@@ -86,11 +86,14 @@ class Radii:
             self.tried[which] = torch.inf
             self._try(which, top, known)
             failed = self.tried[which].isfinite()
-            for _ in range(self.effort.halvings // 2):
-                between = (self.proven[which] * self.tried[which]).sqrt()
-                self._try(which, torch.where(failed, between, top), known)
+            self._halve(which[failed], {name: (a[failed], b[failed]) for name, (a, b) in known.items()})
             again = ~failed | (beyond > CLOSE)
             which, beyond = which[again], torch.where(failed, CLOSE, FAR)[again]
+
+    def _halve(self, which: Tensor, known: Boxes) -> None:
+        """What lies between what is proven of some samples and what is not, in boxes of theirs."""
+        for _ in range(self.effort.halvings // 2 if len(which) else 0):
+            self._try(which, (self.proven[which] * self.tried[which]).sqrt(), known)
 
     def _first(self) -> Tensor:
         """Radii to begin with: those of the margins, by how far the logits can move together; 0 for ties."""
