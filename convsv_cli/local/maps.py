@@ -236,3 +236,35 @@ class Convolution(Map):
         whole = spread(images, self.weight, None, g.stride, 0, 0, g.groups, g.dilation)
         cut = [end for (a, _), m in zip(reversed(ends), reversed(missing), strict=True) for end in (-a, m)]
         return functional.pad(whole, cut)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Contraction(Map):
+    """Products by factors, summed over axes, in the notation of Einstein's convention.
+
+    Each entry of the argument goes into each of the result by one product of weights at most, so that the
+    absolute values, squares and so on of all of these are such a map by those of the factors.
+
+    Attributes:
+        axes: a letter for each axis of the argument, and for each of the result.
+        factors: each with a letter for each axis; the letters are all in `axes`.
+    """
+
+    axes: tuple[str, str]
+    factors: tuple[tuple[str, Tensor], ...]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `Map.forward`."""
+        return self._contracted(x, *self.axes)
+
+    def adjoint(self, v: Tensor) -> Tensor:
+        """See `Map.adjoint`."""
+        return self._contracted(v, *reversed(self.axes))
+
+    def weighted(self, change: Callable[[Tensor], Tensor]) -> Map:
+        """See `Map.weighted`."""
+        return replace(self, factors=tuple((letters, change(factor)) for letters, factor in self.factors))
+
+    def _contracted(self, x: Tensor, before: str, after: str) -> Tensor:
+        terms = ",".join([f"...{before}", *(letters for letters, _ in self.factors)])
+        return torch.einsum(f"{terms}->...{after}", x, *(factor for _, factor in self.factors))

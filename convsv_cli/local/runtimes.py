@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,6 +51,23 @@ def products(largest: float) -> OffAffine:
     return lambda arithmetic, load: arithmetic.products(
         load.terms + FOLDED, load.size, operands=max(largest, load.most)
     )
+
+
+def interpolated(largest: float, weights: float, taps: int) -> OffAffine:
+    """A sum of products with weights that the runtime computes itself.
+
+    Args:
+        largest: absolute value of the weights.
+        weights: by how much those of an entry of the result may be off in all, taken absolutely.
+        taps: how many these are, with those that ought to be 0.
+    """
+    sums = products(largest)
+
+    def off(arithmetic: Arithmetic, load: Load) -> Tensor:
+        wrong = 0.0 if arithmetic.real else weights * load.most * UP_MANY
+        return (sums(arithmetic, replace(load, size=load.size + wrong, terms=taps)) + wrong) * UP_MANY
+
+    return off
 
 
 def normalised(largest: float, constants: Tensor, variance: Tensor) -> OffAffine:

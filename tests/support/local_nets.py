@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from onnx import NodeProto, helper
 
-from convsv_cli.differentiable import Function, differentiable
+from convsv_cli.differentiable import differentiable
 from convsv_cli.lipschitz.dependencies import relevant
 from convsv_cli.lipschitz.norms import Norms, kernel_norm
 from convsv_cli.loaders import load
@@ -206,7 +206,7 @@ class Attacked:
     """A network, as steps and as a function of torch's own that has gradients."""
 
     program: Program
-    function: Function
+    function: Callable[[torch.Tensor], torch.Tensor]
 
     def lowest(self, direction: torch.Tensor, x: torch.Tensor, radius: float, seed: int = 0) -> float:
         """The least of <direction, output> in a ball that gradients from some of its points lead to."""
@@ -226,6 +226,16 @@ def attacked(net: Net, folder: Path) -> Attacked:
     graph = net.graph(folder)
     function = differentiable(graph, source="x", nodes=relevant(graph), output=net.last)
     return Attacked(program=lowered(graph, own_norms()), function=function)
+
+
+def self_attacked(net: Net, folder: Path) -> Attacked:
+    """With the gradients of its own steps, where all of these are piecewise linear."""
+    program = lowered(net.graph(folder), own_norms())
+
+    def single(samples: torch.Tensor) -> torch.Tensor:
+        return program.values(samples.double()[:, None])[program.output][:, 0].float()
+
+    return Attacked(program=program, function=single)
 
 
 def _lengths(vectors: torch.Tensor) -> torch.Tensor:

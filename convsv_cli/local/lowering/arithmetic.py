@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from convsv_cli.local import pieces
-from convsv_cli.local.lowering.context import Lowering, Table
+from convsv_cli.local.lowering.context import MOST, Lowering, Table
 from convsv_cli.local.lowering.movement import numbers
 from convsv_cli.local.maps import Map, Shape
 from convsv_cli.local.runtimes import formula, kept, scaled
@@ -17,6 +19,10 @@ from convsv_cli.numerics.rounding import gamma
 
 def added(node: Node, to: Lowering) -> None:
     """Add, Sub and Sum."""
+    _sum(node, to, output=node.outputs[0])
+
+
+def _sum(node: Node, to: Lowering, *, output: str = "") -> str:
     signs = (1.0, -1.0) if node.op == "Sub" else (1.0,) * len(node.inputs)
     given = to.shape(node.outputs[0])
     parts: list[tuple[str, Map, float]] = []
@@ -30,14 +36,22 @@ def added(node: Node, to: Lowering) -> None:
     constant = None if len(parts) == len(node.inputs) else shift
     error = None if constant is None else gamma(len(node.inputs)) * size
     largest = float(size.max()) if size.numel() else 0.0
-    to.affine(
+    return to.affine(
         node,
         parts,
         shift=constant,
         shift_error=error,
         off=formula(len(node.inputs), largest, size),
-        output=node.outputs[0],
+        output=output,
     )
+
+
+def averaged(node: Node, to: Lowering) -> None:
+    """Mean of several tensors."""
+    total = _sum(node, to)
+    count = torch.full((), len(node.inputs), dtype=torch.float64)
+    part = to.scaling(total, 1 / count, roundings=2)
+    to.affine(node, [part], off=scaled(1 / count, count), output=node.outputs[0])
 
 
 def multiplied(node: Node, to: Lowering) -> None:
@@ -102,6 +116,8 @@ def fitted(node: Node, to: Lowering, name: str, given: Shape) -> str:
     shape = to.shape(name)
     if shape == given:
         return name
+    if math.prod(given) > MOST:
+        raise NoLocalCertificateError(f"it repeats its tensor to more than {MOST:,} entries")
     index = numbers(shape).broadcast_to(given).flatten()[None] - 1
     return to.select(node, name, index, given)
 
@@ -110,6 +126,7 @@ ROWS: Table = {
     "Add": added,
     "Div": multiplied,
     "Max": extreme,
+    "Mean": averaged,
     "Min": extreme,
     "Mul": multiplied,
     "Neg": negated,

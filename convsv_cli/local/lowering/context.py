@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from convsv_cli.lipschitz.norms import Norms
-from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.local.maps import Convolution, Map, Product, Scaling, Selection, Shape
+from convsv_cli.lipschitz.operation import Operation, UnboundedError
+from convsv_cli.lipschitz.operation import Tensor as Known
+from convsv_cli.local.maps import Contraction, Convolution, Map, Product, Scaling, Selection, Shape
 from convsv_cli.local.pieces import Enclosure
 from convsv_cli.local.runtimes import OffAffine, OffElementwise, products
 from convsv_cli.local.steps import (
@@ -28,6 +29,8 @@ from convsv_cli.numerics.rounding import UP, root
 
 Rule = Callable[[Node, "Lowering"], None]
 Table = Mapping[str, Rule]
+MOST = 2**23
+"""Entries of a tensor of one sample."""
 
 
 class Lowering:
@@ -88,6 +91,12 @@ class Lowering:
         """The values of a constant; None where it is left out."""
         return tuple(int(value) for value in self.constant(name).flatten()) if name else None
 
+    def operation(self, node: Node) -> Operation:
+        """A node as Lipschitz rules see it: of its inputs, nothing is known but shapes and constants."""
+        inputs = tuple(self._known(name) if name else None for name in node.inputs)
+        outputs = tuple((name, self.graph.shapes.get(name)) for name in node.outputs)
+        return Operation(node=node, inputs=inputs, outputs=outputs)
+
     def norm(self, node: Node) -> float:
         """A certified norm of the linear map that a node is; infinite where there is none."""
         try:
@@ -133,9 +142,13 @@ class Lowering:
         if not isinstance(step, Affine) or len(step.maps) > 1:
             return None
         (map_,) = step.maps
-        if not isinstance(map_, Convolution | Product):
+        if isinstance(map_, Convolution | Product):
+            largest = float(map_.weight.abs().max())
+        elif isinstance(map_, Contraction):
+            largest = math.prod(float(factor.abs().max()) for _, factor in map_.factors)
+        else:
             return None
-        return Foldable(start=step.inputs[0], terms=map_.roundings, largest=float(map_.weight.abs().max()))
+        return Foldable(start=step.inputs[0], terms=map_.roundings, largest=largest)
 
     def select(self, node: Node, name: str, index: Tensor, given: Shape, *, output: str = "") -> str:
         """Add sums of entries of a tensor: of `index` [terms, entries of the result], -1 for none."""
@@ -147,7 +160,7 @@ class Lowering:
         """Sums of entries of a tensor, as a part of `affine`."""
         map_ = Selection(taken=self.shape(name), given=given, roundings=0, index=index)
         most = map_.most
-        exact = Selection(taken=map_.taken, given=given, roundings=max(most) - 1, index=index)
+        exact = Selection(taken=map_.taken, given=given, roundings=max(*most, 1) - 1, index=index)
         return name, exact, root(most[0] * most[1])
 
     def scaling(self, name: str, factor: Tensor, *, roundings: int = 1) -> tuple[str, Map, float]:
@@ -190,6 +203,10 @@ class Lowering:
         )
         self._steps.append(step)
         return made
+
+    def _known(self, name: str) -> Known:
+        varies, shape = self.varies(name), self.graph.shapes.get(name)
+        return Known(name=name, bound=float(varies), shape=shape, read=self.graph.reader(name))
 
     def _declared(self, name: str) -> Shape:
         dims = self.graph.shapes.get(name)

@@ -1,22 +1,26 @@
-"""Convolutions, products by matrices, and BatchNorm."""
+"""Convolutions, products by matrices and other constants, and BatchNorm."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from string import ascii_letters
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.local.lowering.arithmetic import fitted
 from convsv_cli.local.lowering.context import Lowering, Table
-from convsv_cli.local.maps import Convolution, Product, Shape
+from convsv_cli.local.lowering.movement import reshaped
+from convsv_cli.local.maps import Contraction, Convolution, Map, Product, Shape
 from convsv_cli.local.runtimes import normalised, products
 from convsv_cli.local.steps import Affine, Behind, NoLocalCertificateError
 from convsv_cli.model.graph import Node, UnknownValueError
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.linear_maps import linear_maps
+from convsv_cli.model.linear_maps.matrices import labels
 from convsv_cli.numerics.rounding import UP_MANY, gamma
 
 SCALE_ROUNDINGS = 5
@@ -44,7 +48,7 @@ def convolution(node: Node, to: Lowering) -> None:
     shift = _bias(found, to)
     if shift is not None:
         shift = shift.reshape(-1, *(1 for _ in range(axes)))
-    _add(node, to, name, map_, shift)
+    _add(node, to, (name, map_, to.norm(node)), kernel, shift)
 
 
 def _check_geometry(found: LinearMap, kernel: Tensor, taken: Shape, given: Shape) -> None:
@@ -60,26 +64,70 @@ def _check_geometry(found: LinearMap, kernel: Tensor, taken: Shape, given: Shape
             raise NoLocalCertificateError("its result has another shape than the graph says")
 
 
-def matrix(node: Node, to: Lowering) -> None:
-    """Gemm and MatMul by a constant."""
+def gemm(node: Node, to: Lowering) -> None:
+    """Gemm with a constant on either side."""
     found, kernel = _kernel(node, to)
     name = node.inputs[found.data]
-    if node.op == "Gemm":
-        if node.attribute("transA", 0) or found.data != 0:
-            raise NoLocalCertificateError("it multiplies from the left")
-        weight, left = kernel.T, False
+    taken, given, roundings = to.shape(name), to.shape(node.outputs[0]), max(kernel.shape) + 1
+    map_: Map
+    if found.data == 0 and not node.attribute("transA", 0):
+        map_ = Product(
+            taken=taken, given=given, roundings=roundings, weight=kernel.T.contiguous(), left=False
+        )
     else:
-        weight, left = to.constant(node.inputs[1 - found.data]), found.data == 1
-        if weight.ndim < 2 or len(to.shape(name)) < 2 or not _fits(weight, to.shape(name)):
-            raise NoLocalCertificateError("it multiplies vectors, or repeats its tensor to fit a constant")
+        turned, data, letters = node.attribute("transB", 0), "ki", "jk"
+        if found.data == 1:
+            data, letters = "jk" if turned else "kj", "ik"
+        map_ = Contraction(
+            taken=taken, given=given, roundings=roundings, axes=(data, "ij"), factors=((letters, kernel),)
+        )
+    _add(node, to, (name, map_, to.norm(node)), kernel, _bias(found, to))
+
+
+def matmul(node: Node, to: Lowering) -> None:
+    """MatMul with constant matrices on either side, or a vector; what fits it only if repeated, is."""
+    found, _ = _kernel(node, to)
+    name, output, left = node.inputs[found.data], node.outputs[0], found.data == 1
+    weight, shape = to.constant(node.inputs[1 - found.data]).double(), to.shape(name)
+    weight = weight.unsqueeze(0 if left else -1) if weight.ndim == 1 else weight
+    matrix = (shape[0], 1) if left and len(shape) == 1 else (*(1,) * (2 - len(shape)), *shape)
+    batch = np.broadcast_shapes(weight.shape[:-2], matrix[:-2])
+    name = fitted(node, to, reshaped(node, to, name, matrix), (*batch, *matrix[-2:]))
+    rows, columns = (weight.shape[-2], matrix[-1]) if left else (matrix[-2], weight.shape[-1])
     map_ = Product(
         taken=to.shape(name),
-        given=to.shape(node.outputs[0]),
+        given=(*batch, rows, columns),
         roundings=max(weight.shape[-2:]) + 1,
         weight=weight.contiguous(),
         left=left,
     )
-    _add(node, to, name, map_, _bias(found, to))
+    plain = map_.given == to.shape(output)
+    made = _add(node, to, (name, map_, to.norm(node)), weight, None, output=output if plain else "")
+    if not plain:
+        reshaped(node, to, made, to.shape(output), output=output)
+
+
+def einsum(node: Node, to: Lowering) -> None:
+    """Einsum of one tensor and a constant."""
+    found, _ = _kernel(node, to)
+    name, weight = node.inputs[found.data], to.constant(node.inputs[1 - found.data]).double()
+    terms, result = labels(node)
+    data, letters = terms[found.data], terms[1 - found.data]
+    others = [letter for letter in ascii_letters if letter not in data + letters + result]
+    spare = "".join(others[: len(to.shape(name)) - len(data.replace("...", ""))])
+    data, result = data.replace("...", spare), result.replace("...", spare)
+    if not set(letters) <= set(data + result):
+        raise NoLocalCertificateError("it sums over an axis of its constant alone")
+    lengths = dict(zip(letters, weight.shape, strict=True))
+    sums = [math.prod(n for letter, n in lengths.items() if letter not in kept) for kept in (result, data)]
+    map_ = Contraction(
+        taken=to.shape(name),
+        given=to.shape(node.outputs[0]),
+        roundings=max(sums) + 1,
+        axes=(data, result),
+        factors=((letters, weight),),
+    )
+    _add(node, to, (name, map_, to.norm(node)), weight, None)
 
 
 def batch_norm(node: Node, to: Lowering) -> None:
@@ -131,12 +179,6 @@ def _scaled(name: str, factor: Tensor, to: Lowering) -> tuple[Behind, ...]:
     return (Behind(start=step.inputs[0], middle=name, norm=norm * UP_MANY, rest=rest),)
 
 
-def _fits(weight: Tensor, shape: Shape) -> bool:
-    """Whether the matrices are not applied to repetitions of the tensor."""
-    batch, own = weight.shape[:-2], shape[:-2]
-    return len(batch) <= len(own) and np.broadcast_shapes(batch, own) == own
-
-
 def _kernel(node: Node, to: Lowering) -> tuple[LinearMap, Tensor]:
     found = linear_maps(node, to.graph)
     if len(found) != 1:
@@ -159,17 +201,26 @@ def _bias(found: LinearMap, to: Lowering) -> Tensor | None:
     return to.constant(name).double() * factor
 
 
-def _add(node: Node, to: Lowering, name: str, map_: Convolution | Product, shift: Tensor | None) -> None:
+def _add(
+    node: Node,
+    to: Lowering,
+    part: tuple[str, Map, float],
+    weight: Tensor,
+    shift: Tensor | None,
+    *,
+    output: str | None = None,
+) -> str:
     error = None if shift is None else gamma(1) * shift.abs()
-    part = name, map_, to.norm(node)
-    off = products(float(map_.weight.abs().max()))
-    to.affine(node, [part], shift=shift, shift_error=error, off=off, output=node.outputs[0])
+    off = products(float(weight.abs().max()))
+    made = node.outputs[0] if output is None else output
+    return to.affine(node, [part], shift=shift, shift_error=error, off=off, output=made)
 
 
 ROWS: Table = {
     "BatchNormalization": batch_norm,
     "Conv": convolution,
     "ConvTranspose": convolution,
-    "Gemm": matrix,
-    "MatMul": matrix,
+    "Einsum": einsum,
+    "Gemm": gemm,
+    "MatMul": matmul,
 }

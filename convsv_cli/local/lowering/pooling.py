@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.lipschitz.rules.pooling import windows_of
 from convsv_cli.local.lowering.arithmetic import larger
 from convsv_cli.local.lowering.context import Lowering, Table
 from convsv_cli.local.lowering.movement import numbers
@@ -41,18 +43,27 @@ def global_average_pool(node: Node, to: Lowering) -> None:
 
 def reduced(node: Node, to: Lowering) -> None:
     """ReduceMean and ReduceSum."""
+    index = _lines(node, to)
+    divisor = float(len(index)) if node.op == "ReduceMean" else 1.0
+    _mean(node, to, index, torch.tensor(divisor, dtype=torch.float64))
+
+
+def extreme(node: Node, to: Lowering) -> None:
+    """ReduceMax and ReduceMin."""
+    _largest(node, to, _lines(node, to), 1.0 if node.op == "ReduceMax" else -1.0)
+
+
+def _lines(node: Node, to: Lowering) -> Tensor:
+    """The entries that are reduced to each one: int64 [entries, entries of the result]."""
     shape, axes = to.shape(node.inputs[0]), to.integers(node.input(1))
     if axes is None:
         axes = node.attribute("axes", ())
     if not axes and node.attribute("noop_with_empty_axes", 0):
-        to.affine(node, [to.copy(node.inputs[0])], output=node.outputs[0])
-        return
+        return numbers(shape).flatten()[None] - 1
     over = sorted({axis % len(shape) for axis in axes} or set(range(len(shape))))
     kept = [axis for axis in range(len(shape)) if axis not in over]
     count = math.prod(shape[axis] for axis in over)
-    index = numbers(shape).permute(*over, *kept).reshape(count, -1) - 1
-    divisor = float(count) if node.op == "ReduceMean" else 1.0
-    _mean(node, to, index, torch.tensor(divisor, dtype=torch.float64))
+    return numbers(shape).permute(*over, *kept).reshape(count, -1) - 1
 
 
 def max_pool(node: Node, to: Lowering) -> None:
@@ -68,7 +79,7 @@ def global_max_pool(node: Node, to: Lowering) -> None:
     _largest(node, to, numbers(to.shape(node.inputs[0])).flatten(2).movedim(-1, 0).flatten(1) - 1)
 
 
-def _largest(node: Node, to: Lowering, windows: Tensor) -> None:
+def _largest(node: Node, to: Lowering, windows: Tensor, sign: float = 1.0) -> None:
     """Half of each window against the other half, then the winners against each other."""
     if int(windows.min()) < 0:
         raise NoLocalCertificateError(EMPTY)
@@ -79,7 +90,7 @@ def _largest(node: Node, to: Lowering, windows: Tensor) -> None:
         shape = (half, *given)
         first = to.select(node, name, windows[:half].flatten()[None], shape)
         second = to.select(node, name, windows[terms - half :].flatten()[None], shape)
-        name = larger(node, to, first, second)
+        name = larger(node, to, first, second, sign)
         windows = torch.arange(math.prod(shape)).reshape(half, -1)
     to.select(node, name, windows, given, output=node.outputs[0])
 
@@ -97,25 +108,23 @@ def _mean(node: Node, to: Lowering, index: Tensor, counts: Tensor) -> None:
 def _windows(node: Node, to: Lowering) -> Tensor:
     """The entries in each window: int64 [entries of a window, entries of the result], -1 beyond the image."""
     shape, given = to.shape(node.inputs[0]), to.shape(node.outputs[0])
-    axes = len(shape) - 2
-    kernel, ones = node.attribute("kernel_shape", ()), (1,) * axes
-    strides, dilations = node.attribute("strides", ones), node.attribute("dilations", ones)
-    if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", ""):
-        raise NoLocalCertificateError("its padding depends on the size of its input")
-    pads = node.attribute("pads", (0,) * 2 * axes)
-    for size, k, d, before, after in zip(shape[2:], kernel, dilations, pads[:axes], pads[axes:], strict=True):
-        if size + before + after < d * (k - 1) + 1:
-            raise NoLocalCertificateError(LARGE)
+    try:
+        found = windows_of(to.operation(node))
+    except UnboundedError as error:
+        raise NoLocalCertificateError(str(error)) from error
     index = torch.arange(math.prod(shape[:2])).reshape(shape[:2])
-    for size, result, k, s, d, before in zip(
-        shape[2:], given[2:], kernel, strides, dilations, pads[:axes], strict=True
-    ):
-        places = torch.arange(k)[:, None] * d + torch.arange(result) * s - before
+    for size, result, axis in zip(shape[2:], given[2:], found, strict=True):
+        if axis.pads is None:
+            raise NoLocalCertificateError("runtimes do not agree on its padding")
+        if size + sum(axis.pads) < axis.dilation * (axis.kernel - 1) + 1:
+            raise NoLocalCertificateError(LARGE)
+        starts = torch.arange(result) * axis.stride - axis.pads[0]
+        places = torch.arange(axis.kernel)[:, None] * axis.dilation + starts
         inside = (places >= 0) & (places < size)
         wider = index[..., None, None] * size + places
         index = torch.where((index[..., None, None] >= 0) & inside, wider, -1)
-    order = [*range(2, 2 + 2 * axes, 2), 0, 1, *range(3, 3 + 2 * axes, 2)]
-    return index.permute(order).reshape(math.prod(kernel), -1)
+    order = [*range(2, index.ndim, 2), 0, 1, *range(3, index.ndim, 2)]
+    return index.permute(order).reshape(math.prod(axis.kernel for axis in found), -1)
 
 
 ROWS: Table = {
@@ -123,6 +132,8 @@ ROWS: Table = {
     "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool,
     "MaxPool": max_pool,
+    "ReduceMax": extreme,
     "ReduceMean": reduced,
+    "ReduceMin": extreme,
     "ReduceSum": reduced,
 }

@@ -84,7 +84,7 @@ def einsum(node: Node, graph: Graph) -> Maps:
     if not constant_at or len(constant_at) == len(constants):
         return
     constant = constants[constant_at[0]]
-    terms, output = _labels(node)
+    terms, output = labels(node)
     if len(constants) != 2 or len(terms) != 2 or constant is None:
         yield unsupported(node, "an Einsum of other than two operands", constant)
         return
@@ -99,7 +99,7 @@ def einsum(node: Node, graph: Graph) -> Maps:
         for where in ((True, True), (True, False), (False, True))
     )
     sizes = dict(zip(weight, constant.shape, strict=True))
-    groups, c_out, c_in = (math.prod(sizes[label] for label in labels) for labels in (batch, rows, columns))
+    groups, c_out, c_in = (math.prod(sizes[label] for label in each) for each in (batch, rows, columns))
 
     def arrange(values: Array) -> Array:
         summed = np.einsum(f"{weight}->{''.join([*batch, *rows, *columns])}", values.astype(np.float64))
@@ -116,8 +116,8 @@ def einsum(node: Node, graph: Graph) -> Maps:
     )
 
 
-def _labels(node: Node) -> tuple[list[str], str]:
-    """The operands' labels and the output's; an implicit output is sorted, ellipsis first."""
+def labels(node: Node) -> tuple[list[str], str]:
+    """The labels of an Einsum's operands and of its output; an implicit output is sorted, ellipsis first."""
     equation = node.attribute("equation", "").replace(" ", "")
     inputs, arrow, output = equation.partition("->")
     if not arrow:
@@ -147,7 +147,7 @@ def _reason(weight: str, data: str, output: str, shape: tuple[int, ...]) -> str:
     if "..." in weight or len(weight) != len(shape):
         return "an Einsum with an ellipsis in its weight"
     plain = data.replace("...", "")
-    if any(len(set(labels)) < len(labels) for labels in (weight, plain, output.replace("...", ""))):
+    if any(len(set(each)) < len(each) for each in (weight, plain, output.replace("...", ""))):
         return "an Einsum with a repeated label"
     if set(plain) - set(weight) - set(output) or ("..." in data) != ("..." in output):
         return "an Einsum that sums over an axis of its input only"
