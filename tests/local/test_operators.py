@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnx import TensorProto
 
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.local.arithmetic import ARITHMETICS, FLOAT32
@@ -123,6 +124,7 @@ REFUSED = {
     "its constant alone": Case(
         op="Einsum", inputs=(X, normal(6, 3)), attributes={"equation": "abij,jk->abi"}
     ),
+    "numbers of a kind that are not real": Case(op="Cast", attributes={"to": TensorProto.INT64}),
     "no linear bounds of this operator": Case(op="InstanceNormalization", inputs=(X, normal(4), normal(4))),
 }
 
@@ -132,6 +134,29 @@ def test_what_has_no_bounds_says_so(reason: str, tmp_path: Path) -> None:
     case = REFUSED[reason]
     with pytest.raises(NoLocalCertificateError, match=f"because {case.op} .*{re.escape(reason)}"):
         program_of(case.net(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("to", "arithmetic"),
+    [(TensorProto.FLOAT16, "float16"), (TensorProto.FLOAT, "float32"), (TensorProto.DOUBLE, "bfloat16")],
+)
+def test_casts_and_inputs_round_once_each(to: int, arithmetic: str, tmp_path: Path) -> None:
+    net = Case(op="Cast", attributes={"to": to}).net()
+    net.add("Cast", net.last, to=TensorProto.FLOAT, shape=())
+    x = np.random.default_rng(0).standard_normal(IMAGE).astype(np.float32)
+    found = place(program_of(net, tmp_path), x, arithmetic)
+    (expected,) = runtime.session(tmp_path / "model.onnx").run(None, {"x": x})
+    assert (found.low.numpy() <= expected).all()
+    assert (expected <= found.high.numpy()).all()
+    twice = 2.1 * ARITHMETICS[arithmetic].unit  # as the format's input, and as cast
+    assert (found.high - found.centre <= twice * found.centre.abs() + 1e-6).all()
+
+
+@pytest.mark.parametrize("arithmetic", ["float32", "bfloat16"])
+def test_nothing_is_claimed_beyond_a_cast_to_less(arithmetic: str, tmp_path: Path) -> None:
+    net = Case(op="Cast", attributes={"to": TensorProto.FLOAT16}).net()
+    found = place(program_of(net, tmp_path), np.ones(IMAGE, np.float32), arithmetic)
+    assert found.high.isinf().all()
 
 
 def test_all_operators_are_documented() -> None:
