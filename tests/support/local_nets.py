@@ -208,6 +208,12 @@ class Attacked:
     program: Program
     function: Callable[[torch.Tensor], torch.Tensor]
 
+    def logits(self, x: torch.Tensor) -> torch.Tensor:
+        """Of samples [n, *shape], in double precision, with gradients in single precision."""
+        values = self.program.values(x)[self.program.output].flatten(1).detach()
+        single = self.function(x[:, 0].float()).flatten(1).double()
+        return values + (single - single.detach())
+
     def lowest(self, direction: torch.Tensor, x: torch.Tensor, radius: float, seed: int = 0) -> float:
         """The least of <direction, output> in a ball that gradients from some of its points lead to."""
         at, best = points_in_ball(x, radius, 10, seed), float("inf")
