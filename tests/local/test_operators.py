@@ -18,12 +18,12 @@ from convsv_cli.local.choices import first_choices
 from convsv_cli.local.lowering import ROWS, lowered
 from convsv_cli.local.places import Ball, Place
 from convsv_cli.local.propagation import places
-from convsv_cli.local.rows import samples_of
+from convsv_cli.local.rows import Rows, samples_of
 from convsv_cli.local.search import improved
 from convsv_cli.local.steps import Affine, NoLocalCertificateError, Program
 from tests.support import runtime
 from tests.support.local_nets import Net, own_norms, points_in_ball, self_attacked
-from tests.support.lowered_operators import CASES, IMAGE, Case, X, floats, normal, whole
+from tests.support.lowered_operators import ACTIVATIONS, CASES, IMAGE, Case, X, floats, normal, whole
 from tests.support.sampling import one_in
 
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "local.md"
@@ -40,6 +40,14 @@ def place(program: Program, x: np.ndarray, arithmetic: str = "float32") -> Place
     at = torch.from_numpy(x).double()[None]
     ball = Ball(x=at, radius=torch.zeros(1, dtype=torch.float64), arithmetic=ARITHMETICS[arithmetic])
     return places(program, ball)[program.output]
+
+
+def rows_at(program: Program, x: torch.Tensor, radius: float) -> Rows:
+    """Differences of two of three logits each, in a ball, in single precision."""
+    ball = Ball(x=x, radius=torch.full((1,), radius, dtype=torch.float64), arithmetic=FLOAT32)
+    direction = torch.eye(3, dtype=torch.float64) - torch.eye(3, dtype=torch.float64).roll(1, 1)
+    samples = samples_of(program, places(program, ball))
+    return samples.rows(torch.zeros(3, dtype=torch.int64), direction[:, None])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -75,19 +83,31 @@ def test_norms_are_those_of_jacobians(case: Case, tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", one_in(3, [(case,) for case in CASES]), ids=str)
 def test_nothing_in_the_ball_is_below_the_bound(case: Case, tmp_path: Path) -> None:
     net = self_attacked(case.classifier(tmp_path), tmp_path)
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, *case.shape, generator=generator, dtype=torch.float64)
-    ball = Ball(x=x, radius=torch.full((1,), 0.3, dtype=torch.float64), arithmetic=FLOAT32)
-    direction = torch.eye(3, dtype=torch.float64) - torch.eye(3, dtype=torch.float64).roll(1, 1)
-    rows = samples_of(net.program, places(net.program, ball)).rows(
-        torch.zeros(3, dtype=torch.int64), direction[:, None]
-    )
-    found = points_in_ball(x, 0.3, 200)
-    values = net.program.values(found)[net.program.output].flatten(1) @ direction.T
-    lowest = [net.lowest(each[None, None], x, 0.3) for each in direction]
-    least = torch.minimum(values.amin(0), torch.tensor(lowest, dtype=torch.float64))
+    x, radius = torch.randn(1, *case.shape, generator=torch.Generator().manual_seed(0)).double(), 0.3
+    rows = rows_at(net.program, x, radius)
+    values = net.program.values(points_in_ball(x, radius, 200))[net.program.output].flatten(1)
+    lowest = [net.lowest(direction[None], x, radius) for direction in rows.direction]
+    least = (values @ rows.direction[:, 0].T).amin(0).minimum(torch.tensor(lowest, dtype=torch.float64))
     bound = certified(rows, improved(rows, first_choices(rows), 10)[0])
     assert (bound <= least).all()
+    assert bound.isfinite().all()
+
+
+@pytest.mark.parametrize("case", one_in(2, [(case,) for case in ACTIVATIONS]), ids=str)
+def test_nothing_that_is_searched_for_is_below_the_bound(case: Case, tmp_path: Path) -> None:
+    program = program_of(case.classifier(tmp_path), tmp_path)
+    x, radius = torch.randn(1, *case.shape, generator=torch.Generator().manual_seed(1)).double(), 0.8
+    rows = rows_at(program, x, radius)
+    bound = certified(rows, improved(rows, first_choices(rows), 10)[0])
+    for direction, below in zip(rows.direction, bound, strict=True):
+        at = points_in_ball(x, radius, 200)
+        for turn in range(6):
+            values = (program.values(at)[program.output] * direction).flatten(1).sum(1)
+            assert (below <= values).all()
+            best = at[values.argsort()[:20]].repeat(10, *(1 for _ in x.shape[1:]))
+            moved = best - x + points_in_ball(torch.zeros_like(x), 0.5**turn * radius, 200, turn)
+            size = moved.flatten(1).norm(dim=1).clamp_min(radius)[:, None, None]
+            at = x + moved * (radius / size) * (1 - 1e-12)
     assert bound.isfinite().all()
 
 

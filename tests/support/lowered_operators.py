@@ -214,4 +214,35 @@ def _reduced() -> list[Case]:
     return cases + [Case(op=op, inputs=(others[0], X, others[1], X)) for op in ("Max", "Mean", "Min", "Sum")]
 
 
+def _activations() -> list[Case]:
+    plain = (
+        *(
+            "Abs",
+            "Asinh",
+            "Atan",
+            "Celu",
+            "Cos",
+            "Elu",
+            "Erf",
+            "Gelu",
+            "HardSigmoid",
+            "HardSwish",
+            "LeakyRelu",
+        ),
+        *("Mish", "Relu", "Selu", "Sigmoid", "Sin", "Softplus", "Softsign", "Tanh"),
+    )
+    line: Shape = (1, 6)
+    cases = [Case(op=op, shape=line) for op in plain]
+    return [
+        *cases,
+        Case(op="Clip", shape=line, inputs=(X, np.float32(-0.3), np.float32(0.4))),
+        Case(op="Gelu", shape=line, attributes={"approximate": "tanh"}),
+        Case(op="PRelu", shape=line, inputs=(X, normal(6))),
+        Case(op="Pow", shape=line, inputs=(X, np.float32(1.0))),
+        Case(op="Shrink", shape=line, attributes={"lambd": 0.3, "bias": 0.3}),
+        Case(op="ThresholdedRelu", shape=line, attributes={"alpha": 0.0}),
+    ]
+
+
+ACTIVATIONS = _activations()
 CASES = [*_resized(), *_moved(), *_multiplied(), *_windows(), *_reduced()]
