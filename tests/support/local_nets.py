@@ -203,7 +203,7 @@ def points_in_ball(x: torch.Tensor, radius: float, count: int, seed: int = 0) ->
 
 @dataclass(frozen=True)
 class Attacked:
-    """A network, as steps and as a function of torch's own that has gradients."""
+    """A network, as steps and as a function of samples [n, *shape] in single precision that has gradients."""
 
     program: Program
     function: Callable[[torch.Tensor], torch.Tensor]
@@ -211,7 +211,7 @@ class Attacked:
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Of samples [n, *shape], in double precision, with gradients in single precision."""
         values = self.program.values(x)[self.program.output].flatten(1).detach()
-        single = self.function(x[:, 0].float()).flatten(1).double()
+        single = self.function(x.float()).flatten(1).double()
         return values + (single - single.detach())
 
     def lowest(self, direction: torch.Tensor, x: torch.Tensor, radius: float, seed: int = 0) -> float:
@@ -221,7 +221,7 @@ class Attacked:
             values = (self.program.values(at)[self.program.output] * direction).flatten(1).sum(1)
             best = min(best, float(values.min()))
             single = at.float().requires_grad_()
-            found = self.function(single[:, 0])
+            found = self.function(single)
             (slope,) = torch.autograd.grad((found * direction[0].float()).sum(), single)
             moved = at - 0.3 * radius * slope.double() / _lengths(slope.double()).clamp_min(1e-30) - x
             at = x + moved * (radius / _lengths(moved).clamp_min(1e-30)).clamp_max(1.0) * (1 - 1e-12)
@@ -231,7 +231,7 @@ class Attacked:
 def attacked(net: Net, folder: Path) -> Attacked:
     graph = net.graph(folder)
     function = differentiable(graph, source="x", nodes=relevant(graph), output=net.last)
-    return Attacked(program=lowered(graph, own_norms()), function=function)
+    return Attacked(program=lowered(graph, own_norms()), function=lambda samples: function(samples[:, 0]))
 
 
 def self_attacked(net: Net, folder: Path) -> Attacked:
@@ -239,7 +239,7 @@ def self_attacked(net: Net, folder: Path) -> Attacked:
     program = lowered(net.graph(folder), own_norms())
 
     def single(samples: torch.Tensor) -> torch.Tensor:
-        return program.values(samples.double()[:, None])[program.output][:, 0].float()
+        return program.values(samples.double())[program.output][:, 0].float()
 
     return Attacked(program=program, function=single)
 
