@@ -144,6 +144,7 @@ REFUSED = {
     "its constant alone": Case(
         op="Einsum", inputs=(X, normal(6, 3)), attributes={"equation": "abij,jk->abi"}
     ),
+    "it makes a number without axes": Case(op="ReduceSum", attributes={"keepdims": 0}),
     "numbers of a kind that are not real": Case(op="Cast", attributes={"to": TensorProto.INT64}),
     "no linear bounds of this operator": Case(op="InstanceNormalization", inputs=(X, normal(4), normal(4))),
 }

@@ -70,6 +70,8 @@ def _check_sizes(node: Node, to: Lowering) -> None:
     """Before anything of it is in memory; a window may be padded to far more than it gives."""
     pads: Sequence[int] = node.attribute("pads", ())
     windows = math.prod(node.attribute("kernel_shape", ())) if node.op.endswith("Pool") else 1
+    if any(to.graph.shapes.get(name) == () for name in node.outputs):
+        raise NoLocalCertificateError("it makes a number without axes")
     for name in (*node.inputs[:1], *node.outputs):
         sizes = [1 if size is None else size for size in to.graph.shapes.get(name, ())]
         if min(sizes, default=1) < 1:
