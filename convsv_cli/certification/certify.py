@@ -17,7 +17,13 @@ from convsv_cli.certification.proving import INTERRUPTED, Proving
 from convsv_cli.certification.results import Listener, Outcome, Results
 from convsv_cli.certification.routes.certifier import Problem
 from convsv_cli.certification.run import agree, input_rounding, logits_of, precision_of, rounding_allowance
-from convsv_cli.certification.samples import Normalization, Samples, normalization_of
+from convsv_cli.certification.samples import (
+    Normalization,
+    Samples,
+    check_classes,
+    check_range,
+    normalization_of,
+)
 from convsv_cli.certification.smooth_chain import NoChainError, SmoothChain, smooth_chain_of
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.bound import ARITHMETIC
@@ -69,10 +75,11 @@ def certify_network(
     start = time.monotonic()
     classifier = classifier_of(network)
     normalization = normalization_of(settings, classifier.shape)
-    fitted = samples.fitted(classifier.shape)
+    fitted = samples.fitted(classifier.shape, settings.data)
     x, y = torch.from_numpy(normalization(fitted.x)), torch.from_numpy(samples.y)
-    _check(x, y, classifier, settings)
-    _check_range(normalization.undone(fitted.x), settings.pixel_range, settings)
+    check_classes(samples.y, classifier.classes, settings.data)
+    check_range(x, settings.input_range, "--input-range", settings.data)
+    check_range(normalization.undone(fitted.x), settings.pixel_range, "--pixel-range", settings.data)
     chain, reason = _chain_of(classifier, x)
     return _Task(
         classifier=classifier,
@@ -281,19 +288,3 @@ class _Task:
         if self.classifier.gives_probabilities:
             notes.append(PROBABILITIES)
         return tuple(notes)
-
-
-def _check(x: torch.Tensor, y: torch.Tensor, classifier: Classifier, settings: CertifySettings) -> None:
-    first, last = int(y.min()), int(y.max())
-    if first < 0 or last >= classifier.classes:
-        what = f"its classes range from {first} to {last}, but the network has {classifier.classes}"
-        hint = "classes count from 0: save y - 1" if first == 1 and last == classifier.classes else ""
-        raise UsageError(what, where=settings.data, hint=hint)
-    _check_range(x, settings.input_range, settings)
-
-
-def _check_range(x: torch.Tensor, box: tuple[float, float] | None, settings: CertifySettings) -> None:
-    if box is not None and not (box[0] <= x.min() and x.max() <= box[1]):
-        raise UsageError(
-            f"its samples leave the range {as_written(box[0])} to {as_written(box[1])}", where=settings.data
-        )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from convsv_cli.empirical.points import LARGEST, SCALED, UNSCALED, are_pixels, otherwise_arranged, spread
 from convsv_cli.errors import UsageError
+from convsv_cli.renderers.numbers import as_written
 from convsv_cli.report import CertifySettings
 
 IMAGES = ("x", "x_test", "images", "inputs")
@@ -48,8 +49,12 @@ class Samples:
     y: NDArray[np.int64]
     notes: tuple[str, ...] = ()
 
-    def fitted(self, shape: tuple[int, ...]) -> Samples:
+    def fitted(self, shape: tuple[int, ...], where: str = "") -> Samples:
         """The samples [n, *shape]: an axis of one channel may be missing, and channels may come last.
+
+        Args:
+            shape: what the network takes, of one sample.
+            where: the file that they are from.
 
         Whatever changes the order of their entries is noted.
 
@@ -68,6 +73,7 @@ class Samples:
             return replace(self, x=moved, notes=(*self.notes, MOVED))
         raise UsageError(
             f"the samples are {'x'.join(map(str, seen))}, and the network takes {'x'.join(map(str, shape))}",
+            where=where,
             hint=otherwise_arranged(seen, shape),
         )
 
@@ -88,11 +94,16 @@ def samples_in(path: Path, limit: int | None = None, asked: CertifySettings | No
     x, y = (_named(found, names, path) for names in (IMAGES, LABELS))
     y = _classes(y, path)
     if x.ndim < 2 or len(x) != len(y) or not len(x):
-        raise UsageError(f"{x.shape} samples and {y.shape} classes do not fit together", where=str(path))
+        what = f"samples {_shape(x)} and classes {_shape(y)} do not fit together"
+        raise UsageError(what, where=str(path), hint="there has to be one class for each sample")
     asked = asked or CertifySettings(data=str(path))
     x, notes = _as_floats(x[:limit], asked, path)
-    if not np.isfinite(x).all():
-        raise UsageError("its samples hold NaN or infinity", where=str(path))
+    odd = ~np.isfinite(x).reshape(len(x), -1).all(1)
+    if odd.any():
+        what = (
+            f"its samples hold NaN or infinity: {int(odd.sum()):,} of {len(x):,}, the first at {odd.argmax()}"
+        )
+        raise UsageError(what, where=str(path), hint="leave these out")
     return Samples(x=x, y=y[:limit].astype(np.int64), notes=(*notes, *_doubts(x, asked, path)))
 
 
@@ -232,6 +243,39 @@ def normalization_of(settings: CertifySettings, shape: tuple[int, ...]) -> Norma
             own = f"{channels} channel{'' if channels == 1 else 's'}"
             raise UsageError(f"--input-{name} has {len(values)} entries, but the input has {own}")
     return Normalization(mean=settings.input_mean, std=settings.input_std, done=settings.normalized)
+
+
+def check_classes(y: NDArray[np.int64], classes: int, where: str) -> None:
+    """See that the network has the classes that samples are said to be of.
+
+    Raises:
+        UsageError: it does not.
+    """
+    first, last = int(y.min()), int(y.max())
+    if first < 0 or last >= classes:
+        what = f"its classes range from {first} to {last}, but the network has {classes}"
+        ones = first == 1 and last == classes
+        hint = "classes count from 0" + (
+            ": save y - 1" if ones else ", in the order of the network's outputs"
+        )
+        raise UsageError(what, where=where, hint=hint)
+
+
+def check_range(x: torch.Tensor, box: tuple[float, float] | None, option: str, where: str) -> None:
+    """See that samples are in a range that radii are to hold in.
+
+    Raises:
+        UsageError: they are not.
+    """
+    lower, upper = float(x.min()), float(x.max())
+    if box is not None and not box[0] <= lower <= upper <= box[1]:
+        left = f"its samples leave the range {as_written(box[0])} to {as_written(box[1])}"
+        hint = f"give {option} as a range that holds them all"
+        raise UsageError(f"{left}: they go from {lower:.6g} to {upper:.6g}", where=where, hint=hint)
+
+
+def _shape(array: NDArray[Any]) -> str:
+    return "x".join(map(str, array.shape))
 
 
 def _per_channel(values: tuple[float, ...], x: NDArray[Any]) -> NDArray[np.float64]:

@@ -59,10 +59,12 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
     metavar="0.5|36/255",
     multiple=True,
     callback=radii,
-    help="Radius at which accuracy is certified, without looking for the radius of each sample. Repeatable."
-    f"  [default: radii, and {DEFAULT_EPS}]",
+    help="Radius at which accuracy is certified, without looking for the radius of each sample (faster)."
+    f" Repeatable.  [default: {DEFAULT_EPS}, with --radii]",
 )
-@click.option("--radii", "wants_radii", is_flag=True, help="Look for radii although --eps is given.")
+@click.option(
+    "--radii", "wants_radii", is_flag=True, help="Look for the radius of each sample although --eps is given."
+)
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N samples.")
 @click.option(
     "--attack", is_flag=True, help="Also attack the samples (PGD), which bounds the accuracy from above."
@@ -138,12 +140,17 @@ def certify(
     Lipschitz bound of the network, and from the curvature of chains with one smooth activation. The largest
     counts. onnxruntime runs the network, in a child process with limits on time and memory.
 
+    Ctrl-C ends the search with a report of what is proven by then; a second one ends it without. Output files
+    show what is known on the way, every ten seconds, marked as incomplete.
+
     \b
     Examples:
       convsv certify sample_models/mnist_curvature.onnx --data ../shared/data/mnist10k.npz --limit 20
       convsv certify resnet20_regularised.onnx --data test.npz --eps 36/255
       convsv certify mnist.onnx --data mnist.npz --attack -o certificate.html
       convsv certify mnist.onnx --data mnist.npz --effort thorough --pixel-range 0,1
+      convsv certify mnist.onnx --data mnist.npz --eps 0.5 --eps 1 --radii -o radii.csv
+      convsv certify mnist.onnx --data mnist.npz --eps 0.5 --arithmetic bfloat16
       convsv certify resnet50.onnx --data val.npz --limit 200 --input-mean 0.485,0.456,0.406 \\
                      --input-std 0.229,0.224,0.225
       convsv certify classifier.onnx --data test.npz --format csv

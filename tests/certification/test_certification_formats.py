@@ -184,6 +184,48 @@ def test_almost_nothing_is_said_with_the_reason() -> None:
     assert "nothing is certified: the network has no bound" in next(reasons(NOTHING))
 
 
+def test_what_looks_like_guesses_is_said_to_be_odd() -> None:
+    """One of three classes each time: right of a third of the samples, or of all but one."""
+    label = replace(SAMPLES[0], label=2, predicted=2)
+    wrong = replace(label, label=0, broken=None)
+    lucky, good = (replace(CERTIFICATION, samples=(label,) * n + (wrong,) * (30 - n)) for n in (10, 29))
+    said = "only 10 of 30 samples are classified correctly, hardly more than by chance"
+    assert said in next(reasons(lucky))
+    assert "by chance" not in "".join(reasons(good))
+    assert "by chance" not in "".join(reasons(replace(lucky, samples=lucky.samples[5:15])))
+
+
+def test_decided_radii_are_not_taken_for_all_that_can_be_proven() -> None:
+    asked = replace(CERTIFICATION.settings, radii=False)
+    said = "--radii looks for the radius of each sample"
+    for name in ("table", "html"):
+        assert said in render(name, replace(CERTIFICATION, settings=asked))
+        assert said not in render(name)
+    assert said not in render("table", replace(NOTHING, settings=asked)), "local bounds decided nothing"
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_what_is_not_complete_says_so(interrupted: bool) -> None:
+    open_ = tuple(replace(sample, ended=index > 1) for index, sample in enumerate(SAMPLES))
+    found = replace(CERTIFICATION, samples=open_, complete=False, interrupted=interrupted)
+    said = "interrupted" if interrupted else "still at work"
+    for name in ("table", "html", "svg"):
+        text = render(name, found).lower()
+        assert f"{said}: what is proven holds" in text
+        assert "2 of 6 samples, of which more may be proven" in text
+        assert "what is proven holds" not in render(name)
+    document = json.loads(render("json", found))
+    assert (document["complete"], document["interrupted"]) == (False, interrupted)
+    assert [sample["ended"] for sample in document["each"]] == [False, False, True, True, True, True]
+    assert [row["ended"] for row in csv.DictReader(io.StringIO(render("csv", found)))][:3] == [
+        "false",
+        "false",
+        "true",
+    ]
+    ended = replace(found, samples=SAMPLES)
+    assert f"{said}: all radii are final" in render("table", ended)
+
+
 def test_blocks_that_were_bounded_at_once_are_no_product_of_worst_cases() -> None:
     bound = EDGES["tiny"].bound
     at_once = replace(bound, blocks=tuple(replace(block, route=COVARIANCE) for block in bound.blocks))
@@ -249,6 +291,16 @@ def test_every_suffix_writes_its_format(folder: Path, tmp_path: Path) -> None:
         (["--eps", "1/0"], "invalid radius '1/0'"),
         (["--input-std", "a,b"], "invalid numbers 'a,b'"),
         (["--limit", "0"], "0 is not in the range"),
+        (["--pixel-range", "1,0"], "invalid range '1,0': use LO,HI, such as 0,1"),
+        (["--pixel-range", "0,0.1"], "data.npz: its samples leave the range 0 to 0.1: they go from -"),
+        (["--effort", "much"], "'much' is not one of 'none', 'quick', 'normal', 'thorough'"),
+        (["--arithmetic", "float8"], "'float8' is not one of 'real', 'float32', 'float16', 'bfloat16'"),
+        (["--data", "odd.npz"], "NaN or infinity: 1 of 2, the first at 1 (leave these out)"),
+        (
+            ["--data", "uneven.npz"],
+            "samples 2x8 and classes 1 do not fit together (there has to be one class",
+        ),
+        (["--data", "none.npz"], "none.npz: no such file"),
         (["-o", "out.pdf"], "the suffix implies no format"),
         (["-o", "net.onnx"], "the output would replace an input"),
     ],
@@ -257,6 +309,8 @@ def test_mistakes_are_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     monkeypatch.chdir(folder)
+    np.savez("odd.npz", x=np.array([[0.0] * 8, [np.nan] * 8]), y=np.zeros(2, int))
+    np.savez("uneven.npz", x=np.zeros((2, 8)), y=np.zeros(1, int))
     process = convsv("certify", "net.onnx", "--data", "data.npz", *arguments)
     assert process.returncode == 2
     assert message in process.stderr

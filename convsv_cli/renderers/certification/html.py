@@ -42,7 +42,7 @@ def render(certification: Certification, terminal: Terminal) -> str:  # noqa: AR
         ],
         radii=[(text.quantile(q), text.radius(r)) for q, r in certification.quantiles],
         reasons=text.reasons(certification),
-        routes=map(text.route, certification.routes),
+        routes=text.ways(certification),
         routes_said=about_routes(certification.bound.blocks),
         attack="" if certification.attack is None else text.attack(certification.attack),
         model=model_facts(certification.model),

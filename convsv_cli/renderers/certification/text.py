@@ -30,6 +30,13 @@ from convsv_cli.report import (
 FEW = 0.01
 """Share of the correctly classified samples, below which a certificate is said to prove almost nothing."""
 LARGEST_BLOCKS = 3
+BY_CHANCE = (
+    "only {:,} of {:,} samples are classified correctly, hardly more than by chance: see --input-mean and "
+    "--input-std, and how classes are counted"
+)
+DECIDED = "local bounds only decided the requested radii; --radii looks for the radius of each sample"
+ENOUGH, CHANCE = 20, 1.5
+"""Samples from which on accuracy says something, and how often guesses are right at most, as a multiple."""
 QUANTILES = {0.0: "smallest", 0.5: "median", 1.0: "largest"}
 CONSTANTS = {
     "lipschitz": "Lipschitz bound of the network",
@@ -113,6 +120,14 @@ def route(found: Route) -> str:
     return f"{ROUTES[found.name]}: {rests}; gives the largest radius for {counted(found.best, 'sample')}"
 
 
+def ways(certification: Certification) -> Iterator[str]:
+    """What radii rest on, and how far they were looked for."""
+    yield from map(route, certification.routes)
+    local = any(found.name == LOCAL and not found.reason for found in certification.routes)
+    if local and not certification.settings.radii:
+        yield DECIDED
+
+
 def attack(tried: Attack) -> str:
     """What was tried."""
     if tried.failure:
@@ -125,6 +140,8 @@ def attack(tried: Attack) -> str:
 
 def reasons(certification: Certification) -> Iterator[str]:
     """Why (almost) nothing is certified; nothing where that is not so."""
+    if _by_chance(certification):
+        yield BY_CHANCE.format(certification.correct, len(certification.samples))
     eps = min(certification.settings.eps)
     certified, correct = certification.certified(eps), certification.correct
     if certified > FEW * correct or not correct:
@@ -150,6 +167,13 @@ def _row(numbered: tuple[int, SampleRadius]) -> tuple[int | float | str, ...]:
     broken = "" if sample.broken is None or math.isinf(sample.broken) else sample.broken
     correct, ended = (str(each).lower() for each in (sample.correct, sample.ended))
     return (index, sample.label, sample.predicted, correct, sample.radius, sample.route, broken, ended)
+
+
+def _by_chance(certification: Certification) -> bool:
+    """Whether accuracy is about that of guesses among the classes that occur, so that something is amiss."""
+    samples = certification.samples
+    classes = 1 + max(max(sample.label, sample.predicted) for sample in samples)
+    return len(samples) >= ENOUGH and certification.correct * classes < CHANCE * len(samples)
 
 
 def _levels(certification: Certification) -> Iterator[str]:
@@ -198,7 +222,7 @@ def _sentences(certification: Certification) -> Iterator[str]:
     if not certification.complete:
         yield state(certification)
     yield from reasons(certification)
-    yield from map(route, certification.routes)
+    yield from ways(certification)
     if certification.attack is not None:
         yield attack(certification.attack)
     yield from (f"note: {note}" for note in certification.notes)
