@@ -71,11 +71,22 @@ class Place:
     def rounded(self, radius: Tensor | None = None) -> Place:
         """With a ball that is no larger than another one, and than what the box needs.
 
+        What infinite errors have made NaN, such as the middle of everything, is infinite in the result.
+
         Args:
             radius: [n].
         """
-        least = torch.minimum(self.radius, length(self.largest))
-        return replace(self, radius=least if radius is None else torch.minimum(least, radius))
+        lower, upper = unknown(self.lower, -math.inf), unknown(self.upper)
+        least = torch.minimum(unknown(self.radius), length(torch.maximum(lower.abs(), upper.abs())))
+        return replace(
+            self,
+            lower=lower,
+            upper=upper,
+            radius=least if radius is None else torch.minimum(least, unknown(radius)),
+            own_noise=unknown(self.own_noise),
+            noise=unknown(self.noise),
+            off=None if self.off is None else unknown(self.off),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,6 +128,11 @@ class Ball:
             noise=noise,
             off=None if self.arithmetic.real else off,
         )
+
+
+def unknown(x: Tensor, value: float = math.inf) -> Tensor:
+    """Infinite where it is NaN."""
+    return torch.where(x.isnan(), value, x)
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from convsv_cli.local.arithmetic import Arithmetic
 from convsv_cli.local.maps import Map, Product
 from convsv_cli.local.pieces import Coefficient, Enclosure, Piecewise
-from convsv_cli.local.places import Ball, Place, down, length, per_sample, up
+from convsv_cli.local.places import Ball, Place, down, length, per_sample, unknown, up
 from convsv_cli.local.runtimes import Load
 from convsv_cli.local.steps import Affine, Elementwise, Program
 from convsv_cli.numerics.rounding import UP_MANY, gamma
@@ -143,13 +143,13 @@ def _ends(step: Affine, inputs: Sequence[Place]) -> tuple[Tensor, Tensor]:
     sizes = tuple(m.abs() + w for m, w in zip(middles, widths, strict=True))
     loss = gamma(step.roundings + 8)
     rounded = 3 * loss * step.absolute(sizes) + UNDERFLOW
-    lower, upper = middle - width - rounded, middle + width + rounded
+    lower, upper = unknown(middle - width - rounded, -math.inf), unknown(middle + width + rounded)
     reach = torch.zeros_like(middle)
     for map_, place in zip(step.maps, inputs, strict=True):
         moving = (place.largest > 0).to(torch.float64)
         squares = map_.squared.forward(moving)
         reach = reach + squares.sqrt() * per_sample(place.radius, squares)
-    reach = reach * (UP_MANY + loss)
+    reach = unknown(reach * (UP_MANY + loss))
     return torch.maximum(lower, -reach), torch.minimum(upper, reach)
 
 

@@ -1,4 +1,4 @@
-"""What local bounds refuse, or take care of, as they would be wrong or fill the memory."""
+"""What local bounds refuse, or take care of, as they would be wrong, or end, or fill the memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 
 from convsv_cli.certification.local import RAW, normalizing
 from convsv_cli.certification.samples import Normalization
+from convsv_cli.local import QUICK, Problem, margins, radii
+from convsv_cli.local.arithmetic import FLOAT16
 from convsv_cli.local.lowering import lowered
 from convsv_cli.local.places import Ball
 from convsv_cli.local.propagation import places
@@ -104,3 +106,22 @@ def test_tensors_with_names_of_steps_put_in_front(name: str, tmp_path: Path) -> 
     assert len(made) == len(set(made))
     x = points_in_ball(torch.zeros(1, 1, 2, dtype=torch.float64), 3.0, 5)
     assert torch.allclose(program.values(x)[program.output], 2 * (x - 1) / 0.5 + 1)
+
+
+@pytest.mark.parametrize("op", ["Sigmoid", "Clip", "MaxPool"])
+def test_what_overflows_proves_nothing_and_ends_nothing(op: str, tmp_path: Path) -> None:
+    """Behind an infinite error are all other steps."""
+    net = Net(0, (1, 2, 2, 2))
+    net.add("Mul", "x", net.weight(np.array([1e5], np.float32).reshape(1, 1, 1)))
+    net.add("Conv", "t0", net.normal(2, 2, 1, 1))
+    constants = [net.weight(np.float32(each)) for each in (0, 6)] if op == "Clip" else []
+    attributes = {"kernel_shape": [1, 2]} if op == "MaxPool" else {}
+    made = net.add(op, "t1", *constants, **attributes, shape=(1, 2, 2, 1) if attributes else None)
+    net.add("Flatten", made, shape=(1, int(np.prod(net.shapes[made]))))
+    net.add("MatMul", net.last, net.normal(net.shapes[net.last][1], 3), shape=(1, 3))
+    program = lowered(net.graph(tmp_path), own_norms())
+    x = torch.randn(1, 1, 2, 2, 2, dtype=torch.float64)
+    classes = program.values(x)[program.output].flatten(1).argmax(1)
+    problem = Problem(program=program, x=x, classes=classes, arithmetic=FLOAT16)
+    assert not (margins(problem, torch.full((1,), 1e-6, dtype=torch.float64), QUICK) > 0).any()
+    assert not radii(problem, QUICK).any()
