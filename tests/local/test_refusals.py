@@ -71,6 +71,16 @@ def test_tensors_without_entries(tmp_path: Path) -> None:
     refused(net.graph(tmp_path), "it is of tensors without entries")
 
 
+def test_limits_and_slopes_that_are_no_numbers(tmp_path: Path) -> None:
+    net = Net(0, (1, 3))
+    net.add("Clip", "x", net.weight(np.float32(np.nan)), net.weight(np.float32(1)))
+    refused(net.graph(tmp_path), "one of its limits is not a number")
+    for slope in (np.nan, np.inf):
+        net = Net(0, (1, 3))
+        net.add("PRelu", "x", net.weight(np.array([0.5, slope, 0.5], np.float32)))
+        refused(net.graph(tmp_path), "one of its slopes is not a number")
+
+
 def test_a_normalization_behind_matrices_scales_rows_of_images(tmp_path: Path) -> None:
     """[1, channels, n] W: what it scales are not the columns of W."""
     net = Net(0, (1, 4, 4))

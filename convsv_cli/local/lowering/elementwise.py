@@ -57,6 +57,8 @@ def clip(node: Node, to: Lowering) -> None:
         name = node.input(i + 1)
         if name:
             limits[i] = float(to.constant(name))
+    if any(map(math.isnan, limits)):
+        raise NoLocalCertificateError("one of its limits is not a number")
     _piecewise(node, to, pieces.clip(*limits))
 
 
@@ -93,6 +95,8 @@ def _operand(name: str, varying: str, to: Lowering) -> Expression | None:
 def _piecewise(node: Node, to: Lowering, enclosure: Enclosure) -> None:
     """What is piecewise linear, but for rounding at most."""
     function = enclosure.lower
+    if not all(math.isfinite(_largest(slope)) for slope in function.slopes):
+        raise NoLocalCertificateError("one of its slopes is not a number")
     plain = all(isinstance(slope, float) and abs(slope) in {0.0, 1.0} for slope in function.slopes)
     exact = plain and all(
         0.0 in {slope, intercept}
