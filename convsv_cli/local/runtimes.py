@@ -42,14 +42,16 @@ FOLDED = NORMALIZED + 2
 """Further roundings of each weight, where a runtime folds what follows into it."""
 
 
-def products(largest: float) -> OffAffine:
+def products(largest: float, *, factored: bool = False) -> OffAffine:
     """A sum of products with weights, and a bias.
 
     Args:
         largest: absolute value of the weights.
+        factored: whether the sum and the bias are multiplied by further factors, as of Gemm, after which the
+            weights are those of the whole map; all factors are among those that `largest` is of.
     """
     return lambda arithmetic, load: arithmetic.products(
-        load.terms + FOLDED, load.size, operands=max(largest, load.most)
+        load.terms + FOLDED, load.size, operands=max(largest, load.most), normalized=factored
     )
 
 

@@ -45,12 +45,19 @@ def gemm(net: Net) -> None:
     net.add("Gemm", "x", net.weight(np.array([[2.5e-8, 0]] * 4, np.float32)), bias, shape=(1, 2))
 
 
+def factored(net: Net) -> None:
+    """1e30 (4 x 1e-40) 1e4 against 1e-7."""
+    weight = np.array([[1e-40, 0]] * 4, np.float32)
+    net.add("Gemm", "x", net.weight(weight), net.weight(array(0, 1e-7)[0]), shape=(1, 2), alpha=1e30)
+
+
 def operated(op: str, *constant: float) -> object:
     return lambda net: net.add(op, "x", net.weight(array(*constant)))
 
 
 SINKING = {
     "weights": ("float16", gemm, [3e4] * 4, torch.tensor(2.5e-8)),
+    "weights before a factor": ("float32", factored, [1e4] * 4, torch.tensor(1e-40)),
     "a factor": ("float16", operated("Mul", 2.5e-8, 1.0), [3e4, 5e-4], torch.tensor(2.5e-8)),
     "a subnormal factor": ("float32", operated("Mul", 1e-39, 1.0), [1e37, 5e-3], torch.tensor(1e-39)),
     "a subnormal divisor": ("float32", operated("Div", 1e-39, 1.0), [1e-5, 5e33], torch.tensor(1e-39)),

@@ -211,7 +211,13 @@ def _add(
     output: str | None = None,
 ) -> str:
     error = None if shift is None else gamma(1) * shift.abs()
-    off = products(float(weight.abs().max()))
+    factors = [node.attribute(each, 1.0) for each in ("alpha", "beta")] if node.op == "Gemm" else []
+    factored = any(each != 1 for each in factors)
+    sizes = [float(weight.abs().max()), *map(abs, factors)]
+    if factored:
+        constants = (each for each in node.inputs if each and not to.varies(each))
+        sizes += [float(to.constant(each).abs().max()) for each in constants]
+    off = products(max(sizes), factored=factored)
     made = node.outputs[0] if output is None else output
     return to.affine(node, [part], shift=shift, shift_error=error, off=off, output=made)
 
