@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from convsv_cli.local import Problem, margins
 from convsv_cli.local.arithmetic import ARITHMETICS, Arithmetic
+from convsv_cli.local.disturbances import disturbance
 from convsv_cli.local.lowering import lowered
 from convsv_cli.local.places import Ball, Place
 from convsv_cli.local.propagation import places
@@ -96,6 +98,26 @@ def test_inputs_that_one_number_of_the_format_stands_for(name: str, x: list[floa
     program = program_of(net, tmp_path)
     assert kept(program, x, 1e-9, ARITHMETICS["real"])
     assert not kept(program, x, 1e-9, ARITHMETICS[name])
+
+
+@FORMATS
+def test_what_the_input_loses_counts_in_differences_of_logits(name: str, tmp_path: Path) -> None:
+    """In those of a linear network, almost exactly."""
+    net = Net(0, (1, 3))
+    net.add("MatMul", "x", net.weight(np.array([[4, 0], [0, 4], [0, 0]], np.float32)), shape=(1, 2))
+    program = program_of(net, tmp_path)
+    x = torch.tensor([[[0.3, 0.7, 0.1]]], dtype=torch.float64)
+    direction = torch.tensor([[[1.0, -1.0]]], dtype=torch.float64)
+    ball = Ball(x=x, radius=torch.zeros(1, dtype=torch.float64), arithmetic=ARITHMETICS[name])
+    found = places(program, ball)
+    off = (program.values(x.to(DTYPES[name]).double() - x)[program.output] * direction).sum().abs()
+    without = replace(found[program.source], off=None)
+    inputs = [
+        float(disturbance(program, each, torch.tensor([0]), direction))
+        for each in (found, {**found, program.source: without})
+    ]
+    assert inputs[0] - inputs[1] >= float(off) > 0
+    assert inputs[0] - inputs[1] <= ARITHMETICS[name].unit * 4.0 * 1.01
 
 
 def constant(net: Net, scale: float) -> np.ndarray:
