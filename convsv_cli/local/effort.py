@@ -26,14 +26,21 @@ class Effort:
         steps: of the search, in rounds; after each, what is decided leaves it.
         boxes: the rounds of smaller boxes.
         halvings: of the interval that a radius is known to be in.
+        splits: how often parts of a ball that is not decided are cut in two.
     """
 
     steps: tuple[int, ...]
     boxes: tuple[BoxEffort, ...]
     halvings: int
+    splits: int = 0
 
 
 QUICK = Effort(steps=(5, 15), boxes=(), halvings=6)
-NORMAL = Effort(steps=(5, 15, 40), boxes=(BoxEffort(steps=8, count=192),), halvings=8)
-THOROUGH = Effort(steps=(5, 15, 40, 120), boxes=(*NORMAL.boxes, BoxEffort(steps=10, count=2048)), halvings=10)
+NORMAL = Effort(steps=(5, 15, 40), boxes=(BoxEffort(steps=8, count=192),), halvings=8, splits=4)
+THOROUGH = Effort(
+    steps=(5, 15, 40, 120),
+    boxes=(*NORMAL.boxes, BoxEffort(steps=10, count=2048)),
+    halvings=10,
+    splits=8,
+)
 EFFORTS = {"quick": QUICK, "normal": NORMAL, "thorough": THOROUGH}

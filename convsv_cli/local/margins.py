@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from convsv_cli.local.backward import lower_bounds
 from convsv_cli.local.boxes import smaller_boxes
+from convsv_cli.local.branching import Decided, least_of_parts, together
 from convsv_cli.local.certificate import certified
 from convsv_cli.local.choices import Choice, first_choices
 from convsv_cli.local.effort import BoxEffort, Effort
@@ -68,14 +69,60 @@ class Margins:
         self._exclude(found)
         self._decide(torch.arange(len(self.radius)), found, lambda share: told(share / parts))
         for i, effort in enumerate(self.effort.boxes, 1):
-            open_ = (self.worst() <= 0).nonzero()[:, 0]
+            open_ = self.open
             for start in range(0, len(open_), TOGETHER):
                 which = open_[start : start + TOGETHER]
                 ball = self.problem.take(which).ball(self.radius[which])
                 known = self.boxes(which, effort)
                 found = places(self.problem.program, ball, known)
                 self._decide(which, found, lambda _share: None)
+                if i == len(self.effort.boxes):
+                    self._branch(which, known)
                 told((i + (start + len(which)) / len(open_)) / parts)
+
+    @property
+    def open(self) -> Tensor:
+        """Samples that are not decided, int64."""
+        return (self.worst() <= 0).nonzero()[:, 0]
+
+    def _branch(self, samples: Tensor, known: Boxes) -> None:
+        """Cut the balls of those of some samples that are not decided.
+
+        Args:
+            samples: ascending.
+            known: boxes of their tensors.
+        """
+        program, depth = self.problem.program, self.effort.splits
+        room = together(program, depth)
+        left = (self.worst()[samples] <= 0).nonzero()[:, 0]
+        for some in torch.split(left, room) if depth and room else ():
+            which = samples[some]
+
+            def decide(sample: Tensor, boxes: Boxes, which: Tensor = which) -> Decided:
+                return self._part(which[sample], boxes)
+
+            boxes = {name: (lower[some], upper[some]) for name, (lower, upper) in known.items()}
+            least = least_of_parts(program, decide, boxes, len(some), depth)[:, None]
+            rows = self.lower.view(len(self.radius), -1)
+            rows[which] = torch.where(rows[which] > 0, rows[which], torch.maximum(rows[which], least))
+
+    def _part(self, samples: Tensor, known: Boxes) -> Decided:
+        """Parts of the balls of samples, which are searched for the rivals that are not decided."""
+        effort = replace(self.effort, steps=self.effort.steps[:2], boxes=(), splits=0)
+        part = Margins(
+            problem=self.problem.take(samples), radius=self.radius[samples], effort=effort, known=known
+        )
+        decided = (self.lower.view(len(self.radius), -1)[samples] > 0).flatten()
+        part.lower[decided] = math.inf
+        part.search(lambda _share: None)
+
+        def look(which: Tensor) -> tuple[dict[str, Place], dict[str, Tensor]]:
+            boxes = {name: (lower[which], upper[which]) for name, (lower, upper) in known.items()}
+            ball = part.problem.take(which).ball(part.radius[which])
+            found = places(part.problem.program, ball, boxes)
+            return found, part.weights(which, found)
+
+        return Decided(worst=part.worst(), look=look)
 
     def boxes(self, samples: Tensor, effort: BoxEffort) -> Boxes:
         """Smaller boxes, that hold for all smaller radii, too.
@@ -85,10 +132,10 @@ class Margins:
             effort: of the search.
         """
         ball = self.problem.take(samples).ball(self.radius[samples])
-        weights = self._weights(samples, places(self.problem.program, ball))
+        weights = self.weights(samples, places(self.problem.program, ball))
         return smaller_boxes(self.problem.program, ball, weights, effort)
 
-    def _weights(self, samples: Tensor, found: dict[str, Place]) -> dict[str, Tensor]:
+    def weights(self, samples: Tensor, found: dict[str, Place]) -> dict[str, Tensor]:
         """By how much each result of a function of numbers counts, at some samples."""
         rows, at = (each[: at_once(self._single)] for each in self._open(samples))
         weights: dict[str, Tensor] = {}
