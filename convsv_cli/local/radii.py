@@ -16,6 +16,7 @@ from torch import Tensor
 from convsv_cli.local.arithmetic import REAL
 from convsv_cli.local.effort import BoxEffort, Effort
 from convsv_cli.local.margins import TOGETHER, Margins
+from convsv_cli.local.places import length
 from convsv_cli.local.problem import Problem
 from convsv_cli.local.propagation import Boxes, places
 
@@ -29,8 +30,6 @@ NEAR = 1.01
 """Ratio of two radii between which no more are tried."""
 MOST = 60
 """Radii that are tried before there is one that is not proven."""
-
-
 LEAST = 2.0**-10
 """Of the first radius: smaller ones are not tried."""
 
@@ -96,7 +95,10 @@ class Radii:
             self._try(which, (self.proven[which] * self.tried[which]).sqrt(), known)
 
     def _first(self) -> Tensor:
-        """Radii to begin with: those of the margins, by how far the logits can move together; 0 for ties."""
+        """Radii to begin with: those of the margins, by how far the logits can move together; 0 for ties.
+
+        They are no more than the lengths of the samples, where the logits hardly move.
+        """
         problem = self.problem
         ones = torch.ones(len(problem.x), dtype=torch.float64)
         place = places(problem.program, replace(problem.ball(ones), arithmetic=REAL))[problem.program.output]
@@ -104,7 +106,8 @@ class Radii:
         own = logits.gather(1, problem.classes[:, None])
         others = logits.scatter(1, problem.classes[:, None], -torch.inf).amax(1)
         margins = (own[:, 0] - others).clamp_min(0.0)
-        return margins / (2**0.5 * place.radius.clamp_min(1e-300))
+        longest = length(problem.x).clamp_min(1.0)
+        return torch.minimum(margins / (2**0.5 * place.radius.clamp_min(1e-300)), longest)
 
     def _boxes(self, which: Tensor, at: Tensor, effort: BoxEffort) -> Boxes:
         problem = self.problem.take(which)

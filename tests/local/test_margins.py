@@ -97,3 +97,18 @@ def test_ties_are_never_certified(radius: float, tmp_path: Path) -> None:
         program=program, x=torch.ones(1, 1, 2, dtype=torch.float64), classes=torch.zeros(1, dtype=torch.int64)
     )
     assert float(margins(problem, torch.tensor([radius], dtype=torch.float64))[0]) <= 0
+
+
+def test_a_radius_within_which_nothing_moves_is_found(tmp_path: Path) -> None:
+    """The logits are constant as long as the number is above 1, from 9 down by almost 8."""
+    net = Net(0, (1, 1))
+    net.add("Clip", "x", net.weight(np.float32(0)), net.weight(np.float32(1)))
+    net.add("Max", net.last, net.weight(np.array([[0.5]], np.float32)))
+    net.add("Concat", net.weight(np.array([[0.9]], np.float32)), net.last, shape=(1, 2), axis=1)
+    program = lowered(net.graph(tmp_path), own_norms())
+    problem = Problem(
+        program=program,
+        x=torch.full((1, 1, 1), 9.0, dtype=torch.float64),
+        classes=torch.ones(1, dtype=torch.int64),
+    )
+    assert 7 <= float(radii(problem, QUICK)) <= 8.1
