@@ -36,7 +36,7 @@ class Effort:
 
 
 QUICK = Effort(steps=(5, 15), boxes=(), halvings=6)
-NORMAL = Effort(steps=(5, 15, 40), boxes=(BoxEffort(steps=8, count=192),), halvings=8, splits=4)
+NORMAL = Effort(steps=(5, 15, 40), boxes=(BoxEffort(steps=16, count=128),), halvings=8, splits=4)
 THOROUGH = Effort(
     steps=(5, 15, 40, 120),
     boxes=(*NORMAL.boxes, BoxEffort(steps=10, count=2048)),

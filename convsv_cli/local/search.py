@@ -13,7 +13,7 @@ from convsv_cli.local.rows import Rows
 from convsv_cli.local.steps import Program
 from convsv_cli.numerics.adam import Adam
 
-SLOPE_RATE, MULTIPLIER_RATE = 0.1, 0.3
+SLOPE_RATE, MULTIPLIER_RATE = 0.05, 0.3
 MEMORY = 2**30
 """Bytes that the tensors of a search may take, about."""
 COPIES = 24
