@@ -95,7 +95,7 @@ class Margins:
         program, depth = self.problem.program, self.effort.splits
         room = together(program, depth)
         left = (self.worst()[samples] <= 0).nonzero()[:, 0]
-        for some in torch.split(left, room) if depth and room else ():
+        for some in torch.split(left, room) if depth and room and len(left) else ():
             which = samples[some]
 
             def decide(sample: Tensor, boxes: Boxes, which: Tensor = which) -> Decided:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from convsv_cli.local import QUICK, Problem, margins
-from convsv_cli.local.arithmetic import BFLOAT16, REAL, Arithmetic
+from convsv_cli.local.arithmetic import BFLOAT16, FLOAT32, REAL, Arithmetic
 from convsv_cli.local.branching import Decided, least_of_parts
 from convsv_cli.local.effort import BoxEffort, Effort
 from convsv_cli.local.lowering import lowered
@@ -52,6 +52,15 @@ def test_what_is_decided_in_parts_holds_in_the_ball(seed: int, tmp_path: Path) -
         own = logits[:, problem.classes[index]]
         others = logits.scatter(1, problem.classes[index].expand(len(points), 1), -torch.inf).amax(1)
         assert (own - others >= kept[index] - 1e-9).all()
+
+
+def test_nothing_is_cut_where_smaller_boxes_decide_all(tmp_path: Path) -> None:
+    problem = replace(problem_of(5, tmp_path), arithmetic=FLOAT32)
+    radius = torch.full((len(problem.x),), 0.512, dtype=torch.float64)
+    quick, boxes = (margins(problem, radius, effort) for effort in (QUICK, WHOLE))
+    decided = ((quick <= 0) & (boxes > 0)).nonzero()[:, 0]
+    assert len(decided)
+    assert (margins(problem.take(decided), radius[decided], CUT) > 0).all()
 
 
 def sampled(program: Program, seed: int) -> Tensor:
