@@ -268,6 +268,11 @@ def test_bounds_that_do_not_fit_are_refused() -> None:
     for bounds in (torch.zeros(3, 3), -torch.ones(4, 4), torch.full((4, 4), math.nan)):
         with pytest.raises(UsageError, match="bounds"):
             curvature_radii(net, x, bounds)
+    for pair_error in (-1.0, math.nan, torch.zeros(4), torch.zeros(2, 1), torch.zeros(1, 2, 4)):
+        with pytest.raises(UsageError, match="error"):
+            curvature_radii(net, x, torch.zeros(4, 4), pair_error=pair_error)
+    with pytest.raises(UsageError, match="error"):
+        curvature_radii(net, x, torch.zeros(4, 4), logit_error=-1.0, pair_error=3.0)
     with pytest.raises(UsageError, match="shape of its input"):
         curvature_bounds(deep_net(0))
     with pytest.raises(UsageError, match="does not take inputs"):

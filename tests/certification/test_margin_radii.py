@@ -171,6 +171,11 @@ def test_the_smallest_of_all_constants_counts() -> None:
         {"before_head": 1.0, "head": torch.ones(2, 2)},
         {"lipschitz": 1.0, "input_scale": 0.0},
         {"lipschitz": 1.0, "logit_error": math.nan},
+        {"lipschitz": 1.0, "logit_error": -1.0, "pair_error": 3.0},
+        {"lipschitz": 1.0, "pair_error": -torch.ones(1, 3)},
+        {"lipschitz": 1.0, "pair_error": torch.ones(3)},
+        {"lipschitz": 1.0, "pair_error": torch.ones(1, 1)},
+        {"lipschitz": 1.0, "pair_error": torch.ones(2, 1, 3)},
     ],
 )
 def test_what_proves_nothing_is_refused(arguments: dict) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from convsv_cli.errors import UsageError
 from convsv_cli.numerics.rounding import gamma
 from convsv_cli.report import REAL, Route
 
@@ -116,6 +118,25 @@ def executed(problem: Problem, prove: Callable[[torch.Tensor], torch.Tensor]) ->
     errors = errors.expand(problem.logits.shape)
     radii = prove(errors)
     return radii if problem.arithmetic == REAL else prove(errors + problem.execution(radii))
+
+
+def pair_errors(logits: torch.Tensor, logit_error: float, pair_error: float | torch.Tensor) -> torch.Tensor:
+    """Bounds of the absolute errors of differences of the largest logit and the others: float64 [n, classes].
+
+    Args:
+        logits: [n, classes].
+        logit_error: of each logit.
+        pair_error: what is to be added, of all differences or [n, classes]; infinite for no claim.
+
+    Raises:
+        UsageError: the errors do not fit the logits, or are no bounds.
+    """
+    pair = torch.as_tensor(pair_error, dtype=torch.float64, device=logits.device)
+    if pair.shape not in ((), logits.shape):
+        raise UsageError(f"pair_error must be one number or {list(logits.shape)}, not {list(pair.shape)}")
+    if not (0 <= logit_error < math.inf and (pair >= 0).all()):
+        raise UsageError("errors must be 0 or more, and logit_error finite")
+    return (2 * logit_error + pair).expand(logits.shape)
 
 
 def pair_margins(logits: torch.Tensor, errors: torch.Tensor | float = 0.0) -> torch.Tensor:

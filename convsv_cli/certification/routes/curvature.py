@@ -20,7 +20,14 @@ import torch
 from torch import nn
 
 from convsv_cli.certification.curvature_bounds import curvature_bounds
-from convsv_cli.certification.routes.certifier import Certifier, Problem, Proven, executed, pair_margins
+from convsv_cli.certification.routes.certifier import (
+    Certifier,
+    Problem,
+    Proven,
+    executed,
+    pair_errors,
+    pair_margins,
+)
 from convsv_cli.errors import UsageError
 from convsv_cli.numerics.rounding import round_down
 from convsv_cli.report import CURVATURE
@@ -104,21 +111,20 @@ def curvature_radii(
     float64; no proof bounds their rounding, but 1e-9 of the logits is taken off for it.
 
     Raises:
-        UsageError: the bounds do not fit the model, or are no bounds.
+        UsageError: the bounds or the errors do not fit the model, or are no bounds.
     """
     model = copy.deepcopy(model).double().eval().to(x.device)
     with torch.no_grad():
         logits = model(x.double())
     classes = logits.shape[1]
-    errors = 2 * logit_error + torch.as_tensor(pair_error).to(logits)
-    if bounds.shape != (classes, classes) or not (bounds >= 0).all() or not (errors >= 0).all():
-        raise UsageError(f"the bounds must be numbers >= 0, [{classes}, {classes}], and errors >= 0")
+    if bounds.shape != (classes, classes) or not (bounds >= 0).all():
+        raise UsageError(f"the bounds must be numbers >= 0, [{classes}, {classes}]")
     search = _Search(
         model=model,
         x=x.detach().double(),
         logits=logits,
         bounds=bounds.to(logits),
-        errors=errors.expand(logits.shape),
+        errors=pair_errors(logits, logit_error, pair_error),
     )
     radii = search.over_classes(Effort(rounds=rounds, steps=steps))
     return round_down(1.0) * radii

@@ -12,7 +12,14 @@ from collections.abc import Callable
 
 import torch
 
-from convsv_cli.certification.routes.certifier import Certifier, Problem, Proven, executed, pair_margins
+from convsv_cli.certification.routes.certifier import (
+    Certifier,
+    Problem,
+    Proven,
+    executed,
+    pair_errors,
+    pair_margins,
+)
 from convsv_cli.errors import UsageError
 from convsv_cli.numerics.rounding import gamma, round_down, round_up
 from convsv_cli.report import MARGIN, NetworkBound
@@ -90,10 +97,9 @@ def margin_radii(
     if logits.ndim != 2 or logits.shape[1] < 2 or not logits.isfinite().all():
         raise UsageError(f"logits must be finite numbers [n, classes >= 2], not {tuple(logits.shape)}")
     classes = logits.shape[1]
-    errors = 2 * logit_error + torch.as_tensor(pair_error, dtype=torch.float64, device=logits.device)
-    if not (0 <= logit_error < math.inf and (errors >= 0).all() and 0 < input_scale < math.inf):
-        raise UsageError("errors must be 0 or more, input_scale positive, and both finite")
-    margins = pair_margins(logits.detach().double(), errors)
+    if not 0 < input_scale < math.inf:
+        raise UsageError("input_scale must be positive and finite")
+    margins = pair_margins(logits.detach().double(), pair_errors(logits, logit_error, pair_error))
     predicted = logits.argmax(1)
     rows, row = torch.unique(predicted, return_inverse=True)  # of many classes, few may occur
     rates = pair_bounds(
