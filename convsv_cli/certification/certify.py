@@ -44,6 +44,7 @@ EXECUTED = (
     "the radii hold for the network as runtimes execute it in {}, in any order of summation; TF32, sums in "
     "16 bits and fast convolution algorithms are not covered"
 )
+TAKEN = "the constants that it computes from others are taken as convsv computes them, in the order of numpy"
 HELD = "inputs that are not real numbers ({}) are held at 0"
 INSIDE = "the radii hold for inputs that stay between {} and {}{}, as asked"
 BEFORE = " before the normalization"
@@ -270,6 +271,8 @@ class _Task:
     def _notes(self, problem: Problem) -> tuple[str, ...]:
         real = problem.arithmetic == REAL
         notes = [*self.classifier.graph.assumed, ARITHMETIC if real else EXECUTED.format(problem.arithmetic)]
+        if not real and self.classifier.rounds_constants:
+            notes.append(TAKEN)
         if problem.local is None and self.chain is None:
             notes.append(
                 ROUNDED.format(

@@ -67,6 +67,12 @@ class Classifier:
         """Whether its last operator squeezes the logits."""
         return self.nodes[-1].op in PROBABILITIES
 
+    @property
+    def rounds_constants(self) -> bool:
+        """Whether it computes a constant by operators that round, or in a way that is not known."""
+        names = {name for node in self.nodes for name in node.inputs if name}
+        return any(_rounds(name, self.graph) for name in names)
+
     def row(self, key: Hashable) -> Layer | UnsupportedLayer:
         """The row of the linear map that has this key."""
         return next(row for row in self.network.layers if row.key == key)
@@ -99,6 +105,14 @@ def matrix_of(node: Node, graph: Graph) -> torch.Tensor | None:
         return torch.from_numpy(np.array(found[0].kernel(), dtype=np.float64))
     except UnknownValueError:
         return None
+
+
+def _rounds(name: str, graph: Graph) -> bool:
+    try:
+        found = graph.constant(name)
+    except UnknownValueError:
+        return True
+    return found is not None and found.rounds
 
 
 def classifier_of(network: Network) -> Classifier:

@@ -58,6 +58,7 @@ class Constant:
         shape, dtype: of the values, the type as numpy calls it, e.g. "float32".
         identity: equal for equal expressions of one graph.
         assumed: what was taken for granted of the values.
+        rounds: whether the network computes the values by operators that round, each runtime in its own way.
         read: computes the values, an array of `shape`; nothing is kept.
         error: bounds the Frobenius norm of what rounding did to values that were computed when a graph was
             rewritten; infinite or NaN where that is beyond 1e308.
@@ -68,6 +69,7 @@ class Constant:
     dtype: str
     identity: Hashable
     assumed: tuple[str, ...] = ()
+    rounds: bool = False
     read: Reader = field(repr=False)
     error: Callable[[], float] = field(default=exact, repr=False)
 

@@ -123,6 +123,20 @@ def test_the_arithmetic_is_that_of_the_network_by_default(tmp_path: Path) -> Non
     assert any("float32, in any order of summation" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("computed", [False, True])
+def test_constants_that_another_order_would_change_are_named(computed: bool, tmp_path: Path) -> None:
+    """1 + 1e8 - 1e8 is 0 in float32, and 1 if the last two meet first."""
+    made = [node("ReduceSum", ["terms", "axis"], ["b"])] if computed else []
+    nodes = [*made, node("Gemm", ["x", "w", "b"], ["y"])]
+    terms = np.array([[1.0, 0.0], [1e8, 0.0], [-1e8, 0.0]], np.float32)
+    weights = {"w": np.array([[1.0, 0.0]], np.float32), "terms": terms, "axis": np.array([0])}
+    weights |= {} if computed else {"b": np.zeros((1, 2), np.float32)}
+    path, data = files(tmp_path, graph_model(nodes, {"x": [1, 1]}, weights), np.full((1, 1), 0.5, np.float32))
+    found = certify(path, data, eps=0.1, network_effort="quick")
+    assert found.certified(0.1) == 1
+    assert any("constants that it computes" in note for note in found.notes) == computed
+
+
 def test_the_normalization_is_a_part_of_the_network(tmp_path: Path) -> None:
     """Channels of other scales: more is proven than by the largest scale."""
     mean, std = (0.1, 0.2), (0.5, 4.0)

@@ -38,6 +38,11 @@ FOLDABLE = BROADCASTING | {
     "Reshape", "Round", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Split", "Sqrt", "Squeeze",
     "Tanh", "Tile", "Transpose", "Trilu", "Unsqueeze",
 }
+ROUNDING = frozenset((
+    "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Cos", "CumSum", "DequantizeLinear", "Exp", "Log", "MatMul",
+    "Range", "Reciprocal", "ReduceL2", "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Sigmoid",
+    "Sin", "Sqrt", "Tanh",
+))
 # fmt: on
 Step = tuple[Scope, NodeProto]
 
@@ -99,6 +104,7 @@ class Constants:
             dtype=str(result.dtype),
             identity=(home.path, name),
             assumed=tuple(dict.fromkeys(_dequantised(plan))),
+            rounds=result.dtype.kind == "f" and any(node.op_type in ROUNDING for _, node in plan),
             read=lambda: self._compute(plan, home, name),
         )
 
