@@ -35,10 +35,12 @@ def places(program: Program, ball: Ball, known: Boxes | None = None) -> dict[str
     Args:
         program: in float64.
         ball: where its input is.
-        known: boxes that tensors are known to be in.
+        known: boxes that tensors are known to be in; the centres that they are around may have been computed
+            among other samples, and so in another order of summation.
     """
     found = {program.source: ball.place()}
-    still = at_rest(program, ball.x) if ball.constants and ball.still is None else ball.still or {}
+    asked = bool(ball.constants or known)
+    still = at_rest(program, ball.x) if asked and ball.still is None else ball.still or {}
     for step in program.steps:
         if isinstance(step, Affine):
             place = _affine(step, found, ball.arithmetic)
@@ -48,7 +50,9 @@ def places(program: Program, ball: Ball, known: Boxes | None = None) -> dict[str
         if constant is not None:
             place = place.rounded((constant * ball.radius + still[step.output] + place.noise) * UP_MANY)
         if known is not None and step.output in known:
-            place = place.within(*known[step.output])
+            lower, upper = known[step.output]
+            apart = per_sample(still[step.output], lower) * (2 * UP_MANY)
+            place = place.within(down(lower - apart), up(upper + apart))
         found[step.output] = place
     return found
 
