@@ -71,6 +71,16 @@ def test_tensors_without_entries(tmp_path: Path) -> None:
     refused(net.graph(tmp_path), "it is of tensors without entries")
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+def test_scales_that_change_no_size(mode: str, tmp_path: Path) -> None:
+    """Two entries times 1.25 are two: onnxruntime copies them where ONNX's reference interpolates."""
+    x = np.array([[[[1.0, 0.0]]]], np.float32)
+    net = Net(0, x.shape)
+    scales = net.weight(np.array([1, 1, 1, 1.25], np.float32))
+    net.add("Resize", "x", "", scales, shape=x.shape, mode=mode, coordinate_transformation_mode="half_pixel")
+    refused(net.graph(tmp_path), "its scales change no size")
+
+
 def test_limits_and_slopes_that_are_no_numbers(tmp_path: Path) -> None:
     net = Net(0, (1, 3))
     net.add("Clip", "x", net.weight(np.float32(np.nan)), net.weight(np.float32(1)))

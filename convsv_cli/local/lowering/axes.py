@@ -29,6 +29,7 @@ from convsv_cli.model.graph import Node
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF_32, UP, times
 
 LETTERS = "abcdefghijklm", "nopqrstuvwxyz"
+UNDECIDED = "its scales change no size: some runtimes copy, others interpolate"
 LARGEST = 2**22
 """Entries of a matrix."""
 TINY = 1e-12
@@ -85,6 +86,8 @@ def resized(node: Node, to: Lowering) -> None:
         if any(stretch.crops for stretch in found.values()):
             raise NoLocalCertificateError("there are no linear bounds of a crop")
         found = {axis: stretch for axis, stretch in found.items() if not stretch.kept}
+        if found and to.shape(node.inputs[0]) == to.shape(node.outputs[0]):
+            raise NoLocalCertificateError(UNDECIDED)
         if node.attribute("mode", "nearest") == "nearest":
             choices = {axis: matrices(operation, stretch) for axis, stretch in found.items()}
             _nearest(node, to, choices)
