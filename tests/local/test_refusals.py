@@ -47,6 +47,18 @@ def test_windows_larger_than_the_image(op: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("op", ["Conv", "MaxPool", "AveragePool"])
+def test_windows_with_gaps_and_automatic_padding(op: str, tmp_path: Path) -> None:
+    """Of 1 to 8, onnxruntime's Conv takes 2 and 6, and others 1 and 5; of 1 to 6, all take 1 and 5."""
+    for size in (8, 6):
+        net = Net(0, (1, 1, size))
+        weight = [net.normal(1, 1, 1)] if op == "Conv" else []
+        net.add(op, "x", *weight, shape=(1, 1, 2), kernel_shape=[1], strides=[4], auto_pad="SAME_UPPER")
+        if size == 8:
+            refused(net.graph(tmp_path), "runtimes do not agree on its padding")
+    assert lowered(net.graph(tmp_path), own_norms()).steps
+
+
 @pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
 def test_windows_that_are_nothing_but_padding(op: str, tmp_path: Path) -> None:
     net = Net(0, (1, 1, 4, 4))

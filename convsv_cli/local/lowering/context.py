@@ -213,3 +213,22 @@ class Lowering:
         if dims is None or None in dims:
             raise NoLocalCertificateError(f"the shape of {name!r} is not known")
         return tuple(size or 0 for size in dims)
+
+
+def check_gaps(node: Node, size: int, count: int, step: int, reach: int) -> None:
+    """That runtimes agree on where windows start, where padding is automatic.
+
+    With gaps between windows, less than nothing is to be padded; some then leave out entries at the start.
+
+    Args:
+        node: with windows that slide.
+        size: of the image along an axis.
+        count: of the windows along it.
+        step: from one window to the next.
+        reach: of a window.
+
+    Raises:
+        NoLocalCertificateError: they do not.
+    """
+    if node.attribute("auto_pad", "").startswith("SAME") and size - (count - 1) * step - reach > 1:
+        raise NoLocalCertificateError("runtimes do not agree on its padding")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.local.lowering.arithmetic import fitted
-from convsv_cli.local.lowering.context import Lowering, Table
+from convsv_cli.local.lowering.context import Lowering, Table, check_gaps
 from convsv_cli.local.lowering.movement import reshaped
 from convsv_cli.local.maps import Contraction, Convolution, Map, Product, Shape
 from convsv_cli.local.runtimes import normalised, products
@@ -36,7 +36,7 @@ def convolution(node: Node, to: Lowering) -> None:
         raise NoLocalCertificateError("its padding is not known")
     terms = math.prod(kernel.shape[1:])
     others = kernel.shape[0] // geometry.groups * math.prod(kernel.shape[2:])
-    _check_geometry(found, kernel, to.shape(name), to.shape(output))
+    _check_geometry(node, found, kernel, to.shape(name), to.shape(output))
     map_ = Convolution(
         taken=to.shape(name),
         given=to.shape(output),
@@ -51,13 +51,16 @@ def convolution(node: Node, to: Lowering) -> None:
     _add(node, to, (name, map_, to.norm(node)), kernel, shift)
 
 
-def _check_geometry(found: LinearMap, kernel: Tensor, taken: Shape, given: Shape) -> None:
-    """That the shapes of the graph are those that the kernel makes of each other."""
+def _check_geometry(node: Node, found: LinearMap, kernel: Tensor, taken: Shape, given: Shape) -> None:
+    """That the shapes of the graph are those that the kernel makes of each other, in all runtimes."""
     geometry, axes = found.geometry, kernel.ndim - 2
     larger, smaller = (given, taken) if geometry.transposed else (taken, given)
     for axis in range(axes):
         padded = larger[2 + axis] + geometry.margins[axis] + geometry.margins[axes + axis]
-        free = padded - geometry.dilation[axis] * (kernel.shape[2 + axis] - 1) - 1
+        reach = geometry.dilation[axis] * (kernel.shape[2 + axis] - 1) + 1
+        if not geometry.transposed:
+            check_gaps(node, larger[2 + axis], smaller[2 + axis], geometry.stride[axis], reach)
+        free = padded - reach
         if free < 0:
             raise NoLocalCertificateError("its kernel is larger than what it slides over")
         if free // geometry.stride[axis] + 1 != smaller[2 + axis]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.rules.pooling import windows_of
 from convsv_cli.local.lowering.arithmetic import larger
-from convsv_cli.local.lowering.context import Lowering, Table
+from convsv_cli.local.lowering.context import Lowering, Table, check_gaps
 from convsv_cli.local.lowering.movement import numbers
 from convsv_cli.local.runtimes import scaled
 from convsv_cli.local.steps import NoLocalCertificateError
@@ -116,7 +116,9 @@ def _windows(node: Node, to: Lowering) -> Tensor:
     for size, result, axis in zip(shape[2:], given[2:], found, strict=True):
         if axis.pads is None:
             raise NoLocalCertificateError("runtimes do not agree on its padding")
-        if size + sum(axis.pads) < axis.dilation * (axis.kernel - 1) + 1:
+        reach = axis.dilation * (axis.kernel - 1) + 1
+        check_gaps(node, size, result, axis.stride, reach)
+        if size + sum(axis.pads) < reach:
             raise NoLocalCertificateError(LARGE)
         starts = torch.arange(result) * axis.stride - axis.pads[0]
         places = torch.arange(axis.kernel)[:, None] * axis.dilation + starts
