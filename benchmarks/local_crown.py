@@ -8,6 +8,7 @@ ICLR 2020); CROWN's own boxes are smaller, and take much longer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -52,16 +53,17 @@ def problem_of(
         raise ValueError(reason)
     classes = torch.from_numpy(samples.y)
     right = local.logits().argmax(1) == classes
-    return Problem(program=local.program, x=local.x[right], classes=classes[right])
+    return Problem(program=local.program, x=local.x[right], classes=classes[right], constants=local.constants)
 
 
 def decided(problem: Problem, radius: Tensor) -> Tensor:
     """Whether samples provably keep their classes in balls: bool [n].
 
     Args:
-        problem: the samples.
+        problem: the samples; its Lipschitz constants are no part of CROWN, and left out.
         radius: of the balls, float64 [n].
     """
+    problem = replace(problem, constants={})
     parts = torch.split(torch.arange(len(radius)), TOGETHER)
     return torch.cat([_decided(problem.take(part), radius[part]) for part in parts])
 
