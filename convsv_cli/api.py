@@ -21,6 +21,7 @@ from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Geometry
 from convsv_cli.model.network import InputSize, Network
 from convsv_cli.report import (
+    EUCLIDEAN,
     NORMAL,
     TOLERANCE,
     WORK_LIMIT,
@@ -119,12 +120,13 @@ def certify(
     pixel_range: tuple[float, float] | None = None,
     arithmetic: str | None = None,
     effort: str = NORMAL,
+    norm: str = EUCLIDEAN,
     network_effort: str = NORMAL,
     graph: str | Path | None = None,
     progress: Callable[[str, float], None] | None = None,
     so_far: Callable[[Certification], None] | None = None,
 ) -> Certification:
-    """Certify a classifier at samples: how far each may move, in the Euclidean norm, and keep its class.
+    """Certify a classifier at samples: how far each may move and keep its class.
 
     Radii come from the Lipschitz bound of the network and the margins of its logits (Tsuzuku et al., NeurIPS
     2018); for a chain of layers with one smooth activation, from its curvature (Singla & Feizi, arXiv
@@ -149,6 +151,8 @@ def certify(
             however a runtime of that format rounds. None for the type that the network computes in.
         effort: how long is searched for local bounds: "none", "quick", "normal" or "thorough"; more proves no
             less.
+        norm: of distances: "2", the Euclidean one, or "inf": by how much each entry may change. Local bounds
+            are those of alpha-CROWN (Xu et al., ICLR 2021) then, and other radii those of cubes in balls.
         device, tolerance, network_effort, progress: as in `audit`.
         graph: an ONNX graph for the weights of a checkpoint.
         so_far: called with what is proven by then, every ten seconds. A KeyboardInterrupt while radii are
@@ -180,6 +184,7 @@ def certify(
         pixel_range=arguments.input_range(pixel_range),
         arithmetic=arguments.arithmetic(arithmetic),
         effort=arguments.local_effort(effort),
+        norm=arguments.norm(norm),
     )
     samples = samples_in(Path(data), limit, settings)
     size = InputSize(sample=samples.x.shape[1:])

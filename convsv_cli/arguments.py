@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from convsv_cli.errors import UsageError
-from convsv_cli.report import ARITHMETICS, EFFORTS, LOCAL_EFFORTS, Settings
+from convsv_cli.report import ARITHMETICS, EFFORTS, LOCAL_EFFORTS, NORMS, Settings
 
 Size = int | Sequence[int]
 """The same for every axis, or one entry per axis."""
@@ -97,6 +97,13 @@ def arithmetic(name: str | None) -> str:
     if name and name not in ARITHMETICS:
         raise UsageError(f"the arithmetic must be one of {', '.join(ARITHMETICS)}, not {name!r}")
     return name or ""
+
+
+def norm(name: str) -> str:
+    """One of `NORMS`."""
+    if name not in NORMS:
+        raise UsageError(f"the norm must be one of {', '.join(NORMS)}, not {name!r}")
+    return name
 
 
 def local_effort(name: str) -> str:

@@ -21,7 +21,7 @@ from convsv_cli.certification.classifier import Classifier
 from convsv_cli.certification.run import agree, in_torch
 from convsv_cli.certification.samples import Normalization
 from convsv_cli.differentiable import Function, UndifferentiableError
-from convsv_cli.report import Attack
+from convsv_cli.report import EUCLIDEAN, MAXIMUM, Attack
 from convsv_cli.spectral.cores import parallel_map
 
 CHUNK = 32
@@ -38,14 +38,16 @@ class Target:
     Attributes:
         classifier: the network.
         run: its own logits at inputs [n, *shape]: float64 [n, classes].
-        normalization: before it; balls are round in what comes before that.
+        normalization: before it; distances are those of what comes before that.
         box: what its inputs have to stay in; None for anything.
+        norm: of distances before the normalization, one of `NORMS`.
     """
 
     classifier: Classifier
     run: Callable[[torch.Tensor], torch.Tensor]
     normalization: Normalization
     box: tuple[float, float] | None
+    norm: str = EUCLIDEAN
 
     @cached_property
     def function(self) -> Function:
@@ -132,11 +134,12 @@ def _broken(
             steps=STEPS,
             restarts=RESTARTS,
             allowed=target.put_back,
+            norm=target.norm,
         )
 
     shifts = torch.cat(parallel_map(some, range(0, len(x), count), progress)) - start
     wrong = target.run(x + (shifts * target.scales).to(x.dtype)).argmax(1) != y
-    inside: torch.Tensor = shifts.double().flatten(1).norm(dim=1) <= radius
+    inside = _lengths(shifts.double(), target.norm).flatten() <= radius
     return wrong & inside
 
 
@@ -151,13 +154,14 @@ def pgd(
     step: float | None = None,
     restarts: int = 2,
     allowed: Net = lambda inputs: inputs,
+    norm: str = EUCLIDEAN,
 ) -> Tensor:
     """Inputs no farther than `radius` from x, of another class than y where one was found: [n, ..].
 
-    Projected gradient descent in the Euclidean norm (Madry et al., Towards Deep Learning Models Resistant to
-    Adversarial Attacks, ICLR 2018): steps along the gradient of the margin of y, from x and then from random
-    places in the ball. The margin has one even where the model is so sure that float32 leaves none of the
-    cross-entropy's.
+    Projected gradient descent (Madry et al., Towards Deep Learning Models Resistant to Adversarial Attacks,
+    ICLR 2018): steps along the gradient of the margin of y (along its signs in the maximum norm), from x and
+    then from random places in the ball. The margin has one even where the model is so sure that float32
+    leaves none of the cross-entropy's.
 
     Args:
         net: from inputs [n, ..] to logits [n, classes].
@@ -169,12 +173,13 @@ def pgd(
         step: their length; None for half the radius at first, and ever less.
         restarts: how many there are.
         allowed: puts inputs back to where they may be, not farther from x; anywhere is allowed without it.
+        norm: of distances, one of `NORMS`.
     """
     found = x.clone()
     for number in range(restarts):
         rows = (margins(net, found, y).detach() > 0).nonzero()[:, 0]
         shift = torch.randn(x[rows].shape, generator=generator, dtype=x.dtype) * min(number, 1)
-        shift = _projected(shift * (radius / max(1, x[0].numel()) ** 0.5), radius)
+        shift = _projected(shift * (radius / max(1, x[0].numel()) ** (1 / float(norm))), radius, norm)
         for count in range(steps):
             if not len(rows):
                 return found
@@ -185,7 +190,7 @@ def pgd(
             left = margin.detach() > 0
             rows, at, gradient = rows[left], at.detach()[left], gradient[left]
             length = radius * (1 - count / steps) / 2 if step is None else step
-            shift = _projected(at - length * gradient / _lengths(gradient) - x[rows], radius)
+            shift = _projected(at + length * _downwards(gradient, norm) - x[rows], radius, norm)
         found[rows] = allowed(x[rows] + shift)
     return found
 
@@ -198,11 +203,18 @@ def margins(net: Net, x: Tensor, y: Tensor) -> Tensor:
     return margin
 
 
-def _projected(shift: Tensor, radius: float) -> Tensor:
-    inside: Tensor = shift * (WITHIN * radius / _lengths(shift)).clamp_max(1.0)
+def _projected(shift: Tensor, radius: float, norm: str) -> Tensor:
+    if norm == MAXIMUM:
+        return shift.clamp(-WITHIN * radius, WITHIN * radius)
+    inside: Tensor = shift * (WITHIN * radius / _lengths(shift, norm)).clamp_max(1.0)
     return inside
 
 
-def _lengths(shift: Tensor) -> Tensor:
-    lengths: Tensor = shift.flatten(1).norm(dim=1).clamp_min(1e-12)
+def _downwards(gradient: Tensor, norm: str) -> Tensor:
+    """The steepest descent among shifts of length 1."""
+    return -gradient.sign() if norm == MAXIMUM else -gradient / _lengths(gradient, norm)
+
+
+def _lengths(shift: Tensor, norm: str) -> Tensor:
+    lengths: Tensor = shift.flatten(1).norm(p=float(norm), dim=1).clamp_min(1e-12)
     return lengths.view(-1, *(1 for _ in shift.shape[1:]))

@@ -15,7 +15,7 @@ from convsv_cli.certification.classifier import Classifier, Constants, classifie
 from convsv_cli.certification.local import Local, arithmetic_of, local_of
 from convsv_cli.certification.proving import INTERRUPTED, Proving
 from convsv_cli.certification.results import Listener, Outcome, Results
-from convsv_cli.certification.routes.certifier import Problem
+from convsv_cli.certification.routes.certifier import Problem, inscribed
 from convsv_cli.certification.run import agree, input_rounding, logits_of, precision_of, rounding_allowance
 from convsv_cli.certification.samples import (
     Normalization,
@@ -217,6 +217,7 @@ class _Task:
             execution=lambda radii: nothing if local is None else local.execution(classes, radii),
             arithmetic=REAL if local is None else arithmetic.name,
             input_error=nothing if exact else self._input_error(),
+            inscribed=inscribed(self.settings.norm, self.x[0].numel()),
             input_scale=self.normalization.largest_scale,
             constants=constants,
             chain=self.chain,
@@ -241,6 +242,7 @@ class _Task:
             run=self._run,
             normalization=self.normalization,
             box=self.settings.input_range,
+            norm=self.settings.norm,
         )
         told = partial(self._part(SHARES["radii"], SHARES["attack"]), "attack")
         with one_thread_each():

@@ -23,7 +23,7 @@ from convsv_cli.local.runtimes import products
 from convsv_cli.local.search import at_once
 from convsv_cli.local.steps import Affine, Program
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UP_MANY, round_up
-from convsv_cli.report import CertifySettings
+from convsv_cli.report import MAXIMUM, CertifySettings
 
 TOGETHER = 32
 """Samples that are run at once."""
@@ -47,6 +47,7 @@ class Local:
         lower, upper: of what entries of samples are known to be; numbers, or tensors that fit a sample.
         arithmetic: in which the network is run.
         effort: how long is searched; None for not at all.
+        cubes: whether radii that are looked for are in the maximum norm, and not in the Euclidean one.
     """
 
     program: Program
@@ -56,6 +57,7 @@ class Local:
     upper: Tensor | float
     arithmetic: Arithmetic
     effort: Effort | None
+    cubes: bool
 
     def logits(self) -> Tensor:
         """As computed in float64: [n, classes]."""
@@ -73,11 +75,12 @@ class Local:
 
         Args:
             classes: whose logits the others are subtracted from, int64 [n].
-            radii: by how much samples move, [n]; not finite for anything.
+            radii: by how much samples move in the Euclidean norm, [n]; not finite for anything.
         """
         rows = torch.split(torch.arange(len(self.x)), TOGETHER)
         finite = torch.where(radii.isfinite(), radii, 0.0)
-        found = [_execution(self._problem(some, classes), finite[some]) for some in rows]
+        problems = (replace(self._problem(some, classes), cubes=False) for some in rows)
+        found = [_execution(each, finite[some]) for each, some in zip(problems, rows, strict=True)]
         return torch.where(radii.isfinite()[:, None], torch.cat(found), math.inf)
 
     def decided(self, classes: Tensor, radii: Tensor, told: Told) -> Tensor:
@@ -129,6 +132,7 @@ class Local:
             upper=self.upper,
             constants=self.constants,
             arithmetic=self.arithmetic,
+            cubes=self.cubes,
         )
 
 
@@ -239,5 +243,6 @@ def local_of(
         upper=upper,
         arithmetic=arithmetic,
         effort=EFFORTS.get(settings.effort),
+        cubes=settings.norm == MAXIMUM,
     )
     return local, ""

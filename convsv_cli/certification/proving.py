@@ -75,7 +75,9 @@ class Proving:
             self.told(route.name, (number + share) / len(ROUTES), more=radii is not None)
 
         try:
-            self._keep(route.name, route.prove(self.problem, told))
+            found = route.prove(self.problem, told)
+            scale = self.problem.inscribed if route.euclidean else 1.0
+            self._keep(route.name, replace(found, radii=scale * found.radii))
         except KeyboardInterrupt:
             self.interrupted = True
         known = torch.maximum(self.problem.known, self.proven[route.name].radii)

@@ -14,7 +14,15 @@ from convsv_cli.cli.running import progress_bar
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers.certification import RENDERERS
-from convsv_cli.report import ARITHMETICS, LOCAL_EFFORTS, NORMAL, TOLERANCE, Certification
+from convsv_cli.report import (
+    ARITHMETICS,
+    EUCLIDEAN,
+    LOCAL_EFFORTS,
+    NORMAL,
+    NORMS,
+    TOLERANCE,
+    Certification,
+)
 
 DEFAULT_EPS = 0.5
 
@@ -102,6 +110,13 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
     show_default=True,
     help="How hard to look for local certificates; more never proves less, and none leaves them out.",
 )
+@click.option(
+    "--norm",
+    type=click.Choice(NORMS),
+    default=EUCLIDEAN,
+    show_default=True,
+    help="How distances are measured: in the Euclidean norm (2), or by the largest change of an entry (inf).",
+)
 @options.GRAPH
 @options.DEVICE
 @options.TOLERANCE_
@@ -125,6 +140,7 @@ def certify(
     input_range: tuple[float, float] | None,
     arithmetic: str | None,
     effort: str,
+    norm: str,
     graph: Path | None,
     device: str | None,
     tolerance: float | None,
@@ -133,7 +149,7 @@ def certify(
     outputs: tuple[Path, ...],
     quiet: bool,
 ) -> None:
-    """Certify the classifier MODEL at samples: how far each may move (L2) and provably keep its class.
+    """Certify the classifier MODEL at samples: how far each may move and provably keep its class.
 
     Local certificates bound the network backwards from each sample, with a box and a ball at each activation:
     no special training is needed. Radii also come from the margins of the logits divided by the certified
@@ -151,6 +167,7 @@ def certify(
       convsv certify mnist.onnx --data mnist.npz --effort thorough --pixel-range 0,1
       convsv certify mnist.onnx --data mnist.npz --eps 0.5 --eps 1 --radii -o radii.csv
       convsv certify mnist.onnx --data mnist.npz --eps 0.5 --arithmetic bfloat16
+      convsv certify mnist.onnx --data mnist.npz --norm inf --eps 2/255 --attack
       convsv certify resnet50.onnx --data val.npz --limit 200 --input-mean 0.485,0.456,0.406 \\
                      --input-std 0.229,0.224,0.225
       convsv certify classifier.onnx --data test.npz --format csv
@@ -181,6 +198,7 @@ def certify(
             input_range=input_range,
             arithmetic=arithmetic,
             effort=effort,
+            norm=norm,
             device=device or "auto",
             tolerance=TOLERANCE if tolerance is None else tolerance,
             network_effort=network_effort or NORMAL,

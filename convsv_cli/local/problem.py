@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from convsv_cli.local.arithmetic import REAL, Arithmetic
-from convsv_cli.local.places import Ball
+from convsv_cli.local.places import Ball, down, per_sample, up
 from convsv_cli.local.propagation import at_rest
 from convsv_cli.local.steps import Program
+from convsv_cli.numerics.rounding import UP_MANY
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +28,7 @@ class Problem:
         constants: certified Lipschitz constants from the input to tensors, by name.
         arithmetic: in which the network is run.
         still: of `Ball`.
+        cubes: whether radii are of balls in the maximum norm, and not in the Euclidean one.
     """
 
     program: Program
@@ -37,11 +39,12 @@ class Problem:
     constants: Mapping[str, float] = field(default_factory=dict)
     arithmetic: Arithmetic = REAL
     still: Mapping[str, Tensor] | None = None
+    cubes: bool = False
 
     def limited(self) -> Problem:
         """With what entries of inputs can be as a constraint of all bounds."""
         ends = [torch.as_tensor(each).isfinite().any() for each in (self.lower, self.upper)]
-        return replace(self, program=self.program.limited()) if any(ends) else self
+        return replace(self, program=self.program.limited()) if self.cubes or any(ends) else self
 
     def take(self, rows: Tensor) -> Problem:
         """Some of the samples."""
@@ -53,12 +56,18 @@ class Problem:
         return replace(self, still=at_rest(self.program, self.x))
 
     def ball(self, radius: Tensor) -> Ball:
-        """The samples with balls of these radii, [n]."""
+        """The samples with balls of these radii, [n]; a cube is a ball that is cut by a box."""
+        lower, upper = self.lower, self.upper
+        if self.cubes:
+            side = per_sample(radius, self.x)
+            lower = torch.maximum(torch.as_tensor(lower).to(side), down(self.x - side))
+            upper = torch.minimum(torch.as_tensor(upper).to(side), up(self.x + side))
+            radius = radius * (math.sqrt(self.x[0].numel()) * UP_MANY)
         return Ball(
             x=self.x,
             radius=radius,
-            lower=self.lower,
-            upper=self.upper,
+            lower=lower,
+            upper=upper,
             constants=self.constants,
             arithmetic=self.arithmetic,
             still=self.still,

@@ -13,6 +13,8 @@ from convsv_cli.report.network import EFFORTS, NORMAL, NetworkBound
 MARGIN, CURVATURE, LOCAL = "margin", "curvature", "local"
 REAL, FLOAT32, FLOAT16, BFLOAT16 = ARITHMETICS = ("real", "float32", "float16", "bfloat16")
 """In which a network is run: radii hold however a runtime of that format rounds."""
+EUCLIDEAN, MAXIMUM = NORMS = ("2", "inf")
+"""In which distances between inputs are measured."""
 NONE, *_ = LOCAL_EFFORTS = ("none", *EFFORTS)
 """How long is searched for local certificates."""
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -39,6 +41,7 @@ class CertifySettings:
         arithmetic: in which the network is run, one of `ARITHMETICS`; empty for the type of its input.
         pixel_range: what all samples are known to be in before any normalization; None: anything.
         radii: whether radii are looked for, and not only decided whether `eps` are certified.
+        norm: in which distances are measured, one of `NORMS`.
     """
 
     data: str
@@ -57,6 +60,7 @@ class CertifySettings:
     arithmetic: str = ""
     pixel_range: tuple[float, float] | None = None
     radii: bool = True
+    norm: str = EUCLIDEAN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +89,7 @@ class SampleRadius:
     Attributes:
         label: its true class.
         predicted: what the network says.
-        radius: no input that is nearer than this, in the Euclidean norm, has another class than `predicted`.
+        radius: no input that is nearer than this, in the norm asked for, has another class than `predicted`.
         broken: the smallest radius asked for at which the attack found another class, infinite for none of
             them; None where it was not attacked.
         route: the name of the route that the radius comes from; empty where it is 0.

@@ -27,6 +27,7 @@ from convsv_cli.wire.network import Obstacle, Status
 SCHEMA_VERSION = "1.1"
 Positive = Annotated[float, Meta(gt=0)]
 Arithmetic = Literal["real", "float32", "float16", "bfloat16"]
+NormName = Literal["2", "inf"]
 RouteName = Literal["margin", "curvature", "local"]
 
 
@@ -62,6 +63,7 @@ class Settings(Form, frozen=True, kw_only=True):
         arithmetic: In which the network is run.
         pixel_range: What all samples are known to be in before any normalization; null for anything.
         radii: Whether radii are looked for; else a local radius is the largest of eps that is certified.
+        norm: In which distances are measured: Euclidean (2), or the largest change of an entry (inf).
     """
 
     data: str
@@ -80,6 +82,7 @@ class Settings(Form, frozen=True, kw_only=True):
     arithmetic: Arithmetic
     pixel_range: Pair | None
     radii: bool
+    norm: NormName
 
 
 class Level(Form, frozen=True, kw_only=True):

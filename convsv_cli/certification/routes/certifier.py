@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from convsv_cli.errors import UsageError
-from convsv_cli.numerics.rounding import gamma
-from convsv_cli.report import REAL, Route
+from convsv_cli.numerics.rounding import gamma, round_down
+from convsv_cli.report import EUCLIDEAN, REAL, Route
 
 if TYPE_CHECKING:
     from convsv_cli.certification.classifier import Constants
@@ -31,6 +31,7 @@ class Problem:
             [n, classes], while samples move by radii [n].
         arithmetic: of the runtime that this is said of.
         input_error: how far what was run is from each sample, [n], before the normalization.
+        inscribed: radius of the largest ball, in the norm asked for, in a Euclidean one of radius 1.
         input_scale: by how much the normalization lengthens differences of samples at most.
         constants: how fast logits can come together.
         chain: the classifier as a chain of layers with one smooth activation; None where it is none.
@@ -48,6 +49,7 @@ class Problem:
     execution: Callable[[torch.Tensor], torch.Tensor]
     arithmetic: str
     input_error: torch.Tensor
+    inscribed: float
     input_scale: float
     constants: Constants
     chain: SmoothChain | None
@@ -97,11 +99,23 @@ class Certifier:
 
     Attributes:
         name: as reports have it.
+        euclidean: whether its radii are Euclidean in any case; else they are in the norm asked for.
         prove: the radii of all samples; who is told of these on the way may interrupt it.
     """
 
     name: str
     prove: Callable[[Problem, Told], Proven]
+    euclidean: bool = True
+
+
+def inscribed(norm: str, entries: int) -> float:
+    """The radius of the largest ball of a norm in a Euclidean one of radius 1, rounded down.
+
+    Args:
+        norm: one of `NORMS`.
+        entries: of an input.
+    """
+    return 1.0 if norm == EUCLIDEAN else round_down(1 / math.sqrt(entries))
 
 
 def executed(problem: Problem, prove: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:

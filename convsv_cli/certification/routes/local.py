@@ -64,4 +64,4 @@ def _decided(
     return radii
 
 
-ROUTE = Certifier(name=LOCAL, prove=prove)
+ROUTE = Certifier(name=LOCAL, euclidean=False, prove=prove)

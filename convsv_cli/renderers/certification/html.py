@@ -15,7 +15,7 @@ from convsv_cli.renderers.html.page import page
 from convsv_cli.renderers.html.verdict import INFO, PASS, WARN, Headline, Tile
 from convsv_cli.renderers.numbers import LOWER, figure, sample_share
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.report import BOUNDED, NORMAL, TOLERANCE, UPPER, Certification
+from convsv_cli.report import BOUNDED, EUCLIDEAN, NORMAL, TOLERANCE, UPPER, Certification
 
 
 def render(certification: Certification, terminal: Terminal) -> str:  # noqa: ARG001
@@ -58,7 +58,8 @@ def command_of(certification: Certification) -> str:
 
 def _headline(certification: Certification) -> Headline:
     level = certification.levels[0]
-    kept = f"provably remain so under every perturbation of at most {level.eps:.6g} in the Euclidean norm."
+    norm = "Euclidean" if certification.settings.norm == EUCLIDEAN else "maximum"
+    kept = f"provably remain so under every perturbation of at most {level.eps:.6g} in the {norm} norm."
     total, said = len(certification.samples), state(certification)
     tone = PASS if level.certified > text.FEW * certification.correct else WARN
     tone = INFO if not certification.correct else WARN if said else tone
@@ -105,6 +106,7 @@ def _settings(certification: Certification) -> Facts:
         "Normalization": "already applied to the data" if settings.normalized else "",
         "Input range": _range(settings.input_range),
         "Range of samples": _range(settings.pixel_range),
+        "Distances": text.MEASURES[settings.norm],
         "Arithmetic of the network": settings.arithmetic,
         "Effort for local certificates": settings.effort,
         "Tolerance of norms": f"{settings.tolerance:.4g}",
@@ -137,6 +139,7 @@ def _command(certification: Certification) -> Iterator[str]:
         "--radii": settings.radii,
         f"--effort={settings.effort}": settings.effort != NORMAL,
         f"--arithmetic={settings.arithmetic}": bool(settings.arithmetic),
+        f"--norm={settings.norm}": settings.norm != EUCLIDEAN,
         f"--network-effort={settings.network_effort}": settings.network_effort != NORMAL,
         f"--device={settings.device}": settings.device not in ("auto", "cpu"),
     }

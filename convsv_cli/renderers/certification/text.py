@@ -16,8 +16,10 @@ from convsv_cli.report import (
     BOUNDED,
     COVARIANCE,
     CURVATURE,
+    EUCLIDEAN,
     LOCAL,
     MARGIN,
+    MAXIMUM,
     UPPER,
     Attack,
     Block,
@@ -43,6 +45,7 @@ CONSTANTS = {
     "lipschitz_before_head": "Lipschitz bound up to the last layer",
     "largest_curvature": "largest curvature of two logits' difference",
 }
+MEASURES = {EUCLIDEAN: "L2", MAXIMUM: "L∞"}
 ROUTES = {
     MARGIN: "margins of the logits over Lipschitz bounds",
     CURVATURE: "curvature of the logits (CRC)",
@@ -53,7 +56,7 @@ POINTS = 101
 ROWS, BAR = 11, 40
 HEADER = ("sample", "label", "predicted", "correct", "radius", "route", "broken_at", "ended")
 LEGEND = (
-    "certified: classified correctly, and provably so under every perturbation up to the radius (L2)",
+    "certified: classified correctly, and provably so under every perturbation up to the radius ({})",
     "robust to PGD: classified correctly, and the attack found nothing within the radius; an upper bound",
     "undecided: classified correctly, and neither certified nor attacked successfully",
 )
@@ -71,7 +74,8 @@ def table(certification: Certification, terminal: Terminal) -> str:
         *_curve(certification),
         *(f"{each}." for each in _sentences(certification)),
         "",
-        *LEGEND[: 1 if certification.attack is None else None],
+        LEGEND[0].format(MEASURES[certification.settings.norm]),
+        *(LEGEND[1:] if certification.attack is not None else ()),
     ]
     del terminal  # colours would say nothing that the words do not
     return "\n".join(line.rstrip() for line in lines) + "\n"
