@@ -71,7 +71,7 @@ def least_of_parts(program: Program, decide: Decide, known: Boxes, count: int, d
         least = least.scatter_reduce(0, sample[proven], found.worst[proven], "amin")
         reached = infinite.scatter_reduce(0, sample, found.worst, "amin")
         first = reached if level == 0 else first
-        lost |= (reached <= 0) & ~(reached + _foreseen(reached - first, level, depth) > 0)
+        lost |= ~(reached > 0) & ~(reached + _foreseen(reached - first, level, depth) > 0)
         left = (~proven & ~lost[sample]).nonzero()[:, 0]
         if not len(left):
             break

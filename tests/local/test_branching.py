@@ -124,7 +124,8 @@ def test_halves_overlap_by_what_runtimes_may_be_off(tmp_path: Path) -> None:
     assert overlaps == [pytest.approx(1.0)]
 
 
-def test_a_part_that_is_not_decided_decides_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bound", [-1e-3, -torch.inf, torch.nan])
+def test_a_part_that_is_not_decided_decides_nothing(bound: float, tmp_path: Path) -> None:
     """Though all others are."""
     program = problem_of(4, tmp_path).program
     ball = Ball(x=sampled(program, 4), radius=torch.tensor([1.0], dtype=torch.float64))
@@ -133,7 +134,7 @@ def test_a_part_that_is_not_decided_decides_nothing(tmp_path: Path) -> None:
 
     def decide(sample: Tensor, _known: Boxes) -> Decided:
         worst = torch.ones(len(sample), dtype=torch.float64)
-        worst[-1] = -1e-3
+        worst[-1] = bound
         return Decided(worst=worst, look=lambda _which: (found, weights))
 
     assert least_of_parts(program, decide, {}, 1, 3).tolist() == [-torch.inf]
