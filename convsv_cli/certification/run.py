@@ -16,7 +16,6 @@ from convsv_cli.certification.classifier import Classifier
 from convsv_cli.confinement import MB, StoppedError, confined
 from convsv_cli.differentiable import Function, UndifferentiableError, differentiable
 from convsv_cli.empirical import limits_of
-from convsv_cli.empirical.function import Function as Session
 from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.spectral.cores import one_thread_each, parallel_map
 
@@ -30,6 +29,8 @@ TYPES = {"double": "float64", "float16": "float16"}
 SOME = 32
 AGREE = 1e-3
 """Of the largest logit: how far another reading of a network may be off the network as it runs."""
+TASK = "convsv_cli.certification.task:run"
+"""In a module of its own, so that the child does not import torch."""
 Progress = Callable[[float], None]
 
 
@@ -115,19 +116,8 @@ def _by_onnxruntime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float
     size = sum(each.stat().st_size for each in files if each.is_file())
     limits = replace(limits_of(size), answer=MB + 8 * len(x) * classifier.classes)
     try:
-        answer = confined(f"{__name__}:run", json.dumps(head).encode() + b"\n" + x.tobytes(), limits)
+        answer = confined(TASK, json.dumps(head).encode() + b"\n" + x.tobytes(), limits)
     except StoppedError as error:
         raise UnsafeModelError(f"running it in onnxruntime was stopped: {error}", where=str(path)) from error
     logits: NDArray[np.float64] = np.frombuffer(answer, dtype=np.float64).copy()
     return logits.reshape(len(x), classifier.classes)
-
-
-def run(request: bytes, report: Progress) -> bytes:  # noqa: ARG001
-    """In the child."""
-    line, _, data = request.partition(b"\n")
-    asked = json.loads(line)
-    shape = tuple(asked["shape"])
-    points = np.frombuffer(data, dtype=asked["dtype"]).reshape(-1, int(np.prod(shape)))
-    function = Session.load(Path(asked["model"]), {asked["input"]: (1, *shape)})
-    # one at a time, for samples of a batch may meet, such as in a mean
-    return function.alone(points.astype(np.float64)).tobytes()

@@ -41,6 +41,14 @@ def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     assert not HEAVY & set(process.stderr.split())
 
 
+@pytest.mark.parametrize("module", ["convsv_cli.certification.task", "convsv_cli.empirical"])
+def test_children_that_run_networks_do_not_wait_for_torch(module: str) -> None:
+    """Each of them imports its task anew."""
+    code = f"import sys, {module}; print('torch' in sys.modules)"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.split() == ["False"]
+
+
 def parts_after(code: str) -> set[str]:
     """Which parts of the package a process has imported when it has run some code."""
     code += "\nimport sys; print('\\n' + ' '.join(sys.modules), file=sys.stderr)"
