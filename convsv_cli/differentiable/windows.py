@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from convsv_cli.differentiable.operators import MOST, Operator, UndifferentiableError, Values
+from convsv_cli.model.layer import CONV, TRANSPOSED
 
 CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
-TRANSPOSED = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}
+ADJOINTS = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}
 MAX_POOLS = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 AVERAGE_POOLS: dict[int, Callable[..., Tensor]] = {
     1: functional.avg_pool1d,
@@ -38,7 +39,7 @@ def transposed_convolution(v: Values) -> Tensor:
     pads = _pads(v, axes)
     if pads[:axes] != pads[axes:] or v.attribute("output_shape", ()):
         raise UndifferentiableError("ConvTranspose has unequal pads or an output_shape")
-    return TRANSPOSED[axes](
+    return ADJOINTS[axes](
         v[0],
         v[1],
         v.optional(2),
@@ -115,8 +116,8 @@ def _per_axis(v: Values, name: str, axes: int) -> tuple[int, ...]:
 
 OPERATORS: Mapping[str, Operator] = {
     "AveragePool": average_pool,
-    "Conv": convolution,
-    "ConvTranspose": transposed_convolution,
+    CONV: convolution,
+    TRANSPOSED: transposed_convolution,
     "MaxPool": max_pool,
 }
 """By operator type."""

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from convsv_cli.differentiable.windows import ADJOINTS, CONVOLUTIONS
 from convsv_cli.model.layer import Geometry
 
-CONVOLUTIONS = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}
-TRANSPOSED = {1: torch.conv_transpose1d, 2: torch.conv_transpose2d, 3: torch.conv_transpose3d}
 Shape = tuple[int, ...]
 
 
@@ -228,7 +227,7 @@ class Convolution(Map):
         ]
         missing = [n + a - r for n, (a, _), r in zip(sizes, ends, reached, strict=True)]
         same = all(a >= 0 and 0 <= m + a < s for m, (a, _), s in zip(missing, ends, g.stride, strict=True))
-        spread = TRANSPOSED[len(ends)]
+        spread = ADJOINTS[len(ends)]
         if same:  # in one go; what is at the end beyond the kernel's reach is 0
             padding = tuple(a for a, _ in ends)
             further = tuple(m + a for m, a in zip(missing, padding, strict=True))

@@ -8,6 +8,7 @@ import numpy as np
 
 from convsv_cli.lipschitz.operands import copies
 from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
+from convsv_cli.model.layer import CONV, TRANSPOSED
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import margin, root, times, total
@@ -124,8 +125,8 @@ def _row_range(rows: np.ndarray, source: Range, bias: Tensor | None, beta: float
 
 
 RULES = {
-    "Conv": Rule(lipschitz=convolved, range=_range),
-    "ConvTranspose": Rule(lipschitz=convolved, range=_range),
+    CONV: Rule(lipschitz=convolved, range=_range),
+    TRANSPOSED: Rule(lipschitz=convolved, range=_range),
     "MatMul": Rule(lipschitz=multiplied, range=_range),
     "Gemm": Rule(lipschitz=affine, range=_range),
     "Einsum": Rule(lipschitz=multiplied),

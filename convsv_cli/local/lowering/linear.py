@@ -18,6 +18,7 @@ from convsv_cli.local.maps import Contraction, Convolution, Map, Product, Shape
 from convsv_cli.local.runtimes import normalised, products
 from convsv_cli.local.steps import Affine, Behind, NoLocalCertificateError
 from convsv_cli.model.graph import Node, UnknownValueError
+from convsv_cli.model.layer import CONV, TRANSPOSED
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.linear_maps import linear_maps
 from convsv_cli.model.linear_maps.matrices import labels
@@ -158,9 +159,9 @@ def batch_norm(node: Node, to: Lowering) -> None:
 def _scaled(name: str, factor: Tensor, to: Lowering) -> tuple[Behind, ...]:
     """The norm of a convolution and the scaling of its channels together."""
     step, node = to.maker(name), to.graph.makers.get(name)
-    if not isinstance(step, Affine) or node is None or node.op not in ("Conv", "Gemm", "MatMul"):
+    if not isinstance(step, Affine) or node is None or node.op not in (CONV, "Gemm", "MatMul"):
         return ()
-    if node.op != "Conv" and len(to.shape(name)) != 2:  # the second axis is not that of its outputs
+    if node.op != CONV and len(to.shape(name)) != 2:  # the second axis is not that of its outputs
         return ()
     found = linear_maps(node, to.graph)[0]
     if not isinstance(found, LinearMap) or len(found.kernel_shape) < 2:
@@ -227,8 +228,8 @@ def _add(
 
 ROWS: Table = {
     "BatchNormalization": batch_norm,
-    "Conv": convolution,
-    "ConvTranspose": convolution,
+    CONV: convolution,
+    TRANSPOSED: convolution,
     "Einsum": einsum,
     "Gemm": gemm,
     "MatMul": matmul,

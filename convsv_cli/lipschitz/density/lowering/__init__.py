@@ -13,14 +13,15 @@ from convsv_cli.lipschitz.density.ranges import Ranges
 from convsv_cli.lipschitz.dependencies import by_chance, needs
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.model.graph import Graph, Node
+from convsv_cli.model.layer import CONV, TRANSPOSED
 
 FAMILIES = (elementwise, arithmetic, linear, pooling, movement, resizing)
 ROWS: Table = {op: lower for family in FAMILIES for op, lower in family.ROWS.items()}
 SPATIAL = frozenset(
     (
         "AveragePool",
-        "Conv",
-        "ConvTranspose",
+        CONV,
+        TRANSPOSED,
         "Flatten",
         "GlobalAveragePool",
         "GlobalMaxPool",

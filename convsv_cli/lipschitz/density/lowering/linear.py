@@ -11,7 +11,7 @@ from convsv_cli.lipschitz.density.lowering.context import Lowering
 from convsv_cli.lipschitz.density.lowering.views import NoRowError, View, known
 from convsv_cli.lipschitz.density.steps import Convolution, Field, Functional
 from convsv_cli.model.graph import Node, UnknownValueError
-from convsv_cli.model.layer import Geometry
+from convsv_cli.model.layer import CONV, TRANSPOSED, Geometry
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.linear_maps import linear_maps
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, up
@@ -148,4 +148,4 @@ def _kernel(found: LinearMap, to: Lowering) -> tuple[torch.Tensor, float]:
     return kernel, (abs(found.factor) * error + UNIT_ROUNDOFF * float(kernel.norm())) * up(values.size)
 
 
-ROWS = {"Conv": convolved, "ConvTranspose": transposed, "Gemm": multiplied, "MatMul": multiplied}
+ROWS = {CONV: convolved, TRANSPOSED: transposed, "Gemm": multiplied, "MatMul": multiplied}

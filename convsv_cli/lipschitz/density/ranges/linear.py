@@ -17,6 +17,7 @@ from convsv_cli.lipschitz.density.ranges.entries import (
 )
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.model.graph import Node
+from convsv_cli.model.layer import CONV, TRANSPOSED
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.linear_maps import linear_maps
 from convsv_cli.numerics.intervals import Array, Intervals, exactly, widened
@@ -117,4 +118,4 @@ def _product(rows: Array, columns: Array) -> Array:
     return np.asarray((rows @ columns[..., None])[..., 0])
 
 
-ROWS = {"Conv": convolved, "ConvTranspose": convolved, "Gemm": multiplied, "MatMul": multiplied}
+ROWS = {CONV: convolved, TRANSPOSED: convolved, "Gemm": multiplied, "MatMul": multiplied}
