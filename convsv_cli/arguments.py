@@ -87,29 +87,27 @@ def input_range(value: tuple[float, float] | None) -> tuple[float, float] | None
 
 def network_effort(name: str) -> str:
     """One of `EFFORTS`."""
-    if name not in EFFORTS:
-        raise UsageError(f"the effort for the network must be one of {', '.join(EFFORTS)}, not {name!r}")
-    return name
+    return _one_of(EFFORTS, name, "effort for the network")
 
 
 def arithmetic(name: str | None) -> str:
     """One of `ARITHMETICS`, or none."""
-    if name and name not in ARITHMETICS:
-        raise UsageError(f"the arithmetic must be one of {', '.join(ARITHMETICS)}, not {name!r}")
-    return name or ""
+    return _one_of(ARITHMETICS, name, "arithmetic") if name else ""
 
 
 def norm(name: str) -> str:
     """One of `NORMS`."""
-    if name not in NORMS:
-        raise UsageError(f"the norm must be one of {', '.join(NORMS)}, not {name!r}")
-    return name
+    return _one_of(NORMS, name, "norm")
 
 
 def local_effort(name: str) -> str:
     """One of `LOCAL_EFFORTS`."""
-    if name not in LOCAL_EFFORTS:
-        raise UsageError(f"the effort must be one of {', '.join(LOCAL_EFFORTS)}, not {name!r}")
+    return _one_of(LOCAL_EFFORTS, name, "effort")
+
+
+def _one_of(names: Sequence[str], name: str, what: str) -> str:
+    if name not in names:
+        raise UsageError(f"the {what} must be one of {', '.join(names)}, not {name!r}")
     return name
 
 
