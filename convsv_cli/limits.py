@@ -1,0 +1,199 @@
+"""How much a model file may cost: memory and steps, asked for before they are spent.
+
+A file claims what it likes: a shape of a few bytes stands for gigabytes. So whatever does what a file claims
+first says what it will take. What a file may take grows with its own size, which nobody can claim.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from convsv_cli.errors import UnsafeModelError
+
+GIB = 2**30
+MEMORY = 4 * GIB
+"""Bytes that one step may take, whatever the file."""
+SMALL_MEMORY, MEMORY_PER_BYTE = GIB // 2, 64
+"""Bytes for a file of none, and for each of its bytes."""
+STEPS, STEPS_PER_BYTE = 2e9, 64.0
+"""Steps for a file of no bytes, and for each of its bytes: a few seconds, and as long as reading it takes."""
+OBJECT = 500
+"""Steps of what Python does once, such as making an object; an element of an array is one step."""
+CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
+MEMORY_OPTION, STEP_OPTION = "--memory-limit", "--step-limit"
+
+
+class LimitError(UnsafeModelError):
+    """A file asks for more than it may take; what it asks for was not begun."""
+
+
+@dataclass
+class Allowance:
+    """What the models that are worked on may take.
+
+    Attributes:
+        asked_memory, asked_steps: what users grant instead of what suits the files; None where they do not.
+        free: bytes of memory that this process could have when work began.
+        files: bytes of each file that was opened.
+        spent: steps so far.
+    """
+
+    asked_memory: float | None = None
+    asked_steps: float | None = None
+    free: int = field(default_factory=lambda: _free())  # noqa: PLW0108  (which is defined below)
+    files: dict[Path, int] = field(default_factory=dict)
+    spent: float = 0.0
+
+    @property
+    def stored(self) -> int:
+        """Bytes of all files."""
+        return sum(self.files.values())
+
+    @property
+    def memory(self) -> float:
+        """Bytes that one step may take."""
+        if self.asked_memory is not None:
+            return self.asked_memory
+        return min(MEMORY, self.free // 2, SMALL_MEMORY + MEMORY_PER_BYTE * self.stored)
+
+    @property
+    def steps(self) -> float:
+        """Steps that all may take."""
+        return STEPS + STEPS_PER_BYTE * self.stored if self.asked_steps is None else self.asked_steps
+
+    @property
+    def scale(self) -> float:
+        """How many times as many objects as usual there may be."""
+        return 1.0 if self.asked_memory is None else max(1.0, self.asked_memory / MEMORY)
+
+
+_current: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
+
+
+@contextmanager
+def allowing(memory: float | None = None, steps: float | None = None) -> Iterator[None]:
+    """Limit what is done within, but for what is limited already; nothing is limited elsewhere.
+
+    Args:
+        memory: bytes at a time; None for what suits the files and this machine.
+        steps: of work; None for what suits the files.
+    """
+    if _current.get() is not None:
+        yield
+        return
+    token = _current.set(Allowance(asked_memory=memory, asked_steps=steps))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def credit(path: Path) -> None:
+    """Allow more for a file that is opened, as large as it is; once, however often that is done."""
+    allowance = _current.get()
+    if allowance is not None:
+        with suppress(OSError, ValueError):
+            allowance.files.setdefault(path.resolve(), path.stat().st_size)
+
+
+def spend(steps: float, what: str | Callable[[], str]) -> None:
+    """Take so many steps of what the model may still take, before they are done.
+
+    Args:
+        steps: elements that are touched; `OBJECT` for what Python does once.
+        what: names what takes them and what it is about, such as "the node 'Expand_3'"; a function gives it
+            where it takes time to say.
+
+    Raises:
+        LimitError: fewer are left; none of them are taken.
+    """
+    allowance = _current.get()
+    if allowance is None:
+        return
+    if not allowance.spent + steps <= allowance.steps:
+        left = max(0.0, allowance.steps - allowance.spent)
+        raise LimitError(
+            f"{_said(what)} would take {steps:.2g} steps, and {left:.2g} of {allowance.steps:.2g} are left",
+            hint=f"{STEP_OPTION} raises the limit",
+        )
+    allowance.spent += steps
+
+
+def hold(size: float, what: str | Callable[[], str]) -> None:
+    """See that one step may take so much memory, before it does.
+
+    Args:
+        size: bytes.
+        what: as in `spend`.
+
+    Raises:
+        LimitError: it may not.
+    """
+    allowance = _current.get()
+    if allowance is not None and not size <= allowance.memory:
+        raise LimitError(
+            f"{_said(what)} would take {_readable(size)} of memory, more than {_readable(allowance.memory)}",
+            hint=f"{MEMORY_OPTION} raises the limit",
+        )
+
+
+def fits(size: float) -> bool:
+    """Whether one step may take so many bytes: for whoever has a cheaper way."""
+    allowance = _current.get()
+    return allowance is None or size <= allowance.memory
+
+
+def most(count: int) -> int:
+    """As many objects as honest files have at most: in proportion more where more memory is granted.
+
+    Args:
+        count: how many that is by default.
+    """
+    allowance = _current.get()
+    return count if allowance is None else int(count * allowance.scale)
+
+
+def _said(what: str | Callable[[], str]) -> str:
+    return what if isinstance(what, str) else what()
+
+
+def _readable(size: float) -> str:
+    for unit, factor in (("GiB", GIB), ("MiB", 2**20)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size:.0f} bytes"
+
+
+def _free() -> int:
+    """Bytes of memory that this process could have, as far as the system says."""
+    known = [size for size in (_available(), _left_to_container()) if size is not None]
+    return min(known, default=2 * MEMORY)
+
+
+def _available() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return _physical()
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _physical() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _left_to_container() -> int | None:
+    """What the limits of a control group leave."""
+    try:
+        limit, used = (Path(name).read_text(encoding="ascii").strip() for name in CONTROL_GROUP)
+        return None if limit == "max" else max(0, int(limit) - int(used))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,9 @@
+"""Small files that want minutes or gigabytes, each with a builder: one module per part of convsv they are for."""
+
+from tests.support.small_files import checkpoints, documents, graphs, kernels, programs
+from tests.support.small_files.small_file import SIZE, SmallFile
+
+MODULES = (checkpoints, documents, graphs, kernels, programs)
+SMALL_FILES: dict[str, SmallFile] = {each.name: each for module in MODULES for each in module.FILES}
+
+__all__ = ["SIZE", "SMALL_FILES", "SmallFile"]

@@ -1,0 +1,7 @@
+"""Checkpoints: pickles, names, and the code of TorchScript."""
+
+from __future__ import annotations
+
+from tests.support.small_files.small_file import SmallFile
+
+FILES: tuple[SmallFile, ...] = ()

@@ -1,0 +1,7 @@
+"""Reports, budgets and data: JSON, TOML and .npz."""
+
+from __future__ import annotations
+
+from tests.support.small_files.small_file import SmallFile
+
+FILES: tuple[SmallFile, ...] = ()
