@@ -1,4 +1,4 @@
-"""Small files that claim much: no command takes long or much memory for one, or ends in an error of its own."""
+"""Small files that claim much: none takes a command long, or much memory, or an error of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small files that want minutes or gigabytes, each with a builder: one module per part of convsv they are for."""
+"""Small files that want minutes or gigabytes, each with a builder: a module per kind of file."""
 
 from tests.support.small_files import checkpoints, documents, graphs, kernels, programs
 from tests.support.small_files.small_file import SIZE, SmallFile
