@@ -16,6 +16,8 @@ from convsv_cli.renderers import RENDERERS
 from tests.support import shown_outputs
 from tests.support.command_line import convsv
 
+SMALLEST = "mnist_curvature"
+
 
 @pytest.fixture(scope="module")
 def readme(root: Path) -> str:
@@ -62,11 +64,16 @@ def test_every_option_that_the_readme_names_exists(readme: str) -> None:
 def test_every_pipe_that_the_docs_show_runs(
     readme: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a folder in which what the lines name is the sample model, or its saved audit."""
+    """In a folder in which what the lines name is a sample model, or its saved audit."""
     monkeypatch.chdir(tmp_path)
     Path("baseline.json").write_text(
         convsv(
-            "audit", root / "sample_models" / "resnet20.onnx", "--network-effort", "quick", "--format", "json"
+            "audit",
+            root / "sample_models" / f"{SMALLEST}.onnx",
+            "--network-effort",
+            "quick",
+            "--format",
+            "json",
         ).stdout,
         encoding="utf-8",
     )
@@ -78,7 +85,7 @@ def test_every_pipe_that_the_docs_show_runs(
     for line in pipes:
         for name in re.findall(r"[\w./-]+\.(?:onnx|pth|pt)\b", line):
             Path(name).parent.mkdir(exist_ok=True)
-            sample = "resnet20.onnx" if name.endswith(".onnx") else "resnet20.pt"
+            sample = f"{SMALLEST}.onnx" if name.endswith(".onnx") else f"{SMALLEST}.pt"
             shutil.copy(root / "sample_models" / sample, name)
         script = f'set -o pipefail; convsv() {{ "$PYTHON" -m convsv_cli "$@"; }}; {line}'
         environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(root)}

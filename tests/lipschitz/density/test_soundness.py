@@ -25,7 +25,7 @@ from tests.support.tangent_blocks import drawn
 from tests.support.tangent_nets import Network
 from tests.support.whole_bounds import bounded
 
-NETS, SAMPLE = range(600), 6
+NETS, SOME, SAMPLE = range(600), range(200), 6
 """The default run has every sixth of them."""
 REAL = 1 + 1e-9
 """The oracles compute in double precision."""
@@ -83,7 +83,7 @@ def test_no_ratio_exceeds_the_bound(seed: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [0.3, math.inf])
-@pytest.mark.parametrize("seed", one_in(2 * SAMPLE, NETS))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, SOME))
 def test_no_ratio_in_a_box_exceeds_the_bound_there(seed: int, limit: float) -> None:
     """Where slopes are those over the ranges of what the activations are applied to."""
     net, bound = drawn(seed), 1.0
@@ -103,7 +103,7 @@ def test_the_bound_is_not_below_the_dense_matrix_inequality(seed: int) -> None:
             assert Dense(proof.program, proof.multipliers, proof.left).bound() <= proof.bound * REAL
 
 
-@pytest.mark.parametrize("seed", one_in(3 * SAMPLE, NETS))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, SOME))
 def test_networks_are_what_onnxruntime_runs(seed: int) -> None:
     """What the oracles push differences through is the network that was bounded."""
     net = case(seed).net
@@ -116,14 +116,14 @@ def test_networks_are_what_onnxruntime_runs(seed: int) -> None:
     np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4 * (1 + abs(expected).max()))
 
 
-@pytest.mark.parametrize("seed", one_in(25 * SAMPLE, NETS))
+@pytest.mark.parametrize("seed", one_in(10 * SAMPLE, SOME))
 def test_what_is_printed_is_not_below_either(seed: int) -> None:
     """The same on the road of the command line, with its search."""
     net = case(seed).net
     assert ratios(net, 10.0) <= bounded(net.model()).lipschitz * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("seed", one_in(4 * SAMPLE, NETS))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, SOME))
 def test_covariances_of_outputs_hold_differences_of_them(seed: int) -> None:
     """What margins of pairs of classes are divided by: d d' is below the covariance times |x - y|^2."""
     net = drawn(seed)
