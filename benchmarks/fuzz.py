@@ -1,4 +1,4 @@
-"""Damaged and hostile files, 20,000 of each format: python benchmarks/fuzz.py [--seconds S] [FORMAT ...].
+"""Damaged and hostile files, 50,000 of each format: python benchmarks/fuzz.py [--seconds S] [FORMAT ...].
 
 Each is audited as the command line does it, in a process that may use 1 GB more than it has at the start, and
 10 seconds. A fault is: an exception other than convsv's own, a limit that is reached, anything that is
@@ -25,7 +25,7 @@ def main() -> int:
     """1 where there are faults."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("formats", nargs="*", metavar="FORMAT", help=", ".join(MAKERS))
-    parser.add_argument("--inputs", type=int, default=20_000, help="of each format")
+    parser.add_argument("--inputs", type=int, default=50_000, help="of each format")
     parser.add_argument("--first", type=int, default=0, help="number of the first")
     parser.add_argument("--seconds", type=float, default=7200, help="for each format, at most")
     parser.add_argument("--workers", type=int, default=2, help="formats at a time")

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from tests.support.fuzzing import json_values, pickles, protobufs, zips
+from tests.support.fuzzing import arrays, attributes, json_values, pickles, protobufs, texts, zips
 from tests.support.fuzzing.mutations import Mutation, mutated
 from tests.support.fuzzing.seeds import Seed, seeds
 
@@ -21,7 +21,18 @@ AWARE: dict[str, tuple[Mutation, ...]] = {
     "pt2": ZIP,
     "safetensors": SAFETENSORS,
     "sharded index": (json_values.json_value, json_values.json_value, json_values.nested),
+    "ONNX operators": (
+        *(attributes.attribute,) * 4,
+        *(attributes.constant,) * 2,
+        attributes.sizes,
+        attributes.operator,
+    ),
+    "report": (*(json_values.json_value,) * 6, json_values.nested),
+    "budget": (texts.line,),
+    "samples": (arrays.header, arrays.values, zips.records, zips.directory),
 }
+READ = frozenset(("report", "budget", "samples"))
+"""What is read beside a model, which stays as it is."""
 PARTS: dict[str, tuple[Mutation, ...]] = {"sharded index": SAFETENSORS}
 """What knows the format of the files beside the first one."""
 
@@ -29,17 +40,18 @@ MAIN = 0.75
 _seeds = cache(seeds)
 
 
-def write_input(kind: str, number: int, folder: Path) -> Path:
-    """Write the files of an input; the path to name."""
+def write_input(kind: str, number: int, folder: Path) -> Seed:
+    """Write the files of an input; what they were made from."""
     seed, changed = _input(kind, number)
     for name, data in {**seed.files, **changed}.items():
         (folder / name).write_bytes(data)
-    return folder / seed.main
+    return seed
 
 
 def _input(kind: str, number: int) -> tuple[Seed, dict[str, bytes]]:
     random = Random(f"{kind} {number}")
     seed = random.choice(_seeds(kind))
-    name = seed.main if random.random() < MAIN else random.choice(list(seed.files))
+    other = random.random() >= MAIN and kind not in READ
+    name = random.choice(list(seed.files)) if other else seed.main
     aware = AWARE[kind] if name == seed.main else PARTS.get(kind, ())
     return seed, {name: mutated(seed.files[name], random, aware)}

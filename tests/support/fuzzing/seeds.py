@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,16 +17,27 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from safetensors.torch import save_file
 from torch import nn
 
+from convsv_cli.cli import cli
+from tests.support.constant_cases import CASES
+from tests.support.node_cases import NODE_CASES
 from tests.support.onnx_models import graph_model, normal
+from tests.support.opset_cases import LAST, Case
 
 Files = dict[str, bytes]
 
 
+AUDIT = ("audit", "{}", "--quiet", "--work-limit", "0")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Seed:
-    """A model: its files, the one to name first."""
+    """The files that a command reads, first the one that matters, for which "{}" stands in the command.
+
+    Others go by their names in braces.
+    """
 
     files: Files
+    command: tuple[str, ...] = AUDIT
 
     @property
     def main(self) -> str:
@@ -179,6 +191,115 @@ def _calls() -> ModelProto:
     return graph_model(calls, {"x": ["n", 4]}, {"w": normal(4, 4)}, functions=[function, outer])
 
 
+def _operators(_folder: Path) -> Iterator[Seed]:
+    """Each operator that has a rule, and each that constants are computed by, beside a layer."""
+    for case in NODE_CASES:
+        yield _beside(case, moving=("x0",))
+    for case in CASES:
+        yield _beside(case, moving=())
+
+
+def _beside(case: Case, moving: tuple[str, ...]) -> Seed:
+    model = case.model(min(case.last, LAST), moving=moving)
+    graph = model.graph
+    graph.node.append(helper.make_node("MatMul", ["input", "w"], ["output"]))
+    graph.input.append(helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 4]))
+    graph.output.append(helper.make_tensor_value_info("output", TensorProto.FLOAT, None))
+    graph.initializer.append(numpy_helper.from_array(normal(4, 3), "w"))
+    return Seed(files={"a.onnx": model.SerializeToString()})
+
+
+def _small(folder: Path) -> bytes:
+    node = helper.make_node
+    nodes = [
+        node("Gemm", ["x", "v"], ["h"], transB=1),
+        node("Relu", ["h"], ["r"]),
+        node("Gemm", ["r", "w"], ["y"], transB=1),
+    ]
+    path = folder / "small.onnx"
+    onnx.save(graph_model(nodes, {"x": ["n", 4]}, {"v": normal(5, 4), "w": normal(3, 5)}), path)
+    return path.read_bytes()
+
+
+def _reports(folder: Path) -> Iterator[Seed]:
+    _small(folder)
+    budget = {"max_layer": 1.0, "max_lipschitz": 1e9}
+    (folder / "convsv.toml").write_text("".join(f"{k.replace('_', '-')} = {v}\n" for k, v in budget.items()))
+    (folder / "torn.onnx").write_bytes(b"torn")
+    for command in (
+        ("audit", "small.onnx", "--spectra", "*"),
+        ("audit", "small.onnx", "torn.onnx"),
+        ("check", "small.onnx", "--config", "convsv.toml"),
+    ):
+        _run(folder, *command, "-o", "report.json")
+        files = {"report.json": (folder / "report.json").read_bytes()}
+        yield Seed(files=files, command=("report", "{}", "-o", "page.html", "-o", "out.sarif"))
+        yield Seed(files=files, command=("diff", "{}", "{}"))
+
+
+def _run(folder: Path, *command: str) -> None:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        cli.main([*command, "--quiet"], prog_name="convsv", standalone_mode=False)
+    finally:
+        os.chdir(before)
+
+
+def _budgets(folder: Path) -> Iterator[Seed]:
+    model = _small(folder)
+    command = ("check", "{small.onnx}", "--config", "{}", "--quiet", "--work-limit", "0")
+    for name, text in BUDGETS.items():
+        yield Seed(files={name: text.encode(), "small.onnx": model}, command=command)
+
+
+BUDGETS = {
+    "convsv.toml": """models = ["small.onnx"]
+max-lipschitz = 1e6   # of the network
+max-layer = 70.1
+[[layer]]
+match = "v*"
+max = 6.5
+[[ignore]]
+match = "w"
+reason = "calibrated after training"
+expires = 2037-01-31
+""",
+    "pyproject.toml": """[tool.convsv]
+max-layer = 70
+input-size = "224"
+input-shape = { x = [1, 4] }
+input-range = [0, 1]
+tolerance = 1e-3
+network-effort = "quick"
+as-table = ["w?"]
+exact = false
+""",
+}
+
+
+def _samples(folder: Path) -> Iterator[Seed]:
+    model = _small(folder)
+    np.savez(folder / "d.npz", x=normal(3, 4), y=np.array([0, 1, 2]))
+    np.savez_compressed(folder / "e.npz", x=normal(3, 4), y=np.array([0, 1, 2]))
+    certify = (
+        "certify",
+        "{small.onnx}",
+        "--data",
+        "{}",
+        "--effort",
+        "none",
+        "--network-effort",
+        "quick",
+        "--quiet",
+    )
+    empirical = (*AUDIT[:1], "{small.onnx}", *AUDIT[2:], "--network-effort", "quick", "--empirical", "{}")
+    for name in "de":
+        files = {"data.npz": (folder / f"{name}.npz").read_bytes(), "small.onnx": model}
+        yield Seed(files=files, command=certify)
+        yield Seed(files=files, command=empirical)
+
+
 MAKERS: dict[str, Callable[[Path], Iterator[Seed]]] = {
     "onnx": _onnx,
     "legacy checkpoint": _legacy,
@@ -188,4 +309,8 @@ MAKERS: dict[str, Callable[[Path], Iterator[Seed]]] = {
     "pt2": _program,
     "safetensors": _safetensors,
     "sharded index": _sharded,
+    "ONNX operators": _operators,
+    "report": _reports,
+    "budget": _budgets,
+    "samples": _samples,
 }

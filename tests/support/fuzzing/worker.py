@@ -13,6 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,12 +27,15 @@ from convsv_cli.loaders import _loader
 from convsv_cli.wire.form import Form, _kinds
 from tests.support.fuzzing.inputs import write_input
 from tests.support.fuzzing.pickles import CANARY
-from tests.support.fuzzing.seeds import seeds
+from tests.support.fuzzing.seeds import Seed, seeds
 from tests.support.fuzzing.watching import Watch
 
 MEMORY = 1 << 30
 SECONDS = float(os.environ.get("CONVSV_FUZZ_SECONDS", "10"))
 """Of processor time; where other programs run, more of them pass."""
+OUTPUT = "out.json"
+SOME = 20
+"""Valid files that are read first, at most."""
 SNIFFED, REFUSED, UNSAFE, AUDITED = "sniffed", "refused", "unsafe", "audited"
 
 
@@ -53,12 +57,13 @@ def warm_up(kind: str, folder: Path) -> None:
     prepare()
     for reader in ("checkpoint", "onnx", "pt2"):
         importlib.import_module(f"convsv_cli.loaders.{reader}.reading")
-    for index, seed in enumerate(seeds(kind)):
+    found = seeds(kind)
+    for index, seed in enumerate(found[:: 1 + len(found) // SOME]):
         home = folder / f"valid{index}"
         home.mkdir()
         for name, data in seed.files.items():
             (home / name).write_bytes(data)
-        outcome = judge(home / seed.main, home / "out.json")
+        outcome = judge(seed, home)
         if outcome["outcome"] != AUDITED:
             raise SystemExit(f"the valid {kind} {index} is not audited: {outcome}")
     learn(Form)
@@ -87,11 +92,11 @@ def one(kind: str, number: int, folder: Path, watch: Watch) -> dict[str, Any]:
     """What came of an input, and what is wrong with that."""
     home = folder / str(number)
     home.mkdir()
-    path, output = write_input(kind, number, home), home / "out.json"
+    seed = write_input(kind, number, home)
     before = {entry.name for entry in home.iterdir()}
     start, cpu = time.monotonic(), time.process_time()
     watch.begin()
-    outcome = judge(path, output)
+    outcome = judge(seed, home)
     faults = list(watch.end())
     took, worked = time.monotonic() - start, time.process_time() - cpu
     if worked > SECONDS or took > 5 * SECONDS:
@@ -100,7 +105,7 @@ def one(kind: str, number: int, folder: Path, watch: Watch) -> dict[str, Any]:
         faults.append("the canary is there: code of the file was executed")
     faults += outcome.pop("faults", [])
     after = {entry.name for entry in home.iterdir()}
-    if after - before - ({"out.json"} if outcome["outcome"] == AUDITED else set()):
+    if after - before - (set(outputs(seed)) if outcome["outcome"] == AUDITED else set()):
         faults.append(f"left behind: {after - before}")
     for entry in home.iterdir():
         entry.unlink()
@@ -127,26 +132,49 @@ def _spin() -> None:
         pass
 
 
-def judge(path: Path, output: Path) -> dict[str, Any]:
-    """Audit it, to a file."""
+def judge(seed: Seed, home: Path) -> dict[str, Any]:
+    """Do what the command line does with its files, to a file."""
+    output = home / OUTPUT
     try:
-        try:
-            _loader(path)
-        except UnreadableModelError:
+        if seed.command[0] == "audit" and not _recognised(home / seed.main):
             return {"outcome": SNIFFED}
-        if "CONVSV_FUZZ_PLANT" in os.environ and output.parent.name.isdecimal():
-            PLANTED[int(output.parent.name)][1](output)
+        if "CONVSV_FUZZ_PLANT" in os.environ and home.name.isdecimal():
+            PLANTED[int(home.name)][1](output)
             return {"outcome": AUDITED, "faults": _incomplete(output) if output.exists() else []}
-        arguments = ["audit", str(path), "-o", str(output), "--quiet", "--work-limit", "0"]
-        cli.main(arguments, prog_name="convsv", standalone_mode=False)
+        cli.main(arguments(seed, home), prog_name="convsv", standalone_mode=False)
         return {"outcome": AUDITED, "faults": _incomplete(output)}
     except ConvsvError as error:
         return {"outcome": UNSAFE if error.exit_code == 4 else REFUSED, "why": error.what[:300]}
     except click.ClickException as error:
         return {"outcome": REFUSED, "why": error.format_message()[:200]}
-    except BaseException as error:  # noqa: BLE001  (the fault that this looks for
+    except BaseException as error:  # noqa: BLE001  (the fault that this looks for)
         where = traceback.format_tb(error.__traceback__)[-3:]
         return {"outcome": "crashed", "faults": [f"{type(error).__name__}: {error}"[:300] + "".join(where)]}
+
+
+def outputs(seed: Seed) -> list[str]:
+    """Names of the files that its command writes."""
+    words = seed.command
+    return [OUTPUT, *(word for before, word in pairwise(words) if before == "-o")]
+
+
+def arguments(seed: Seed, home: Path) -> list[str]:
+    """The command line."""
+    names = {"{}": seed.main} | {f"{{{name}}}": name for name in (*seed.files, *outputs(seed))}
+    written = {word for before, word in pairwise(seed.command) if before == "-o"}
+    placed = [
+        str(home / names[word]) if word in names else str(home / word) if word in written else word
+        for word in seed.command
+    ]
+    return [*placed, "-o", str(home / OUTPUT)]
+
+
+def _recognised(path: Path) -> bool:
+    try:
+        _loader(path)
+    except UnreadableModelError:
+        return False
+    return True
 
 
 def _incomplete(output: Path) -> list[str]:
@@ -154,7 +182,7 @@ def _incomplete(output: Path) -> list[str]:
         document = json.loads(output.read_text(encoding="utf-8"))
     except ValueError as error:
         return [f"the document is not whole: {error}"]
-    return [] if document.get("command") == "audit" else ["the document is no audit"]
+    return [] if "schema_version" in document else ["the document says nothing of its schema"]
 
 
 def say(line: dict[str, Any]) -> None:
