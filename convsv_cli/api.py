@@ -15,6 +15,7 @@ from convsv_cli import arguments
 from convsv_cli.arguments import Size
 from convsv_cli.auditing import audit_file, loaded
 from convsv_cli.errors import UsageError
+from convsv_cli.limits import allowing, granting
 from convsv_cli.loaders import load as load_network
 from convsv_cli.loaders import load_with_graph
 from convsv_cli.model.kernel import Kernel, reduce_kernel
@@ -54,6 +55,8 @@ def audit(
     as_table: Sequence[str] = (),
     network_effort: str = NORMAL,
     graph: str | Path | None = None,
+    memory_limit: float | None = None,
+    step_limit: float | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Audit:
     """Audit every layer with weights of a model file, and bound the whole network where there is a graph.
@@ -77,6 +80,10 @@ def audit(
             "normal" for about as long as the rest takes, "thorough" for minutes. Each gives the same bound
             wherever it runs.
         graph: an ONNX graph for the weights of a checkpoint.
+        memory_limit: bytes that one step may take for what a file claims; None for 512 MiB and 64 times the
+            size of the files, 4 GiB or half of what is free at most.
+        step_limit: elements that may be touched to read the files and bound the network; None for 2e9, and
+            64 per byte of the files.
         progress: called with the layer being worked on and the share of work done, 0 to 1.
 
     Raises:
@@ -100,7 +107,8 @@ def audit(
         as_table=tuple(as_table),
         network_effort=network_effort,
     )
-    return audit_file(model, settings, graph=graph, progress=progress)
+    with granting(memory_limit, step_limit):
+        return audit_file(model, settings, graph=graph, progress=progress)
 
 
 def certify(
@@ -123,6 +131,8 @@ def certify(
     norm: str = EUCLIDEAN,
     network_effort: str = NORMAL,
     graph: str | Path | None = None,
+    memory_limit: float | None = None,
+    step_limit: float | None = None,
     progress: Callable[[str, float], None] | None = None,
     so_far: Callable[[Certification], None] | None = None,
 ) -> Certification:
@@ -153,7 +163,7 @@ def certify(
             less.
         norm: of distances: "2", the Euclidean one, or "inf": by how much each entry may change. Local bounds
             are those of alpha-CROWN (Xu et al., ICLR 2021) then, and other radii those of cubes in balls.
-        device, tolerance, network_effort, progress: as in `audit`.
+        device, tolerance, network_effort, memory_limit, step_limit, progress: as in `audit`.
         graph: an ONNX graph for the weights of a checkpoint.
         so_far: called with what is proven by then, every ten seconds. A KeyboardInterrupt while radii are
             looked for ends the work, and what is proven by then is the result; its `interrupted` says so.
@@ -186,10 +196,11 @@ def certify(
         effort=arguments.local_effort(effort),
         norm=arguments.norm(norm),
     )
-    samples = samples_in(Path(data), limit, settings)
-    size = InputSize(sample=samples.x.shape[1:])
-    network = load_network(model, size) if graph is None else load_with_graph(model, graph, size)
-    return certify_network(network, samples, settings, progress, so_far)
+    with granting(memory_limit, step_limit), allowing():
+        samples = samples_in(Path(data), limit, settings)
+        size = InputSize(sample=samples.x.shape[1:])
+        network = load_network(model, size) if graph is None else load_with_graph(model, graph, size)
+        return certify_network(network, samples, settings, progress, so_far)
 
 
 def load(
@@ -197,17 +208,21 @@ def load(
     *,
     input_size: Size | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    memory_limit: float | None = None,
+    step_limit: float | None = None,
 ) -> Network:
     """The layers of a model file with their geometry; weights are read on demand.
 
     Args:
-        model, input_size, input_shapes: as in `audit`.
+        model, input_size, input_shapes, memory_limit, step_limit: as in `audit`.
 
     Raises:
         UnreadableModelError, UnsafeModelError, UsageError: as in `audit`.
     """
     size = None if input_size is None else arguments.sizes(input_size)
-    return loaded(model, Settings(input_size=size, input_shapes=arguments.shapes(input_shapes)))
+    settings = Settings(input_size=size, input_shapes=arguments.shapes(input_shapes))
+    with granting(memory_limit, step_limit):
+        return loaded(model, settings)
 
 
 def spectral_norm(

@@ -72,20 +72,36 @@ class Allowance:
         return 1.0 if self.asked_memory is None else max(1.0, self.asked_memory / MEMORY)
 
 
+_granted: ContextVar[tuple[float | None, float | None]] = ContextVar("granted", default=(None, None))
 _current: ContextVar[Allowance | None] = ContextVar("allowance", default=None)
 
 
 @contextmanager
-def allowing(memory: float | None = None, steps: float | None = None) -> Iterator[None]:
-    """Limit what is done within, but for what is limited already; nothing is limited elsewhere.
+def granting(memory: float | None = None, steps: float | None = None) -> Iterator[None]:
+    """What users grant each model that is worked on within, instead of what suits its files.
 
     Args:
-        memory: bytes at a time; None for what suits the files and this machine.
-        steps: of work; None for what suits the files.
+        memory: bytes at a time; None for what is granted already, or suits the files and this machine.
+        steps: of work; None for what is granted already, or suits the files.
+    """
+    already = _granted.get()
+    token = _granted.set((already[0] if memory is None else memory, already[1] if steps is None else steps))
+    try:
+        yield
+    finally:
+        _granted.reset(token)
+
+
+@contextmanager
+def allowing() -> Iterator[None]:
+    """Limit what is done within, as one piece of work; nothing is limited elsewhere.
+
+    What is within another piece belongs to that one.
     """
     if _current.get() is not None:
         yield
         return
+    memory, steps = _granted.get()
     token = _current.set(Allowance(asked_memory=memory, asked_steps=steps))
     try:
         yield
@@ -97,7 +113,7 @@ def credit(path: Path) -> None:
     """Allow more for a file that is opened, as large as it is; once, however often that is done."""
     allowance = _current.get()
     if allowance is not None:
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RuntimeError):  # links in a circle among them
             allowance.files.setdefault(path.resolve(), path.stat().st_size)
 
 

@@ -14,6 +14,7 @@ from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import findings, model_of, totals
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.empirical import check_empirical, empirical_of
+from convsv_cli.limits import allowing
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.loaders import load, load_with_graph
 from convsv_cli.model.network import InputSize, Network
@@ -44,7 +45,8 @@ def audit_file(
         UnsafeModelError: reading it would be unsafe; nothing of it was executed.
         UsageError: a setting is out of its range; as `audit_network`.
     """
-    return audit_network(loaded(model, settings, graph), settings, progress)
+    with allowing():
+        return audit_network(loaded(model, settings, graph), settings, progress)
 
 
 def loaded(model: str | Path, settings: Settings, graph: str | Path | None = None) -> Network:

@@ -15,6 +15,7 @@ from convsv_cli.auditing.measure import COARSE, bound_of
 from convsv_cli.auditing.plan import Meter, declared, resolve_device
 from convsv_cli.auditing.summary import findings, totals
 from convsv_cli.budget import Judge, judged
+from convsv_cli.limits import allowing
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Layer
@@ -63,7 +64,8 @@ def check_file(
     Raises:
         UnreadableModelError, UnsafeModelError, UsageError: as `audit_file` and `check_network`.
     """
-    return check_network(loaded(model, settings, graph), settings, judge, progress)
+    with allowing():
+        return check_network(loaded(model, settings, graph), settings, judge, progress)
 
 
 def check_network(

@@ -97,7 +97,7 @@ def main() -> None:
     try:
         code = cli.main(prog_name="convsv", standalone_mode=False)
     except ConvsvError as error:
-        code = _complain(str(error), error.exit_code)
+        code = _unexpected(error) if running.interrupted() else _complain(str(error), error.exit_code)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "convsv"

@@ -42,6 +42,7 @@ from convsv_cli.report import Audit, Report, exit_code
 @options.QUIET
 @options.NO_COLOR
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if layers could not be audited.")
+@options.limited
 def audit(
     *,
     models: tuple[Path, ...],

@@ -125,6 +125,7 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
 @options.OUTPUT
 @options.QUIET
 @options.NO_COLOR
+@options.limited
 def certify(
     *,
     model: Path,

@@ -94,6 +94,7 @@ A budget, in convsv.toml:
 @options.QUIET
 @options.NO_COLOR
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the gates say; errors remain errors.")
+@options.limited
 def check(
     *,
     models: tuple[Path, ...],

@@ -40,6 +40,7 @@ from convsv_cli.saved import is_report, read_one
 @options.OUTPUT
 @options.QUIET
 @options.NO_COLOR
+@options.limited
 def diff(
     *,
     old: Path,

@@ -6,16 +6,19 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
+from convsv_cli import limits
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.renderer import Renderer
 from convsv_cli.report import EFFORTS, NORMAL, TOLERANCE, WORK_LIMIT, Settings
 
+T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 DEFAULTS = Settings(device="auto")
 
@@ -82,6 +85,29 @@ def share(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
     return number
 
 
+def memory(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """8G, 8GB and 8GiB are 8 times 2^30 bytes; K, M and T likewise; 4096 is in bytes."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([kmgt]?)(?:i?b)?", value.strip().lower())
+    if match is None:
+        raise click.BadParameter(f"invalid size {value!r}: use 8G or 512M", ctx, param)
+    return float(match.group(1)) * 1024.0 ** " kmgt".index(match.group(2) or " ")
+
+
+def limited(command: Callable[..., T]) -> Callable[..., T]:
+    """A command whose work on files is limited, and its options that raise the limits."""
+
+    @MEMORY_LIMIT
+    @STEP_LIMIT
+    @wraps(command)
+    def within(*, memory_limit: float | None, step_limit: float | None, **asked: Any) -> T:  # noqa: ANN401
+        with limits.granting(memory_limit, step_limit):
+            return command(**asked)
+
+    return within
+
+
 def no_color(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001, FBT001
     """Colours are off for the command and what it calls."""
     if value:
@@ -141,6 +167,21 @@ WORK_LIMIT_ = click.option(
     type=float,
     help="Multiplications after which the search for a norm stops, with the interval proven by then."
     f"  [default: {WORK_LIMIT:g}]",
+)
+MEMORY_LIMIT = click.option(
+    limits.MEMORY_OPTION,
+    metavar="SIZE",
+    callback=memory,
+    help="Memory that one step may take for what a file claims, such as 8G; counts of objects that files may"
+    " have grow with it.  [default: 512M and 64 times the size of the files; 4G, or half of what is free, at"
+    " most]",
+)
+STEP_LIMIT = click.option(
+    limits.STEP_OPTION,
+    metavar="N",
+    type=click.FloatRange(min=0),
+    help="Elements that may be touched to read a file and bound its network."
+    f"  [default: {limits.STEPS:g}, and {limits.STEPS_PER_BYTE:g} per byte of the files]",
 )
 NETWORK_EFFORT = click.option(
     "--network-effort",

@@ -12,6 +12,7 @@ from convsv_cli.cli import options
 from convsv_cli.cli.output import check_replaceable, prepare, replacement, write
 from convsv_cli.cli.running import progress_bar
 from convsv_cli.errors import UsageError
+from convsv_cli.limits import allowing
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers.spectrum import KEEPERS, RENDERERS
 from convsv_cli.report import NOT_APPLICABLE
@@ -40,6 +41,7 @@ BINS = 12
 @options.format_option(RENDERERS)
 @options.QUIET
 @options.NO_COLOR
+@options.limited
 def spectrum(
     *,
     model: Path,
@@ -78,6 +80,7 @@ def spectrum(
     with progress_bar(hidden=quiet) as progress, ExitStack() as stack:
         files = [(path, stack.enter_context(replacement(path))) for path in outputs]
         keepers = [stack.enter_context(KEEPERS[path.suffix.lower()](path, file)) for path, file in files]
+        stack.enter_context(allowing())
         network = loaded(model, settings)
         spectra = layer_spectra(network, settings, bins=bins, keepers=keepers, progress=progress)
     write(spectra, targets)

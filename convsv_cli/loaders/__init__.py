@@ -6,8 +6,9 @@ from pathlib import Path
 
 from convsv_cli.confinement import prepare
 from convsv_cli.errors import UnreadableModelError, UsageError
+from convsv_cli.limits import allowing, credit
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
-from convsv_cli.loaders.files import first_to_recognise, locating, model_file
+from convsv_cli.loaders.files import first_to_recognise, locating, model_file, refusing
 from convsv_cli.loaders.loader import Loader, check_network
 from convsv_cli.loaders.onnx import LOADER as ONNX
 from convsv_cli.loaders.pt2 import LOADER as PT2
@@ -31,7 +32,8 @@ def load(path: str | Path, input_size: InputSize | None = None) -> Network:
         UsageError: the network cannot have that input size; the folder has several models.
         UnsafeModelError: a form that convsv refuses to read, or more than any network has.
     """
-    return _read(model_file(Path(path)), input_size or InputSize())
+    with allowing():
+        return _read(model_file(Path(path)), input_size or InputSize())
 
 
 def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize | None = None) -> Network:
@@ -46,16 +48,8 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
         UsageError: one of the files is of another kind, or a weight has no place in the graph.
         UnreadableModelError, UnsafeModelError: as in `load`.
     """
-    from convsv_cli.loaders.onnx.reading import transplanted
-
-    path, graph = model_file(Path(path)), model_file(Path(graph))
-    loader = _loader(path)
-    if loader.tensors is None:
-        raise UsageError("it has a graph of its own", where=str(path), hint="leave --graph out")
-    if _loader(graph) is not ONNX:
-        raise UsageError("not an ONNX graph", where=str(graph), hint="--graph takes an ONNX export")
-    tensors, parts = loader.tensors(path), loader.parts(path)
-    return transplanted(path, tensors, graph, input_size or InputSize(), parts)
+    with allowing():
+        return _transplanted(model_file(Path(path)), model_file(Path(graph)), input_size or InputSize())
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
@@ -64,7 +58,8 @@ def parts_of(path: Path) -> tuple[Path, ...]:
     Raises:
         UnreadableModelError, UnsafeModelError: as `load`.
     """
-    return tuple(path.parent / part for part in _loader(path).parts(path))
+    with allowing():
+        return _parts(path)
 
 
 def recognised(path: Path) -> bool:
@@ -79,12 +74,34 @@ def warm_up(path: Path) -> None:
 
 
 @locating
+@refusing
 def _read(path: Path, input_size: InputSize) -> Network:
     return check_network(_loader(path).load(path, input_size))
 
 
 @locating
+@refusing
+def _parts(path: Path) -> tuple[Path, ...]:
+    return tuple(path.parent / part for part in _loader(path).parts(path))
+
+
+@locating
+@refusing
+def _transplanted(path: Path, graph: Path, input_size: InputSize) -> Network:
+    from convsv_cli.loaders.onnx.reading import transplanted
+
+    loader = _loader(path)
+    if loader.tensors is None:
+        raise UsageError("it has a graph of its own", where=str(path), hint="leave --graph out")
+    if _loader(graph) is not ONNX:
+        raise UsageError("not an ONNX graph", where=str(graph), hint="--graph takes an ONNX export")
+    tensors, parts = loader.tensors(path), loader.parts(path)
+    return transplanted(path, tensors, graph, input_size, parts)
+
+
+@locating
 def _loader(path: Path) -> Loader:
+    credit(path)
     loader = first_to_recognise(path, LOADERS)
     if loader is None:
         known = "; ".join(each.description for each in LOADERS)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError, UsageError
+from convsv_cli.limits import credit
 from convsv_cli.loaders.loader import Loader
 
 P = ParamSpec("P")
@@ -54,6 +55,33 @@ def locating(function: Callable[Concatenate[Path, P], T]) -> Callable[Concatenat
             raise
 
     return located
+
+
+def refusing(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, for which every error that is not meant for users is one that is: the file is damaged.
+
+    CONVSV_TRACEBACK=1 shows where it comes from.
+    """
+
+    @wraps(function)
+    def refused(*args: P.args, **keywords: P.kwargs) -> T:
+        try:
+            return function(*args, **keywords)
+        except ConvsvError:
+            raise
+        except OSError as error:
+            raise UnreadableModelError(f"cannot be read: {error.strerror or error}") from error
+        except MemoryError as error:
+            raise UnsafeModelError("reading it takes more memory than there is") from error
+        except Exception as error:
+            if os.environ.get("CONVSV_TRACEBACK"):
+                raise
+            raise UnreadableModelError(
+                f"damaged in a way that convsv does not know: {type(error).__name__}: {error}",
+                hint="if other programs read it, report it; CONVSV_TRACEBACK=1 shows where",
+            ) from error
+
+    return refused
 
 
 @locating
@@ -157,6 +185,7 @@ def locate(model: Path, location: str, what: str) -> Path:
         raise UnsafeModelError(f"the data file {location!r} lies outside the model's folder")
     if not stat.S_ISREG(resolved.stat().st_mode):
         raise UnsafeModelError(f"the data file {location!r} is not a regular file")
+    credit(resolved)
     return resolved
 
 
