@@ -33,6 +33,8 @@ AWARE: dict[str, tuple[Mutation, ...]] = {
 }
 READ = frozenset(("report", "budget", "samples"))
 """What is read beside a model, which stays as it is."""
+SHARES = dict.fromkeys((*READ, "ONNX operators"), 0.9)
+"""How often a mutation knows the format where parsers refuse nearly all others."""
 PARTS: dict[str, tuple[Mutation, ...]] = {"sharded index": SAFETENSORS}
 """What knows the format of the files beside the first one."""
 
@@ -54,4 +56,4 @@ def _input(kind: str, number: int) -> tuple[Seed, dict[str, bytes]]:
     other = random.random() >= MAIN and kind not in READ
     name = random.choice(list(seed.files)) if other else seed.main
     aware = AWARE[kind] if name == seed.main else PARTS.get(kind, ())
-    return seed, {name: mutated(seed.files[name], random, aware)}
+    return seed, {name: mutated(seed.files[name], random, aware, SHARES.get(kind, 0.7))}

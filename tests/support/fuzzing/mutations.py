@@ -59,10 +59,10 @@ def small_number(data: bytes, random: Random) -> bytes:
 BLIND: tuple[Mutation, ...] = (flip, truncate, splice, cut, length, small_number)
 
 
-def mutated(data: bytes, random: Random, aware: tuple[Mutation, ...]) -> bytes:
-    """Most often by what knows the format, and then the damage is seen deep inside; at times twice."""
+def mutated(data: bytes, random: Random, aware: tuple[Mutation, ...], share: float = 0.7) -> bytes:
+    """In this share by what knows the format, and then the damage is seen deep inside; at times twice."""
     for _ in range(random.choice((1, 1, 1, 2, 3))):
-        choice = random.choice(aware) if aware and random.random() < 0.7 else random.choice(BLIND)
+        choice = random.choice(aware) if aware and random.random() < share else random.choice(BLIND)
         with contextlib.suppress(Exception):  # what is too damaged for this mutation stays as it is
             data = choice(data, random) if data else data
     return data
