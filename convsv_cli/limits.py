@@ -6,6 +6,7 @@ first says what it will take. What a file may take grows with its own size, whic
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,11 @@ SMALL_MEMORY, MEMORY_PER_BYTE = GIB // 2, 64
 """Bytes for a file of none, and for each of its bytes."""
 STEPS, STEPS_PER_BYTE = 2e9, 64.0
 """Steps for a file of no bytes, and for each of its bytes: a few seconds, and as long as reading it takes."""
+PRODUCTS, PRODUCTS_PER_BYTE, SMALL_FILE = 2e11, 6e5, 2**20
+"""Multiplications for the bounds of a small file, some twenty seconds, and for each byte of a larger one:
+more than layers take whose searches end. What takes longer than its multiplications counts as more."""
+NORMS, SEARCHED = 0.5, 0.45
+"""The shares of these that the norms of all layers may take, and the searches for them alone."""
 OBJECT = 500
 """Steps of what Python does once, such as making an object; an element of an array is one step."""
 CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
@@ -41,6 +47,7 @@ class Allowance:
         free: bytes of memory that this process could have when work began.
         files: bytes of each file that was opened.
         spent: steps so far.
+        multiplied: multiplications for bounds so far.
     """
 
     asked_memory: float | None = None
@@ -48,6 +55,7 @@ class Allowance:
     free: int = field(default_factory=lambda: _free())  # noqa: PLW0108  (which is defined below)
     files: dict[Path, int] = field(default_factory=dict)
     spent: float = 0.0
+    multiplied: float = 0.0
 
     @property
     def stored(self) -> int:
@@ -64,7 +72,17 @@ class Allowance:
     @property
     def steps(self) -> float:
         """Steps that all may take."""
-        return STEPS + STEPS_PER_BYTE * self.stored if self.asked_steps is None else self.asked_steps
+        return self._usual_steps if self.asked_steps is None else self.asked_steps
+
+    @property
+    def products(self) -> float:
+        """Multiplications that all bounds may take: in proportion more where more steps are granted."""
+        usual = PRODUCTS + PRODUCTS_PER_BYTE * max(0, self.stored - SMALL_FILE)
+        return usual * self.steps / self._usual_steps
+
+    @property
+    def _usual_steps(self) -> float:
+        return STEPS + STEPS_PER_BYTE * self.stored
 
     @property
     def scale(self) -> float:
@@ -140,6 +158,70 @@ def spend(steps: float, what: str | Callable[[], str]) -> None:
     allowance.spent += steps
 
 
+def multiply(count: float, what: str | Callable[[], str], share: float = NORMS) -> None:
+    """Take so many of the multiplications that bounds may still take, before they are done.
+
+    Args:
+        count: of multiplications; of what is slower, as many as take as long.
+        what: as in `spend`.
+        share: of all multiplications that may have been taken then.
+
+    Raises:
+        LimitError: fewer are left; none of them are taken.
+    """
+    allowance = _current.get()
+    if allowance is None:
+        return
+    if not allowance.multiplied + count <= share * allowance.products:
+        left = max(0.0, share * allowance.products - allowance.multiplied)
+        raise LimitError(
+            f"{_said(what)} would take {count:.2g} multiplications, and {left:.2g} of"
+            f" {allowance.products:.2g} are left",
+            hint=f"{STEP_OPTION} raises the limit",
+        )
+    allowance.multiplied += count
+
+
+def searchable(share: float = SEARCHED) -> float:
+    """How many multiplications a search may take: half of those that are left.
+
+    So the layers that come after one whose search does not end are searched as well, if not as long.
+
+    Args:
+        share: as in `multiply`.
+    """
+    allowance = _current.get()
+    if allowance is None:
+        return math.inf
+    return max(0.0, share * allowance.products - allowance.multiplied) / 2
+
+
+def begin_search(count: float, what: str | Callable[[], str], share: float = SEARCHED) -> None:
+    """As `multiply`, for what a search needs before its first step; it may take `searchable`.
+
+    Args:
+        count, what, share: as in `multiply`.
+
+    Raises:
+        LimitError: it needs more; none of them are taken.
+    """
+    most = searchable(share)
+    if not count <= most:
+        raise LimitError(
+            f"{_said(what)} would take {count:.2g} multiplications before its first step, more than"
+            f" {most:.2g} that are left for it",
+            hint=f"{STEP_OPTION} raises the limit",
+        )
+    searched(count)
+
+
+def searched(count: float) -> None:
+    """Take multiplications of a search, which has seen that it may take them."""
+    allowance = _current.get()
+    if allowance is not None:
+        allowance.multiplied += count
+
+
 def hold(size: float, what: str | Callable[[], str]) -> None:
     """See that one step may take so much memory, before it does.
 
@@ -160,8 +242,13 @@ def hold(size: float, what: str | Callable[[], str]) -> None:
 
 def fits(size: float) -> bool:
     """Whether one step may take so many bytes: for whoever has a cheaper way."""
+    return size <= room()
+
+
+def room() -> float:
+    """Bytes that one step may take."""
     allowance = _current.get()
-    return allowance is None or size <= allowance.memory
+    return math.inf if allowance is None else allowance.memory
 
 
 def most(count: int) -> int:
