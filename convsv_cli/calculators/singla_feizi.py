@@ -16,19 +16,24 @@ def calculate(problem: Problem) -> Measurement:
     from convsv_cli.spectral.norms import norms_of
 
     norms = norms_of(problem.kernel)
-    parts = tuple((label, norms.unfolding_bound(rows)) for label, rows in unfoldings(len(norms.spatial)))
+    parts = tuple((label, norms.unfolding_bound(rows)) for label, rows in unfoldings(norms.spatial))
     upper = min(bound for _, bound in parts)
     return Measurement(value=upper, enclosure=Interval(upper=upper), parts=parts)
 
 
-def unfoldings(axes: int) -> list[tuple[str, tuple[int, ...]]]:
-    """Each split of that many spatial axes: its label, and the axes that go to the rows.
+def unfoldings(spatial: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
+    """Splits of the spatial axes of a kernel of that size: their labels, and the axes that go to the rows.
 
     T has none and U has all of them; for images R has the height and S the width, as in the papers. In
-    other dimensions the rest are named by their row axes: R0, R02 ...
+    other dimensions the rest are named by their row axes: R0, R02 ... Of many axes, only those of several
+    taps are split, for the others make unfoldings coincide.
     """
-    from convsv_cli.spectral.norms import splits
+    from convsv_cli.spectral.norms import MOST_AXES, splits
 
+    axes = len(spatial)
+    if axes > MOST_AXES:
+        wide = [axis for axis, k in enumerate(spatial) if k > 1]
+        return [("R" + ",".join(map(str, rows)) if rows else "T", rows) for rows in splits(wide)]
     if axes == 2:
         return [("R", (0,)), ("S", (1,)), ("T", ()), ("U", (0, 1))]
     named = [(f"R{''.join(map(str, rows))}", rows) for rows in splits(range(axes))[1:-1]]
@@ -39,7 +44,7 @@ def work(problem: Problem) -> int:
     """Multiplications for Gram matrices and their factorizations."""
     from convsv_cli.model.kernel import unfolding_work
 
-    return sum(unfolding_work(problem.kernel, rows) for _, rows in unfoldings(len(problem.kernel.spatial)))
+    return sum(unfolding_work(problem.kernel, rows) for _, rows in unfoldings(problem.kernel.spatial))
 
 
 CALCULATOR = Calculator(

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from convsv_cli.spectral.cores import parallel_map
+from convsv_cli.spectral.costs import chunk_size
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.matrix_norm import lanczos, start_vector, top_pair
-from convsv_cli.spectral.tiles import chunk_size
 
 NEWTON_STEPS = 2
 STEPS = 6
@@ -78,7 +78,7 @@ def measured(
         some, places, begin = chunk
         return lanczos(gram.at(some, turns_of(places, grid), torch.complex64), begin, STEPS)
 
-    size = chunk_size(len(block), gram.side, torch.complex64)
+    size = chunk_size(len(block), gram.shape, torch.complex64.itemsize)
     chunks = list(zip(*(torch.split(each, size) for each in (block, index, start)), strict=True))
     found = parallel_map(measure, chunks)
     value, vector = (torch.cat(parts) for parts in zip(*found, strict=True))

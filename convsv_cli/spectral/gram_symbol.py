@@ -37,10 +37,12 @@ import torch
 
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma, up
 from convsv_cli.spectral.cores import parallel_map
+from convsv_cli.spectral.costs import PHASE_BYTES, Shape
 
 TINY = 2.0**-120  # more than what underflow in single precision can hide of matrices of norm about 1
 COSTLY = 10**8  # multiplications for the A, above which single precision comes first
 TINY_SQUARES = 2.0**-70  # more than what underflow of its square can hide of a number in single precision
+MOST_ROWS = 2048  # of a polynomial whose moments are formed
 FEW = 8  # frequencies that are cheaper by definition
 
 
@@ -77,6 +79,16 @@ class GramSymbol:
     def side(self) -> int:
         """p, the smaller number of channels."""
         return self.taps.shape[-2]
+
+    @cached_property
+    def shape(self) -> Shape:
+        """What the cost of a search depends on."""
+        return Shape(
+            blocks=self.blocks,
+            side=self.side,
+            across=self.taps.shape[-1],
+            spatial=tuple(self.taps.shape[1:-2]),
+        )
 
     @property
     def blocks(self) -> int:
@@ -161,10 +173,14 @@ class GramSymbol:
     @property
     def has_moments(self) -> bool:
         """Whether `moment_bound` is cheap compared with the matrices; setting it up costs O(rows^2 p^2)."""
-        return self.blocks == 1 and self.rows <= self.side**2
+        return self.blocks == 1 and self.rows <= min(self.side**2, MOST_ROWS)
 
     def moment_bound(self, turns: torch.Tensor) -> torch.Tensor:
         """Proven to be above lambda_1(H) at theta = 2 pi turns, of one kernel: [n, axes] -> float64 [n]."""
+        pieces = torch.split(turns, max(1, int(PHASE_BYTES / 2 / self.shape.each)))
+        return torch.cat([self._moment_bound(piece) for piece in pieces])
+
+    def _moment_bound(self, turns: torch.Tensor) -> torch.Tensor:
         even, odd, traces = self._moments
         p, total = self.side, float(self.row_norms.sum())
         cosine, sine = self.phases(turns).tensor_split([self.even], 1)
@@ -234,8 +250,10 @@ def _correlation(taps: torch.Tensor, lag: list[float]) -> torch.Tensor:
 
 def _products(rows: torch.Tensor) -> torch.Tensor:
     """sum_ij row_a[i, j] row_b[i, j]: float32 [rows, p, p] -> float64 [rows, rows]."""
-    pieces = rows.transpose(0, 1)
-    return (pieces @ pieces.mT).sum(0, dtype=torch.float64)
+    total = rows.new_zeros(len(rows), len(rows), dtype=torch.float64)
+    for pieces in torch.split(rows.transpose(0, 1), max(1, PHASE_BYTES // (4 * max(1, len(rows)) ** 2))):
+        total += (pieces @ pieces.mT).sum(0, dtype=torch.float64)
+    return total
 
 
 def _row_norms(taps: torch.Tensor, single: torch.Tensor, unit: float) -> torch.Tensor:

@@ -7,42 +7,44 @@ import math
 import torch
 
 from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest, resolved, summits, turns_of
+from convsv_cli.spectral.costs import MOST_TILES
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.matrix_norm import proven_level
-from convsv_cli.spectral.supremum import CLIMBERS, CONTINUUM, MOST_TILES, Supremum
+from convsv_cli.spectral.supremum import CLIMBERS, CONTINUUM, Supremum
 from convsv_cli.spectral.tiles import Prover, Tiles, Tiling
 
 DIRECT = 512  # grid points that are looked at one by one
+MOST_POINTS = 2**22  # of all blocks, that are looked at one by one
 POINTS_PER_LEAF = 4
 LEAVES = 2**16  # tiles whose points are listed at a time
+POINT = 1e3  # multiplications in the time of listing one
+CANDIDATES = 2**22  # points around these tiles
 ENOUGH = 1e-9
 SAMPLES = 16
 CLIMBED = 1e-3  # relative; the contest finds what is higher
 
 
-def is_small(grid: tuple[int, ...]) -> bool:
-    """Whether `grid_maximum` looks at each point, and needs nothing but the symbol."""
-    return math.prod(grid) <= 2 * DIRECT
+def is_small(grid: tuple[int, ...], blocks: int = 1) -> bool:
+    """Whether `grid_maximum` looks at each point of each block, and needs nothing but the symbol."""
+    points = math.prod(grid)
+    return points <= 2 * DIRECT and blocks * points <= MOST_POINTS
 
 
 def grid_maximum(
-    gram: GramSymbol,
-    tiling: Tiling,
-    grid: tuple[int, ...],
-    known: Supremum | None,
-    limit: float,
+    prover: Prover, tiling: Tiling, grid: tuple[int, ...], known: Supremum | None
 ) -> tuple[float, Peaks]:
     """A proven upper end of the largest eigenvalue at frequencies 2 pi j / grid, and where it is attained.
 
     Args:
-        gram, tiling: as for `supremum`.
+        prover: of the Gram symbol; beyond its limit, the upper end of the whole spectrum has to do. Else it
+            is sharp.
+        tiling: as for `supremum`.
         grid: number of frequencies on each axis.
         known: what `supremum` found; may be None where the grid `is_small`.
-        limit: multiplications after which the upper end of the whole spectrum has to do. Else it is sharp.
 
     Cost: that of a few smooth peaks does not depend on the grid; a flat symbol may need every point.
     """
-    prover = Prover(gram, limit)
+    gram = prover.gram
     if known is None:
         block, index = _all_points(gram, grid)
         step = -(-len(block) // SAMPLES)
@@ -79,8 +81,12 @@ def _clear(contest: _Contest, prover: Prover, tiling: Tiling, known: Supremum) -
         if not prover.affords(halves) or halves > MOST_TILES:
             return False
         tiles = tiles.split(tiling)
-    for first in range(0, len(tiles), LEAVES):
-        block, index = _points(tiles[first : first + LEAVES], tiling, grid)
+    around = math.prod(_spans(tiles.rho, tiling, grid))
+    if around > CANDIDATES or not prover.takes(POINT * len(tiles) * around):
+        return False
+    leaves = min(LEAVES, CANDIDATES // around)
+    for first in range(0, len(tiles), leaves):
+        block, index = _points(tiles[first : first + leaves], tiling, grid)
         if not prover.affords(len(block)):
             return False
         contest.enter(block, index)
@@ -138,9 +144,8 @@ def _all_points(gram: GramSymbol, grid: tuple[int, ...]) -> tuple[torch.Tensor, 
 def _points(tiles: Tiles, tiling: Tiling, grid: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     """The grid points in the tiles, one of each opposite pair, each once: int64 [n], [n, axes]."""
     sizes = torch.tensor(grid, dtype=torch.float64, device=tiles.centre.device)
-    halves = [tiles.rho / count if count else 0.0 for count in tiling.counts]
-    half = sizes.new_tensor(halves)
-    spans = [torch.arange(int(2 * h * n) + 3, device=sizes.device) for h, n in zip(halves, grid, strict=True)]
+    half = sizes.new_tensor(_reaches(tiles.rho, tiling))
+    spans = [torch.arange(span, device=sizes.device) for span in _spans(tiles.rho, tiling, grid)]
     around = torch.cartesian_prod(*spans).reshape(-1, len(grid))
     candidates = ((tiles.centre - half) * sizes).floor()[:, None] + around
     inside = tiling.contains(candidates / sizes - tiles.centre[:, None], tiles.rho)
@@ -148,6 +153,16 @@ def _points(tiles: Tiles, tiling: Tiling, grid: tuple[int, ...]) -> tuple[torch.
     index = _canonical(candidates[inside].long().remainder(sizes.long()), grid)
     rows = torch.unique(torch.cat([block[:, None], index], 1), dim=0)
     return rows[:, 0], rows[:, 1:]
+
+
+def _reaches(rho: float, tiling: Tiling) -> list[float]:
+    """How far a tile reaches along each axis, in turns."""
+    return [rho / count if count else 0.0 for count in tiling.counts]
+
+
+def _spans(rho: float, tiling: Tiling, grid: tuple[int, ...]) -> list[int]:
+    """How many grid points there may be on each axis in a box around a tile."""
+    return [int(2 * reach * n) + 3 for reach, n in zip(_reaches(rho, tiling), grid, strict=True)]
 
 
 def _canonical(index: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:

@@ -54,7 +54,8 @@ class Scale:
     @classmethod
     def of(cls, tensor: torch.Tensor) -> Scale:
         """The scale of a float64 tensor that is not zero: of its Frobenius norm, without overflow."""
-        largest = math.frexp(float(tensor.abs().max()))[1]
+        least, most = tensor.aminmax()
+        largest = math.frexp(max(-float(least), float(most)))[1]
         largest = min(max(largest, -LARGEST_EXPONENT), LARGEST_EXPONENT)
         norm = torch.linalg.vector_norm(tensor * math.ldexp(1.0, -largest))
         exponent = largest + math.frexp(float(norm))[1]

@@ -11,21 +11,32 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from convsv_cli import limits
 from convsv_cli.model.kernel import Kernel, unfolded
 from convsv_cli.numerics.rounding import gamma, round_down, round_up
 from convsv_cli.report import Interval
 from convsv_cli.spectral.ascent import Peaks
+from convsv_cli.spectral.costs import Shape, unfolding_cost
 from convsv_cli.spectral.gram_symbol import GramSymbol, gram_symbol
 from convsv_cli.spectral.grid_maximum import grid_maximum, is_small
 from convsv_cli.spectral.matrix_norm import Scale, matrix_norm, rayleigh_lower
 from convsv_cli.spectral.spectrum import symbol_at, symbol_error, wrapped
 from convsv_cli.spectral.supremum import CONTINUUM, Spectrum, Supremum, supremum
-from convsv_cli.spectral.tiles import Tiling, tiling
+from convsv_cli.spectral.tiles import Prover, Tiling, tiling
 
 AUXILIARY = 1e-3
 """Tolerance of a supremum that is only to help with a grid."""
 FINEST = 1e-9
 TYPICAL_TESTS = 100
+MOST_AXES = 6
+"""Of which all unfoldings are formed."""
+UNFOLDING, SEARCH = "the norm of an unfolding", "the search for the norm"
+COPIES = 4
+"""Of a Gram matrix, while its largest eigenvalue is found and proven."""
+CUT = (
+    "the norm is searched for no further, for the model has taken what it may;"
+    f" {limits.STEP_OPTION} raises the limit"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,7 +66,12 @@ def norms_of(kernel: Kernel) -> Norms:
 
 
 def splits(axes: Sequence[int]) -> list[tuple[int, ...]]:
-    """Every choice of axes for the rows of an unfolding; the others go to its columns."""
+    """Every choice of axes for the rows of an unfolding; the others go to its columns.
+
+    Of more than `MOST_AXES`, which have too many choices: those of the first ones.
+    """
+    if len(axes) > MOST_AXES:
+        return [tuple(axes[:count]) for count in range(len(axes) + 1)]
     return [rows for count in range(len(axes) + 1) for rows in itertools.combinations(axes, count)]
 
 
@@ -76,6 +92,12 @@ class Norms:
         self._weight = weight
         self._unfolded: dict[tuple[int, ...], Interval] = {}
         self._suprema: dict[tuple[float, float], Supremum] = {}
+        self._notes: dict[str, None] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, for it would have taken too much, in plain words."""
+        return tuple(self._notes)
 
     @property
     def spatial(self) -> tuple[int, ...]:
@@ -89,8 +111,18 @@ class Norms:
         """
         rows = tuple(axis for axis in rows if self.spatial[axis] > 1)
         if rows not in self._unfolded:
+            self._charge(rows)
             self._unfolded[rows] = matrix_norm(unfolded(self._weight, rows))
         return self._unfolded[rows]
+
+    def _charge(self, rows: tuple[int, ...]) -> None:
+        """Ask for what the norm of an unfolding takes."""
+        blocks, c_out = self._weight.shape[:2]
+        height = c_out * math.prod(self.spatial[axis] for axis in rows)
+        width = self._weight[0].numel() // height
+        side = float(min(height, width))
+        limits.hold(8 * (2 * self._weight.numel() + COPIES * blocks * side**2), UNFOLDING)
+        limits.multiply(unfolding_cost(blocks, height, width), UNFOLDING)
 
     def unfolding_bound(self, rows: tuple[int, ...]) -> float:
         """`sqrt(prod k)` times the unfolding's norm: a bound at every size (Singla & Feizi, theorem 1)."""
@@ -98,7 +130,8 @@ class Norms:
 
     def bound(self) -> float:
         """The least of all unfoldings' bounds."""
-        return min(map(self.unfolding_bound, splits(range(len(self.spatial)))))
+        wide = [axis for axis, k in enumerate(self.spatial) if k > 1]
+        return min(map(self.unfolding_bound, splits(wide)))
 
     def supremum(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> Interval:
         """The supremum over all frequencies: the norm of the convolution on the infinite lattice.
@@ -108,11 +141,26 @@ class Norms:
         """
         if self._is_matrix:
             return self.unfolding(())
-        found = self._supremum(tolerance, limit)
+        try:
+            found = self._supremum(tolerance, limit)
+        except limits.LimitError as error:
+            self._notes[str(error)] = None
+            return self._unsearched
         interval = self._interval(found.spectrum.upper, found.peaks, (CONTINUUM,) * len(self.spatial))
         if interval.upper <= interval.lower * (1 + 2 * tolerance):
             return interval
+        self._note(cut=found.cut)
         return Interval(lower=interval.lower, upper=min(interval.upper, self.bound()))
+
+    @property
+    def _unsearched(self) -> Interval:
+        """What unfoldings prove of the supremum: T is what the layer does at one of its outputs."""
+        upper = self.bound()
+        return Interval(lower=min(self.unfolding(()).lower, upper), upper=upper)
+
+    def _note(self, *, cut: bool) -> None:
+        if cut:
+            self._notes[CUT] = None
 
     def on_grid(
         self, grid: tuple[int, ...], *, tolerance: float = AUXILIARY, limit: float = math.inf
@@ -120,13 +168,22 @@ class Norms:
         """The maximum over the frequencies 2 pi j / grid, to about 1e-10: the norm of a circular convolution.
 
         `tolerance` is of the supremum that it is found by.
+
+        Raises:
+            LimitError: that would take more than the model may.
         """
         if self._is_matrix:
             return self.unfolding(())
         if any(n < k for n, k in zip(grid, self.spatial, strict=True)):
             return self._wrapped(grid, tolerance, limit)
-        known = None if is_small(grid) else self._supremum(min(tolerance, self._needed(grid)), limit)
-        level, peaks = grid_maximum(self._gram, self._tiling, grid, known, limit)
+        known = None
+        if is_small(grid, len(self._weight)):
+            self._begin(math.prod(grid))
+        else:
+            known = self._supremum(min(tolerance, self._needed(grid)), limit)
+        prover = Prover(self._gram, limit)
+        level, peaks = grid_maximum(prover, self._tiling, grid, known)
+        self._note(cut=prover.cut or (known is not None and known.cut))
         return self._interval(level, peaks, grid)
 
     def _wrapped(self, grid: tuple[int, ...], tolerance: float, limit: float) -> Interval:
@@ -138,7 +195,9 @@ class Norms:
         taps = scale.apply(self._weight).flatten(3)
         lost = gamma(taps.shape[-1]) * float(torch.linalg.vector_norm(taps, dim=(1, 2)).sum(-1).max())
         error = scale.restore(Interval(upper=round_up(lost))).upper
-        inner = Norms(wrapped(self._weight, grid)).on_grid(grid, tolerance=tolerance, limit=limit)
+        norms = Norms(wrapped(self._weight, grid))
+        inner = norms.on_grid(grid, tolerance=tolerance, limit=limit)
+        self._notes.update(norms._notes)
         return Interval(lower=max(0.0, inner.lower - error), upper=round_up(inner.upper + error))
 
     def wave(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> PlaneWave:
@@ -190,6 +249,7 @@ class Norms:
         for (finer, same), known in self._suprema.items():
             if finer <= tolerance and same == limit:
                 return known
+        self._begin(self._tiling.places)
         found = supremum(
             self._gram,
             self._tiling,
@@ -199,6 +259,12 @@ class Norms:
         )
         self._suprema[tolerance, limit] = found
         return found
+
+    def _begin(self, places: int) -> None:
+        """Ask for what a search takes before its first step, with so many frequencies to begin with."""
+        shape = Shape.of(self._weight)
+        limits.hold(shape.memory(places), SEARCH)
+        limits.begin_search(shape.setup(places), SEARCH)
 
     def _interval(self, level: float, peaks: Peaks, grid: tuple[int, ...]) -> Interval:
         """From a proven upper end of H's eigenvalues, and a point where it is nearly attained."""

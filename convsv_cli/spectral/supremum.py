@@ -26,8 +26,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from convsv_cli import limits
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma, round_down, round_up
 from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest
+from convsv_cli.spectral.costs import MOST_TILES
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_level, top_pair
 from convsv_cli.spectral.tiles import Prover, Tiles, Tiling, root_tiles
@@ -37,10 +39,10 @@ CLIMBERS = 3
 CLIMBED = 4  # times below the tolerance: what else a climb would gain
 MANY = 64  # blocks, of which the largest eigenvalue is estimated one by one
 FINEST = 2.0**-36
-MOST_TILES = 2**18  # at a level; what a proof wants more of is beyond the memory of many machines
 PROBES = 16  # tiles that are tried before all are, where there are many
 MOST_MEASURED = 256
 MANY_OPEN = 32  # tiles left at a level, which a symbol with a few smooth peaks does not have
+NARROWED = 100  # bytes an entry of the matrices that narrow a spectrum
 FLAT = 0.6  # mean eigenvalue by largest, above which narrowing the spectrum pays
 ANGLE_SLACK = 3e-8  # radians: near 1, arccos sqrt turns a rounding into its square root
 
@@ -74,11 +76,13 @@ class Supremum:
         spectrum: proven.
         peaks: where the largest eigenvalue nearly is, on the `CONTINUUM`.
         roots: the root tiles, with estimates.
+        cut: whether the model's allowance ended the search.
     """
 
     spectrum: Spectrum
     peaks: Peaks
     roots: Tiles
+    cut: bool = False
 
 
 def supremum(
@@ -113,7 +117,7 @@ def supremum(
         search.narrow(tiles.split(tiling))
     if search.goal < search.known.upper and prover.affords(2 * len(tiles)):
         search.run(tiles)
-    return Supremum(spectrum=search.known, peaks=search.peaks, roots=tiles)
+    return Supremum(spectrum=search.known, peaks=search.peaks, roots=tiles, cut=prover.cut)
 
 
 class _Search:
@@ -170,9 +174,10 @@ class _Search:
     def narrow(self, tiles: Tiles) -> None:
         """Prove both ends at all centres, and from these both ends of the whole spectrum."""
         gram = self._prover.gram
-        if not self._prover.affords(2 * len(tiles)):
+        size = NARROWED * len(tiles) * gram.side**2
+        if not self._prover.affords(2 * len(tiles)) or not limits.fits(size):
             return
-        self._prover.work += self._prover.cost(2 * len(tiles))
+        self._prover.pay(2 * len(tiles))
         matrices = gram.at(tiles.block, tiles.centre, torch.complex128)
         beta = proven_level(matrices, self.peaks.top, gram.error)
         flipped = matrices.neg_()

@@ -22,20 +22,19 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from convsv_cli.spectral.cores import CORES, parallel_map
+from convsv_cli import limits
+from convsv_cli.spectral.cores import parallel_map
+from convsv_cli.spectral.costs import chunk_size
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_below
 
 PAIR = 2
 SLACK = 1e-12  # radians; many times what rounding can move the centres of tiles
 ROOT_REACH = 0.8  # radians, about; a maximum is at least cos^2 of it across a tile
-CHUNK_BYTES = 2**22
 PAYS = 0.3  # share of the proofs that single precision has to give
 PROBES = 16
 NARROW = 0.01  # a margin of single precision that needs no probe
-SMALL = 10**7  # multiplications that are not worth a second core
 DOUBT = 1e-5  # relative error of estimates
-FEWEST = 16  # frequencies a chunk: the rows are read once for all of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +77,11 @@ class Tiling:
         """The share of the torus that a tile covers."""
         sides = [rho / self.counts[axis] for axis in self.active]
         return (2 if sides else 1) * math.prod(sides)
+
+    @property
+    def places(self) -> int:
+        """More than there are tiles of size 1, before one of each opposite pair is left out."""
+        return math.prod(self.counts[axis] for axis in self.active)
 
     def roots(self, device: torch.device) -> torch.Tensor:
         """Centres of tiles of size 1, one of each opposite pair: float64 [n, axes]."""
@@ -171,17 +175,41 @@ class Prover:
         gram: whose eigenvalues.
         limit: multiplications that may be spent.
         work: multiplications that were.
+        cut: whether the model's allowance ended the search, and not this limit.
     """
 
     def __init__(self, gram: GramSymbol, limit: float = math.inf) -> None:
         self.gram = gram
         self.limit = limit
         self.work = 0
+        self.cut = False
+        self._granted = limits.searchable()
         self._paid = True
 
     def affords(self, count: int) -> bool:
-        """Whether `count` more tests are within the limit."""
-        return self.work + self.cost(count) <= self.limit
+        """Whether `count` more tests are within the limit, and what the model may take."""
+        if self.work + self.cost(count) > self.limit:
+            return False
+        granted = count * self.gram.shape.test <= self._granted
+        self.cut = self.cut or not granted
+        return granted
+
+    def pay(self, count: int) -> None:
+        """Take `count` tests, which are within the limit but for a few."""
+        self.work += self.cost(count)
+        self._take(count * self.gram.shape.test)
+
+    def takes(self, products: float) -> bool:
+        """Take so many multiplications for something else, unless the model may not take them."""
+        if products > self._granted:
+            self.cut = True
+            return False
+        self._take(products)
+        return True
+
+    def _take(self, products: float) -> None:
+        self._granted -= products
+        limits.searched(products)
 
     def cost(self, count: int) -> int:
         """Multiplications for `count` tests: H and its factorization."""
@@ -234,19 +262,13 @@ class Prover:
     def _below(
         self, block: torch.Tensor, turns: torch.Tensor, level: float, dtype: torch.dtype
     ) -> torch.Tensor:
-        self.work += self.cost(len(block))
+        self.pay(len(block))
         error = self.gram.error_of(dtype)
 
         def prove(chunk: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
             return proven_below(self.gram.at(*chunk, dtype), level, error)
 
         self.gram.prepare(len(block), dtype)
-        size = chunk_size(len(block), self.gram.side, dtype)
+        size = chunk_size(len(block), self.gram.shape, dtype.itemsize)
         chunks = list(zip(torch.split(block, size), torch.split(turns, size), strict=True))
         return torch.cat([block.new_zeros(0, dtype=torch.bool), *parallel_map(prove, chunks)])
-
-
-def chunk_size(count: int, side: int, dtype: torch.dtype) -> int:
-    """How many of `count` matrices [side, side] to form at a time, on one core."""
-    fits = max(FEWEST, CHUNK_BYTES // (dtype.itemsize * side**2))
-    return fits if count * side**3 < SMALL else max(1, min(fits, -(-count // CORES)))

@@ -10,8 +10,8 @@ import torch
 
 from convsv_cli import Audit, ConvsvError, Interval, audit, load, spectral_norm
 from convsv_cli.auditing.measure import digest
+from convsv_cli.spectral.costs import CHUNK_BYTES
 from convsv_cli.spectral.gram_symbol import GramSymbol
-from convsv_cli.spectral.tiles import CHUNK_BYTES
 
 
 def test_spectral_norm_encloses_the_norm_of_numpy_symbols() -> None:
