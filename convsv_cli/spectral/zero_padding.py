@@ -18,11 +18,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from convsv_cli import limits
+from convsv_cli.limits import LimitError
 from convsv_cli.model.kernel import Kernel
 from convsv_cli.model.layer import Geometry
 from convsv_cli.numerics.rounding import gamma, round_down
@@ -34,6 +37,12 @@ FEWEST, STEPS = 6, 24
 LITTLE = 1e-2
 MOST = 2**26
 """Entries of the largest input or output that is worked with."""
+MOST_AXES = 3
+"""Spatial axes of torch's convolutions."""
+SLOWER, PER_ENTRY = 3, 20
+"""Multiplications in the time of one in a convolution, and of one entry in a Lanczos step."""
+OTHERS = 6
+"""Vectors beside those that steps hold."""
 EXHAUSTED = 1e-12  # of a vector that lies in the span of those before it, what rounding leaves
 
 
@@ -59,7 +68,10 @@ def zero_padded_norm(
         layer = _without_zeros(weight, geometry, input_size)
         upper = _upper(kernel, _circle(layer, geometry), tolerance, limit)
         small = _small(layer, geometry, input_size)
-        lower = _lower(kernel, small, tolerance, limit) if small is not None else 0.0
+        lower = 0.0
+        if small is not None:
+            with suppress(LimitError):  # then nothing is proven from below
+                lower = _lower(kernel, small, tolerance, limit)
         lowers.append(min(scale.restore(Interval(lower=lower)).lower, upper))
         uppers.append(upper)
     return Interval(lower=min(lowers), upper=max(uppers))
@@ -70,8 +82,10 @@ def _upper(kernel: Kernel, circle: tuple[int, ...], tolerance: float, limit: flo
     if min(circle) < 1:
         return 0.0
     norms = norms_of(kernel)
-    everywhere = norms.supremum(tolerance=tolerance, limit=limit)
-    return min(everywhere.upper, norms.on_grid(kernel.grid(circle), tolerance=tolerance, limit=limit).upper)
+    everywhere = norms.supremum(tolerance=tolerance, limit=limit).upper
+    with suppress(LimitError):  # then it holds for every size
+        return min(everywhere, norms.on_grid(kernel.grid(circle), tolerance=tolerance, limit=limit).upper)
+    return everywhere
 
 
 def _lower(kernel: Kernel, layer: PaddedConvolution, tolerance: float, limit: float) -> float:
@@ -87,11 +101,13 @@ def _small(
 
     None where there is none.
     """
-    while not layer.empty and layer.entries > MOST and max(input_size) > 1:
+    if len(input_size) > MOST_AXES:
+        return None
+    while not layer.empty and not layer.fits and max(input_size) > 1:
         longest = max(input_size)
         input_size = tuple(-(-n // 2) if n == longest else n for n in input_size)
         layer = _without_zeros(layer.weight, geometry, input_size)
-    return None if layer.empty or layer.entries > MOST else layer
+    return None if layer.empty or not layer.fits else layer
 
 
 def _without_zeros(
@@ -228,6 +244,22 @@ class PaddedConvolution:
         return max(channels * math.prod(self._padded), self.weight.shape[0] * math.prod(self.outputs))
 
     @property
+    def fits(self) -> bool:
+        """Whether the memory that there is holds a few Lanczos steps."""
+        return self.entries <= MOST and limits.fits(self._bytes(FEWEST))
+
+    @property
+    def work(self) -> float:
+        """Multiplications of a Lanczos step, with two convolutions."""
+        products = float(self.weight[0].numel()) * self.weight.shape[0] * math.prod(self.outputs)
+        return 2 * products * SLOWER + PER_ENTRY * STEPS * self.entries
+
+    def _bytes(self, steps: int) -> int:
+        """What so many Lanczos steps hold: a vector on either side each, and what a convolution takes."""
+        columns = self.weight[0].numel() * math.prod(self.outputs)
+        return 8 * ((2 * steps + OTHERS) * self.entries + columns)
+
+    @property
     def _padded(self) -> tuple[int, ...]:
         """Size of the input with its padding."""
         padding, axes = self.geometry.padding, len(self.size)
@@ -250,27 +282,45 @@ class PaddedConvolution:
         return [pad for i in reversed(range(axes)) for pad in (padding[i], padding[axes + i])]
 
     def lower(self, start: torch.Tensor, tolerance: float) -> float:
-        """A proven lower end of the norm, by Lanczos steps until less than `tolerance` is gained."""
+        """A proven lower end of the norm, by Lanczos steps until less than `tolerance` is gained.
+
+        Raises:
+            LimitError: the model may not take even one step.
+        """
         x, quotient = start, 0.0
-        basis, images = [], []
-        for _ in range(STEPS):
+        steps = max(step for step in range(1, STEPS + 1) if step <= FEWEST or limits.fits(self._bytes(step)))
+        bases = start.new_empty(steps, start.numel())  # what is not written yet takes no memory
+        images = start.new_empty(steps, self.weight.shape[0] * math.prod(self.outputs))
+        for step in range(steps):
+            if not self._goes_on(step):
+                break
             x = x / torch.linalg.vector_norm(x)
-            basis.append(x.flatten())
+            bases[step] = x.flatten()
             y = self.apply(x)
-            images.append(y.flatten())
-            projected = torch.stack(images)
+            images[step] = y.flatten()
+            known, projected = bases[: step + 1], images[: step + 1]
             values, vectors = torch.linalg.eigh(projected @ projected.T)
             before, quotient = quotient, math.sqrt(max(0.0, float(values[-1])))
-            if len(basis) >= FEWEST and quotient <= before * (1 + tolerance):
+            if step + 1 >= FEWEST and quotient <= before * (1 + tolerance):
                 break
             x = self.adjoint(y).flatten()
-            known, before_reduction = torch.stack(basis), float(torch.linalg.vector_norm(x))
+            before_reduction = float(torch.linalg.vector_norm(x))
             for _ in range(2):
                 x = x - known.T @ (known @ x)
             if float(torch.linalg.vector_norm(x)) <= EXHAUSTED * before_reduction:
                 break
             x = x.view(start.shape)
-        return self._quotient((vectors[:, -1] @ torch.stack(basis)).view(start.shape))
+        return self._quotient((vectors[:, -1] @ known).view(start.shape))
+
+    def _goes_on(self, step: int) -> bool:
+        """Whether the model may take another step; at the first one, an error if not."""
+        try:
+            limits.multiply(self.work, "a step with the layer's own zero padding")
+        except LimitError:
+            if not step:
+                raise
+            return False
+        return True
 
     def _quotient(self, x: torch.Tensor) -> float:
         """`|A x| / |x|` less its rounding."""
