@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from convsv_cli.auditing import Progress, audit_network, loaded
+from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.auditing.measure import COARSE, bound_of
 from convsv_cli.auditing.plan import Meter, declared, resolve_device
 from convsv_cli.auditing.summary import findings, totals
@@ -151,13 +152,19 @@ def refined_row(
     settings: Settings,
     device: torch.device,
 ) -> LayerAudit:
-    """The row, its certified norm measured again until it is decided or all steps are done."""
-    kernel = _kernel(layer, device)
+    """The row, its certified norm measured again until it is decided or all steps are done.
+
+    A row whose layer may take no more stays as it is.
+    """
     for closer in finer(settings):
         if not undecided(_enclosure(row)):
             break
-        row = _measured(row, kernel, closer)
+        row = _closer(row, layer, closer, device)
     return row
+
+
+def _closer(row: LayerAudit, layer: Layer, settings: Settings, device: torch.device) -> LayerAudit:
+    return guarded(lambda: _measured(row, _kernel(layer, device), settings), lambda _why: row)
 
 
 def refined_bound(
@@ -215,11 +222,11 @@ def _closer_row(network: Network, row: LayerAudit, settings: Settings, device: t
     layer = next(layer for layer in network.layers if layer.name == row.name)
     if row.status != AUDITED or not isinstance(layer, Layer):
         return row
-    return _measured(row, _kernel(layer, device), settings)
+    return _closer(row, layer, settings, device)
 
 
 def _kernel(layer: Layer, device: torch.device) -> Kernel:
-    return reduce_kernel(layer.read().to(torch.float64).to(device), layer.geometry)
+    return reduce_kernel(weight_of(layer).to(device), layer.geometry)
 
 
 def _enclosure(row: LayerAudit) -> Interval:

@@ -17,8 +17,10 @@ from functools import cache, partial
 
 import torch
 
+from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.auditing.plan import AnyLayer, Meter, Task
 from convsv_cli.calculators.calculator import Calculator, Problem
+from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.bound import network_bound
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.lipschitz.norms import Norms, kernel_norm, rows_by_key
@@ -37,6 +39,7 @@ from convsv_cli.report import (
     NetworkBound,
     Settings,
 )
+from convsv_cli.spectral.norms import norms_of as kernel_norms
 
 WHOLE = "the whole network"
 SUPPLY = "{}; --graph MODEL.onnx supplies one"
@@ -46,13 +49,18 @@ CERTIFIED = ("certified", "bound", "zero_padded")
 """Calculators with certified upper ends that hold for zero padding: at every size, or at the layer's own."""
 COARSE = 1e-3
 """Relative width that is good enough for the norms of folded kernels: they are multiplied anyway."""
+NEEDED = ("heuristic", "certified", "bound")
+"""Calculators without which a row has no figures; what the others would take too much for is left out."""
 LARGE = 10**6
 """Entries of a weight after which there is something to give back."""
 
 
 def measure(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
     """The row of one layer: its measurements, or why there are none."""
-    row = _measured(task, device, meter)
+    blank = row_of(task.layer)
+    row = guarded(
+        lambda: _measured(task, device, meter), lambda why: replace(blank, status=UNSUPPORTED, reason=why)
+    )
     if math.prod(row.kernel_shape) >= LARGE:
         trim_heap()
     return row
@@ -63,7 +71,7 @@ def _measured(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
     if not isinstance(layer, Layer):
         return unmeasured(layer)
     meter.start(layer.name)
-    weight = layer.read().to(torch.float64)
+    weight = weight_of(layer)
     blank = replace(row_of(layer), weight_sha256=digest(weight))
     fault = fault_of(weight, layer.geometry)
     if fault:
@@ -71,15 +79,29 @@ def _measured(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
         return replace(blank, status=INVALID, reason=fault)
     kernel = reduce_kernel(weight.to(device), layer.geometry)
     problem = task.problem(kernel)
-    measurements = {c.method.name: _timed(c, problem, meter) for c in task.calculators}
+    measurements, missing = {}, []
+    for calculator in task.calculators:
+        name = calculator.method.name
+        found = _timed(calculator, problem, meter)
+        if isinstance(found, Measurement):
+            measurements[name] = found
+        elif name in NEEDED:
+            return replace(blank, status=UNSUPPORTED, reason=str(found))
+        else:
+            missing.append(f"no {name.replace('_', '-')} norm: {found}")
     row = replace(blank, measurements=tuple(measurements.items()))
-    return replace(row, assumed=row.assumed + _moved(row))
+    return replace(row, assumed=(*row.assumed, *_moved(row), *missing, *kernel_norms(kernel).notes))
 
 
-def _timed(calculator: Calculator, problem: Problem, meter: Meter) -> Measurement:
+def _timed(calculator: Calculator, problem: Problem, meter: Meter) -> Measurement | LimitError:
+    """What the calculator says, or why that would take too much."""
     start = time.perf_counter()
-    measurement = calculator.calculate(problem)
-    meter.advance(calculator.work(problem))
+    try:
+        measurement = calculator.calculate(problem)
+    except LimitError as error:
+        return error
+    finally:
+        meter.advance(calculator.work(problem))
     return replace(measurement, seconds=time.perf_counter() - start)
 
 

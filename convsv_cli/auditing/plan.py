@@ -19,6 +19,8 @@ from convsv_cli.report import EXACT, PADDED, Settings
 
 AnyLayer = Layer | UnsupportedLayer
 FEW = 4
+MOST_AXES = 48
+"""Spatial axes; tensors have 64 at most, and reductions need further ones."""
 AS_LAYER = "a layer, as asked"
 AS_TABLE = "a table, as asked: a look-up by integer indices amplifies nothing"
 EXPLAIN = "a glob may match more than one row: --as-layer and --as-table must not match the same one"
@@ -114,7 +116,7 @@ def chosen_layers(network: Network, settings: Settings, *, sizes_for: str) -> li
     for pattern in settings.layers:
         _matching(network, pattern)
     chosen = [row for row in network.layers if not settings.layers or _matches(row, settings.layers)]
-    layers = [_as_asked(layer, settings) for layer in chosen]
+    layers = [_as_asked(_with_few_axes(layer), settings) for layer in chosen]
     if sizes_for and not settings.input_size and not settings.input_shapes:
         _check_sizes(network, layers, sizes_for)
     return layers
@@ -203,6 +205,23 @@ def _as_table(row: AnyLayer) -> UnsupportedLayer | None:
         dtype=row.dtype,
         reason=AS_TABLE,
         applicable=False,
+    )
+
+
+def _with_few_axes(layer: AnyLayer) -> AnyLayer:
+    """The layer, unless it has more axes than tensors may have."""
+    axes = len(layer.kernel_shape) - 2
+    if isinstance(layer, UnsupportedLayer) or axes <= MOST_AXES:
+        return layer
+    return UnsupportedLayer(
+        name=layer.name,
+        weight=layer.weight,
+        aliases=layer.aliases,
+        op=layer.op,
+        kernel_shape=layer.kernel_shape,
+        dtype=layer.dtype,
+        reason=f"its kernel has {axes} spatial axes, more than {MOST_AXES}",
+        applicable=True,
     )
 
 

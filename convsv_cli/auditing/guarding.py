@@ -1,0 +1,59 @@
+"""What becomes of a layer that takes too much, or fails: a row with a reason, among others."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from convsv_cli import limits
+from convsv_cli.limits import LimitError
+from convsv_cli.model.layer import Layer
+from convsv_cli.names import one_line
+
+UNEXPECTED = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+LONGEST = 300
+COPIES = 3
+"""Of a weight in float64, while it is read and reduced."""
+
+T = TypeVar("T")
+
+
+def guarded(measured: Callable[[], T], failed: Callable[[str], T]) -> T:
+    """What `measured` gives, or, where a layer takes too much or fails, what `failed` makes of the reason.
+
+    Raises:
+        ConvsvError: of other kinds than `LimitError`.
+        Exception: any, where CONVSV_TRACEBACK asks for them.
+    """
+    try:
+        return measured()
+    except LimitError as error:
+        return failed(str(error))
+    except UNEXPECTED as error:
+        if os.environ.get("CONVSV_TRACEBACK"):
+            raise
+        return failed(_unexpected(error))
+
+
+def weight_of(layer: Layer) -> torch.Tensor:
+    """A layer's weight, float64, once there is memory for it and for its reduction.
+
+    Raises:
+        LimitError: there is not.
+    """
+    axes = zip(layer.kernel_shape[2:], layer.geometry.stride, layer.geometry.dilation, strict=False)
+    phases = [(k, min(s // math.gcd(s, d), k)) for k, s, d in axes if k]
+    grown = math.prod([-(-k // count) * count / k for k, count in phases])
+    limits.hold(8 * math.prod(layer.kernel_shape) * (COPIES + grown), "its weight")
+    return layer.read().to(torch.float64)
+
+
+def _unexpected(error: Exception) -> str:
+    """An error that a layer was not expected to make, in one sentence."""
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return "there is not enough memory for it"
+    return one_line(f"it cannot be measured: {type(error).__name__}: {error}")[:LONGEST]
