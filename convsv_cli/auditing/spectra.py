@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import torch
 
+from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.auditing.measure import fault_of, row_of, unmeasured
 from convsv_cli.auditing.plan import AnyLayer, Meter, chosen_layers, declared, resolve_device
+from convsv_cli.limits import LimitError
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Layer
 from convsv_cli.model.network import Network
@@ -21,13 +23,14 @@ from convsv_cli.report import (
     WARNING,
     Distribution,
     Finding,
+    LayerAudit,
     LayerSpectrum,
     Settings,
     Spectra,
     Spectrum,
 )
 from convsv_cli.spectral.norms import norms_of
-from convsv_cli.spectral.spectrum import Tally, count_values, singular_values, spectrum_work
+from convsv_cli.spectral.spectrum import Tally, ask_for_values, count_values, singular_values, spectrum_work
 from convsv_cli.version import __version__
 
 AUDIT_BINS = 48
@@ -130,7 +133,13 @@ class _Spectrum:
             reason = "the input size of this layer is unknown"
             return LayerSpectrum(row=replace(row, status=UNSUPPORTED, reason=reason))
         self._meter.start(layer.name)
-        weight = layer.read().to(torch.float64)
+        return guarded(
+            lambda: self._found(layer, row, size),
+            lambda why: LayerSpectrum(row=replace(row, status=UNSUPPORTED, reason=why)),
+        )
+
+    def _found(self, layer: Layer, row: LayerAudit, size: tuple[int, ...]) -> LayerSpectrum:
+        weight = weight_of(layer)
         fault = fault_of(weight, layer.geometry)
         if fault:
             return LayerSpectrum(row=replace(row, status=INVALID, reason=fault))
@@ -139,9 +148,9 @@ class _Spectrum:
         return LayerSpectrum(row=row, size=kernel.circular_size(size), distribution=distribution)
 
     def _distribution(self, layer: Layer, kernel: Kernel, size: tuple[int, ...]) -> Distribution:
-        norm = norms_of(kernel).on_grid(kernel.grid(size), limit=self._settings.work_limit)
-        tally = Tally(upper=norm.upper, bins=self._bins)
         count, work = count_values(kernel, size), spectrum_work(kernel, size)
+        ask_for_values(kernel, size, kept=count if self._keepers else 0)
+        tally = Tally(upper=_upper(kernel, size, self._settings.work_limit), bins=self._bins)
         for keeper in self._keepers:
             keeper.begin(layer.name, count)
         for block in singular_values(kernel, size):
@@ -152,6 +161,15 @@ class _Spectrum:
         for keeper in self._keepers:
             keeper.end()
         return tally.distribution()
+
+
+def _upper(kernel: Kernel, size: tuple[int, ...], limit: float) -> float:
+    """A proven upper end of all singular values; that of every size, where it takes too much at this one."""
+    norms = norms_of(kernel)
+    try:
+        return norms.on_grid(kernel.grid(size), limit=limit).upper
+    except LimitError:
+        return norms.bound()
 
 
 def _size(layer: Layer) -> tuple[int, ...] | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import click
 
+from convsv_cli import limits
 from convsv_cli.errors import UsageError
 from convsv_cli.names import inert, printable, spreadsheet_cell
 from convsv_cli.renderers import json
@@ -23,6 +24,8 @@ from convsv_cli.report import Distribution, LayerAudit, LayerSpectrum, Spectra
 if TYPE_CHECKING:
     from convsv_cli.spectral.spectrum import Block
 
+HELD = 2**26
+"""Bytes of a block of singular values, each as often as it occurs."""
 WIDTH, NARROWEST_BAR = 80, 8
 NOTE = "to about 1e-13 of the largest value, not certified; convolutions with circular padding, at size n"
 
@@ -169,6 +172,7 @@ class _Npz:
         import numpy as np
 
         self._layer, self._filled = layer, 0
+        limits.hold(8 * count + HELD, f"the {count:,} singular values, all of which .npz needs at once,")
         try:
             self._array = np.empty(count)
         except MemoryError as error:

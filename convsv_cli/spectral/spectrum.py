@@ -15,12 +15,19 @@ from dataclasses import dataclass
 
 import torch
 
+from convsv_cli import limits
 from convsv_cli.model.kernel import Kernel
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma
 from convsv_cli.report import Distribution
+from convsv_cli.spectral.costs import MATRIX, PHASE
 from convsv_cli.spectral.matrix_norm import Scale
 
 BLOCK_BYTES = 2**25
+COPIES = 4
+"""Of the symbols at hand, while their singular values are found."""
+VALUES, KEPT = 30.0, 3e3
+"""Multiplications in the time of one of the estimate, and of writing a singular value."""
+WHAT = "the singular values at this size"
 ACCURACY = 1e-13
 """About the error of a singular value, relative to the largest one."""
 
@@ -81,6 +88,20 @@ def spectrum_work(kernel: Kernel, input_size: tuple[int, ...]) -> int:
     """Multiplications, up to a factor, from the shape alone."""
     blocks, c_out, c_in = kernel.weight.shape[:3]
     return half_grid_size(kernel.grid(input_size)) * blocks * c_out * c_in * min(c_out, c_in)
+
+
+def ask_for_values(kernel: Kernel, input_size: tuple[int, ...], *, kept: int = 0) -> None:
+    """Ask for what all singular values take, of which so many are kept in a file.
+
+    Raises:
+        LimitError: that is more than the model may.
+    """
+    blocks, c_out, c_in = kernel.weight.shape[:3]
+    grid, taps = kernel.grid(input_size), math.prod(kernel.spatial)
+    limits.hold(COPIES * (16 * blocks * c_out * c_in + BLOCK_BYTES) + 32 * kernel.weight.numel(), WHAT)
+    values = VALUES * spectrum_work(kernel, input_size) + MATRIX * half_grid_size(grid) * blocks
+    products = half_grid_size(grid) * taps * (2.0 * blocks * c_out * c_in + PHASE)
+    limits.multiply(values + products + KEPT * kept, WHAT)
 
 
 def _svdvals(symbol: torch.Tensor) -> torch.Tensor:
