@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.model.graph import Graph, Node, UnknownValueError
 from convsv_cli.model.layer import Layer, UnsupportedLayer
@@ -19,6 +20,8 @@ from convsv_cli.numerics.rounding import up
 if TYPE_CHECKING:
     import torch
 
+COPIES = 4
+"""Of a weight in float64, before its norm is found."""
 Norm = Callable[[LinearMap], float]
 
 
@@ -109,9 +112,13 @@ def kernel_norm(
 
     if 0 in found.kernel_shape:
         return 0.0
-    weight = _real(found)
-    kernel = reduce_kernel(torch.from_numpy(weight.copy()).to(device), found.geometry)
-    norm = norms_of(kernel).supremum(tolerance=tolerance, limit=work_limit).upper
+    try:
+        limits.hold(COPIES * 8 * math.prod(found.kernel_shape), "a kernel that was folded")
+        weight = _real(found)
+        kernel = reduce_kernel(torch.from_numpy(weight.copy()).to(device), found.geometry)
+        norm = norms_of(kernel).supremum(tolerance=tolerance, limit=work_limit).upper
+    except limits.LimitError as error:
+        raise UnboundedError(str(error)) from error
     rounding = math.sqrt(math.prod(weight.shape[2:])) * found.constant.error()
     upper = abs(found.factor) * (norm + rounding * up(15)) * up(15)
     if not math.isfinite(upper):

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 
 import torch
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.levels import level
 from convsv_cli.lipschitz.density.multipliers import GREEDY
-from convsv_cli.lipschitz.density.plan import Plan, planned
+from convsv_cli.lipschitz.density.plan import SAVED, Plan, planned
 from convsv_cli.lipschitz.density.program import Program
 from convsv_cli.lipschitz.density.recursion import Recursion, Watch
 from convsv_cli.lipschitz.density.search import Found, Own, choosing, greedy, searched, valued
 from convsv_cli.lipschitz.density.sizes import InfeasibleError
 from convsv_cli.lipschitz.density.window import Switch, restricted, switches
-from convsv_cli.lipschitz.effort import Effort
+from convsv_cli.lipschitz.effort import BACKWARD, Effort
 from convsv_cli.spectral.cores import all_threads
 
 TINY, SMALL = 8, 16
@@ -33,6 +34,11 @@ LARGE = 3e10
 """Multiplications of a pass that is worth more than one thread for each product."""
 FEW = 8
 """Steps of a search that are not worth it."""
+PROOF = 5
+"""How many passes the proof takes as long as."""
+WHAT = "the propagation of covariances"
+SWITCHED = 1e6
+"""Multiplications in the time in which a step is written entry by entry, and planned."""
 ROUND, GAIN = 30, 0.03
 """Steps of a round of a search, and the logarithm of what it has to gain for another one."""
 
@@ -84,7 +90,11 @@ def best_of(run: Run, effort: Effort) -> Outcome | None:
         run: what to bound.
         effort: how far to go.
     """
-    for attempt in sorted(_attempts(run, effort), key=lambda attempt: attempt.log):
+    try:
+        limits.multiply(PROOF * run.plan.cost, WHAT, share=1.0)
+    except limits.LimitError:
+        return None
+    for attempt in sorted(_affordable(_attempts(run, effort)), key=lambda attempt: attempt.log):
         try:
             outcome = attempt.proven(run)
         except InfeasibleError:
@@ -158,18 +168,39 @@ def _entrance(
     return restricted(end, program.fields[name], head.tori[name])
 
 
+def _affordable(attempts: Iterator[_Attempt]) -> Iterator[_Attempt]:
+    """Those before the first one that would take more than the model may."""
+    with suppress(limits.LimitError):
+        yield from attempts
+
+
+def _ask(plan: Plan, passes: int) -> None:
+    """Ask for passes without a proof, of which as many again are left to others."""
+    limits.begin_search(passes * plan.cost, WHAT, share=1.0)
+
+
+def _steps(plan: Plan, effort: Effort) -> int:
+    """Steps of a search, as many as the effort and the model's allowance have room for."""
+    if not limits.fits(SAVED * plan.kept):
+        return 0
+    return int(min(effort.steps(plan.work), limits.searchable(1.0) / (BACKWARD * plan.cost)))
+
+
 def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
     """Ever dearer ways."""
     program = run.program
     tiny = program.shrunk(TINY)
-    work = planned(tiny, effort.most).work
+    cheap = planned(tiny, effort.most)
+    work = cheap.work
+    _ask(cheap, len(GREEDY) if work < LARGE else 1)
     recursion = Recursion(tiny, plan=run.plan, dtype=torch.complex64, proof=False)
     found = greedy(recursion, GREEDY if work < LARGE else GREEDY[:1])
     if not math.isfinite(found.log):
         return
-    whole = effort.steps(run.plan.work)
-    near = program if whole >= ENOUGH else program.shrunk(SMALL)
-    steps = effort.steps(planned(near, effort.most).work)
+    whole = _steps(run.plan, effort)
+    near = program if effort.steps(run.plan.work) >= ENOUGH else program.shrunk(SMALL)
+    nearly = planned(near, effort.most)
+    steps = _steps(nearly, effort)
     if not steps or not found.multipliers:
         yield _Attempt(found=found)
         return
@@ -177,13 +208,16 @@ def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
         Recursion(each, plan=run.plan, dtype=torch.complex64, proof=False) for each in (near, program)
     )
     own = found.again()
+    _ask(nearly, 1)
     there = valued(small, own)
     if not math.isfinite(there.log):  # it broke off, with multipliers up to that step: nowhere to search from
         yield _Attempt(found=found)
         return
     found = replace(there, own=own)
+    _ask(run.plan, 2)
     yield _Attempt(found=found, log=found.log if near is program else valued(full, own).log)
     first, second, third = (effort.part(i / 3, (i + 1) / 3) for i in range(3))
+    _ask(nearly, BACKWARD * steps)
     if near is program:
         found = _further(small, found, steps, first)
     else:
@@ -191,6 +225,7 @@ def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
     there = found if near is program else valued(full, found.again())
     yield _Attempt(found=found, log=there.log)
     if near is not program and effort.thorough and math.isfinite(there.log):
+        _ask(run.plan, BACKWARD * whole)
         found = _further(full, there, whole, second)
         yield _Attempt(found=found, log=found.log)
     yield from _windowed(run, found, third)
@@ -211,11 +246,14 @@ def _further(recursion: Recursion, found: Found, most: int, effort: Effort) -> F
     return found
 
 
+def _is_cheap(switch: Switch, effort: Effort) -> bool:
+    limits.begin_search(SWITCHED * len(switch.program.steps), WHAT, share=1.0)
+    return planned(switch.program).work <= effort.dense
+
+
 def _windowed(run: Run, found: Found, effort: Effort) -> Iterator[_Attempt]:
     """Leaving the torus as early as that may cost."""
-    switch = next(
-        (each for each in switches(run.program) if planned(each.program).work <= effort.dense), None
-    )
+    switch = next((each for each in switches(run.program) if _is_cheap(each, effort)), None)
     if switch is None:
         return
     plan = planned(switch.program)
@@ -224,13 +262,15 @@ def _windowed(run: Run, found: Found, effort: Effort) -> Iterator[_Attempt]:
             start = _entrance(run, switch, found, proof=False)
     except InfeasibleError:
         return
+    _ask(plan, PROOF)
     recursion = Recursion(switch.program, plan=plan, dtype=torch.complex64, proof=False, start=start)
     own = _own(switch, found)
     late = valued(recursion, own)
     if not math.isfinite(late.log):
         return
     yield _Attempt(found=found, switch=switch, late=replace(late, own=own), log=late.log)
-    steps = effort.steps(plan.work)
+    steps = _steps(plan, effort)
     if steps >= FEW:
+        _ask(plan, BACKWARD * steps)
         late = _further(recursion, late, steps, effort)
         yield _Attempt(found=found, switch=switch, late=late, log=late.log)

@@ -11,11 +11,16 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.density.program import Program, results, sources
 from convsv_cli.lipschitz.density.steps import Convolution, Functional, Gain, Linear, Step
 
 OVERHEAD = 1e6
-"""Multiplications that take as long as what a step does besides."""
+"""Multiplications that take as long as what a step does besides, on a fast machine."""
+CALLS = 7e6
+"""Further ones in that time, at the rate of large products."""
+NUMBER, SAVED = 32, 40
+"""Bytes for a number that a step holds, and for one that is kept for derivatives."""
 COMPLEX = 4
 ROOM = 2**27
 """Numbers that the blocks of a step may hold: 2 GB of complex ones."""
@@ -38,6 +43,8 @@ class Plan:
         work: multiplications of a pass, roughly.
         room: the numbers that the blocks or the maps of a step hold, of the step that needs most.
         frequencies: of the largest torus.
+        kept: the numbers that the blocks of all steps hold.
+        steps: how many there are.
     """
 
     splits: frozenset[int] = frozenset()
@@ -45,10 +52,18 @@ class Plan:
     work: float = 0.0
     room: float = 0.0
     frequencies: int = 1
+    kept: float = 0.0
+    steps: int = 0
+
+    @property
+    def cost(self) -> float:
+        """Multiplications of a pass, and what takes as long as them."""
+        return self.work + CALLS * self.steps
 
     def fits(self, most: float) -> bool:
         """Whether it keeps within the limits: of work, so many multiplications."""
-        return self.work <= most and self.room <= MOST_ROOM and self.frequencies <= MOST_FREQUENCIES
+        room = min(MOST_ROOM, 2 * limits.room() / NUMBER)
+        return self.work <= most and self.room <= room and self.frequencies <= MOST_FREQUENCIES
 
 
 @dataclass
@@ -80,14 +95,23 @@ class _Planner:
         self._groups = [_Group(fields={name}) for name in program.sources]
         self._splits: set[int] = set()
         self._levels: set[int] = set()
-        self._work = self._room = 0.0
+        self._work = self._room = self._kept = 0.0
+        self._most_room = min(ROOM, limits.room() / NUMBER)
 
     def plan(self) -> Plan:
         for index, step in enumerate(self._program.steps):
             self._step(index, step)
         splits, levels = frozenset(self._splits), frozenset(self._levels)
         frequencies = max((torus.count for torus in self._tori.values()), default=1)
-        return Plan(splits=splits, levels=levels, work=self._work, room=self._room, frequencies=frequencies)
+        return Plan(
+            splits=splits,
+            levels=levels,
+            work=self._work,
+            room=self._room,
+            frequencies=frequencies,
+            kept=self._kept,
+            steps=len(self._program.steps),
+        )
 
     def _step(self, index: int, step: Step) -> None:
         needed, live = set(sources(step)), self._program.live[index]
@@ -107,6 +131,7 @@ class _Planner:
             self._levels.add(index)
             group.varies = False
         self._work += self._work_of(step, group, kept) + OVERHEAD * _strides(step)
+        self._kept += self._room_of(step, group, kept)
         self._room = max(self._room, self._room_of(step, group, kept), self._room_of_maps(step, group))
         self._after(step, group, kept, live)
 
@@ -123,7 +148,7 @@ class _Planner:
     def _too_dear(self, step: Step, group: _Group, kept: set[str]) -> bool:
         """Whether a step takes more work, or more memory, than it may."""
         room, work = self._room_of(step, group, kept), self._work_of(step, group, kept)
-        return room > ROOM or work > self._most
+        return room > self._most_room or work > self._most
 
     def _room_of(self, step: Step, group: _Group, kept: set[str]) -> float:
         """Numbers that the blocks of a step hold."""

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.composition import Segment
 from convsv_cli.lipschitz.density.attempts import Outcome, Run, best_of
 from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.lowering import lowered
-from convsv_cli.lipschitz.density.plan import planned
+from convsv_cli.lipschitz.density.plan import CALLS, planned
 from convsv_cli.lipschitz.density.program import Program, UnplannedError
 from convsv_cli.lipschitz.density.ranges import Ranges
 from convsv_cli.lipschitz.density.sizes import InfeasibleError
@@ -21,6 +22,11 @@ from convsv_cli.lipschitz.dependencies import real_outputs, sources
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.model.graph import Graph
 
+PASSES = 10
+"""Of a program, at least, that its bound takes."""
+LOWERED, PLANNED = 1e6, 2e5
+"""Multiplications in the time in which a node is lowered, or a step is planned."""
+WHAT = "looking for what covariances can be propagated through"
 NOTHING: Ranges = {}
 
 
@@ -62,7 +68,10 @@ def routed(graph: Graph, segments: Sequence[Segment], effort: Effort, ranges: Ra
     """
     found: list[Segment] = []
     output = None
-    chosen = stretches(graph, segments, effort, ranges)
+    try:
+        chosen = stretches(graph, segments, effort, ranges)
+    except limits.LimitError:  # then the rules' bounds are all that there is
+        return Routed(segments=tuple(segments))
     count, done = sum(isinstance(each, Stretch) for each in chosen), 0
     for stretch in chosen:
         output = None
@@ -101,15 +110,19 @@ def _longest(graph: Graph, segments: Sequence[Segment], effort: Effort, ranges: 
     """The longest run from the first segment on whose fields have tori that are not too large."""
     start = segments[0].start
     pieces = [(each.nodes, (each.end,) if each.end else real_outputs(graph)) for each in segments]
+    most = limits.searchable(1.0) / PASSES
+    limits.begin_search(LOWERED * sum(len(each.nodes) for each in segments), WHAT, share=1.0)
     programs = lowered(graph, (start,) if start else sources(graph), pieces, ranges)
     for count in range(len(programs), 0, -1):
-        if not programs[count - 1].steps:
+        steps = len(programs[count - 1].steps)
+        if not steps or CALLS * steps > most:
             continue
+        limits.begin_search(PLANNED * steps, WHAT, share=1.0)
         try:
-            plan = planned(programs[count - 1], effort.most)
+            plan = planned(programs[count - 1], min(effort.most, most))
         except UnplannedError:
             continue
-        if plan.fits(effort.most):
+        if plan.fits(effort.most) and plan.cost <= most:
             run = Run(programs=tuple(programs[:count]), plan=plan)
             return Stretch(segments=tuple(segments[:count]), run=run)
     return None
