@@ -68,7 +68,7 @@ def _entries(value: Any, axes: int, least: int) -> tuple[int, ...] | None:  # no
     values = (value,) * axes if type(value) is int else value
     if not isinstance(values, (tuple, list)):
         return None
-    values = tuple(values) * axes if len(values) == 1 else tuple(values)
+    values = tuple(values) * axes if len(values) == 1 else tuple(values[: axes + 1])
     if len(values) != axes or any(type(n) is not int or not least <= n <= MAX_STEP for n in values):
         return None
     return values

@@ -25,6 +25,8 @@ PROTOCOL_VERSION = 1001
 PROTO = b"\x80"
 TAR_MAGIC, TAR_POSITION = b"ustar", 257
 LENGTH = struct.Struct("<q")
+MOST_FIELDS = 6
+"""Of a reference to a storage; the last is a view, or None."""
 
 
 def archive_members(records: Mapping[str, ZipRecord]) -> dict[str, ZipRecord]:
@@ -124,11 +126,11 @@ def _no_reference(_reference: Any) -> Any:
 
 def _referred_before(reference: Any, storages: dict[str, Storage]) -> Any:
     """A class, without the source that is stored with it; or a storage, perhaps a view of another."""
-    kind, *fields = reference
+    kind, *fields = reference[:MOST_FIELDS]
     if kind == "module":
         return fields[0]
     storage_type, key, _location, size, *view = fields
-    if any(view):
+    if any(part is not None for part in view):
         raise UnreadableModelError(
             "a checkpoint with views of storages, as PyTorch 0.x wrote it", hint="load it and save it again"
         )
@@ -137,12 +139,14 @@ def _referred_before(reference: Any, storages: dict[str, Storage]) -> Any:
 
 def _spans(file: IO[bytes], keys: Any, storages: dict[str, Storage]) -> dict[str, Span]:
     """Each storage is its number of elements and then its bytes, in the order of `keys`."""
-    if not isinstance(keys, list) or len(keys) != len(set(map(str, keys))):
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise _cut_off()
+    if len(keys) != len(set(keys)):
         raise _cut_off()
     position, end = file.tell(), file.seek(0, 2)
     spans: dict[str, Span] = {}
     for key in keys:
-        storage = storages.get(key) if isinstance(key, str) else None
+        storage = storages.get(key)
         if storage is None or position + LENGTH.size > end:
             raise _cut_off()
         file.seek(position)

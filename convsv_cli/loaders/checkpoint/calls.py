@@ -45,8 +45,12 @@ _OTHERS = frozenset((
     "urllib.request.urlopen", "urllib.request.urlretrieve",
 ))  # fmt: skip
 _ALLOCATORS = frozenset(("bytearray", "bytes", "range", "list"))
+Look = Callable[[int], None]
 MAX_BYTES = 1 << 26
+MOST_SIZES = 3
+"""Arguments of an allocator: start, stop and step of a range."""
 NESTED = "its values are in a pickle within the pickle, which convsv does not read"
+SPARSE_PARTS = 5
 SPARSE = "sparse weights, which convsv does not read yet"
 QUANTISED = "quantised weights, which convsv does not read yet"
 META = "a tensor on the meta device: it has no values"
@@ -76,17 +80,22 @@ def refuse_hazards(maker: Any, args: Any) -> None:
             f"loading this file would call {maker}; nothing of it was run",
             hint="do not load it with anything else either",
         )
-    sizes = args if isinstance(args, tuple) else ()
+    sizes = args[:MOST_SIZES] if isinstance(args, tuple) else ()
     if is_builtin and maker.name in _ALLOCATORS and any(isinstance(n, int) and n > MAX_BYTES for n in sizes):
         raise UnsafeModelError(f"loading this file would make a {maker.name} of more than {MAX_BYTES} bytes")
 
 
-def rebuilt(maker: Any, args: Any) -> Any:
-    """What the call gives: a plain value or a `Tensor` where it is a known one, else its `Record`."""
+def rebuilt(maker: Any, args: tuple[Any, ...], look: Look) -> Any:
+    """What the call gives: a plain value or a `Tensor` where it is a known one, else its `Record`.
+
+    Args:
+        maker: what is called.
+        args: with what.
+        look: is told how many things in containers are going to be looked at, and raises `UnsafeModelError`
+            where they are too many: other calls may be with the same.
+    """
     function = _KNOWN.get(str(maker)) if isinstance(maker, Global) else None
-    if function is None or not isinstance(args, tuple):
-        return Record(maker, args)
-    return function(maker, args)
+    return Record(maker, args) if function is None else function(maker, args, look)
 
 
 def array(value: Record) -> Tensor | None:
@@ -95,9 +104,9 @@ def array(value: Record) -> Tensor | None:
     Its state is a version, the shape, the type, the order and the values.
     """
     state = value.state
-    if str(value.maker) in _BUFFERS and isinstance(value.args, tuple) and len(value.args) == 4:
+    if value.name in _BUFFERS and isinstance(value.args, tuple) and len(value.args) == 4:
         return Tensor(shape=as_shape(value.args[2]), dtype=_array_dtype(value.args[1]), unusable=ARRAY)
-    if str(value.maker) not in _ARRAYS or not isinstance(state, tuple) or len(state) != 5:
+    if value.name not in _ARRAYS or not isinstance(state, tuple) or len(state) != 5:
         return None
     if isinstance(state[4], list):
         return None  # an array of objects, which may hold anything
@@ -110,9 +119,10 @@ def _array_dtype(value: Any) -> str:
     return name[:MAX_DTYPE] if isinstance(name, str) else "unknown"
 
 
-def _mapping(maker: Global, args: tuple[Any, ...]) -> Any:
+def _mapping(maker: Global, args: tuple[Any, ...], look: Look) -> Any:
     """An OrderedDict of nothing or of pairs, or a defaultdict."""
     pairs = args[0] if args and isinstance(args[0], (list, tuple)) else ()
+    look(len(pairs))
     if all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs):
         return {as_key(key): value for key, value in pairs}
     return Record(maker, args)
@@ -153,7 +163,13 @@ def _quantised(storage: Any, _offset: Any, shape: Any, *_rest: Any) -> Tensor:
 
 
 def _sparse(_layout: Any, data: Any) -> Tensor:
-    """Indices (one or two tensors), values, size and perhaps a flag."""
+    """Indices (one or two tensors), values, size and perhaps a flag.
+
+    Raises:
+        TypeError: these are more than that.
+    """
+    if len(data) > SPARSE_PARTS:
+        raise TypeError
     *_, size = (part for part in data if isinstance(part, (tuple, list)))
     *_, values = (part for part in data if isinstance(part, Tensor))
     return Tensor(shape=as_shape(size), dtype=values.dtype, unusable=SPARSE)
@@ -163,17 +179,19 @@ def _meta(dtype: Any, shape: Any, *_rest: Any) -> Tensor:
     return Tensor(shape=as_shape(shape), dtype=dtype_name(dtype) or "unknown", unusable=META)
 
 
-def _first_tensor(maker: Global, args: tuple[Any, ...]) -> Any:
+def _first_tensor(maker: Global, args: tuple[Any, ...], look: Look) -> Any:
     """A parameter, whose fourth argument is its own attributes."""
     if not args or not isinstance(args[0], Tensor):
         return Record(maker, args)
-    return _attributed(args[0], args[3] if len(args) > 3 else None)
+    return _attributed(args[0], args[3] if len(args) > 3 else None, look)
 
 
-def _attributed(tensor: Tensor, state: Any) -> Tensor:
+def _attributed(tensor: Tensor, state: Any, look: Look) -> Tensor:
     """The tensor, which cannot be used where attributes of its own may say what its values stand for."""
-    states = state if isinstance(state, tuple) else (state,)
-    attributes = [item for part in states if isinstance(part, dict) for item in part.items()]
+    states = state[:2] if isinstance(state, tuple) else (state,)  # a dict, and another one of slots
+    dicts = [part for part in states if isinstance(part, dict)]
+    look(sum(map(len, dicts)))
+    attributes = [item for part in dicts for item in part.items()]
     further = [
         key
         for key, item in attributes
@@ -184,28 +202,30 @@ def _attributed(tensor: Tensor, state: Any) -> Tensor:
     return replace(tensor, unusable=ATTRIBUTES.format(further[0]))
 
 
-def _from_type(maker: Global, args: tuple[Any, ...]) -> Any:
+def _from_type(maker: Global, args: tuple[Any, ...], look: Look) -> Any:
     """_rebuild_from_type_v2(function, class, arguments, state): a subclass of Tensor with the same values."""
     inner = args[0] if args else None
-    if len(args) < 3 or not isinstance(inner, Global) or inner == maker:
+    if len(args) < 3 or not isinstance(inner, Global) or inner == maker or not isinstance(args[2], tuple):
         return Record(maker, args)
-    found = rebuilt(inner, args[2])
+    found = rebuilt(inner, args[2], look)
     state = args[3] if len(args) > 3 else None
     if isinstance(found, Record) and found.state is None:
         found.state = state
-    return _attributed(found, state) if isinstance(found, Tensor) else found
+    return _attributed(found, state, look) if isinstance(found, Tensor) else found
 
 
-def _called(function: Callable[..., Any]) -> Callable[[Global, tuple[Any, ...]], Any]:
-    return lambda _, args: function(*args)
+def _called(function: Callable[..., Any]) -> Callable[[Global, tuple[Any, ...], Look], Any]:
+    return lambda _maker, args, _look: function(*args)
 
 
-_KNOWN: dict[str, Callable[[Global, tuple[Any, ...]], Any]] = {
+_KNOWN: dict[str, Callable[[Global, tuple[Any, ...], Look], Any]] = {
     "collections.OrderedDict": _mapping,
-    "collections.defaultdict": lambda _, args: {} if len(args) < 2 else Record("defaultdict", args),
-    "torch.Size": lambda _, args: as_shape(args[0]) if args else (),
-    "copy_reg._reconstructor": lambda _, args: Record(args[0], args[1:]),
-    "copyreg._reconstructor": lambda _, args: Record(args[0], args[1:]),
+    "collections.defaultdict": lambda _maker, args, _look: (
+        {} if len(args) < 2 else Record("defaultdict", args)
+    ),
+    "torch.Size": lambda _maker, args, _look: as_shape(args[0]) if args else (),
+    "copy_reg._reconstructor": lambda _maker, args, _look: Record(args[0], args[1:]),
+    "copyreg._reconstructor": lambda _maker, args, _look: Record(args[0], args[1:]),
     f"{TORCH}._rebuild_tensor": _called(_tensor),
     f"{TORCH}._rebuild_tensor_v2": _called(_tensor),
     f"{TORCH}._rebuild_tensor_v3": _called(_tensor_v3),
@@ -219,8 +239,8 @@ _KNOWN: dict[str, Callable[[Global, tuple[Any, ...]], Any]] = {
     "torch.autograd.variable.Variable": _first_tensor,
     "torch._tensor._rebuild_from_type_v2": _from_type,
     **{
-        f"torch.jit._pickle.{name}": lambda _, args: args[0]
+        f"torch.jit._pickle.{name}": lambda _maker, args, _look: args[0]
         for name in ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist")
     },
-    "torch.jit._pickle.restore_type_tag": lambda _, args: args[0],
+    "torch.jit._pickle.restore_type_tag": lambda _maker, args, _look: args[0],
 }

@@ -9,11 +9,12 @@ from convsv_cli.errors import UnsafeModelError
 from convsv_cli.loaders.checkpoint.calls import array
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
 from convsv_cli.loaders.names import owners
+from convsv_cli.names import LONGEST_NAME
 
 Pair = tuple[Any, Any]
 Count = Callable[[int], None]
 """Counts steps, and raises UnsafeModelError where there are too many: containers may hold each other."""
-GLANCES = 16
+GLANCES = 4
 """How many things in a container are looked at per step."""
 MAX_DEPTH = 64
 NUMBER = "a number, not a tensor"
@@ -37,15 +38,30 @@ def is_container(value: Any) -> bool:
 
 
 def key_name(key: Any) -> str:
-    """A key of any type as part of a name."""
+    """A key of any type as part of a name.
+
+    Raises:
+        UnsafeModelError: it is longer than any name: it may be that of any number of things.
+    """
     if isinstance(key, Record):
         return "key"
-    return key if isinstance(key, str) else str(key)
+    return checked(key if isinstance(key, str) else str(key))
+
+
+def checked(name: str) -> str:
+    """The name.
+
+    Raises:
+        UnsafeModelError: no network has such a long one.
+    """
+    if len(name) > LONGEST_NAME:
+        raise UnsafeModelError(f"a name longer than {LONGEST_NAME} characters")
+    return name
 
 
 def below(path: str, key: Any) -> str:
     """The path of what a key leads to."""
-    return joined(path, key_name(key))
+    return checked(joined(path, key_name(key)))
 
 
 def joined(first: str, second: str) -> str:
@@ -96,12 +112,13 @@ def nested(value: Any, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
     while waiting:
         path, item = waiting.pop()
         if isinstance(item, Tensor):
-            yield ".".join(path), item
+            yield checked(".".join(path)), item
         elif is_container(item) and id(item) not in seen:
             seen.add(id(item))
             if len(path) >= MAX_DEPTH:
                 raise UnsafeModelError(f"its containers are nested more than {MAX_DEPTH} deep")
-            waiting += reversed([((*path, key_name(key)), inner) for key, inner in pairs(item)])
+            held = [(key, inner) for key, inner in pairs(item) if _may_hold(inner)]
+            waiting += reversed([((*path, key_name(key)), inner) for key, inner in held])
 
 
 def matrices(value: Any, count: Count = lambda _steps: None) -> list[Tensor]:
@@ -125,13 +142,17 @@ def _inside(value: Any, count: Count) -> Iterator[Any]:
             seen.add(id(item))
             yield item
             held = [inner for _, inner in pairs(item)]
-            waiting += [inner for inner in held if isinstance(inner, (Tensor, Record, dict, list, tuple))]
             count(1 + len(held) // GLANCES)
+            waiting += filter(_may_hold, held)
+
+
+def _may_hold(value: Any) -> bool:
+    return isinstance(value, (Tensor, Record, dict, list, tuple))
 
 
 def is_number(value: Any) -> bool:
     """Whether it is a number, perhaps one of NumPy's."""
-    return type(value) in (int, float) or (isinstance(value, Record) and str(value.maker) in _SCALARS)
+    return type(value) in (int, float) or (isinstance(value, Record) and value.name in _SCALARS)
 
 
 def number(name: str, value: Any) -> Any:
@@ -141,7 +162,7 @@ def number(name: str, value: Any) -> Any:
     return value
 
 
-def heights(root: Any, wanted: Callable[[Any, Any], bool]) -> dict[int, int]:
+def heights(root: Any, wanted: Callable[[Any, Any], bool], count: Count) -> dict[int, int]:
     """How far below each container the nearest thing is that is wanted, by `id`; 1: in it.
 
     `wanted` is asked of each thing and its key.
@@ -151,7 +172,9 @@ def heights(root: Any, wanted: Callable[[Any, Any], bool]) -> dict[int, int]:
     waiting, seen = [root], {id(root)}
     while waiting:
         container = waiting.pop()
-        for key, inner in pairs(container):
+        held = list(pairs(container))
+        count(1 + len(held) // GLANCES)
+        for key, inner in held:
             item = plain(inner)
             if wanted(key, item):
                 found[id(container)] = 1

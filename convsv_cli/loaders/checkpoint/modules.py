@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from convsv_cli.errors import UnsafeModelError
+from convsv_cli.loaders.checkpoint.containers import Count, checked
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
 from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES, convolution_op, torch_geometry
 from convsv_cli.loaders.loader import Usage
@@ -39,14 +40,19 @@ def is_module(value: Any) -> TypeGuard[Record]:
     return isinstance(value, Record) and all(isinstance(value.attributes.get(r), dict) for r in REGISTRIES)
 
 
-def module_tensors(module: Record) -> dict[str, Tensor]:
+def module_tensors(module: Record, count: Count) -> dict[str, Tensor]:
     """Its parameters and buffers and those of the modules below it, depth first.
+
+    Args:
+        module: the outermost one.
+        count: is told of each step: other modules may hold the same ones.
 
     Raises:
         UnsafeModelError: more of them than any network has: they contain each other.
     """
     tensors: dict[str, Tensor] = {}
     for prefix, inner, owner in walk(module):
+        count(_size(inner))
         for name, tensor in _own(inner):
             tensors[f"{prefix}{name}"] = tensor.used(_usage(owner, prefix, inner, name, tensor))
     return tensors
@@ -56,7 +62,7 @@ def walk(root: Record, children: Children | None = None) -> Iterator[tuple[str, 
     """Each module, depth first: name and a dot, itself, and the one whose weight it is a part of, if any.
 
     Raises:
-        UnsafeModelError: as `module_tensors`.
+        UnsafeModelError: as `module_tensors`, or names that are longer than any network's.
     """
     children = children or _children
     waiting: list[tuple[str, Record, Record | None]] = [("", root, None)]
@@ -66,7 +72,7 @@ def walk(root: Record, children: Children | None = None) -> Iterator[tuple[str, 
         below = children(module)
         size = _size(module)
         steps += size
-        characters += (len(prefix) + 1) * size
+        characters += (len(checked(prefix)) + 1) * size
         if steps > MAX_STEPS or characters > MAX_NAMES:
             raise UnsafeModelError("its modules contain each other without end")
         yield prefix, module, owner
@@ -99,12 +105,12 @@ def _usage(owner: Record | None, prefix: str, module: Record, name: str, tensor:
     """The usage by the module itself, or by the one of whose weight this is a parametrization's part."""
     if owner is not None:
         module, name = owner, prefix.rpartition("parametrizations.")[2].partition(".")[0]
-    return module_usage(plain_class_name(module.maker), module.attributes, name, tensor.shape)
+    return module_usage(plain_class_name(module), module.attributes, name, tensor.shape)
 
 
-def plain_class_name(maker: Any) -> str:
-    """A class's name without what TorchScript adds: torch.nn.modules.conv.Conv2d."""
-    return _MANGLED.sub("", str(maker))
+def plain_class_name(module: Record) -> str:
+    """The name of its class without what TorchScript adds: torch.nn.modules.conv.Conv2d."""
+    return _MANGLED.sub("", module.name)
 
 
 def module_usage(
@@ -121,17 +127,21 @@ def module_usage(
 def _weight_usage(class_name: str, attributes: Mapping[Any, Any], shape: tuple[int, ...]) -> Usage | None:
     name = class_name.rpartition(".")[2]
     known = class_name.startswith(MODULES)
-    if name in _EMBEDDING or {"num_embeddings", "embedding_dim"} <= attributes.keys():
+    if name in _EMBEDDING or _have(attributes, "num_embeddings", "embedding_dim"):
         return EMBEDDING
     if known and name == "Bilinear":
         return Usage(reason=BILINEAR)
     assumed = () if known else (f"it is used as in torch.nn: its class {class_name} was not looked into",)
-    if {"stride", "dilation", "groups", "transposed"} <= attributes.keys():
+    if _have(attributes, "stride", "dilation", "groups", "transposed"):
         return convolution_usage(attributes, shape, assumed)
-    is_linear = {"in_features", "out_features"} <= attributes.keys()
+    is_linear = _have(attributes, "in_features", "out_features")
     if len(shape) == 2 and (is_linear or (name == "Conv1D" and attributes.get("nf") == shape[1])):
         return Usage(assumed=assumed)
     return None
+
+
+def _have(attributes: Mapping[Any, Any], *names: str) -> bool:
+    return all(name in attributes for name in names)
 
 
 def _matrix_op(name: str, parameter: str) -> str:

@@ -10,7 +10,8 @@ import re
 from typing import Any
 
 from convsv_cli.loaders.checkpoint.containers import Count, containers, matrices, pairs
-from convsv_cli.loaders.checkpoint.values import Record
+from convsv_cli.loaders.checkpoint.values import Record, as_key
+from convsv_cli.names import LONGEST_NAME
 
 SLOTS = frozenset((
     "step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_avg_sq_row", "exp_avg_sq_col", "exp_inf",
@@ -29,7 +30,11 @@ _KEPT = ("state", "param_groups")
 
 def is_named_for_training(key: Any) -> bool:
     """Whether the whole of a key is a word for something other than a network."""
-    return isinstance(key, str) and (key.lower() in _WORDS or _OPTIMISER.search(key.lower()) is not None)
+    return (
+        isinstance(key, str)
+        and len(key) <= LONGEST_NAME
+        and (key.lower() in _WORDS or _OPTIMISER.search(key.lower()) is not None)
+    )
 
 
 def is_optimiser(key: Any, value: Any, count: Count) -> bool:
@@ -43,7 +48,7 @@ def is_optimiser(key: Any, value: Any, count: Count) -> bool:
         return False
     if _keeps_state(key, attributes, count):
         return _are_copies(key, _others(attributes), attributes, count)
-    inside = {id(item): item for item in attributes.values() if is_named_for_training(key)}
+    inside = {id(item): item for item in attributes.values()} if is_named_for_training(key) else {}
     inner = [item for item in inside.values() if isinstance(item, dict) and _keeps_state("", item, count)]
     further = [item for item in inside.values() if not any(item is one for one in inner[:1])]
     return bool(inner) and _are_copies(key, [*further, *_others(inner[0])], inner[0], count)
@@ -63,13 +68,18 @@ def _keeps_state(key: Any, attributes: dict[Any, Any], count: Count) -> bool:
     state, groups = attributes.get("state"), attributes.get("param_groups")
     if isinstance(state, list):
         state = dict(enumerate(state))
-    if not isinstance(state, dict) or any(map(_is_network, state.values())):
+    if not isinstance(state, dict):
+        return False
+    count(len(state))
+    kept_once = list({id(kept): kept for kept in state.values()}.values())
+    count(sum(len(kept) for kept in kept_once if isinstance(kept, dict)))
+    if any(map(_is_network, kept_once)):
         return False
     if groups is not None:
         return _lists(groups, state, count)
     numbered = bool(state) and all(type(number) is int for number in state)
-    slots = all(isinstance(kept, dict) and SLOTS.issuperset(kept) for kept in state.values())
-    some = slots and any(state.values())
+    slots = all(isinstance(kept, dict) and SLOTS.issuperset(kept) for kept in kept_once)
+    some = slots and any(kept_once)
     return numbered and (some or (attributes.keys() == {"state"} and is_named_for_training(key)))
 
 
@@ -106,10 +116,13 @@ def _lists(groups: Any, state: dict[Any, Any], count: Count) -> bool:
     """
     if not isinstance(groups, (list, tuple)) or not all(isinstance(group, dict) for group in groups):
         return False
-    lists = [group.get("params") for group in groups]
+    count(len(groups))
+    groups = list({id(group): group for group in groups}.values())
+    lists = list({id(params): params for params in (group.get("params") for group in groups)}.values())
     if not all(isinstance(params, (list, tuple)) for params in lists):
         return False
     if matrices([item for group in groups for name, item in group.items() if name != "params"], count):
         return False
-    listed = {param for params in lists for param in params or () if isinstance(param, (int, str))}
+    count(sum(map(len, lists)))
+    listed = {param for params in lists for param in params if as_key(param) is param}
     return all(key in listed or isinstance(key, Record) for key in state)

@@ -76,6 +76,7 @@ def _notes(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What was left out, in plain words, and that of it which could be weights."""
     audited = set(map(mark, tensors.values()))
+    weights = {name: tensor for name, tensor in tensors.items() if is_matrix(tensor)}
     noted: list[str] = []
     doubtful: list[str] = []
     once = {(left.name, *map(mark, left.tensors.values())): left for left in search.left_out}
@@ -85,9 +86,7 @@ def _notes(
         directions += training_state(named)
         tensors_left = without_training_state(named)
         count = len(set(map(mark, tensors_left.values())) - audited)
-        sure = (
-            left.why == OPTIMISER or left in averages or _is_average(_within(left, audited), tensors, search)
-        )
+        sure = left.why in (OPTIMISER, AVERAGED) or _is_average(_within(left, audited), weights, search)
         why = AVERAGED if sure and left.why != OPTIMISER else left.why
         if count:
             text = LEFT_OUT.format(left.name, count, "tensor" if count == 1 else "tensors", why)
@@ -111,11 +110,12 @@ def _split(tensors: Tensors, search: Search) -> tuple[Tensors, list[LeftOut]]:
         if prefix := _averaging(name):
             groups.setdefault(prefix, {})[name.removeprefix(f"{prefix}.")] = tensor
     main = {name: tensor for name, tensor in tensors.items() if not _averaging(name)}
+    matrices = {name: tensor for name, tensor in main.items() if is_matrix(tensor)}
     averages = []
     for prefix, group in groups.items():
         weights = {name: tensor for name, tensor in group.items() if is_matrix(tensor)}
         left = LeftOut(name=prefix, tensors=weights, why=AVERAGED)
-        if _is_average(left, main, search, same_file=True):
+        if _is_average(left, matrices, search, same_file=True):
             averages.append(left)
     gone = {left.name for left in averages}
     return {name: tensor for name, tensor in tensors.items() if _averaging(name) not in gone}, averages
@@ -130,16 +130,18 @@ def _averaging(name: str) -> str:
     return "" if first is None else ".".join(parts[: first + 1])
 
 
-def _is_average(left: LeftOut, main: Tensors, search: Search, *, same_file: bool = False) -> bool:
-    """Whether its name says so, and the network has each of its tensors by name (or number) and shape.
+def _is_average(left: LeftOut, weights: Tensors, search: Search, *, same_file: bool = False) -> bool:
+    """Whether its name says so, and the network's weights include each of its tensors, by name and shape.
+
+    Where they are numbered, only shapes count.
 
     Within one network, `ema_encoder` is of `encoder`, and of no other part.
     """
     prefix = _averaging(left.name)
-    weights = {name: tensor for name, tensor in main.items() if is_matrix(tensor)}
     if not prefix or not left.tensors or not weights:
         return False
-    search.count(len(weights) + len(left.tensors))
+    for tensors in (weights, left.tensors):
+        search.count_names(tensors, 0)
     if all(name.rpartition(".")[2].isdecimal() for name in left.tensors):
         shapes = [Counter(tensor.shape for tensor in found.values()) for found in (left.tensors, weights)]
         return shapes[0] <= shapes[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,29 +57,35 @@ def script_tensors(path: Path, members: Mapping[str, ZipRecord]) -> NamedTensors
 
 def _module_tensors(root: Any, code: _Code) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    borrowed: set[str] = set()
     if not isinstance(root, Record):
         return tensors
     further: dict[str, Tensor] = {}
     seen: set[int] = set()
+    borrowed: dict[str, set[str]] = {}
     for prefix, module, _ in walk(root, _children):
         facts = code.of(module.maker)
-        attributes = {**module.attributes, **facts.constants}
+        attributes = ChainMap(facts.constants, module.attributes)
+        borrowed[prefix] = facts.borrowed
         for name, tensor in module.attributes.items():
             if isinstance(name, str) and isinstance(tensor, Tensor):
                 tensors[f"{prefix}{name}"] = tensor.used(_usage(module, facts, attributes, name, tensor))
             elif isinstance(tensor, (list, tuple, dict)):
                 further |= {f"{prefix}{name}.{path}": inner for path, inner in nested(tensor, seen)}
-        borrowed |= {f"{prefix}{path}" for path in facts.borrowed}
     known = set(map(mark, tensors.values()))
     tensors |= {name: tensor for name, tensor in further.items() if mark(tensor) not in known}
-    return {name: _borrowed(tensor) if name in borrowed else tensor for name, tensor in tensors.items()}
+    return {name: _with_borrowers(name, tensor, borrowed) for name, tensor in tensors.items()}
 
 
-def _borrowed(tensor: Tensor) -> Tensor:
-    """A table is taken for a matrix, too, where other code than the look-up's uses it."""
-    is_table = tensor.usage is not None and not tensor.usage.applicable
-    return tensor.used(BORROWED) if is_table and tensor.ndim == 2 else tensor
+def _with_borrowers(name: str, tensor: Tensor, borrowed: Mapping[str, set[str]]) -> Tensor:
+    """A table is taken for a matrix, too, where other code than the look-up's uses it.
+
+    `borrowed` is what modules take from those inside them, by their names, each with a dot at its end.
+    """
+    if tensor.usage is None or tensor.usage.applicable or tensor.ndim != 2:
+        return tensor
+    ends = (0, *(found.end() for found in re.finditer(r"\.", name)))
+    is_borrowed = any(name[end:] in borrowed.get(name[:end], ()) for end in ends)
+    return tensor.used(BORROWED) if is_borrowed else tensor
 
 
 def _children(module: Record) -> list[tuple[str, Record]]:
@@ -89,7 +97,7 @@ def _usage(
     module: Record, facts: ScriptClass, attributes: Mapping[Any, Any], name: str, tensor: Tensor
 ) -> Usage | None:
     """By the class and its attributes, some of which are constants of the code; else by the calls in that."""
-    by_class = module_usage(plain_class_name(module.maker), attributes, name, tensor.shape)
+    by_class = module_usage(plain_class_name(module), attributes, name, tensor.shape)
     calls = facts.calls.get(Reference("self", name), ())
     return by_class or usage_by_calls(calls, tensor.shape, attributes)
 

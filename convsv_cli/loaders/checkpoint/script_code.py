@@ -7,10 +7,11 @@ of each class and its calls of convolutions and matrix products. What they do no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from convsv_cli import limits
 from convsv_cli.loaders.checkpoint.modules import EMBEDDING, convolution_usage
 from convsv_cli.loaders.loader import Usage
 
@@ -24,7 +25,8 @@ _METHOD = re.compile(r"  def \w+\((\w+):")
 _FINAL = re.compile(r"  (\w+) : Final\[[^=]*\] = (.+)$")
 _ALIAS = re.compile(r'\s+(\w+) = (?:(\w+)\.(\w+)|getattr\((\w+), "(\w+)"\))$')
 _CALL = re.compile(r"\b(?:torch|ops\.prim)\.(\w+)\(")
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\w.+-]+|[^\s\w]')
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[\w.+-]+|[^\s\w]')
+"""A string that is not closed is one token, too: it is not looked for the end of each of its quotes."""
 _INTEGER = re.compile(r"-?\d{1,15}")
 _LITERALS: Mapping[str, Any] = {"True": True, "False": False, "None": None}
 CALLS: Mapping[str, tuple[str, ...]] = {
@@ -49,6 +51,9 @@ CALLS: Mapping[str, tuple[str, ...]] = {
 _DEFAULTS: Mapping[str, Any] = {
     "stride": 1, "padding": 0, "dilation": 1, "groups": 1, "transposed": False, "output_padding": 0,
 }  # fmt: skip
+_TELLING = frozenset(("weight", *_DEFAULTS))
+CALL = 20 * limits.OBJECT
+"""Steps to see what a call says of its weight."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,15 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A call of one of `CALLS`, by the names of its arguments."""
+    """A call of one of `CALLS`, with the names of those arguments that tell how its weight is used."""
 
     function: str
-    arguments: Mapping[str, Any]
+    arguments: tuple[tuple[str, Any], ...]
 
     @property
     def weight(self) -> Reference | None:
         """What it uses as its weight; None where that is not known."""
-        weight = self.arguments.get("weight")
+        weight = dict(self.arguments).get("weight")
         return weight if isinstance(weight, Reference) else None
 
 
@@ -79,13 +84,21 @@ class ScriptClass:
 
     Attributes:
         constants: attributes that are written in the code.
-        calls: by the weight that they use, in the order of the text; those of unknown weights by None.
+        calls: by the weight that they use, in the order of the text; those of unknown weights by None, all
+            others once, as far as they tell how their weight is used.
         borrowed: attributes of modules inside that it takes, such as "wte.weight".
     """
 
     constants: dict[str, Any] = field(default_factory=dict)
     calls: dict[Reference | None, list[Call]] = field(default_factory=dict)
     borrowed: set[str] = field(default_factory=set)
+    _known: set[Call] = field(default_factory=set)
+
+    def add(self, call: Call) -> None:
+        """Note a call."""
+        if call.weight is None or call not in self._known:
+            self._known.add(call)
+            self.calls.setdefault(call.weight, []).append(call)
 
 
 def script_classes(text: str) -> dict[str, ScriptClass]:
@@ -109,7 +122,7 @@ def script_classes(text: str) -> dict[str, ScriptClass]:
                 current.borrowed.add(path.removeprefix(f"{self_name}."))
         else:
             for call in _calls(line, names, self_name):
-                current.calls.setdefault(call.weight, []).append(call)
+                current.add(call)
     return classes
 
 
@@ -117,14 +130,16 @@ def _calls(line: str, names: Mapping[str, str], self_name: str) -> Iterator[Call
     for found in _CALL.finditer(line):
         parameters = CALLS.get(found[1])
         if parameters is not None:
-            values = [_value(text, names, self_name) for text in _arguments(line[found.end() :])]
-            yield Call(function=found[1], arguments=dict(zip(parameters, values, strict=False)))
+            texts = zip(parameters, _arguments(line[found.end() :]), strict=False)
+            values = {name: _value(text, names, self_name) for name, text in texts if name in _TELLING}
+            yield Call(function=found[1], arguments=tuple(values.items()))
 
 
 def _arguments(text: str) -> list[str]:
     """The arguments of a call, from behind its opening bracket to the closing one."""
     arguments, depth = [""], 0
-    for piece in _TOKEN.findall(text):
+    for found in _TOKEN.finditer(text):
+        piece = found[0]
         if (piece in ")]" and depth == 0) or depth > MAX_NESTING:
             break
         depth += (piece in "([") - (piece in ")]")
@@ -153,12 +168,13 @@ def _value(text: str, names: Mapping[str, str], self_name: str, depth: int = 0) 
 
 
 def usage_by_calls(
-    calls: Iterable[Call], shape: tuple[int, ...], attributes: Mapping[Any, Any]
+    calls: Sequence[Call], shape: tuple[int, ...], attributes: Mapping[Any, Any]
 ) -> Usage | None:
     """The usage of a weight that all these calls with it agree on; None where there is none.
 
     `attributes` are those of the module, for numbers that the code takes from it.
     """
+    limits.spend(len(calls) * CALL, "the calls of TorchScript that use one weight")
     found = {usage for call in calls if (usage := _usage(call, shape, attributes)) is not None}
     return found.pop() if len(found) == 1 else None
 
@@ -169,9 +185,8 @@ def _usage(call: Call, shape: tuple[int, ...], attributes: Mapping[Any, Any]) ->
     if call.function in {"linear", "matmul", "addmm"}:
         op = "Gemm" if call.function == "linear" else "MatMul"
         return Usage(op=op) if len(shape) == 2 else None
-    values = {
-        name: _resolved(call.arguments.get(name, default), attributes) for name, default in _DEFAULTS.items()
-    }
+    given = {**_DEFAULTS, **dict(call.arguments)}
+    values = {name: _resolved(given[name], attributes) for name in _DEFAULTS}
     if call.function.startswith("conv_transpose"):
         values["transposed"] = True
     if any(value is None for name, value in values.items() if name != "output_padding"):

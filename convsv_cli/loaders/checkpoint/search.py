@@ -46,8 +46,8 @@ AVERAGES = ("ema_state_dict", "model_ema", "params_ema", "state_dict_ema", "ema_
 ALONE = "value"
 """The name of a tensor that is all there is."""
 MAX_VISITS = 4_000_000
-NAME_VISITS = 10
-"""How many steps one more name counts as."""
+NAME_VISITS, NAME_LENGTH = 10, 100
+"""How many steps one more name counts as, and so many characters of it."""
 WITHIN = "part of a {}, whose use convsv does not know"
 OPTIMISER, BESIDE, NAMED, DEEP = (
     "state of an optimiser",
@@ -91,9 +91,9 @@ class Search:
 
     def __post_init__(self) -> None:
         self.visits = 0
-        self.coarse = any(is_coarse(tensor.dtype) for tensor in matrices(self.root))
+        self.coarse = any(is_coarse(tensor.dtype) for tensor in matrices(self.root, self.count))
         root = self.root if is_container(self.root) else ()
-        self.heights = heights(root, self.is_wanted)
+        self.heights = heights(root, self.is_wanted, self.count)
         self.active: set[int] = set()
         self.of_modules: set[int] = set()
 
@@ -206,11 +206,13 @@ class Search:
         """What a dict or list of a class of its own holds; the use of its other parts is unknown."""
         held = self.items(contents(record), path)
         found = self.of_mapping(held, path, depth) if any(self.holds(item) for _, item in held) else {}
-        made = [pair for pair in self.items(parts(record), path) if self.holds(pair[1])]
+        own = list(parts(record))
+        self.count(len(held) + len(own))
+        made = [pair for pair in self.items(own, path) if self.holds(pair[1])]
         inside = merged(*self.each(made, path, depth))
         matrices = {name: tensor for name, tensor in inside.items() if is_matrix(tensor)}
         strange = [name for name, tensor in matrices.items() if id(tensor) not in self.of_modules]
-        reason = WITHIN.format(record.maker)
+        reason = WITHIN.format(record.name)
         for name in strange:
             matrices[name] = replace(matrices[name], unusable=matrices[name].unusable or reason)
         if len(matrices) == len(strange) == 1 and not found:
@@ -220,12 +222,13 @@ class Search:
     def of_module(self, module: Record, path: str, depth: int) -> Tensors:
         """Parameters and buffers; then what else its modules have in their attributes."""
         if id(module) not in self.modules:
-            self.modules[id(module)] = module_tensors(module)
+            self.modules[id(module)] = module_tensors(module, self.count)
             self.of_modules.update(map(id, self.modules[id(module)].values()))
         found = dict(self.modules[id(module)])
-        self.count(NAME_VISITS * len(found))
+        self.count_names(found, 0)
         known = {mark(tensor) for tensor in found.values()}
         for prefix, inner, _ in walk(module):
+            self.count(len(inner.attributes))
             attributes = (pair for pair in inner.attributes.items() if pair[0] not in REGISTRIES)
             loose = [pair for pair in self.items(attributes, path) if self.holds(pair[1])]
             further = merged(*self.each(loose, path, depth))
@@ -240,8 +243,8 @@ class Search:
         found = []
         for key, item in (*loose, *nested):
             name = key_name(key)
-            tensors = self.named(item, key, joined(path, name), depth + 1)
-            self.count(NAME_VISITS * len(tensors) * (1 + len(name) // 100))
+            tensors = self.named(item, key, below(path, key), depth + 1)
+            self.count_names(tensors, len(name))
             found.append((name, tensors))
         return found
 
@@ -258,6 +261,11 @@ class Search:
         if weights:
             self.left_out.append(LeftOut(name=path, tensors=weights, why=why))
         return bool(weights)
+
+    def count_names(self, tensors: Tensors, longer: int) -> None:
+        """Count the names, each of which is going to be longer by so many characters."""
+        characters = sum(map(len, tensors)) + longer * len(tensors)
+        self.count(NAME_VISITS * (len(tensors) + characters // NAME_LENGTH))
 
     def count(self, steps: int) -> None:
         """Count them, and one more.

@@ -73,10 +73,24 @@ class _Stream:
         Raises:
             UnsafeModelError: it was one too many.
         """
-        self._operations += 1
+        self.look(1)
         self._memory += OPERATION_BYTES + extra + (0 if made is None else sys.getsizeof(made))
-        if self._memory > MEMORY or self._operations > OPERATIONS:
-            raise UnsafeModelError("a pickle of more objects than any checkpoint has")
+        if self._memory > MEMORY:
+            raise _endless()
+
+    def look(self, count: int) -> None:
+        """Count so many things that are looked at: each may be in any number of containers.
+
+        Raises:
+            UnsafeModelError: they were too many.
+        """
+        self._operations += count
+        if self._operations > OPERATIONS:
+            raise _endless()
+
+
+def _endless() -> UnsafeModelError:
+    return UnsafeModelError("a pickle of more objects than any checkpoint has")
 
 
 class _Machine:
@@ -113,7 +127,8 @@ class _Machine:
     def call(self, maker: Any, args: Any) -> None:
         refuse_hazards(maker, args)
         self.stream.charge(args, extra=RECORD_BYTES)
-        self.push(rebuilt(maker, args))
+        self.stream.look(len(_only(tuple, args)))
+        self.push(rebuilt(maker, args, self.stream.look))
 
 
 def _mark(machine: _Machine, _: Any) -> None:
@@ -219,7 +234,7 @@ def _build(machine: _Machine, _: Any) -> None:
     state, target = machine.stack.pop(), machine.stack[-1]
     if isinstance(target, Record):
         target.state = state
-    elif isinstance(target, dict) and isinstance(state, dict) and state.keys() - {"_metadata"}:
+    elif isinstance(target, dict) and isinstance(state, dict) and len(state) > ("_metadata" in state):
         target["__dict__"] = state
     elif isinstance(target, Storage):
         raise TypeError

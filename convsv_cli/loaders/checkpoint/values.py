@@ -15,6 +15,7 @@ from convsv_cli.loaders.loader import Usage
 MAX_NAME = 2000
 MAX_AXES = 32
 MAX_KEY = 1 << 62
+UNNAMED = "something without a name"
 ITEM_BYTES = {
     **dict.fromkeys(("bool", "uint8", "int8", "quint8", "qint8", "quint4x2", "quint2x4"), 1),
     **dict.fromkeys(("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"), 1),
@@ -81,6 +82,11 @@ class Record:
     entries: dict[Any, Any] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """What would have been called, as messages say it; its text could be endless where it has no name."""
+        return str(self.maker) if isinstance(self.maker, Global) else UNNAMED
+
+    @property
     def attributes(self) -> dict[Any, Any]:
         """Its state where that is a dict; of a pair, such as classes with slots have, the first."""
         state = self.state[0] if isinstance(self.state, tuple) and self.state else self.state
@@ -138,7 +144,7 @@ def as_key(value: Any) -> Any:
     """A key that hashes in no time: numbers of any length and nested tuples do not, and stand alone."""
     if value is None or isinstance(value, (str, bytes, float)):
         return value
-    if isinstance(value, int) and abs(value) < MAX_KEY:
+    if isinstance(value, int) and -MAX_KEY < value < MAX_KEY:
         return value
     return Record(Global("convsv", "key"), (value,))
 

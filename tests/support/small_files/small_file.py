@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SIZE = 2**20
+AUDITED, BROKEN, INCOMPLETE, UNSAFE = 0, 2, 3, 4
+"""Exit codes."""
 
 
 @dataclass(frozen=True, kw_only=True)
