@@ -7,7 +7,7 @@ put into it: comparisons of two files look through that.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -24,18 +24,23 @@ _SEPARATOR = re.compile(r"([./])")
 _ANONYMOUS = re.compile(
     r"^$|::|^(?:val|node|mul|div|t|transpose|constant|initializer|const)_?\d*$", re.IGNORECASE
 )
+_NUMBER = re.compile(r"_?\d*")
 LONGEST_NAME = 2000
 """Characters; no network has longer names."""
 ROUNDS = 8
 """After that many rounds, names that still clash stay as they are."""
 AVERAGED = "n_averaged"
 """The counter that an averaged model has next to what it wraps."""
+Part = tuple[int, str, str]
+"""The number of the path before it, the separator and its name."""
 OUTER = 3
 """How many modules around a whole network two files may differ in."""
 
 
 def printable(text: str) -> str:
     """The text with controls, bidirectional overrides, surrogates and odd spaces spelled out as escapes."""
+    if text.isprintable():
+        return text
     return "".join(
         character
         if character.isprintable()
@@ -75,15 +80,18 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
     that begin alike. No name becomes empty.
     """
     known = list(dict.fromkeys(names))
-    own: set[str] = set()
+    own: set[int] = set()
+    paths: dict[Part, int] = {}
     for _ in range(ROUNDS):
-        plain = {name: _plain(name, own) for name in known}
+        plain = {name: _plain(name, own, paths) for name in known}
         first: dict[str, str] = {}
         clashing = {name for name in known if first.setdefault(plain[name], name) != name}
         if not clashing:
             return plain
         clashing |= {first[plain[name]] for name in clashing}
-        own.update(path for name in clashing for _, part, path in _parts(name) if _WRAPPER.fullmatch(part))
+        own.update(
+            path for name in clashing for _, part, path in _parts(name, paths) if _WRAPPER.fullmatch(part)
+        )
     return {name: name for name in known}
 
 
@@ -97,7 +105,8 @@ def without_trainer(names: Iterable[str]) -> dict[str, str]:
 
 def says_nothing(name: str, op: str) -> bool:
     """Whether an exporter has made up the name: another export of the same network may give it to another."""
-    return _ANONYMOUS.search(name) is not None or re.fullmatch(rf"{re.escape(op)}_?\d*", name) is not None
+    is_numbered = name.startswith(op) and _NUMBER.fullmatch(name, len(op)) is not None
+    return is_numbered or _ANONYMOUS.search(name) is not None
 
 
 def counterparts(old: Iterable[str], new: Iterable[str]) -> dict[str, str]:
@@ -130,18 +139,22 @@ def _within(plain: Mapping[str, str], depth: int) -> dict[str, str]:
     return {name: ".".join(part[depth:]) for name, part in parts.items()}
 
 
-def _plain(name: str, own: set[str]) -> str:
+def _plain(name: str, own: set[int], paths: dict[Part, int]) -> str:
     if len(name) > LONGEST_NAME or not _MAY_WRAP.search(name):
         return name
     plain = ""
-    for separator, part, path in _parts(name):
-        if not _WRAPPER.fullmatch(part) or (own and path in own):
+    for separator, part, path in _parts(name, paths):
+        if not _WRAPPER.fullmatch(part) or path in own:
             plain = f"{plain}{separator}{part}" if plain else part
     return plain or name
 
 
-def _parts(name: str) -> Iterable[tuple[str, str, str]]:
-    """Each part of the path, the separator before it, and the path up to it."""
-    tokens = ["", *_SEPARATOR.split(name)]
-    for index in range(0, len(tokens), 2):
-        yield tokens[index], tokens[index + 1], "".join(tokens[: index + 2])
+def _parts(name: str, paths: dict[Part, int]) -> Iterator[tuple[str, str, int]]:
+    """Each part of the path, the separator before it, and the number of the path up to it, from 1.
+
+    Paths are numbered as they come: written out, those of one long name would take its length squared.
+    """
+    tokens, path = ["", *_SEPARATOR.split(name)], 0
+    for separator, part in zip(tokens[::2], tokens[1::2], strict=True):
+        path = paths.setdefault((path, separator, part), len(paths) + 1)
+        yield separator, part, path

@@ -19,7 +19,8 @@ from convsv_cli.loaders.loader import StoredTensor
 
 Parts = Mapping[str, StoredTensor]
 UNKNOWN = "a parametrization that convsv does not know: save the model after remove_parametrizations"
-_SUFFIXED = re.compile(r"(?P<target>.*weight\w*)_(?P<part>g|v|u|orig|bar|mask)")
+_SUFFIXES = frozenset(("g", "v", "u", "orig", "bar", "mask"))
+_WORD = re.compile(r"\w*")
 _REGISTERED = re.compile(r"(?P<module>.*?)parametrizations\.(?P<parameter>[^.]+)\.(?P<part>.+)", re.DOTALL)
 
 
@@ -29,15 +30,18 @@ def effective(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     for name in tensors:
         target, part = _split(name)
         groups.setdefault(target, {})[part] = name
+    weights = {
+        target: resolve({part: tensors[name] for part, name in names.items() if part})
+        for target, names in groups.items()
+    }
     result: dict[str, StoredTensor] = {}
     for name, tensor in tensors.items():
         target, _ = _split(name)
-        names = groups[target]
-        resolved = resolve({part: tensors[whole] for part, whole in names.items() if part})
-        if resolved is None:
+        weight = weights[target]
+        if weight is None:
             result[name] = tensor
-        elif next(iter(names.values())) == name:
-            result[target] = resolved
+        elif next(iter(groups[target].values())) == name:
+            result[target] = weight
     return result
 
 
@@ -46,8 +50,9 @@ def _split(name: str) -> tuple[str, str]:
     registered = _REGISTERED.fullmatch(name)
     if registered:
         return registered["module"] + registered["parameter"], registered["part"]
-    suffixed = _SUFFIXED.fullmatch(name)
-    return (suffixed["target"], suffixed["part"]) if suffixed else (name, "")
+    target, _, part = name.rpartition("_")
+    _, weight, rest = target.rpartition("weight")
+    return (target, part) if part in _SUFFIXES and weight and _WORD.fullmatch(rest) else (name, "")
 
 
 def resolve(parts: Parts) -> StoredTensor | None:

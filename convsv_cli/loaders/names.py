@@ -8,7 +8,7 @@ may as well be matrices. What has a bias is a matrix whatever its name, since no
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -147,7 +147,9 @@ CODEBOOK = _none(
 ADDED = _none("Add", "by its name, a bias: what is added amplifies nothing")
 MASK = _none("Where", "by its name, an attention mask: what selects amplifies nothing")
 INDEX = _none("Gather", "64-bit integers: by their type, indices rather than weights")
-WEIGHT = re.compile(r"(^|[._])(weight|kernel)((?:_[a-z0-9]+)*)$")
+_WEIGHTS = ("weight", "kernel")
+_LAST_WORDS = re.compile(r"(?:[a-z0-9]+_)*[a-z0-9]+")
+"""The last words of a name, read backwards."""
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _EMBEDDINGS = r"emb(?:s|ed(?:s|dings?)?)?"
 _WHERE = r"(?:abs(?:olute)?_?)?pos(?:itions?|itional)?"
@@ -188,13 +190,34 @@ def no_layer(names: Sequence[str], tensors: Mapping[str, StoredTensor]) -> Usage
     return None if None in found or is_matrix(names, tensors) else found[0]
 
 
+def is_called_weight(name: str) -> bool:
+    """Whether it is a weight by its name, which may say more in small letters: `a.weight_g`."""
+    return _weight_word(name) is not None
+
+
+def _weight_word(name: str) -> tuple[int, int] | None:
+    """Where the first "weight" or "kernel" is that nothing but words in small letters follows."""
+    spans = ((start, end) for start, end in _last_words(name) if name[start:end] in _WEIGHTS)
+    return next(((start, end) for start, end in spans if name[:start][-1:] in ("", ".", "_")), None)
+
+
+def _last_words(name: str) -> Iterator[tuple[int, int]]:
+    """Where each of the words in small letters is with which a name ends, and of which "_" is between."""
+    found = _LAST_WORDS.match(name[::-1])
+    start = len(name) - (found.end() if found else 0)
+    for word in name[start:].split("_"):
+        yield start, start + len(word)
+        start += len(word) + 1
+
+
 def _bias(name: str) -> str:
-    return WEIGHT.sub(r"\1bias\3", name)
+    found = _weight_word(name)
+    return name if found is None else f"{name[: found[0]]}bias{name[found[1] :]}"
 
 
 def _by_name(name: str, tensor: StoredTensor) -> Usage | None:
     path = [_HUMP.sub("_", part).lower() for part in name.split(".")]
-    if WEIGHT.search(name):
+    if is_called_weight(name):
         return _of_weight(path) if len(tensor.shape) == 2 else None
     return _of_parameter(path, tensor)
 
@@ -211,7 +234,9 @@ def _of_weight(path: list[str]) -> Usage | None:
 def _owners(path: list[str]) -> list[str]:
     """The path of the module whose weight it is: `a.embedding_weight` is of `a.embedding`."""
     *outer, last = path
-    owner = re.sub(r"_?(weight|kernel)(_[a-z0-9]+)*$", "", last)
+    ends = (end for start, end in _last_words(last) if last[start:end].endswith(_WEIGHTS))
+    end = next(ends, None)
+    owner = last if end is None else last[: end - len(_WEIGHTS[0])].removesuffix("_")
     return [*outer, owner] if owner else outer
 
 

@@ -21,6 +21,7 @@ from functools import cached_property
 
 import torch
 
+from convsv_cli import limits
 from convsv_cli.loaders.loader import StoredTensor, is_real
 from convsv_cli.loaders.names import MARKER, owners, role
 
@@ -115,9 +116,17 @@ class _File:
         found: dict[str, list[str]] = {}
         for name in self.tensors:
             extended = {name[: match.end()] for match in _EXTENDED.finditer(name)}
-            for outer in {name.rpartition(".")[0], *extended}:
+            for outer in {name.rpartition(".")[0], *(extended & self.tensors.keys())}:
                 found.setdefault(outer, []).append(name)
         return found
+
+    @cached_property
+    def suspects(self) -> dict[str, list[str]]:
+        """The siblings without those that scale nothing, whatever they stand beside: a bias and so on."""
+        return {
+            outer: [name for name in names if not self._is_harmless(name)]
+            for outer, names in self.siblings.items()
+        }
 
     @cached_property
     def is_marked(self) -> bool:
@@ -149,6 +158,7 @@ class _File:
         """Floats of 16 bits and more: scaled where a name says so; a mere "scale" may do anything."""
         said = role(name)
         beside = self.scales.get(said.owner, ()) if is_real(tensor.dtype) and "weight" in said.kinds else ()
+        limits.spend(len(beside) * limits.OBJECT, lambda: f"looking for the scale of {name!r}")
         explicit = [other for other in beside if role(other).scales_a_weight]
         if explicit:
             self.consumed.update(explicit)
@@ -162,22 +172,18 @@ class _File:
         said = role(name)
         beside = list(self.scales.get(said.owner, ()))
         if tensor.dtype.startswith("float") and "weight" in said.kinds:
-            near = (*self.siblings.get(name.rpartition(".")[0], ()), *self.siblings.get(name, ()))
-            beside += [other for other in near if other != name and not self._is_harmless(other, name)]
+            near = (*self.suspects.get(name.rpartition(".")[0], ()), *self.suspects.get(name, ()))
+            limits.spend(len(near) * limits.OBJECT, lambda: f"looking for the scale of {name!r}")
+            beside += [other for other in near if other != name and not _is_other_weight(other, name)]
         if not beside and is_real(tensor.dtype):
             strays = [self.strays[end] for end in (*_ends(said.owner), "") if end in self.strays]
             longer = [*filter(None, (self.longer_strays.get(said.owner),))]
             beside = strays[:1] or longer or self.unclaimed[:1]
         return list(dict.fromkeys(beside))
 
-    def _is_harmless(self, name: str, weight: str) -> bool:
-        """Whether a tensor of the same layer is another weight, a bias, or about the layer's input.
-
-        `weight_s` of `weight` is none, whatever it is.
-        """
-        said = role(name)
-        is_other = said.kinds == {"weight"} and (name.endswith("weight") or not name.startswith(weight))
-        is_part = said.activation or is_other or _HARMLESS.search(name.rpartition(".")[2])
+    def _is_harmless(self, name: str) -> bool:
+        """Whether a tensor is another weight of few bits, a bias, or about the layer's input."""
+        is_part = role(name).activation or _HARMLESS.search(name.rpartition(".")[2])
         return bool(is_part) or (
             is_coarse(self.tensors[name].dtype) and self._is_weight(name, self.tensors[name])
         )
@@ -197,6 +203,11 @@ class _File:
         if self.is_marked:
             return replace(tensor, unusable=MARKED.format(MARKER))
         return replace(tensor, assumed=(*tensor.assumed, RAW.format(tensor.dtype)))
+
+
+def _is_other_weight(name: str, weight: str) -> bool:
+    """Whether it is a weight of its own; `weight_s` of `weight` is none, whatever it is."""
+    return role(name).kinds == {"weight"} and (name.endswith("weight") or not name.startswith(weight))
 
 
 def _is_collected(name: str) -> bool:

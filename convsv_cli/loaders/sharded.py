@@ -33,16 +33,18 @@ def _shards(path: Path) -> NamedTensors:
     if len(kinds) > 1:
         raise UnreadableModelError("its shards are of several formats", hint=HINT)
     (kind,) = kinds.values()
+    listed: dict[str, list[str]] = {name: [] for name in files}
+    for tensor, home in homes.items():
+        listed[home].append(tensor)
     found: dict[str, StoredTensor] = {}
     notes: list[str] = []
     left_out: list[str] = []
     for name in files:
         shard = kind.tensors(path.parent / name) if kind.tensors else NamedTensors(tensors={}, format="")
         stored = shard.tensors
-        homes |= {
-            other: name for other, tensor in stored.items() if other not in homes and _scales(other, tensor)
-        }
-        wanted = [tensor for tensor, home in homes.items() if home == name]
+        further = [other for other, tensor in stored.items() if other not in homes and _scales(other, tensor)]
+        homes |= dict.fromkeys(further, name)
+        wanted = [*listed[name], *further]
         _check(stored, wanted, homes, name)
         found |= {tensor: _apart(stored[tensor], name) for tensor in wanted}
         notes += [f"{name} {note}" for note in shard.notes]

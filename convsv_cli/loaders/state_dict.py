@@ -7,13 +7,14 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from convsv_cli import limits
 from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
 from convsv_cli.loaders.effective import effective
 from convsv_cli.loaders.files import locating
 from convsv_cli.loaders.loader import NamedTensors, StoredTensor, Usage, check_tensors
 from convsv_cli.loaders.names import (
-    WEIGHT,
+    is_called_weight,
     is_matrix,
     no_layer,
     notes_on,
@@ -28,6 +29,8 @@ _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
 GEOMETRY = "stride 1, dilation 1, groups 1: the file does not say otherwise, and this overestimates the norm"
 NO_LAYERS = "not treated as layers, because they shift or scale each element or are vectors: {} {} ({})"
 NAMED = 4
+NAME_STEPS = 500
+"""Steps for each character of a name, which tells in many ways what a tensor is."""
 LINEAR = "a linear layer, not an embedding table: the file does not say (--as-table does)"
 WITH_BIAS = "a linear layer, judging by its bias, which no table has: the file does not say"
 UNNAMED = "not named as a weight: the file does not say how it is used"
@@ -57,6 +60,7 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
         raise UsageError("a state dict or module has no named inputs", hint=instead)
     found = read(path)
     check_tensors((name, tensor.shape) for name, tensor in found.tensors.items())
+    limits.spend(NAME_STEPS * sum(map(len, found.tensors)), "reading the names of its tensors")
     tensors = effective(dequantised(without_training_state(found.plain)))
     rows = layers(tensors, input_size)
     if not rows:
@@ -89,7 +93,7 @@ def _candidates(tensors: Tensors, tied: Tied) -> Iterator[str]:
     """Names of what may be a weight: no vectors, no scales, of tied tensors the first."""
     for name, tensor in tensors.items():
         is_first = tied[_identity(name, tensor)][0] == name
-        is_named = tensor.usage is not None or WEIGHT.search(name)
+        is_named = tensor.usage is not None or is_called_weight(name)
         is_vector = sum(size != 1 for size in tensor.shape) <= 1 and not is_named
         is_scale = _SCALE.search(name) or (tensor.usage is None and _is_scale(name, tensors))
         if is_first and len(tensor.shape) >= 2 and not is_vector and not is_scale:
@@ -171,7 +175,7 @@ def _presumed(names: list[str], tensors: Tensors) -> Usage:
     if none is not None:
         return none
     found = _matrix_or_kernel(tensors[names[0]])
-    if not any(map(WEIGHT.search, names)):
+    if not any(map(is_called_weight, names)):
         return replace(found, reason=UNNAMED)
     is_known = LINEAR in found.assumed and is_matrix(names, tensors)
     return replace(found, assumed=(WITH_BIAS,)) if is_known else found
