@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TRACEBACK = "CONVSV_TRACEBACK"
+"""Set to anything, errors that nobody expected are not made one line of."""
+
 
 class ConvsvError(Exception):
     """What went wrong, where, and what to do about it: the base class of all errors that are meant for users.
@@ -46,3 +53,25 @@ class UnsafeModelError(ConvsvError):
 
 class ConfigurationError(ConvsvError):
     """A budget file says something that convsv does not understand; `where` is its path and line."""
+
+
+@contextmanager
+def expecting(kind: type[ConvsvError], what: str, *, where: str, hint: str = "") -> Iterator[None]:
+    """Reading what others wrote, which may be wrong in ways that nobody thought of: that is their mistake.
+
+    Args:
+        kind: of the error that whatever is no `ConvsvError` becomes.
+        what: as of it; the type of the other follows.
+        where, hint: as of it.
+
+    Raises:
+        ConvsvError: reading it failed.
+    """
+    try:
+        yield
+    except ConvsvError:
+        raise
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        raise kind(f"{what} ({type(error).__name__})", where=where, hint=hint) from error

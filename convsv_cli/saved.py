@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 from convsv_cli.calculators import CALCULATORS
-from convsv_cli.errors import UnreadableReportError, UsageError
+from convsv_cli.errors import UnreadableReportError, UsageError, expecting
 from convsv_cli.report import Audit, Report
 
 LARGEST = 64 * 2**20
 """Bytes. A layer takes about two thousand."""
+HINT = "a report is what --format json wrote"
 LONGEST_INTEGER = 18
 """Characters."""
 
@@ -65,6 +66,11 @@ def parsed(data: bytes, file: str) -> Report:
     Raises:
         UnreadableReportError: there is none.
     """
+    with expecting(UnreadableReportError, "not a report", where=file, hint=HINT):
+        return _parsed(data, file)
+
+
+def _parsed(data: bytes, file: str) -> Report:
     from convsv_cli.wire.audit import report_of
 
     try:
@@ -72,8 +78,7 @@ def parsed(data: bytes, file: str) -> Report:
     except RecursionError:
         raise UnreadableReportError("not a report: nested too deeply", where=file) from None
     except ValueError as error:
-        hint = "a report is what --format json wrote"
-        raise UnreadableReportError(f"not JSON: {error}", where=file, hint=hint) from error
+        raise UnreadableReportError(f"not JSON: {error}", where=file, hint=HINT) from error
     try:
         return report_of(document, [calculator.method for calculator in CALCULATORS])
     except ValueError as error:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import chain, pairwise
 
 from convsv_cli.comparison.pairs import Pair, pairs, same_model
+from convsv_cli.errors import UsageError
 from convsv_cli.names import plain_names
 from convsv_cli.report import (
     BOUNDED,
@@ -39,6 +40,7 @@ from convsv_cli.report.comparison import (
 from convsv_cli.version import __version__
 
 OTHER_INPUTS = "bounds for other inputs"
+MOST_FIGURES = 4_000_000
 SEARCHED = "bounds by the rules alone and with --network-effort"
 
 
@@ -178,11 +180,18 @@ def _bound(bound: NetworkBound) -> Interval | None:
 
 
 def trend(audits: Sequence[tuple[str, Audit]]) -> Trend:
-    """The figures of named audits, side by side."""
+    """The figures of named audits, side by side.
+
+    Raises:
+        UsageError: they are more than anybody reads: many audits, each of other layers.
+    """
     columns = [_column(audit) for _, audit in audits]
     bounded = [audit for _, audit in audits if audit.bound.status == BOUNDED]
     reasons = (unequal_effort(old, new) for old, new in pairwise(bounded))
     names = dict.fromkeys(name for column in columns for name in column)
+    if len(names) * len(columns) > MOST_FIGURES:
+        what = f"{len(names):,} layers of {len(columns):,} audits are too many side by side"
+        raise UsageError(what, hint=f"at most {MOST_FIGURES:,} figures: compare some of the reports")
     return Trend(
         names=tuple(name for name, _ in audits),
         layers=tuple((name, tuple(column.get(name) for column in columns)) for name in names),

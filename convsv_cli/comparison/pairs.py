@@ -85,7 +85,8 @@ def pairs(old: Audit, new: Audit) -> tuple[Pair, ...]:
         for row in new.layers
         if row.name not in found
     }
-    return (*((found | added)[row.name] for row in new.layers), *(Pair(old=row) for row in left))
+    every = found | added
+    return (*(every[row.name] for row in new.layers), *(Pair(old=row) for row in left))
 
 
 def same_model(old: Audit, new: Audit) -> bool:

@@ -56,7 +56,7 @@ def _command(kind: str, place: Place, title: str, message: str, terminal: Termin
 
 
 def _escaped(text: str, marks: dict[str, str]) -> str:
-    return "".join(marks.get(character, character) for character in text)
+    return text.translate(str.maketrans(marks))
 
 
 RENDERER = Renderer(name="github", suffixes=(), render=render)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -37,6 +38,8 @@ def _run(report: Report, terminal: Terminal) -> dict[str, Any]:
     rules = {finding.rule: rule_of(finding.rule) for _, finding in found}
     ours = [rule for rule in rules.values() if not rule.notice]
     notices = [*(rule for rule in rules.values() if rule.notice), *([UNREADABLE] if report.failures else [])]
+    places = {rule.id: index for index, rule in enumerate(ours)}
+    noticed = {rule.id: index for index, rule in enumerate(notices)}
     versions = {audit.version for audit in report.audits}
     return {
         "tool": {
@@ -53,14 +56,14 @@ def _run(report: Report, terminal: Terminal) -> dict[str, Any]:
             {
                 "executionSuccessful": not report.failures,
                 "toolExecutionNotifications": [
-                    *(_notice(a, f, notices, terminal) for a, f in found if rules[f.rule].notice),
-                    *(_failure(failure, notices, terminal) for failure in report.failures),
+                    *(_notice(a, f, noticed, terminal) for a, f in found if rules[f.rule].notice),
+                    *(_failure(failure, noticed, terminal) for failure in report.failures),
                 ],
             }
         ],
         "artifacts": _artifacts(report, terminal),
         "columnKind": "unicodeCodePoints",
-        "results": _results([(a, f) for a, f in found if not rules[f.rule].notice], ours, terminal),
+        "results": _results([(a, f) for a, f in found if not rules[f.rule].notice], places, terminal),
     }
 
 
@@ -74,24 +77,24 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
 
 
 def _results(
-    found: list[tuple[Audit, Finding]], rules: list[Rule], terminal: Terminal
+    found: list[tuple[Audit, Finding]], indices: Mapping[str, int], terminal: Terminal
 ) -> list[dict[str, Any]]:
     """Fingerprints depend on rule, model and layer only: they stay while figures and lines change."""
     seen: Counter[tuple[str, ...]] = Counter()
     results = []
     for audit, finding in found:
         key = (finding.rule, _uri(audit.model.path, terminal), finding.node)
-        results.append(_result(audit, finding, rules, terminal, _digest(*key, str(seen[key]))))
+        results.append(_result(audit, finding, indices, terminal, _digest(*key, str(seen[key]))))
         seen[key] += 1
     return results
 
 
 def _result(
-    audit: Audit, finding: Finding, rules: list[Rule], terminal: Terminal, fingerprint: str
+    audit: Audit, finding: Finding, indices: Mapping[str, int], terminal: Terminal, fingerprint: str
 ) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": _plain(finding.rule),
-        "ruleIndex": [rule.id for rule in rules].index(finding.rule),
+        "ruleIndex": indices[finding.rule],
         "level": finding.severity,
         "message": {"text": _text(audit, finding, terminal)},
         "locations": [_location(audit, finding, terminal)],
@@ -107,26 +110,26 @@ def _result(
     return {**result, "properties": finite} if finite else result
 
 
-def _notice(audit: Audit, finding: Finding, notices: list[Rule], terminal: Terminal) -> dict[str, Any]:
+def _notice(audit: Audit, finding: Finding, indices: Mapping[str, int], terminal: Terminal) -> dict[str, Any]:
     return {
-        "descriptor": _reference(finding.rule, notices),
+        "descriptor": _reference(finding.rule, indices),
         "level": finding.severity,
         "message": {"text": _text(audit, finding, terminal)},
         "locations": [_location(audit, finding, terminal)],
     }
 
 
-def _failure(failure: Failure, notices: list[Rule], terminal: Terminal) -> dict[str, Any]:
+def _failure(failure: Failure, indices: Mapping[str, int], terminal: Terminal) -> dict[str, Any]:
     return {
-        "descriptor": _reference(UNREADABLE.id, notices),
+        "descriptor": _reference(UNREADABLE.id, indices),
         "level": ERROR,
         "message": {"text": _plain(failure.message)},
         "locations": [_physical(failure.path, 1, terminal)],
     }
 
 
-def _reference(rule: str, notices: list[Rule]) -> dict[str, Any]:
-    return {"id": _plain(rule), "index": [notice.id for notice in notices].index(rule)}
+def _reference(rule: str, indices: Mapping[str, int]) -> dict[str, Any]:
+    return {"id": _plain(rule), "index": indices[rule]}
 
 
 def _location(audit: Audit, finding: Finding, terminal: Terminal) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convsv_cli.names import inert
@@ -42,11 +43,8 @@ from convsv_cli.report import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.table import Table
 
-WIDE = 10_000
-"""Columns where there is no terminal: nothing is ever cut."""
 EXPENDABLE = ("op", "bound/exact", "kernel", "heuristic", "stride", "n", "exact", "bound")
 """Columns that a narrow terminal goes without, the first ones first; names and certified norms stay."""
 FEWEST = 2
@@ -62,19 +60,8 @@ def render(report: Report, terminal: Terminal) -> str:
 
 def _audit(audit: Audit, terminal: Terminal) -> str:
     """Title, table, products, remarks and legend."""
-    from rich.console import Console
-
     model, largest = audit.model, _largest(audit)
-    console = Console(
-        file=io.StringIO(),
-        width=terminal.width or WIDE,
-        force_terminal=terminal.color,
-        color_system="standard" if terminal.color else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
-    parts: list[RenderableType] = [
+    parts: list[str | _Table] = [
         " · ".join([*described(model.path, model.format, model.opset, model.input_shape), covered(audit)]),
         *_verdict(audit.verdict, audit.findings),
         "",
@@ -87,10 +74,80 @@ def _audit(audit: Audit, terminal: Terminal) -> str:
         remark = about_routes(audit.bound.blocks)
         parts += ["", _blocks(audit.bound.blocks), *([remark] if remark else [])]
     remarks = _remarks(audit)
-    for part in [*parts, *(["", *remarks] if remarks else []), "", *_legend(methods_of(audit))]:
-        console.print(part, soft_wrap=terminal.width is None)
-    text = console.file.getvalue() if isinstance(console.file, io.StringIO) else ""
+    every = [*parts, *(["", *remarks] if remarks else []), "", *_legend(methods_of(audit))]
+    text = _plain(every) if terminal.width is None else _wrapped(every, terminal.width, color=terminal.color)
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def _plain(parts: Sequence[str | _Table]) -> str:
+    """As it is: in a file, no line is ever cut."""
+    return "\n".join(part if isinstance(part, str) else "\n".join(part.lines()) for part in parts)
+
+
+def _wrapped(parts: Sequence[str | _Table], width: int, *, color: bool) -> str:
+    """As it fits into a terminal."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    console = Console(
+        file=text,
+        width=width,
+        force_terminal=color,
+        color_system="standard" if color else None,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    for part in parts:
+        console.print(part if isinstance(part, str) else part.folded())
+    return text.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """A table without frames.
+
+    Attributes:
+        columns: the cells of each, by its heading.
+        texts: the columns that are read from the left.
+        styles: of the rows, on terminals with colours.
+    """
+
+    columns: Mapping[str, Sequence[str]]
+    texts: Collection[str]
+    styles: Sequence[str]
+
+    def lines(self) -> list[str]:
+        """As wide as it takes."""
+        from rich.cells import cell_len
+
+        columns = [[name, *cells] for name, cells in self.columns.items()]
+        sizes = [[len(cell) if cell.isascii() else cell_len(cell) for cell in cells] for cells in columns]
+        widths = [max(size) for size in sizes]
+        padded = []
+        for cells, size, width in zip(columns, sizes, widths, strict=True):
+            left = cells[0] in self.texts
+            padded.append([_padded(cell, width - n, left=left) for cell, n in zip(cells, size, strict=True)])
+        rows = ["  ".join(row) for row in zip(*padded, strict=True)]
+        return [rows[0], "─" * (sum(widths) + 2 * len(widths) - 2), *rows[1:]]
+
+    def folded(self) -> Table:
+        """For a terminal: names are folded, never cut."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
+        table = Table(
+            box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
+        )
+        for name in self.columns:
+            table.add_column(name, justify="left" if name in self.texts else "right", overflow="fold")
+        for style, *row in zip(self.styles, *self.columns.values(), strict=True):
+            table.add_row(*row, style=style)
+        return table
+
+
+def _padded(cell: str, room: int, *, left: bool) -> str:
+    return f"{cell}{' ' * room}" if left else f"{' ' * room}{cell}"
 
 
 def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[str]:
@@ -103,43 +160,32 @@ def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[str]:
     return ["", f"budget {headline(verdict, findings)}", *lines]
 
 
-def _layers(audit: Audit, largest: str, width: int | None) -> Table:
+def _layers(audit: Audit, largest: str, width: int | None) -> _Table:
     """All columns, or those that fit into a terminal; names are never cut."""
     cells = columns(audit)
     for name in EXPENDABLE:
         if width is None or _width(cells) <= width or len(cells) == FEWEST:
             break
         cells.pop(name, None)
-    table = _plain_table(cells, TEXTS)
-    for layer, *row in zip(audit.layers, *cells.values(), strict=True):
-        style = "bold yellow" if layer.name == largest else STYLES.get(layer.status, "red")
-        table.add_row(*row, style=style)
-    return table
+    styles = [
+        "bold yellow" if layer.name == largest else STYLES.get(layer.status, "red") for layer in audit.layers
+    ]
+    return _Table(columns=cells, texts=TEXTS, styles=styles)
 
 
-def _blocks(blocks: tuple[Block, ...]) -> Table:
+def _blocks(blocks: tuple[Block, ...]) -> _Table:
     """Where the bound comes from."""
-    routes = ["route"] if routes_differ(blocks) else []
-    headings = ("block", "operators", *routes, "factor ≤", share_heading(blocks))
-    table = _plain_table(headings, ("block", "operators", "route"))
-    blocks = with_shares(blocks)
-    heaviest = max(blocks, key=lambda block: block.factor)
-    for block in blocks:
-        style = "bold yellow" if block is heaviest else ""
-        figures = (*([block.route] if routes else []), factor(block), share_text(block))
-        table.add_row(block.name, " ".join(block.ops), *figures, style=style)
-    return table
-
-
-def _plain_table(headings: Iterable[str], texts: Collection[str]) -> Table:
-    """Without frames; `texts` are the columns that are read from the left. Names are folded, never cut."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for name in headings:
-        table.add_column(name, justify="left" if name in texts else "right", overflow="fold")
-    return table
+    shared = with_shares(blocks)
+    columns = {
+        "block": [block.name for block in shared],
+        "operators": [" ".join(block.ops) for block in shared],
+        **({"route": [block.route for block in shared]} if routes_differ(blocks) else {}),
+        "factor ≤": [factor(block) for block in shared],
+        share_heading(blocks): [share_text(block) for block in shared],
+    }
+    heaviest = max(shared, key=lambda block: block.factor)
+    styles = ["bold yellow" if block is heaviest else "" for block in shared]
+    return _Table(columns=columns, texts=("block", "operators", "route"), styles=styles)
 
 
 def _width(cells: dict[str, list[str]]) -> int:

@@ -36,6 +36,10 @@ from convsv_cli.wire.verdict import Finding, Verdict
 FORMATS = ["onnx", "checkpoint", "pickled_module", "torchscript", "safetensors", "pt2"]
 """What the schema says there are; reports of newer versions may have more, and are read."""
 Format = Annotated[str, Meta(extra_json_schema={"enum": FORMATS})]
+LONGEST_PATH = 4096
+"""Characters, as Linux has it. Some formats write the path of the model once a layer."""
+MOST_AUDITS, MOST_BOUNDS = 10_000, 256
+"""In a document, and unfoldings in an audit, each of which is a column of the CSV."""
 Tolerance = Annotated[float, Meta(ge=0, extra_json_schema={"exclusiveMinimum": 0})]
 
 
@@ -160,7 +164,11 @@ class Audit(Form, frozen=True, kw_only=True):
         Args:
             methods: those of reports that do not say.
             version: of convsv, likewise.
+
+        Raises:
+            ValueError: it is none that convsv writes.
         """
+        self._check()
         said = tuple(method.method for method in self.methods if method.name in KINDS)
         methods = said or tuple(methods)
         layers = tuple(layer.layer({method.name for method in methods}) for layer in self.layers)
@@ -174,6 +182,16 @@ class Audit(Form, frozen=True, kw_only=True):
             seconds=self.summary.seconds,
             spectra=tuple(spectrum.spectrum for spectrum in self.spectra),
         )
+
+    def _check(self) -> None:
+        """See that what is written again and again is short, and that no list makes as many of another."""
+        if len(self.model.path) > LONGEST_PATH:
+            raise ValueError(f"model: a path longer than {LONGEST_PATH} characters")
+        if len({method.name for method in self.methods}) < len(self.methods):
+            raise ValueError("methods: one of them is there twice")
+        unfoldings = {name for layer in self.layers if layer.bounds is not UNSET for name in layer.bounds}
+        if len(unfoldings) > MOST_BOUNDS:
+            raise ValueError(f"layers: bounds from more than {MOST_BOUNDS} unfoldings")
 
 
 class Failure(Form, frozen=True, kw_only=True):
@@ -226,6 +244,8 @@ def report_of(document: object, methods: Sequence[report.Method]) -> report.Repo
     _check(head)
     alone = document.get("audits") is None and document.get("failures") is None
     several = Several(audits=(read(document, Audit),)) if alone else read(document, Several)
+    if len(several.audits) > MOST_AUDITS:
+        raise ValueError(f"$.audits: more than {MOST_AUDITS:,}")
     return report.Report(
         command=head.command,
         audits=tuple(audit.audit(methods, head.tool.version) for audit in several.audits),

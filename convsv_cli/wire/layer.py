@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import UNSET, Meta, UnsetType, field
 
 from convsv_cli import report
+from convsv_cli.names import LONGEST_NAME
 from convsv_cli.report import ESTIMATE, EXACT, PADDED, UPPER, Interval, Measurement
 from convsv_cli.wire.form import (
     ADDED,
@@ -31,6 +32,7 @@ KINDS = {
     "bound": "upper",
 }
 """What the figures that a layer has fields for are, by the method's name."""
+MOST_AXES = 64
 LayerStatus = Literal["audited", "unsupported", "invalid", "not_applicable"]
 
 
@@ -157,7 +159,15 @@ class Layer(Form, frozen=True, kw_only=True):
         )
 
     def layer(self, methods: Collection[str]) -> report.LayerAudit:
-        """As a value, with the figures of these methods."""
+        """As a value, with the figures of these methods.
+
+        Raises:
+            ValueError: it is none that convsv writes: a table is as wide as its widest cell.
+        """
+        if max(map(len, (self.name, self.weight, self.op))) > LONGEST_NAME:
+            raise ValueError(f"layers: a name longer than {LONGEST_NAME} characters")
+        if max(map(len, (self.kernel_shape, self.stride, self.dilation, self.input_size or ()))) > MOST_AXES:
+            raise ValueError(f"layers: more than {MOST_AXES} axes")
         known = [name for name in self._ran if name in KINDS and name in methods]
         return self.made(
             report.LayerAudit, measurements=tuple((name, self._measurement(name)) for name in known)

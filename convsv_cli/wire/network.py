@@ -22,12 +22,15 @@ from convsv_cli.wire.form import (
     Texts,
     in_order,
 )
+from convsv_cli.wire.layer import KINDS
 
 METHODS = {
     False: "certified norms, composed over the graph in topological order",
     True: "covariances per frequency, through several blocks at once, and certified norms, composed likewise",
 }
 """By whether there are blocks that were bounded at once."""
+LARGEST_LOG10 = 1e9
+"""Of a bound: as many layers as a report has, each of the largest norm that there is, come to less."""
 UNTOLD = "the report does not say"
 PRODUCTS = Meta(extra_json_schema={"required": ["heuristic", "exact", "certified", "bound"]})
 Status = Literal["bounded", "unbounded", "unknown"]
@@ -157,7 +160,12 @@ class Network(Form, frozen=True, kw_only=True):
 
         Args:
             layers: the rows.
+
+        Raises:
+            ValueError: it is beyond what any network has.
         """
+        if self.log10 is not None and abs(self.log10) > LARGEST_LOG10:
+            raise ValueError(f"network: a logarithm beyond {LARGEST_LOG10:g}")
         return self.made(
             report.NetworkBound,
             reason=self.reason or (UNTOLD if self.status == UNKNOWN else ""),
@@ -172,7 +180,7 @@ class Network(Form, frozen=True, kw_only=True):
     def _product(self, name: str, layers: tuple[LayerAudit, ...]) -> float | None:
         """A product that is null is infinite where every layer has the figure."""
         product = self.product.get(name)
-        if product is not None:
+        if product is not None or name not in KINDS:
             return product
         audited = [layer.measurement(name) for layer in layers if layer.status == AUDITED]
         return math.inf if name in self.product and audited and None not in audited else None

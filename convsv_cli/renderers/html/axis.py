@@ -44,8 +44,9 @@ class Scale:
         span = self.high - self.low
         mantissas = next(some for most, some in MANTISSAS if span < most)
         step = max(1, math.ceil(span / LABELS)) if len(mantissas) == 1 else 1
-        exponents = range(math.floor(self.low), math.ceil(self.high) + 1)
-        found = [(e + math.log10(m), m, e) for e in exponents if e % step == 0 for m in mantissas]
+        first = math.floor(self.low)
+        exponents = range(first + -first % step, math.ceil(self.high) + 1, step)
+        found = [(e + math.log10(m), m, e) for e in exponents for m in mantissas]
         return tuple(
             Tick(at=self.at(log10), label=_label(m, e))
             for log10, m, e in found

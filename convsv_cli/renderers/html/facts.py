@@ -41,19 +41,13 @@ def findings_of(audit: Audit) -> tuple[Remark, ...]:
 
 def assumptions_of(audit: Audit) -> tuple[Remark, ...]:
     """What was taken for granted: of layers, with their names, and of the network."""
+    nodes: dict[str, dict[str, None]] = {line: {} for line in audit.network.assumptions}
+    for layer in audit.layers:
+        for line in layer.assumed:
+            if line in nodes:
+                nodes[line][layer.name] = None
     lines = dict.fromkeys([*audit.network.assumptions, *audit.bound.assumptions])
-    return tuple(
-        Remark(
-            severity=NOTE,
-            message=line,
-            nodes=tuple(
-                layer.name
-                for layer in audit.layers
-                if line in layer.assumed and line in audit.network.assumptions
-            ),
-        )
-        for line in lines
-    )
+    return tuple(Remark(severity=NOTE, message=line, nodes=tuple(nodes.get(line, ()))) for line in lines)
 
 
 def format_of(model: Model) -> str:

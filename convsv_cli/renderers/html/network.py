@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 
 from convsv_cli.renderers.audit_text import (
     about_routes,
@@ -176,7 +177,7 @@ def _steps(blocks: tuple[Block, ...]) -> list[tuple[float, float]]:
     logs = [log(block.factor) for block in blocks]
     if not all(map(math.isfinite, logs)):
         return []
-    ends = [math.fsum(logs[: i + 1]) for i in range(len(logs))]
+    ends = list(accumulate(logs))
     return list(zip([0.0, *ends[:-1]], ends, strict=True))
 
 
