@@ -24,8 +24,8 @@ from convsv_cli.model.graph import Graph
 
 PASSES = 10
 """Of a program, at least, that its bound takes."""
-LOWERED, PLANNED = 1e6, 2e5
-"""Multiplications in the time in which a node is lowered, or a step is planned."""
+LOWERED, COPIED, PLANNED = 1e6, 1e4, 2e5
+"""Multiplications in the time in which a node is lowered, and is part of a program, or a step is planned."""
 WHAT = "looking for what covariances can be propagated through"
 NOTHING: Ranges = {}
 
@@ -111,7 +111,9 @@ def _longest(graph: Graph, segments: Sequence[Segment], effort: Effort, ranges: 
     start = segments[0].start
     pieces = [(each.nodes, (each.end,) if each.end else real_outputs(graph)) for each in segments]
     most = limits.searchable(1.0) / PASSES
-    limits.begin_search(LOWERED * sum(len(each.nodes) for each in segments), WHAT, share=1.0)
+    segments = segments[: int(min(len(segments), most / CALLS + 1))]  # further ones would cost too much
+    nodes = sum(len(each.nodes) for each in segments)
+    limits.begin_search((LOWERED + COPIED * len(segments)) * nodes, WHAT, share=1.0)
     programs = lowered(graph, (start,) if start else sources(graph), pieces, ranges)
     for count in range(len(programs), 0, -1):
         steps = len(programs[count - 1].steps)
