@@ -109,11 +109,11 @@ def stretches(
 def _longest(graph: Graph, segments: Sequence[Segment], effort: Effort, ranges: Ranges) -> Stretch | None:
     """The longest run from the first segment on whose fields have tori that are not too large."""
     start = segments[0].start
-    pieces = [(each.nodes, (each.end,) if each.end else real_outputs(graph)) for each in segments]
     most = limits.searchable(1.0) / PASSES
     segments = segments[: int(min(len(segments), most / CALLS + 1))]  # further ones would cost too much
     nodes = sum(len(each.nodes) for each in segments)
     limits.begin_search((LOWERED + COPIED * len(segments)) * nodes, WHAT, share=1.0)
+    pieces = [(each.nodes, (each.end,) if each.end else real_outputs(graph)) for each in segments]
     programs = lowered(graph, (start,) if start else sources(graph), pieces, ranges)
     for count in range(len(programs), 0, -1):
         steps = len(programs[count - 1].steps)
