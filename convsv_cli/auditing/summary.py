@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from convsv_cli import limits
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.errors import ConvsvError
 from convsv_cli.loaders.files import locate
@@ -134,14 +135,20 @@ def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
     for name, measurement in row.measurements:
         width = measurement.relative_width
         if name == "certified" and width > 2 * settings.tolerance:
-            yield Finding(rule="work-limit", severity=WARNING, node=row.name, message=_wide(width, settings))
+            message = _wide(width, settings, noted=any(limits.STEP_OPTION in line for line in row.assumed))
+            yield Finding(rule="work-limit", severity=WARNING, node=row.name, message=message)
     for line in row.assumed:
         yield Finding(rule="assumed", severity=NOTE, node=row.name, message=line)
 
 
-def _wide(width: float, settings: Settings) -> str:
-    """Of an interval that is wider than was asked for; without a limit on the work, it is rounding's."""
+def _wide(width: float, settings: Settings, *, noted: bool) -> str:
+    """Of an interval that is wider than was asked for; without a limit on the work, it is rounding's.
+
+    `noted` is whether the row says that the model's allowance was the reason.
+    """
     to = "from above only" if width >= 1 else f"only to {percent(width)}"
+    if noted:
+        return f"certified {to}: the search would take more than the model may ({limits.STEP_OPTION} raises that)"
     if math.isinf(settings.work_limit):
         return f"certified {to}: rounding hides the rest"
     return (
