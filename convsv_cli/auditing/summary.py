@@ -148,7 +148,7 @@ def _wide(width: float, settings: Settings, *, noted: bool) -> str:
     """
     to = "from above only" if width >= 1 else f"only to {percent(width)}"
     if noted:
-        return f"certified {to}: the search would take more than the model may ({limits.STEP_OPTION} raises that)"
+        return f"certified {to}: more would take more than the model may ({limits.STEP_OPTION} raises that)"
     if math.isinf(settings.work_limit):
         return f"certified {to}: rounding hides the rest"
     return (
