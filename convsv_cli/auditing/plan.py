@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 import torch
 
+from convsv_cli import limits
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.errors import UsageError
@@ -23,6 +24,8 @@ MOST_AXES = 48
 """Spatial axes; tensors have 64 at most, and reductions need further ones."""
 AS_LAYER = "a layer, as asked"
 AS_TABLE = "a table, as asked: a look-up by integer indices amplifies nothing"
+LONGEST = 200
+"""Characters of names that are compared letter by letter."""
 EXPLAIN = "a glob may match more than one row: --as-layer and --as-table must not match the same one"
 
 
@@ -89,6 +92,9 @@ def declared(network: Network, settings: Settings) -> Network:
     """
     if not settings.as_layer and not settings.as_table:
         return network
+    names = sum(len(name) for row in network.layers for name in (row.name, row.weight, *row.aliases))
+    globs = sum(map(len, (*settings.as_layer, *settings.as_table)))
+    limits.spend(2 * names * globs, "matching the globs of --as-layer and --as-table")
     for pattern in settings.as_layer:
         _check_possible(network, pattern, "--as-layer", _as_layer, "be audited as a layer")
     for pattern in settings.as_table:
@@ -151,7 +157,9 @@ def _matching(network: Network, pattern: str, option: str = "") -> list[AnyLayer
     if rows:
         return rows
     names = [row.name for row in network.layers]
-    near = difflib.get_close_matches(pattern, [*names, *(row.weight for row in network.layers)], n=1)
+    every = [*names, *(row.weight for row in network.layers)]
+    short = [name for name in every if max(len(name), len(pattern)) <= LONGEST]
+    near = difflib.get_close_matches(pattern, short, n=1)
     known = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
     raise UsageError(
         f"no layer matches {pattern!r}{option and f' of {option}'}",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import date
 from functools import cached_property
+from heapq import merge
 from pathlib import Path
 
+from convsv_cli import limits
 from convsv_cli.errors import UsageError
 from convsv_cli.report import LayerAudit, Place, Settings
 
@@ -123,6 +125,11 @@ class Configuration:
         return replace(known, **said)
 
 
+SPECIAL = frozenset("*?[")
+GLOB, BRACKET = 250, 50
+"""Steps to try a glob, and for each character behind a bracket, where its end is looked for."""
+
+
 def names_of(row: LayerAudit) -> tuple[str, ...]:
     """All names that a glob may mean the layer by."""
     return row.name, row.weight, *row.aliases
@@ -132,7 +139,16 @@ class Globs:
     """Finds which of some globs match one of a layer's names; each layer is looked up once."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        self._matchers = [re.compile(fnmatch.translate(pattern)).match for pattern in patterns]
+        self._plain: dict[str, list[int]] = {}
+        self._special: list[tuple[int, Callable[[str], object]]] = []
+        self._characters = 0
+        for index, pattern in enumerate(patterns):
+            if SPECIAL.isdisjoint(pattern):
+                self._plain.setdefault(pattern, []).append(index)
+            else:
+                limits.spend(BRACKET * pattern.count("[") * len(pattern), f"reading the glob {pattern!r}")
+                self._special.append((index, re.compile(fnmatch.translate(pattern)).match))
+                self._characters += len(pattern)
         self._first: dict[tuple[str, ...], int | None] = {}
         self._all: dict[tuple[str, ...], tuple[int, ...]] = {}
 
@@ -151,8 +167,8 @@ class Globs:
         return self._all[names]
 
     def _matching(self, names: tuple[str, ...]) -> Iterator[int]:
-        for index, matches in enumerate(self._matchers):
-            for name in names:  # not any(): this is run for every glob and layer
-                if matches(name):
-                    yield index
-                    break
+        """Numbers of the globs that do, in order; each may try all of its characters at every place."""
+        plain = sorted({index for name in names for index in self._plain.get(name, ())})
+        cost = len(names) * len(self._special) * GLOB + sum(map(len, names)) * self._characters
+        limits.spend(cost, lambda: f"finding the globs that match {names[0]!r}")
+        return merge(plain, (index for index, matches in self._special if any(map(matches, names))))

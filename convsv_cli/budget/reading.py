@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from convsv_cli.budget import toml
 from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit
 from convsv_cli.budget.toml import Entry, Keys, key_lines
-from convsv_cli.errors import ConfigurationError, UsageError
+from convsv_cli.errors import ConfigurationError, UsageError, expecting
+from convsv_cli.names import LONGEST_NAME
 from convsv_cli.report import EFFORTS
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 OWN, PYPROJECT = BUDGETS = "convsv.toml", "pyproject.toml"
 """Names of files that may be a budget."""
 SECTION = ("tool", "convsv")
+MOST = 5000
+"""Models, and globs of what is a layer or a table."""
 
 
 def the_configuration(path: Path | None, *, optional: bool) -> Configuration:
@@ -78,6 +81,11 @@ def read_configuration(path: Path) -> Configuration:
     Raises:
         ConfigurationError: the file is missing, invalid TOML, or has unknown keys or invalid values.
     """
+    with expecting(ConfigurationError, "invalid TOML", where=str(path)):
+        return _read(path)
+
+
+def _read(path: Path) -> Configuration:
     text = _text(path)
     document = parse_toml(path, text)
     keys: Keys = SECTION if path.name == PYPROJECT else ()
@@ -94,6 +102,10 @@ def parse_toml(path: Path, text: str) -> dict[str, Any]:
     Raises:
         ConfigurationError: it is not TOML; the line is named.
     """
+    overlong = toml.overlong_key(text)
+    if overlong is not None:
+        what = f"invalid TOML: nested too deeply, by a key of more than {toml.MOST_PARTS} parts"
+        raise ConfigurationError(what, where=f"{path}:{overlong}")
     try:
         document: dict[str, Any] = _shallow(path, lambda: toml.loads(text))
     except toml.TOMLDecodeError as error:
@@ -124,7 +136,8 @@ def has_section(path: Path) -> bool:
     Raises:
         ConfigurationError: as `read_configuration`.
     """
-    return section(parse_toml(path, _text(path))) is not None
+    with expecting(ConfigurationError, "invalid TOML", where=str(path)):
+        return section(parse_toml(path, _text(path))) is not None
 
 
 def _text(path: Path) -> str:
@@ -149,7 +162,7 @@ def _configuration(top: Entry, folder: Path) -> Configuration:
             layers=tuple(map(_layer, table["layer"].tables())) if "layer" in table else (),
             ignores=tuple(map(_ignore, table["ignore"].tables())) if "ignore" in table else (),
         ),
-        models=tuple(folder / entry.text() for entry in models.items()) if models else (),
+        models=tuple(folder / entry.text() for entry in _some(models)) if models else (),
         input_size=table["input-size"].sizes() if "input-size" in table else None,
         input_shapes=tuple((name, e.sizes()) for name, e in shapes.mapping().items()) if shapes else (),
         input_range=_range(table["input-range"]) if "input-range" in table else None,
@@ -163,7 +176,21 @@ def _configuration(top: Entry, folder: Path) -> Configuration:
 
 
 def _texts(entry: Entry | None) -> tuple[str, ...]:
-    return () if entry is None else tuple(item.text() for item in entry.items())
+    return () if entry is None else tuple(map(_glob, _some(entry)))
+
+
+def _some(entry: Entry) -> list[Entry]:
+    """The values of an array that is not longer than anybody writes it: there is work to do for each."""
+    if len(entry.items()) > MOST:
+        raise entry.error(f"has more than {MOST:,} entries")
+    return entry.items()
+
+
+def _glob(entry: Entry) -> str:
+    """A glob as long as names are."""
+    if len(entry.text()) > LONGEST_NAME:
+        raise entry.error(f"is longer than {LONGEST_NAME} characters")
+    return entry.text()
 
 
 def _limit(entry: Entry | None) -> Limit | None:
@@ -173,13 +200,13 @@ def _limit(entry: Entry | None) -> Limit | None:
 def _layer(entry: Entry) -> LayerBudget:
     table = entry.table(("match", "max"), required=("match", "max"))
     limit = Limit(value=table["max"].positive(), place=table["max"].place)
-    return LayerBudget(match=table["match"].text(), limit=limit)
+    return LayerBudget(match=_glob(table["match"]), limit=limit)
 
 
 def _ignore(entry: Entry) -> Ignore:
     table = entry.table(("match", "reason", "expires"), required=("match", "reason"))
     return Ignore(
-        match=table["match"].text(),
+        match=_glob(table["match"]),
         reason=table["reason"].text(),
         expires=table["expires"].day() if "expires" in table else None,
         place=entry.place,

@@ -24,8 +24,25 @@ __all__ = ["Entry", "Keys", "TOMLDecodeError", "key_lines", "loads"]
 
 Keys = tuple[str | int, ...]
 """From the outermost table inwards; tables of an array by their number, from 0."""
-ENDING = re.compile(r"""(?:[\]}]|\"{3}|'{3})[\]}\s]*(?:#.*)?$""")
-"""The end of a line that may close a string or an array of several lines."""
+MARK = re.compile(
+    r"""
+    \"{3} (?: [^"\\]+ | \\[\s\S]? | "(?!"") )* (?: \"{3} "{0,2} | \Z )
+    | '{3} (?: [^']+ | '(?!'') )* (?: '{3} '{0,2} | \Z )
+    | " (?: [^"\\\n]+ | \\[^\n]? )* "?
+    | ' [^'\n]* '?
+    | \# [^\n]*
+    | [][{}.,=\n]
+    """,
+    re.VERBOSE,
+)
+"""What tells where statements and keys end; what is not closed ends with its line, or with the document."""
+LARGEST = 10**9
+"""Of a size."""
+MOST_PARTS = 64
+"""Of a key: reading TOML takes their square."""
+
+
+OPENING, CLOSING = ("[", "{"), ("]", "}")
 
 
 def key_lines(text: str) -> dict[Keys, int]:
@@ -47,23 +64,26 @@ def key_lines(text: str) -> dict[Keys, int]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str]]:
-    """Each statement and its first line.
+    """Each statement of a valid document and its first line: it ends with a line, outside of all brackets."""
+    begin, first, depth = 0, 1, 0
+    for found in MARK.finditer(text):
+        mark = found[0]
+        depth += (mark in OPENING) - (mark in CLOSING)
+        if mark == "\n" and not depth:
+            statement = text[begin : found.start()]
+            yield first, statement
+            begin, first = found.end(), first + statement.count("\n") + 1
+    yield first, text[begin:]
 
-    A statement is a document of its own, and no beginning of one that ends between two lines is: a string or
-    an array is open there. Only lines that may close one are tried, for the time that it takes.
-    """
-    first, pending = 1, ""
-    for line, content in enumerate(text.split("\n"), 1):
-        begun = bool(pending)
-        pending = f"{pending}\n{content}" if begun else content
-        if begun and not ENDING.search(content):
-            continue
-        try:
-            loads(pending)
-        except TOMLDecodeError:
-            continue
-        yield first, pending
-        first, pending = line + 1, ""
+
+def overlong_key(text: str) -> int | None:
+    """The line, from 1, of the first key of more than `MOST_PARTS` parts; None where there is none."""
+    dots = 0
+    for found in MARK.finditer(text):
+        dots = dots + 1 if found[0] == "." else dots if found[0][0] in "\"'" else 0
+        if dots >= MOST_PARTS:
+            return text.count("\n", 0, found.start()) + 1
+    return None
 
 
 def _header(parsed: Mapping[str, Any], counts: dict[Keys, int]) -> Keys:
@@ -204,7 +224,7 @@ class Entry:
         if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(x[0-9]{1,9})*", value):
             value = [int(size) for size in value.split("x")]
         sizes = tuple(value) if isinstance(value, list) else (value,)
-        if not sizes or not all(type(size) is int and size > 0 for size in sizes):
+        if not sizes or not all(type(size) is int and 0 < size <= LARGEST for size in sizes):
             raise self._must('a size such as 224, [224, 160] or "224x160"')
         return sizes
 
@@ -212,7 +232,10 @@ class Entry:
         return Entry(path=self.path, lines=self.lines, keys=(*self.keys, key), value=value)
 
     def _must(self, be: str) -> ConfigurationError:
-        shown = repr(self.value)
+        try:
+            shown = repr(self.value)
+        except (ValueError, RecursionError):  # a number of too many digits, or tables in tables
+            shown = "this"
         return self.error(f"must be {be}, not {shown if len(shown) <= 40 else f'{shown[:37]}...'}")
 
     def _name(self) -> str:

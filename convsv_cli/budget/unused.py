@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 
-from convsv_cli.budget.configuration import Budget, names_of
+from convsv_cli.budget.configuration import SPECIAL, Budget, names_of
 from convsv_cli.names import printable
 from convsv_cli.report import (
     AUDITED,
@@ -26,7 +27,8 @@ SUGGESTIONS = 5
 """Globs that better ones are looked for: it takes a while for each."""
 NAMED = 3
 """Layers that are named as examples where nothing is like a glob."""
-SPECIAL = frozenset("*?[")
+CANDIDATES, LONGEST = 3000, 100
+"""Globs that one is compared with, and characters of one: each comparison takes the square of its length."""
 NO_LAYERS = "the model has no layers with weights, so nothing was audited"
 NO_LAYER = "what it matches is not applicable, such as a table; --as-layer audits it"
 UNGATED = "no limit applies to the network or to any of its layers"
@@ -85,15 +87,18 @@ def _unused(budget: Budget, audits: Sequence[Audit]) -> Iterator[tuple[str, Plac
     taken = {globs.first(each) for each in layers}
     met = {index for each in names for index in budget.ignoring.all(each)}
     better = _Better(names)
+    left = [] if taken.issuperset(range(len(budget.layers))) else names
+    matched = {index: each for each in reversed(left) for index in globs.all(each)}
+    held = {index: each for each in reversed(layers) if left for index in globs.all(each)}
     for index, layer in enumerate(budget.layers):
         if index in taken:
             continue
-        before = next((globs.first(each) for each in layers if index in globs.all(each)), None)
+        before = globs.first(held[index]) if index in held else None
         if before is not None:
             earlier = budget.layers[before]
             what = f"{earlier.match!r} in line {earlier.limit.place.line} takes all of its layers first"
             yield f"no layer is left for the glob {layer.match!r}: {what}", layer.limit.place
-        elif any(index in globs.all(each) for each in names):
+        elif index in matched:
             yield f"no layer is left for the glob {layer.match!r}: {NO_LAYER}", layer.limit.place
         else:
             yield better.instead_of(layer.match), layer.limit.place
@@ -124,17 +129,21 @@ class _Better:
                 return f"{'*.' if before else ''}{glob}{'.*' if after else ''}"
         if SPECIAL.isdisjoint(glob) and any(glob in name for name in self._names):
             return f"*{glob}*"
-        near = difflib.get_close_matches(glob.lower(), self._known, n=1)
+        alike = (each for each in self._known if 0.4 * len(glob) < len(each) < 2.4 * len(glob))
+        some = list(islice(alike, CANDIDATES)) if len(glob) <= LONGEST else []
+        near = difflib.get_close_matches(glob.lower(), some, n=1)
         return self._known[near[0]] if near else None
 
     @cached_property
     def _known(self) -> dict[str, str]:
         """By the small letters of each."""
-        return {each.lower(): each for each in self._parts()}
+        return {each.lower(): each for each in islice(self._parts(), 100 * CANDIDATES)}
 
     def _parts(self) -> Iterator[str]:
         """Names, and globs of all that begins or ends as they do, each of which some layer matches."""
         for name in filter(SPECIAL.isdisjoint, self._names):
+            if len(name) > 2 * LONGEST:
+                continue
             steps = name.split(".")
             for count in range(1, len(steps)):
                 yield f"{'.'.join(steps[:count])}.*"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.support.small_files.small_file import AUDITED, BROKEN, INCOMPLETE, SmallFile
+import torch
+from safetensors.torch import save_file
 
+from tests.support.small_files.small_file import AUDITED, BROKEN, INCOMPLETE, UNSAFE, SmallFile
+
+MODELS = "models = ['model.safetensors']\n"
 HTML, CSV = ("--format", "html"), ("--format", "csv")
 MODEL = {"path": "a", "format": "b"}
 
@@ -131,6 +136,28 @@ def _two(folder: Path) -> Path:
     return _report(folder, layers=layers)
 
 
+def _budget(folder: Path, text: str, names: Iterable[str] = ("a",)) -> Path:
+    """A budget, and a model with weights of these names."""
+    tensors = {f"{name}.weight": torch.eye(2) for name in names}
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "convsv.toml").write_text(text)
+    return folder / "convsv.toml"
+
+
+def _suggestions(folder: Path) -> Path:
+    """Globs that are like many names, and like none."""
+    names = [".".join("ab"[(index >> bit) % 2] * 9 for bit in range(9)) for index in range(500)]
+    globs = "".join(f'[[layer]]\nmatch = "{"ba" * 45}{index}"\nmax = 1\n' for index in range(6_000))
+    return _budget(folder, MODELS + globs, names)
+
+
+def _globs(folder: Path, *, glob: str) -> Path:
+    names = [f"{'a' * 1_500}{index}" for index in range(100)]
+    count = 600_000 // (len(glob) + 30)
+    globs = "".join(f'[[layer]]\nmatch = "{glob}{index}"\nmax = 1\n' for index in range(count))
+    return _budget(folder, MODELS + globs, names)
+
+
 FILES: tuple[SmallFile, ...] = (
     *(
         SmallFile(
@@ -163,4 +190,28 @@ FILES: tuple[SmallFile, ...] = (
     ),
     SmallFile(name="two reports of other layers", make=_two, codes=(INCOMPLETE,), says="11999",
               command=("diff", "{}", "{}", "--max-increase", "0%")),
+    *(
+        SmallFile(name=f"a budget of {name}", make=partial(_budget, text=text), codes=(BROKEN,), says=says,
+                  command=("check", "--config", "{}"))
+        for name, text, says in (
+            ("lines that end in brackets", "models = [\n" + "'a',#]\n" * 20_000, "TOML"),
+            ("arrays that go on", "max-layer = [\n" + "[\n],\n" * 60_000 + "]\n", "must be a number"),
+            ("strings with brackets", 'as-layer = ["""\n' + "]\n" * 400_000 + '"""]\n', "longer than"),
+            ("long keys", "a." * 400_000 + "a = 1\n", "nested too deeply"),
+            ("nested tables", "max-layer = " + "{a=" * 200_000 + "}" * 200_000, "nested too deeply"),
+            ("an integer of many digits", "max-layer = " + "1" * 5_000, "TOML"),
+            ("a hexadecimal integer", "max-layer = 0x" + "f" * 50_000, "finite"),
+            ("a size of many digits", "input-size = 0x" + "f" * 50_000, "a size"),
+            ("many models", "models = [" + "'a'," * 200_000 + "]", "entries"),
+        )
+    ),
+    *(
+        SmallFile(name=f"a budget of {name}", make=make, codes=codes, command=("check", "--config", "{}"))
+        for name, make, codes in (
+            ("globs like names", _suggestions, (BROKEN,)),
+            ("globs of brackets", partial(_globs, glob="[" * 1_900), (BROKEN, UNSAFE)),
+            ("globs of stars", partial(_globs, glob="*a" * 30 + "b"), (BROKEN, UNSAFE)),
+            ("globs of marks", partial(_globs, glob="*" + "?" * 900), (BROKEN, UNSAFE)),
+        )
+    ),
 )  # fmt: skip
