@@ -126,6 +126,8 @@ class Configuration:
 
 
 SPECIAL = frozenset("*?[")
+SHOWN = 100
+"""Characters of a name or glob that messages show."""
 GLOB, BRACKET = 250, 50
 """Steps to try a glob, and for each character behind a bracket, where its end is looked for."""
 
@@ -146,7 +148,9 @@ class Globs:
             if SPECIAL.isdisjoint(pattern):
                 self._plain.setdefault(pattern, []).append(index)
             else:
-                limits.spend(BRACKET * pattern.count("[") * len(pattern), f"reading the glob {pattern!r}")
+                limits.spend(
+                    BRACKET * pattern.count("[") * len(pattern), f"reading the glob {pattern[:SHOWN]!r}"
+                )
                 self._special.append((index, re.compile(fnmatch.translate(pattern)).match))
                 self._characters += len(pattern)
         self._first: dict[tuple[str, ...], int | None] = {}
@@ -170,5 +174,5 @@ class Globs:
         """Numbers of the globs that do, in order; each may try all of its characters at every place."""
         plain = sorted({index for name in names for index in self._plain.get(name, ())})
         cost = len(names) * len(self._special) * GLOB + sum(map(len, names)) * self._characters
-        limits.spend(cost, lambda: f"finding the globs that match {names[0]!r}")
+        limits.spend(cost, lambda: f"finding the globs that match {names[0][:SHOWN]!r}")
         return merge(plain, (index for index, matches in self._special if any(map(matches, names))))

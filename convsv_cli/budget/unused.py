@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from heapq import nlargest
 from itertools import islice
 
 from convsv_cli.budget.configuration import SPECIAL, Budget, names_of
@@ -27,8 +28,8 @@ SUGGESTIONS = 5
 """Globs that better ones are looked for: it takes a while for each."""
 NAMED = 3
 """Layers that are named as examples where nothing is like a glob."""
-CANDIDATES, LONGEST = 3000, 100
-"""Globs that one is compared with, and characters of one: each comparison takes the square of its length."""
+CANDIDATES, CLOSEST, LONGEST = 5000, 30, 100
+"""Globs that one is compared with, by its letters and by their order, and characters of one that is."""
 NO_LAYERS = "the model has no layers with weights, so nothing was audited"
 NO_LAYER = "what it matches is not applicable, such as a table; --as-layer audits it"
 UNGATED = "no limit applies to the network or to any of its layers"
@@ -129,10 +130,21 @@ class _Better:
                 return f"{'*.' if before else ''}{glob}{'.*' if after else ''}"
         if SPECIAL.isdisjoint(glob) and any(glob in name for name in self._names):
             return f"*{glob}*"
-        alike = (each for each in self._known if 0.4 * len(glob) < len(each) < 2.4 * len(glob))
-        some = list(islice(alike, CANDIDATES)) if len(glob) <= LONGEST else []
-        near = difflib.get_close_matches(glob.lower(), some, n=1)
+        near = difflib.get_close_matches(glob.lower(), self._alike(glob.lower()), n=1)
         return self._known[near[0]] if near else None
+
+    def _alike(self, glob: str) -> list[str]:
+        """A few that have most of its letters, whatever their order, which takes the square of the length."""
+        if len(glob) > LONGEST:
+            return []
+        matcher = difflib.SequenceMatcher(b=glob)
+
+        def letters(each: str) -> float:
+            matcher.set_seq1(each)
+            return matcher.quick_ratio()
+
+        near = (each for each in self._known if 0.4 * len(glob) < len(each) < 2.4 * len(glob))
+        return nlargest(CLOSEST, islice(near, CANDIDATES), key=letters)
 
     @cached_property
     def _known(self) -> dict[str, str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from convsv_cli.empirical.npz import arrays_of
 from convsv_cli.empirical.points import LARGEST, SCALED, UNSCALED, are_pixels, otherwise_arranged, spread
 from convsv_cli.errors import UsageError
 from convsv_cli.renderers.numbers import as_written
@@ -20,8 +19,6 @@ from convsv_cli.report import CertifySettings
 
 IMAGES = ("x", "x_test", "images", "inputs")
 LABELS = ("y", "y_test", "labels", "targets")
-MOST = 2**33
-"""Bytes of an array that is read."""
 BYTES_SCALED = f"bytes 0 to {LARGEST} were divided by {LARGEST}"
 BYTES_KEPT = f"bytes 0 to {LARGEST} were taken as they are, because the options are on that scale"
 MOVED = "the channels of the samples come last; they were moved to the front, where the network expects them"
@@ -162,28 +159,7 @@ def _speaks_of_pixels(asked: CertifySettings) -> bool:
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise UsageError("no such file", where=str(path), hint=f"--data must be a .npz file: {EXPLAIN}")
-    with _blaming(path), zipfile.ZipFile(path) as archive:
-        entries = [(entry.filename.removesuffix(".npy"), entry.file_size) for entry in archive.infolist()]
-    wanted = {name: size for name, size in entries if name in (*IMAGES, *LABELS)}
-    if sum(size for name, size in entries if name in wanted) > MOST:
-        raise UsageError("its arrays are larger than 8 GB", where=str(path), hint="split it")
-    with _blaming(path), path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        found = {name: file[name] for name in wanted}
-        odd = [name for name, value in found.items() if not isinstance(value, np.ndarray)]
-        if odd:
-            raise ValueError(odd[0])  # a member that is no .npy file
-    return found
-
-
-@contextmanager
-def _blaming(path: Path) -> Iterator[None]:
-    """What is wrong in an archive or in the head of an array has many types, and messages of programmers."""
-    try:
-        yield
-    except MemoryError as error:
-        raise UsageError("its arrays do not fit into memory", where=str(path), hint="split it") from error
-    except Exception as error:
-        raise UsageError("not a .npz file with arrays of numbers", where=str(path), hint=EXPLAIN) from error
+    return arrays_of(path, EXPLAIN, (*IMAGES, *LABELS))
 
 
 def _named(found: dict[str, NDArray[Any]], names: Sequence[str], path: Path) -> NDArray[Any]:

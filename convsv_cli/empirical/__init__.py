@@ -22,7 +22,8 @@ import numpy as np
 
 from convsv_cli.confinement import MB, Limits, StoppedError, confined
 from convsv_cli.empirical.function import Function
-from convsv_cli.empirical.points import from_file, random_points
+from convsv_cli.empirical.npz import shapes_of
+from convsv_cli.empirical.points import EXPLAIN, from_file, random_points
 from convsv_cli.empirical.search import MARGIN, Search, secant, without_jumps
 from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.report import BOUNDED, Empirical, NetworkBound, Settings
@@ -120,7 +121,8 @@ def check_empirical(network: Network, source: str) -> None:
         source: "random", or a file of inputs.
 
     Raises:
-        UsageError: it is no ONNX file, or the data file is missing.
+        UsageError: it is no ONNX file, or the data file is missing or no .npz file.
+        LimitError: the data would take more memory than the files in use may.
     """
     if network.format != "onnx":
         hint = "export the model to ONNX"
@@ -128,6 +130,8 @@ def check_empirical(network: Network, source: str) -> None:
     if source != RANDOM and not Path(source).is_file():
         hint = "--empirical takes random, or an .npz file of inputs"
         raise UsageError("no such file", where=source, hint=hint)
+    if source != RANDOM:
+        shapes_of(Path(source), EXPLAIN)
 
 
 def empirical_of(

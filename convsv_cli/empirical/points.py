@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convsv_cli.empirical.npz import arrays_of, shapes_of
 from convsv_cli.errors import UsageError
 from convsv_cli.renderers.numbers import as_written
 
@@ -47,7 +47,7 @@ def from_file(
         UsageError: arrays are missing, do not fit, hold NaN or infinity, leave the box, or are, without a
             box, images that nobody has scaled.
     """
-    arrays = _arrays(path, [port.name for port in function.real])
+    arrays = _arrays(path, function)
     samples = {port.name: _samples(arrays[port.name], port, path) for port in function.real}
     if box is None and any(map(are_pixels, samples.values())):
         what = f"its arrays look like pixels of 0 to {LARGEST}"
@@ -79,22 +79,26 @@ def shapes_in(path: Path, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     Raises:
         UsageError: see `from_file`.
     """
-    return {name: array.shape for name, array in _arrays(path, names).items()}
+    shapes = shapes_of(path, EXPLAIN)
+    return {name: shapes[array] for name, array in _named(path, names, shapes).items()}
 
 
-def _arrays(path: Path, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
-    """By input; other arrays, such as labels, stay as they are named. Nothing in the file is executed."""
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            found = {name: file[name] for name in getattr(file, "files", ())}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
-        raise UsageError("not a .npz file with arrays of numbers", where=str(path), hint=EXPLAIN) from error
+def _arrays(path: Path, function: Function) -> Mapping[str, NDArray[Any]]:
+    """By input; arrays for others than real ones are there where the file has them."""
+    named = _named(path, [port.name for port in function.real], shapes_of(path, EXPLAIN))
+    further = {port.name: port.name for port in function.ports if port.name not in named}
+    found = arrays_of(path, EXPLAIN, [*named.values(), *further.values()])
+    return {name: found[array] for name, array in (named | further).items() if array in found}
+
+
+def _named(path: Path, names: Sequence[str], found: Collection[str]) -> dict[str, str]:
+    """Which array is for which of these inputs: a single one is for the only one, whatever its name."""
     if len(found) == len(names) == 1:
-        return {names[0]: next(iter(found.values()))}
+        return {names[0]: next(iter(found))}
     missing = [name for name in names if name not in found]
     if missing:
         raise UsageError(f"no array for the input {missing[0]!r}", where=str(path), hint=EXPLAIN)
-    return found
+    return {name: name for name in names}
 
 
 def _samples(array: NDArray[Any], port: Port, path: Path) -> NDArray[Any]:

@@ -105,7 +105,7 @@ def _notes(folder: Path) -> Path:
     return _saved(folder, name + WEIGHT + b"q\xc90](" + STATE + inner * 30_000 + b"e")
 
 
-def _names(folder: Path, *, part: str, end: str, count: int = 20_000) -> Path:
+def _names(folder: Path, *, part: str, end: str, count: int = 1_500) -> Path:
     """Names that begin with one long part, by which patterns may look for a beginning in every place."""
     long = (part * 2000)[:1900]
     keys = b"".join(text(f"{index}{end}") + b"h\xc9" for index in range(count))
@@ -206,17 +206,17 @@ FILES: tuple[SmallFile, ...] = (
     SmallFile(name="one long key of nothing", codes=(AUDITED,), make=_keyed_numbers),
     SmallFile(name="one long key of modules", codes=(BROKEN, UNSAFE), make=_keyed_modules),
     SmallFile(name="long notes", codes=(AUDITED, UNSAFE), make=_notes),
-    SmallFile(name="names of weightweight", codes=(AUDITED, UNSAFE),
+    SmallFile(name="names of weightweight", codes=(INCOMPLETE,),
               make=partial(_names, part="weight", end="_x")),
-    SmallFile(name="names of _weight_weight", codes=(AUDITED, UNSAFE),
+    SmallFile(name="names of _weight_weight", codes=(INCOMPLETE,),
               make=partial(_names, part="_weight", end="!")),
-    SmallFile(name="names of weight.weight", codes=(AUDITED, UNSAFE),
+    SmallFile(name="names of weight.weight", codes=(AUDITED,),
               make=partial(_names, part="weight.", end=".weight")),
-    SmallFile(name="names of module.module", codes=(AUDITED, UNSAFE),
+    SmallFile(name="names of module.module", codes=(AUDITED,),
               make=partial(_names, part="module.", end=".weight")),
-    SmallFile(name="names of scale.scale", codes=(AUDITED, UNSAFE),
+    SmallFile(name="names of scale.scale", codes=(AUDITED,),
               make=partial(_names, part="scale.", end=".weight")),
-    SmallFile(name="names of model.model in averages", codes=(AUDITED, UNSAFE),
+    SmallFile(name="names of model.model in averages", codes=(AUDITED,),
               make=partial(_names, part="model.ema.", end=".weight")),
     SmallFile(name="a module of nothing, again and again", codes=(AUDITED, UNSAFE), make=_shared_module),
     SmallFile(name="an optimiser with one state for all", codes=(INCOMPLETE,), make=_optimiser),

@@ -20,7 +20,8 @@ class SmallFile:
         make: makes the files in an empty folder, and returns the path that is to be named.
         codes: one of which convsv has to exit with.
         says: a part of what it writes, to stdout or stderr.
-        command: what is run with the path; "{}" stands for it, and is added where it is missing.
+        command: what is run with the path; "{}" stands for it, and is added where it is missing, and
+            "{folder}" for its folder.
     """
 
     name: str
@@ -33,4 +34,7 @@ class SmallFile:
         """The command line, without the program."""
         if "{}" not in self.command:
             return [*self.command, str(path)]
-        return [str(path) if argument == "{}" else argument for argument in self.command]
+        return [
+            argument.replace("{}", str(path)).replace("{folder}", str(path.parent))
+            for argument in self.command
+        ]
