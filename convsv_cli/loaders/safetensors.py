@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.files import MAX_JSON, locating, parse_json
@@ -35,17 +36,13 @@ def _tensors(path: Path) -> NamedTensors:
     """The tensors of the file, each read when its values are asked for."""
     from safetensors import SafetensorError, safe_open
 
-    _check_header(path)
-
-    def read(name: str) -> torch.Tensor:
-        with safe_open(path, framework="pt") as file:
-            tensor: torch.Tensor = file.get_tensor(name)
-            return tensor
+    places = _checked_places(path)
 
     def stored(name: str) -> StoredTensor:
         header = file.get_slice(name)
         dtype = DTYPES.get(header.get_dtype(), header.get_dtype().lower())
-        return StoredTensor(shape=tuple(header.get_shape()), dtype=dtype, read=lambda: read(name))
+        shape = tuple(header.get_shape())
+        return StoredTensor(shape=shape, dtype=dtype, read=lambda: _values(path, places[name], shape, dtype))
 
     try:
         with safe_open(path, framework="pt") as file:
@@ -55,8 +52,17 @@ def _tensors(path: Path) -> NamedTensors:
     return NamedTensors(tensors=found, format="safetensors")
 
 
-def _check_header(path: Path) -> None:
-    """See that the header is of bounded length, and names each tensor once.
+def _values(path: Path, start: int, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
+    """The values, without the header of a file being read again for each tensor in it."""
+    import torch
+
+    from convsv_cli.loaders.mapped import mapped
+
+    return mapped(path, start, math.prod(shape), getattr(torch, dtype)).reshape(shape)
+
+
+def _checked_places(path: Path) -> dict[str, int]:
+    """Where each tensor begins in the file, as its header says, which is of bounded length.
 
     Raises:
         UnreadableModelError: it is damaged, or says one thing twice: readers differ in what they take.
@@ -67,11 +73,20 @@ def _check_header(path: Path) -> None:
         header = file.read(min(length, MAX_JSON + 1))
     if length > MAX_JSON >= len(header):
         raise UnreadableModelError("the file is damaged (its header is incomplete)", hint=HINT)
-    entries = parse_json(header, "the header")
-    if isinstance(entries, dict):
-        shapes = (entry.get("shape") if isinstance(entry, dict) else None for entry in entries.values())
-        sizes = (tuple(shape) if isinstance(shape, list) else () for shape in shapes)
-        check_tensors(zip(entries, sizes, strict=True))
+    parsed = parse_json(header, "the header")
+    entries = {name: entry for name, entry in _items(parsed) if isinstance(entry, dict)}
+    check_tensors((name, tuple(_list(entry.get("shape")))) for name, entry in entries.items())
+    places = {name: _list(entry.get("data_offsets"))[:1] for name, entry in entries.items()}
+    begin = LENGTH_BYTES + length
+    return {name: begin + start for name, starts in places.items() for start in starts if type(start) is int}
+
+
+def _items(value: object) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, dict) else []
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 LOADER = Loader(

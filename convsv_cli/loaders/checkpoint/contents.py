@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.checkpoint.values import ITEM_BYTES, Tensor
 from convsv_cli.loaders.loader import StoredTensor
+from convsv_cli.loaders.mapped import mapped
 
 MAX_EXTENT = 1 << 62
 
@@ -87,13 +87,8 @@ class Contents:
         dtype: torch.dtype = getattr(torch, tensor.dtype)
         if not count:
             return torch.zeros(tensor.shape, dtype=dtype)
-        item = ITEM_BYTES[tensor.dtype]
-        mapped = np.memmap(self.path, np.uint8, "c", first, (count * item,))
-        swapped = self.big_endian and item > 1
-        flat = torch.from_numpy(mapped.reshape(-1, item)[:, ::-1].reshape(-1) if swapped else mapped)
-        if flat.data_ptr() % item:
-            flat = flat.clone()
-        return torch.as_strided(flat.view(dtype), tensor.shape, tensor.stride)
+        flat = mapped(self.path, first, count, dtype, swapped=self.big_endian)
+        return torch.as_strided(flat, tensor.shape, tensor.stride)
 
 
 def _extent(tensor: Tensor) -> int:

@@ -6,6 +6,9 @@ import struct
 from functools import partial
 from pathlib import Path
 
+import torch
+from safetensors.torch import save_file
+
 from tests.support.pickles import Claim, archive, module_class, pickled, text
 from tests.support.small_files.small_file import AUDITED, BROKEN, INCOMPLETE, UNSAFE, SmallFile
 
@@ -175,6 +178,21 @@ def _strides(folder: Path) -> Path:
     return _saved(folder, head + outer + b"}(" + modules + b"uub")
 
 
+def _flat(folder: Path) -> Path:
+    """Weights of few bits, any of which might be the scale of any other."""
+    few = torch.ones(2, 2).to(torch.float8_e4m3fn)
+    names = (f"w{index}_weight" if index % 2 else f"weight_w{index}" for index in range(3_000))
+    save_file({name: few.clone() for name in names}, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
+def _parts(folder: Path) -> Path:
+    """One parametrization of many parts."""
+    names = (f"parametrizations.weight.{index}" for index in range(8_000))
+    save_file({name: torch.ones(2, 2) for name in names}, folder / "model.safetensors")
+    return folder / "model.safetensors"
+
+
 FILES: tuple[SmallFile, ...] = (
     SmallFile(name="a doubling tuple as a storage's key", codes=(BROKEN,), says="damaged",
               make=lambda folder: _legacy(folder, STATE, b"](" + DOUBLING + b"e")),
@@ -225,4 +243,6 @@ FILES: tuple[SmallFile, ...] = (
     SmallFile(name="one integer of many digits as a key", codes=(AUDITED, UNSAFE), make=_long_integers),
     SmallFile(name="a stride of many digits", codes=(INCOMPLETE,), make=_module_integers),
     SmallFile(name="one list as the stride of all", codes=(INCOMPLETE,), make=_strides),
+    SmallFile(name="weights of few bits without dots", codes=(AUDITED,), says="weight_w2998", make=_flat),
+    SmallFile(name="a parametrization of many parts", codes=(INCOMPLETE,), make=_parts),
 )  # fmt: skip

@@ -1,0 +1,29 @@
+"""Values of tensors in a file, of which only their own part is mapped into memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def mapped(path: Path, start: int, count: int, dtype: torch.dtype, *, swapped: bool = False) -> torch.Tensor:
+    """So many values [count] of a file, from a byte on, which must be in it.
+
+    Args:
+        path: of the file.
+        start: position of the first value, in bytes.
+        count: number of values, 0 or more.
+        dtype: of the values.
+        swapped: whether their bytes are in the other order than this machine's.
+    """
+    if not count:
+        return torch.zeros(0, dtype=dtype)
+    item = dtype.itemsize
+    stored = np.memmap(path, np.uint8, "c", start, (count * item,))
+    turned = swapped and item > 1
+    flat = torch.from_numpy(stored.reshape(-1, item)[:, ::-1].reshape(-1) if turned else stored)
+    if flat.data_ptr() % item:
+        flat = flat.clone()
+    return flat.view(dtype)
