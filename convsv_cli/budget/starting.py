@@ -118,7 +118,7 @@ def _glob(name: str) -> str:
     """A glob that matches this name and hardly another, and is not blank."""
     special = SPECIAL if name.strip() else SPECIAL + name
     escaped = "".join(f"[{character}]" if character in special else character for character in name)
-    return escaped if matching([name], escaped) else name
+    return escaped if escaped == name or matching([name], escaped) else name
 
 
 def _upper(row: LayerAudit) -> float:

@@ -101,12 +101,13 @@ def _widened(fields: tuple[int, int, int], extra: bytes) -> tuple[int, ...]:
     """Size, stored length and header position; those that need 64 bits are in the extra field 1."""
     if _WIDE not in fields:
         return fields
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<2H", extra)
+    position = 0
+    while position + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, position)
         if kind == 1:
-            values = iter(struct.unpack_from(f"<{length // 8}Q", extra, 4))
+            values = iter(struct.unpack_from(f"<{length // 8}Q", extra, position + 4))
             return tuple(next(values, _WIDE) if field == _WIDE else field for field in fields)
-        extra = extra[4 + length :]
+        position += 4 + length
     return fields
 
 

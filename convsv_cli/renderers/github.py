@@ -56,7 +56,7 @@ def _command(kind: str, place: Place, title: str, message: str, terminal: Termin
 
 
 def _escaped(text: str, marks: dict[str, str]) -> str:
-    return text.translate(str.maketrans(marks))
+    return text.translate({ord(mark): written for mark, written in marks.items()})
 
 
 RENDERER = Renderer(name="github", suffixes=(), render=render)
