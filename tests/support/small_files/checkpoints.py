@@ -174,7 +174,7 @@ def _strides(folder: Path) -> Path:
     module = b"h\xcc)\x81h\xcbb"
     head = shared + parameters + state + b"ctorch.nn.modules.conv\nConv2d\nq\xcc0"
     outer = module_class() + b"}(" + text("_parameters") + b"}" + text("_buffers") + b"}" + text("_modules")
-    modules = b"".join(text(str(index)) + module for index in range(40_000))
+    modules = b"".join(text(str(index)) + module for index in range(10_000))
     return _saved(folder, head + outer + b"}(" + modules + b"uub")
 
 
