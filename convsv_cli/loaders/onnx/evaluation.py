@@ -14,7 +14,8 @@ from onnx import FunctionProto, NodeProto, OperatorSetIdProto
 from onnx.reference import ReferenceEvaluator
 
 from convsv_cli.loaders.onnx.history import as_newest, unchanged
-from convsv_cli.loaders.onnx.rewriting import NEWEST, Reading, UnreadableNodeError
+from convsv_cli.loaders.onnx.rewriting import Reading
+from convsv_cli.loaders.onnx.signatures import NEWEST, UnreadableNodeError
 from convsv_cli.loaders.onnx.tensors import Array, Stored, embed, external_file, stored_parts
 from convsv_cli.model.graph import Names, UnknownValueError
 

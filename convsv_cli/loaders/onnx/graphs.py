@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property, partial
-from typing import Any
 
-import onnx
-from onnx import AttributeProto, ModelProto, NodeProto
+from onnx import ModelProto, NodeProto
 
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.onnx.constants import Constants
 from convsv_cli.loaders.onnx.evaluation import applied
 from convsv_cli.loaders.onnx.history import as_newest, own, unchanged
-from convsv_cli.loaders.onnx.rewriting import Reading, UnreadableNodeError
+from convsv_cli.loaders.onnx.rewriting import Reading
 from convsv_cli.loaders.onnx.scopes import Scope, Source, bodies, scopes
 from convsv_cli.loaders.onnx.shapes import Shapes, dims, freeze
+from convsv_cli.loaders.onnx.signatures import UnreadableNodeError, attributes_of
 from convsv_cli.loaders.onnx.tensors import Array, numpy_type, type_name
 from convsv_cli.model.graph import UNREADABLE, Body, Constant, Dims, Graph, Names, Node, UnknownValueError
 
 Find = Callable[[], Constant]
 RESERVED = "convsv."
 """Domains in which graphs say what ONNX has no operators for."""
+LARGEST_SIZE = 2**40
+"""Of a dimension: no tensor has more entries along an axis."""
 
 
 def build(model: ModelProto, own: list[Scope], shapes: Shapes, constants: Constants) -> Graph:
@@ -83,17 +84,17 @@ class _Builder:
         try:
             newest = self._newest(scope, node)
         except UnreadableNodeError as error:
-            reason = f"a {node.op_type} of opset {self._constants.opset}, {error}"
-            as_it_is = self._node(scope, node, node, inner)
-            attributes = {**as_it_is.attributes, "ops": (node.op_type,), "reason": reason}
-            yield replace(as_it_is, op=UNREADABLE + node.op_type, attributes=attributes)
+            version = f" of opset {self._constants.opset}" if own(node) else ""
+            reason = f"a {node.op_type}{version}, {error}"
+            as_it_is = self._node(scope, node, node, inner, {"ops": (node.op_type,), "reason": reason})
+            yield replace(as_it_is, op=UNREADABLE + node.op_type)
             return
         self._add(scope, node, newest)
         for step in newest.nodes:
             if step is newest.main:
-                yield self._node(scope, step, node, inner)
+                yield self._node(scope, step, node, inner, attributes_of(step))
             elif not self._computed(scope, step):
-                yield self._node(scope, step, step)
+                yield self._node(scope, step, step, (), attributes_of(step))
 
     def _add(self, scope: Scope, node: NodeProto, newest: Reading) -> None:
         """What is known of the tensors that a node in the newest operator set has beside its own."""
@@ -139,7 +140,14 @@ class _Builder:
             self._found[_qualified(scope, output)] = find
         return len(known) == len(operands)
 
-    def _node(self, scope: Scope, node: NodeProto, origin: NodeProto, inner: Sequence[Scope] = ()) -> Node:
+    def _node(
+        self,
+        scope: Scope,
+        node: NodeProto,
+        origin: NodeProto,
+        inner: Sequence[Scope],
+        attributes: Mapping[str, object],
+    ) -> Node:
         """A node; its name and bodies are those of the one in the file that it comes from."""
         domain = "" if own(node) else f"{node.domain}."
         if domain.startswith(RESERVED):
@@ -151,7 +159,7 @@ class _Builder:
             label=origin.name,
             inputs=tuple(self._name(scope, name) if name else "" for name in node.input),
             outputs=tuple(_qualified(scope, name) if name else "" for name in node.output),
-            attributes={a.name: _value(a) for a in node.attribute if not _holds_graphs(a)},
+            attributes=attributes,
             bodies=tuple(
                 (name, self._body(body)) for (name, _), body in zip(bodies(origin), inner, strict=True)
             ),
@@ -179,7 +187,7 @@ class _Builder:
 
     def _sizes(self) -> dict[str, Dims]:
         return {
-            _qualified(scope, name): tuple(size if isinstance(size, int) else None for size in sizes)
+            _qualified(scope, name): tuple(_size(size) for size in sizes)
             for scope in self._scopes
             for name, sizes in self._shapes.by_scope[scope.path].items()
         }
@@ -190,6 +198,11 @@ class _Builder:
             for scope in self._scopes
             for name, dtype in self._shapes.dtypes[scope.path].items()
         }
+
+
+def _size(size: int | str) -> int | None:
+    """A dimension; None for one that is unknown, or that no tensor has."""
+    return size if isinstance(size, int) and 0 <= size <= LARGEST_SIZE else None
 
 
 def _known(scope: Scope, name: str, source: Source) -> bool:
@@ -209,16 +222,3 @@ def _is_constant(scope: Scope, node: NodeProto) -> bool:
 
 def _qualified(scope: Scope, name: str) -> str:
     return f"{scope.path}/{name}" if scope.path else name
-
-
-def _holds_graphs(attribute: AttributeProto) -> bool:
-    return attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS)
-
-
-def _value(attribute: AttributeProto) -> Any:  # noqa: ANN401  (what kind it is, each rule knows)
-    value = onnx.helper.get_attribute_value(attribute)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return tuple(each.decode("utf-8", "replace") if isinstance(each, bytes) else each for each in value)
-    return value

@@ -15,16 +15,14 @@ from onnx import NodeProto, TensorProto
 from convsv_cli.loaders.onnx.rewriting import (
     Reading,
     Rewriting,
-    UnreadableNodeError,
     align,
     align_slopes,
-    check_signature,
     spread_groups,
     to_one_axis,
 )
+from convsv_cli.loaders.onnx.signatures import OWN, UnreadableNodeError, check_signature
 from convsv_cli.model.graph import Dims
 
-OWN = ("", "ai.onnx")
 Change = Callable[[Rewriting], None]
 
 
@@ -44,10 +42,9 @@ def unchanged(node: NodeProto, opset: int) -> Reading | None:
     Raises:
         UnreadableNodeError: as `as_newest`.
     """
-    if own(node):
-        check_signature(node, opset)
-        if node.domain or opset < 6 or _changes(node.op_type, opset):
-            return None
+    check_signature(node, opset)
+    if own(node) and (node.domain or opset < 6 or _changes(node.op_type, opset)):
+        return None
     return Reading(nodes=(node,), main=node, constants={}, shapes={})
 
 
@@ -77,7 +74,7 @@ def as_newest(
     try:
         for change in _changes(node.op_type, opset):
             change(rewriting)
-    except (TypeError, ValueError, LookupError, OverflowError) as error:
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise UnreadableNodeError("whose attributes and inputs do not fit together") from error
     return rewriting.reading()
 

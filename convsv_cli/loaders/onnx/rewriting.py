@@ -3,91 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import TypeVar
 
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike, DTypeLike
-from onnx import AttributeProto, NodeProto
+from onnx import NodeProto
 
+from convsv_cli.loaders.onnx.signatures import UnreadableNodeError
 from convsv_cli.loaders.onnx.tensors import Array
 from convsv_cli.model.graph import Dims
 
-NEWEST = 28
-"""The operator set of which every definition was looked at."""
-HARMLESS = frozenset(("consumed_inputs",))
-"""Attributes that make no difference to what is computed."""
-
 T = TypeVar("T")
-
-
-class UnreadableNodeError(Exception):
-    """The node's meaning is unknown; the reason, in words that continue "a Mul of opset 6, "."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Signature:
-    """What a version of an operator takes.
-
-    Attributes:
-        inputs: at most so many.
-        types: of its attributes, by name, as `AttributeProto` numbers them.
-        foreign: attributes that only other versions have.
-    """
-
-    inputs: float = math.inf
-    types: Mapping[str, int]
-    foreign: frozenset[str] = frozenset()
-
-
-def check_signature(node: NodeProto, opset: int) -> None:
-    """Refuse attributes and inputs that an operator's version does not have: runtimes do, too.
-
-    Raises:
-        UnreadableNodeError: the node has some.
-    """
-    signature = _signature(node.op_type, opset)
-    wrong = signature.foreign.intersection(attribute.name for attribute in node.attribute)
-    if wrong:
-        raise UnreadableNodeError(f"which has no attribute {min(wrong)!r}")
-    for attribute in node.attribute:
-        if attribute.type not in (0, signature.types.get(attribute.name, attribute.type)):
-            raise UnreadableNodeError(f"whose attribute {attribute.name!r} has the wrong type")
-    if len(node.input) > signature.inputs:
-        raise UnreadableNodeError(f"which has no input {signature.inputs}")
-
-
-@cache
-def _signature(op: str, opset: int) -> _Signature:
-    """Of the version that an operator set has; one that it does not have may take anything."""
-    versions = list(_versions(op))
-    current = next((schema for schema in versions if schema.since_version <= opset), None)
-    if current is None:
-        return _Signature(types={})
-    every = {name for schema in versions for name in schema.attributes}
-    return _Signature(
-        inputs=current.max_input,
-        types={
-            name: AttributeProto.AttributeType.Value(str(attribute.type).rpartition(".")[2])
-            for name, attribute in current.attributes.items()
-        },
-        foreign=frozenset(every - current.attributes.keys() - HARMLESS),
-    )
-
-
-def _versions(op: str) -> Iterator[onnx.defs.OpSchema]:
-    """All of one of ONNX's own operators, the newest first."""
-    version = NEWEST
-    while version > 0:
-        try:
-            schema = onnx.defs.get_schema(op, version, "")
-        except onnx.defs.SchemaError:
-            return
-        yield schema
-        version = schema.since_version - 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,8 +165,9 @@ def constant_tensor(node: NodeProto) -> TensorProto | SparseTensorProto | None:
     """The tensor of a Constant node that holds one as such."""
     if node.op_type != "Constant" or node.domain not in ("", "ai.onnx"):
         return None
-    values = {attribute.name: attribute for attribute in node.attribute}
-    if "sparse_value" in values:
-        sparse: SparseTensorProto = values["sparse_value"].sparse_tensor
+    values = {(attribute.name, attribute.type): attribute for attribute in node.attribute}
+    if ("sparse_value", AttributeProto.SPARSE_TENSOR) in values:
+        sparse: SparseTensorProto = values["sparse_value", AttributeProto.SPARSE_TENSOR].sparse_tensor
         return sparse
-    return values["value"].t if "value" in values else None
+    held = values.get(("value", AttributeProto.TENSOR))
+    return None if held is None else held.t

@@ -17,7 +17,7 @@ from onnx import helper
 from torch import Tensor
 
 from convsv_cli.loaders.onnx.evaluation import applied
-from convsv_cli.loaders.onnx.rewriting import NEWEST
+from convsv_cli.loaders.onnx.signatures import NEWEST
 from convsv_cli.local.lowering.context import Lowering, Table
 from convsv_cli.local.maps import Shape
 from convsv_cli.local.runtimes import kept
