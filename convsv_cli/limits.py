@@ -28,6 +28,8 @@ PRODUCTS, PRODUCTS_PER_BYTE, SMALL_FILE = 2e11, 6e5, 2**20
 more than layers take whose searches end. What takes longer than its multiplications counts as more."""
 NORMS, SEARCHED = 0.5, 0.45
 """The shares of these that the norms of all layers may take, and the searches for them alone."""
+UNCOUNTED = 1e300
+"""As many steps as any number of them that no float can hold."""
 OBJECT = 500
 """Steps of what Python does once, such as making an object; an element of an array is one step."""
 CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
@@ -135,13 +137,14 @@ def credit(path: Path) -> None:
             allowance.files.setdefault(path.resolve(), path.stat().st_size)
 
 
-def spend(steps: float, what: str | Callable[[], str]) -> None:
+def spend(steps: float, what: str | Callable[[], str], share: float = 1.0) -> None:
     """Take so many steps of what the model may still take, before they are done.
 
     Args:
         steps: elements that are touched; `OBJECT` for what Python does once.
         what: names what takes them and what it is about, such as "the node 'Expand_3'"; a function gives it
             where it takes time to say.
+        share: of all steps, that work of this kind and all work before it may take, so that others have some.
 
     Raises:
         LimitError: fewer are left; none of them are taken.
@@ -149,10 +152,11 @@ def spend(steps: float, what: str | Callable[[], str]) -> None:
     allowance = _current.get()
     if allowance is None:
         return
-    if not allowance.spent + steps <= allowance.steps:
-        left = max(0.0, allowance.steps - allowance.spent)
+    steps, whole = min(steps, UNCOUNTED), share * allowance.steps
+    if not allowance.spent + steps <= whole:
+        left = max(0.0, whole - allowance.spent)
         raise LimitError(
-            f"{_said(what)} would take {steps:.2g} steps, and {left:.2g} of {allowance.steps:.2g} are left",
+            f"{_said(what)} would take {steps:.2g} steps, and {left:.2g} of {whole:.2g} are left",
             hint=f"{STEP_OPTION} raises the limit",
         )
     allowance.spent += steps

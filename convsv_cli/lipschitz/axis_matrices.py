@@ -6,11 +6,13 @@ The whole map is the Kronecker product of one matrix per axis, and its norm the 
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convsv_cli import limits
 from convsv_cli.numerics.rounding import UP, margin, up
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 
 DENSE = 2**22  # entries of a matrix whose norm is certified; beyond, sqrt(norm_1 norm_inf) is taken
 CLOSE = 1 + 1e-9
-MOST = 2**24  # entries in windows that are enumerated
+MOST = 2**22  # entries in windows that are enumerated
+ENTRY, BYTES = 16, 64  # steps and bytes of the model's allowance that each of them takes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +49,8 @@ class AxisMatrix:
             return 0.0
         cheap = math.sqrt(self._largest_sum(self.columns) * self.largest_row()) * UP
         if cheap > CLOSE * self._longest() and math.prod(self.shape) <= DENSE:
-            cheap = min(cheap, self._certified())
+            with suppress(limits.LimitError):
+                cheap = min(cheap, self._certified())
         return (cheap + self._margin()) * UP
 
     def largest_row(self) -> float:
@@ -68,6 +72,8 @@ class AxisMatrix:
 
         from convsv_cli.spectral.matrix_norm import matrix_norm
 
+        work = math.prod(self.shape) * min(self.shape) / 8
+        limits.spend(work, "the norm of a matrix along one axis", share=0.5)
         dense = np.zeros(self.shape)
         np.add.at(dense, (self.rows, self.columns), self.weights)
         return matrix_norm(torch.from_numpy(dense)[None]).upper
@@ -100,7 +106,7 @@ class Windows:
     @property
     def known(self) -> bool:
         """Whether they can be enumerated, in reasonable time."""
-        return self.size is not None and self.pads is not None and self.size * self.kernel <= MOST
+        return self.size is not None and self.pads is not None and self._count() * self.kernel <= MOST
 
     def overlap(self) -> int:
         """The largest number of windows that one entry belongs to; over all sizes where it is not `known`.
@@ -157,16 +163,27 @@ class Windows:
             return self.pads == (0, 0) and not self.ceil
         return max(self.pads) < self.kernel
 
-    def _places(self) -> NDArray[np.int64]:
-        """Where the taps of each window are, [windows, kernel]."""
+    def _count(self) -> int:
+        """How many windows there are."""
         before, after = self.pads or (0, 0)
         free = (self.size or 0) + before + after - (self.kernel - 1) * self.dilation - 1
-        count = max(0, (-(-free // self.stride) if self.ceil else free // self.stride) + 1)
-        starts = np.arange(count, dtype=np.int64)[:, None] * self.stride - before
+        return max(0, (-(-free // self.stride) if self.ceil else free // self.stride) + 1)
+
+    def _places(self) -> NDArray[np.int64]:
+        """Where the taps of each window are, [windows, kernel].
+
+        Raises:
+            LimitError: they are more than the model may take.
+        """
+        before, _ = self.pads or (0, 0)
+        entries = self._count() * self.kernel + (self.size or 0)
+        limits.spend(ENTRY * entries + limits.OBJECT, "enumerating sliding windows")
+        limits.hold(BYTES * entries, "enumerating sliding windows")
+        starts = np.arange(self._count(), dtype=np.int64)[:, None] * self.stride - before
         return starts + np.arange(self.kernel, dtype=np.int64) * self.dilation
 
     def _matrix(self, rows: NDArray[np.int64], columns: NDArray[np.int64], weights: object) -> AxisMatrix:
-        shape = (len(self._places()), self.size or 0)
+        shape = (self._count(), self.size or 0)
         return AxisMatrix(shape=shape, rows=rows, columns=columns, weights=np.asarray(weights, np.float64))
 
 

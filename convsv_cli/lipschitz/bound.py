@@ -140,11 +140,13 @@ def composition_of(
     """
     start = time.perf_counter()
     box = ANYTHING if input_range is None else Range(lower=input_range[0], upper=input_range[1])
-    folding = folded(graph)
-    plain, better = compose(collapsed(graph), RULES, norms, box), collapsed(folding.graph)
-    by_rules = compose(better, RULES, norms, box)
-    ranges = ranges_of(better, alike(better, box), by_rules.ranges)
-    together = routed(better, by_rules.segments, effort, ranges)
+    folding, as_it_is = folded(graph), collapsed(graph)
+    plain = by_rules = compose(as_it_is, RULES, norms, box)
+    better = as_it_is
+    if folding.graph is not graph:
+        better = collapsed(folding.graph)
+        by_rules = compose(better, RULES, norms, box)
+    together = _together(better, by_rules, box, effort)
     return Composition(
         graph=graph,
         input_range=input_range,
@@ -157,6 +159,13 @@ def composition_of(
         seconds=time.perf_counter() - start,
         effort=effort.level,
     )
+
+
+def _together(graph: Graph, known: Composed, box: Range, effort: Effort) -> Routed:
+    """Runs of segments bounded by covariance propagation, in a graph that bears it."""
+    if not effort.bears(sum(len(each.nodes) for each in known.segments)):
+        return Routed(segments=known.segments)
+    return routed(graph, known.segments, effort, ranges_of(graph, alike(graph, box), known.ranges))
 
 
 def _whole(together: Routed) -> torch.Tensor | None:

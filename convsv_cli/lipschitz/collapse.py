@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.dependencies import needs, real
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
@@ -30,9 +31,12 @@ LINEAR = frozenset(("Add", "Sub", "Mul", "Div", "Neg", "Identity", "Cast", "Drop
 def collapsed(graph: Graph) -> Graph:
     """The same computation with `convsv.Elementwise` nodes, where these may have smaller bounds.
 
-    Shapes of the tensors that remain are as before, as are all that are used elsewhere.
+    Shapes of the tensors that remain are as before, as are all that are used elsewhere. As it is where that
+    takes more steps than the model may.
     """
-    return replace(graph, main=_Collapse(graph).body(graph.main))
+    with suppress(LimitError):
+        return replace(graph, main=_Collapse(graph).body(graph.main))
+    return graph
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.dependencies import (
     RANDOM,
     bottlenecks,
@@ -169,6 +170,8 @@ class _Composition:
             return _told(rule.lipschitz(operation), operation), range_
         except UnboundedError as error:
             reason = f"{error}{self._hint(error.lacks)}"
+        except LimitError as error:
+            reason = str(error)
         except MALFORMED as error:
             reason = f"{CONTRADICTION}: {error}"
         self._offences.append(Offence(node=node, reason=reason))
@@ -177,7 +180,7 @@ class _Composition:
     def _range(self, operation: Operation) -> Range:
         """Of the outputs, as far as there is a rule for it."""
         rule = self._rules.get(operation.node.op)
-        with contextlib.suppress(UnboundedError, UnknownValueError, *MALFORMED):
+        with contextlib.suppress(UnboundedError, UnknownValueError, LimitError, *MALFORMED):
             return ANYTHING if rule is None else rule.range(operation)
         return ANYTHING
 

@@ -19,6 +19,8 @@ DENSE = {QUICK: 0.0, NORMAL: 1.5e10, THOROUGH: 2.5e12}
 """Multiplications that the part of a network may cost that is bounded entry by entry."""
 PASS = {QUICK: 8e11, NORMAL: 8e11, THOROUGH: 6e12}
 """Multiplications that one pass over a network may cost, at least; its state is made coarser for that."""
+MOST_NODES = {QUICK: 2000, NORMAL: 2000, THOROUGH: 20_000}
+"""Of a network that is bounded by covariance propagation: a few passes go over all of them in any case."""
 LONGER = {QUICK: 0.0, NORMAL: 1.0, THOROUGH: 100.0}
 """How long a search takes, as a multiple of the rest of the audit."""
 
@@ -52,6 +54,10 @@ class Effort:
     def steps(self, work: float) -> int:
         """Steps of a search in which a pass costs so many multiplications."""
         return min(MOST_STEPS[self.level], int(self.planned * PACE / (BACKWARD * work * self.searches)))
+
+    def bears(self, nodes: int) -> bool:
+        """Whether a network of so many nodes is bounded by covariance propagation."""
+        return nodes <= MOST_NODES[self.level]
 
     @property
     def dense(self) -> float:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli.lipschitz.operation import SIZES, Gain, Operation, Tensor, UnboundedError
-from convsv_cli.model.graph import Dims
 from convsv_cli.numerics.intervals import Range
 from convsv_cli.numerics.rounding import UP_MANY, root
 
@@ -130,8 +129,7 @@ def repeated(tensor: Tensor, operation: Operation) -> tuple[int, ...]:
         UnboundedError: shapes that are not known may differ.
     """
     _, output = operation.outputs[0]
-    others = [other for other in operation.given if other is not tensor and other.name != tensor.name]
-    if all(_is_scalar(other.shape) for other in others):
+    if operation.names_of_several <= {tensor.name}:
         return ()
     if tensor.shape is None or output is None:
         raise _unknown_shape(tensor)
@@ -175,10 +173,6 @@ def _repeats(inner: int | None, outer: int | None, tensor: Tensor) -> int:
     if inner not in (1, outer):
         raise UnboundedError(f"the shape of {tensor.name!r} does not fit the output's")
     return outer if inner == 1 else 1
-
-
-def _is_scalar(shape: Dims | None) -> bool:
-    return shape is not None and all(size == 1 for size in shape)
 
 
 def _unknown_shape(tensor: Tensor) -> UnboundedError:

@@ -168,6 +168,11 @@ class Operation:
         """The inputs that are there."""
         return tuple(tensor for tensor in self.inputs if tensor is not None)
 
+    @cached_property
+    def names_of_several(self) -> frozenset[str]:
+        """Names of the inputs that have several entries, or may have."""
+        return frozenset(each.name for each in self.given if each.shape is None or set(each.shape) - {1})
+
     @property
     def varying(self) -> tuple[Tensor, ...]:
         """The inputs that vary with the network's input."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from convsv_cli.limits import LimitError
 from convsv_cli.loaders.loader import UNREAL, is_real
-from convsv_cli.model.graph import Constant, Graph, Names, Node
+from convsv_cli.model.graph import Constant, Graph, Names, Node, Reader, UnknownValueError
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
 from convsv_cli.model.linear_map import Array, LinearMap, Unsupported
 from convsv_cli.model.linear_maps import linear_maps
@@ -134,7 +135,7 @@ def _row(name: str, group: list[Found]) -> Layer | UnsupportedLayer:
         geometry=item.geometry,
         input_size=item.input_size if min(item.input_size or (1,)) > 0 else None,
         assumed=(*item.constant.assumed, *item.assumed),
-        read=lambda: _tensor(item.kernel()),
+        read=lambda: _read(item.kernel),
     )
 
 
@@ -158,13 +159,25 @@ def _as_matrix(name: str, aliases: tuple[str, ...], item: LinearMap | Unsupporte
         geometry=Geometry(),
         input_size=(),
         assumed=constant.assumed,
-        read=lambda: _tensor(constant.read()),
+        read=lambda: _read(constant.read),
     )
 
 
 def _fault(constant: Constant) -> str:
     """Why the values are not real numbers that stand for themselves; empty where they are."""
     return "" if is_real(constant.dtype) else UNREAL.format(constant.dtype)
+
+
+def _read(values: Reader) -> torch.Tensor:
+    """The values as a tensor.
+
+    Raises:
+        LimitError: they were computed before, and cannot be again within what the model may take.
+    """
+    try:
+        return _tensor(values())
+    except UnknownValueError as error:
+        raise LimitError(str(error)) from error
 
 
 def _tensor(values: Array) -> torch.Tensor:

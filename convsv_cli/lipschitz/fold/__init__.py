@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.fold.affine import Affine, affine_at, constant, written
 from convsv_cli.lipschitz.fold.diagonal import BATCH_NORM, SCALING, Diagonal, diagonal
 from convsv_cli.lipschitz.fold.rewrite import Replacement, Rewrite, rewritten, without_identities
@@ -54,19 +55,25 @@ def folded(graph: Graph) -> Folding:
     """Fold identities, then all that the merges find, until they find nothing.
 
     A BatchNorm between two maps goes to the first one, which takes its shift too: merges are in that order.
+    The graph itself where nothing is found, or where to look takes more steps than the model may.
     Only tensors that one node uses are folded away; outputs of the graph and what bodies use stay. A node
     whose weight changes keeps its name.
     """
-    graph = without_identities(graph)
-    kinds: Counter[str] = Counter()
-    found = True
-    while found:
-        found = False
-        for merge in (after, before, pointwise, matrices):
-            graph, times, new = rewritten(graph, merge)
-            kinds.update(new)
-            found = found or times > 0
-    return Folding(graph=graph, notes=tuple(_note(kind, kinds[kind]) for kind in VERBS if kinds[kind]))
+    whole, kinds, found = without_identities(graph), Counter[str](), True
+    changed = len(whole.main.nodes) < len(graph.main.nodes)
+    try:
+        while found:
+            found = False
+            for merge in (after, before, pointwise, matrices):
+                whole, times, new = rewritten(whole, merge)
+                kinds.update(new)
+                found = found or times > 0
+            changed = changed or found
+    except LimitError:
+        return Folding(graph=graph, notes=())
+    if not changed:
+        return Folding(graph=graph, notes=())
+    return Folding(graph=whole, notes=tuple(_note(kind, kinds[kind]) for kind in VERBS if kinds[kind]))
 
 
 def _note(kind: str, count: int) -> str:

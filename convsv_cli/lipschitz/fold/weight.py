@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convsv_cli import limits
 from convsv_cli.numerics.rounding import UP_MANY, gamma, margin
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 FEW = margin(7)  # of a factor, its product and a sum: more than the roundings of any of them
 CHEAP, GROWTH = 2**18, 4  # entries of a product that cost little, or so many times those of its factors
+IMAGE = 32  # bytes for each entry of an image, while it is computed
+ENTRY, LEVEL = 8, 20 * limits.OBJECT  # steps for each entry and each level of a computation
 TINY = 2.0**-1022  # more than what underflow takes
 
 
@@ -59,14 +62,24 @@ class Weight:
         )
 
     def __call__(self) -> Array:
-        """The values."""
+        """The values.
+
+        Raises:
+            LimitError: the model's steps are used up.
+        """
         return self._computed().values
 
     def error(self) -> float:
-        """Bound of the Frobenius norm of the values' error; infinite or NaN where that is beyond 1e308."""
+        """Bound of the Frobenius norm of the values' error; infinite or NaN where that is beyond 1e308.
+
+        Raises:
+            LimitError: the model's steps are used up.
+        """
         return self._computed().error
 
     def _computed(self) -> Rounded:
+        steps = (1 + self.depth) * (LEVEL + ENTRY * math.prod(self.shape))
+        limits.spend(steps, "the weight of what was folded")
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite then is no kernel
             return self.compute()
 
@@ -130,6 +143,7 @@ def product(
     """
 
     def compute() -> Rounded:
+        limits.spend(terms * math.prod(shape) / 8, "a product of what was folded")
         a, b = left.compute(), right.compute()
         sizes = _frobenius(a.values), _frobenius(b.values)
         inherited = sizes[0] * b.error + a.error * sizes[1] + a.error * b.error
@@ -193,17 +207,18 @@ def response(weight: Weight, level: Weight) -> Weight:
 
 
 def bordered_response(affine: Affine, level: Weight, size: tuple[int, ...]) -> Weight | None:
-    """[1, c_out, *outputs] of a zero-padded convolution, at an input size; None where it does not fit.
+    """[1, c_out, *outputs] of a zero-padded convolution, at a size; None where it fits neither that nor memory.
 
     Output p sees tap k where 0 <= p * stride + k * dilation - padding < size, on each axis.
     """
     kernel, geometry = affine.kernel_shape, affine.geometry
     ends = zip(geometry.padding[: len(kernel)], geometry.padding[len(kernel) :], strict=True)
-    seen = [_seen(*axis) for axis in zip(size, kernel, geometry.stride, geometry.dilation, ends, strict=True)]
-    outputs = tuple(len(matrix) for matrix in seen)
-    if 0 in outputs:
-        return None
+    axes = [*zip(size, kernel, geometry.stride, geometry.dilation, ends, strict=True)]
+    outputs = tuple(_outputs(*axis) for axis in axes)
     groups, c_out, c_in = affine.weight.shape[:3]
+    if 0 in outputs or not limits.fits(IMAGE * groups * c_out * math.prod(outputs)):
+        return None
+    seen = [_seen(*axis) for axis in axes]
 
     def multiply(blocks: Array, levels: Array) -> Array:
         taps = np.einsum("goi...,gi->go...", blocks, levels.reshape(groups, c_in))
@@ -220,9 +235,13 @@ def bordered_response(affine: Affine, level: Weight, size: tuple[int, ...]) -> W
 
 def _seen(size: int, taps: int, stride: int, dilation: int, pads: tuple[int, int]) -> Array:
     """Whether an output sees each tap's input, as [outputs, taps] of 0 and 1."""
-    outputs = max(0, (size + sum(pads) - dilation * (taps - 1) - 1) // stride + 1)
+    outputs = _outputs(size, taps, stride, dilation, pads)
     positions = stride * np.arange(outputs)[:, None] + dilation * np.arange(taps) - pads[0]
     return ((positions >= 0) & (positions < size)).astype(np.float64)
+
+
+def _outputs(size: int, taps: int, stride: int, dilation: int, pads: tuple[int, int]) -> int:
+    return max(0, (size + sum(pads) - dilation * (taps - 1) - 1) // stride + 1)
 
 
 def _frobenius(values: Array) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operands import same, size_of
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Places = NDArray[np.int64]
-    """One column per axis, one row per entry that is read or written."""
+    """A number for each entry that is read or written, equal for the same place; or one for each axis."""
+
+PLACE = 32
+"""Steps of the model's allowance for each of these numbers, which are sorted."""
 
 
 def gathered(operation: Operation) -> float:
@@ -59,23 +63,36 @@ def _fixed(operation: Operation) -> Tensor:
 
 
 def _repeats(places: Places) -> int:
-    if not len(places):
-        return 0
-    _, counts = np.unique(places, axis=0, return_counts=True)
-    return int(counts.max())
+    return int(np.unique(places, return_counts=True)[1].max()) if len(places) else 0
 
 
 def _places(operation: Operation, indices: Tensor) -> Places:
-    """Where each index points."""
-    values = indices.value().astype(np.int64)
+    """Where each index points.
+
+    Raises:
+        LimitError: there are more than the model may have.
+    """
+    found = indices.value()
+    limits.spend(PLACE * found.size, f"what the indices {indices.name!r} repeat")
+    values = found.astype(np.int64)
     if operation.node.op in ("GatherND", "ScatterND"):
         return _of_tuples(operation, values)
     axis = operation.attribute("axis", 0)
+    columns = _wrapped(operation, values.reshape(-1, 1), (axis,))
     if operation.node.op == "Gather":
-        return _wrapped(operation, values.reshape(-1, 1), (axis,))
-    grid: Places = np.indices(values.shape).reshape(values.ndim, -1).T
-    grid[:, axis] = _wrapped(operation, values.reshape(-1, 1), (axis,))[:, 0]
-    return grid
+        return columns[:, 0]
+    along = np.moveaxis(columns.reshape(values.shape), axis, -1)
+    lines = np.arange(math.prod(along.shape[:-1]), dtype=np.int64).reshape(*along.shape[:-1], 1)
+    return _numbered(np.broadcast_to(lines, along.shape).ravel(), along.ravel())
+
+
+def _numbered(*columns: Places) -> Places:
+    """One number for each row, equal for equal rows."""
+    whole = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, at = np.unique(column, return_inverse=True)
+        whole = np.unique(whole * len(values) + at, return_inverse=True)[1]
+    return whole
 
 
 def _of_tuples(operation: Operation, values: Places) -> Places:
@@ -85,7 +102,7 @@ def _of_tuples(operation: Operation, values: Places) -> Places:
     flat = _wrapped(operation, values.reshape(-1, length), tuple(range(batch, batch + length)))
     size = math.prod(values.shape[:batch])
     owner = np.repeat(np.arange(size, dtype=np.int64), len(flat) // max(1, size))
-    return np.concatenate([owner[:, None], flat], 1)
+    return _numbered(owner, *flat.T)
 
 
 def _wrapped(operation: Operation, places: Places, axes: tuple[int, ...]) -> Places:

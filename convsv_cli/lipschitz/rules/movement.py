@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from convsv_cli.lipschitz.axis_matrices import root
@@ -99,10 +98,12 @@ def _copies(operation: Operation, axis: int, before: int, after: int) -> int:
     most = {"edge": math.inf, "reflect": size - 1, "wrap": size}[mode]
     if not size or min(before, after) < 0 or max(before, after) > most:
         return 1 + max(0, before) + max(0, after)
-    places, last = np.arange(-before, size + after), size - 1
     if mode == "edge":
-        return int(np.bincount(places.clip(0, last)).max())
-    return int(np.bincount(places % size if mode == "wrap" else last - abs(last - abs(places))).max())
+        return 1 + (before + after if size == 1 else max(before, after))
+    if mode == "wrap":
+        return -(-(size + before + after) // size)
+    both = max(1, size - 1 - after) <= min(before, size - 2)  # entries 1 .. before, and as many from the end
+    return 1 + bool(before or after) + both
 
 
 def _padded_range(operation: Operation) -> Range:

@@ -76,7 +76,7 @@ def layer_normalized(operation: Operation) -> float:
     """LayerNormalization: |diag(scale)(I - 11^T/n)| / sqrt(eps), attained; or what its statistics need."""
     scale, epsilon = _scale(operation), _epsilon(operation)
     sizes = _normalized_sizes(operation)
-    norm = float(np.abs(scale).max(initial=0.0)) if sizes is None else centred_norm(_rows(scale, sizes))
+    norm = float(np.abs(scale).max(initial=0.0)) if sizes is None else _centred(scale, sizes)
     gains, n = [norm / math.sqrt(epsilon) * UP_MANY], max(1, math.prod(sizes or (1,)))
     if _named(operation, 1):
         gains.append(UP_MANY / math.sqrt(n))
@@ -96,14 +96,16 @@ def _normalized_sizes(operation: Operation) -> tuple[int, ...] | None:
     return known if len(known) == len(shape[axis:]) else None
 
 
-def _rows(scale: NDArray[np.float64], sizes: tuple[int, ...]) -> NDArray[np.float64]:
-    """The scales of what is normalized together, [rows, n]: of all that it may be broadcast to."""
+def _centred(scale: NDArray[np.float64], sizes: tuple[int, ...]) -> float:
+    """`centred_norm` of the scales of what is normalized together: of all that it may be broadcast to."""
     outer = scale.shape[: max(0, scale.ndim - len(sizes))]
     try:
         whole = np.broadcast_to(scale, (*outer, *sizes))
     except ValueError as error:
         raise UnboundedError("its scale does not fit its input") from error
-    return whole.reshape(math.prod(outer), math.prod(sizes))
+    if math.prod(sizes) > 1 and whole.size > LARGE:
+        return float(np.abs(scale).max(initial=0.0))
+    return centred_norm(whole.reshape(math.prod(outer), math.prod(sizes)))
 
 
 def scaled(operation: Operation) -> float:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.operands import require_constant
 from convsv_cli.lipschitz.operation import SIZES, Operation, Rule, UnboundedError
 from convsv_cli.numerics.intervals import Range, outward_range
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LONGEST = 1024
+WORK = 16  # steps of the model's allowance for each entry of a matrix whose norm is certified
 UP_STEPS = up(64 * LONGEST - 1)  # a few roundings in each step
 SLOPES = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25}
 VALUES = {
@@ -66,10 +68,12 @@ class Recurrence:
 
         Raises:
             UnboundedError: they exceed the largest number.
+            LimitError: the model's steps are used up.
         """
         if not len(self.inputs):
             return (0.0, *(1.0 for _ in self.start))
         with np.errstate(over="ignore"):
+            limits.spend(2 * len(self.growth) ** 2, "the bound of its steps")
             onward = _products(self.growth)
             matrix = onward * self.inputs
             norm = _norm(matrix) if whole else float(np.sqrt(np.square(matrix).sum(1).max()))
@@ -90,9 +94,16 @@ def _products(growth: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _norm(matrix: NDArray[np.float64]) -> float:
-    """The spectral norm, proven from above; infinite where the entries are too large."""
+    """The spectral norm of [T, T], proven from above; infinite where the entries, all >= 0, are too large.
+
+    About as large as it is, unless too few of the model's steps are left: sqrt(norm_1 norm_inf) then.
+    """
     if not np.isfinite(matrix).all():
         return float("inf")
+    try:
+        limits.spend(WORK * matrix.size, "the norm of its gains", share=0.5)
+    except limits.LimitError:
+        return float(np.sqrt(matrix.sum(0).max() * matrix.sum(1).max())) * up(4 * len(matrix))
     import torch
 
     from convsv_cli.spectral.matrix_norm import matrix_norm

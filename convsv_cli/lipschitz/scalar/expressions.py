@@ -12,8 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.scalar.primitives import PRIMITIVES, Primitive, primitive
 from convsv_cli.numerics.intervals import ARITHMETIC, Intervals, anything, exactly, widened
+
+EVALUATED, ENTRY = 100 * limits.OBJECT, 25
+"""Steps of the model's allowance for each part of an expression, and for each interval at each part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +132,21 @@ class Jet:
 
 
 def jet(expression: Expression, x: Intervals) -> Jet:
-    """Value and slope over each interval of positive length."""
+    """Value and slope over each interval of positive length.
+
+    Args:
+        expression: the function.
+        x: the intervals.
+
+    Raises:
+        LimitError: the model's steps are used up.
+    """
     known: dict[int, Jet] = {}
+    each = EVALUATED + ENTRY * x.lower.size
 
     def find(part: Expression) -> Jet:
         if id(part) not in known:
+            limits.spend(each, "bounding its functions of one number", share=0.5)
             known[id(part)] = _raw(part, x, [find(operand) for operand in part.operands]).tightened(x)
         return known[id(part)]
 

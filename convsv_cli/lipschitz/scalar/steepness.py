@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.scalar.expressions import Expression, jet
 from convsv_cli.numerics.intervals import ANYTHING, Array, Intervals, Mask, Range, anything
 
@@ -39,12 +41,18 @@ class Supremum:
 def steepness(expression: Expression, over: Range = ANYTHING) -> float:
     """Upper bound of the Lipschitz constant on a range: sup|f'|, about 1e-6 (relative) too large.
 
-    More than that where the boxes do not suffice; infinite where no bound is found.
+    More than that where the boxes, or the steps that the model may take, do not suffice; infinite where no
+    bound is found.
+
+    Raises:
+        LimitError: the steps do not even suffice for the whole line.
     """
     whole_line = _steepest(expression, ANYTHING)
     if whole_line.holds(over):
         return whole_line.bound
-    return min(whole_line.bound, _steepest(expression, over).bound)
+    with suppress(LimitError):
+        return min(whole_line.bound, _steepest(expression, over).bound)
+    return whole_line.bound
 
 
 @lru_cache(maxsize=1024)

@@ -9,22 +9,12 @@ from pathlib import Path
 
 from onnx import NodeProto, SparseTensorProto, TensorProto
 
-from convsv_cli.loaders.loader import TOO_LARGE, outgrows
 from convsv_cli.loaders.onnx import tensors
-from convsv_cli.loaders.onnx.evaluation import (
-    BROADCASTING,
-    MAX_MULTIPLICATIONS,
-    Budget,
-    applied,
-    multiplications,
-    named,
-    reading,
-    result_elements,
-    self_contained,
-)
+from convsv_cli.loaders.onnx.costs import BROADCASTING, Growth
+from convsv_cli.loaders.onnx.evaluation import applied, named, reading, self_contained
 from convsv_cli.loaders.onnx.history import own, standard_opset
 from convsv_cli.loaders.onnx.scopes import Key, Scope
-from convsv_cli.loaders.onnx.tensors import Array
+from convsv_cli.loaders.onnx.tensors import Array, Stored
 from convsv_cli.model.graph import Constant, UnknownValueError
 from convsv_cli.model.layer import DEQUANTISED
 
@@ -54,7 +44,6 @@ class Constants:
     model: Path
     opsets: Mapping[str, int]
     found: dict[Key, Constant | str] = field(default_factory=dict, repr=False)
-    budget: Budget = field(default_factory=Budget, repr=False)
 
     @property
     def opset(self) -> int:
@@ -80,7 +69,7 @@ class Constants:
                 shape=tuple(source.dims),
                 dtype=tensors.dtype_name(source),
                 identity=(home.path, name),
-                read=lambda: tensors.values(stored, self.model),
+                read=lambda: self._stored(stored),
             )
         if home.varies(name):
             return None
@@ -97,7 +86,7 @@ class Constants:
 
     def _computed(self, home: Scope, name: str) -> Constant:
         plan = self._plan(home, name)
-        result = self._compute(plan, home, name, self.budget)
+        result = self._compute(plan, home, name)
         return Constant(
             name=_origin(plan, name),
             shape=result.shape,
@@ -131,31 +120,30 @@ class Constants:
             stack.extend((home, operand, None) for operand in source.input if operand)
         return steps
 
-    def _compute(self, plan: list[Step], scope: Scope, name: str, budget: Budget | None = None) -> Array:
+    def _compute(self, plan: list[Step], scope: Scope, name: str) -> Array:
         """What a name means, after its plan; results are kept no longer than they are needed."""
         known: dict[Key, Array] = {}
-        stored: dict[Key, int] = {}
-        made = 0
+        seen: set[Key] = set()
+        growth = Growth()
         last = _last_uses(plan)
         for step, (home, node) in enumerate(plan):
             operands = [self._operand(home, operand, known) for operand in node.input]
-            stored |= {home.key(operand): _stored_elements(home, operand) for operand in node.input}
+            new = {home.key(operand) for operand in node.input} - seen
+            growth.stored += sum(_stored_elements(home, operand) for home, operand in new)
+            seen |= new
             newest = reading(self_contained(node, self.model), operands, self.opset)
             values = named(node.input, operands) | dict(newest.constants)
             for each in newest.nodes:
                 inputs = [values.get(operand) for operand in each.input]
-                elements, products = result_elements(each, inputs), multiplications(each, inputs)
-                made += elements
-                if outgrows(made, sum(stored.values())) or products > MAX_MULTIPLICATIONS:
-                    raise UnknownValueError(TOO_LARGE)
-                if budget is not None:
-                    budget.spend(elements)
+                growth.charge(each, inputs)
                 values |= applied(each, inputs, self.opset)
             known |= {(home, output): values[output] for output in node.output if output in values}
             for key in last.get(step, ()):
                 known.pop(key, None)
         home, _ = scope.find(name)
-        return known[home, name]
+        result = known[home, name]
+        growth.charge_reading(result.size, name)
+        return result
 
     def _operand(self, scope: Scope, name: str, known: Mapping[Key, Array]) -> Array | None:
         if not name:
@@ -163,9 +151,14 @@ class Constants:
         home, source = scope.find(name)
         if isinstance(source, (TensorProto, SparseTensorProto)):
             tensors.check(source, self.model)
-            self.budget.credit(source, math.prod(source.dims))
-            return tensors.values(source, self.model)
+            return self._stored(source)
         return known[home, name]
+
+    def _stored(self, source: Stored) -> Array:
+        """The values of a tensor that was checked."""
+        head = tensors.head(source)
+        Growth(stored=math.prod(head.dims)).charge_reading(math.prod(source.dims), head.name)
+        return tensors.values(source, self.model)
 
 
 def _last_uses(plan: list[Step]) -> dict[int, list[Key]]:

@@ -10,6 +10,7 @@ from onnx import ModelProto, NodeProto
 
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.onnx.constants import Constants
+from convsv_cli.loaders.onnx.costs import Growth
 from convsv_cli.loaders.onnx.evaluation import applied
 from convsv_cli.loaders.onnx.history import as_newest, own, unchanged
 from convsv_cli.loaders.onnx.rewriting import Reading
@@ -133,8 +134,9 @@ class _Builder:
         output, opset = step.output[0], self._constants.opset
 
         def find() -> Constant:
-            values = applied(step, [operand().read() for operand in known], opset)[output]
-            return _known_values(output, (scope.path, output), values)()
+            values = [operand().read() for operand in known]
+            Growth(stored=sum(each.size for each in values)).charge(step, values)
+            return _known_values(output, (scope.path, output), applied(step, values, opset)[output])()
 
         if len(known) == len(operands):
             self._found[_qualified(scope, output)] = find

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 
@@ -121,8 +122,8 @@ def labels(node: Node) -> tuple[list[str], str]:
     equation = node.attribute("equation", "").replace(" ", "")
     inputs, arrow, output = equation.partition("->")
     if not arrow:
-        letters = inputs.replace(",", "").replace("...", "")
-        once = "".join(sorted(label for label in set(letters) if letters.count(label) == 1))
+        letters = Counter(inputs.replace(",", "").replace("...", ""))
+        once = "".join(sorted(label for label, count in letters.items() if count == 1))
         output = ("..." if "..." in inputs else "") + once
     return inputs.split(","), output
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.composition import MALFORMED
 from convsv_cli.lipschitz.density.lowering import arithmetic, elementwise, linear, movement, pooling, resizing
 from convsv_cli.lipschitz.density.lowering.context import Lowering, Table
@@ -17,6 +18,8 @@ from convsv_cli.model.layer import CONV, TRANSPOSED
 
 FAMILIES = (elementwise, arithmetic, linear, pooling, movement, resizing)
 ROWS: Table = {op: lower for family in FAMILIES for op, lower in family.ROWS.items()}
+LOWERED = 40 * limits.OBJECT
+"""Steps of the model's allowance for each node and input."""
 SPATIAL = frozenset(
     (
         "AveragePool",
@@ -45,6 +48,9 @@ def lowered(
         starts: names of tensors.
         pieces: one after the other: their nodes in topological order, and the tensors at their end.
         ranges: what is known of tensors.
+
+    Raises:
+        LimitError: the model's steps are used up.
     """
     to = Lowering(graph, ranges)
     last = not any(node.op in SPATIAL for nodes, _ in pieces for node in nodes)
@@ -67,4 +73,5 @@ def _lower(node: Node, to: Lowering) -> None:
     row = ROWS.get(node.op)
     if row is None or node.bodies:
         raise NoRowError
+    limits.spend(LOWERED * (1 + len(node.inputs)), "preparing covariance propagation", share=0.5)
     row(node, to)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.density.lowering.constants import extremes, values_of
 from convsv_cli.lipschitz.density.lowering.views import NoRowError, View, known
 from convsv_cli.lipschitz.density.program import Program, results, sources
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 MOST_CHANNELS = 2**14
 """Of a field: a covariance has the square of them, and what holds more is not planned anyway (`plan`)."""
-MOST_ENTRIES = 2**28
-"""Of the kernels of one program together: 2 GB."""
+MOST_ENTRIES, BYTES = 2**28, 24
+"""Of the kernels of one program together: 2 GB; and bytes that each takes while it is worked with."""
 FURTHER = "convsv:"
 """Begins the name of a field that would otherwise be that of another one."""
 CROPPED = ".cropped"
@@ -240,7 +241,8 @@ class Lowering:
             NoRowError: they are too many, the entries with those of the kernels so far.
         """
         self._entries += entries
-        if self._entries > MOST_ENTRIES or channels > MOST_CHANNELS:
+        fits = self._entries <= MOST_ENTRIES and limits.fits(BYTES * self._entries)
+        if not fits or channels > MOST_CHANNELS:
             raise NoRowError
 
     def constant(self, tensor: str) -> NDArray[np.float64]:

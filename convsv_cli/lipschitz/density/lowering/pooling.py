@@ -26,6 +26,7 @@ def averaged(node: Node, to: Lowering) -> None:
         if axis.pads is None or any(axis.pads) or last >= before:
             raise NoRowError
     taps = tuple(axis.kernel for axis in windows)
+    to.reads(field.channels * math.prod(taps), field.channels)
     kernel = torch.full((field.channels, 1, 1, *taps), 1 / math.prod(taps), dtype=torch.float64)
     part = Convolution(
         kernel=kernel,
@@ -77,6 +78,7 @@ def _over_all(node: Node, to: Lowering, *, mean: bool, keep: bool) -> None:
     field, output = to.field_of(view), node.outputs[0]
     positions = math.prod(field.window)
     value = 1 / positions if mean else 1.0
+    to.reads(field.channels * positions, field.channels)
     kernel = torch.full((field.channels, 1, *field.window), value, dtype=torch.float64)
     error = UNIT_ROUNDOFF * math.sqrt(field.channels) if mean else 0.0
     step = Functional(source=view.field, output=output, kernel=kernel, diagonal=True, error=error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
@@ -29,6 +31,7 @@ def repeated(node: Node, to: Lowering) -> None:
         to.views[output] = view
         return
     field = to.field_of(view)
+    to.reads(field.channels * math.prod(stride), field.channels)
     part = Convolution(
         kernel=torch.ones(field.channels, 1, 1, *stride, dtype=torch.float64),
         offsets=tuple(tuple(range(s)) for s in stride),

@@ -8,9 +8,11 @@ Flatten. What has no rule here is known as the rules of numbers know it. Rounded
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import numpy as np
 
+from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.composition import MALFORMED
 from convsv_cli.lipschitz.density.ranges import elementwise, linear, movement, pooling
 from convsv_cli.lipschitz.density.ranges.entries import MOST_AXES, Entries
@@ -29,7 +31,7 @@ Ranges = Mapping[str, Intervals]
 
 
 def ranges_of(graph: Graph, inputs: Ranges, known: Mapping[str, Range]) -> Ranges:
-    """What the entries of all tensors between the inputs and the outputs are in.
+    """What the entries of all tensors between the inputs and the outputs are in, as far as steps suffice.
 
     Args:
         graph: at one input size.
@@ -37,7 +39,7 @@ def ranges_of(graph: Graph, inputs: Ranges, known: Mapping[str, Range]) -> Range
         known: what the rules of numbers say of tensors, for all their entries.
     """
     entries = Entries(graph, known)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), suppress(LimitError):
         for name, found in inputs.items():
             entries.add(name, found)
         for node in relevant(graph):

@@ -7,12 +7,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.operation import MAX_ELEMENTS, Operation, Tensor, UnboundedError
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import ANYTHING, Array, Intervals, Range, widened
 
 MOST = 2**20
 """Entries that are told apart; of a tensor with more, only channels are."""
+ROOM = 2**24
+"""Entries that are told apart of all tensors together: 256 MB."""
+WORK = 20
+"""Steps of the model's allowance for each of them."""
 MOST_AXES = 32
 """That NumPy broadcasts along; of a tensor with more, nothing is known here."""
 
@@ -31,17 +36,25 @@ class Entries:
     def __init__(self, graph: Graph, known: Mapping[str, Range]) -> None:
         self.graph, self._known = graph, known
         self.found: dict[str, Intervals] = {}
+        self._left = ROOM
 
     def add(self, tensor: str, interval: Intervals) -> None:
-        """Keep what was found of a tensor, with what is known of it otherwise."""
+        """Keep what was found of a tensor, with what is known of it otherwise, as long as there is room.
+
+        Raises:
+            LimitError: the model's steps are used up.
+        """
         if not tensor or interval.lower.ndim > MOST_AXES:
             return
         over = self._known.get(tensor, ANYTHING)
         lower, upper = np.broadcast_arrays(interval.lower, interval.upper)
         both = Intervals(np.maximum(lower, over.lower), np.minimum(upper, over.upper))
-        if both.lower.size > MOST:
+        limits.spend(WORK * both.lower.size + limits.OBJECT, "following what its entries are in", share=0.5)
+        if both.lower.size > min(MOST, self._left):
             both = hull_along(both, [axis for axis in range(both.lower.ndim) if axis != 1])
-        self.found[tensor] = both
+        if both.lower.size <= self._left:
+            self._left -= both.lower.size
+            self.found[tensor] = both
 
     def of(self, tensor: str) -> Intervals:
         """The interval of each entry.

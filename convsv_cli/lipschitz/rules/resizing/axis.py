@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.numerics.rounding import margin
@@ -131,6 +132,8 @@ ROUNDED: dict[str, Callable[[Line], NDArray[np.int64]]] = {
     "round_prefer_ceil": lambda line: line.shifted(HALF).floors(),
 }
 LARGEST_COEFFICIENT = 16.0
+ROW, ENTRY, BYTES = limits.OBJECT, 16, 128
+"""Steps of the model's allowance for each row of a matrix, and steps and bytes for each entry."""
 SMALLEST_SUM = 2.0**-10
 
 
@@ -178,7 +181,9 @@ def resampled(stretch: Stretch, how: Filter) -> AxisMatrix:
 
     Raises:
         UnboundedError: a mode that convsv does not know.
+        LimitError: it takes more than the model may.
     """
+    _charge(stretch, how)
     if how.mode == "nearest":
         return _nearest(stretch, how)
     if how.mode not in ("linear", "cubic"):
@@ -186,6 +191,15 @@ def resampled(stretch: Stretch, how: Filter) -> AxisMatrix:
     if abs(how.a) > LARGEST_COEFFICIENT:
         raise UnboundedError(f"its cubic_coeff_a {how.a:g} is far from any that is in use")
     return _interpolated(stretch, how)
+
+
+def _charge(stretch: Stretch, how: Filter) -> None:
+    """Take what the matrix costs: exact fractions for each row, and its entries."""
+    wide = max(Fraction(1), 1 / stretch.scale) if how.antialias else Fraction(1)
+    entries = stretch.after * 2 * (math.ceil(how.support * wide) + 1)
+    what = f"resizing an axis from {stretch.before} to {stretch.after}"
+    limits.spend(ROW * stretch.after + ENTRY * (entries + stretch.before), what)
+    limits.hold(BYTES * (entries + stretch.after) + 16 * stretch.before, what)
 
 
 def _nearest(stretch: Stretch, how: Filter) -> AxisMatrix:
