@@ -207,7 +207,7 @@ def response(weight: Weight, level: Weight) -> Weight:
 
 
 def bordered_response(affine: Affine, level: Weight, size: tuple[int, ...]) -> Weight | None:
-    """[1, c_out, *outputs] of a zero-padded convolution, at a size; None where it fits neither that nor memory.
+    """[1, c_out, *outputs] of a zero-padded convolution at a size; None where that or memory is too small.
 
     Output p sees tap k where 0 <= p * stride + k * dilation - padding < size, on each axis.
     """

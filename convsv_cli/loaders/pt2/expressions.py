@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from convsv_cli import limits
 from convsv_cli.loaders.loader import TOO_LARGE, StoredTensor, is_real, outgrows
 from convsv_cli.loaders.pt2.archive import DTYPES
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
 
 MAX_NODES = 1000
+PLANNED, COMPUTED, ENTRY = 10 * limits.OBJECT, 20 * limits.OBJECT, 4
+"""Steps of the model's allowance: for operators that are looked at, those that are computed, and entries."""
+SHARE = 0.5
+"""Of all steps, that constants may take."""
 NOT_CONSTANT = "its weight is computed from the network's input"
 
 
@@ -39,12 +44,44 @@ class Weight:
     tensor: StoredTensor
 
 
-def find(program: Program, tensors: Mapping[str, StoredTensor], name: str) -> Weight:
-    """The constant of this name.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Expressions:
+    """The constants of a program, each looked for once however many nodes use it.
 
-    Raises:
-        NotComputableError: it depends on the network's input, or convsv does not compute it.
+    Attributes:
+        program: of which they are.
+        tensors: in the file.
     """
+
+    program: Program
+    tensors: Mapping[str, StoredTensor]
+    _weights: dict[str, Weight | str] = field(default_factory=dict)
+    _parts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def find(self, name: str) -> Weight:
+        """The constant of this name.
+
+        Raises:
+            NotComputableError: it depends on the network's input, or convsv does not compute it.
+        """
+        if name not in self._weights:
+            try:
+                self._weights[name] = _find(self.program, self.tensors, name)
+            except NotComputableError as error:
+                self._weights[name] = str(error)
+        found = self._weights[name]
+        if isinstance(found, str):
+            raise NotComputableError(found)
+        return found
+
+    def parts(self, name: str) -> tuple[str, ...]:
+        """The stored tensors that a constant comes from; none where it is none that convsv computes."""
+        if name not in self._parts:
+            self._parts[name] = _parts_of(self.program, name)
+        return self._parts[name]
+
+
+def _find(program: Program, tensors: Mapping[str, StoredTensor], name: str) -> Weight:
     if not program.is_constant(name):
         raise NotComputableError(NOT_CONSTANT)
     stored = program.stored.get(name)
@@ -70,10 +107,14 @@ def find(program: Program, tensors: Mapping[str, StoredTensor], name: str) -> We
     )
 
 
-def parts_of(program: Program, name: str) -> tuple[str, ...]:
-    """The stored tensors that a constant comes from."""
+def _parts_of(program: Program, name: str) -> tuple[str, ...]:
     stored = program.stored.get(name)
-    return (stored,) if stored is not None else _parts(program, list(_plan(program, name)))
+    if stored is not None:
+        return (stored,)
+    try:
+        return _parts(program, list(_plan(program, name)))
+    except NotComputableError:
+        return ()
 
 
 def _parts(program: Program, plan: list[Node]) -> tuple[str, ...]:
@@ -110,6 +151,7 @@ def _plan(program: Program, name: str) -> Iterator[Node]:
             pending.extend(maker.tensors())
     if len(wanted) > MAX_NODES:
         raise NotComputableError(f"a constant expression of more than {MAX_NODES} operators")
+    _spend(PLANNED * len(wanted), name)
     yield from sorted(wanted, key=lambda node: node.position)
 
 
@@ -133,9 +175,11 @@ def _compute(
             raise NotComputableError(f"a constant {node.target}, which convsv does not compute")
         try:
             operands = [value(node, argument) for argument in OPERANDS.get(node.target, ("self",))]
-            made += _elements(node, operands)
+            new = _elements(node, operands)
+            made += new
             if outgrows(made, stored):
                 raise NotComputableError(TOO_LARGE)
+            _spend(COMPUTED + ENTRY * (new + sum(operand.numel() for operand in operands)), node.name)
             known[node.outputs[0]] = operation(node, *operands)
         except (*MALFORMED, NoNumberError) as error:
             raise NotComputableError(f"a constant {node.target} that cannot be computed") from error
@@ -144,6 +188,14 @@ def _compute(
     if name not in known:
         raise NotComputableError("a constant that is a further result of an operator")
     return known[name]
+
+
+def _spend(steps: float, name: str) -> None:
+    """Take steps of what the model may take, before they are done."""
+    try:
+        limits.spend(steps, lambda: f"the constant {name!r}", share=SHARE)
+    except limits.LimitError as error:
+        raise NotComputableError(f"a constant that is not computed: {error}") from error
 
 
 def _elements(node: Node, operands: list[torch.Tensor]) -> int:
@@ -199,7 +251,14 @@ def _same(_node: Node, tensor: torch.Tensor) -> torch.Tensor:
 
 MALFORMED = (RuntimeError, IndexError, KeyError, TypeError, ValueError, OverflowError, AttributeError)
 Operation = Callable[..., torch.Tensor]
-BROADCASTING = frozenset(("aten.mul.Tensor", "aten.div.Tensor"))
+BROADCASTING = frozenset(
+    (
+        "aten.mul.Tensor",
+        "aten.div.Tensor",
+        "aten._weight_norm.default",
+        "aten._weight_norm_interface.default",
+    )
+)
 OPERANDS: dict[str, tuple[str, ...]] = {
     "aten.mul.Tensor": ("self", "other"),
     "aten.div.Tensor": ("self", "other"),

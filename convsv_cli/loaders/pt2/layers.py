@@ -27,6 +27,7 @@ class LinearMap:
         geometry: for a kernel of this shape; None for a matrix.
         data: name of what it is applied to.
         assumed: what was taken for granted.
+        fault: why it cannot be audited; empty where it can.
     """
 
     weight: str
@@ -36,6 +37,7 @@ class LinearMap:
     geometry: Callable[[tuple[int, ...]], Geometry] | None = None
     data: str = ""
     assumed: tuple[str, ...] = ()
+    fault: str = ""
 
 
 Rule = Callable[[Node, Program], Iterator[LinearMap]]
@@ -86,12 +88,17 @@ def product(left: str, right: str) -> Rule:
         constant = [program.is_constant(name) for name in names]
         if constant[0] == constant[1]:
             return  # a product of two activations or of two constants is not a layer
-        index = constant.index(True)
+        index, factor, fault = constant.index(True), 1.0, ""
+        try:
+            factor = node.number("alpha", 1.0)
+        except NoNumberError as error:
+            fault = str(error)
         yield LinearMap(
             weight=names[index],
             op="Gemm" if "addmm" in node.target else "MatMul",
             flip=index == 1,
-            factor=node.number("alpha", 1.0),
+            factor=factor,
+            fault=fault,
         )
 
     return rule

@@ -9,6 +9,8 @@ from typing import Any
 from convsv_cli.loaders.pt2.archive import whole
 
 STORED = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
+LARGEST = 2**53
+"""Of a number among a node's arguments: larger ones are no sizes, and floats do not hold them."""
 RANDOM = ("rand", "bernoulli", "dropout", "multinomial", "normal")
 
 
@@ -44,6 +46,8 @@ class Node:
         number = argument.get("as_int", argument.get("as_float"))
         if type(number) not in (int, float):
             raise NoNumberError(f"a {name} that is not a number")
+        if not abs(number) <= LARGEST:
+            raise NoNumberError(f"a {name} beyond {LARGEST:.0e}, or none")
         return float(number) if isinstance(number, float) else number
 
     def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
@@ -54,6 +58,8 @@ class Node:
         numbers = argument.get("as_ints") or [size.get("as_int") for size in argument.get("as_sym_ints", ())]
         if any(type(number) is not int for number in numbers):
             raise NoNumberError(f"a {name} that depends on the input")
+        if any(abs(number) > LARGEST for number in numbers):
+            raise NoNumberError(f"a {name} beyond {LARGEST:.0e}")
         return tuple(numbers)
 
 
@@ -141,11 +147,12 @@ def _tensor(argument: Any) -> Any:  # noqa: ANN401
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:  # noqa: ANN401
-    """The sizes of a tensor; None where one has no size of export."""
+    """The sizes of a tensor; None where one has no size of export, or none that a tensor has."""
     try:
-        return tuple(whole(size) for size in value["sizes"])
+        sizes = tuple(whole(size) for size in value["sizes"])
     except (KeyError, TypeError):
         return None
+    return sizes if max(sizes, default=0) <= LARGEST else None
 
 
 def _makers(nodes: tuple[Node, ...], stored: Mapping[str, str]) -> dict[str, Node]:

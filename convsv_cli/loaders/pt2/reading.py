@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
+from convsv_cli.limits import LimitError
 from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
 from convsv_cli.loaders.files import locating
 from convsv_cli.loaders.loader import StoredTensor, is_real
 from convsv_cli.loaders.names import notes_on, training_state, without_training_state
 from convsv_cli.loaders.pt2.archive import HINT, open_archive, stored_tensors
-from convsv_cli.loaders.pt2.expressions import NotComputableError, Weight, find, parts_of
+from convsv_cli.loaders.pt2.expressions import Expressions, NotComputableError, Weight
 from convsv_cli.loaders.pt2.layers import EXPORTED, LinearMap, kernel, linear_maps
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program, program
 from convsv_cli.loaders.rows import layer_name, unique
@@ -112,10 +115,9 @@ class _Found:
 
 def _rows(program: Program, tensors: Tensors) -> tuple[Row, ...]:
     """In the order of the nodes; then weights that no operator multiplies by whose rule convsv has."""
+    expressions = Expressions(program=program, tensors=tensors)
     found = [
-        _found(node, linear, program, tensors)
-        for node in program.nodes
-        for linear in linear_maps(node, program)
+        _found(node, linear, expressions) for node in program.nodes for linear in linear_maps(node, program)
     ]
     used = {part for item in found for part in item.parts}
     merged = [*_merged(found, tensors), *_left_over(program, tensors, used)]
@@ -123,12 +125,12 @@ def _rows(program: Program, tensors: Tensors) -> tuple[Row, ...]:
     return tuple(replace(row, name=name) for name, row in zip(names, merged, strict=True))
 
 
-def _found(node: Node, linear: LinearMap, program: Program, tensors: Tensors) -> _Found:
+def _found(node: Node, linear: LinearMap, expressions: Expressions) -> _Found:
     """The row of one linear map."""
-    parts = parts_of(program, linear.weight)
+    parts, tensors = expressions.parts(linear.weight), expressions.tensors
     try:
-        weight = find(program, tensors, linear.weight)
-        row = _layer(node, linear, weight, program, tensors)
+        weight = expressions.find(linear.weight)
+        row = _layer(node, linear, weight, expressions.program, tensors)
     except (NotComputableError, NoNumberError) as error:
         unknown = _unsupported(node, linear, str(error), parts, tensors)
         return _Found(row=unknown, parts=parts, key=(id(node), linear.weight))
@@ -158,8 +160,20 @@ def _layer(node: Node, linear: LinearMap, weight: Weight, program: Program, tens
             *linear.assumed,
             *((EXPORTED,) if size and linear.data in program.symbolic else ()),
         ),
-        read=lambda: kernel(weight.tensor.read(), linear),
+        read=lambda: _kernel(weight, linear),
     )
+
+
+def _kernel(weight: Weight, linear: LinearMap) -> torch.Tensor:
+    """The values.
+
+    Raises:
+        LimitError: they were computed before, and cannot be again within what the model may take.
+    """
+    try:
+        return kernel(weight.tensor.read(), linear)
+    except NotComputableError as error:
+        raise LimitError(str(error)) from error
 
 
 def _input_size(linear: LinearMap, axes: int, program: Program) -> tuple[int, ...] | None:
@@ -173,6 +187,8 @@ def _input_size(linear: LinearMap, axes: int, program: Program) -> tuple[int, ..
 
 def _check(weight: Weight, linear: LinearMap) -> None:
     """Raises `NotComputableError` where it cannot be audited."""
+    if linear.fault:
+        raise NotComputableError(linear.fault)
     tensor, axes = weight.tensor, len(weight.tensor.shape) - 2
     if tensor.fault:
         raise NotComputableError(tensor.fault)
