@@ -1,7 +1,148 @@
-"""Programs of torch.export."""
+"""Programs of torch.export: their constants, and the numbers in their JSON."""
 
 from __future__ import annotations
 
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
 from tests.support.small_files.small_file import SmallFile
 
-FILES: tuple[SmallFile, ...] = ()
+FLOAT32, STRIDED = 7, 7
+Json = dict[str, Any]
+
+
+def tensor(name: str) -> Json:
+    return {"as_tensor": {"name": name}}
+
+
+def node(target: str, output: str, **arguments: Json) -> Json:
+    """One call of an operator with one result."""
+    inputs = [{"name": name, "arg": value} for name, value in arguments.items()]
+    return {
+        "target": f"torch.ops.aten.{target}",
+        "inputs": inputs,
+        "outputs": [tensor(output)],
+        "name": output,
+    }
+
+
+def sized(shape: Sequence[int], strides: Sequence[int] | None = None) -> Json:
+    if strides is None:
+        strides = [int(np.prod(shape[axis + 1 :], dtype=object)) for axis in range(len(shape))]
+    numbers = {"sizes": [{"as_int": n} for n in shape], "strides": [{"as_int": n} for n in strides]}
+    return {**numbers, "storage_offset": {"as_int": 0}, "dtype": FLOAT32, "layout": STRIDED}
+
+
+def program(
+    folder: Path,
+    nodes: Sequence[Json],
+    weights: Mapping[str, np.ndarray],
+    metas: Mapping[str, Json] | None = None,
+) -> Path:
+    """An archive with an input v of [1, 4], a linear layer of it that is called fc, and further nodes."""
+    weights = {**weights, "fc.weight": np.ones((4, 4), np.float32)}
+    stored = [(f"p_{i}", name) for i, name in enumerate(weights)]
+    fc = node("linear.default", "fc", input=tensor("v"), weight=tensor(stored[-1][0]))
+    inputs = [{"parameter": {"arg": {"name": short}, "parameter_name": name}} for short, name in stored] + [
+        {"user_input": {"arg": tensor("v")}}
+    ]
+    values = {"v": sized([1, 4])}
+    graph = {"nodes": [fc, *nodes], "tensor_values": values}
+    model = {"graph_module": {"graph": graph, "signature": {"input_specs": inputs}}}
+    config = {
+        name: {
+            "use_pickle": False,
+            "path_name": f"weight_{i}",
+            "tensor_meta": (metas or {}).get(name) or sized(values.shape),
+        }
+        for i, (name, values) in enumerate(weights.items())
+    }
+    with zipfile.ZipFile(folder / "model.pt2", "w") as archive:
+        archive.writestr("m/models/model.json", json.dumps(model))
+        archive.writestr("m/data/weights/model_weights_config.json", json.dumps({"config": config}))
+        for i, each in enumerate(weights.values()):
+            archive.writestr(f"m/data/weights/weight_{i}", each.tobytes())
+    return folder / "model.pt2"
+
+
+def normalised(folder: Path) -> Path:
+    """Of a direction [60,000, 1] and lengths [1, 60,000], which make a matrix of 3.6 * 10^9."""
+    weights = {"d.g": np.ones((1, 60_000), np.float32), "d.v": np.ones((60_000, 1), np.float32)}
+    nodes = [
+        node("_weight_norm.default", "w", v=tensor("p_1"), g=tensor("p_0"), dim={"as_int": 1}),
+        node("linear.default", "y", input=tensor("v"), weight=tensor("w")),
+    ]
+    return program(folder, nodes, weights)
+
+
+def multiplied(folder: Path) -> Path:
+    """A column times a row."""
+    weights = {"d.g": np.ones((1, 60_000), np.float32), "d.v": np.ones((60_000, 1), np.float32)}
+    nodes = [
+        node("mul.Tensor", "w", self=tensor("p_1"), other=tensor("p_0")),
+        node("linear.default", "y", input=tensor("v"), weight=tensor("w")),
+    ]
+    return program(folder, nodes, weights)
+
+
+def scaled(folder: Path, *, alpha: Any) -> Path:
+    weights = {"m": np.ones((4, 4), np.float32), "b": np.ones(4, np.float32)}
+    arguments = {"self": tensor("p_1"), "mat1": tensor("v"), "mat2": tensor("p_0"), "alpha": alpha}
+    return program(folder, [node("addmm.default", "y", **arguments)], weights)
+
+
+def strided(folder: Path) -> Path:
+    """A stride of 2^70 along an axis of length 1."""
+    weights = {"m": np.ones((1, 4), np.float32)}
+    nodes = [node("linear.default", "y", input=tensor("v"), weight=tensor("p_0"))]
+    return program(folder, nodes, weights, {"m": sized([1, 4], [2**70, 1])})
+
+
+def chain(folder: Path, *, everywhere: bool) -> Path:
+    """990 casts, and linear layers by the last of them, or by each."""
+    weights = {"m": np.ones((4, 4), np.float32)}
+    nodes = [
+        node("to.dtype", f"c{i}", self=tensor(f"c{i - 1}" if i else "p_0"), dtype={"as_scalar_type": FLOAT32})
+        for i in range(990)
+    ]
+    nodes += [
+        node("linear.default", f"y{i}", input=tensor("v"), weight=tensor(f"c{i if everywhere else 989}"))
+        for i in range(990 if everywhere else 2500)
+    ]
+    return program(folder, nodes, weights)
+
+
+def convolved(folder: Path, **arguments: Any) -> Path:
+    weights = {"k": np.ones((4, 4, 3, 3), np.float32)}
+    given = {"input": tensor("v"), "weight": tensor("p_0"), **arguments}
+    return program(folder, [node("conv2d.default", "y", **given)], weights)
+
+
+MAKERS: Mapping[str, Callable[[Path], Path]] = {
+    "weight norm of a column and a row": normalised,
+    "product of a column and a row": multiplied,
+    "alpha of 10^400": partial(scaled, alpha={"as_int": 10**400}),
+    "alpha that is a string": partial(scaled, alpha={"as_string": "x"}),
+    "alpha that is no number": partial(scaled, alpha={"as_float": float("nan")}),
+    "strides of 2^70": strided,
+    "chain of 990 casts for 2,500 nodes": partial(chain, everywhere=False),
+    "chain of 990 casts, each with a layer": partial(chain, everywhere=True),
+    "convolution in 2^62 groups": partial(convolved, groups={"as_int": 2**62}),
+    "convolution with a string as stride": partial(convolved, stride={"as_string": "same"}),
+    "convolution dilated by 2^70": partial(convolved, dilation={"as_ints": [2**70, 1]}),
+}
+CODES = {
+    "strides of 2^70": (4,),
+    "chain of 990 casts for 2,500 nodes": (0,),
+    "chain of 990 casts, each with a layer": (0, 3),
+}
+FILES = tuple(
+    SmallFile(name=name, make=make, codes=CODES.get(name, (3,)), says="m" if name in CODES else "fc")
+    for name, make in MAKERS.items()
+)
