@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from convsv_cli import limits
 from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.dependencies import needs, real
 from convsv_cli.lipschitz.operation import UnboundedError
@@ -22,6 +23,7 @@ from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, expressed
 from convsv_cli.lipschitz.scalar.steepness import steepness
 from convsv_cli.model.graph import Body, Graph, Node, UnknownValueError
 
+APPLIED = 8 * limits.OBJECT  # steps of the model's allowance, for each node of each sub-graph
 MOST_NODES = 48  # of one sub-graph
 MOST_PARTS = 96  # of one expression, written out
 MOST_TRIALS = 3  # of the largest sub-graphs with the same last node, and of the smallest
@@ -184,6 +186,7 @@ class _Collapse:
             return known[name]
 
         def apply(node: Node) -> Expression:
+            limits.spend(APPLIED, "looking for functions of one number", share=0.5)
             result = expressed(node, [find(name) for name in node.inputs])
             if result.count() > MOST_PARTS:
                 raise _LargeError("a large expression")
@@ -217,7 +220,8 @@ def _uses(body: Body) -> Iterator[str]:
     for node in body.nodes:
         inputs = [name for name in node.inputs if name]
         yield from inputs
-        yield from (name for name in needs(node) if name not in inputs)
+        own = set(inputs)
+        yield from (name for name in needs(node) if name not in own)
         for _, inner in node.bodies:
             yield from _uses(inner)
     yield from body.outputs

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LONGEST = 1024
-WORK = 16  # steps of the model's allowance for each entry of a matrix whose norm is certified
+WORK = 48  # steps of the model's allowance for each entry of a matrix whose norm is certified
 UP_STEPS = up(64 * LONGEST - 1)  # a few roundings in each step
 SLOPES = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25}
 VALUES = {

@@ -16,8 +16,8 @@ from convsv_cli import limits
 from convsv_cli.lipschitz.scalar.primitives import PRIMITIVES, Primitive, primitive
 from convsv_cli.numerics.intervals import ARITHMETIC, Intervals, anything, exactly, widened
 
-EVALUATED, ENTRY = 100 * limits.OBJECT, 25
-"""Steps of the model's allowance for each part of an expression, and for each interval at each part."""
+EVALUATED, ENTRY, SHARE = 200 * limits.OBJECT, 50, 0.75
+"""Steps of the model's allowance for a part of an expression, and an interval at it; how much of all steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ def jet(expression: Expression, x: Intervals) -> Jet:
 
     def find(part: Expression) -> Jet:
         if id(part) not in known:
-            limits.spend(each, "bounding its functions of one number", share=0.5)
+            limits.spend(each, "bounding its functions of one number", share=SHARE)
             known[id(part)] = _raw(part, x, [find(operand) for operand in part.operands]).tightened(x)
         return known[id(part)]
 

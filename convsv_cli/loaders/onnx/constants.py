@@ -127,7 +127,8 @@ class Constants:
         growth = Growth()
         last = _last_uses(plan)
         for step, (home, node) in enumerate(plan):
-            operands = [self._operand(home, operand, known) for operand in node.input]
+            read = {name: self._operand(home, name, known) for name in dict.fromkeys(node.input)}
+            operands = [read[name] for name in node.input]
             new = {home.key(operand) for operand in node.input} - seen
             growth.stored += sum(_stored_elements(home, operand) for home, operand in new)
             seen |= new

@@ -85,8 +85,9 @@ class Growth:
             UnknownValueError: it is more than the model may still take.
         """
         with known_within_limits():
-            steps = limits.OBJECT + size + BEYOND * max(0, size - FAIR * self.stored)
-            limits.spend(steps, lambda: f"reading the tensor {name!r} again", share=SHARE)
+            beyond = max(0, size - FAIR * self.stored)
+            steps, share = limits.OBJECT + size + BEYOND * beyond, SHARE if beyond else 1.0
+            limits.spend(steps, lambda: f"reading the tensor {name!r} again", share=share)
 
 
 @contextmanager
