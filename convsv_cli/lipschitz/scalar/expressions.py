@@ -17,7 +17,7 @@ from convsv_cli.lipschitz.scalar.primitives import PRIMITIVES, Primitive, primit
 from convsv_cli.numerics.intervals import ARITHMETIC, Intervals, anything, exactly, widened
 
 EVALUATED, ENTRY, SHARE = 200 * limits.OBJECT, 50, 0.75
-"""Steps of the model's allowance for a part of an expression, and an interval at it; how much of all steps."""
+"""Steps of the model's allowance for a part of an expression, for an interval at it; what share of all."""
 
 
 @dataclass(frozen=True, kw_only=True)

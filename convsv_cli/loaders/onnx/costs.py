@@ -136,7 +136,7 @@ def _products(operands: Sequence[Array]) -> float:
     left, right = (operand.shape for operand in operands)
     count = math.prod(left) * math.prod(right) // max(left[-1], 1)
     fast = all(operand.dtype in (np.float32, np.float64) for operand in operands)
-    return count / 8 if fast else count * 4
+    return float(count / 8 if fast else count * 4)
 
 
 def _pieces(node: NodeProto, operands: Sequence[Array]) -> float:

@@ -27,7 +27,7 @@ CONTRIBUTED: Mapping[tuple[str, str], Mapping[str, int]] = {
     ("com.microsoft", "DequantizeLinear"): dict.fromkeys(("axis", "block_size"), AttributeProto.INT),
 }
 """Types of the attributes of operators that convsv knows beside ONNX's own, by domain and operator."""
-WORDS = {
+WORDS: Mapping[int, str] = {
     AttributeProto.UNDEFINED: "of no type",
     AttributeProto.FLOAT: "a number",
     AttributeProto.INT: "an integer",
