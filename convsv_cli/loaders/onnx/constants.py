@@ -111,6 +111,9 @@ class Constants:
             if (home, wanted) in seen or isinstance(source, (TensorProto, SparseTensorProto)):
                 continue
             seen.add((home, wanted))
+            failed = self.found.get((home, wanted))
+            if isinstance(failed, str):
+                raise UnknownValueError(failed)  # then so does what depends on it
             if not isinstance(source, NodeProto) or not _foldable(source):
                 operator = source.op_type if isinstance(source, NodeProto) else "tensor"
                 raise UnknownValueError(f"a constant {operator}, which convsv does not compute")

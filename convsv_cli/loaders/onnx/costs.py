@@ -100,7 +100,7 @@ def known_within_limits() -> Iterator[None]:
     try:
         yield
     except limits.LimitError as error:
-        raise UnknownValueError(f"a constant that is not computed: {error}") from error
+        raise UnknownValueError(f"one of more constants than convsv computes: {error}") from error
 
 
 def result_elements(node: NodeProto, operands: Sequence[Array]) -> int:

@@ -195,7 +195,7 @@ def _spend(steps: float, name: str) -> None:
     try:
         limits.spend(steps, lambda: f"the constant {name!r}", share=SHARE)
     except limits.LimitError as error:
-        raise NotComputableError(f"a constant that is not computed: {error}") from error
+        raise NotComputableError(f"one of more constants than convsv computes: {error}") from error
 
 
 def _elements(node: Node, operands: list[torch.Tensor]) -> int:
