@@ -157,6 +157,8 @@ class _Planner:
 
     def _room_of_maps(self, step: Step, group: _Group) -> float:
         """Numbers that the symbols of a step hold, while they are computed axis by axis."""
+        if isinstance(step, Functional):
+            return float(self._count(step, group)) * _while_transformed((1, *step.kernel.shape))
         if not isinstance(step, Linear):
             return 0.0
         count = float(self._count(step, group)) * (math.prod(step.stride) if step.upward else 1)
