@@ -12,7 +12,8 @@ from torch import Tensor
 from convsv_cli.certification.classifier import Classifier, Constants
 from convsv_cli.certification.run import precision_of
 from convsv_cli.certification.samples import Normalization
-from convsv_cli.local import margins, radii
+from convsv_cli.limits import LimitError, hold, room
+from convsv_cli.local import COPIES, margins, radii
 from convsv_cli.local.arithmetic import ARITHMETICS, BFLOAT16, FLOAT16, FLOAT32, REAL, Arithmetic
 from convsv_cli.local.disturbances import disturbance
 from convsv_cli.local.effort import EFFORTS, Effort
@@ -27,6 +28,8 @@ from convsv_cli.report import MAXIMUM, CertifySettings
 
 TOGETHER = 32
 """Samples that are run at once."""
+HELD = 4
+"""Copies of their tensors, while they are."""
 NEAREST = 32
 """Classes of each sample for which it is looked at closely what runtimes may be off."""
 TYPICAL = {"single": FLOAT32, "half": FLOAT16, "bfloat16": BFLOAT16}
@@ -62,12 +65,12 @@ class Local:
     def logits(self) -> Tensor:
         """As computed in float64: [n, classes]."""
         with torch.no_grad():
-            parts = (self.program.values(x)[self.program.output] for x in torch.split(self.x, TOGETHER))
+            parts = (self.program.values(x)[self.program.output] for x in torch.split(self.x, self._together))
             return torch.cat([part.flatten(1) for part in parts])
 
     def rounding(self) -> Tensor:
         """How far the logits computed in float64 may be from those in real arithmetic: [n]."""
-        parts = torch.split(self.x, TOGETHER)
+        parts = torch.split(self.x, self._together)
         return torch.cat([at_rest(self.program, x)[self.program.output] for x in parts])
 
     def execution(self, classes: Tensor, radii: Tensor) -> Tensor:
@@ -77,7 +80,7 @@ class Local:
             classes: whose logits the others are subtracted from, int64 [n].
             radii: by how much samples move in the Euclidean norm, [n]; not finite for anything.
         """
-        rows = torch.split(torch.arange(len(self.x)), TOGETHER)
+        rows = torch.split(torch.arange(len(self.x)), self._together)
         finite = torch.where(radii.isfinite(), radii, 0.0)
         problems = (replace(self._problem(some, classes), cubes=False) for some in rows)
         found = [_execution(each, finite[some]) for each, some in zip(problems, rows, strict=True)]
@@ -117,6 +120,11 @@ class Local:
 
         problem = self._problem(torch.arange(len(self.x)), classes)
         return radii(problem, self._asked, progress, known).clamp_min(0.0)
+
+    @property
+    def _together(self) -> int:
+        """Samples that are run at once: fewer where their tensors would take too much memory."""
+        return max(1, int(min(TOGETHER, room() / (8 * HELD * max(1, self.program.entries)))))
 
     @property
     def _asked(self) -> Effort:
@@ -233,6 +241,10 @@ def local_of(
     program = constants.program
     if program is None:
         return None, constants.no_program
+    try:
+        hold(8 * COPIES * program.entries, "the tensors of one sample")
+    except LimitError as error:
+        return None, str(error)
     shape, stretch = program.shapes[program.source], round_up(normalization.largest_scale)
     lower, upper = limits(normalization, shape, settings.pixel_range, settings.input_range)
     local = Local(
