@@ -23,10 +23,10 @@ SMALL_MEMORY, MEMORY_PER_BYTE = GIB // 2, 64
 """Bytes for a file of none, and for each of its bytes."""
 STEPS, STEPS_PER_BYTE = 2e9, 64.0
 """Steps for a file of no bytes, and for each of its bytes: a few seconds, and as long as reading it takes."""
-PRODUCTS, PRODUCTS_PER_BYTE, SMALL_FILE = 2e11, 6e5, 2**20
+PRODUCTS, PRODUCTS_PER_BYTE, SMALL_FILE = 4e11, 1.2e6, 2**20
 """Multiplications for the bounds of a small file, some twenty seconds, and for each byte of a larger one:
 more than layers take whose searches end. What takes longer than its multiplications counts as more."""
-NORMS, SEARCHED = 0.5, 0.45
+NORMS, SEARCHED = 0.25, 0.225
 """The shares of these that the norms of all layers may take, and the searches for them alone."""
 UNCOUNTED = 1e300
 """As many steps as any number of them that no float can hold."""
