@@ -106,7 +106,7 @@ class Windows:
     @property
     def known(self) -> bool:
         """Whether they can be enumerated, in reasonable time."""
-        return self.size is not None and self.pads is not None and self._count() * self.kernel <= MOST
+        return self.size is not None and self.pads is not None and self._entries() <= MOST
 
     def overlap(self) -> int:
         """The largest number of windows that one entry belongs to; over all sizes where it is not `known`.
@@ -169,6 +169,10 @@ class Windows:
         free = (self.size or 0) + before + after - (self.kernel - 1) * self.dilation - 1
         return max(0, (-(-free // self.stride) if self.ceil else free // self.stride) + 1)
 
+    def _entries(self) -> int:
+        """How much there is to enumerate: the entries along the axis, and those of all windows, or of one."""
+        return max(self.size or 0, max(1, self._count()) * self.kernel)
+
     def _places(self) -> NDArray[np.int64]:
         """Where the taps of each window are, [windows, kernel].
 
@@ -176,7 +180,7 @@ class Windows:
             LimitError: they are more than the model may take.
         """
         before, _ = self.pads or (0, 0)
-        entries = self._count() * self.kernel + (self.size or 0)
+        entries = self._entries()
         limits.spend(ENTRY * entries + limits.OBJECT, "enumerating sliding windows")
         limits.hold(BYTES * entries, "enumerating sliding windows")
         starts = np.arange(self._count(), dtype=np.int64)[:, None] * self.stride - before

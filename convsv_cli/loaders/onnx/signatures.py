@@ -44,8 +44,8 @@ WORDS: Mapping[int, str] = {
     AttributeProto.SPARSE_TENSORS: "a list of sparse tensors",
     AttributeProto.TYPE_PROTOS: "a list of types",
 }
-LARGEST = 2**31 - 1
-"""Of an integer: no size, step or axis is larger."""
+LARGEST = 2**48
+"""Of an integer: no size, step or axis is larger, and products of a few still fit 64 bits."""
 MOST, LONGEST = 2**16, 4096
 """Entries of a list, and bytes of a string."""
 UNLIMITED = frozenset(
