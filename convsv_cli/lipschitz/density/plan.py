@@ -17,7 +17,7 @@ from convsv_cli.lipschitz.density.steps import Convolution, Functional, Gain, Li
 
 OVERHEAD = 1e6
 """Multiplications that take as long as what a step does besides, on a fast machine."""
-CALLS = 7e6
+CALLS = 1.4e7
 """Further ones in that time, at the rate of large products."""
 NUMBER, SAVED = 32, 40
 """Bytes for a number that a step holds, and for one that is kept for derivatives."""
