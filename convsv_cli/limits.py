@@ -50,6 +50,7 @@ class Allowance:
         files: bytes of each file that was opened.
         spent: steps so far.
         multiplied: multiplications for bounds so far.
+        patience: how many times as many as usual these may be.
     """
 
     asked_memory: float | None = None
@@ -58,6 +59,7 @@ class Allowance:
     files: dict[Path, int] = field(default_factory=dict)
     spent: float = 0.0
     multiplied: float = 0.0
+    patience: float = 1.0
 
     @property
     def stored(self) -> int:
@@ -80,7 +82,7 @@ class Allowance:
     def products(self) -> float:
         """Multiplications that all bounds may take: in proportion more where more steps are granted."""
         usual = PRODUCTS + PRODUCTS_PER_BYTE * max(0, self.stored - SMALL_FILE)
-        return usual * self.steps / self._usual_steps
+        return usual * self.patience * self.steps / self._usual_steps
 
     @property
     def _usual_steps(self) -> float:
@@ -160,6 +162,17 @@ def spend(steps: float, what: str | Callable[[], str], share: float = 1.0) -> No
             hint=f"{STEP_OPTION} raises the limit",
         )
     allowance.spent += steps
+
+
+def expect(times: float) -> None:
+    """Let bounds take so many times the usual multiplications, where users ask for a longer search.
+
+    Args:
+        times: 1 or more.
+    """
+    allowance = _current.get()
+    if allowance is not None:
+        allowance.patience = max(allowance.patience, times)
 
 
 def multiply(count: float, what: str | Callable[[], str], share: float = NORMS) -> None:

@@ -14,7 +14,7 @@ from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import findings, model_of, totals
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.empirical import check_empirical, empirical_of
-from convsv_cli.limits import allowing
+from convsv_cli.limits import allowing, expect
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.loaders import load, load_with_graph
 from convsv_cli.model.network import InputSize, Network
@@ -81,6 +81,7 @@ def audit_network(network: Network, settings: Settings, progress: Progress | Non
     device = resolve_device(settings.device)
     tasks = plan(network, settings)
     effort = Effort(level=settings.network_effort, work=sum(task.work for task in tasks))
+    expect(effort.patience)
     search = 0.0 if unbounded_because(network, settings) else effort.planned
     meter = Meter(progress, effort.work + search)
     with one_thread_each():

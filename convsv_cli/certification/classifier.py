@@ -12,6 +12,7 @@ import torch
 from convsv_cli.auditing.measure import WHOLE, norms_on_demand
 from convsv_cli.auditing.plan import Meter, plan, resolve_device
 from convsv_cli.errors import UsageError
+from convsv_cli.limits import expect
 from convsv_cli.lipschitz.bound import Composition, composition_of
 from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, relevant, sources
 from convsv_cli.lipschitz.effort import Effort
@@ -194,6 +195,7 @@ def constants_of(
     asked = Settings(device=settings.device, tolerance=settings.tolerance, input_range=settings.input_range)
     device, tasks = resolve_device(asked.device), plan(classifier.network, asked)
     effort = Effort(level=settings.network_effort, work=sum(task.work for task in tasks))
+    expect(effort.patience)
     meter = Meter(progress, effort.work + effort.planned)
     norms = norms_on_demand(classifier.network, tasks, asked, device, meter)
 

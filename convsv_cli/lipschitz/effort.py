@@ -42,6 +42,11 @@ class Effort:
     searches: int = 1
 
     @property
+    def patience(self) -> float:
+        """How many times as much as usual a model may take, for users who ask for that."""
+        return max(1.0, LONGER[self.level])
+
+    @property
     def planned(self) -> float:
         """Multiplications of norms that take as long as the search: for a progress bar."""
         return LONGER[self.level] * max(self.work, LEAST / PACE)

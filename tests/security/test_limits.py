@@ -13,7 +13,19 @@ import torch
 from convsv_cli import audit, limits, load
 from convsv_cli.cli import cli
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
-from convsv_cli.limits import GIB, LimitError, allowing, credit, fits, granting, hold, most, spend
+from convsv_cli.limits import (
+    GIB,
+    LimitError,
+    allowing,
+    credit,
+    expect,
+    fits,
+    granting,
+    hold,
+    most,
+    multiply,
+    spend,
+)
 from convsv_cli.loaders import checkpoint, files
 
 
@@ -162,3 +174,16 @@ def test_a_file_is_credited_before_it_is_read(model: Path, monkeypatch: pytest.M
     monkeypatch.setattr("convsv_cli.loaders.LOADERS", (replace(checkpoint.LOADER, load=watched),))
     audit(model)
     assert seen == [model.stat().st_size]
+
+
+def test_who_asks_for_a_longer_search_gets_it() -> None:
+    most = limits.NORMS * limits.PRODUCTS
+    with allowing():
+        multiply(most, "one")
+        with pytest.raises(LimitError, match="two would take 4e\\+11 multiplications, and 0 of"):
+            multiply(limits.PRODUCTS, "two")
+        expect(100)
+        expect(1)
+        multiply(98 * most, "three")
+        with pytest.raises(LimitError):
+            multiply(2 * most, "four")
