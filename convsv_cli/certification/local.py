@@ -12,7 +12,7 @@ from torch import Tensor
 from convsv_cli.certification.classifier import Classifier, Constants
 from convsv_cli.certification.run import precision_of
 from convsv_cli.certification.samples import Normalization
-from convsv_cli.limits import LimitError, hold, room
+from convsv_cli.limits import LimitError, hold, multiply, room
 from convsv_cli.local import COPIES, margins, radii
 from convsv_cli.local.arithmetic import ARITHMETICS, BFLOAT16, FLOAT16, FLOAT32, REAL, Arithmetic
 from convsv_cli.local.disturbances import disturbance
@@ -30,6 +30,11 @@ TOGETHER = 32
 """Samples that are run at once."""
 HELD = 4
 """Copies of their tensors, while they are."""
+ROUNDED, SEARCHED = 10.0, 0.4
+"""Passes in double precision that it takes to bound what is rounded; and, for one of the search, which is in
+single precision, with its derivatives, and of ever fewer classes."""
+CALLS, SHARE = 3e7, 0.6
+"""Multiplications in the time of the calls of a step; and the share of all that may have been taken then."""
 NEAREST = 32
 """Classes of each sample for which it is looked at closely what runtimes may be off."""
 TYPICAL = {"single": FLOAT32, "half": FLOAT16, "bfloat16": BFLOAT16}
@@ -161,6 +166,13 @@ def _execution(problem: Problem, radii: Tensor) -> Tensor:
     return errors
 
 
+def _pass(program: Program, samples: int) -> float:
+    """Multiplications of one pass for all rival classes of a sample, where so many are worked on together."""
+    rivals = min(NEAREST, math.prod(program.shapes[program.output]) - 1)
+    together = max(1.0, min(samples, at_once(program) / max(1, rivals)))
+    return rivals * program.work + CALLS * len(program.steps) / together
+
+
 def normalizing(program: Program, normalization: Normalization) -> Program:
     """A program that takes samples before the normalization.
 
@@ -241,8 +253,11 @@ def local_of(
     program = constants.program
     if program is None:
         return None, constants.no_program
+    effort = EFFORTS.get(settings.effort)
     try:
         hold(8 * COPIES * program.entries, "the tensors of one sample")
+        passes = ROUNDED + (SEARCHED * effort.passes(radii=settings.radii) if effort else 0)
+        multiply(passes * _pass(program, len(x)), "local bounds at one sample", share=SHARE)
     except LimitError as error:
         return None, str(error)
     shape, stretch = program.shapes[program.source], round_up(normalization.largest_scale)
@@ -254,7 +269,7 @@ def local_of(
         lower=lower,
         upper=upper,
         arithmetic=arithmetic,
-        effort=EFFORTS.get(settings.effort),
+        effort=effort,
         cubes=settings.norm == MAXIMUM,
     )
     return local, ""

@@ -34,6 +34,14 @@ class Effort:
     halvings: int
     splits: int = 0
 
+    def passes(self, *, radii: bool) -> int:
+        """How often the search goes through a network for each sample, about.
+
+        Args:
+            radii: whether these are looked for, by bisection.
+        """
+        return sum(self.steps) * (self.halvings if radii else 1) + sum(boxes.steps for boxes in self.boxes)
+
 
 QUICK = Effort(steps=(5, 15), boxes=(), halvings=6)
 NORMAL = Effort(steps=(5, 15, 40), boxes=(BoxEffort(steps=16, count=128),), halvings=8, splits=4)

@@ -20,6 +20,8 @@ from convsv_cli.differentiable.windows import ADJOINTS, CONVOLUTIONS
 from convsv_cli.model.layer import Geometry
 
 Shape = tuple[int, ...]
+GATHERED = 20
+"""Multiplications in the time in which an entry is looked up, or added to another."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +53,11 @@ class Map:
             change: of the weights, entry by entry, that leaves 0 and 1 as they are.
         """
         raise NotImplementedError
+
+    @property
+    def work(self) -> int:
+        """Multiplications of `forward` or `adjoint` at one sample, or as many as take as long."""
+        return math.prod(self.given)
 
     @cached_property
     def absolute(self) -> Map:
@@ -96,6 +103,11 @@ class Selection(Map):
     """
 
     index: Tensor
+
+    @property
+    def work(self) -> int:
+        """See `Map.work`."""
+        return GATHERED * self.index.numel()
 
     @cached_property
     def _moves_nothing(self) -> bool:
@@ -162,6 +174,11 @@ class Product(Map):
     weight: Tensor
     left: bool
 
+    @property
+    def work(self) -> int:
+        """See `Map.work`."""
+        return math.prod(self.given) * self.weight.shape[-1 if self.left else -2]
+
     def forward(self, x: Tensor) -> Tensor:
         """See `Map.forward`."""
         return self.weight @ x if self.left else x @ self.weight
@@ -186,6 +203,11 @@ class Convolution(Map):
 
     weight: Tensor
     geometry: Geometry
+
+    @property
+    def work(self) -> int:
+        """See `Map.work`."""
+        return math.prod(self.taken if self.geometry.transposed else self.given) * self.weight[0].numel()
 
     def forward(self, x: Tensor) -> Tensor:
         """See `Map.forward`."""
@@ -251,6 +273,13 @@ class Contraction(Map):
 
     axes: tuple[str, str]
     factors: tuple[tuple[str, Tensor], ...]
+
+    @property
+    def work(self) -> int:
+        """See `Map.work`."""
+        before, after = self.axes
+        sizes = dict(zip(before, self.taken, strict=True)) | dict(zip(after, self.given, strict=True))
+        return math.prod(sizes.values())
 
     def forward(self, x: Tensor) -> Tensor:
         """See `Map.forward`."""

@@ -183,6 +183,13 @@ class Program:
         """Of all tensors of one sample together."""
         return sum(torch.Size(self.shapes[step.output]).numel() for step in self.steps)
 
+    @functools.cached_property
+    def work(self) -> int:
+        """Multiplications of one direction of one sample, once through all steps."""
+        return self.entries + sum(
+            part.work for step in self.steps if isinstance(step, Affine) for part in step.maps
+        )
+
     def to(self, dtype: torch.dtype) -> Program:
         """With weights of this type."""
         steps = tuple(step.to(dtype) if isinstance(step, Affine) else step for step in self.steps)

@@ -19,6 +19,8 @@ OVERHEAD = 1e6
 """Multiplications that take as long as what a step does besides, on a fast machine."""
 CALLS = 1.4e7
 """Further ones in that time, at the rate of large products."""
+MOVED = 60
+"""Multiplications in the time in which a number that a step holds is read and written."""
 NUMBER, SAVED = 32, 40
 """Bytes for a number that a step holds, and for one that is kept for derivatives."""
 COMPLEX = 4
@@ -58,7 +60,7 @@ class Plan:
     @property
     def cost(self) -> float:
         """Multiplications of a pass, and what takes as long as them."""
-        return self.work + CALLS * self.steps
+        return self.work + CALLS * self.steps + MOVED * self.kept
 
     def fits(self, most: float) -> bool:
         """Whether it keeps within the limits: of work, so many multiplications."""
