@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from convsv_cli import limits
 from convsv_cli.local.backward import lower_bounds
 from convsv_cli.local.choices import Choice, detached
 from convsv_cli.local.rows import Rows
@@ -26,7 +27,7 @@ def at_once(program: Program) -> int:
     Args:
         program: of float32.
     """
-    return max(1, MEMORY // (4 * COPIES * max(1, program.entries)))
+    return max(1, int(min(MEMORY, limits.room())) // (4 * COPIES * max(1, program.entries)))
 
 
 def improved(
