@@ -19,7 +19,7 @@ from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
 
 MAX_NODES = 1000
 PLANNED, COMPUTED, ENTRY = 10 * limits.OBJECT, 20 * limits.OBJECT, 4
-"""Steps of the model's allowance: for operators that are looked at, those that are computed, and entries."""
+"""Steps of the model's allowance: for operators and operands looked at, those computed, and entries."""
 SHARE = 0.5
 """Of all steps, that constants may take."""
 NOT_CONSTANT = "its weight is computed from the network's input"
@@ -118,7 +118,7 @@ def _parts_of(program: Program, name: str) -> tuple[str, ...]:
 
 
 def _parts(program: Program, plan: list[Node]) -> tuple[str, ...]:
-    leaves = (other for node in plan for other in node.tensors() if other in program.stored)
+    leaves = (other for node in plan for other in node.tensors if other in program.stored)
     return tuple(dict.fromkeys(program.stored[leaf] for leaf in leaves))
 
 
@@ -128,8 +128,8 @@ def _structure(plan: list[Node], program: Program) -> Hashable:
     return tuple(
         (
             node.target,
-            tuple(program.stored.get(name, numbers.get(name)) for name in node.tensors()),
-            repr(sorted((key, value) for key, value in node.arguments.items() if "as_tensor" not in value)),
+            tuple(program.stored.get(name, numbers.get(name)) for name in node.tensors),
+            node.settings,
         )
         for node in plan
     )
@@ -147,11 +147,11 @@ def _plan(program: Program, name: str) -> Iterator[Node]:
     while pending:
         maker = program.makers.get(pending.pop())
         if maker is not None and maker not in wanted:
+            _spend(PLANNED * (1 + len(maker.tensors)), name)
             wanted.add(maker)
-            pending.extend(maker.tensors())
+            pending.extend(maker.tensors)
     if len(wanted) > MAX_NODES:
         raise NotComputableError(f"a constant expression of more than {MAX_NODES} operators")
-    _spend(PLANNED * len(wanted), name)
     yield from sorted(wanted, key=lambda node: node.position)
 
 
@@ -160,7 +160,7 @@ def _compute(
 ) -> torch.Tensor:
     known: dict[str, torch.Tensor] = {}
     stored = sum(math.prod(_of(tensors, part).shape) for part in _parts(program, plan))
-    last = {other: node for node in plan for other in node.tensors()}
+    last = {other: node for node in plan for other in node.tensors}
     made = 0
 
     def value(node: Node, argument: str) -> torch.Tensor:
@@ -183,7 +183,7 @@ def _compute(
             known[node.outputs[0]] = operation(node, *operands)
         except (*MALFORMED, NoNumberError) as error:
             raise NotComputableError(f"a constant {node.target} that cannot be computed") from error
-        for done in {other for other in node.tensors() if last[other] is node} - {name}:
+        for done in {other for other in node.tensors if last[other] is node} - {name}:
             known.pop(done, None)
     if name not in known:
         raise NotComputableError("a constant that is a further result of an operator")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from convsv_cli.loaders.pt2.archive import whole
@@ -31,12 +32,17 @@ class Node:
     def tensor(self, name: str) -> str:
         """The name of a tensor argument; empty where it is none."""
         given = _tensor(self.arguments.get(name, {}))
-        return str(given["name"]) if given else ""
+        return _name(given) if given else ""
 
-    def tensors(self) -> Iterator[str]:
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
         """The names of all tensors among the arguments."""
-        for argument in self.arguments.values():
-            yield from _names(argument)
+        return tuple(name for argument in self.arguments.values() for name in _names(argument))
+
+    @cached_property
+    def settings(self) -> str:
+        """All arguments but single tensors, as a text that is equal for equal ones."""
+        return repr(sorted((key, value) for key, value in self.arguments.items() if "as_tensor" not in value))
 
     def number(self, name: str, default: float) -> float:
         """A number; the default where it is absent."""
@@ -138,7 +144,15 @@ def _names(argument: Any) -> Iterator[str]:  # noqa: ANN401
     """Names of tensors in an argument of any kind."""
     several = argument.get("as_tensors") or ()
     optional = (item.get("as_tensor") for item in argument.get("as_optional_tensors") or ())
-    yield from (str(item["name"]) for item in (_tensor(argument), *several, *optional) if item)
+    yield from (_name(item) for item in (_tensor(argument), *several, *optional) if item)
+
+
+def _name(tensor: Any) -> str:  # noqa: ANN401
+    """The name of a tensor; anything else could be long to write out, and would be again for each use."""
+    name = tensor["name"]
+    if type(name) is not str:
+        raise TypeError("a name that is no text")
+    return name
 
 
 def _tensor(argument: Any) -> Any:  # noqa: ANN401
@@ -158,8 +172,7 @@ def _shape(value: Any) -> tuple[int, ...] | None:  # noqa: ANN401
 def _makers(nodes: tuple[Node, ...], stored: Mapping[str, str]) -> dict[str, Node]:
     makers: dict[str, Node] = {}
     for node in nodes:
-        tensors = list(node.tensors())
         by_chance = any(word in node.target for word in RANDOM)
-        if tensors and not by_chance and all(name in stored or name in makers for name in tensors):
+        if node.tensors and not by_chance and all(name in stored or name in makers for name in node.tensors):
             makers |= dict.fromkeys(node.outputs, node)
     return makers

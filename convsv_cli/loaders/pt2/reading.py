@@ -240,7 +240,7 @@ def _left_over(program: Program, tensors: Tensors, used: set[str]) -> Iterator[R
     """Weights that are in no row yet, with what is done with them."""
     users: dict[str, list[str]] = {}
     for node in program.nodes:
-        for name in node.tensors():
+        for name in node.tensors:
             if name in program.stored:
                 users.setdefault(program.stored[name], []).append(node.target)
     tied = {tensors[name].identity for name in used if name in tensors} - {None}

@@ -118,6 +118,17 @@ def chain(folder: Path, *, everywhere: bool) -> Path:
     return program(folder, nodes, weights)
 
 
+def operands(folder: Path) -> Path:
+    """A cast with further operands, which is a part of all weights."""
+    weights = {"m": np.ones((4, 4), np.float32)}
+    further = {"as_tensors": [{"name": "p_0"}] * 20_000}
+    nodes = [node("_to_copy.default", "c", self=tensor("p_0"), further=further)]
+    for i in range(1_500):
+        nodes.append(node("_to_copy.default", f"c{i}", self=tensor("c")))
+        nodes.append(node("linear.default", f"y{i}", input=tensor("v"), weight=tensor(f"c{i}")))
+    return program(folder, nodes, weights)
+
+
 def convolved(folder: Path, **arguments: Any) -> Path:
     weights = {"k": np.ones((4, 4, 3, 3), np.float32)}
     given = {"input": tensor("v"), "weight": tensor("p_0"), **arguments}
@@ -133,6 +144,7 @@ MAKERS: Mapping[str, Callable[[Path], Path]] = {
     "strides of 2^70": strided,
     "chain of 990 casts for 2,500 nodes": partial(chain, everywhere=False),
     "chain of 990 casts, each with a layer": partial(chain, everywhere=True),
+    "many operands of a cast for 1,500 nodes": operands,
     "convolution in 2^62 groups": partial(convolved, groups={"as_int": 2**62}),
     "convolution with a string as stride": partial(convolved, stride={"as_string": "same"}),
     "convolution dilated by 2^70": partial(convolved, dilation={"as_ints": [2**70, 1]}),
