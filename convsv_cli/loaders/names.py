@@ -13,10 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
 
+from convsv_cli import limits
 from convsv_cli.loaders.loader import StoredTensor, Usage
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+NAME_STEPS = 500
+"""Steps for each character of a name, which tells in many ways what a thing is."""
 MARKER = "scaled_fp8"
 """A tensor by which ComfyUI says that a file's weights have scales."""
 _WORDS = re.compile(r"_+|(?<=[a-z])(?=[A-Z])")
@@ -35,6 +38,15 @@ _MODIFIERS = frozenset((
 _FOLDED = frozenset(("pre", "prequant", "smooth", "smoother", "smoothing"))
 """Words for what scales the input of a layer, whose weight was divided by the same numbers."""
 _ACTIVATIONS = frozenset(("input", "inputs", "act", "acts", "activation", "activations", "output", "outputs"))
+
+
+def begin_reading(characters: int, what: str) -> None:
+    """Take the steps for reading names of so many characters, which are those of `what`, before it is done.
+
+    Raises:
+        LimitError: fewer are left.
+    """
+    limits.spend(NAME_STEPS * characters, f"reading the names of {what}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
 from convsv_cli.loaders.files import MAX_JSON, first_to_recognise, locate, locating, parse_json
 from convsv_cli.loaders.loader import Loader, NamedTensors, StoredTensor, state_dict
-from convsv_cli.loaders.names import owners
+from convsv_cli.loaders.names import begin_reading, owners
 from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
 
 KINDS = (SAFETENSORS, CHECKPOINT)
@@ -42,6 +42,7 @@ def _shards(path: Path) -> NamedTensors:
     for name in files:
         shard = kind.tensors(path.parent / name) if kind.tensors else NamedTensors(tensors={}, format="")
         stored = shard.tensors
+        begin_reading(sum(len(other) for other in stored if other not in homes), f"tensors in {name!r}")
         further = [other for other, tensor in stored.items() if other not in homes and _scales(other, tensor)]
         homes |= dict.fromkeys(further, name)
         wanted = [*listed[name], *further]

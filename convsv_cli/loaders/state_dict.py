@@ -7,13 +7,13 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from convsv_cli import limits
 from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
 from convsv_cli.loaders.effective import effective
 from convsv_cli.loaders.files import locating
 from convsv_cli.loaders.loader import NamedTensors, StoredTensor, Usage, check_tensors
 from convsv_cli.loaders.names import (
+    begin_reading,
     is_called_weight,
     is_matrix,
     no_layer,
@@ -29,8 +29,6 @@ _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
 GEOMETRY = "stride 1, dilation 1, groups 1: the file does not say otherwise, and this overestimates the norm"
 NO_LAYERS = "not treated as layers, because they shift or scale each element or are vectors: {} {} ({})"
 NAMED = 4
-NAME_STEPS = 500
-"""Steps for each character of a name, which tells in many ways what a tensor is."""
 LINEAR = "a linear layer, not an embedding table: the file does not say (--as-table does)"
 WITH_BIAS = "a linear layer, judging by its bias, which no table has: the file does not say"
 UNNAMED = "not named as a weight: the file does not say how it is used"
@@ -60,7 +58,7 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
         raise UsageError("a state dict or module has no named inputs", hint=instead)
     found = read(path)
     check_tensors((name, tensor.shape) for name, tensor in found.tensors.items())
-    limits.spend(NAME_STEPS * sum(map(len, found.tensors)), "reading the names of its tensors")
+    begin_reading(sum(map(len, found.tensors)), "its tensors")
     tensors = effective(dequantised(without_training_state(found.plain)))
     rows = layers(tensors, input_size)
     if not rows:

@@ -20,7 +20,7 @@ from convsv_cli.loaders.checkpoint.values import (
     as_shape,
     dtype_name,
 )
-from convsv_cli.loaders.names import role
+from convsv_cli.loaders.names import begin_reading, role
 
 _MODULES = frozenset((
     "_aix_support", "_pickle", "_posixsubprocess", "_winapi", "asyncio", "bdb", "cProfile", "codeop",
@@ -192,6 +192,7 @@ def _attributed(tensor: Tensor, state: Any, look: Look) -> Tensor:
     dicts = [part for part in states if isinstance(part, dict)]
     look(sum(map(len, dicts)))
     attributes = [item for part in dicts for item in part.items()]
+    begin_reading(sum(len(key) for key, _ in attributes if isinstance(key, str)), "a tensor's attributes")
     further = [
         key
         for key, item in attributes

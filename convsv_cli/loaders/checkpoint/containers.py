@@ -8,7 +8,7 @@ from typing import Any, TypeGuard
 from convsv_cli.errors import UnsafeModelError
 from convsv_cli.loaders.checkpoint.calls import array
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
-from convsv_cli.loaders.names import owners
+from convsv_cli.loaders.names import begin_reading, owners
 from convsv_cli.names import LONGEST_NAME
 
 Pair = tuple[Any, Any]
@@ -157,7 +157,10 @@ def is_number(value: Any) -> bool:
 
 def number(name: str, value: Any) -> Any:
     """A number as a tensor that cannot be used, where its name says that it may scale; else as it is."""
-    if is_number(value) and owners(name, is_small=True):
+    if not is_number(value):
+        return value
+    begin_reading(len(name), "numbers beside weights of few bits")
+    if owners(name, is_small=True):
         return Tensor(shape=(), dtype="float64", unusable=NUMBER)
     return value
 

@@ -64,6 +64,20 @@ def _parameters(folder: Path) -> Path:
     )
 
 
+def _attributes(folder: Path) -> Path:
+    """Parameters that all have one dict of attributes whose names are of many words."""
+    state = b"}(" + b"".join(text("a." * 8 + f"{i}") + b"N" for i in range(9_000)) + b"u" + PUT + b"0"
+    function = b"ctorch._utils\n_rebuild_parameter_with_state\nq\xc90" + WEIGHT + b"q\xca0"
+    return _beside(folder, state + function + b"h\xc9(h\xca\x89Nh\xc8tR0" * 300 + b"N")
+
+
+def _numbers(folder: Path) -> Path:
+    """Weights of few bits, and numbers that could scale them, below a path of many words."""
+    numbers = b"".join(b"J" + struct.pack("<i", 300 + i) + b"K\x01" for i in range(MANY))
+    weight = pickled(Claim(storage=torch.CharStorage))[2:-1]
+    return _saved(folder, b"}" + text("a." * 950) + b"}(" + numbers + text("w") + weight + b"u" + b"s")
+
+
 def _references(folder: Path) -> Path:
     shared = b"(" + text("module") + b"N" * MANY + b"t" + PUT + b"0"
     return _legacy(folder, shared + b"h\xc8Q0" * MANY + b"N", b"]")
@@ -215,6 +229,9 @@ FILES: tuple[SmallFile, ...] = (
               make=partial(_calls, maker="torch Size", argument=b"K\x01")),
     SmallFile(name="one list made into sparse tensors", codes=(BROKEN,), says="damaged", make=_sparse),
     SmallFile(name="parameters with one dict of attributes", codes=(AUDITED, UNSAFE), make=_parameters),
+    SmallFile(name="parameters with attributes of many words", codes=(UNSAFE,), says="--step-limit",
+              make=_attributes),
+    SmallFile(name="numbers at a path of many words", codes=(UNSAFE,), says="--step-limit", make=_numbers),
     SmallFile(name="one long reference", codes=(BROKEN, UNSAFE), make=_references),
     SmallFile(name="objects with one state", codes=(AUDITED, UNSAFE), make=partial(_states, pair=False)),
     SmallFile(name="objects with one pair of states", codes=(AUDITED, UNSAFE),
