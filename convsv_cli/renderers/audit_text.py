@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
 
 from convsv_cli.names import printable
@@ -173,8 +174,7 @@ def _ratio(layer: LayerAudit, above: Method, below: Method) -> str:
 
 def _status(bound: NetworkBound) -> list[str]:
     if bound.status == BOUNDED:
-        met = [line for line in bound.structure if not any(done.startswith(line) for done in bound.folded)]
-        seen = ", ".join([*met, *bound.folded])
+        seen = ", ".join([*_not_folded(bound), *bound.folded])
         structure = f" ({seen})" if seen else ""
         return [
             f"network: certified Lipschitz bound (L2){for_inputs(bound)} ≤ {bound_figure(bound)}{structure}"
@@ -192,6 +192,16 @@ def _status(bound: NetworkBound) -> list[str]:
             ),
         ]
     return [f"network: no bound: {bound.reason}"]
+
+
+def _not_folded(bound: NetworkBound) -> list[str]:
+    """What was met and is not the beginning of a line of what was folded; that is the next one, if any."""
+    done = [*sorted(bound.folded), ""]
+    return [
+        line
+        for line in bound.structure
+        if not done[bisect_left(done, line, hi=len(done) - 1)].startswith(line)
+    ]
 
 
 def _obstacle(op: str, reason: str, nodes: list[str]) -> str:

@@ -89,6 +89,13 @@ def _blocks(folder: Path) -> Path:
     return _report(folder, network={"status": "bounded", "lipschitz_upper": 1, "blocks": blocks})
 
 
+def _structures(folder: Path) -> Path:
+    """Lines of what was met and of what was folded, none of which is the beginning of another."""
+    lines = [[f"{letter}{index}" for index in range(30_000)] for letter in "mf"]
+    network = {"status": "bounded", "lipschitz_upper": 1, "structure": lines[0], "folded": lines[1]}
+    return _report(folder, network=network)
+
+
 def _gates(folder: Path) -> Path:
     gates = [{"node": f"{index}", "limit": 1, "outcome": "missing"} for index in range(15_000)]
     return _report(folder, verdict={"budget": "b", "gates": gates})
@@ -175,6 +182,7 @@ FILES: tuple[SmallFile, ...] = (
             ("many assumptions", _assumptions, (AUDITED,), "19999", HTML),
             ("one layer's assumptions", _assumed, (AUDITED,), "59999", HTML),
             ("many blocks", _blocks, (AUDITED,), "1.5", HTML),
+            ("many structures", _structures, (AUDITED,), "m29999", ()),
             ("many gates", _gates, (AUDITED,), "14999", ("--format", "junit")),
             ("many audits", _audits, (BROKEN,), "more than 10,000", ()),
             ("a long shape", _shape, (BROKEN,), "axes", ()),
