@@ -34,6 +34,8 @@ OBJECT = 500
 """Steps of what Python does once, such as making an object; an element of an array is one step."""
 CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
 MEMORY_OPTION, STEP_OPTION = "--memory-limit", "--step-limit"
+MORE_OBJECTS = f"{MEMORY_OPTION} above {MEMORY // GIB}G raises the limit in proportion"
+"""The hint where there are more than `most`."""
 
 
 class LimitError(UnsafeModelError):

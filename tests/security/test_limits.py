@@ -27,6 +27,7 @@ from convsv_cli.limits import (
     spend,
 )
 from convsv_cli.loaders import checkpoint, files
+from convsv_cli.loaders.checkpoint import unpickler
 
 
 @pytest.fixture
@@ -187,3 +188,13 @@ def test_who_asks_for_a_longer_search_gets_it() -> None:
         multiply(98 * most, "three")
         with pytest.raises(LimitError):
             multiply(2 * most, "four")
+
+
+def test_objects_of_a_pickle_grow_with_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.pt"
+    torch.save({"conv.weight": torch.ones(3, 2, 3, 3), "more": [{} for _ in range(700)]}, path)
+    monkeypatch.setattr(unpickler, "OPERATIONS", 2000)
+    with pytest.raises(UnsafeModelError, match=r"more than 2,000 operations \(--memory-limit above 4G"):
+        load(path)
+    with granting(memory=4 * limits.MEMORY):
+        assert load(path).layers

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
+from convsv_cli import limits
 from convsv_cli.errors import UnsafeModelError
 from convsv_cli.loaders.checkpoint.containers import Count, checked
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
@@ -67,14 +68,19 @@ def walk(root: Record, children: Children | None = None) -> Iterator[tuple[str, 
     children = children or _children
     waiting: list[tuple[str, Record, Record | None]] = [("", root, None)]
     steps = characters = 0
+    most_steps, most_characters = limits.most(MAX_STEPS), limits.most(MAX_NAMES)
     while waiting:
         prefix, module, owner = waiting.pop()
         below = children(module)
         size = _size(module)
         steps += size
         characters += (len(checked(prefix)) + 1) * size
-        if steps > MAX_STEPS or characters > MAX_NAMES:
-            raise UnsafeModelError("its modules contain each other without end")
+        if steps > most_steps or characters > most_characters:
+            raise UnsafeModelError(
+                f"its modules contain each other without end: more than {most_steps:,} things, or"
+                f" {most_characters:,} characters of their names",
+                hint=limits.MORE_OBJECTS,
+            )
         yield prefix, module, owner
         waiting += [
             (f"{prefix}{name}.", child, module if name == "parametrizations" else owner)

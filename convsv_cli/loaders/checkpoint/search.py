@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from convsv_cli import limits
 from convsv_cli.errors import UnsafeModelError
 from convsv_cli.loaders.checkpoint.containers import (
     MAX_DEPTH,
@@ -48,6 +49,7 @@ ALONE = "value"
 MAX_VISITS = 4_000_000
 NAME_VISITS, NAME_LENGTH = 10, 100
 """How many steps one more name counts as, and so many characters of it."""
+ENDLESS = "its containers contain each other without end: more than {:,} of their things"
 WITHIN = "part of a {}, whose use convsv does not know"
 OPTIMISER, BESIDE, NAMED, DEEP = (
     "state of an optimiser",
@@ -90,7 +92,7 @@ class Search:
     modules: dict[int, Tensors] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.visits = 0
+        self.visits, self.most_visits = 0, limits.most(MAX_VISITS)
         self.coarse = any(is_coarse(tensor.dtype) for tensor in matrices(self.root, self.count))
         root = self.root if is_container(self.root) else ()
         self.heights = heights(root, self.is_wanted, self.count)
@@ -274,8 +276,8 @@ class Search:
             UnsafeModelError: there were too many.
         """
         self.visits += 1 + steps
-        if self.visits > MAX_VISITS:
-            raise UnsafeModelError("its containers contain each other without end")
+        if self.visits > self.most_visits:
+            raise UnsafeModelError(ENDLESS.format(self.most_visits), hint=limits.MORE_OBJECTS)
 
 
 def merged(*groups: tuple[str, Tensors]) -> Tensors:

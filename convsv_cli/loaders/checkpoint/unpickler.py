@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import IO, Any, cast
 
+from convsv_cli import limits
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.checkpoint.calls import rebuilt, refuse_hazards
 from convsv_cli.loaders.checkpoint.values import Global, Record, Storage, as_key
@@ -50,8 +51,8 @@ class _Stream:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._operations = 0
-        self._memory = 0
+        self._operations = self._memory = 0
+        self._most_operations, self._most_memory = limits.most(OPERATIONS), limits.most(MEMORY)
 
     def read(self, size: int) -> bytes:
         """Exactly as a file, for moderate sizes."""
@@ -75,8 +76,8 @@ class _Stream:
         """
         self.look(1)
         self._memory += OPERATION_BYTES + extra + (0 if made is None else sys.getsizeof(made))
-        if self._memory > MEMORY:
-            raise _endless()
+        if self._memory > self._most_memory:
+            raise _endless(f"{self._most_memory >> 20:,} MiB")
 
     def look(self, count: int) -> None:
         """Count so many things that are looked at: each may be in any number of containers.
@@ -85,12 +86,15 @@ class _Stream:
             UnsafeModelError: they were too many.
         """
         self._operations += count
-        if self._operations > OPERATIONS:
-            raise _endless()
+        if self._operations > self._most_operations:
+            raise _endless(f"{self._most_operations:,} operations")
 
 
-def _endless() -> UnsafeModelError:
-    return UnsafeModelError("a pickle of more objects than any checkpoint has")
+def _endless(most: str) -> UnsafeModelError:
+    return UnsafeModelError(
+        f"a pickle of more objects than any checkpoint has: it takes more than {most}",
+        hint=limits.MORE_OBJECTS,
+    )
 
 
 class _Machine:
