@@ -21,7 +21,7 @@ from convsv_cli.budget import (
 )
 from convsv_cli.cli import options
 from convsv_cli.cli.output import check_replaceable, echo, is_file, prepare, replacement, write_report
-from convsv_cli.cli.running import Progress, complain, progress_bar, report_of
+from convsv_cli.cli.running import Progress, complain, complain_of, progress_bar, report_of
 from convsv_cli.comparison import with_effort
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import recognised, warm_up
@@ -183,9 +183,14 @@ def _run(
 
 def _complain_of_mistakes(report: Report) -> None:
     """Also on stderr, as of every budget that is wrong."""
-    for finding in (finding for audit in report.audits for finding in audit.findings):
-        if finding.rule == UNUSED and finding.severity == ERROR and finding.place is not None:
-            complain(f"{finding.place.path}:{finding.place.line}: {finding.message}")
+    found = (finding for audit in report.audits for finding in audit.findings)
+    complain_of(
+        [
+            f"{finding.place.path}:{finding.place.line}: {finding.message}"
+            for finding in found
+            if finding.rule == UNUSED and finding.severity == ERROR and finding.place is not None
+        ]
+    )
 
 
 def _check_init(

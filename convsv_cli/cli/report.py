@@ -8,7 +8,7 @@ import click
 
 from convsv_cli.cli import options
 from convsv_cli.cli.output import Target, prepare, write, write_report
-from convsv_cli.cli.running import complain
+from convsv_cli.cli.running import complain_of
 from convsv_cli.comparison import side_by_side
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.comparison import TRENDS
@@ -51,8 +51,7 @@ def report(
         write_report(found[0][1], targets, explain=explain)
         return
     together, figures = side_by_side(found)
-    for failure in together.failures:
-        complain(failure.message)
+    complain_of([failure.message for failure in together.failures])
     trends = {renderer.name: renderer for renderer in TRENDS}
     for target in targets:
         if target.renderer.name in trends:

@@ -22,6 +22,8 @@ from convsv_cli.report import Audit, Failure, Report
 from convsv_cli.report.verdict import INTERNAL
 
 Progress = Callable[[str, float], None]
+LINES = 10
+"""Complaints of one kind that stderr gets: a report has them all."""
 STREAMS = (0, 1, 2)
 """Descriptors of stdin, stdout and stderr."""
 _interrupted = threading.Event()
@@ -50,6 +52,13 @@ def complain(message: str) -> None:
         click.echo(f"convsv: {one_line(message)}", err=True)
     except OSError:
         give_up(sys.stderr)
+
+
+def complain_of(messages: Sequence[str]) -> None:
+    """One line on stderr for each of the first few, and one with the number of the others."""
+    for message in messages[:LINES]:
+        complain(message)
+    _complain_of_more(len(messages))
 
 
 def give_up(stream: TextIO | None) -> None:
@@ -108,7 +117,7 @@ def _bar(*, hidden: bool) -> Iterator[Progress]:
 def report_of(
     command: str, models: Sequence[Path], run: Callable[[Path, Progress], Audit], progress: Progress
 ) -> Report:
-    """What `run` says of each model, and the errors of the others, which stderr gets too."""
+    """What `run` says of each model, and the errors of the others, the first of which stderr gets too."""
     audits: list[Audit] = []
     failures: list[Failure] = []
     for index, model in enumerate(models):
@@ -117,6 +126,9 @@ def report_of(
             audits.append(found)
         else:
             failures.append(found)
+            if len(failures) <= LINES:
+                complain(found.message)
+    _complain_of_more(len(failures))
     return Report(command=command, audits=tuple(audits), failures=tuple(failures))
 
 
@@ -154,8 +166,13 @@ def _outcome(model: Path, run: Callable[[Path, Progress], Audit], progress: Prog
     return found
 
 
+def _complain_of_more(count: int) -> None:
+    """How many of so many complaints are left out, if any are."""
+    if count > LINES:
+        complain(f"and {count - LINES:,} more like these, which the report names")
+
+
 def _failure(model: Path, message: str, code: int) -> Failure:
-    complain(message)
     return Failure(path=str(model), message=" ".join(message.split()), exit_code=code)
 
 

@@ -50,3 +50,24 @@ def test_errors_of_options_point_to_the_help_of_the_command(monkeypatch, capsys)
     assert "(see convsv check --help)" in capsys.readouterr().err
     assert exit_code(monkeypatch, "chekc") == 2
     assert "(see convsv --help)" in capsys.readouterr().err
+
+
+def test_of_many_mistakes_the_first_are_told_and_the_others_counted(model, monkeypatch, capsys) -> None:
+    globs = "".join(f'[[layer]]\nmatch = "none{index}"\nmax = 1\n' for index in range(30))
+    Path("convsv.toml").write_text(globs)
+    assert exit_code(monkeypatch, "check", model, "-o", "check.txt") == 2
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert ["none9" in line for line in lines] == [False] * 9 + [True]
+    assert last == "convsv: and 20 more like these, which the report names"
+    assert "none29" in Path("check.txt").read_text()
+
+
+def test_of_many_models_that_are_missing_the_first_are_told(model, monkeypatch, capsys) -> None:
+    Path("convsv.toml").write_text("max-layer = 3")
+    missing = [f"{index}.onnx" for index in range(12)]
+    assert exit_code(monkeypatch, "check", *missing, model, "--format", "json") == 2
+    found = capsys.readouterr()
+    *lines, last = found.err.splitlines()
+    assert len(lines) == 10
+    assert last == "convsv: and 2 more like these, which the report names"
+    assert all(name in found.out for name in missing)
