@@ -290,6 +290,10 @@ def test_ctrl_c_leaves_no_half_written_file(suffix: str, checkpoint: Path, tmp_p
         checkpoint,
         "--input-size",
         "4096",
+        "--step-limit",
+        "1e15",
+        "--memory-limit",
+        "64G",
         "-o",
         output,
     ]

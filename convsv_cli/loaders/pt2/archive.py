@@ -185,7 +185,7 @@ def _check(name: str, record: ZipRecord, view: View, itemsize: int) -> None:
     shape, strides, offset = view
     if len(shape) != len(strides):
         raise TypeError("sizes and strides that do not fit")
-    if max(offset, *shape, *strides) > MAX_VALUES:
+    if max((offset, *shape, *strides)) > MAX_VALUES:
         raise UnsafeModelError(f"the tensor {name!r} claims more values than its {record.size} bytes")
     needed = math.prod(shape)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
