@@ -27,13 +27,13 @@ AWARE: dict[str, tuple[Mutation, ...]] = {
         attributes.sizes,
         attributes.operator,
     ),
-    "report": (*(json_values.json_value,) * 6, json_values.nested),
+    "report": (*(json_values.json_value,) * 5, *(json_values.plausible,) * 3, json_values.nested),
     "budget": (texts.line,),
     "samples": (arrays.header, arrays.values, zips.records, zips.directory),
 }
 READ = frozenset(("report", "budget", "samples"))
 """What is read beside a model, which stays as it is."""
-SHARES = dict.fromkeys((*READ, "ONNX operators"), 0.9)
+SHARES = dict.fromkeys((*READ, "ONNX operators"), 0.95)
 """How often a mutation knows the format where parsers refuse nearly all others."""
 PARTS: dict[str, tuple[Mutation, ...]] = {"sharded index": SAFETENSORS}
 """What knows the format of the files beside the first one."""

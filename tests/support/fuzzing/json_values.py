@@ -71,6 +71,20 @@ def json_value(data: bytes, random: Random) -> bytes:
     return json.dumps(replaced(document, random)).encode()
 
 
+def plausible(data: bytes, random: Random) -> bytes:
+    """Another value of the same type."""
+    document = json.loads(data)
+    holder, key = random.choice([(h, k) for h, k in _places(document) if not isinstance(h[k], list | dict)])
+    value = holder[key]
+    if isinstance(value, bool) or value is None:
+        holder[key] = random.choice((True, False, None))
+    elif isinstance(value, str):
+        holder[key] = random.choice((value * 2, value[:1], "", "\x1b[2J", "=1+1", "a" * 1500))
+    else:
+        holder[key] = random.choice((value * 2, -value, 0, 1, value + 1))
+    return json.dumps(document).encode()
+
+
 def nested(data: bytes, random: Random) -> bytes:
     """Deeper than any parser's stack, or a name twice."""
     if random.random() < 0.5:
