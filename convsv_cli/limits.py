@@ -7,7 +7,6 @@ first says what it will take. What a file may take grows with its own size, whic
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from convsv_cli.errors import UnsafeModelError
+from convsv_cli.machine import free_memory
 
 GIB = 2**30
 MEMORY = 4 * GIB
@@ -32,7 +32,6 @@ UNCOUNTED = 1e300
 """As many steps as any number of them that no float can hold."""
 OBJECT = 500
 """Steps of what Python does once, such as making an object; an element of an array is one step."""
-CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
 MEMORY_OPTION, STEP_OPTION = "--memory-limit", "--step-limit"
 MORE_OBJECTS = f"{MEMORY_OPTION} above {MEMORY // GIB}G raises the limit in proportion"
 """The hint where there are more than `most`."""
@@ -57,7 +56,7 @@ class Allowance:
 
     asked_memory: float | None = None
     asked_steps: float | None = None
-    free: int = field(default_factory=lambda: _free())  # noqa: PLW0108  (which is defined below)
+    free: int = field(default_factory=lambda: free_memory())  # noqa: PLW0108  (which tests replace)
     files: dict[Path, int] = field(default_factory=dict)
     spent: float = 0.0
     multiplied: float = 0.0
@@ -289,33 +288,3 @@ def _readable(size: float) -> str:
         if size >= factor:
             return f"{size / factor:.3g} {unit}"
     return f"{size:.0f} bytes"
-
-
-def _free() -> int:
-    """Bytes of memory that this process could have, as far as the system says."""
-    known = [size for size in (_available(), _left_to_container()) if size is not None]
-    return min(known, default=2 * MEMORY)
-
-
-def _available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return _physical()
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _physical() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
-
-
-def _left_to_container() -> int | None:
-    """What the limits of a control group leave."""
-    try:
-        limit, used = (Path(name).read_text(encoding="ascii").strip() for name in CONTROL_GROUP)
-        return None if limit == "max" else max(0, int(limit) - int(used))
-    except (OSError, ValueError):
-        return None

@@ -105,7 +105,7 @@ def test_no_file_may_take_more_than_is_free(tmp_path: Path, monkeypatch: pytest.
     path.touch()
     os.truncate(path, 2**40)
     for free, usual in ((2**60, limits.MEMORY), (2**30, 2**29)):
-        monkeypatch.setattr(limits, "_free", lambda free=free: free)
+        monkeypatch.setattr(limits, "free_memory", lambda free=free: free)
         with allowing():
             credit(path)
             hold(usual, "it")
