@@ -36,6 +36,8 @@ FEW = 8
 """Steps of a search that are not worth it."""
 PROOF = 5
 """How many passes the proof takes as long as."""
+LEVEL = 1500
+"""Multiplications in the time in which a level takes a number of the state."""
 WHAT = "the propagation of covariances"
 SWITCHED = 1e6
 """Multiplications in the time in which a step is written entry by entry, and planned."""
@@ -65,6 +67,11 @@ class Run:
         """Steps up to each mark."""
         return tuple(len(program.steps) for program in self.programs)
 
+    @property
+    def measuring(self) -> float:
+        """Multiplications for the levels at all marks, where states are dense however sparse the maps are."""
+        return sum(_level_cost(program) for program in self.programs)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
@@ -91,7 +98,7 @@ def best_of(run: Run, effort: Effort) -> Outcome | None:
         effort: how far to go.
     """
     try:
-        limits.multiply(PROOF * run.plan.cost, WHAT, share=1.0)
+        limits.multiply(PROOF * run.plan.cost + run.measuring, WHAT, share=1.0)
     except limits.LimitError:
         return None
     for attempt in sorted(_affordable(_attempts(run, effort)), key=lambda attempt: attempt.log):
@@ -148,6 +155,12 @@ def _run(run: Run, attempt: _Attempt, levels: dict[int, float]) -> tuple[Covaria
     start = _entrance(run, switch, attempt.found, watch)
     recursion = Recursion(switch.program, plan=planned(switch.program), proof=True, start=start)
     return recursion.run(choosing(late.again()), lambda steps, found: watch(switch.first + steps, found))
+
+
+def _level_cost(program: Program) -> float:
+    width = sum(program.fields[name].channels for name in program.outputs)
+    frequencies = max((program.tori[name].count for name in program.outputs), default=1)
+    return LEVEL * float(frequencies) * width**2
 
 
 def _own(switch: Switch, found: Found) -> Own:

@@ -33,6 +33,8 @@ MOST_FREQUENCIES = 2**20
 COARSER = 4.0
 """By how much less a step may cost each time that a whole pass costs too much."""
 COARSEST = 1e8
+AGAIN = 4e5
+"""Multiplications in the time in which a step is planned once more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ def planned(program: Program, most: float = math.inf) -> Plan:
         if plan.work <= most or limit < COARSEST:
             return plan
         limit /= COARSER
+        limits.searched(AGAIN * plan.steps)
 
 
 class _Planner:

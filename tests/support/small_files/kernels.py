@@ -138,4 +138,16 @@ FILES: tuple[SmallFile, ...] = (
     deep("250 flat ones of 7 x 7 taps", lambda: flat(250, 4, 7, 7), 32, [3] * 4),
     deep("400 of 8 channels", lambda: [random(8, 8, 3, 3, seed=i) for i in range(400)], 32, [1] * 4),
     deep("2,000 of 3 channels", lambda: [random(3, 3, 3, 3, seed=i) for i in range(2000)], 32, [1] * 4),
+    SmallFile(
+        name="layers: 40 of small groups",
+        make=partial(
+            chain,
+            kernels=lambda: [random(100, 2, 5, 5, seed=i) for i in range(40)],
+            size=[64, 64],
+            pads=[2] * 4,
+            group=50,
+        ),
+        codes=FIGURES,
+        says="certified",
+    ),
 )
