@@ -33,7 +33,7 @@ MOST_FREQUENCIES = 2**20
 COARSER = 4.0
 """By how much less a step may cost each time that a whole pass costs too much."""
 COARSEST = 1e8
-AGAIN = 4e5
+AGAIN = 2e6
 """Multiplications in the time in which a step is planned once more."""
 
 

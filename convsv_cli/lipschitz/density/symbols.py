@@ -14,6 +14,9 @@ from convsv_cli.lipschitz.density.steps import Convolution, LinearPart, Placemen
 from convsv_cli.lipschitz.density.torus import Frequencies, Torus, transform
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma, up
 
+UNFOLDED = 2**26
+"""Bytes of the windows of images that torch unfolds at once."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Symbol(ABC):
@@ -137,9 +140,13 @@ class Local(Symbol):
         images = _padded(images, self.part)
         steps = tuple(along[1] - along[0] if len(along) > 1 else 1 for along in convolution.offsets)
         apply = (torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d)
-        found = apply[len(steps) - 1](
-            images, self.kernel.to(block.dtype), stride=convolution.stride, dilation=steps, groups=groups
-        )
+        kernel = self.kernel.to(block.dtype)
+        unfolded = images[0].numel() * kernel[0, 0].numel() * block.element_size()
+        parts = [
+            apply[len(steps) - 1](some, kernel, stride=convolution.stride, dilation=steps, groups=groups)
+            for some in images.split(max(1, UNFOLDED // unfolded))
+        ]
+        found = torch.cat(parts) if len(parts) > 1 else parts[0]
         for axis, n in enumerate(self.part.target, 2):
             found = found.narrow(axis, 0, n)
         return found.reshape(count, columns, groups * rows * math.prod(self.part.target)).mT
