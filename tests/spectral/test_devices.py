@@ -17,7 +17,7 @@ from convsv_cli.model.layer import Geometry
 from convsv_cli.spectral import ascent, grid_maximum, matrix_norm, spectrum, tiles
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.matrix_norm import Scale
-from convsv_cli.spectral.zero_padding import PaddedConvolution
+from convsv_cli.spectral.padded_convolution import PaddedConvolution
 
 DEVICE = torch.device("meta")
 

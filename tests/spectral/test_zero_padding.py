@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from convsv_cli.model import kernel as kernels
 from convsv_cli.model.layer import Geometry
-from convsv_cli.spectral import zero_padding
-from convsv_cli.spectral.zero_padding import PaddedConvolution, zero_padded_norm
+from convsv_cli.spectral import padded_convolution
+from convsv_cli.spectral.padded_convolution import PaddedConvolution
+from convsv_cli.spectral.zero_padding import zero_padded_norm
 from tests.support import contract, oracles
 from tests.support.geometry import Case, cases
 
@@ -65,8 +66,8 @@ def test_a_large_layer_is_not_below_a_smaller_one(case: Case) -> None:
     assume(case.input_size)
     kernel = kernels.reduce_kernel(torch.from_numpy(case.weight), case.geometry)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(zero_padding, "MOST", 40)
-        interval = zero_padding.zero_padded_norm(kernel, case.input_size, tolerance=1e-4)
+        patch.setattr(padded_convolution, "MOST", 40)
+        interval = zero_padded_norm(kernel, case.input_size, tolerance=1e-4)
     contract.assert_enclosed(interval.lower, oracles.spectral_norm(case.own_padding()), interval.upper)
 
 

@@ -141,10 +141,10 @@ class Local(Symbol):
         steps = tuple(along[1] - along[0] if len(along) > 1 else 1 for along in convolution.offsets)
         apply = (torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d)
         kernel = self.kernel.to(block.dtype)
-        unfolded = images[0].numel() * kernel[0, 0].numel() * block.element_size()
+        unfolded = max(1, math.prod(images.shape[1:]) * kernel[0, 0].numel() * block.element_size())
         parts = [
             apply[len(steps) - 1](some, kernel, stride=convolution.stride, dilation=steps, groups=groups)
-            for some in images.split(max(1, UNFOLDED // unfolded))
+            for some in torch.split(images, max(1, UNFOLDED // unfolded))
         ]
         found = torch.cat(parts) if len(parts) > 1 else parts[0]
         for axis, n in enumerate(self.part.target, 2):
