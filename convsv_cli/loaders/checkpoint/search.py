@@ -51,12 +51,10 @@ NAME_VISITS, NAME_LENGTH = 10, 100
 """How many steps one more name counts as, and so many characters of it."""
 ENDLESS = "its containers contain each other without end: more than {:,} of their things"
 WITHIN = "part of a {}, whose use convsv does not know"
-OPTIMISER, BESIDE, NAMED, DEEP = (
-    "state of an optimiser",
-    "could be weights",
-    "could be weights, despite the name",
-    f"nested more than {MAX_DEPTH} deep",
-)
+OPTIMISER = "state of an optimiser"
+BESIDE = "could be weights"
+NAMED = "could be weights, despite the name"
+DEEP = f"nested more than {MAX_DEPTH} deep"
 Tensors = dict[str, Tensor]
 
 
