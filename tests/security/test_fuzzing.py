@@ -12,7 +12,7 @@ from tests.support.fuzzing.seeds import MAKERS
 from tests.support.fuzzing.watching import Watch
 from tests.support.fuzzing.worker import AUDITED, PLANTED, REFUSED, SNIFFED, UNSAFE
 
-FEW, MANY = 30, pytest.param(120, marks=pytest.mark.exhaustive)
+FEW, MANY = 30, pytest.param(60, marks=pytest.mark.exhaustive)
 
 
 @pytest.mark.parametrize("count", [FEW, MANY])

@@ -25,7 +25,7 @@ from tests.support.tangent_blocks import drawn
 from tests.support.tangent_nets import Network
 from tests.support.whole_bounds import bounded
 
-NETS, SOME, SAMPLE = range(600), range(200), 6
+NETS, SOME, SAMPLE = range(500), range(100), 6
 """The default run has every sixth of them."""
 REAL = 1 + 1e-9
 """The oracles compute in double precision."""
