@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from convsv_cli.errors import UnsafeModelError
+from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.machine import free_memory
 
 GIB = 2**30
@@ -106,7 +106,13 @@ def granting(memory: float | None = None, steps: float | None = None) -> Iterato
     Args:
         memory: bytes at a time; None for what is granted already, or suits the files and this machine.
         steps: of work; None for what is granted already, or suits the files.
+
+    Raises:
+        UsageError: one is negative, or no number.
     """
+    for asked in (memory, steps):
+        if asked is not None and not asked >= 0:
+            raise UsageError(f"a limit must be 0 or more, not {asked}")
     already = _granted.get()
     token = _granted.set((already[0] if memory is None else memory, already[1] if steps is None else steps))
     try:

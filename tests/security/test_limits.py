@@ -12,7 +12,7 @@ import torch
 
 from convsv_cli import audit, limits, load
 from convsv_cli.cli import cli
-from convsv_cli.errors import UnreadableModelError, UnsafeModelError
+from convsv_cli.errors import UnreadableModelError, UnsafeModelError, UsageError
 from convsv_cli.limits import (
     GIB,
     LimitError,
@@ -198,3 +198,9 @@ def test_objects_of_a_pickle_grow_with_memory(tmp_path: Path, monkeypatch: pytes
         load(path)
     with granting(memory=4 * limits.MEMORY):
         assert load(path).layers
+
+
+@pytest.mark.parametrize("asked", [math.nan, -1.0])
+def test_what_is_no_limit_is_refused(asked: float) -> None:
+    with pytest.raises(UsageError, match="a limit must be 0 or more"), granting(steps=asked):
+        pass
