@@ -1,4 +1,4 @@
-"""Element-wise sub-graphs of one input, each made one node.
+"""Element-wise sub-graphs of one input, each made one node, whatever else uses their parts.
 
 Exporters take activations apart: SiLU is `Mul(x, Sigmoid(x))`. A product of two activations has no Lipschitz
 constant, but one function of one number has.
@@ -19,8 +19,9 @@ from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.dependencies import needs, real
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
-from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, expressed
+from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED
 from convsv_cli.lipschitz.scalar.steepness import steepness
+from convsv_cli.lipschitz.scalar.switches import LOGICAL, SWITCHES, continuous, expressed
 from convsv_cli.model.graph import Body, Graph, Node, UnknownValueError
 
 APPLIED = 8 * limits.OBJECT  # steps of the model's allowance, for each node of each sub-graph
@@ -43,10 +44,17 @@ def collapsed(graph: Graph) -> Graph:
 
 @dataclass(frozen=True, kw_only=True)
 class _Region:
-    """Nodes between one tensor and the last node's result, in no order."""
+    """Nodes between one tensor and the last node's result, in no order.
+
+    Attributes:
+        source: the tensor.
+        nodes: the last one first.
+        shared: whether something else uses a result of one of them, but for the last.
+    """
 
     source: str
     nodes: tuple[Node, ...]
+    shared: bool = False
 
 
 class _LargeError(UnboundedError):
@@ -62,41 +70,50 @@ class _Collapse:
         self._position = {name: i for i, name in enumerate(self._producers)}
 
     def body(self, body: Body) -> Body:
-        """With its nodes collapsed, from the last to the first, and those of bodies inside it."""
+        """With its nodes collapsed, from the last to the first, and those of bodies inside it.
+
+        A node stays where something outside its region needs it, too.
+        """
         own = {id(node) for node in body.nodes}
-        gone: set[int] = set()
-        kept: list[Node] = []
+        absorbed: set[int] = set()
+        needed, kept = set(body.outputs), list[Node]()
         for node in reversed(body.nodes):
-            if id(node) in gone:
+            if id(node) in absorbed and not needed.intersection(node.outputs):
                 continue
             found = self._best(node, own)
             if found is None:
                 bodies = tuple((name, self.body(inner)) for name, inner in node.bodies)
                 kept.append(replace(node, bodies=bodies) if bodies else node)
-                continue
-            region, expression = found
-            gone.update(id(each) for each in region.nodes)
-            kept.append(
-                Node(
-                    op=COLLAPSED,
-                    name=node.name,
-                    inputs=(region.source,),
-                    outputs=node.outputs[:1],
-                    attributes={"expression": expression, "ops": tuple(n.op for n in region.nodes[::-1])},
+            else:
+                region, expression = found
+                absorbed.update(id(each) for each in region.nodes)
+                attributes = {"expression": expression, "ops": tuple(n.op for n in region.nodes[::-1])}
+                kept.append(
+                    Node(
+                        op=COLLAPSED,
+                        name=node.name,
+                        inputs=(region.source,),
+                        outputs=node.outputs[:1],
+                        attributes=attributes,
+                    )
                 )
-            )
+            needed.update(needs(kept[-1]))
         return replace(body, nodes=tuple(reversed(kept)))
 
     def _best(self, node: Node, own: set[int]) -> tuple[_Region, Expression] | None:
         """The largest region that ends with a node, of those that are functions with bounded slopes.
 
-        Only the first few are tried, from the largest on: where these have no bound, the smallest.
-        Where there is none, the largest with a node that has none of its own either: over a known range, one
-        function still varies less than the parts that it is made of.
+        First of those that nothing outside uses parts of, so that as much as possible goes through few
+        tensors; then of all. Only the first few are tried, from the largest on: where these have no bound,
+        the smallest. Where there is none, the largest with a node that has none of its own either: over a
+        known range, one function still varies less than the parts that it is made of.
         """
+        if not self._absorbable(node, own) or not real(self._graph, node.outputs[0]):
+            return None
         other = None
         found = list(self._functions(node, own))
-        for tried in (found[::-1], found):
+        private = [each for each in found if not each[0].shared]
+        for tried in (private[::-1], private, found[::-1], found):
             for region, expression in tried[:MOST_TRIALS]:
                 if math.isfinite(steepness(expression)):
                     return region, expression
@@ -105,16 +122,18 @@ class _Collapse:
         return other
 
     def _functions(self, node: Node, own: set[int]) -> Iterator[tuple[_Region, Expression]]:
-        """The regions that end with a node and are functions, ever larger ones."""
+        """The regions that end with a node and are continuous functions, ever larger ones."""
         for region in self._regions(node, own):
             if not self._same_shape(region.source, node):
                 continue
             try:
-                yield region, self._expression(node.outputs[0], region)
+                expression = self._expression(node.outputs[0], region)
             except _LargeError:
                 return
             except UnboundedError:
                 continue
+            if continuous(expression):
+                yield region, expression
 
     def _gains(self, node: Node) -> bool:
         """Whether two functions meet in it, or it has no bounded slope; else its own bound says as much."""
@@ -137,34 +156,31 @@ class _Collapse:
     def _regions(self, last: Node, own: set[int]) -> Iterator[_Region]:
         """Ever larger ones, from which something is gained.
 
-        The input computed latest is replaced by what it is computed from. A tensor that is used outside the
-        region, or that is an output, stays; so its uses are counted.
+        The input computed latest is replaced by what it is computed from.
         """
-        if not self._absorbable(last, own):
-            return
-        nodes = [last]
+        nodes, shared = [last], False
         used = Counter(self._varying(last))
         gains = self._gains(last)
         while used and len(nodes) <= MOST_NODES:
             latest = max(used, key=lambda name: self._position.get(name, -1))
             if gains and len(used) == 1 and len(nodes) > 1 and real(self._graph, latest):
-                yield _Region(source=latest, nodes=tuple(nodes))
+                yield _Region(source=latest, nodes=tuple(nodes), shared=shared)
             producer = self._producers.get(latest)
-            if producer is None or not self._absorbable(producer, own) or used[latest] != self._uses[latest]:
+            if producer is None or not self._absorbable(producer, own):
                 return
+            shared = shared or used[latest] != self._uses[latest]
             del used[latest]
             nodes.append(producer)
             gains = gains or self._gains(producer)
             used.update(self._varying(producer))
 
     def _absorbable(self, node: Node, own: set[int]) -> bool:
-        """Whether it is element-wise, with one real result, and in the same body."""
-        if id(node) not in own or node.op not in BUILDERS or node.bodies:
+        """Whether it is element-wise, with one result that is real or a condition, and in the same body."""
+        if id(node) not in own or not (node.op in BUILDERS or node.op in SWITCHES) or node.bodies:
             return False
         first, *others = node.outputs
-        return (
-            bool(first) and real(self._graph, first) and not any(self._uses[name] for name in others if name)
-        )
+        known = bool(first) and (real(self._graph, first) or node.op in LOGICAL)
+        return known and not any(self._uses[name] for name in others if name)
 
     def _varying(self, node: Node) -> list[str]:
         return [name for name in node.inputs if name and name not in self._graph.constants]

@@ -14,8 +14,10 @@ import numpy as np
 
 from convsv_cli import limits
 from convsv_cli.lipschitz.scalar.primitives import PRIMITIVES, Primitive, primitive
-from convsv_cli.numerics.intervals import ARITHMETIC, Intervals, anything, exactly, widened
+from convsv_cli.numerics.intervals import ARITHMETIC, Intervals, Mask, anything, exactly, widened
 
+SWITCH = "Switch"
+"""An operation of three functions u, f and g: f where u is below a threshold, its number, and g above it."""
 EVALUATED, ENTRY, SHARE = 200 * limits.OBJECT, 50, 0.75
 """Steps of the model's allowance for a part of an expression, for an interval at it; what share of all."""
 
@@ -25,9 +27,9 @@ class Expression:
     """A tree.
 
     Attributes:
-        op: "x", "constant", "Add", "Mul", or one of `PRIMITIVES`.
-        operands: two of Add and Mul, one of a primitive.
-        numbers: the constant's value; the parameters of the primitive.
+        op: "x", "constant", "Add", "Mul", `SWITCH`, or one of `PRIMITIVES`.
+        operands: two of Add and Mul, three of a switch, one of a primitive.
+        numbers: the constant's value; the switch's threshold; the parameters of the primitive.
     """
 
     op: str
@@ -90,7 +92,7 @@ class Expression:
     @property
     def primitives(self) -> int:
         """How many of its parts are neither sums nor products."""
-        return self.count(lambda part: part.op in PRIMITIVES)
+        return self.count(lambda part: part.op in PRIMITIVES or part.op == SWITCH)
 
 
 X = Expression(op="x")
@@ -164,6 +166,8 @@ def _raw(part: Expression, x: Intervals, operands: list[Jet]) -> Jet:
         return _sum(*operands)
     if part.op == "Mul":
         return _times(*operands)
+    if part.op == SWITCH:
+        return _switched(part.numbers[0], *operands)
     return _composition(primitive(part.op, *part.numbers), *operands)
 
 
@@ -221,6 +225,17 @@ def _composition(p: Primitive, u: Jet) -> Jet:
         ratio=wide if p.ratio is None else _guarded(u.ratio, p.ratio(u.value)),
         elasticity=wide if p.elasticity is None else _guarded(u.elasticity, p.elasticity(u.value)),
     )
+
+
+def _switched(threshold: float, u: Jet, below: Jet, above: Jet) -> Jet:
+    """One of both, where it is clear which; the slope is that of either at most, but for jumps."""
+    first, second = Mask(u.value.upper <= threshold), Mask(u.value.lower >= threshold)
+
+    def either(name: str) -> Intervals:
+        f, g = getattr(below, name), getattr(above, name)
+        return first.choose(f, second.choose(g, f.hull(g)))
+
+    return Jet(**{name: either(name) for name in ("value", "slope", "product", "ratio", "elasticity")})
 
 
 def _guarded(unsure: Intervals, factor: Intervals) -> Intervals:

@@ -80,6 +80,22 @@ def expressed(node: Node, operands: Sequence[Expression | None]) -> Expression:
     builder = BUILDERS.get(node.op)
     if builder is None:
         raise UnboundedError("not an element-wise operator")
+    return built(builder, node, operands)
+
+
+def built(
+    builder: Callable[[Call], Expression], node: Node, operands: Sequence[Expression | None]
+) -> Expression:
+    """What a builder makes of a node.
+
+    Args:
+        builder: of its operator.
+        node: of the graph.
+        operands: its inputs; None where one is left out.
+
+    Raises:
+        UnboundedError: the builder knows of none, or a constant is not finite.
+    """
     result = builder(Call(node=node, operands=operands))
     if result.count(lambda part: part.constant and not math.isfinite(part.numbers[0])):
         raise UnboundedError("one of its constants is not finite")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
+from convsv_cli.lipschitz.scalar.expressions import SWITCH, Expression, X, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, LEAK, expressed
 from convsv_cli.lipschitz.scalar.steepness import steepness
 from convsv_cli.lipschitz.scalar.tables import values_over
@@ -78,6 +78,8 @@ def smooth(node: Node, to: Lowering) -> None:
 def collapsed(node: Node, to: Lowering) -> None:
     """A sub-graph that is a function of one number."""
     expression, ops = node.attribute("expression", X), node.attribute("ops", ())
+    if expression.count(lambda part: part.op == SWITCH):
+        raise NoLocalCertificateError("it chooses between functions by a comparison")
     _enclosed(node, to, node.inputs[0], expression, spelled="Exp" in ops)
 
 
