@@ -1,6 +1,7 @@
 """Linear maps that act on each axis by itself: their matrices, and sliding windows, along one axis.
 
-The whole map is the Kronecker product of one matrix per axis, and its norm the product of their norms.
+The whole map is the Kronecker product of one matrix per axis, and its norm the product of their norms. Beside
+them what is left of a vector when its mean is taken off, times factors.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli import limits
-from convsv_cli.numerics.rounding import UP, margin, up
+from convsv_cli.numerics.rounding import UP, UP_MANY, margin, up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 DENSE = 2**22  # entries of a matrix whose norm is certified; beyond, sqrt(norm_1 norm_inf) is taken
 CLOSE = 1 + 1e-9
+LARGE = 2**16  # scales; beyond, max|g| is taken, which is at most 1/(2n) above the norm
+HALVINGS = 50
 MOST = 2**22  # entries in windows that are enumerated
 ENTRY, BYTES = 16, 64  # steps and bytes of the model's allowance that each of them takes
 
@@ -194,3 +197,28 @@ class Windows:
 def root(count: float) -> float:
     """The square root, rounded up."""
     return math.sqrt(count) * UP
+
+
+def centred_norm(scales: NDArray[np.float64]) -> float:
+    """Upper bound of the norm of diag(g)(I - 11^T/n), the largest over the rows g of finite [rows, n].
+
+    Its square is the largest eigenvalue of diag(d) - gg^T/n, d = g^2. The secular equation (Golub 1973) is
+    sum 1/(x - d_i) = 0, whose left side decreases between the two largest d: where it is proven to be
+    negative, rounding included, the eigenvalue is smaller. It is in [(1 - 1/n) max d, max d].
+    """
+    n = scales.shape[1]
+    largest = float(np.abs(scales).max(initial=0.0))
+    if n < 2 or largest == 0:
+        return 0.0
+    if scales.size > LARGE:
+        return largest
+    squares = np.square(scales / largest)
+    second, high = np.partition(squares, -2)[:, -2:].T
+    low = np.maximum(second, high * (1 - 1 / n))
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            terms = 1 / (middle[:, None] - squares)
+            above = terms.sum(1) + margin(n + 3) * np.abs(terms).sum(1) < 0
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return largest * math.sqrt(float(high.max())) * UP_MANY

@@ -20,6 +20,7 @@ from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.undefined import defined
+from convsv_cli.lipschitz.written_out import read_back
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.numerics.rounding import UP, times
@@ -140,11 +141,11 @@ def composition_of(
     """
     start = time.perf_counter()
     box = ANYTHING if input_range is None else Range(lower=input_range[0], upper=input_range[1])
-    folding, as_it_is = folded(graph), collapsed(graph)
+    folding, as_it_is = folded(graph), _simplified(graph)
     plain = by_rules = compose(as_it_is, RULES, norms, box)
     better = as_it_is
     if folding.graph is not graph:
-        better = collapsed(folding.graph)
+        better = _simplified(folding.graph)
         by_rules = compose(better, RULES, norms, box)
     together = _together(better, by_rules, box, effort)
     return Composition(
@@ -159,6 +160,11 @@ def composition_of(
         seconds=time.perf_counter() - start,
         effort=effort.level,
     )
+
+
+def _simplified(graph: Graph) -> Graph:
+    """With what is written out in primitives as operators, and functions of one number as one node each."""
+    return collapsed(read_back(graph))
 
 
 def _together(graph: Graph, known: Composed, box: Range, effort: Effort) -> Routed:

@@ -25,10 +25,12 @@ from convsv_cli.lipschitz.dependencies import (
     sources,
     wanted,
 )
+from convsv_cli.lipschitz.lengths import NO_LENGTHS
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.operation import (
     RANGE,
     SIZES,
+    Lengths,
     Operation,
     Rules,
     Tensor,
@@ -147,6 +149,7 @@ class _Composition:
         operation = self._operation(node)
         varying = [self._find(name) for name in needs(node)]
         static_shape = _has_static_shape(operation, varying)
+        lengths = self._lengths(operation)
         if _is_constant(node, varying):
             bound, range_ = 0.0, self._range(operation)
         elif _branches(node):
@@ -155,7 +158,9 @@ class _Composition:
         else:
             bound, range_ = self._bounded(operation)
         for name in filter(None, node.outputs):
-            self._tensors[name] = self._tensor(name, bound=bound, range_=range_, static_shape=static_shape)
+            self._tensors[name] = self._tensor(
+                name, bound=bound, range_=range_, lengths=lengths, static_shape=static_shape
+            )
 
     def _bounded(self, operation: Operation) -> tuple[float, Range]:
         node = operation.node
@@ -183,6 +188,13 @@ class _Composition:
         with contextlib.suppress(UnboundedError, UnknownValueError, LimitError, *MALFORMED):
             return ANYTHING if rule is None else rule.range(operation)
         return ANYTHING
+
+    def _lengths(self, operation: Operation) -> Lengths:
+        """Of the vectors of the outputs, as far as there is a rule for them."""
+        rule = self._rules.get(operation.node.op)
+        with contextlib.suppress(UnboundedError, UnknownValueError, LimitError, *MALFORMED):
+            return NO_LENGTHS if rule is None else rule.lengths(operation)
+        return NO_LENGTHS
 
     def _hint(self, lacks: str) -> str:
         """What a user might tell, as far as it is open: nobody is to give what is there already."""
@@ -230,13 +242,24 @@ class _Composition:
             self._tensors[name] = self._tensor(name, bound=0.0, range_=ANYTHING)
         return self._tensors[name]
 
-    def _tensor(self, name: str, *, bound: float, range_: Range, static_shape: bool = True) -> Tensor:
+    def _tensor(
+        self,
+        name: str,
+        *,
+        bound: float,
+        range_: Range,
+        lengths: Lengths = NO_LENGTHS,
+        static_shape: bool = True,
+    ) -> Tensor:
+        longest = min(lengths.values(), default=math.inf)  # no entry is larger than its vector is long
+        range_ = Range(lower=max(range_.lower, -longest), upper=min(range_.upper, longest))
         return Tensor(
             name=name,
             bound=bound,
             static_shape=static_shape,
             discrete=bound > 0 and not real(self._graph, name),
             known=range_ if real(self._graph, name) else ANYTHING,
+            lengths=lengths if real(self._graph, name) else NO_LENGTHS,
             shape=self._graph.shapes.get(name),
             read=self._graph.reader(name),
         )

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from convsv_cli.model.linear_map import LinearMap, Unsupported
 
 T = TypeVar("T")
+Lengths = Mapping[int, float]
+"""How long the vectors along an axis of a tensor are at most (L2); axes are counted from the last one, -1."""
 MAX_ELEMENTS = 2**26  # of a constant whose range is looked for
 SIZES, RANGE = "sizes", "range"
 UNBOUNDED_PRODUCT = "a product of two activations, of which {names} may be arbitrarily large"
@@ -47,6 +49,7 @@ class Tensor:
         discrete: it varies with the network's input, and is not real-valued (an index, a comparison).
         static_shape: its shape does not vary with the network's input, as long as that keeps its own.
         known: holds all entries of one that varies.
+        lengths: of its vectors, as far as they are known better than from the range of their entries.
         shape: its dimensions, None where one is unknown; None where nothing is known.
         read: gives the values of a constant; None for others.
     """
@@ -56,6 +59,7 @@ class Tensor:
     discrete: bool = False
     static_shape: bool = True
     known: Range = ANYTHING
+    lengths: Lengths = field(default_factory=dict)
     shape: Dims | None = None
     read: Reader | None = field(default=None, repr=False)
 
@@ -205,10 +209,12 @@ class Rule:
     Attributes:
         lipschitz: see `Gain`; raises `UnboundedError` where there is no bound.
         range: of the entries of the outputs; raises `UnboundedError` where nothing is known of it.
+        lengths: of the vectors of the outputs, likewise.
     """
 
     lipschitz: Gain
     range: Callable[[Operation], Range] = lambda _: ANYTHING
+    lengths: Callable[[Operation], Lengths] = lambda _: {}
 
 
 Rules = Mapping[str, Rule]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from convsv_cli.lipschitz.rules.normalization import centred_norm
+from convsv_cli.lipschitz.axis_matrices import centred_norm
 from convsv_cli.numerics.intervals import Range
 from tests.support.sensitivity import bound, composed, double_model, flat, jacobian
 

@@ -12,6 +12,7 @@ from convsv_cli.lipschitz.rules import (
     movement,
     normalization,
     pooling,
+    radial,
     recurrent,
     reduction,
     resizing,
@@ -27,6 +28,7 @@ FAMILIES = (
     indexing.RULES,
     resizing.RULES,
     normalization.RULES,
+    radial.RULES,
     local_response.RULES,
     recurrent.RULES,
 )

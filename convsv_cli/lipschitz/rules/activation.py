@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from convsv_cli.lipschitz.lengths import finite
 from convsv_cli.lipschitz.operands import ZERO, magnitude, unbounded
-from convsv_cli.lipschitz.operation import RANGE, Operation, Rule, Tensor, UnboundedError
+from convsv_cli.lipschitz.operation import RANGE, Lengths, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, expressed, steepest
 from convsv_cli.lipschitz.scalar.steepness import steepness, values
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
-from convsv_cli.numerics.rounding import UP, times
+from convsv_cli.numerics.rounding import UP, root, times, total
 
 MEET = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min"))  # their rules are in merge.py
 
@@ -158,7 +159,27 @@ def _probability(_: Operation) -> Range:
     return Range(lower=0.0, upper=1.0)
 
 
-_APPLIED = Rule(lipschitz=applied, range=_applied_range)
+def _distribution(operation: Operation) -> Lengths:
+    """Of what is not negative and adds up to 1."""
+    rank, axis = len(operation.input(0).shape or ()), operation.attribute("axis", -1)
+    return {axis if axis < 0 else axis - rank: 1.0} if rank else {}
+
+
+def _applied_lengths(operation: Operation) -> Lengths:
+    """|f(x)| <= |f(0)| + sup|f'| |x|, entry by entry, where the slope is bounded everywhere."""
+    expression, source = _expression(operation), operation.varying[0]
+    steep = min(steepest(operation.node), steepness(expression))
+    if not math.isfinite(steep) or source.shape is None:
+        return {}
+    at_zero, found = values(expression, ZERO).magnitude, {}
+    for axis, value in source.lengths.items():
+        size = source.shape[axis]
+        if size is not None:
+            found[axis] = total((times(steep, value), times(root(size), at_zero)))
+    return finite(found)
+
+
+_APPLIED = Rule(lipschitz=applied, range=_applied_range, lengths=_applied_lengths)
 _STEPPED = Rule(lipschitz=stepped, range=_stepped_range)
 
 RULES: Mapping[str, Rule] = {
@@ -167,7 +188,7 @@ RULES: Mapping[str, Rule] = {
     COLLAPSED: _APPLIED,
     "PRelu": Rule(lipschitz=prelu, range=_prelu_range),
     "ThresholdedRelu": Rule(lipschitz=thresholded, range=_thresholded_range),
-    "Softmax": Rule(lipschitz=softmax, range=_probability),
+    "Softmax": Rule(lipschitz=softmax, range=_probability, lengths=_distribution),
     "LogSoftmax": Rule(lipschitz=log_softmax, range=_log_softmax_range),
     "Hardmax": Rule(lipschitz=unbounded("it jumps where the largest entry changes"), range=_probability),
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from convsv_cli import limits
 from convsv_cli.lipschitz.axis_matrices import root
+from convsv_cli.lipschitz.lengths import looked_up
 from convsv_cli.lipschitz.operands import same, size_of
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
 from convsv_cli.numerics.intervals import Range
@@ -122,7 +123,8 @@ def _scattered_range(operation: Operation) -> Range:
 
 
 RULES = {
-    **dict.fromkeys(("Gather", "GatherElements", "GatherND"), Rule(lipschitz=gathered, range=same)),
+    "Gather": Rule(lipschitz=gathered, range=same, lengths=looked_up),
+    **dict.fromkeys(("GatherElements", "GatherND"), Rule(lipschitz=gathered, range=same)),
     **dict.fromkeys(
         ("Scatter", "ScatterElements", "ScatterND"), Rule(lipschitz=scattered, range=_scattered_range)
     ),

@@ -6,12 +6,13 @@ import math
 
 import numpy as np
 
+from convsv_cli.lipschitz.lengths import broadcast, finite, length
 from convsv_cli.lipschitz.operands import copies
-from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
+from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Lengths, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.model.layer import CONV, TRANSPOSED
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
-from convsv_cli.numerics.rounding import margin, root, times, total
+from convsv_cli.numerics.rounding import margin, root, times, total, up
 
 
 def convolved(operation: Operation) -> float:
@@ -59,6 +60,19 @@ def affine(operation: Operation) -> float:
     return total((times(_norm(operation, index), mapped.lipschitz), varying))
 
 
+def _lengths(operation: Operation) -> Lengths:
+    """Along the axis that a matrix maps: its norm times the length before, and that of the bias."""
+    found = next((found for found in operation.maps() if isinstance(found, LinearMap)), None)
+    if found is None or len(found.constant.shape) != 2 or operation.attribute("transA", 0):
+        return {}
+    mapped, index = operation.input(found.data), 1 - found.data
+    axis = -1 if found.data == 0 else -2
+    result = times(_norm(operation, index), length(mapped, axis))
+    if found.bias is not None:
+        result = total((result, times(abs(found.bias[1]), broadcast(operation.input(2), axis, operation))))
+    return finite({axis: result})
+
+
 def _norm(operation: Operation, index: int) -> float:
     """Of the map by the constant at an input."""
     for norm in operation.norms():
@@ -81,17 +95,24 @@ def _stack(operation: Operation) -> float:
 
 
 def _largest_norm(tensor: Tensor) -> float:
-    """Of the matrices in a tensor: at most sqrt(rows * columns) times the largest entry."""
-    if not math.isfinite(tensor.range.magnitude):
+    """Of the matrices in a tensor: sqrt(rows) times the longest row, or sqrt(columns) the longest column."""
+    rows, columns = tensor.sizes()[-2:]
+    found = min(times(root(rows), length(tensor, -1)), times(root(columns), length(tensor, -2)))
+    if not math.isfinite(found):
         raise UnboundedError(UNBOUNDED_PRODUCT.format(names=repr(tensor.name)))
-    return times(root(math.prod(tensor.sizes()[-2:])), tensor.range.magnitude)
+    return found
 
 
 def _range(operation: Operation) -> Range:
-    """Each output is a sum over all taps of its channel at most; each of them may lie in the padding."""
+    """Each output is a sum over all taps of its channel at most; each of them may lie in the padding.
+
+    It is also at most the length of its row times that of what it sees.
+    """
     found = next((found for found in operation.maps() if isinstance(found, LinearMap)), None)
-    source = ANYTHING if found is None else operation.input(found.data).range
-    if found is None or not source.finite:
+    if found is None:
+        return ANYTHING
+    source, seen = operation.input(found.data).range, _seen(found, operation)
+    if not source.finite and not math.isfinite(seen):
         return ANYTHING
     rows = _by_output(found)
     if len(found.kernel_shape) > 2:
@@ -99,7 +120,21 @@ def _range(operation: Operation) -> Range:
     bias, factor = None, 1.0
     if found.bias is not None:
         bias, factor = operation.input(2), found.bias[1]
-    return _row_range(rows, source, bias, factor)
+    longest = float(np.linalg.norm(rows, axis=1).max(initial=0.0)) * up(rows.shape[1] + 4)
+    by_entries = _row_range(rows, source) if source.finite else ANYTHING
+    reach = times(longest, seen)
+    products = Range(lower=max(by_entries.lower, -reach), upper=min(by_entries.upper, reach))
+    return products if bias is None else _shifted(products, bias, factor)
+
+
+def _seen(found: LinearMap, operation: Operation) -> float:
+    """Upper bound of the length of the vectors that are multiplied by rows."""
+    mapped = operation.input(found.data)
+    if len(found.constant.shape) == 2:
+        return math.inf if operation.attribute("transA", 0) else length(mapped, -1 if found.data == 0 else -2)
+    if operation.node.op not in (CONV, TRANSPOSED):
+        return math.inf
+    return times(root(math.prod(found.kernel_shape[2:])), length(mapped, 1 - len(found.kernel_shape)))
 
 
 def _by_output(found: LinearMap) -> np.ndarray:
@@ -111,23 +146,25 @@ def _by_output(found: LinearMap) -> np.ndarray:
     return kernel.reshape(len(kernel), -1)
 
 
-def _row_range(rows: np.ndarray, source: Range, bias: Tensor | None, beta: float = 1.0) -> Range:
-    """Of rows times entries in `source`, plus a bias."""
+def _row_range(rows: np.ndarray, source: Range) -> Range:
+    """Of rows times entries in `source`."""
     positive, negative = rows.clip(min=0).sum(1), rows.clip(max=0).sum(1)
     lost = margin(rows.shape[1] + 1) * (positive - negative) * source.magnitude  # terms may cancel
     lower = float((positive * source.lower + negative * source.upper - lost).min())
     upper = float((positive * source.upper + negative * source.lower + lost).max())
-    if bias is None:
-        return outward_range(lower, upper)
-    ends = sorted((beta * bias.range.lower, beta * bias.range.upper))
-    products, shift = outward_range(lower, upper), outward_range(*ends)
+    return outward_range(lower, upper)
+
+
+def _shifted(products: Range, bias: Tensor, beta: float) -> Range:
+    """With a multiple of a bias added."""
+    shift = outward_range(*sorted((beta * bias.range.lower, beta * bias.range.upper)))
     return outward_range(products.lower + shift.lower, products.upper + shift.upper)
 
 
 RULES = {
     CONV: Rule(lipschitz=convolved, range=_range),
     TRANSPOSED: Rule(lipschitz=convolved, range=_range),
-    "MatMul": Rule(lipschitz=multiplied, range=_range),
-    "Gemm": Rule(lipschitz=affine, range=_range),
+    "MatMul": Rule(lipschitz=multiplied, range=_range, lengths=_lengths),
+    "Gemm": Rule(lipschitz=affine, range=_range, lengths=_lengths),
     "Einsum": Rule(lipschitz=multiplied),
 }

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from convsv_cli.lipschitz.lengths import of_product, of_quotient, of_sum
 from convsv_cli.lipschitz.operands import any_of_them, copies, gain_of_scaling, magnitude
 from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
@@ -121,12 +122,12 @@ def _chosen_range(operation: Operation) -> Range:
 
 
 RULES = {
-    "Add": Rule(lipschitz=added, range=_sum_range),
-    "Sub": Rule(lipschitz=added, range=_difference_range),
-    "Sum": Rule(lipschitz=added, range=_sum_range),
+    "Add": Rule(lipschitz=added, range=_sum_range, lengths=of_sum),
+    "Sub": Rule(lipschitz=added, range=_difference_range, lengths=of_sum),
+    "Sum": Rule(lipschitz=added, range=_sum_range, lengths=of_sum),
     "Mean": Rule(lipschitz=averaged, range=any_of_them),
-    "Mul": Rule(lipschitz=multiplied, range=_product_range),
-    "Div": Rule(lipschitz=divided, range=_quotient_range),
+    "Mul": Rule(lipschitz=multiplied, range=_product_range, lengths=of_product),
+    "Div": Rule(lipschitz=divided, range=_quotient_range, lengths=of_quotient),
     "Max": Rule(lipschitz=larger, range=_largest_range),
     "Min": Rule(lipschitz=larger, range=_smallest_range),
     "Where": Rule(lipschitz=chosen, range=_chosen_range),

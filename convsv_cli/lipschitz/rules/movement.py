@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 
 from onnx import TensorProto, numpy_helper
 
+from convsv_cli.lipschitz import lengths
 from convsv_cli.lipschitz.axis_matrices import root
+from convsv_cli.lipschitz.lengths import NO_LENGTHS, kept, repeated, reshaped, transposed
 from convsv_cli.lipschitz.operands import (
     ZERO,
     any_of_them,
@@ -18,7 +21,7 @@ from convsv_cli.lipschitz.operands import (
     same_or_zero,
     unbounded,
 )
-from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
+from convsv_cli.lipschitz.operation import Lengths, Operation, Rule, UnboundedError
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import root_of_squares, times
 
@@ -124,28 +127,21 @@ def _filled_range(operation: Operation) -> Range:
     return outward_range(number, number)
 
 
-MOVED = (
-    "Compress",
-    "DepthToSpace",
-    "Flatten",
-    "Reshape",
-    "ReverseSequence",
-    "Slice",
-    "SpaceToDepth",
-    "Split",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-)
+MOVED: Mapping[str, Callable[[Operation], Lengths]] = {
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), reshaped),
+    **dict.fromkeys(("ReverseSequence", "Slice", "Split"), kept),
+    **dict.fromkeys(("Compress", "DepthToSpace", "SpaceToDepth"), lambda _: NO_LENGTHS),
+    "Transpose": transposed,
+}
 
 RULES = {
-    **{op: Rule(lipschitz=moved, range=same) for op in MOVED},
+    **{op: Rule(lipschitz=moved, range=same, lengths=MOVED[op]) for op in MOVED},
     "CenterCropPad": Rule(lipschitz=moved, range=same_or_zero),
     "Trilu": Rule(lipschitz=moved, range=same_or_zero),
-    "Concat": Rule(lipschitz=joined, range=any_of_them),
+    "Concat": Rule(lipschitz=joined, range=any_of_them, lengths=lengths.joined),
     "TopK": Rule(lipschitz=sorted_, range=same),
-    "Expand": Rule(lipschitz=expanded, range=same),
-    "Tile": Rule(lipschitz=tiled, range=same),
+    "Expand": Rule(lipschitz=expanded, range=same, lengths=repeated),
+    "Tile": Rule(lipschitz=tiled, range=same, lengths=repeated),
     "Pad": Rule(lipschitz=padded, range=_padded_range),
     "ConstantOfShape": Rule(
         lipschitz=unbounded("the size of what it makes, {input}, varies with the network's input"),

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convsv_cli.lipschitz.axis_matrices import LARGE, centred_norm
+from convsv_cli.lipschitz.lengths import broadcast, finite
 from convsv_cli.lipschitz.operands import ZERO, first, require_constant, unbounded
-from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
+from convsv_cli.lipschitz.operation import Lengths, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
-from convsv_cli.numerics.rounding import UP_MANY, margin, times
+from convsv_cli.numerics.rounding import UP_MANY, times, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +39,6 @@ NO_EPSILON = (
     "it divides by the standard deviation of its input, "
     "to which onnxruntime adds nothing, and ONNX's definition only 1e-9"
 )
-LARGE = 2**16  # scales; beyond, max|g| is taken, which is at most 1/(2n) above the norm
-HALVINGS = 50
 
 
 def batch_normalized(operation: Operation) -> float:
@@ -113,33 +113,9 @@ def scaled(operation: Operation) -> float:
 
     Attained where a scale belongs to two entries or more (RMS: to one) that are normalized together.
     """
-    largest = float(np.abs(_scale(operation)).max(initial=0.0))
-    return times(largest / math.sqrt(_epsilon(operation)) * UP_MANY, operation.input(0).lipschitz)
-
-
-def centred_norm(scales: NDArray[np.float64]) -> float:
-    """Upper bound of the norm of diag(g)(I - 11^T/n), the largest over the rows g of finite [rows, n].
-
-    Its square is the largest eigenvalue of diag(d) - gg^T/n, d = g^2. The secular equation (Golub 1973) is
-    sum 1/(x - d_i) = 0, whose left side decreases between the two largest d: where it is proven to be
-    negative, rounding included, the eigenvalue is smaller. It is in [(1 - 1/n) max d, max d].
-    """
-    n = scales.shape[1]
-    largest = float(np.abs(scales).max(initial=0.0))
-    if n < 2 or largest == 0:
-        return 0.0
-    if scales.size > LARGE:
-        return largest
-    squares = np.square(scales / largest)
-    second, high = np.partition(squares, -2)[:, -2:].T
-    low = np.maximum(second, high * (1 - 1 / n))
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            terms = 1 / (middle[:, None] - squares)
-            above = terms.sum(1) + margin(n + 3) * np.abs(terms).sum(1) < 0
-        low, high = np.where(above, low, middle), np.where(above, middle, high)
-    return largest * math.sqrt(float(high.max())) * UP_MANY
+    return times(
+        _largest_scale(operation) / math.sqrt(_epsilon(operation)) * UP_MANY, operation.input(0).lipschitz
+    )
 
 
 def inverse_deviation_gain(n: int, epsilon: float) -> float:
@@ -176,13 +152,31 @@ def _standard_range(square: Callable[[Operation], int]) -> Callable[[Operation],
     """Of scale z + bias, where `square` bounds the squares of the standardized entries z."""
 
     def reached(operation: Operation) -> Range:
-        largest = float(np.abs(_scale(operation)).max(initial=0.0))
-        radius = largest * math.sqrt(max(0, square(operation))) * UP_MANY
+        radius = _largest_scale(operation) * math.sqrt(max(0, square(operation))) * UP_MANY
         bias = operation.optional(2)
         offset = ZERO if bias is None else bias.range
         return outward_range(offset.lower - radius, offset.upper + radius)
 
     return reached
+
+
+def _standard_lengths(square: Callable[[Operation], int]) -> Callable[[Operation], Lengths]:
+    """Along the last axis, where that alone is normalized: of scale z + bias, |z|^2 <= n."""
+
+    def reached(operation: Operation) -> Lengths:
+        shape, axis = operation.input(0).shape, operation.attribute("axis", -1)
+        if shape is None or axis not in (-1, len(shape) - 1) or any(_named(operation, i) for i in (1, 2)):
+            return {}
+        longest = times(_largest_scale(operation), math.sqrt(square(operation)) * UP_MANY)
+        bias = operation.optional(2)
+        shift = 0.0 if bias is None else broadcast(bias, -1, operation)
+        return finite({-1: total((longest, shift))})
+
+    return reached
+
+
+def _largest_scale(operation: Operation) -> float:
+    return float(np.abs(_scale(operation)).max(initial=0.0))
 
 
 def _from_axis(operation: Operation) -> int:
@@ -210,15 +204,26 @@ def _of_groups(operation: Operation) -> int:
     return math.prod(operation.input(0).sizes()[1:]) // max(1, operation.attribute("num_groups", 1)) - 1
 
 
+def _unit(operation: Operation) -> Lengths:
+    """LpNormalization: at most 1 along its axis."""
+    shape, axis = operation.input(0).shape, operation.attribute("axis", -1)
+    return {} if shape is None else {axis if axis < 0 else axis - len(shape): 1.0}
+
+
 RULES = {
     "BatchNormalization": Rule(lipschitz=batch_normalized, range=_batch_range),
-    "LayerNormalization": Rule(lipschitz=layer_normalized, range=_layer_range),
+    "LayerNormalization": Rule(
+        lipschitz=layer_normalized, range=_layer_range, lengths=_standard_lengths(_from_axis)
+    ),
     "InstanceNormalization": Rule(lipschitz=scaled, range=_standard_range(_of_instances)),
     "GroupNormalization": Rule(lipschitz=scaled, range=_standard_range(_of_groups)),
-    "RMSNormalization": Rule(lipschitz=scaled, range=_standard_range(_from_axis)),
+    "RMSNormalization": Rule(
+        lipschitz=scaled, range=_standard_range(_from_axis), lengths=_standard_lengths(_from_axis)
+    ),
     "LpNormalization": Rule(  # x / |x| turns by any angle near zero
         lipschitz=unbounded("it divides {input} by its norm, which may be near zero"),
         range=lambda _: Range(lower=-1.0, upper=1.0),
+        lengths=_unit,
     ),
     "MeanVarianceNormalization": Rule(lipschitz=unbounded(NO_EPSILON)),  # a bound of 1e9 would be useless
 }

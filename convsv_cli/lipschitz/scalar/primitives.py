@@ -205,7 +205,10 @@ def _clip(lower: float, upper: float) -> Primitive:
         flat = steps((upper,))
         return Primitive(value=flat, slope=steps((0.0,)), product=steps((0.0,)))
     clipped = Piece(start=-math.inf, stop=math.inf, function=lambda u: np.clip(u, lower, upper), exact=True)
-    return Primitive(value=Curve(pieces=(clipped,)), slope=_between(lower, upper))
+    inside = _between(lower, upper)
+    return Primitive(
+        value=Curve(pieces=(clipped,)), slope=inside, product=lambda u: u * inside(u), elasticity=inside
+    )
 
 
 def _between(lower: float, upper: float) -> Curve:

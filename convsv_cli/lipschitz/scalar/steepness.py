@@ -86,7 +86,7 @@ def _largest(expression: Expression, boxes: Intervals) -> Intervals:
     found = jet(expression, boxes)
     left, right = (_at(expression, points) for points in (boxes.lower, boxes.upper))
     rising, falling = Mask(found.slope.lower >= 0), Mask(found.slope.upper <= 0)
-    end = rising.choose(right, falling.choose(left, anything(left)))
+    end = falling.choose(left, rising.choose(right, anything(left)))
     reached = np.maximum.reduce((found.value.lower, left.lower, right.lower))
     return Intervals(reached, np.minimum(found.value.upper, end.upper))
 
