@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-import numpy as np
-
-from convsv_cli.lipschitz.operation import MAX_ELEMENTS, Lengths, Operation, Tensor, UnboundedError
-from convsv_cli.numerics.rounding import UP_MANY, root, times, total, up
+from convsv_cli.lipschitz.operation import Lengths, Operation, Tensor
+from convsv_cli.numerics.rounding import UP_MANY, root, times, total
 
 NO_LENGTHS: Lengths = {}
 
@@ -29,22 +27,9 @@ def length(tensor: Tensor, axis: int) -> float:
         return tensor.lengths.get(axis, math.inf)
     size = shape[axis] or 0
     found = [tensor.lengths.get(axis, math.inf), times(root(size), tensor.range.magnitude)]
-    if tensor.constant and tensor.read is not None and None not in shape:
-        found.append(_of_constant(tensor, axis))
+    if tensor.constant:
+        found.append(tensor.own_lengths.get(axis, math.inf))
     return min(found)
-
-
-def _of_constant(tensor: Tensor, axis: int) -> float:
-    if math.prod(size or 0 for size in tensor.shape or ()) > MAX_ELEMENTS:
-        return math.inf
-    try:
-        values = tensor.value()
-    except UnboundedError:
-        return math.inf
-    if values.dtype.kind not in "fiu" or not values.size:
-        return math.inf
-    norms = np.linalg.norm(values.astype(np.float64), axis=axis)
-    return float(norms.max()) * up(values.shape[axis] + 4)
 
 
 def broadcast(tensor: Tensor, axis: int, operation: Operation) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from convsv_cli.model.graph import Dims, Node, Reader, UnknownValueError
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
+from convsv_cli.numerics.rounding import up
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,17 +78,31 @@ class Tensor:
     @cached_property
     def range(self) -> Range:
         """Holds all its entries; those of a constant are looked at where it is not too large."""
+        values = self._numbers()
+        return self.known if values is None else outward_range(float(values.min()), float(values.max()))
+
+    @cached_property
+    def own_lengths(self) -> Lengths:
+        """Of the vectors of a constant that is not too large, along each axis."""
+        values = self._numbers()
+        if values is None or values.dtype.kind == "b":
+            return {}
+        whole = values.astype("float64")
+        norms = {axis - whole.ndim: (whole * whole).sum(axis=axis).max() for axis in range(whole.ndim)}
+        roundings = max(whole.shape, default=0) + 4
+        return {axis: math.sqrt(float(square)) * up(roundings) for axis, square in norms.items()}
+
+    def _numbers(self) -> NDArray[np.generic] | None:
+        """The values of a constant of real numbers that is not too large; None for anything else."""
         if self.read is None or self.shape is None or None in self.shape:
-            return self.known
+            return None
         if not 0 < math.prod(size or 0 for size in self.shape) <= MAX_ELEMENTS:
-            return self.known
+            return None
         try:
             values = self.read()
         except UnknownValueError:
-            return self.known
-        if values.dtype.kind not in "fiub":
-            return self.known
-        return outward_range(float(values.min()), float(values.max()))
+            return None
+        return values if values.dtype.kind in "fiub" else None
 
     @property
     def constant(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from convsv_cli.lipschitz.operation import Rule
 from convsv_cli.lipschitz.rules import (
     activation,
+    attention,
     indexing,
     linear,
     local_response,
@@ -20,6 +21,7 @@ from convsv_cli.lipschitz.rules import (
 
 FAMILIES = (
     activation.RULES,
+    attention.RULES,
     linear.RULES,
     merge.RULES,
     pooling.RULES,

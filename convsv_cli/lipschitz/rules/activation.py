@@ -12,7 +12,7 @@ from convsv_cli.lipschitz.operands import ZERO, magnitude, unbounded
 from convsv_cli.lipschitz.operation import RANGE, Lengths, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, expressed, steepest
-from convsv_cli.lipschitz.scalar.steepness import steepness, values
+from convsv_cli.lipschitz.scalar.steepness import steepness, value_at, values
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import UP, root, times, total
 
@@ -171,7 +171,7 @@ def _applied_lengths(operation: Operation) -> Lengths:
     steep = min(steepest(operation.node), steepness(expression))
     if not math.isfinite(steep) or source.shape is None:
         return {}
-    at_zero, found = values(expression, ZERO).magnitude, {}
+    at_zero, found = value_at(expression, 0.0).magnitude, {}
     for axis, value in source.lengths.items():
         size = source.shape[axis]
         if size is not None:

@@ -108,24 +108,43 @@ def longest(operation: Operation) -> float:
 
 
 def _farthest(function: Expression) -> float:
-    """Upper bound of sup rho |psi|; c rho / sqrt(a rho^2 + b) is below c / sqrt(a)."""
-    factor, a, inner = 1.0, 1.0, function
-    if inner.op == "Mul" and inner.operands[1].constant:
-        factor, inner = abs(inner.operands[1].numbers[0]), inner.operands[0]
-    if inner.op == "Reciprocal":
-        (inner,) = inner.operands
-        power = 0.5
-    else:
-        power = -0.5
-    if inner.op == "Pow" and inner.numbers == (power,):
-        (inner,) = inner.operands
-        if inner.op == "Add" and inner.operands[1].constant and inner.operands[1].numbers[0] >= 0:
-            inner = inner.operands[0]
-        if inner.op == "Mul" and inner.operands[1].constant:
-            a, inner = inner.operands[1].numbers[0], inner.operands[0]
-        if inner == X.apply("Pow", 2.0) and a > 0:
-            return factor / math.sqrt(a) * UP_MANY
+    """Upper bound of sup rho |psi|: c / a where psi is at most c / (a rho)."""
+    factor, power, inner = 1.0, 1.0, function
+    while True:
+        if inner.op == "Mul" and inner.operands[1].constant and power == 1:
+            factor *= abs(inner.operands[1].numbers[0])
+        elif inner.op in ("Reciprocal", "Pow"):
+            power *= inner.numbers[0] if inner.numbers else -1.0
+        else:
+            break
+        inner = inner.operands[0]
+    growth = _growth(inner)
+    if growth is not None and growth[1] * power == -1:
+        return factor * growth[0] ** power * UP_MANY
     return values(X * function, LENGTHS).magnitude
+
+
+def _growth(part: Expression) -> tuple[float, float] | None:
+    """A positive a, and d, with which a function is at least a rho^d; None where none is known."""
+    first = _growth(part.operands[0]) if part.operands else None
+    if part.op == "x":
+        return 1.0, 1.0
+    if first is None:
+        return None
+    a, degree = first
+    second = part.operands[1].numbers[0] if len(part.operands) > 1 and part.operands[1].constant else None
+    found: tuple[float, float] | None = None
+    if part.op == "Add" and second is not None and second >= 0:
+        found = a, degree
+    elif part.op == "Mul" and second is not None and second > 0:
+        found = a * second, degree
+    elif part.op == "Pow" and part.numbers[0] > 0:
+        found = a ** part.numbers[0], degree * part.numbers[0]
+    elif (part.op == "Clip" and part.numbers[1] == math.inf) or (
+        part.op == "LeakyRelu" and part.numbers[1] == 1
+    ):
+        found = a, degree
+    return found
 
 
 def _radial_range(operation: Operation) -> Range:

@@ -81,6 +81,17 @@ def values(expression: Expression, over: Range) -> Range:
     return Range(lower=-lower.bound, upper=upper.bound)
 
 
+@lru_cache(maxsize=1024)
+def value_at(expression: Expression, x: float) -> Range:
+    """Holds the function's value at a number.
+
+    Args:
+        expression: the function.
+        x: finite.
+    """
+    return _range(_at(expression, np.array([x])), 0)
+
+
 def _largest(expression: Expression, boxes: Intervals) -> Intervals:
     """Holds the supremum over each box: at one of its ends, where the slope keeps its sign."""
     found = jet(expression, boxes)

@@ -16,12 +16,16 @@ from convsv_cli.lipschitz.dependencies import needs, relevant
 from convsv_cli.lipschitz.scalar.expressions import X
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.lipschitz.written_out.algebra import Algebra
+from convsv_cli.lipschitz.written_out.attention import attention_at
 from convsv_cli.lipschitz.written_out.forms import CONSTANT, Form
 from convsv_cli.lipschitz.written_out.patterns import Exponential, Length, Radial, Reader
 from convsv_cli.model.graph import Constant, Dims, Graph, Names, Node
 
-RADIAL, LENGTH = "convsv.Radial", "convsv.Length"
-"""A vector along some axes times a function of its length, and the length of one: see `rules.radial`."""
+RADIAL, LENGTH, ATTENTION = "convsv.Radial", "convsv.Length", "convsv.Attention"
+"""A vector along some axes times a function of its length, and the length of one: see `rules.radial`; and
+softmax(c Q K^T + mask) V, of Q, K^T and V: see `rules.attention`."""
+STARTS = ("Reduce", "GlobalA", "Sqrt", "Pow", "Softmax")
+"""How operators begin without which nothing is written out."""
 ENDS = frozenset(
     ("Add", "Sub", "Mul", "Div", "Sqrt", "Pow", "Log", "Sum", "Reciprocal", "ReduceL2", "Max", "Clip")
 )
@@ -36,11 +40,32 @@ def read_back(graph: Graph) -> Graph:
     Args:
         graph: at one input size.
     """
-    if not any(node.op.startswith(("Reduce", "GlobalA", "Sqrt", "Pow")) for node in graph.main.nodes):
+    if not any(node.op.startswith(STARTS) for node in graph.main.nodes):
         return graph
     with suppress(LimitError):
-        return _Writer(graph).graph()
+        read = _Writer(graph).graph()
+        return _attending(read)
     return graph
+
+
+def _attending(graph: Graph) -> Graph:
+    """With one node for each attention whose parts nothing else uses, or which they outlive."""
+    outputs, kept = set(graph.main.outputs), list[Node]()
+    for node in reversed(graph.main.nodes):
+        found = attention_at(node, graph) if outputs.intersection(node.outputs) else None
+        if found is not None:
+            node = Node(  # noqa: PLW2901
+                op=ATTENTION,
+                name=node.name,
+                inputs=(found.query, found.key, found.value),
+                outputs=node.outputs,
+                attributes={"factor": found.factor, "ops": ("MatMul", "Softmax", "MatMul")},
+            )
+        elif not outputs.intersection(node.outputs):
+            continue
+        kept.append(node)
+        outputs.update(needs(node))
+    return replace(graph, main=replace(graph.main, nodes=tuple(reversed(kept))))
 
 
 class _Writer:

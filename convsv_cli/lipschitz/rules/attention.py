@@ -1,0 +1,104 @@
+r"""Dot-product attention of bounded tokens.
+
+For row i of P = softmax(S), S = c Q K^T + mask, the result is o_i = sum_j P_ij v_j. With expectations under
+the distribution P_i, its derivative is
+
+    do_i = E[(ds_ij - E ds_i) (v_j - E v)] + E[dv_j],        ds_ij = c (<dq_i, k_j> + <q_i, dk_j>).
+
+By Cauchy-Schwarz, for every unit vector u, <u, first term> <= sd(ds_i) sd(<u, v>), where sd(<u, v>) <= R_V,
+the length of the longest v, and sd(ds_i) <= c (R_K |dq_i| + R_Q sqrt(E |dk_j|^2)). Over all rows, sum_i
+E|dk_j|^2 = sum_j |dk_j|^2 sum_i P_ij <= n |dK|^2 for n queries, and likewise for dV. So
+
+    |dO| <= c R_V (R_K |dQ| + sqrt(n) R_Q |dK|) + sqrt(n) |dV|.
+
+No norm of K or V as matrices is in it. Unbounded tokens have no such constant (Kim, Papamakarios & Mnih, "The
+Lipschitz constant of self-attention", ICML 2021), and sqrt(n) R^2 is the true rate for bounded ones (Castin,
+Ablin & Peyre, "How smooth is attention?", ICML 2024; the constant of their Theorem 3.3 for self-attention,
+sqrt(3) |V| sqrt(|A|^2 R^4 (4 n + 1) + n), is larger where |A| is the product of the norms of Q's and K's
+matrices). Each head by itself; heads and samples add up as squares.
+"""
+
+from __future__ import annotations
+
+import math
+
+from convsv_cli.lipschitz.lengths import finite, length
+from convsv_cli.lipschitz.operands import ZERO
+from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Lengths, Operation, Rule, Tensor, UnboundedError
+from convsv_cli.numerics.intervals import Range
+from convsv_cli.numerics.rounding import UP_MANY, root, times, total
+
+
+def attended(operation: Operation) -> float:
+    """`convsv.Attention`: Q, K^T and V, with the factor c as an attribute."""
+    query, key, value = (operation.input(index) for index in range(3))
+    return _bound((query, key, value), -2, operation.attribute("factor", 1.0))
+
+
+def operator(operation: Operation) -> float:
+    """Attention of opset 23: Q, K and V, of which heads may be parts of the last axis."""
+    extra = [operation.optional(index) for index in range(4, len(operation.inputs))]
+    mask = operation.optional(3)
+    if any(tensor is not None for tensor in extra) or any(operation.node.outputs[1:]):
+        raise UnboundedError("it keeps keys and values of earlier tokens, or gives more than its result")
+    if (mask is not None and not mask.constant) or operation.attribute("softcap", 0.0):
+        raise UnboundedError("its mask varies with the network's input, or its scores are capped")
+    query, key, value = (operation.input(index) for index in range(3))
+    width = query.sizes()[-1] // (operation.attribute("q_num_heads", 1) if len(query.sizes()) == 3 else 1)
+    scale = operation.attribute("scale", 1 / math.sqrt(max(1, width)))
+    shared = _shared(operation)
+    return times(root(shared), _bound((query, key, value), -1, abs(scale) * UP_MANY))
+
+
+def _shared(operation: Operation) -> int:
+    """How many heads of Q use the same head of K and V."""
+    query, key = operation.input(0).sizes(), operation.input(1).sizes()
+    four = len(query) == 4
+    heads = (
+        (query[1], key[1]) if four else tuple(operation.attribute(f"{x}_num_heads", 1) for x in ("q", "kv"))
+    )
+    return -(-heads[0] // max(1, heads[1]))
+
+
+def _bound(parts: tuple[Tensor, Tensor, Tensor], along: int, factor: float) -> float:
+    query, key, value = parts
+    queries = root(query.sizes()[-2])
+    scores = total(
+        (
+            _product(query.lipschitz, key, along),
+            times(queries, _product(_copied(key, query), query, -1)),
+        )
+    )
+    first = times(factor, _product(scores, value, -1))
+    return total((first, times(queries, _copied(value, query))))
+
+
+def _product(lipschitz: float, tensor: Tensor, axis: int) -> float:
+    """A Lipschitz constant times the longest vector of a tensor along an axis."""
+    if lipschitz == 0:
+        return 0.0
+    longest = length(tensor, axis)
+    if not math.isfinite(longest):
+        raise UnboundedError(UNBOUNDED_PRODUCT.format(names=repr(tensor.name)))
+    return times(lipschitz, longest)
+
+
+def _copied(tensor: Tensor, query: Tensor) -> float:
+    """The constant of a tensor whose matrices are used for several of Q's."""
+    sizes = [math.prod(each.sizes()[:-2]) for each in (query, tensor)]
+    return times(root(max(1, -(-sizes[0] // max(1, sizes[1])))), tensor.lipschitz)
+
+
+def _range(operation: Operation) -> Range:
+    """Means of V's rows; zeros where a mask leaves nothing."""
+    return operation.input(2).range.hull(ZERO)
+
+
+def _lengths(operation: Operation) -> Lengths:
+    return finite({-1: length(operation.input(2), -1)})
+
+
+RULES = {
+    "convsv.Attention": Rule(lipschitz=attended, range=_range, lengths=_lengths),
+    "Attention": Rule(lipschitz=operator, range=_range),
+}

@@ -1,0 +1,124 @@
+"""Dot-product attention, written out: softmax(scale Q K^T + mask) V."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from convsv_cli.model.graph import Graph, Node, UnknownValueError
+
+PASSED = frozenset(("Identity", "Cast", "Dropout"))
+VIEWS = frozenset(("Reshape", "Squeeze", "Unsqueeze"))
+MOST_STEPS = 16  # between a product and its softmax
+MATRIX = 2  # axes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """What a product of a softmax and a matrix is.
+
+    Attributes:
+        query: Q, [..., queries, d].
+        key: K^T, [..., d, keys].
+        value: V, [..., keys, e].
+        factor: the largest absolute value of what Q K^T is multiplied by.
+    """
+
+    query: str
+    key: str
+    value: str
+    factor: float
+
+
+def attention_at(node: Node, graph: Graph) -> Attention | None:
+    """The attention whose result a MatMul is; None where it is none.
+
+    Masks, and what else is added, must not vary with the network's input.
+
+    Args:
+        node: of the graph.
+        graph: at one input size.
+    """
+    if node.op != "MatMul" or len(node.inputs) != MATRIX:
+        return None
+    weights, value = node.inputs
+    softmax = graph.makers.get(_before(weights, graph))
+    if softmax is None or softmax.op != "Softmax" or value in graph.constants:
+        return None
+    shape, axis = graph.shapes.get(softmax.inputs[0]), softmax.attribute("axis", -1)
+    if shape is None or axis not in (-1, len(shape) - 1):
+        return None
+    found = _scores(softmax.inputs[0], graph)
+    if found is None:
+        return None
+    product, factor = found
+    return Attention(query=product.inputs[0], key=product.inputs[1], value=value, factor=factor)
+
+
+def _before(name: str, graph: Graph) -> str:
+    """What a tensor is before it was passed on, or NaN in it was replaced by zeros."""
+    for _ in range(MOST_STEPS):
+        node = graph.makers.get(name)
+        if node is not None and node.op in PASSED:
+            name = node.inputs[0]
+        elif node is not None and node.op == "Where" and _guards(node, graph):
+            name = node.inputs[2]
+        else:
+            return name
+    return name
+
+
+def _guards(node: Node, graph: Graph) -> bool:
+    """Whether a Where replaces NaN by constants: rows in which a mask leaves nothing."""
+    condition = graph.makers.get(node.inputs[0])
+    asks = condition is not None and condition.op == "IsNaN" and condition.inputs[0] == node.inputs[2]
+    return asks and node.inputs[1] in graph.constants
+
+
+def _scores(name: str, graph: Graph) -> tuple[Node, float] | None:
+    """The product of two tensors that scores are, times what, but for masks."""
+    factor = 1.0
+    for _ in range(MOST_STEPS):
+        node = graph.makers.get(name)
+        if node is None:
+            return None
+        varying = [each for each in node.inputs if each and each not in graph.constants]
+        if node.op == "MatMul" and len(varying) == MATRIX:
+            return node, factor
+        if len(varying) != 1 or not _same_matrix(varying[0], name, graph):
+            return None
+        step = _factor(node, graph)
+        if step is None:
+            return None
+        factor, name = factor * step, varying[0]
+    return None
+
+
+def _factor(node: Node, graph: Graph) -> float | None:
+    """What a step from the product to the softmax multiplies by, at most; None for any other."""
+    if node.op in PASSED or node.op in VIEWS or node.op in ("Add", "Sub", "Where", "Neg"):
+        return None if node.op == "Where" and node.inputs[0] not in graph.constants else 1.0
+    if node.op not in ("Mul", "Div"):
+        return None
+    constant = next((name for name in node.inputs if name in graph.constants), "")
+    if node.op == "Div" and constant != node.input(1):
+        return None
+    try:
+        values = np.abs(graph.constants[constant]().read().astype(np.float64))
+    except (UnknownValueError, KeyError):
+        return None
+    if not values.size or (node.op == "Div" and not values.all()):
+        return None
+    return float((1 / values if node.op == "Div" else values).max()) * (1 + 1e-15)
+
+
+def _same_matrix(before: str, after: str, graph: Graph) -> bool:
+    """Whether two tensors have the same last two axes, and as many of these matrices."""
+    shapes = [graph.shapes.get(name) for name in (before, after)]
+    known = [[size or 0 for size in shape] for shape in shapes if shape is not None and None not in shape]
+    if len(known) < MATRIX or min(map(len, known)) < MATRIX:
+        return False
+    first, second = known
+    return first[-MATRIX:] == second[-MATRIX:] and math.prod(first) == math.prod(second)
