@@ -25,7 +25,7 @@ def convsv(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
     It goes on from a process that has imported torch, which takes longer than most audits.
     """
-    outcome = _runner().run(*arguments)
+    outcome = runner().run(*arguments)
     return subprocess.CompletedProcess(arguments, outcome.code, outcome.stdout, outcome.stderr)
 
 
@@ -42,8 +42,8 @@ def convsv_anew(*arguments: str | Path, **environment: str) -> subprocess.Comple
 
 
 @cache
-def _runner() -> Runner:
+def runner() -> Runner:
     """For all tests of this process."""
-    runner = Runner(seconds=600)
-    atexit.register(runner.close)
-    return runner
+    made = Runner(seconds=600)
+    atexit.register(made.close)
+    return made

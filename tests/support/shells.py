@@ -7,14 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.command_line import runner
+
 ROOT = Path(__file__).parents[2]
+CLIENT = Path(__file__).with_name("fork_client.py")
 
 
 def installed(folder: Path) -> dict[str, str]:
-    """An environment in which `convsv` is this checkout."""
+    """An environment in which `convsv` is this checkout, without the second or two that imports take."""
     script = folder / "bin" / "convsv"
     script.parent.mkdir(exist_ok=True)
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m convsv_cli "$@"\n')
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{CLIENT}" "{runner().socket}" "$@"\n')
     script.chmod(0o755)
     path = os.pathsep.join([str(script.parent), os.environ["PATH"]])
     return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
