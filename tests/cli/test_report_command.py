@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from tests.support import json_schemas
 from tests.support.command_line import convsv, convsv_anew
 from tests.support.documents import AUDIT, AUDITED, FAILURE, JUDGED
 from tests.support.sarif import check
+from tests.support.shells import installed, shell
 
 OLD = Path(__file__).parents[1] / "support" / "saved_reports" / "schema-1.0.json"
 SUFFIXES = [suffix for renderer in RENDERERS for suffix in renderer.suffixes]
@@ -71,17 +69,10 @@ def test_a_saved_report_renders_to_what_the_audit_itself_would_have_printed(
 def test_an_audit_pipes_into_a_report(sample: Path, tmp_path: Path) -> None:
     """In every format."""
     files = [tmp_path / f"r{suffix}" for suffix in SUFFIXES]
-    convsv_, outputs = '"$python" -m convsv_cli', " ".join(f"-o r{suffix}" for suffix in SUFFIXES)
-    line = f'{convsv_} audit "$model" --layers fc --format json | {convsv_} report - {outputs}'
-    environment = {**os.environ, "python": sys.executable, "model": str(sample)}
-    process = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line],
-        cwd=tmp_path,
-        env=environment | {"PYTHONPATH": str(sample.parents[1])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    outputs = " ".join(f"-o r{suffix}" for suffix in SUFFIXES)
+    line = f'convsv audit "$model" --layers fc --format json | convsv report - {outputs}'
+    environment = installed(tmp_path) | {"model": str(sample)}
+    process = shell(f"set -o pipefail; {line}", tmp_path, environment)
     assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
     assert all("fc" in file.read_text() or file.suffix == ".sarif" for file in files)
 

@@ -301,7 +301,7 @@ def test_ctrl_c_leaves_no_half_written_file(suffix: str, checkpoint: Path, tmp_p
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".values*")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(3)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout, stderr.strip()) == (130, "", "convsv: interrupted")

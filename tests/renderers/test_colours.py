@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.budget_models import scaled
+from tests.support.shells import convsv_command
 
 
 def on_a_terminal(*arguments: str | Path, **environment: str) -> str:
@@ -18,7 +18,7 @@ def on_a_terminal(*arguments: str | Path, **environment: str) -> str:
     ours, theirs = pty.openpty()
     inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "convsv_cli", *map(str, arguments)],
+        [*convsv_command(), *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=subprocess.DEVNULL,

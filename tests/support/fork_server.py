@@ -3,8 +3,8 @@
     python -m tests.support.fork_server SOCKET
 
 It has to be small: what Linux says of a process's memory begins with what its parent held when it was born.
-It ends with its stdin. Requests are JSON behind one byte, with which stdin, stdout and stderr come; the answer
-is the exit code (negative where a signal ended the run), seconds of processors and peak memory.
+It ends with its stdin. Requests are JSON behind one byte, with which stdin, stdout and stderr come; the
+answer is the exit code (negative where a signal ended the run), seconds of processors and peak memory.
 """
 
 from __future__ import annotations

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from convsv_cli.cli import cli
 from convsv_cli.renderers import RENDERERS
 from tests.support import shown_outputs
 from tests.support.command_line import convsv
+from tests.support.shells import installed, shell
 
 SMALLEST = "mnist_curvature"
 
@@ -82,15 +80,14 @@ def test_every_pipe_that_the_docs_show_runs(
     text = "\n".join([readme, *pages, *(process.stdout for process in helps)])
     pipes = set(re.findall(r"^ *\$? *(convsv [^\n|]*\| *\w[^\n]*)$", text, re.MULTILINE))
     assert len(pipes) >= 2
+    environment = installed(tmp_path)
     for line in pipes:
         for name in re.findall(r"[\w./-]+\.(?:onnx|pth|pt)\b", line):
             Path(name).parent.mkdir(exist_ok=True)
             sample = f"{SMALLEST}.onnx" if name.endswith(".onnx") else f"{SMALLEST}.pt"
             shutil.copy(root / "sample_models" / sample, name)
-        script = f'set -o pipefail; convsv() {{ "$PYTHON" -m convsv_cli "$@"; }}; {line}'
-        environment = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(root)}
-        process = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, check=False)
-        assert (process.returncode, process.stderr) == (0, b""), line
+        process = shell(f"set -o pipefail; {line}", tmp_path, environment)
+        assert (process.returncode, process.stderr) == (0, ""), line
         for output in re.findall(r"-o ([\w.]+)", line):
             assert Path(output).stat().st_size > 1000
 
