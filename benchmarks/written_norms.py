@@ -207,6 +207,14 @@ def grouped_keras(x: Term) -> Term:
     return (y * inv + shift).reshaped(1, 4, 3, 3)
 
 
+def group_norm_op(x: Term) -> Term:
+    """Its scales are of each channel from opset 21 on, of each group before that."""
+    if x.sheet.opset >= 21:
+        return x("GroupNormalization", IMAGE_GAMMA.ravel(), IMAGE_BETA.ravel(), num_groups=2, epsilon=EPS)
+    y = x("GroupNormalization", np.ones(2), np.zeros(2), num_groups=2, epsilon=EPS)
+    return y * IMAGE_GAMMA + IMAGE_BETA
+
+
 INSTANCE_NORM: Mapping[str, Spelling] = {
     "op": lambda x: x("InstanceNormalization", IMAGE_GAMMA.ravel(), IMAGE_BETA.ravel(), epsilon=EPS),
     "pow": image_norm(lambda x: x.mean(PLACES)),
@@ -224,9 +232,7 @@ GROUP_NORM: Mapping[str, Spelling] = {
     "rsqrt": grouped(lambda x: times_inverse(shifted(x))),
     "mean-of-squares": grouped(lambda x: over_root(shifted(x), (x * x).mean() - x.mean() ** 2.0)),
     "keras": grouped_keras,
-    "op": lambda x: x(
-        "GroupNormalization", IMAGE_GAMMA.ravel(), IMAGE_BETA.ravel(), num_groups=2, epsilon=EPS
-    ),
+    "op": group_norm_op,
 }
 
 

@@ -1,11 +1,13 @@
 """What the bounds of functions are that are written out in primitives, beside their true constants.
 
-    python benchmarks/written_out.py [--only PATTERN,..] [--opsets 11,13,17,18,20,23] [--optimised] [--aside]
+    python benchmarks/written_out.py [--only PATTERN,..] [--opsets 11,13,17,18,20,23]
+        [--optimised] [--aside] [--torch]
 
 Prints pattern, spelling and opset -> true constant, bound and their ratio. With `--optimised`, also of what
 onnxruntime's optimiser makes of each; with `--aside`, also with a second consumer of each part of it: whether
 it is positive (`sign`: the constant is the same), and of functions of each number, 0.1 tanh of it (`tanh`).
-A bound below the truth is marked UNSOUND, and a spelling that computes something else WRONG.
+With `--torch`, of what torch's exporters write instead. A bound below the truth is marked UNSOUND, and a
+spelling that computes something else WRONG.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +33,9 @@ from torch import Tensor  # noqa: E402
 
 from benchmarks.written_patterns import NORMS, PATTERNS, Pattern  # noqa: E402
 from benchmarks.written_scalars import SCALARS, Function  # noqa: E402
-from benchmarks.written_terms import RESULT, SOURCE, Sheet, Spelling, Term, UnavailableError  # noqa: E402
+from benchmarks.written_terms import Sheet, Spelling, Term, UnavailableError  # noqa: E402
+from benchmarks.written_torch import NEWEST, OLDEST, SPELLINGS, exported  # noqa: E402
+from benchmarks.zoo_export import EXPORTERS, bound_of, opset_of  # noqa: E402
 
 OPSETS = (11, 13, 17, 18, 20, 23)
 GRID, REACH, FINE = 200_001, 30.0, 1e-9
@@ -155,22 +159,17 @@ def deviation(model: ModelProto, pattern: Pattern) -> float:
     """Of what onnxruntime computes from what torch does, relative to the largest entry."""
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     x = 4 * np.random.default_rng(0).standard_normal(pattern.shape)
-    (y,) = session.run([RESULT], {SOURCE: x.astype(np.float32)})
+    y, *_ = session.run(None, {session.get_inputs()[0].name: x.astype(np.float32)})
     expected = pattern.function(torch.from_numpy(x)).numpy().reshape(y.shape)
     return float(np.abs(y - expected).max() / np.abs(expected).max())
 
 
-def bound_of(model: ModelProto, folder: Path) -> tuple[float, str]:
-    """As an audit gives it, and what stands in the way."""
-    from convsv_cli import audit
-    from convsv_cli.errors import ConvsvError
-
-    path = folder / "written.onnx"
-    onnx.save(model, path)
-    try:
-        bound = audit(path, network_effort="quick").bound
-    except ConvsvError as error:
-        return math.inf, str(error)
+def figures(model: ModelProto, folder: Path) -> tuple[float, str]:
+    """The bound, and what stands in the way."""
+    onnx.save(model, folder / "written.onnx")
+    bound = bound_of(folder / "written.onnx")
+    if isinstance(bound, str):
+        return math.inf, bound
     return bound.lipschitz, "; ".join(f"{each.op}: {each.reason}" for each in bound.obstacles) or bound.reason
 
 
@@ -192,7 +191,7 @@ def variants(case: Case, folder: Path, *, optimise: bool, aside: bool) -> Iterat
 
 def report(case: Case, model: ModelProto, truth: float, folder: Path) -> None:
     """Print one row."""
-    bound, obstacle = bound_of(model, folder)
+    bound, obstacle = figures(model, folder)
     marks = ["UNSOUND"] if bound < truth * (1 - ROUNDING) else []
     try:
         marks += ["WRONG"] if deviation(model, case.pattern) > 1e-3 else []
@@ -204,6 +203,21 @@ def report(case: Case, model: ModelProto, truth: float, folder: Path) -> None:
     print(f"{row} {truth:12.6g} {bound:12.6g} {ratio} {note}".rstrip(), flush=True)
 
 
+def by_torch(name: str, opsets: list[int], folder: Path) -> Iterator[tuple[Case, ModelProto]]:
+    """What its exporters write of the spellings in torch."""
+    path, done = folder / "torch.onnx", set[tuple[str, str, int]]()
+    for spelling, (exporter, dynamo), opset in product(SPELLINGS.get(name, ()), EXPORTERS.items(), opsets):
+        if opset < OLDEST[dynamo] or opset > NEWEST[dynamo]:
+            continue
+        reason = exported(name, spelling, path, PATTERNS[name].shape, dynamo=dynamo, opset=opset)
+        key = (spelling, exporter, opset if reason else opset_of(path))
+        if reason:
+            print(f"{name:14} {spelling:20} {opset:3} {exporter:16} not exported: {reason}")
+        elif key not in done:
+            yield Case(name=name, spelling=spelling, opset=key[2], variant=exporter), onnx.load(path)
+        done.add(key)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -211,6 +225,7 @@ def main() -> None:
     parser.add_argument("--opsets", default=",".join(map(str, OPSETS)))
     parser.add_argument("--optimised", action="store_true", help="also by onnxruntime's optimiser")
     parser.add_argument("--aside", action="store_true", help="also with second consumers")
+    parser.add_argument("--torch", action="store_true", help="those that torch's exporters write, instead")
     arguments = parser.parse_args()
     names, opsets = arguments.only.split(","), [int(each) for each in arguments.opsets.split(",")]
     truths = {name: true_constant(name) for name in names}
@@ -218,15 +233,15 @@ def main() -> None:
         if name in NORMS and (found := highest_found(NORMS[name])) > truths[name] * (1 + ROUNDING):
             print(f"{name}: a larger slope than {truths[name]:.6g} was found: {found:.6g}")
     print(f"{'pattern':14} {'spelling':20} opset {'variant':14} {'truth':>12} {'bound':>12}    ratio")
+    asked = {"optimise": arguments.optimised, "aside": arguments.aside}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for name, opset in product(names, opsets):
-            for spelling in PATTERNS[name].spellings:
-                case = Case(name=name, spelling=spelling, opset=opset)
-                for each, model in variants(
-                    case, folder, optimise=arguments.optimised, aside=arguments.aside
-                ):
-                    report(each, model, truths[name], folder)
+        for name in names:
+            spellings = product(PATTERNS[name].spellings, opsets)
+            cases = (Case(name=name, spelling=spelling, opset=opset) for spelling, opset in spellings)
+            found = chain.from_iterable(variants(case, folder, **asked) for case in cases)
+            for case, model in by_torch(name, opsets, folder) if arguments.torch else found:
+                report(case, model, truths[name], folder)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ GELU: Mapping[str, Spelling] = {
     "sum": lambda x: x * 0.5 * erf(x)("Sum", 1.0),
     "sum-whole": lambda x: (0.5 * x)("Sum", 0.5 * x * erf(x)),
     "expanded": lambda x: 0.5 * x + 0.5 * x * erf(x),
-    "cast": lambda x: x * (1 + double(x / ROOT2)("Erf").cast()) * 0.5,
+    "cast": lambda x: x * (1 + double(x / ROOT2).cast()("Erf")) * 0.5,
     "op": lambda x: x("Gelu"),
 }
 GELU_TANH: Mapping[str, Spelling] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from benchmarks.written_terms import Spelling, Term
+from benchmarks.written_terms import Spelling, Term, UnavailableError
 
 AXES = -1
 
@@ -29,6 +29,17 @@ def times_inverse(e: Term) -> Term:
     return e * e.sum()("Reciprocal")
 
 
+def transposed(x: Term) -> Term:
+    """Along an axis that is not the last one; before opset 13, that takes all axes after it as well.
+
+    Raises:
+        UnavailableError: then.
+    """
+    if x.sheet.opset < 13:
+        raise UnavailableError("Softmax along one axis")
+    return x("Transpose", perm=[0, 2, 1])("Softmax", axis=1)("Transpose", perm=[0, 2, 1])
+
+
 def less_log(x: Term) -> Term:
     """The sum of exponentials, as a logarithm, taken off."""
     return x - x("Exp").sum()("Log")
@@ -46,7 +57,7 @@ SOFTMAX: Mapping[str, Spelling] = {
     "exp-log-softmax": lambda x: x("LogSoftmax", axis=-1)("Exp"),
     "eps": lambda x: over_sum(exp_shifted(x), lambda e: e.sum() + 1e-30),
     "clipped": lambda x: over_sum(exp_shifted(x), lambda e: e.sum().clipped(1e-30)),
-    "transposed": lambda x: x("Transpose", perm=[0, 2, 1])("Softmax", axis=1)("Transpose", perm=[0, 2, 1]),
+    "transposed": transposed,
 }
 LOG_SOFTMAX: Mapping[str, Spelling] = {
     "op": lambda x: x("LogSoftmax", axis=-1),

@@ -10,14 +10,11 @@ and of which networks.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import tempfile
-import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -30,12 +27,12 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from benchmarks import zoo_llama, zoo_sequences, zoo_swin, zoo_transformers, zoo_vision  # noqa: E402
+from benchmarks.zoo_export import EXPORTERS, bound_of, export, opset_of  # noqa: E402
 
 if TYPE_CHECKING:
     from convsv_cli.report import NetworkBound
 
 OPSETS = (13, 17, 18, 20)
-EXPORTERS = {"dynamo": True, "script": False}
 IMAGE, TOKENS, STEPS = ((1, 3, 16, 16),), ((1, 9, 16),), ((1, 7, 6),)
 PATCHES = ((1, 3, 12, 12),)
 
@@ -123,40 +120,6 @@ def _nets() -> dict[str, Net]:
 NETS = _nets()
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """For the exporters, which print whole graphs, some of them past `sys.stdout`."""
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def exported(net: Net, path: Path, *, dynamo: bool, opset: int) -> str:
-    """Write a network as ONNX; why not, where that does not work, else an empty string.
-
-    Args:
-        net: which.
-        path: of the file.
-        dynamo: by the exporter of today, else by that of TorchScript.
-        opset: that is asked for; the exporter may leave the file at another one.
-    """
-    options = {"dynamo": dynamo, "opset_version": opset, "verbose": False, "external_data": False}
-    with warnings.catch_warnings(), _silence():
-        warnings.simplefilter("ignore")
-        try:
-            torch.onnx.export(net.built(), net.points()[0], path, **options)
-        except Exception as error:  # noqa: BLE001
-            return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-    return ""
-
-
 def steepest(net: Net, points: int = 4) -> float:
     """The largest Jacobian norm at random inputs in the box, in double precision."""
     function, found = net.built().double(), 0.0
@@ -166,30 +129,6 @@ def steepest(net: Net, points: int = 4) -> float:
         whole = torch.cat([block.reshape(size, -1) for block in blocks], 1)
         found = max(found, float(torch.linalg.matrix_norm(whole, 2)))
     return found
-
-
-def opset_of(path: Path) -> int:
-    """Of the default domain, that the file really has."""
-    import onnx
-
-    model = onnx.load(path, load_external_data=False)
-    return next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
-
-
-def bound_of(path: Path, box: tuple[float, float] | None) -> NetworkBound | str:
-    """As an audit gives it at no search's expense; its message where there is none.
-
-    Args:
-        path: the ONNX file.
-        box: `--input-range`.
-    """
-    from convsv_cli import audit
-    from convsv_cli.errors import ConvsvError
-
-    try:
-        return audit(path, input_range=box, network_effort="quick").bound
-    except ConvsvError as error:
-        return f"error: {error}"
 
 
 def figure(bound: NetworkBound | str) -> str:
@@ -226,7 +165,8 @@ def measure(name: str, opsets: tuple[int, ...], folder: Path, found: Found) -> N
     least = steepest(net)
     for exporter, opset in product(EXPORTERS, opsets):
         path = folder / f"{name}-{exporter}-{opset}.onnx"
-        reason = "" if path.exists() else exported(net, path, dynamo=EXPORTERS[exporter], opset=opset)
+        options = {"dynamo": EXPORTERS[exporter], "opset": opset}
+        reason = "" if path.exists() else export(net.built(), net.points()[0], path, **options)
         row = f"{name:18} {exporter:7} {opset:3}"
         if reason:
             print(f"{row}  not exported: {reason}", flush=True)
