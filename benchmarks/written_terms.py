@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
@@ -40,6 +40,16 @@ class Sheet:
         self.nodes: list[NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
 
+    @classmethod
+    def of(cls, build: Spelling, opset: int, kind: int = TensorProto.FLOAT) -> tuple[Sheet, Term]:
+        """One with a spelling on it, and the result.
+
+        Raises:
+            UnavailableError: the opset lacks one of its operators.
+        """
+        sheet = cls(opset, kind)
+        return sheet, build(sheet.source())
+
     def source(self) -> Term:
         """The input."""
         return Term(self, SOURCE)
@@ -72,13 +82,13 @@ class Sheet:
 
     def model(self, result: Term, shape: Sequence[int], aside: Term | None = None) -> ModelProto:
         """From the input to the result, and to something aside."""
-        nodes = [_renamed(node, result.name, RESULT) for node in self.nodes]
+        names = {result.name: RESULT}
         outputs = [helper.make_tensor_value_info(RESULT, self.kind, None)]
         if aside is not None:
-            nodes.append(helper.make_node("Identity", [aside.name], [ASIDE]))
+            names[aside.name] = ASIDE
             outputs.append(onnx.ValueInfoProto(name=ASIDE))
         graph = helper.make_graph(
-            nodes,
+            [_renamed(node, names) for node in self.nodes],
             "formula",
             [helper.make_tensor_value_info(SOURCE, self.kind, shape)],
             outputs,
@@ -90,10 +100,11 @@ class Sheet:
         )
 
 
-def _renamed(node: NodeProto, old: str, new: str) -> NodeProto:
+def _renamed(node: NodeProto, names: Mapping[str, str]) -> NodeProto:
     copy = NodeProto()
     copy.CopyFrom(node)
-    copy.output[:] = [new if name == old else name for name in node.output]
+    copy.input[:] = [names.get(name, name) for name in node.input]
+    copy.output[:] = [names.get(name, name) for name in node.output]
     return copy
 
 
