@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-SOURCE, RESULT, ASIDE = "x", "y", "aside"
+SOURCE, RESULT = "x", "y"
 AXES_AS_INPUT = {
     **dict.fromkeys(("ReduceSum", "Squeeze", "Unsqueeze"), 13),
     **dict.fromkeys(
@@ -80,13 +80,13 @@ class Sheet:
         self.nodes.append(helper.make_node(op, [each.name for each in terms], names, **attributes))
         return [Term(self, name) for name in names]
 
-    def model(self, result: Term, shape: Sequence[int], aside: Term | None = None) -> ModelProto:
-        """From the input to the result, and to something aside."""
+    def model(self, result: Term, shape: Sequence[int], *asides: Term) -> ModelProto:
+        """From the input to the result, and to what else is an output."""
         names = {result.name: RESULT}
         outputs = [helper.make_tensor_value_info(RESULT, self.kind, None)]
-        if aside is not None:
-            names[aside.name] = ASIDE
-            outputs.append(onnx.ValueInfoProto(name=ASIDE))
+        for i, aside in enumerate(asides):
+            names[aside.name] = f"aside{i}"
+            outputs.append(onnx.ValueInfoProto(name=f"aside{i}"))
         graph = helper.make_graph(
             [_renamed(node, names) for node in self.nodes],
             "formula",
