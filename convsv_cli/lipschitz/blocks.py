@@ -22,6 +22,11 @@ def logarithm(segments: Sequence[Segment]) -> float:
     return -math.inf if 0 in factors else math.fsum(map(math.log10, factors))
 
 
+def obstacle(offence: Offence) -> Obstacle:
+    """What reports say of a node without a bound."""
+    return Obstacle(node=offence.node.name, op=_ops(offence.node)[-1], reason=offence.reason)
+
+
 def summarised(
     segments: Sequence[Segment], offences: Sequence[Offence], rows: Mapping[str, tuple[str, ...]]
 ) -> NetworkBound:
@@ -33,7 +38,7 @@ def summarised(
         rows: of the audit, that each node is, by the node's name.
     """
     blocks = _blocks(segments, rows)
-    obstacles = tuple(Obstacle(node=o.node.name, op=_ops(o.node)[-1], reason=o.reason) for o in offences)
+    obstacles = tuple(map(obstacle, offences))
     factors = [segment.factor for segment in segments]
     if math.inf in factors and 0 not in factors:
         return NetworkBound(status=UNBOUNDED, blocks=blocks, obstacles=obstacles, parts=_parts(blocks))

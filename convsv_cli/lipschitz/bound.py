@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -14,14 +13,25 @@ from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import Composed, Segment, compose
 from convsv_cli.lipschitz.density.ranges import alike, ranges_of
 from convsv_cli.lipschitz.density.route import Routed, routed
-from convsv_cli.lipschitz.dependencies import ending_at, needs, real, real_outputs, relevant, sources
+from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, relevant, sources
 from convsv_cli.lipschitz.effort import DEFAULT, Effort
+from convsv_cli.lipschitz.ends import (
+    WHOLE,
+    Ends,
+    about,
+    between,
+    depends,
+    first_real,
+    last_real,
+)
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import Norms
+from convsv_cli.lipschitz.pairs import Remembered, norm_of, pair_bounds, skipped
 from convsv_cli.lipschitz.rules import RULES
+from convsv_cli.lipschitz.structure import structure_of
 from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.lipschitz.written_out import read_back
-from convsv_cli.model.graph import Graph, Node
+from convsv_cli.model.graph import Graph
 from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.numerics.rounding import UP, times
 from convsv_cli.report import BOUNDED, UNKNOWN, NetworkBound
@@ -29,19 +39,16 @@ from convsv_cli.report import BOUNDED, UNKNOWN, NetworkBound
 if TYPE_CHECKING:
     import torch
 
-PLURALS = {
-    "skip": "skips",
-    "sum": "sums",
-    "branch": "branches",
-    "BatchNorm": "BatchNorms",
-    "concatenation": "concatenations",
-    "pooling layer": "pooling layers",
-}
+SAME = 1 + 1e-9
+"""Ratio of two bounds that differ by rounding alone."""
 NO_INPUT = "no input is of real numbers, so there is nothing to perturb"
 NO_OUTPUT = "no output is of real numbers"
-LEFT_OUT = "outputs that are not real numbers ({}) do not count"
-HELD = "inputs that are not real numbers ({}) are held fixed"
+BEGIN, STOP = (
+    "; --from {!r} begins at its first tensor of real numbers",
+    "; --to {!r} is its last tensor of some",
+)
 ARITHMETIC = "the network computes in real numbers: its own rounding is not counted"
+INNER = "{!r} stays between {:.7g} and {:.7g}, as the network computes it from inputs in their range"
 
 
 def network_bound(
@@ -49,17 +56,85 @@ def network_bound(
     norms: Norms,
     input_range: tuple[float, float] | None = None,
     effort: Effort = DEFAULT,
+    ends: Ends = WHOLE,
 ) -> NetworkBound:
     """Bound the Lipschitz constant (L2) from all real inputs together to all real outputs together.
 
+    Where there are several of either, each pair of an input and an output has a bound of its own, too, and
+    the constant of all is at most the norm of the table of these (see `norm_of`).
+
     Args:
-        graph, norms, input_range, effort: as of `composition_of`, but the graph may have no input or output
-            of real numbers; then that is the answer.
+        graph, norms, effort: as of `composition_of`, but the graph may have no input or output of real
+            numbers; then that is the answer.
+        input_range: what the entries of the graph's inputs are known to be in, and those of chosen tensors
+            that no real input leads to; of others that is known which the network makes of it.
+        ends: tensors of the graph that stand for its inputs or outputs, as `check_ends` lets them pass.
     """
-    if not sources(graph) or not real_outputs(graph):
-        reason = NO_OUTPUT if sources(graph) else NO_INPUT
-        return NetworkBound(status=UNKNOWN, reason=reason, effort=effort.level)
-    return composition_of(graph, norms, input_range, effort).bound()
+    norms = Remembered.of(norms)
+    part = between(graph, ends)
+    notes = about(graph, ends)
+    if not sources(part) or not real_outputs(part):
+        return NetworkBound(status=UNKNOWN, reason=_no_ends(graph, part), effort=effort.level, left_out=notes)
+    part, known = _with_ranges(part, graph, norms, input_range)
+    found = composition_of(part, norms, input_range, effort)
+    bound = _with_pairs(found.bound(), found, norms)
+    return replace(
+        bound,
+        left_out=(*notes, *skipped(part)),
+        assumptions=(*graph.assumed, *known, ARITHMETIC),
+    )
+
+
+def _no_ends(graph: Graph, part: Graph) -> str:
+    """What the network lacks, and where one may begin or stop instead."""
+    if not sources(part):
+        first = first_real(graph)
+        return NO_INPUT + (BEGIN.format(first) if first else "")
+    last = last_real(graph)
+    return NO_OUTPUT + (STOP.format(last) if last else "")
+
+
+def _with_ranges(
+    part: Graph, graph: Graph, norms: Norms, input_range: tuple[float, float] | None
+) -> tuple[Graph, tuple[str, ...]]:
+    """A part that begins inside the graph, with what the tensors there are in, and that in words."""
+    inner = [name for name in sources(part) if name not in graph.inputs] if input_range else []
+    ranges, lines = {}, []
+    for name in inner:
+        if not depends(graph, sources(graph), name):
+            continue
+        before = collapsed(ending_at(graph, name))
+        ranges[name] = found = compose(before, RULES, norms, _box(input_range)).ranges.get(name, ANYTHING)
+        if found.finite:
+            lines.append(INNER.format(name, found.lower, found.upper))
+    return replace(part, ranges=ranges), tuple(lines)
+
+
+def _with_pairs(bound: NetworkBound, found: Composition, norms: Norms) -> NetworkBound:
+    """The bound with those of its pairs, and no larger than these allow together."""
+    box = _box(found.input_range)
+    pairs = pair_bounds(
+        found.graph, found.parts, lambda part: compose(part, RULES, norms, box), bound.lipschitz
+    )
+    norm = norm_of(pairs, found.graph)
+    if not norm < bound.lipschitz:
+        return replace(bound, pairs=pairs)
+    nodes = relevant(found.graph)
+    together = summarised([Segment(start="", end="", nodes=nodes, factor=norm)], (), found.rows)
+    return replace(
+        bound,
+        status=BOUNDED,
+        lipschitz=together.lipschitz,
+        log10=together.log10,
+        blocks=bound.blocks if bound.lipschitz < norm * SAME else together.blocks,
+        obstacles=(),
+        parts=(),
+        pairs=pairs,
+    )
+
+
+def _box(input_range: tuple[float, float] | None) -> Range:
+    return ANYTHING if input_range is None else Range(lower=input_range[0], upper=input_range[1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,6 +146,7 @@ class Composition:
     Attributes:
         graph: as it is, at one input size.
         input_range: what the entries of its inputs are known to be in; None for anything.
+        parts: the graph as its pieces were bounded, element-wise sub-graphs collapsed, and what came of that.
         rows: the rows of the audit that each of its nodes is, by the node's name, which folding keeps.
         plain: its segments.
         folded: those of what folding makes of it, and every node that has no bound.
@@ -84,6 +160,7 @@ class Composition:
 
     graph: Graph
     input_range: tuple[float, float] | None
+    parts: Mapping[Graph, Composed]
     rows: Mapping[str, tuple[str, ...]]
     plain: Composed
     folded: Composed
@@ -100,9 +177,9 @@ class Composition:
         return replace(
             defined(bound, self.graph),
             input_range=self.input_range,
-            structure=_structure(self.graph),
+            structure=structure_of(self.graph),
             folded=self.notes,
-            assumptions=_assumptions(self.graph),
+            assumptions=(*self.graph.assumed, ARITHMETIC),
             seconds=self.seconds,
             effort=self.effort,
         )
@@ -140,7 +217,7 @@ def composition_of(
         effort: how long is searched.
     """
     start = time.perf_counter()
-    box = ANYTHING if input_range is None else Range(lower=input_range[0], upper=input_range[1])
+    box = _box(input_range)
     folding, as_it_is = folded(graph), _simplified(graph)
     plain = by_rules = compose(as_it_is, RULES, norms, box)
     better = as_it_is
@@ -151,6 +228,7 @@ def composition_of(
     return Composition(
         graph=graph,
         input_range=input_range,
+        parts={as_it_is: plain, better: by_rules},
         rows={node.name: norms.names(node, graph) for node in graph.main.nodes},
         plain=plain,
         folded=by_rules,
@@ -213,40 +291,3 @@ def _runs(segments: Sequence[Segment], ends: set[str]) -> list[list[Segment]]:
         if segment.end in ends:
             runs.append([])
     return [run for run in runs if run]
-
-
-def _structure(graph: Graph) -> tuple[str, ...]:
-    """What a product over layers does not see."""
-    counts: Counter[str] = Counter()
-    origins = {name: {name} for name in sources(graph)}
-    for node in relevant(graph):
-        counts.update(_kinds(graph, node, origins))
-        all_ = set[str]().union(*(origins.get(name, ()) for name in needs(node)))
-        origins |= dict.fromkeys(node.outputs, all_)
-    return tuple(f"{count} {kind if count == 1 else PLURALS[kind]}" for kind, count in counts.items())
-
-
-def _kinds(graph: Graph, node: Node, origins: Mapping[str, set[str]]) -> list[str]:
-    """What a node is to a reader; a sum is a skip where some input comes to it on two ways."""
-    names = {
-        "Concat": "concatenation",
-        "If": "branch",
-        "BatchNormalization": "BatchNorm",
-        "MaxPool": "pooling layer",
-        "AveragePool": "pooling layer",
-        "GlobalAveragePool": "pooling layer",
-    }
-    varying = [name for name in node.inputs if name and name not in graph.constants]
-    if node.op in ("Add", "Sub", "Sum") and len(varying) > 1:
-        ways = Counter(origin for name in varying for origin in origins.get(name, ()))
-        return ["skip" if max(ways.values(), default=2) > 1 else "sum"]
-    return [names[node.op]] if node.op in names else []
-
-
-def _assumptions(graph: Graph) -> tuple[str, ...]:
-    held = [name for name in graph.inputs if not real(graph, name)]
-    lines = [HELD.format(", ".join(held))] if held and sources(graph) else []
-    left = [name for name in graph.main.outputs if not real(graph, name)]
-    if left:
-        lines.append(LEFT_OUT.format(", ".join(left)))
-    return (*graph.assumed, *lines, ARITHMETIC)

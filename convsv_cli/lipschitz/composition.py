@@ -16,8 +16,10 @@ from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.dependencies import (
     RANDOM,
     bottlenecks,
+    branches,
     by_chance,
     consumed,
+    fixed,
     needs,
     real,
     real_outputs,
@@ -84,11 +86,17 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True)
 class Composed:
-    """The segments, one after the other, every node that has no bound, and what entries of tensors are in."""
+    """The segments, one after the other, and every node that has no bound.
+
+    Attributes:
+        ranges: what the entries of tensors are in, by name.
+        outputs: bounds of the real outputs from the last tensor that is the end of a segment, by name.
+    """
 
     segments: tuple[Segment, ...]
     offences: tuple[Offence, ...]
     ranges: Mapping[str, Range]
+    outputs: Mapping[str, float]
 
 
 def compose(
@@ -115,8 +123,12 @@ class _Composition:
         self._consumed = consumed(graph.main)
         self._tensors: dict[str, Tensor] = {}
         self._offences: list[Offence] = []
-        for name in sources(graph):
-            self._tensors[name] = self._tensor(name, bound=1.0, range_=input_range)
+        for name in filter(partial(real, graph), graph.inputs):
+            bound, range_ = float(name not in graph.held), graph.ranges.get(name, input_range)
+            self._tensors[name] = self._tensor(name, bound=bound, range_=range_)
+        for node in fixed(graph):
+            if _is_constant(node, [self._find(name) for name in needs(node)]):
+                self._run(node)
 
     def result(self) -> Composed:
         nodes = relevant(self._graph)
@@ -129,13 +141,14 @@ class _Composition:
             for end in cuts.intersection(node.outputs):
                 segments.append(self._segment(start, end, inside))
                 start, inside = end, []
-        outputs = [self._find(name) for name in real_outputs(self._graph)]
-        varying = [tensor for tensor in outputs if not tensor.constant]
+        outputs = {name: self._find(name).bound for name in real_outputs(self._graph)}
+        varying = list(filter(None, outputs.values()))
         if inside or len(varying) != 1:
-            factor = root_of_squares(tensor.bound for tensor in varying)
+            factor = root_of_squares(varying)
             segments.append(Segment(start=start, end="", nodes=tuple(inside), factor=factor))
-        ranges = {name: tensor.known for name, tensor in self._tensors.items() if tensor.known != ANYTHING}
-        return Composed(segments=tuple(segments), offences=tuple(self._offences), ranges=ranges)
+        known = {name: tensor.known for name, tensor in self._tensors.items() if tensor.known != ANYTHING}
+        found = tuple(self._offences)
+        return Composed(segments=tuple(segments), offences=found, ranges=known, outputs=outputs)
 
     def _segment(self, start: str, end: str, nodes: list[Node]) -> Segment:
         """Close one; what follows is bounded from its end."""
@@ -152,7 +165,7 @@ class _Composition:
         lengths = self._lengths(operation)
         if _is_constant(node, varying):
             bound, range_ = 0.0, self._range(operation)
-        elif _branches(node):
+        elif branches(node):
             self._branch(node)
             return
         else:
@@ -296,13 +309,6 @@ def _is_constant(node: Node, inputs: Sequence[Tensor]) -> bool:
         return True
     known = "." not in node.op or node.op == COLLAPSED
     return all(tensor.constant for tensor in inputs) and not by_chance(node) and known
-
-
-def _branches(node: Node) -> bool:
-    """Whether it is an If that has all its parts; another one is an operator without a rule."""
-    bodies = dict(node.bodies)
-    whole = any(node.inputs[:1]) and bodies.keys() == {"then_branch", "else_branch"}
-    return node.op == "If" and whole and all(len(b.outputs) == len(node.outputs) for b in bodies.values())
 
 
 def _possible(condition: Tensor, node: Node) -> Iterable[Body]:

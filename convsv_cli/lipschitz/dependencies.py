@@ -20,8 +20,8 @@ def real(graph: Graph, tensor: str) -> bool:
 
 
 def sources(graph: Graph) -> tuple[str, ...]:
-    """The inputs that a perturbation is of: the real ones."""
-    return tuple(name for name in graph.inputs if real(graph, name))
+    """The inputs that a perturbation is of: the real ones that are not held fixed."""
+    return tuple(name for name in graph.inputs if name not in graph.held and real(graph, name))
 
 
 def needs(node: Node) -> tuple[str, ...]:
@@ -35,6 +35,13 @@ def needs(node: Node) -> tuple[str, ...]:
 def by_chance(node: Node) -> bool:
     """Whether a node draws random numbers, or one in its bodies does."""
     return node.op in RANDOM or any(by_chance(inner) for _, body in node.bodies for inner in body.nodes)
+
+
+def branches(node: Node) -> bool:
+    """Whether it is an If that has all its parts; another one is an operator without a rule."""
+    bodies = dict(node.bodies)
+    whole = any(node.inputs[:1]) and bodies.keys() == {"then_branch", "else_branch"}
+    return node.op == "If" and whole and all(len(b.outputs) == len(node.outputs) for b in bodies.values())
 
 
 def _free(body: Body) -> Iterator[str]:
@@ -68,6 +75,21 @@ def relevant(graph: Graph) -> tuple[Node, ...]:
             varying.update(filter(None, node.outputs))
             reached.append(node)
     return wanted(reached, real_outputs(graph))
+
+
+def fixed(graph: Graph) -> tuple[Node, ...]:
+    """The nodes that depend on real inputs which are held fixed, and on no other input, in order."""
+    moving = set(graph.inputs) - graph.held
+    still = {name for name in graph.held if real(graph, name)}
+    found = []
+    for node in graph.main.nodes if still else ():
+        names = needs(node)
+        if not moving.isdisjoint(names) or by_chance(node):
+            moving.update(node.outputs)
+        elif not still.isdisjoint(names):
+            still.update(filter(None, node.outputs))
+            found.append(node)
+    return tuple(found)
 
 
 def wanted(nodes: Sequence[Node], outputs: Iterable[str]) -> tuple[Node, ...]:

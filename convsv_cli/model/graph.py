@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from convsv_cli.numerics.intervals import Range
+
     Array = NDArray[np.generic]
 
 Reader = Callable[[], "Array"]
@@ -148,6 +150,9 @@ class Graph:
     Attributes:
         main: its nodes and outputs.
         inputs: names of the tensors that users feed.
+        held: those of the inputs that are held fixed, whatever their type.
+        ranges: what the entries of inputs are known to be in, by name, where that is no matter of what is
+            said of all of them.
         constants: finds each tensor that does not depend on an input, by name; raises `UnknownValueError`
             where it is too large to compute, or beyond what convsv computes.
         shapes: dimensions by tensor name, None where one is unknown; no entry where nothing is known.
@@ -161,6 +166,8 @@ class Graph:
     shapes: Mapping[str, Dims]
     dtypes: Mapping[str, str]
     assumed: tuple[str, ...] = ()
+    held: frozenset[str] = frozenset()
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
     def constant(self, name: str) -> Constant | None:
         """The constant of this name; None where the tensor depends on an input, or is left out.

@@ -22,6 +22,8 @@ from convsv_cli.report import (
     LayerAudit,
     Method,
     NetworkBound,
+    PairBound,
+    Settings,
     shared,
 )
 
@@ -86,7 +88,8 @@ def network_lines(audit: Audit) -> list[str]:
     """The certified bound or what stands in the way of one, then estimates of the Lipschitz constant."""
     bound = audit.bound
     seen = [] if bound.empirical is None else [_empirical(bound, bound.empirical)]
-    return [*_status(bound), *seen, *_products(audit)]
+    left_out = _shortened([f"  {line}" for line in bound.left_out])
+    return [*_status(bound, audit.settings), *_pairs(bound.pairs), *left_out, *seen, *_products(audit)]
 
 
 def bound_figure(bound: NetworkBound) -> str:
@@ -100,6 +103,17 @@ def for_inputs(bound: NetworkBound) -> str:
     """The box of inputs for which the network's bound holds; empty where it holds for all."""
     ends = " to ".join(map(as_written, bound.input_range or ()))
     return f" for inputs from {ends}" if ends else ""
+
+
+def between(settings: Settings) -> str:
+    """The tensors that the network is bounded between, as far as they were chosen; empty where none was."""
+    named = (("from", settings.sources), ("to", settings.targets))
+    return "".join(f" {word} {', '.join(map(printable, names))}" for word, names in named if names)
+
+
+def pair_figure(pair: PairBound) -> str:
+    """The bound of a pair, rounded up."""
+    return figure(pair.lipschitz, UPPER) if math.isfinite(pair.lipschitz) else "none"
 
 
 def obstacles(bound: NetworkBound) -> dict[tuple[str, str], list[str]]:
@@ -172,16 +186,30 @@ def _ratio(layer: LayerAudit, above: Method, below: Method) -> str:
     return f"{upper.value / lower.value:.2f}" if upper and lower and lower.value else ""
 
 
-def _status(bound: NetworkBound) -> list[str]:
+def _pairs(pairs: tuple[PairBound, ...]) -> list[str]:
+    """A small table; one that would be long is cut."""
+    if not pairs:
+        return []
+    rows = [("from", "to", "bound ≤", "")]
+    rows += [(pair.start, pair.end, pair_figure(pair), pair.reason) for pair in pairs]
+    *widths, _ = (max(map(len, column)) for column in zip(*rows, strict=True))
+    lines = [
+        f"  {start:{widths[0]}}  {end:{widths[1]}}  {bound:>{widths[2]}}  {reason}".rstrip()
+        for start, end, bound, reason in rows
+    ]
+    return [lines[0], *_shortened(lines[1:])]
+
+
+def _status(bound: NetworkBound, settings: Settings) -> list[str]:
     if bound.status == BOUNDED:
         seen = ", ".join([*_not_folded(bound), *bound.folded])
         structure = f" ({seen})" if seen else ""
-        return [
-            f"network: certified Lipschitz bound (L2){for_inputs(bound)} ≤ {bound_figure(bound)}{structure}"
-        ]
+        of = f"{between(settings)}{for_inputs(bound)}"
+        return [f"network: certified Lipschitz bound (L2){of} ≤ {bound_figure(bound)}{structure}"]
     if bound.status == UNBOUNDED:
+        because = f"because of {counted(len(bound.obstacles), 'node')}"
         return [
-            f"network: no certified Lipschitz bound, because of {counted(len(bound.obstacles), 'node')}",
+            f"network: no certified Lipschitz bound{between(settings)}, {because}",
             *_shortened([_obstacle(op, why, nodes) for (op, why), nodes in obstacles(bound).items()]),
             *_shortened(
                 [

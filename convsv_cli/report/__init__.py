@@ -55,11 +55,13 @@ from convsv_cli.report.network import (
     NetworkBound,
     NetworkTotals,
     Obstacle,
+    PairBound,
     Part,
     shared,
 )
 from convsv_cli.report.spectrum import Distribution, LayerSpectrum, Spectra, Spectrum
 from convsv_cli.report.verdict import (
+    ABSENT,
     ADDED,
     CHANGES,
     EMPTY,
@@ -90,6 +92,7 @@ from convsv_cli.report.verdict import (
 )
 
 __all__ = [
+    "ABSENT",
     "ADDED",
     "ARITHMETICS",
     "AUDITED",
@@ -166,6 +169,7 @@ __all__ = [
     "NetworkBound",
     "NetworkTotals",
     "Obstacle",
+    "PairBound",
     "Part",
     "Place",
     "Report",

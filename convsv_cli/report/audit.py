@@ -57,6 +57,8 @@ class Settings:
         dtype: in which norms are proven.
         network_effort: how long is searched for a small bound of the network, one of `EFFORTS`; empty in
             reports of versions that did not search.
+        sources, targets: tensors from which, and to which, the network is bounded; empty for all its inputs,
+            or outputs, of real numbers.
     """
 
     exact: bool = False
@@ -74,6 +76,8 @@ class Settings:
     as_table: tuple[str, ...] = ()
     dtype: str = "float64"
     network_effort: str = NORMAL
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

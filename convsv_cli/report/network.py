@@ -99,6 +99,22 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairBound:
+    """The bound from one tensor to another, where others are held fixed, or are not looked at.
+
+    Attributes:
+        start, end: the tensors.
+        lipschitz: certified bound; infinite where there is none.
+        reason: why there is none, or why it is 0; empty else.
+    """
+
+    start: str
+    end: str
+    lipschitz: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Empirical:
     """The largest ratio |f(x) - f(y)| / |x - y| that was found: an estimate from below, no bound.
 
@@ -118,7 +134,9 @@ class Empirical:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkBound:
-    """What is proven of the whole network, from all its inputs to all its outputs, in the Euclidean norm.
+    """What is proven of a network, from all its inputs together to all its outputs, in the Euclidean norm.
+
+    Where the user has chosen tensors, these stand for the inputs or the outputs.
 
     Attributes:
         status: `BOUNDED`, `UNBOUNDED` where `obstacles` have no bound, or `UNKNOWN` for the `reason`.
@@ -136,6 +154,9 @@ class NetworkBound:
         seconds: wall time.
         unrefined: the upper bound before it was refined to decide about a limit; None where it was not.
         effort: one of `EFFORTS`; empty in reports of versions that knew the rules alone.
+        pairs: from one input to one output, all others held fixed: of all pairs where there is more than one,
+            and of those that a budget is for.
+        left_out: what is no part of the constant, a line each, with the reason.
     """
 
     status: str
@@ -153,6 +174,8 @@ class NetworkBound:
     seconds: float = 0.0
     unrefined: float | None = None
     effort: str = NORMAL
+    pairs: tuple[PairBound, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def at_settings(self) -> float:

@@ -25,6 +25,8 @@ EMPTY = "no-layers"
 """Rule of the finding that a model has nothing to audit, which leaves a verdict incomplete, too."""
 UNSETTLED = (*NOT_AUDITED, *NOT_HELD, EMPTY, LEFT_OUT)
 """All of these."""
+ABSENT = "absent-pair"
+"""Rule of notes on limits between two tensors that a model does not have."""
 UNUSED = "unused-budget"
 """Rule of findings about parts of a budget that hold nothing: as an error, a mistake in the budget."""
 ADDED, REMOVED, RENAMED = CHANGES = ("added-layer", "removed-layer", "renamed-layer")
@@ -74,7 +76,7 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """One limit of a budget on one layer or on the network, and what became of it.
+    """One limit of a budget on one layer, on the network or on a pair of its tensors, and what became of it.
 
     Attributes:
         node: the layer; empty for the whole network.
@@ -88,6 +90,7 @@ class Gate:
         place: where the budget says so.
         limit_lower: the least that a baseline's limit may be, which its norms tell only within intervals;
             None where `limit` is all there is to know.
+        start, end: the tensors of a limit on the network from one to the other; empty for all of it.
     """
 
     node: str
@@ -97,6 +100,8 @@ class Gate:
     reason: str = ""
     place: Place | None = None
     limit_lower: float | None = None
+    start: str = ""
+    end: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

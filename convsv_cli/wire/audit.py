@@ -76,6 +76,8 @@ class Settings(Form, frozen=True, kw_only=True):
         as_table: Globs of weights that the user says are tables of look-ups.
         network_effort: How long to search for a small bound of the network: quick, normal or thorough; null
             in reports of versions that did not search.
+        sources: Tensors that the bound of the network is from; empty for all inputs.
+        targets: Tensors that it is to; empty for all outputs.
     """
 
     exact: bool = False
@@ -93,6 +95,8 @@ class Settings(Form, frozen=True, kw_only=True):
     as_table: Annotated[Texts, ADDED] = ()
     dtype: Annotated[str, Meta(extra_json_schema={"const": "float64"})] = "float64"
     network_effort: Annotated[Text, ADDED] = None
+    sources: Annotated[Texts, ADDED] = field(name="from", default=())
+    targets: Annotated[Texts, ADDED] = field(name="to", default=())
 
     def __post_init__(self) -> None:
         if self.input_range:

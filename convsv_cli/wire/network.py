@@ -83,8 +83,22 @@ class Part(Form, frozen=True, kw_only=True):
     lipschitz: Norm = field(name="lipschitz_upper", default=None)
 
 
+class PairBound(Form, frozen=True, kw_only=True):
+    """From one tensor to another.
+
+    Attributes:
+        lipschitz: Certified upper bound; null where there is none.
+        reason: Why there is none, or why it is 0.
+    """
+
+    start: str = field(name="from")
+    end: str = field(name="to")
+    lipschitz: Norm = field(name="lipschitz_upper")
+    reason: Text = None
+
+
 class Network(Form, frozen=True, kw_only=True):
-    """The network from all its inputs to all its outputs.
+    """The network from all its inputs to all its outputs, or between the tensors that were asked for.
 
     Attributes:
         status: Whether the network has a certified Lipschitz bound, has none because of the nodes in
@@ -101,6 +115,9 @@ class Network(Form, frozen=True, kw_only=True):
         unrefined: The bound before it was refined to decide about a limit: what other
             networks' bounds may be held against. Absent where it was not refined.
         effort: How long a small bound was searched for; null in reports of versions that did not search.
+        pairs: Bounds from one input to one output, the other inputs held fixed: where there are several, and
+            of those pairs that a budget is for.
+        left_out: Inputs that are held fixed and outputs that do not count, a line each, with the reason.
     """
 
     status: Status = "unknown"
@@ -123,6 +140,8 @@ class Network(Form, frozen=True, kw_only=True):
     seconds: Finite = 0.0
     unrefined: Norm | UnsetType = field(name="lipschitz_upper_unrefined", default=UNSET)
     effort: Annotated[Text, ADDED] = None
+    pairs: Annotated[tuple[PairBound, ...], ADDED] = ()
+    left_out: Annotated[Texts, ADDED] = ()
 
     def __post_init__(self) -> None:
         if self.input_range:

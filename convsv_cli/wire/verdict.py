@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
 
 from convsv_cli.wire.form import ADDED, Ends, Form, Norm, Text
 
@@ -48,6 +48,8 @@ class Gate(Form, frozen=True, kw_only=True):
             lies between both. missing: there is no bound. ignored: an ignore covers it.
         limit_lower: The least that the limit may be, of a baseline that knows its norms within intervals;
             absent where the limit is all there is to know.
+        start: Of a limit on the network from one tensor to another: the first; absent for all of it.
+        end: The second.
     """
 
     node: str = ""
@@ -57,6 +59,8 @@ class Gate(Form, frozen=True, kw_only=True):
     reason: Text = None
     place: Place | None = None
     limit_lower: Norm | UnsetType = UNSET
+    start: str | UnsetType = field(name="from", default=UNSET)
+    end: str | UnsetType = field(name="to", default=UNSET)
 
 
 class Verdict(Form, frozen=True, kw_only=True):

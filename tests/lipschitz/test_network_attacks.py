@@ -215,7 +215,7 @@ def test_what_is_not_compared_is_said(bound: Bound) -> None:
     assert "input" in words.reason
     both = built([node("ArgMax", ["x"], ["i"]), node("Relu", ["x"], ["y"])], {}, [4])
     both.graph.output.append(helper.make_tensor_value_info("i", TensorProto.INT64, None))
-    assert any("outputs" in line and "i" in line for line in bound(both).assumptions)
+    assert any("output" in line and "'i'" in line and "int64" in line for line in bound(both).left_out)
 
 
 def test_the_default_epsilon_is_of_single_precision(bound: Bound) -> None:

@@ -75,6 +75,8 @@ def setting_facts(audit: Audit) -> Facts:
         "Input size": size(settings.input_size) if settings.input_size else "not given",
         "Input shapes": ", ".join(f"{name} {times(shape)}" for name, shape in settings.input_shapes),
         "Input range": "" if settings.input_range is None else _range(settings.input_range),
+        "Bounded from": ", ".join(settings.sources),
+        "Bounded to": ", ".join(settings.targets),
         "Layers": ", ".join(settings.layers) or "all",
         "Spectra": ", ".join(settings.spectra),
         "Treated as layers": ", ".join(settings.as_layer),
@@ -110,6 +112,8 @@ def _words(audit: Audit) -> Iterator[str]:
         "--spectra": settings.spectra,
         "--as-layer": settings.as_layer,
         "--as-table": settings.as_table,
+        "--from": settings.sources,
+        "--to": settings.targets,
     }
     yield from (word for option, named in globs.items() for glob in named for word in (option, glob))
 

@@ -9,6 +9,7 @@ from itertools import accumulate
 
 from convsv_cli.renderers.audit_text import (
     about_routes,
+    between,
     bound_figure,
     factor,
     for_inputs,
@@ -134,7 +135,7 @@ def block_table(blocks: tuple[Block, ...]) -> BlockTable | None:
 def _readings(audit: Audit) -> Iterator[Reading]:
     bound, empirical = audit.bound, audit.bound.empirical
     if bound.status == BOUNDED and bound.log10 is not None:
-        says = f"proven: no perturbation is amplified by more{for_inputs(bound)}"
+        says = f"proven: no perturbation is amplified by more{between(audit.settings)}{for_inputs(bound)}"
         yield Reading(
             name="certified bound ≤", figure=bound_figure(bound), says=says, log10=bound.log10, kind=INTERVAL
         )

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from convsv_cli.names import printable
 from convsv_cli.renderers import numbers, verdict_text
-from convsv_cli.renderers.audit_text import bound_figure, factor, obstacles, share_text, why_no_figures
+from convsv_cli.renderers.audit_text import (
+    bound_figure,
+    factor,
+    obstacles,
+    pair_figure,
+    share_text,
+    why_no_figures,
+)
 from convsv_cli.renderers.html import facts, layers, network, profile, verdict
 from convsv_cli.renderers.html.axis import INTERVAL, Scale, Track, log, point, scale_of, sort_key
 from convsv_cli.renderers.renderer import Terminal
@@ -51,6 +58,7 @@ TEXTS = (
     numbers.counted,
     numbers.figure,
     numbers.size,
+    pair_figure,
     share_text,
     sort_key,
     verdict.proven,

@@ -56,15 +56,15 @@ def ranges_of(graph: Graph, inputs: Ranges, known: Mapping[str, Range]) -> Range
 
 
 def alike(graph: Graph, inputs: Range) -> Ranges:
-    """The same range for all entries of all inputs whose number of axes is known and not too large.
+    """One range for all entries of each input whose number of axes is known and not too large.
 
     Args:
         graph: whose inputs they are.
-        inputs: the range.
+        inputs: the range, unless the graph knows another.
     """
-    ranks = {name: len(graph.shapes[name]) for name in graph.inputs if name in graph.shapes}
-    return {
-        name: Intervals(np.full((1,) * rank, inputs.lower), np.full((1,) * rank, inputs.upper))
-        for name, rank in ranks.items()
-        if rank <= MOST_AXES
-    }
+    found = {}
+    for name in graph.inputs:
+        over, rank = graph.ranges.get(name, inputs), len(graph.shapes.get(name, (None,) * (MOST_AXES + 1)))
+        if rank <= MOST_AXES:
+            found[name] = Intervals(np.full((1,) * rank, over.lower), np.full((1,) * rank, over.upper))
+    return found
