@@ -54,6 +54,8 @@ def audit(
     as_layer: Sequence[str] = (),
     as_table: Sequence[str] = (),
     network_effort: str = NORMAL,
+    sources: Sequence[str] = (),
+    targets: Sequence[str] = (),
     graph: str | Path | None = None,
     memory_limit: float | None = None,
     step_limit: float | None = None,
@@ -79,6 +81,8 @@ def audit(
         network_effort: how long is searched for a small bound of the network: "quick" for not at all,
             "normal" for about as long as the rest takes, "thorough" for minutes. Each gives the same bound
             wherever it runs.
+        sources, targets: tensors of the graph from which, and to which, the network is bounded, inputs and
+            outputs or others; what else the targets depend on is held fixed. None for all real ones.
         graph: an ONNX graph for the weights of a checkpoint.
         memory_limit: bytes that one step may take for what a file claims; None for 512 MiB and 64 times the
             size of the files, 4 GiB or half of what is free at most.
@@ -106,6 +110,8 @@ def audit(
         as_layer=tuple(as_layer),
         as_table=tuple(as_table),
         network_effort=network_effort,
+        sources=tuple(sources),
+        targets=tuple(targets),
     )
     with granting(memory_limit, step_limit):
         return audit_file(model, settings, graph=graph, progress=progress)

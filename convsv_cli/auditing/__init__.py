@@ -9,7 +9,7 @@ from pathlib import Path
 
 from convsv_cli import arguments
 from convsv_cli.auditing.measure import bound_of, measure, unbounded_because
-from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
+from convsv_cli.auditing.plan import Meter, check_asked, declared, plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import findings, model_of, totals
 from convsv_cli.calculators import CALCULATORS
@@ -70,10 +70,12 @@ def audit_network(network: Network, settings: Settings, progress: Progress | Non
 
     Raises:
         UsageError: no layer matches one of `settings.layers`; the rows are not what `declared` is to make of
-            them; an exact norm is asked for, and no convolution knows its input size; no such device.
+            them; an exact norm is asked for, and no convolution knows its input size; no such device; no such
+            tensor, or none of real numbers, in `settings.sources` or `settings.targets`.
     """
     start = time.perf_counter()
     network = declared(network, settings)
+    check_asked(network, settings)
     if settings.empirical:
         check_empirical(network, settings.empirical)
     if settings.spectra:

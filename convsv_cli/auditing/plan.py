@@ -13,6 +13,7 @@ from convsv_cli import limits
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.errors import UsageError
+from convsv_cli.lipschitz.ends import Ends, check_ends
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import CONV, Layer, UnsupportedLayer
 from convsv_cli.model.network import Network
@@ -100,6 +101,24 @@ def declared(network: Network, settings: Settings) -> Network:
     for pattern in settings.as_table:
         _check_possible(network, pattern, "--as-table", _as_table, "be a table")
     return replace(network, layers=tuple(_declared(row, settings, network) for row in network.layers))
+
+
+def check_asked(network: Network, settings: Settings) -> None:
+    """See that the network has the tensors between which it is to be bounded, before there is any work.
+
+    Raises:
+        UsageError: one of them is no end; or the network is to be run, too, which is between its own.
+    """
+    ends = ends_of(settings)
+    if ends and settings.empirical:
+        raise UsageError("--empirical runs the whole network", hint="leave out --from and --to")
+    if network.graph is not None:
+        check_ends(network.graph, ends, network.path)
+
+
+def ends_of(settings: Settings) -> Ends:
+    """From what to what the network is bounded."""
+    return Ends(sources=settings.sources, targets=settings.targets)
 
 
 def plan(network: Network, settings: Settings) -> list[Task]:

@@ -29,6 +29,8 @@ from convsv_cli.report import Audit, Report, exit_code
 @options.WORK_LIMIT_
 @options.NETWORK_EFFORT
 @options.INPUT_RANGE
+@options.FROM
+@options.TO
 @options.EXPLAIN
 @click.option(
     "--empirical",
@@ -66,6 +68,7 @@ def audit(
       convsv audit resnet18.onnx --exact --input-size 224
       convsv audit speech.onnx --exact --input-shape audio:1x16000
       convsv audit efficientnet.onnx --input-range 0,1 --explain
+      convsv audit bert.onnx --from embeddings --to logits
       convsv audit resnet50.onnx --input-size 224 --network-effort quick
       convsv audit checkpoint.pth --layers 'layer4.*' --format csv
       convsv audit model.safetensors -o audit.json -o audit.html

@@ -88,6 +88,8 @@ A budget, in convsv.toml:
 @options.WORK_LIMIT_
 @options.NETWORK_EFFORT
 @options.INPUT_RANGE
+@options.FROM
+@options.TO
 @options.GRAPH
 @options.FORMAT
 @options.OUTPUT
@@ -128,6 +130,7 @@ def check(
       convsv check
       convsv check model.onnx --config convsv.toml
       convsv check model.onnx --network-effort thorough
+      convsv check detector.onnx --to scores
       convsv check a.onnx b.onnx --format json -o check.json -o check.txt
       convsv check model.onnx --baseline main.json --max-increase 5%
       convsv check model.onnx --baseline main.json --baseline-strict

@@ -31,6 +31,8 @@ from convsv_cli.saved import is_report, read_one
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
 @options.INPUT_RANGE
+@options.FROM
+@options.TO
 @options.AS_LAYER
 @options.AS_TABLE
 @options.DEVICE
@@ -65,6 +67,7 @@ def diff(
       convsv diff sample_models/resnet20.onnx sample_models/resnet20_regularised.onnx
       convsv diff old.onnx new.onnx
       convsv diff main.json new.onnx --max-increase 5%
+      convsv diff old.onnx new.onnx --to logits
       convsv diff epoch1.pt epoch9.pt --format markdown
     """  # noqa: D301  (click takes \b for "keep these lines")
     targets = prepare(DIFFERENCES, outputs, format_name, [old, new])

@@ -147,6 +147,21 @@ INPUT_RANGE = click.option(
     callback=input_range,
     help="Range of the network's inputs; with it, products of activations have a bound.",
 )
+FROM = click.option(
+    "--from",
+    "sources",
+    metavar="TENSOR",
+    multiple=True,
+    help="Bound the network from this tensor, with all else held fixed: an input, or any tensor of the graph,"
+    " such as --from embeddings. Repeatable.  [default: all inputs]",
+)
+TO = click.option(
+    "--to",
+    "targets",
+    metavar="TENSOR",
+    multiple=True,
+    help="Bound the network up to this tensor only, such as --to logits. Repeatable.  [default: all outputs]",
+)
 AS_LAYER = globs(
     "--as-layer", "Audit matching weights as layers, where they look like tables or like nothing known."
 )

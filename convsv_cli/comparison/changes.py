@@ -40,6 +40,7 @@ from convsv_cli.report.comparison import (
 from convsv_cli.version import __version__
 
 OTHER_INPUTS = "bounds for other inputs"
+OTHER_ENDS = "bounds between other tensors"
 MOST_FIGURES = 4_000_000
 SEARCHED = "bounds by the rules alone and with --network-effort"
 
@@ -58,6 +59,12 @@ def same_sizes(old: Audit, new: Audit) -> bool:
 def same_range(old: Audit, new: Audit) -> bool:
     """Whether the entries of the networks' inputs are known to be in the same range."""
     return old.settings.input_range == new.settings.input_range
+
+
+def same_ends(old: Audit, new: Audit) -> bool:
+    """Whether the networks are bounded between the same tensors."""
+    before, after = old.settings, new.settings
+    return (set(before.sources), set(before.targets)) == (set(after.sources), set(after.targets))
 
 
 def with_effort(asked: Settings, known: Settings) -> Settings:
@@ -86,6 +93,8 @@ def audited_like(
         input_size=asked.input_size or known.input_size,
         input_shapes=asked.input_shapes or known.input_shapes,
         input_range=asked.input_range or known.input_range,
+        sources=asked.sources or known.sources,
+        targets=asked.targets or known.targets,
     )
 
 
@@ -126,6 +135,8 @@ def _network(old: Audit, new: Audit) -> Change:
     reason = ""
     if before is None or after is None:
         kind = NOT_AUDITED
+    elif not same_ends(old, new):
+        kind, reason = NOT_COMPARABLE, OTHER_ENDS
     elif not (same_range(old, new) and same_sizes(old, new)):
         kind, reason = NOT_COMPARABLE, OTHER_INPUTS
     elif reason := unequal_effort(old, new):
