@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,27 +13,33 @@ import torch
 from convsv_cli.auditing import Progress, audit_network, loaded
 from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.auditing.measure import COARSE, bound_of
-from convsv_cli.auditing.plan import Meter, declared, resolve_device
+from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
 from convsv_cli.auditing.summary import findings, totals
-from convsv_cli.budget import Judge, judged
+from convsv_cli.budget import Judge, PairBudget, judged
 from convsv_cli.limits import allowing
 from convsv_cli.lipschitz.effort import Effort
+from convsv_cli.lipschitz.ends import fault_of_pair
+from convsv_cli.lipschitz.pairs import because
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Layer
 from convsv_cli.model.network import Network
 from convsv_cli.report import (
+    ABSENT,
     AUDITED,
     BOUNDED,
     COVARIANCE,
     EXCEEDED,
+    NOTE,
     QUICK,
     UNDECIDED,
     Audit,
+    Finding,
     Gate,
     Interval,
     LayerAudit,
     Measurement,
     NetworkBound,
+    PairBound,
     Settings,
 )
 from convsv_cli.spectral.cores import one_thread_each
@@ -90,7 +96,8 @@ def check_network(
     with one_thread_each():
         audit = _with_rows_refined(audit, network, judge, progress)
         audit = _with_bound_refined(audit, network, judge, progress)
-    noted = findings(audit.layers, audit.bound, network, settings)
+        audit, absent = _with_pairs(audit, network, judge.budget.pairs, progress)
+    noted = (*findings(audit.layers, audit.bound, network, settings), *absent)
     return judged(judge, replace(audit, findings=noted, network=totals(audit.layers)))
 
 
@@ -119,10 +126,47 @@ def _with_bound_refined(audit: Audit, network: Network, judge: Judge, progress: 
     """
     device, meter = resolve_device(audit.settings.device), Meter(progress, 1)
     for gate in judge.gates(audit):
-        if not gate.node and gate.outcome == EXCEEDED and judge.origin(gate) == "budget":
+        if not gate.node and not gate.start and gate.outcome == EXCEEDED and judge.origin(gate) == "budget":
             rows, bound = refined_bound(network, audit, gate.limit, device, meter)
             audit = replace(audit, layers=rows, bound=bound)
     return audit
+
+
+def _with_pairs(
+    audit: Audit, network: Network, budgets: Sequence[PairBudget], progress: Progress | None
+) -> tuple[Audit, tuple[Finding, ...]]:
+    """The audit with the bounds between tensors that have limits, and notes about those that it lacks.
+
+    Each is bounded as a network of its own is, and again where closer norms might keep its limit.
+    """
+    device, meter = resolve_device(audit.settings.device), Meter(progress, len(budgets))
+    work = sum(task.work for task in plan(network, audit.settings)) if budgets else 0
+    effort = Effort(level=audit.settings.network_effort, work=work, searches=len(budgets))
+    pairs = {(pair.start, pair.end): pair for pair in audit.bound.pairs}
+    absent: list[Finding] = []
+    for budget in budgets:
+        fault = _fault(network, budget)
+        if fault:
+            note = Finding(rule=ABSENT, severity=NOTE, node="", message=fault, place=budget.limit.place)
+            absent.append(note)
+            continue
+        asked = replace(audit.settings, sources=(budget.start,), targets=(budget.end,))
+        bound = bound_of(network, audit.layers, asked, device, meter, effort=effort)
+        alone = replace(audit, bound=bound, settings=asked)
+        rows, bound = refined_bound(network, alone, budget.limit.value, device, meter)
+        key, why = (budget.start, budget.end), bound.reason or because(bound.obstacles)
+        found = PairBound(start=budget.start, end=budget.end, lipschitz=bound.lipschitz, reason=why)
+        known = found if audit.settings.sources else pairs.get(key, found)
+        pairs[key] = min(known, found, key=lambda pair: pair.lipschitz)
+        audit = replace(audit, layers=rows)
+    return replace(audit, bound=replace(audit.bound, pairs=tuple(pairs.values()))), tuple(absent)
+
+
+def _fault(network: Network, budget: PairBudget) -> str:
+    """Why a network has no bound between these tensors; empty where it may have."""
+    graph = network.graph
+    why = network.graph_missing if graph is None else fault_of_pair(graph, budget.start, budget.end)
+    return why and f"no limit from {budget.start!r} to {budget.end!r}: {why}"
 
 
 def _edges(gate: Gate) -> list[float]:

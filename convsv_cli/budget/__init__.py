@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convsv_cli.budget.baseline import Baseline, baseline_of
-from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit
+from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit, PairBudget
 from convsv_cli.budget.judge import Judge, growth_judge, judges, outcome
 from convsv_cli.budget.judgement import judged
 from convsv_cli.budget.reading import BUDGETS, nearest_configuration, read_configuration, the_configuration
@@ -19,6 +19,7 @@ __all__ = [
     "Judge",
     "LayerBudget",
     "Limit",
+    "PairBudget",
     "baseline_of",
     "growth_judge",
     "judged",

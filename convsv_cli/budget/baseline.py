@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import PurePath
 
 from convsv_cli.budget.configuration import Limit
-from convsv_cli.comparison import Pair, pairs, same_model, same_range, same_sizes, unequal_effort
+from convsv_cli.comparison import Pair, pairs, same_ends, same_model, same_range, same_sizes, unequal_effort
 from convsv_cli.errors import UsageError
 from convsv_cli.report import AUDITED, BOUNDED, Audit, Interval, LayerAudit, NetworkBound, Place, Report
 
@@ -67,6 +67,11 @@ class Baseline:
     def _check_inputs(self, audit: Audit) -> None:
         """Complain where the bound of the network is for other inputs than those of a new audit."""
         old, new = self.audit, audit
+        if not same_ends(old, new):
+            asked = old.settings
+            hint = " ".join([*(f"--from {s}" for s in asked.sources), *(f"--to {t}" for t in asked.targets)])
+            what = "the baseline holds between other tensors"
+            raise UsageError(what, where=self.path, hint=f"use its own: {hint or 'no --from, no --to'}")
         if not same_range(old, new):
             known = old.settings.input_range
             hint = f"use the same --input-range: {','.join(f'{end:g}' for end in known) if known else 'none'}"

@@ -39,6 +39,15 @@ class LayerBudget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairBudget:
+    """The limit on the certified Lipschitz bound from one tensor to another, with all else held fixed."""
+
+    start: str
+    end: str
+    limit: Limit
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ignore:
     """Layers that may exceed their budget, or be unsupported, and why; `expires` is the last such day."""
 
@@ -57,12 +66,14 @@ class Budget:
         network: on the certified Lipschitz bound of the whole network; None for no limit.
         layer: on the certified norm of each layer that no glob matches; None likewise.
         layers: globs, of which the first match counts.
+        pairs: of tensors, each for the models that have both.
     """
 
     path: str
     network: Limit | None = None
     layer: Limit | None = None
     layers: tuple[LayerBudget, ...] = ()
+    pairs: tuple[PairBudget, ...] = ()
     ignores: tuple[Ignore, ...] = ()
 
     def check_limited(self) -> None:
@@ -72,13 +83,13 @@ class Budget:
             UsageError: it has neither limits nor ignores.
         """
         if not (self.limited or self.ignores):
-            hint = "add max-lipschitz, max-layer or [[layer]], or give a --baseline"
+            hint = "add max-lipschitz, max-layer, [[layer]] or [[pair]], or give a --baseline"
             raise UsageError("no limits", where=self.path, hint=hint)
 
     @property
     def limited(self) -> bool:
         """Whether there is any limit."""
-        return bool(self.network or self.layer or self.layers)
+        return bool(self.network or self.layer or self.layers or self.pairs)
 
     @cached_property
     def globs(self) -> Globs:
@@ -97,7 +108,7 @@ class Configuration:
 
     Attributes:
         models: relative to the current folder.
-        as_layer, as_table: globs, as in `Settings`.
+        as_layer, as_table, sources, targets: as in `Settings`.
     """
 
     budget: Budget
@@ -111,6 +122,8 @@ class Configuration:
     network_effort: str | None = None
     as_layer: tuple[str, ...] = ()
     as_table: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def settings(self, asked: Mapping[str, object], known: Settings) -> Settings:
         """What to audit with.

@@ -27,6 +27,7 @@ from convsv_cli.report import (
     Interval,
     LayerAudit,
     NetworkBound,
+    PairBound,
 )
 from convsv_cli.saved import read
 
@@ -58,13 +59,14 @@ class Judge:
     baseline: Baseline | None = None
 
     def gates(self, audit: Audit) -> tuple[Gate, ...]:
-        """One for each limit that applies: the network's, then the layers' in their order.
+        """One for each limit that applies: the network's, its pairs', then the layers' in their order.
 
         Raises:
             UsageError: the baseline does not speak of the same thing.
         """
         ratchet = None if self.baseline is None else self.baseline.beside(audit)
-        return (*self._network_gates(audit.bound, ratchet), *self._layer_gates(audit, ratchet))
+        network = self._network_gates(audit.bound, ratchet)
+        return (*network, *self._pair_gates(audit.bound), *self._layer_gates(audit, ratchet))
 
     def ignored_by(self, row: LayerAudit) -> int | None:
         """Number of the first ignore that covers a layer and has not expired; None for no such.
@@ -91,6 +93,14 @@ class Judge:
             yield network_gate(bound, self.budget.network)
         if ratchet is not None and (before := ratchet.network()) is not None:
             yield network_gate(bound, before, ratchet)
+
+    def _pair_gates(self, bound: NetworkBound) -> Iterator[Gate]:
+        """Of the pairs whose tensors the network has, as the audit says."""
+        known = {(pair.start, pair.end): pair for pair in bound.pairs}
+        for budget in self.budget.pairs:
+            pair = known.get((budget.start, budget.end))
+            if pair is not None:
+                yield pair_gate(pair, budget.limit)
 
     def _layer_gates(self, audit: Audit, ratchet: Ratchet | None) -> Iterator[Gate]:
         for row in audit.layers:
@@ -216,6 +226,20 @@ def network_gate(bound: NetworkBound, limit: Limit, ratchet: Ratchet | None = No
     unequal = "" if ratchet is None else ratchet.incomparable()
     if unequal:
         return replace(blank, enclosure=enclosure, outcome=UNDECIDED, reason=UNEQUAL.format(unequal))
+    kept = outcome(enclosure, limit.value) == PASSED
+    return replace(blank, enclosure=enclosure, outcome=PASSED if kept else EXCEEDED)
+
+
+def pair_gate(pair: PairBound, limit: Limit) -> Gate:
+    """The gate of a pair of tensors, as of a network."""
+    blank = Gate(
+        node="", limit=limit.value, outcome=MISSING, place=limit.place, start=pair.start, end=pair.end
+    )
+    if not math.isfinite(limit.value):
+        return replace(blank, reason=NO_NUMBER)
+    if not math.isfinite(pair.lipschitz):
+        return replace(blank, reason=pair.reason)
+    enclosure = Interval(upper=pair.lipschitz)
     kept = outcome(enclosure, limit.value) == PASSED
     return replace(blank, enclosure=enclosure, outcome=PASSED if kept else EXCEEDED)
 

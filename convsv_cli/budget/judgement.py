@@ -52,7 +52,7 @@ def judged(judge: Judge, audit: Audit) -> Audit:
     covered = {row.name for row in audit.layers if judge.ignored_by(row) is not None}
     kept = (f for f in audit.findings if f.rule not in EXPLAINED or f.node not in covered)
     missed = (_gate_finding(gate, judge.origin(gate)) for gate in gates)
-    held = covered.union(gate.node for gate in gates)
+    held = covered.union(gate.node for gate in gates if not gate.start)
     told = (*_unheld(judge, audit, held), *_ignores(judge, audit), *_changes(judge, audit))
     found = (*kept, *filter(None, missed), *told)
     path = judge.budget.path or (judge.baseline.path if judge.baseline else "")
@@ -61,7 +61,7 @@ def judged(judge: Judge, audit: Audit) -> Audit:
 
 def _gate_finding(gate: Gate, origin: str) -> Finding | None:
     """What to say of a gate; nothing where it passed or is ignored."""
-    kind = "layer" if gate.node else "network"
+    kind = "layer" if gate.node else "pair" if gate.start else "network"
     if gate.outcome == EXCEEDED and gate.enclosure is not None:
         rule, severity, message = f"{kind}-{origin}", ERROR, _exceeded(gate, origin)
     elif gate.outcome == UNDECIDED and gate.enclosure is not None:
@@ -73,11 +73,12 @@ def _gate_finding(gate: Gate, origin: str) -> Finding | None:
         rule, severity = f"{kind}-bound-missing", ERROR
     else:
         return None
+    pair = f"from {gate.start!r} to {gate.end!r}, " if gate.start else ""
     return Finding(
         rule=rule,
         severity=severity,
         node=gate.node,
-        message=message,
+        message=f"{pair}{message}",
         measured=None if gate.enclosure is None else gate.enclosure.upper,
         limit=gate.limit,
         place=gate.place,

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from convsv_cli.budget import toml
-from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit
+from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit, PairBudget
 from convsv_cli.budget.toml import Entry, Keys, key_lines
 from convsv_cli.errors import ConfigurationError, UsageError, expecting
 from convsv_cli.names import LONGEST_NAME
 from convsv_cli.report import EFFORTS
 
+MOST_PAIRS = 64
 T = TypeVar("T")
 KEYS = (
     "models",
@@ -27,9 +28,12 @@ KEYS = (
     "network-effort",
     "as-layer",
     "as-table",
+    "from",
+    "to",
     "max-lipschitz",
     "max-layer",
     "layer",
+    "pair",
     "ignore",
 )
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -160,6 +164,7 @@ def _configuration(top: Entry, folder: Path) -> Configuration:
             network=_limit(table.get("max-lipschitz")),
             layer=_limit(table.get("max-layer")),
             layers=tuple(map(_layer, table["layer"].tables())) if "layer" in table else (),
+            pairs=_pairs(table["pair"]) if "pair" in table else (),
             ignores=tuple(map(_ignore, table["ignore"].tables())) if "ignore" in table else (),
         ),
         models=tuple(folder / entry.text() for entry in _some(models)) if models else (),
@@ -172,6 +177,8 @@ def _configuration(top: Entry, folder: Path) -> Configuration:
         network_effort=table["network-effort"].choice(EFFORTS) if "network-effort" in table else None,
         as_layer=_texts(table.get("as-layer")),
         as_table=_texts(table.get("as-table")),
+        sources=_texts(table.get("from")),
+        targets=_texts(table.get("to")),
     )
 
 
@@ -187,7 +194,7 @@ def _some(entry: Entry) -> list[Entry]:
 
 
 def _glob(entry: Entry) -> str:
-    """A glob as long as names are."""
+    """A glob or a name, as long as names are."""
     if len(entry.text()) > LONGEST_NAME:
         raise entry.error(f"is longer than {LONGEST_NAME} characters")
     return entry.text()
@@ -201,6 +208,23 @@ def _layer(entry: Entry) -> LayerBudget:
     table = entry.table(("match", "max"), required=("match", "max"))
     limit = Limit(value=table["max"].positive(), place=table["max"].place)
     return LayerBudget(match=_glob(table["match"]), limit=limit)
+
+
+def _pairs(entry: Entry) -> tuple[PairBudget, ...]:
+    """Few enough, for each is a bound of a network; no two are of the same tensors."""
+    if len(entry.tables()) > MOST_PAIRS:
+        raise entry.error(f"has more than {MOST_PAIRS} entries")
+    found: dict[tuple[str, str], PairBudget] = {}
+    for each in entry.tables():
+        keys = ("from", "to", "max-lipschitz")
+        table = each.table(keys, required=keys)
+        start, end = _glob(table["from"]), _glob(table["to"])
+        if (start, end) in found:
+            line = found[start, end].limit.place.line
+            raise each.error(f"is from {start!r} to {end!r}, as is that in line {line}")
+        limit = Limit(value=table["max-lipschitz"].positive(), place=each.place)
+        found[start, end] = PairBudget(start=start, end=end, limit=limit)
+    return tuple(found.values())
 
 
 def _ignore(entry: Entry) -> Ignore:

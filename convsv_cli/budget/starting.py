@@ -11,7 +11,7 @@ from fnmatch import filter as matching
 
 from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import figure
-from convsv_cli.report import BOUNDED, INVALID, NORMAL, UNSUPPORTED, UPPER, Audit, LayerAudit
+from convsv_cli.report import BOUNDED, INVALID, NORMAL, UNSUPPORTED, UPPER, Audit, LayerAudit, NetworkBound
 
 ROOM = Decimal("1.05")
 DIGITS = 2
@@ -47,7 +47,13 @@ def _head(audit: Audit, model: str) -> list[str]:
         lines.append(f"input-range = [{settings.input_range[0]!r}, {settings.input_range[1]!r}]")
     if settings.network_effort != NORMAL:
         lines.append(f"network-effort = {quoted(settings.network_effort)}")
-    for key, globs in (("as-layer", settings.as_layer), ("as-table", settings.as_table)):
+    lists = {
+        "as-layer": settings.as_layer,
+        "as-table": settings.as_table,
+        "from": settings.sources,
+        "to": settings.targets,
+    }
+    for key, globs in lists.items():
         if globs:
             lines.append(f"{key} = [{', '.join(map(quoted, globs))}]")
     return lines
@@ -61,7 +67,24 @@ def _network(audit: Audit) -> list[str]:
     if math.isinf(bound.lipschitz):
         return [f"{about}: it is beyond 1e308 now, which is no limit.", "# max-lipschitz = 1e6"]
     now = f"{about}: now {figure(bound.lipschitz, UPPER)}."
-    return [now, f"max-lipschitz = {_roomy(bound.lipschitz)}" if bound.lipschitz else "# max-lipschitz = 1e6"]
+    limit = f"max-lipschitz = {_roomy(bound.lipschitz)}" if bound.lipschitz else "# max-lipschitz = 1e6"
+    return [now, limit, *_pairs(bound)]
+
+
+def _pairs(bound: NetworkBound) -> list[str]:
+    """The largest pair as an example."""
+    pairs = [pair for pair in bound.pairs if 0 < pair.lipschitz < math.inf]
+    if not pairs:
+        return []
+    largest = max(pairs, key=lambda pair: pair.lipschitz)
+    return [
+        "",
+        "# From one tensor to another, all else held fixed, which need be no input and no output:",
+        "# [[pair]]",
+        f"# from = {quoted(largest.start)}",
+        f"# to = {quoted(largest.end)}",
+        f"# max-lipschitz = {_roomy(largest.lipschitz)}",
+    ]
 
 
 def _layers(audit: Audit) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from heapq import nlargest
@@ -12,6 +12,7 @@ from itertools import islice
 from convsv_cli.budget.configuration import SPECIAL, Budget, names_of
 from convsv_cli.names import printable
 from convsv_cli.report import (
+    ABSENT,
     AUDITED,
     ERROR,
     IGNORED,
@@ -41,19 +42,28 @@ def with_unused(budget: Budget, report: Report, *, whole: bool = True) -> Report
     * Each model without layers.
     * Each other model without a gate that is not ignored; where the budget only asks that all layers be
       audited, as it has ignores alone, each without a layer that was.
-    * Each glob of the budget that no layer of any model is left for, on the last audit. That is an error,
-      but a warning where a model may be missing that it is for: `whole` is whether the report is of all
-      models of the budget. Nothing is said of globs where a model could not be read.
+    * Each glob of the budget that no layer of any model is left for, and each pair of tensors that no model
+      has, on the last audit. That is an error, but a warning where a model may be missing that it is for:
+      `whole` is whether the report is of all models of the budget. Nothing is said of globs and pairs where a
+      model could not be read.
     """
     audits = [_with_ungated(budget, audit) for audit in report.audits]
     if audits and not report.failures:
         severity = ERROR if whole else WARNING
         found = tuple(
             Finding(rule="unused-budget", severity=severity, node="", message=message, place=place)
-            for message, place in _unused(budget, audits)
+            for message, place in (*_unused(budget, audits), *_unused_pairs(budget, audits))
         )
+        told = {finding.place for finding in found}
+        audits = [_without_notes(audit, told) for audit in audits]
         audits[-1] = replace(audits[-1], findings=audits[-1].findings + found)
     return replace(report, audits=tuple(audits))
+
+
+def _without_notes(audit: Audit, told: Collection[Place | None]) -> Audit:
+    """The audit without its notes on pairs that are told of as errors."""
+    kept = (finding for finding in audit.findings if finding.rule != ABSENT or finding.place not in told)
+    return replace(audit, findings=tuple(kept))
 
 
 def _with_ungated(budget: Budget, audit: Audit) -> Audit:
@@ -106,6 +116,17 @@ def _unused(budget: Budget, audits: Sequence[Audit]) -> Iterator[tuple[str, Plac
     for index, ignore in enumerate(budget.ignores):
         if index not in met:
             yield better.instead_of(ignore.match), ignore.place
+
+
+def _unused_pairs(budget: Budget, audits: Sequence[Audit]) -> Iterator[tuple[str, Place]]:
+    """What to say of each pair that no model has, which is what was said of it of the last one."""
+    gates = (gate for audit in audits if audit.verdict for gate in audit.verdict.gates)
+    held = {(gate.start, gate.end) for gate in gates}
+    told = {f.place: f.message for audit in audits for f in audit.findings if f.rule == ABSENT}
+    for pair in budget.pairs:
+        if (pair.start, pair.end) not in held:
+            place = pair.limit.place
+            yield told.get(place, f"no model has {pair.start!r} and {pair.end!r}"), place
 
 
 class _Better:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import why_no_figures
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.renderers.verdict_text import about
+from convsv_cli.renderers.verdict_text import about, node
 from convsv_cli.report import (
     CHANGES,
     ERROR,
@@ -48,7 +48,7 @@ def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
 
 
 def _suite(audit: Audit) -> ET.Element:
-    """A case for the network if it has gates, one for each layer, and one for each other gate's layer.
+    """A case for the network if it has gates, one for each layer, and one for each other gate's.
 
     Layers that only a baseline has are cases, too. With a budget, whatever keeps it from passing is a failure
     or an error, including that of a layer without a limit, or of the budget itself, which then has a case.
@@ -57,7 +57,7 @@ def _suite(audit: Audit) -> ET.Element:
     changes = {finding.node: finding for finding in audit.findings if finding.rule in CHANGES}
     gates: dict[str, list[Gate]] = defaultdict(list)
     for gate in audit.verdict.gates if audit.verdict else ():
-        gates[gate.node].append(gate)
+        gates[node(gate) if gate.start else gate.node].append(gate)
     network = gates.pop("", [])
     path = audit.model.path
     cases = [_case(path, NETWORK, audit.bound.seconds, network)] if network else []
@@ -69,7 +69,7 @@ def _suite(audit: Audit) -> ET.Element:
         if layer.name in changes:
             _change(changes.pop(layer.name), case)
         cases.append(case)
-    cases += [_case(path, node, 0.0, others) for node, others in gates.items()]
+    cases += [_case(path, name, 0.0, others) for name, others in gates.items()]
     for finding in changes.values():
         cases.append(_case(path, finding.node, 0.0, []))
         _change(finding, cases[-1])

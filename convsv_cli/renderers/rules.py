@@ -36,6 +36,12 @@ RULES = (
         " --explain` shows which blocks it comes from; a higher --network-effort may prove a smaller one.",
     ),
     Rule(
+        id="pair-budget",
+        title="The certified Lipschitz bound from one tensor to another exceeds its budget",
+        help="The certified bound between the two tensors of a [[pair]], all else held fixed, is larger than"
+        " the budget allows. `convsv audit --from A --to B --explain` shows which blocks it comes from.",
+    ),
+    Rule(
         id="layer-baseline",
         title="A layer's certified norm grew beyond the baseline",
         help="The norm is proven to have grown by more than the baseline allows. If that is intended, write"
@@ -71,15 +77,28 @@ RULES = (
         " given by --input-range, products of activations have one; --graph supplies that of a checkpoint.",
     ),
     Rule(
+        id="pair-bound-missing",
+        title="Two tensors with a budget have no certified bound",
+        help="The message says why: some node between the two has no bound. For inputs from a box, given by"
+        " --input-range, products of activations have one.",
+    ),
+    Rule(
+        id="absent-pair",
+        title="A model does not have the tensors of a limit",
+        help="A [[pair]] of the budget holds only models that have both of its tensors. It is a mistake where"
+        " no model has.",
+        notice=True,
+    ),
+    Rule(
         id="expired-ignore",
         title="An ignore has expired",
         help="The limit applies again. Fix the layer, or renew the ignore with a reason.",
     ),
     Rule(
         id="unused-budget",
-        title="A glob of the budget applies to no layer",
-        help="No layer matches it, or other globs match first, so it limits nothing. Correct the glob, or"
-        " remove it.",
+        title="A glob of the budget applies to no layer, or a pair to no model",
+        help="No layer matches it, or other globs match first, so it limits nothing; or no model has the two"
+        " tensors. Correct the glob or the names, or remove it.",
     ),
     Rule(
         id="nothing-gated",

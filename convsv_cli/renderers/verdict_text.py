@@ -87,7 +87,9 @@ def limit(gate: Gate) -> str:
 
 
 def node(gate: Gate) -> str:
-    """The layer; the network where it is none."""
+    """The layer; the pair of tensors or the network where it is none."""
+    if gate.start:
+        return printable(f"from {gate.start!r} to {gate.end!r}")
     return printable(gate.node) or "network"
 
 

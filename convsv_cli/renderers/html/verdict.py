@@ -145,7 +145,7 @@ def certified_ends(audit: Audit) -> list[tuple[float, str]]:
 
 def limits_of(verdict: Verdict | None) -> dict[str, Gate]:
     """By layer the gate that decides, `""` for the network; the tightest where there are several."""
-    gates = () if verdict is None else verdict.gates
+    gates = [gate for gate in verdict.gates if not gate.start] if verdict else []
     return {gate.node: gate for gate in sorted(gates, key=lambda gate: -gate.limit)}
 
 
