@@ -309,7 +309,7 @@ DISJOINT = (
     Pattern(
         name="channel shuffle",
         true=1,
-        torch=nn.ChannelShuffle(2),
+        torch=lambda x: x.reshape(1, 2, 2, 6, 6).transpose(1, 2).reshape(1, 4, 6, 6),
         texts={"reshape": shuffled, "split": shuffled_by_split, "gather": shuffled_by_gather},
     ),
     Pattern(name="shifted windows", true=1, torch=windows),

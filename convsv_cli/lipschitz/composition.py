@@ -30,22 +30,23 @@ from convsv_cli.lipschitz.dependencies import (
 from convsv_cli.lipschitz.lengths import NO_LENGTHS
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.operation import (
+    MALFORMED,
     RANGE,
     SIZES,
     Lengths,
     Operation,
+    Rule,
     Rules,
     Tensor,
     UnboundedError,
 )
+from convsv_cli.lipschitz.paths import Paths
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.model.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
 from convsv_cli.model.linear_maps import linear_maps
 from convsv_cli.numerics.intervals import ANYTHING, Range
-from convsv_cli.numerics.rounding import root_of_squares
+from convsv_cli.numerics.rounding import root_of_squares, times
 
-MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
-"""What rules raise at attributes and shapes that are none."""
 BEYOND = "its bound, times those before it, is beyond 1e308"
 CONTRADICTION = "its attributes, inputs and shapes do not fit together"
 SHAPES = ("Shape", "Size")
@@ -129,6 +130,11 @@ class _Composition:
         for node in fixed(graph):
             if _is_constant(node, [self._find(name) for name in needs(node)]):
                 self._run(node)
+        self._paths = self._from(*sources(graph))
+
+    def _from(self, *names: str) -> Paths:
+        """What begins at some tensors."""
+        return Paths({name: self._graph.shapes.get(name) for name in names}, self._norms.of_kernel)
 
     def result(self) -> Composed:
         nodes = relevant(self._graph)
@@ -139,12 +145,15 @@ class _Composition:
             inside.append(node)
             self._run(node)
             for end in cuts.intersection(node.outputs):
+                if self._paths.circular(end):
+                    continue
                 segments.append(self._segment(start, end, inside))
                 start, inside = end, []
         outputs = {name: self._find(name).bound for name in real_outputs(self._graph)}
         varying = list(filter(None, outputs.values()))
         if inside or len(varying) != 1:
-            factor = root_of_squares(varying)
+            names = [name for name, bound in outputs.items() if bound]
+            factor = self._paths.bound(names, root_of_squares(varying))
             segments.append(Segment(start=start, end="", nodes=tuple(inside), factor=factor))
         known = {name: tensor.known for name, tensor in self._tensors.items() if tensor.known != ANYTHING}
         found = tuple(self._offences)
@@ -153,9 +162,11 @@ class _Composition:
     def _segment(self, start: str, end: str, nodes: list[Node]) -> Segment:
         """Close one; what follows is bounded from its end."""
         tensor = self._tensors[end]
+        factor = self._paths.bound([end], tensor.bound)
         if not tensor.constant and not tensor.discrete:
             self._tensors[end] = replace(tensor, bound=1.0)
-        return Segment(start=start, end=end, nodes=tuple(nodes), factor=tensor.bound)
+        self._paths = self._from(end)
+        return Segment(start=start, end=end, nodes=tuple(nodes), factor=factor)
 
     def _run(self, node: Node) -> None:
         """Bound the outputs of a node."""
@@ -185,7 +196,7 @@ class _Composition:
             return math.inf, ANYTHING
         range_ = self._range(operation)
         try:
-            return _told(rule.lipschitz(operation), operation), range_
+            return _told(self._amplified(operation, rule), operation), range_
         except UnboundedError as error:
             reason = f"{error}{self._hint(error.lacks)}"
         except LimitError as error:
@@ -194,6 +205,18 @@ class _Composition:
             reason = f"{CONTRADICTION}: {error}"
         self._offences.append(Offence(node=node, reason=reason))
         return math.inf, range_
+
+    def _amplified(self, operation: Operation, rule: Rule) -> float:
+        """The bound of the outputs; of one input, its own times the constant in that."""
+        bounds = {tensor.name: tensor.bound for tensor in operation.varying}
+        if len(bounds) == 1:
+            gain = rule.lipschitz(operation.moving(dict.fromkeys(bounds, 1.0)))
+            bound = times(gain, *bounds.values())
+        else:
+            gain, bound = math.inf, rule.lipschitz(operation)
+        if math.isfinite(bound):
+            self._paths.add(operation, rule, gain)
+        return bound
 
     def _range(self, operation: Operation) -> Range:
         """Of the outputs, as far as there is a rule for it."""

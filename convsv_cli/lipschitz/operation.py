@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Lengths = Mapping[int, float]
 """How long the vectors along an axis of a tensor are at most (L2); axes are counted from the last one, -1."""
+MALFORMED = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What rules raise at attributes and shapes that are none."""
 MAX_ELEMENTS = 2**26  # of a constant whose range is looked for
 SIZES, RANGE = "sizes", "range"
 UNBOUNDED_PRODUCT = "a product of two activations, of which {names} may be arbitrarily large"
@@ -197,6 +199,20 @@ class Operation:
         """The inputs that vary with the network's input."""
         return tuple(tensor for tensor in self.given if not tensor.constant)
 
+    def moving(self, bounds: Mapping[str, float]) -> Operation:
+        """The same, as inputs move by other amounts.
+
+        Args:
+            bounds: Lipschitz constants of inputs that vary, by name; all of them.
+        """
+        inputs = (
+            replace(tensor, bound=bounds[tensor.name])
+            if tensor is not None and not tensor.constant
+            else tensor
+            for tensor in self.inputs
+        )
+        return replace(self, inputs=tuple(inputs))
+
     def output_shape(self, index: int = 0) -> tuple[int, ...]:
         """All dimensions of an output.
 
@@ -223,11 +239,14 @@ class Rule:
 
     Attributes:
         lipschitz: see `Gain`; raises `UnboundedError` where there is no bound.
+        apart: the square of how far the outputs move is at most the sum of the squares of how far each input
+            moves them by itself.
         range: of the entries of the outputs; raises `UnboundedError` where nothing is known of it.
         lengths: of the vectors of the outputs, likewise.
     """
 
     lipschitz: Gain
+    apart: bool = False
     range: Callable[[Operation], Range] = lambda _: ANYTHING
     lengths: Callable[[Operation], Lengths] = lambda _: {}
 

@@ -128,7 +128,7 @@ RULES = {
     "Mean": Rule(lipschitz=averaged, range=any_of_them),
     "Mul": Rule(lipschitz=multiplied, range=_product_range, lengths=of_product),
     "Div": Rule(lipschitz=divided, range=_quotient_range, lengths=of_quotient),
-    "Max": Rule(lipschitz=larger, range=_largest_range),
-    "Min": Rule(lipschitz=larger, range=_smallest_range),
-    "Where": Rule(lipschitz=chosen, range=_chosen_range),
+    "Max": Rule(lipschitz=larger, apart=True, range=_largest_range),
+    "Min": Rule(lipschitz=larger, apart=True, range=_smallest_range),
+    "Where": Rule(lipschitz=chosen, apart=True, range=_chosen_range),
 }

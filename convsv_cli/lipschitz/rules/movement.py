@@ -138,11 +138,11 @@ RULES = {
     **{op: Rule(lipschitz=moved, range=same, lengths=MOVED[op]) for op in MOVED},
     "CenterCropPad": Rule(lipschitz=moved, range=same_or_zero),
     "Trilu": Rule(lipschitz=moved, range=same_or_zero),
-    "Concat": Rule(lipschitz=joined, range=any_of_them, lengths=lengths.joined),
+    "Concat": Rule(lipschitz=joined, apart=True, range=any_of_them, lengths=lengths.joined),
     "TopK": Rule(lipschitz=sorted_, range=same),
     "Expand": Rule(lipschitz=expanded, range=same, lengths=repeated),
     "Tile": Rule(lipschitz=tiled, range=same, lengths=repeated),
-    "Pad": Rule(lipschitz=padded, range=_padded_range),
+    "Pad": Rule(lipschitz=padded, apart=True, range=_padded_range),
     "ConstantOfShape": Rule(
         lipschitz=unbounded("the size of what it makes, {input}, varies with the network's input"),
         range=_filled_range,

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from convsv_cli.lipschitz.collapse import collapsed
-from convsv_cli.lipschitz.composition import MALFORMED
 from convsv_cli.lipschitz.dependencies import needs, real_outputs, relevant, sources
 from convsv_cli.lipschitz.norms import Norms
+from convsv_cli.lipschitz.operation import MALFORMED
 from convsv_cli.local.lowering import arithmetic, axes, elementwise, linear, movement, pooling, storing
 from convsv_cli.local.lowering.context import MOST, Lowering, Table
 from convsv_cli.local.steps import NoLocalCertificateError, Program

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convsv_cli import limits
-from convsv_cli.lipschitz.composition import MALFORMED
 from convsv_cli.lipschitz.density.lowering import arithmetic, elementwise, linear, movement, pooling, resizing
 from convsv_cli.lipschitz.density.lowering.context import Lowering, Table
 from convsv_cli.lipschitz.density.lowering.views import NoRowError
 from convsv_cli.lipschitz.density.program import Program
 from convsv_cli.lipschitz.density.ranges import Ranges
 from convsv_cli.lipschitz.dependencies import by_chance, needs
-from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.lipschitz.operation import MALFORMED, UnboundedError
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.model.layer import CONV, TRANSPOSED
 

@@ -13,11 +13,10 @@ from contextlib import suppress
 import numpy as np
 
 from convsv_cli.limits import LimitError
-from convsv_cli.lipschitz.composition import MALFORMED
 from convsv_cli.lipschitz.density.ranges import elementwise, linear, movement, pooling
 from convsv_cli.lipschitz.density.ranges.entries import MOST_AXES, Entries
 from convsv_cli.lipschitz.dependencies import relevant
-from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.lipschitz.operation import MALFORMED, UnboundedError
 from convsv_cli.model.graph import Graph, Node, UnknownValueError
 from convsv_cli.numerics.intervals import Intervals, Range
 
