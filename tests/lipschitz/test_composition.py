@@ -152,6 +152,30 @@ def test_a_condition_that_varies() -> None:
     assert "varies with the network's input" in found.offences[0].reason
 
 
+@pytest.mark.parametrize(
+    ("equation", "shape"),
+    [
+        ("abc->cab", [2, 3, 4]),
+        ("abc->b", [2, 3, 4]),
+        ("ab->", [2, 3]),
+        ("aa->a", [3, 3]),
+        ("aab->b", [3, 3, 2]),
+        ("a...b->b...", [3, 2, 2]),
+        ("ba", [2, 3]),
+        ("ii", [3, 3]),
+    ],
+)
+def test_an_einsum_of_one_tensor(equation: str, shape: list[int]) -> None:
+    """What a diagonal leaves out is not summed."""
+    assert_sharp([node("Einsum", ["x"], ["y"], equation=equation)], {"x": shape}, {})
+
+
+def test_an_einsum_that_does_not_fit() -> None:
+    for equation, shape in (("aa->a", [2, 3]), ("abc->a", [2, 3]), ("a...->a", [2, 3])):
+        model = double_model([node("Einsum", ["x"], ["y"], equation=equation)], {"x": shape}, {})
+        assert [each.node.op for each in composed(model).offences] == ["Einsum"]
+
+
 def branching(condition: str) -> list:
     def body(name: str, factor: str):
         return helper.make_graph(

@@ -11,6 +11,7 @@ from convsv_cli.lipschitz.operands import copies
 from convsv_cli.lipschitz.operation import UNBOUNDED_PRODUCT, Lengths, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.model.layer import CONV, TRANSPOSED
 from convsv_cli.model.linear_map import LinearMap
+from convsv_cli.model.linear_maps.matrices import labels
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import margin, root, times, total, up
 
@@ -27,6 +28,8 @@ def convolved(operation: Operation) -> float:
 
 def multiplied(operation: Operation) -> float:
     """MatMul, Einsum: by a constant its norm; of two activations A and B, sup|A| L_B + sup|B| L_A."""
+    if operation.node.op == "Einsum" and len(operation.given) == 1:
+        return times(root(_summed(operation)), operation.input(0).lipschitz)
     if len(operation.given) != 2:
         raise UnboundedError(f"a product of {len(operation.given)} tensors")
     a, b = operation.input(0), operation.input(1)
@@ -43,6 +46,27 @@ def multiplied(operation: Operation) -> float:
             times(_largest_norm(b), _stack(operation), a.lipschitz),
         )
     )
+
+
+def _summed(operation: Operation) -> int:
+    """How many entries an Einsum of one tensor adds up for each of its results.
+
+    Each entry is in one sum at most, and others than those of a diagonal, a repeated label, in none.
+    """
+    terms, output = labels(operation.node)
+    head, dots, tail = terms[0].partition("...")
+    sizes = operation.input(0).sizes()
+    known = dict(zip(head, sizes, strict=False)) | dict(zip(tail[::-1], sizes[::-1], strict=False))
+    plain = head + tail
+    fits = len(plain) <= len(sizes) if dots else len(plain) == len(sizes)
+    ends = (*sizes[: len(head)], *sizes[len(sizes) - len(tail) :])
+    if (
+        not fits
+        or ("..." in output) != bool(dots)
+        or any(known[a] != n for a, n in zip(plain, ends, strict=True))
+    ):
+        raise UnboundedError("its equation does not fit its input")
+    return math.prod(size for label, size in known.items() if label not in output)
 
 
 def affine(operation: Operation) -> float:
@@ -161,10 +185,18 @@ def _shifted(products: Range, bias: Tensor, beta: float) -> Range:
     return outward_range(products.lower + shift.lower, products.upper + shift.upper)
 
 
+def _einsum_range(operation: Operation) -> Range:
+    """Of sums of so many entries, where there is one operand."""
+    if len(operation.given) != 1:
+        return ANYTHING
+    source, count = operation.input(0).range, _summed(operation)
+    return outward_range(count * source.lower, count * source.upper)
+
+
 RULES = {
     CONV: Rule(lipschitz=convolved, range=_range),
     TRANSPOSED: Rule(lipschitz=convolved, range=_range),
     "MatMul": Rule(lipschitz=multiplied, range=_range, lengths=_lengths),
     "Gemm": Rule(lipschitz=affine, range=_range, lengths=_lengths),
-    "Einsum": Rule(lipschitz=multiplied),
+    "Einsum": Rule(lipschitz=multiplied, range=_einsum_range),
 }
