@@ -103,7 +103,8 @@ class Paths:
             return known
         views = tuple(self._views[name] for name in names)
         last = _Link(result=END, views=views, gains=lambda: (1.0,) * len(views))
-        if not any(map(_special, self._views.values())):
+        used = (view for link in self._links.values() for view in link.views)
+        if not any(map(_special, (*self._views.values(), *used))):
             return known
         with suppress(*LOST):
             steps = [link.step() for link in self._needed(last)]
@@ -152,10 +153,10 @@ class Paths:
         return [View(root=key, part=PART_OF_SORTED[op], shape=operation.outputs[0][1])]
 
     def _wrapped(self, operation: Operation, view: View, gain: float) -> tuple[View, float]:
-        """A convolution of circular padding: a circular one, where it has no more results than inputs.
+        """A convolution of circular padding, where its results are some of those of one on a torus.
 
-        Its results are some of those of the convolution on a torus, whose norm is the largest singular value
-        of the kernel's symbol at some frequencies, as is that with zeros along other axes.
+        The norm of that is the largest singular value of the kernel's symbol at the torus's frequencies, and
+        no more than that at all frequencies, which bounds it with zeros along other axes as well.
         """
         axes = _circular_axes(view)
         if operation.node.op != CONV or not axes:
@@ -201,13 +202,17 @@ def _circular_axes(view: View) -> set[int]:
 
 
 def _fits(map_: LinearMap, view: View, axis: int) -> bool:
-    """Whether an unpadded convolution has no more results along an axis than the tensor has entries."""
+    """Whether an unpadded convolution along an axis has some of the results of one on a torus of its size.
+
+    It has no more results than the tensor has entries, and its stride leads around to where it began.
+    """
     geometry, spatial = map_.geometry, axis - 2
     count = len(geometry.dilation)
     if spatial < 0 or len(geometry.padding) != 2 * count or any(geometry.padding[spatial::count]):
         return False
     reach = (map_.kernel_shape[axis] - 1) * geometry.dilation[spatial]
-    return len(view.picks[axis]) - reach <= (view.size(axis) or 0)
+    size = view.size(axis) or 0
+    return len(view.picks[axis]) - reach <= size and size % geometry.stride[spatial] == 0
 
 
 def _most(view: View) -> float:
