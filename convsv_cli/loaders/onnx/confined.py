@@ -11,6 +11,7 @@ from onnx.inliner import inline_local_functions
 
 from convsv_cli.confinement import MB, Limits, confined
 from convsv_cli.errors import UnsafeModelError
+from convsv_cli.loaders.onnx.settling import settle
 
 TASK = f"{__name__}:{{}}"
 LARGE = 1 << 14
@@ -26,7 +27,7 @@ class ContradictionError(Exception):
 
 
 def run(task: str, model: ModelProto) -> ModelProto:
-    """Apply `infer`, `infer_strictly` or `inline` to a model, in a child process.
+    """Apply `infer`, `infer_strictly`, `settled` or `inline` to a model, in a child process.
 
     Raises:
         ContradictionError: it raised.
@@ -58,6 +59,13 @@ def infer_strictly(model: bytes, _report: Report) -> bytes:
     """As `infer`, but contradictions raise."""
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     return bytes(inferred.SerializeToString())
+
+
+def settled(model: bytes, _report: Report) -> bytes:
+    """The model with small constants in place of what the shapes known of it decide."""
+    copy = onnx.load_model_from_string(model)
+    settle(copy)
+    return bytes(copy.SerializeToString())
 
 
 def inline(model: bytes, _report: Report) -> bytes:

@@ -14,14 +14,18 @@ from pathlib import Path
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
+from convsv_cli import limits
 from convsv_cli.confinement import StoppedError
+from convsv_cli.limits import LimitError
 from convsv_cli.loaders.onnx.confined import LARGE, ContradictionError, run
 from convsv_cli.loaders.onnx.constants import Constants
 from convsv_cli.loaders.onnx.scopes import Scope, bodies, constant_tensor, scopes
+from convsv_cli.loaders.onnx.settling import SMALL
 from convsv_cli.loaders.onnx.shapes import (
     Shapes,
+    dims,
     forget_outputs,
-    freeze,
+    has_shape,
     impossible,
     inputs_of,
     resized,
@@ -31,10 +35,8 @@ from convsv_cli.loaders.onnx.tensors import Stored, embed, external_file, head
 from convsv_cli.model.graph import UnknownValueError
 from convsv_cli.model.network import InputSize
 
-ROUNDS = 3
-"""Of inference: values that follow from shapes decide on further shapes."""
-SMALL = 1024
-"""Elements of the largest tensor that may be a shape, which inference needs to see."""
+ROUND = 100
+"""Steps of a round of inference, for each byte of the skeleton: there are as many as find something."""
 STORED = "convsv"
 """The domain of nodes that stand for large tensors where those cannot be inputs."""
 STOPPED = "the input sizes of its layers are unknown: shape inference was stopped because {}"
@@ -52,16 +54,23 @@ def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: P
     inferred, notes = resized(skeleton, inputs, size, path), list[str]()
     try:
         inferred = _run(inferred, skeleton, size, path)
-        for _ in range(ROUNDS):
-            found = list(scopes(inferred.graph))
-            own = shapes_of(found, found, inputs)
-            if own.complete or not freeze(found, own):
+        while not _complete(inferred.graph):
+            limits.spend(ROUND * inferred.ByteSize(), "a round of shape inference", share=0.25)
+            settled = run("settled", inferred)
+            if settled == inferred:
                 break
-            _fold(inferred, path)
-            inferred = _run(inferred, skeleton, size, path)
-    except StoppedError as error:
+            inferred = _run(settled, skeleton, size, path)
+    except (StoppedError, LimitError) as error:
         notes.append(STOPPED.format(error))
     return replace(shapes_of(list(scopes(inferred.graph)), model_scopes, inputs), notes=tuple(notes))
+
+
+def _complete(graph: GraphProto) -> bool:
+    """Whether all dimensions of all results in a graph, and in the bodies in it, are known."""
+    values = {value.name: dims(value) for value in (*graph.value_info, *graph.output) if has_shape(value)}
+    names = (name for node in graph.node for name in node.output if name)
+    known = all(all(isinstance(n, int) for n in values.get(name, "?")) for name in names)
+    return known and all(_complete(body) for node in graph.node for _, body in bodies(node))
 
 
 def _fold(skeleton: ModelProto, path: Path) -> None:

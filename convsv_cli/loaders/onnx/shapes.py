@@ -43,12 +43,6 @@ class Shapes:
         home, _ = scope.find(name)
         return self.dtypes[home.path].get(name)
 
-    @property
-    def complete(self) -> bool:
-        """Whether every dimension of every tensor that inference met is known."""
-        tables = self.by_scope.values()
-        return all(isinstance(size, int) for table in tables for dims in table.values() for size in dims)
-
 
 def shapes_of(inferred: list[Scope], scopes: list[Scope], inputs: set[str]) -> Shapes:
     """What a model with inferred shapes says of the `scopes` before inference; users feed `inputs`."""
@@ -62,7 +56,7 @@ def shapes_of(inferred: list[Scope], scopes: list[Scope], inputs: set[str]) -> S
 
 def _dims_by_name(graph: GraphProto) -> dict[str, Dims]:
     values = [*graph.input, *graph.value_info, *graph.output]
-    declared = {value.name: dims(value) for value in values if value.type.tensor_type.HasField("shape")}
+    declared = {value.name: dims(value) for value in values if has_shape(value)}
     return {tensor.name: tuple(tensor.dims) for tensor in graph.initializer} | declared
 
 
@@ -71,6 +65,11 @@ def _types_by_name(graph: GraphProto) -> dict[str, str]:
     types = {value.name: value.type.tensor_type.elem_type for value in values}
     types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
     return {name: TensorProto.DataType.Name(kind).lower() for name, kind in types.items() if kind}
+
+
+def has_shape(value: ValueInfoProto) -> bool:
+    """Whether anything is said of a tensor's dimensions, if only how many there are."""
+    return bool(value.type.tensor_type.HasField("shape"))
 
 
 def dims(value: ValueInfoProto) -> Dims:
@@ -178,35 +177,37 @@ def impossible(size: InputSize, path: Path, reason: str) -> UsageError:
     )
 
 
-def freeze(scopes: list[Scope], shapes: Shapes) -> int:
-    """Make Shape and Size nodes constants where the dimensions are known, and CastLike a Cast; how many."""
-    return sum(_frozen(node, scope, shapes) for scope in scopes for node in scope.graph.node)
+def freeze(scopes: list[Scope], shapes: Shapes) -> None:
+    """Make Shape and Size nodes constants where the dimensions are known, and CastLike a Cast."""
+    for scope in scopes:
+        for node in scope.graph.node:
+            first, second = (*node.input, "", "")[:2]
+            like = shapes.dtype(scope, second)
+            kind = TensorProto.DataType.Value(like.upper()) if like else 0
+            if not any(bodies(node)):  # shapes are known by the paths of bodies, which stay as they are
+                frozen(node, shapes.find(scope, first), kind)
 
 
-def _frozen(node: NodeProto, scope: Scope, shapes: Shapes) -> bool:
-    if node.domain not in ("", "ai.onnx") or not node.input or any(bodies(node)):
-        return False  # shapes are known by the paths of bodies, which stay as they are
-    if node.op_type == "CastLike":
-        return _cast(node, scope, shapes)
-    if node.op_type not in ("Shape", "Size"):
+def frozen(node: NodeProto, sizes: Dims | None, like: int) -> bool:
+    """Make a Shape or Size a constant, and a CastLike a Cast, in place; whether that was done.
+
+    Args:
+        node: may be any other as well, which stays as it is.
+        sizes: dimensions of its first input; None where nothing is known of them.
+        like: element type of its second input, of `TensorProto.DataType`; 0 where that is not known.
+    """
+    if node.domain not in ("", "ai.onnx"):
         return False
-    known = shapes.find(scope, node.input[0])
-    if known is None or not all(isinstance(size, int) for size in known):
+    if node.op_type == "CastLike" and like:
+        node.CopyFrom(onnx.helper.make_node("Cast", node.input[:1], node.output, node.name, to=like))
+        return True
+    if node.op_type not in ("Shape", "Size") or sizes is None or not all(isinstance(n, int) for n in sizes):
         return False
-    sizes = np.array(known, np.int64)
+    numbers = np.array(sizes, np.int64)
     window = {attribute.name: attribute.i for attribute in node.attribute}
-    value = sizes[window.get("start", 0) : window.get("end", len(sizes))]
+    value = numbers[window.get("start", 0) : window.get("end", len(numbers))]
     if node.op_type == "Size":
-        value = np.asarray(np.prod(sizes), np.int64)
+        value = np.asarray(np.prod(numbers), np.int64)
     constant = onnx.numpy_helper.from_array(value)
     node.CopyFrom(onnx.helper.make_node("Constant", [], node.output, node.name, value=constant))
-    return True
-
-
-def _cast(node: NodeProto, scope: Scope, shapes: Shapes) -> bool:
-    dtype = shapes.dtype(scope, node.input[1])
-    if dtype is None:
-        return False
-    kind = TensorProto.DataType.Value(dtype.upper())
-    node.CopyFrom(onnx.helper.make_node("Cast", node.input[:1], node.output, node.name, to=kind))
     return True
