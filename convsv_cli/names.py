@@ -37,6 +37,14 @@ OUTER = 3
 """How many modules around a whole network two files may differ in."""
 
 
+def glob_forms(glob: str) -> tuple[str, ...]:
+    """The globs that a user may mean by one: itself, and the one whose brackets are those of names.
+
+    Exporters write `blocks[0].conv`, where `[0]` is no set of characters. What matches either is meant.
+    """
+    return (glob, glob.replace("[", "[[]")) if "[" in glob else (glob,)
+
+
 def printable(text: str) -> str:
     """The text with controls, bidirectional overrides, surrogates and odd spaces spelled out as escapes."""
     if text.isprintable():

@@ -17,6 +17,7 @@ from convsv_cli.lipschitz.ends import Ends, check_ends
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import CONV, Layer, UnsupportedLayer
 from convsv_cli.model.network import Network
+from convsv_cli.names import glob_forms
 from convsv_cli.report import EXACT, PADDED, Settings
 
 AnyLayer = Layer | UnsupportedLayer
@@ -163,7 +164,8 @@ def resolve_device(name: str) -> torch.device:
 def _matches(row: AnyLayer, patterns: Iterable[str]) -> bool:
     """Whether one of the globs matches one of the names of the row."""
     names = (row.name, row.weight, *row.aliases)
-    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names)
+    forms = [form for pattern in patterns for form in glob_forms(pattern)]
+    return any(fnmatchcase(name, form) for form in forms for name in names)
 
 
 def _matching(network: Network, pattern: str, option: str = "") -> list[AnyLayer]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from convsv_cli import limits
 from convsv_cli.errors import UsageError
+from convsv_cli.names import glob_forms
 from convsv_cli.report import LayerAudit, Place, Settings
 
 
@@ -162,10 +163,11 @@ class Globs:
                 self._plain.setdefault(pattern, []).append(index)
             else:
                 limits.spend(
-                    BRACKET * pattern.count("[") * len(pattern), f"reading the glob {pattern[:SHOWN]!r}"
+                    2 * BRACKET * pattern.count("[") * len(pattern), f"reading the glob {pattern[:SHOWN]!r}"
                 )
-                self._special.append((index, re.compile(fnmatch.translate(pattern)).match))
-                self._characters += len(pattern)
+                forms = glob_forms(pattern)
+                self._special.append((index, re.compile("|".join(map(fnmatch.translate, forms))).match))
+                self._characters += sum(map(len, forms))
         self._first: dict[tuple[str, ...], int | None] = {}
         self._all: dict[tuple[str, ...], tuple[int, ...]] = {}
 

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 
 from convsv_cli.errors import UsageError
 from convsv_cli.model.layer import Geometry, layer_name
+from convsv_cli.names import glob_forms
 from convsv_cli.torch_modules.modules import (
     PARTS,
     has_packed_weights,
@@ -50,7 +51,8 @@ class Weight:
 
     def matches(self, globs: Iterable[str]) -> bool:
         """Whether one of its names does."""
-        return any(fnmatch.fnmatchcase(name, glob) for glob in globs for name in self.names)
+        forms = [form for glob in globs for form in glob_forms(glob)]
+        return any(fnmatch.fnmatchcase(name, form) for form in forms for name in self.names)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from convsv_cli import audit
+from convsv_cli import LipschitzPenalty, audit
 from convsv_cli.errors import UsageError
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.renderer import Terminal
@@ -119,3 +119,24 @@ def test_every_command_has_them(tmp_path: Path, monkeypatch, capsys) -> None:
     config.write_text(config.read_text().replace('as-layer = ["wte"]', 'as-layer = "wte"'))
     assert exit_code(monkeypatch, "check", "--config", config) == 2
     assert "as-layer must be an array" in capsys.readouterr().err
+
+
+def test_brackets_of_names_match_themselves_in_every_option(tmp_path: Path) -> None:
+    names = ["blocks[0].w.weight", "blocks0.w.weight", "blocks[1].w.weight"]
+    path = tmp_path / "model.pt"
+    torch.save({name: MATRIX.clone() for name in names}, path)
+    assert list(statuses(path, layers=["blocks[0].*"])) == names[:2]
+    assert list(statuses(path, layers=["blocks[[]1].w"], spectra=["blocks[1].w"])) == names[2:]
+    found = statuses(path, as_table=["blocks[0].w"])
+    assert found == dict(zip(names, ("not_applicable", "not_applicable", "audited"), strict=True))
+
+
+def test_brackets_of_names_match_themselves_in_training() -> None:
+    class Brackets(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_module("blocks[0]", torch.nn.Linear(2, 2))
+            self.add_module("blocks1", torch.nn.Linear(2, 2))
+
+    penalty = LipschitzPenalty(Brackets(), exclude=["blocks[0]"])
+    assert list(penalty.norms()) == ["blocks1"]

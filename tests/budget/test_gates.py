@@ -201,11 +201,19 @@ def test_many_globs_are_compiled_once_and_matched_once_a_name(monkeypatch: pytes
     assert counts["matched"] == 1000 * 500 * 2, "the name and the weight's, by each glob, once"
 
 
-@given(st.lists(st.text("ab*?[]!", max_size=5), max_size=5), st.lists(st.text("ab", max_size=4), min_size=1))
-def test_globs_are_those_of_fnmatch(patterns: list[str], names: list[str]) -> None:
+@given(
+    st.lists(st.text("ab*?[]!", max_size=5), max_size=5), st.lists(st.text("ab[]", max_size=4), min_size=1)
+)
+def test_globs_are_those_of_fnmatch_and_brackets_those_of_names(
+    patterns: list[str], names: list[str]
+) -> None:
     from fnmatch import fnmatchcase
 
-    expected = [i for i, p in enumerate(patterns) if any(fnmatchcase(name, p) for name in names)]
+    def meant(name: str, pattern: str) -> bool:
+        literal = "".join("[[]" if character == "[" else character for character in pattern)
+        return fnmatchcase(name, pattern) or fnmatchcase(name, literal)
+
+    expected = [i for i, p in enumerate(patterns) if any(meant(name, p) for name in names)]
     found = Globs(patterns)
     assert list(found.all(tuple(names))) == expected
     assert found.first(tuple(names)) == next(iter(expected), None)
