@@ -14,9 +14,10 @@ from convsv_cli import load
 from convsv_cli.auditing.measure import norms_on_demand
 from convsv_cli.auditing.plan import Meter, plan
 from convsv_cli.lipschitz.collapse import collapsed
-from convsv_cli.lipschitz.composition import Composed, compose
+from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.rules import RULES
+from convsv_cli.lipschitz.segments import Composed
 from convsv_cli.model.layer import Layer
 from convsv_cli.report import WORK_LIMIT, Settings
 from convsv_cli.spectral.cores import one_thread_each

@@ -7,19 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from convsv_cli.lipschitz.composition import Offence, Segment
+from convsv_cli.lipschitz.segments import Offence, Segment, logarithm
 from convsv_cli.model.graph import Node
 from convsv_cli.numerics.rounding import times
 from convsv_cli.report import BOUNDED, COVARIANCE, UNBOUNDED, Block, NetworkBound, Obstacle, Part, shared
 from convsv_cli.report import RULES as BY_RULES
 
 ONE = 1 + 1e-9  # factors up to here are no news
-
-
-def logarithm(segments: Sequence[Segment]) -> float:
-    """The logarithm of the product; what does not vary is not amplified, whatever comes before it."""
-    factors = [segment.factor for segment in segments]
-    return -math.inf if 0 in factors else math.fsum(map(math.log10, factors))
 
 
 def obstacle(offence: Offence) -> Obstacle:

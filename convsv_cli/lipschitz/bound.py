@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from convsv_cli.lipschitz.blocks import logarithm, summarised
+from convsv_cli.lipschitz.blocks import summarised
 from convsv_cli.lipschitz.collapse import collapsed
-from convsv_cli.lipschitz.composition import Composed, Segment, compose
+from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.density.ranges import alike, ranges_of
 from convsv_cli.lipschitz.density.route import Routed, routed
 from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, relevant, sources
@@ -28,17 +28,19 @@ from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.pairs import Remembered, norm_of, pair_bounds, skipped
 from convsv_cli.lipschitz.rules import RULES
+from convsv_cli.lipschitz.segments import Composed, Segment, best
 from convsv_cli.lipschitz.structure import structure_of
 from convsv_cli.lipschitz.undefined import defined
-from convsv_cli.lipschitz.written_out import read_back
-from convsv_cli.model.graph import Graph
-from convsv_cli.numerics.intervals import ANYTHING, Range
+from convsv_cli.lipschitz.written_out import ATTENTION, read_back
+from convsv_cli.model.graph import Graph, Node
+from convsv_cli.numerics.intervals import ANYTHING, Intervals, Range
 from convsv_cli.numerics.rounding import UP, times
 from convsv_cli.report import BOUNDED, UNKNOWN, NetworkBound
 
 if TYPE_CHECKING:
     import torch
 
+PRODUCTS = frozenset(("Mul", "Div", "MatMul", "Gemm", "Einsum", ATTENTION))
 SAME = 1 + 1e-9
 """Ratio of two bounds that differ by rounding alone."""
 NO_INPUT = "no input is of real numbers, so there is nothing to perturb"
@@ -172,8 +174,8 @@ class Composition:
 
     def bound(self) -> NetworkBound:
         """Of the Lipschitz constant (L2) from all real inputs together to all real outputs together."""
-        best = _best(_best(self.plain.segments, self.folded.segments), self.together)
-        bound = summarised(best, self.folded.offences, self.rows)
+        segments = best(best(self.plain.segments, self.folded.segments), self.together)
+        bound = summarised(segments, self.folded.offences, self.rows)
         return replace(
             defined(bound, self.graph),
             input_range=self.input_range,
@@ -197,7 +199,7 @@ class Composition:
         folding = _up_to(tensor, self.folded.segments, self.graph)
         if plain is None or folding is None:
             return None
-        bound = summarised(_best(plain, folding), (), self.rows)
+        bound = summarised(best(plain, folding), (), self.rows)
         bound = defined(bound, ending_at(self.graph, tensor))
         return bound.lipschitz if bound.status == BOUNDED else math.inf
 
@@ -219,11 +221,10 @@ def composition_of(
     start = time.perf_counter()
     box = _box(input_range)
     folding, as_it_is = folded(graph), _simplified(graph)
-    plain = by_rules = compose(as_it_is, RULES, norms, box)
-    better = as_it_is
+    norms = Remembered.of(norms)
+    as_it_is, plain = better, by_rules = _by_rules(as_it_is, norms, box)
     if folding.graph is not graph:
-        better = _simplified(folding.graph)
-        by_rules = compose(better, RULES, norms, box)
+        better, by_rules = _by_rules(_simplified(folding.graph), norms, box)
     together = _together(better, by_rules, box, effort)
     return Composition(
         graph=graph,
@@ -243,6 +244,30 @@ def composition_of(
 def _simplified(graph: Graph) -> Graph:
     """With what is written out in primitives as operators, and functions of one number as one node each."""
     return collapsed(read_back(graph))
+
+
+def _by_rules(graph: Graph, norms: Norms, box: Range) -> tuple[Graph, Composed]:
+    """A graph composed; where tensors are multiplied, once more with what their channels are in.
+
+    The ranges of channels are less wide than those of whole tensors, and need a pass of their own.
+    """
+    found = compose(graph, RULES, norms, box)
+    if not found.ranges or not any(_multiplies(node, graph) for node in relevant(graph)):
+        return graph, found
+    entries = ranges_of(graph, alike(graph, box), found.ranges)
+    ranges = {name: _hull(each) for name, each in entries.items() if each.lower.size}
+    graph = replace(graph, ranges={**ranges, **graph.ranges})
+    return graph, compose(graph, RULES, norms, box)
+
+
+def _hull(entries: Intervals) -> Range:
+    return Range(lower=float(entries.lower.min()), upper=float(entries.upper.max()))
+
+
+def _multiplies(node: Node, graph: Graph) -> bool:
+    """Whether the range of one of its inputs decides on how much a node amplifies another."""
+    varying = {name for name in node.inputs if name and name not in graph.constants}
+    return node.op in PRODUCTS and (len(varying) > 1 or node.inputs[0] == node.input(1))
 
 
 def _together(graph: Graph, known: Composed, box: Range, effort: Effort) -> Routed:
@@ -266,28 +291,3 @@ def _up_to(tensor: str, segments: Sequence[Segment], graph: Graph) -> Sequence[S
         return ()
     ends = [segment.end for segment in segments]
     return segments[: ends.index(tensor) + 1] if tensor in ends else None
-
-
-def _best(first: Sequence[Segment], second: Sequence[Segment]) -> tuple[Segment, ...]:
-    """Between the bottlenecks that two graphs of one network share, the segments of the one with the less.
-
-    Where one of them shows that nothing is amplified at all, there is no more to say.
-    """
-    for constant in (first, second):
-        if any(segment.factor == 0 for segment in constant):
-            return tuple(constant)
-    common = {segment.end for segment in first} & {segment.end for segment in second}
-    pairs = zip(_runs(first, common), _runs(second, common), strict=True)
-    return tuple(
-        segment for one, other in pairs for segment in (one if logarithm(one) < logarithm(other) else other)
-    )
-
-
-def _runs(segments: Sequence[Segment], ends: set[str]) -> list[list[Segment]]:
-    """The segments, a run up to each of the ends."""
-    runs: list[list[Segment]] = [[]]
-    for segment in segments:
-        runs[-1].append(segment)
-        if segment.end in ends:
-            runs.append([])
-    return [run for run in runs if run]

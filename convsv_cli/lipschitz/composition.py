@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from convsv_cli.limits import LimitError
+from convsv_cli.lipschitz.constancy import has_static_shape, is_constant, possible
 from convsv_cli.lipschitz.dependencies import (
     RANDOM,
     bottlenecks,
     branches,
-    by_chance,
     consumed,
     fixed,
     needs,
@@ -41,7 +40,7 @@ from convsv_cli.lipschitz.operation import (
     UnboundedError,
 )
 from convsv_cli.lipschitz.paths import Paths
-from convsv_cli.lipschitz.scalar.operators import COLLAPSED
+from convsv_cli.lipschitz.segments import Composed, Offence, Segment
 from convsv_cli.model.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
 from convsv_cli.model.linear_maps import linear_maps
 from convsv_cli.numerics.intervals import ANYTHING, Range
@@ -49,55 +48,8 @@ from convsv_cli.numerics.rounding import root_of_squares, times
 
 BEYOND = "its bound, times those before it, is beyond 1e308"
 CONTRADICTION = "its attributes, inputs and shapes do not fit together"
-SHAPES = ("Shape", "Size")
-COUNTING = frozenset(("NonZero", "Compress", "Unique", "NonMaxSuppression", "Loop", "Scan", "StringSplit"))
-"""What has as many results as its input's values say."""
 CHANCE = "it draws random numbers, so that equal inputs have different results"
-SIZED = {"Resize": 1, "Upsample": 1, "OneHot": 1, "Range": 0}
-"""What real inputs give its size to, by the index of the first of these."""
 UNKNOWN = "no Lipschitz rule for this operator"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Offence:
-    """A node without a bound, and why."""
-
-    node: Node
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """What lies between two bottlenecks.
-
-    Attributes:
-        start, end: the tensors; empty for all inputs, and for all outputs.
-        nodes: in order, but those in bodies.
-        factor: upper bound of the Lipschitz constant from `start` to `end`; infinite where there is none.
-        steps: what it is made of, where several segments were bounded together: the factor of each is that by
-            which the bound grows along it, and bounds nothing by itself.
-    """
-
-    start: str
-    end: str
-    nodes: tuple[Node, ...]
-    factor: float
-    steps: tuple[Segment, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Composed:
-    """The segments, one after the other, and every node that has no bound.
-
-    Attributes:
-        ranges: what the entries of tensors are in, by name.
-        outputs: bounds of the real outputs from the last tensor that is the end of a segment, by name.
-    """
-
-    segments: tuple[Segment, ...]
-    offences: tuple[Offence, ...]
-    ranges: Mapping[str, Range]
-    outputs: Mapping[str, float]
 
 
 def compose(
@@ -128,7 +80,7 @@ class _Composition:
             bound, range_ = float(name not in graph.held), graph.ranges.get(name, input_range)
             self._tensors[name] = self._tensor(name, bound=bound, range_=range_)
         for node in fixed(graph):
-            if _is_constant(node, [self._find(name) for name in needs(node)]):
+            if is_constant(node, [self._find(name) for name in needs(node)]):
                 self._run(node)
         self._paths = self._from(*sources(graph))
 
@@ -172,9 +124,9 @@ class _Composition:
         """Bound the outputs of a node."""
         operation = self._operation(node)
         varying = [self._find(name) for name in needs(node)]
-        static_shape = _has_static_shape(operation, varying)
+        static_shape = has_static_shape(operation, varying)
         lengths = self._lengths(operation)
-        if _is_constant(node, varying):
+        if is_constant(node, varying):
             bound, range_ = 0.0, self._range(operation)
         elif branches(node):
             self._branch(node)
@@ -247,7 +199,7 @@ class _Composition:
         condition = self._find(node.inputs[0])
         if not condition.constant:
             self._offences.append(Offence(node=node, reason="which branch is taken varies with the input"))
-        results = [self._inside(body) for body in _possible(condition, node)]
+        results = [self._inside(body) for body in possible(condition, node)]
         for i, name in enumerate(node.outputs):
             ends = [outputs[i] for outputs in results]
             bound = max(end.bound for end in ends) if condition.constant else math.inf
@@ -288,7 +240,10 @@ class _Composition:
         static_shape: bool = True,
     ) -> Tensor:
         longest = min(lengths.values(), default=math.inf)  # no entry is larger than its vector is long
-        range_ = Range(lower=max(range_.lower, -longest), upper=min(range_.upper, longest))
+        known = self._graph.ranges.get(name, ANYTHING)
+        range_ = Range(
+            lower=max(range_.lower, known.lower, -longest), upper=min(range_.upper, known.upper, longest)
+        )
         return Tensor(
             name=name,
             bound=bound,
@@ -315,32 +270,3 @@ def _told(bound: float, operation: Operation) -> float:
     if all(tensor is None or math.isfinite(tensor.bound) for tensor in operation.inputs):
         raise UnboundedError(BEYOND)
     return math.inf
-
-
-def _has_static_shape(operation: Operation, inputs: Sequence[Tensor]) -> bool:
-    """Whether the shapes of results do not vary with values; nothing is known of foreign operators."""
-    op = operation.node.op
-    sizing = operation.inputs[SIZED[op] :] if op in SIZED else ()
-    sized = any(tensor is not None and not tensor.constant for tensor in sizing)
-    unknown = op in COUNTING or "." in op.removeprefix("convsv.")
-    return not (unknown or sized or any(tensor.discrete or not tensor.static_shape for tensor in inputs))
-
-
-def _is_constant(node: Node, inputs: Sequence[Tensor]) -> bool:
-    """Whether a node's result does not vary: that of constants, or a shape, which the input size decides."""
-    if node.op in SHAPES and all(tensor.static_shape for tensor in inputs):
-        return True
-    known = "." not in node.op or node.op == COLLAPSED
-    return all(tensor.constant for tensor in inputs) and not by_chance(node) and known
-
-
-def _possible(condition: Tensor, node: Node) -> Iterable[Body]:
-    """The branches that may be taken."""
-    branches: Mapping[str, Body] = dict(node.bodies)
-    if condition.read is not None:
-        try:
-            taken = bool(condition.read().ravel()[0])
-        except UnknownValueError:
-            return branches.values()
-        return [branches["then_branch" if taken else "else_branch"]]
-    return branches.values()

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from convsv_cli.lipschitz.blocks import obstacle
-from convsv_cli.lipschitz.composition import Composed
 from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, sources
 from convsv_cli.lipschitz.ends import depends, only
 from convsv_cli.lipschitz.norms import Norms
+from convsv_cli.lipschitz.segments import Composed
 from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.rounding import times
@@ -43,6 +43,8 @@ class Remembered(Norms):
     @classmethod
     def of(cls, norms: Norms) -> Remembered:
         """These norms."""
+        if isinstance(norms, Remembered):
+            return norms
         return cls(rows=norms.rows, of_row=norms.of_row, of_kernel=norms.of_kernel)
 
 

@@ -151,8 +151,7 @@ class Graph:
         main: its nodes and outputs.
         inputs: names of the tensors that users feed.
         held: those of the inputs that are held fixed, whatever their type.
-        ranges: what the entries of inputs are known to be in, by name, where that is no matter of what is
-            said of all of them.
+        ranges: what the entries of tensors are known to be in, by name, beside what is said of all inputs.
         constants: finds each tensor that does not depend on an input, by name; raises `UnknownValueError`
             where it is too large to compute, or beyond what convsv computes.
         shapes: dimensions by tensor name, None where one is unknown; no entry where nothing is known.

@@ -11,11 +11,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from convsv_cli.lipschitz.collapse import MOST_PARTS, collapsed
-from convsv_cli.lipschitz.composition import Composed, compose
+from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.scalar import steepness
 from convsv_cli.lipschitz.scalar.expressions import jet
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
+from convsv_cli.lipschitz.segments import Composed
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import Intervals, Range
 from tests.support.sensitivity import amplification, double_model, flat, network, norms_of_rows, runner

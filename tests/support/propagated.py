@@ -12,7 +12,7 @@ import torch
 from onnx import ModelProto
 
 from convsv_cli.lipschitz.collapse import collapsed
-from convsv_cli.lipschitz.composition import Segment, compose
+from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.groups import Group
 from convsv_cli.lipschitz.density.levels import level
@@ -29,6 +29,7 @@ from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import kernel_norm
 from convsv_cli.lipschitz.rules import RULES
+from convsv_cli.lipschitz.segments import Segment
 from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.report import QUICK
 from tests.support.sensitivity import network, norms_of_rows

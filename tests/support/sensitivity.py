@@ -9,10 +9,11 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from convsv_cli.lipschitz.composition import Composed, compose
+from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.norms import Norm, Norms, no_row, rows_by_key
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.rules import RULES
+from convsv_cli.lipschitz.segments import Composed
 from convsv_cli.loaders.onnx.reading import network_of
 from convsv_cli.model.kernel import reduce_kernel
 from convsv_cli.model.layer import Layer

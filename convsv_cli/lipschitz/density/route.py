@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from convsv_cli import limits
-from convsv_cli.lipschitz.composition import Segment
 from convsv_cli.lipschitz.density.attempts import Outcome, Run, best_of
 from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.lowering import lowered
@@ -20,6 +19,7 @@ from convsv_cli.lipschitz.density.sizes import InfeasibleError
 from convsv_cli.lipschitz.density.window import entries
 from convsv_cli.lipschitz.dependencies import real_outputs, sources
 from convsv_cli.lipschitz.effort import Effort
+from convsv_cli.lipschitz.segments import Segment
 from convsv_cli.model.graph import Graph
 
 PASSES = 10

@@ -120,7 +120,7 @@ def _farthest(function: Expression) -> float:
         inner = inner.operands[0]
     growth = _growth(inner)
     if growth is not None and growth[1] * power == -1:
-        return factor * growth[0] ** power * UP_MANY
+        return float(factor * growth[0] ** power) * UP_MANY
     return values(X * function, LENGTHS).magnitude
 
 
