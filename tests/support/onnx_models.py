@@ -48,3 +48,15 @@ def saved(model: ModelProto, folder: Path, name: str = "model.onnx") -> Path:
     path = folder / name
     onnx.save(model, path)
     return path
+
+
+def small_network(folder: Path, name: str = "model.onnx") -> Path:
+    """A convolution, an activation and a head, which take a moment to audit with all searches."""
+    nodes = [
+        helper.make_node("Conv", ["image", "conv.weight"], ["filtered"], strides=[2, 2]),
+        helper.make_node("Softplus", ["filtered"], ["hidden"]),
+        helper.make_node("Flatten", ["hidden"], ["features"]),
+        helper.make_node("Gemm", ["features", "fc.weight"], ["y"]),
+    ]
+    weights = {"conv.weight": normal(4, 1, 3, 3) / 2, "fc.weight": normal(36, 3) / 2}
+    return saved(graph_model(nodes, {"image": (1, 1, 8, 8)}, weights), folder, name)

@@ -1,4 +1,4 @@
-"""The action, the hook and the documented CI: their own commands, run on the sample model."""
+"""The action, the hook and the documented CI: their own commands, on small models and the sample model."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.budget_models import scaled
+from tests.support.onnx_models import small_network
 from tests.support.shells import installed, shell
 
+MODEL = "net.onnx"
 QUICK = 'network-effort = "quick"\n'
 LOOSE, TIGHT = f"max-layer = 7.0\n{QUICK}", f"max-layer = 6.0\nmax-lipschitz = 1e9\n{QUICK}"
 
 
 @pytest.fixture
-def project(root: Path, tmp_path: Path) -> Path:
-    """A folder with the sample model and a budget that it passes."""
-    (tmp_path / "sample_models").symlink_to(root / "sample_models")
+def project(tmp_path: Path) -> Path:
+    """A folder with a model and a budget that it passes."""
+    scaled(tmp_path, 6.5, 2, name=MODEL)
     (tmp_path / "convsv.toml").write_text(LOOSE)
     return tmp_path
 
@@ -60,13 +63,13 @@ def run_action(root: Path, project: Path, **given: str) -> tuple[int, str]:
 
 
 def test_the_action_passes_and_reports(root: Path, project: Path) -> None:
-    code, output = run_action(root, project, models="sample_models/resnet20.onnx\n")
+    code, output = run_action(root, project, models=f"{MODEL}\n")
     assert code == 0, output
     assert "::error" not in output
     assert (project / "pip.txt").read_text().split()[:3] == ["-m", "pip", "install"]
     assert (project / "pip.txt").read_text().split()[-1] == str(root)
     assert (root / "pyproject.toml").is_file()
-    assert (project / "summary.md").read_text().count("## `sample_models/resnet20.onnx`") == 1
+    assert (project / "summary.md").read_text().count(f"## `{MODEL}`") == 1
     assert json.loads((project / "convsv.sarif").read_text())["version"] == "2.1.0"
 
 
@@ -76,38 +79,31 @@ def test_the_action_passes_and_reports(root: Path, project: Path) -> None:
 )
 def test_a_strict_baseline_is_never_dropped(value: str, expected: int, root: Path, project: Path) -> None:
     """Without a baseline to be strict about it is an error, as is what is no word for true or false."""
-    models = "sample_models/resnet20.onnx"
-    code, output = run_action(root, project, models=models, install="none", baseline_strict=value)
+    code, output = run_action(root, project, models=MODEL, install="none", baseline_strict=value)
     assert code == expected, output
     known = value.lower() in ("true", "false", "")
     assert ("::error::baseline-strict is neither" in output) == (not known)
 
 
 def test_the_action_fails_with_annotations(root: Path, project: Path) -> None:
-    (project / "convsv.toml").write_text(f'models = ["sample_models/resnet20.onnx"]\n{TIGHT}')
+    (project / "convsv.toml").write_text(f'models = ["{MODEL}"]\n{TIGHT}')
     code, output = run_action(root, project, install="none", sarif="out.sarif")
     assert code == 1, output
     errors = [line for line in output.splitlines() if line.startswith("::error")]
-    assert any("conv1" in line and "line=2" in line for line in errors), output
+    assert any("fc0" in line and "line=2" in line for line in errors), output
     assert "failed" in (project / "summary.md").read_text()
     assert (project / "out.sarif").is_file()
 
 
 def test_the_action_takes_a_baseline_and_hostile_inputs_are_no_code(root: Path, project: Path) -> None:
     environment = installed(project)
-    shell(
-        "convsv audit sample_models/resnet20.onnx --network-effort quick -o base.json", project, environment
-    )
-    code, output = run_action(
-        root, project, models="sample_models/resnet20.onnx", baseline="base.json", max_increase="1%"
-    )
+    shell(f"convsv audit {MODEL} --network-effort quick -o base.json", project, environment)
+    code, output = run_action(root, project, models=MODEL, baseline="base.json", max_increase="1%")
     assert code == 0, output
     base = json.loads((project / "base.json").read_text())
     base["layers"].pop()
     (project / "base.json").write_text(json.dumps(base))
-    code, output = run_action(
-        root, project, models="sample_models/resnet20.onnx", baseline="base.json", baseline_strict="true"
-    )
+    code, output = run_action(root, project, models=MODEL, baseline="base.json", baseline_strict="true")
     assert code == 1, output
     assert "::error file=base.json,line=1,title=convsv added-layer::" in output
     code, output = run_action(root, project, models='$(touch owned)"; touch owned;\n--exit-zero')
@@ -133,19 +129,29 @@ def test_the_hook_checks_what_is_committed(budget: str, code: int, root: Path, p
     chosen = sorted(name for name in files if re.search(hook["files"], name))
     models = ("cifar10_cnn", "mnist_curvature", "resnet20", "resnet20_regularised")
     assert chosen == [f"sample_models/{name}{suffix}" for name in models for suffix in (".onnx", ".pt")]
-    command = shlex.join([*shlex.split(hook["entry"]), "sample_models/resnet20.onnx"])
+    command = shlex.join([*shlex.split(hook["entry"]), MODEL])
     process = shell(command, project, installed(project))
     assert process.returncode == code, process.stderr
     assert "budget" in process.stdout
 
 
 def test_the_page_on_ci_says_what_happens(root: Path, project: Path) -> None:
-    """All commands that are marked, one script after the other, in a folder without a budget."""
+    """All commands that are marked, one script after the other, in a folder without a budget.
+
+    The budget is begun and kept with the model of the page; the others need none that takes seconds.
+    """
     (project / "convsv.toml").unlink()
+    models = project / "sample_models"
+    models.mkdir()
+    (models / "resnet20.onnx").symlink_to(root / "sample_models" / "resnet20.onnx")
+    small_network(models, "cifar10_cnn.onnx")
     page = (root / "docs" / "ci.md").read_text()
     scripts = re.findall(r"<!-- run: (\d+) -->\n```sh\n(.*?)```", page, re.DOTALL)
     assert len(scripts) == 3
-    for code, script in scripts:
+    for i, (code, script) in enumerate(scripts):
+        if i == 1:
+            (models / "resnet20.onnx").unlink()
+            small_network(models, "resnet20.onnx")
         process = shell(f"set -eo pipefail\n{script}", project, installed(project))
         assert process.returncode == int(code), f"{script}{process.stdout}{process.stderr}"
     begun = (project / "convsv.toml").read_text()

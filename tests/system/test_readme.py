@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
+import onnx
 import pytest
+import torch
+from onnx import numpy_helper
 
 from convsv_cli.cli import cli
 from convsv_cli.renderers import RENDERERS
 from tests.support import shown_outputs
 from tests.support.command_line import convsv
+from tests.support.onnx_models import small_network
 from tests.support.shells import installed, shell
-
-SMALLEST = "mnist_curvature"
 
 
 @pytest.fixture(scope="module")
@@ -62,19 +63,12 @@ def test_every_option_that_the_readme_names_exists(readme: str) -> None:
 def test_every_pipe_that_the_docs_show_runs(
     readme: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a folder in which what the lines name is a sample model, or its saved audit."""
+    """In a folder in which what the lines name is a small network, or its saved audit."""
     monkeypatch.chdir(tmp_path)
-    Path("baseline.json").write_text(
-        convsv(
-            "audit",
-            root / "sample_models" / f"{SMALLEST}.onnx",
-            "--network-effort",
-            "quick",
-            "--format",
-            "json",
-        ).stdout,
-        encoding="utf-8",
-    )
+    graph = small_network(tmp_path)
+    held = onnx.load(graph).graph.initializer
+    weights = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in held}
+    assert convsv("audit", graph, "-o", "baseline.json").returncode == 0
     helps = [convsv("--help"), *(convsv(name, "--help") for name in cli.commands)]
     pages = [path.read_text(encoding="utf-8") for path in root.glob("docs/**/*.md")]
     text = "\n".join([readme, *pages, *(process.stdout for process in helps)])
@@ -84,8 +78,7 @@ def test_every_pipe_that_the_docs_show_runs(
     for line in pipes:
         for name in re.findall(r"[\w./-]+\.(?:onnx|pth|pt)\b", line):
             Path(name).parent.mkdir(exist_ok=True)
-            sample = f"{SMALLEST}.onnx" if name.endswith(".onnx") else f"{SMALLEST}.pt"
-            shutil.copy(root / "sample_models" / sample, name)
+            small_network(tmp_path, name) if name.endswith(".onnx") else torch.save(weights, name)
         process = shell(f"set -o pipefail; {line}", tmp_path, environment)
         assert (process.returncode, process.stderr) == (0, ""), line
         for output in re.findall(r"-o ([\w.]+)", line):

@@ -10,6 +10,7 @@ import pytest
 
 from convsv_cli.version import __version__
 from tests.support.command_line import convsv_anew
+from tests.support.onnx_models import small_network
 
 HEAVY = {"jinja2", "msgspec", "numpy", "onnx", "onnxruntime", "rich", "safetensors", "torch"}
 
@@ -57,9 +58,9 @@ def parts_after(code: str) -> set[str]:
     return {name.split(".")[1] for name in names if name.startswith("convsv_cli.")}
 
 
-def test_an_audit_imports_neither_training_nor_certification(root: Path) -> None:
+def test_an_audit_imports_neither_training_nor_certification(tmp_path: Path) -> None:
     """Nor what only these need, by the command or by the function."""
-    model = root / "sample_models" / "mnist_curvature.onnx"
+    model = small_network(tmp_path)
     command = (
         f"from convsv_cli.cli import cli\ncli.main(['audit', {str(model)!r}, '-q'], standalone_mode=False)"
     )
