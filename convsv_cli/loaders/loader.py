@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ MAX_TENSORS = 250_000
 MAX_AXES = 64
 FREE_ELEMENTS = 2**23
 GROWTH = 16
+REPEATED = "each of its {stored} stored values is in {times:.3g} places on average, too many to unfold"
 UNREAL = "{} weights: the real values they stand for are unknown"
 
 
@@ -191,3 +193,16 @@ def outgrows(made: int, stored: int) -> bool:
     Files of a few bytes can ask for any amount.
     """
     return made > FREE_ELEMENTS + GROWTH * stored
+
+
+def repeats(shape: tuple[int, ...], stored: int) -> str:
+    """Why a tensor whose entries share values cannot be unfolded; empty where it can, or none share any.
+
+    `expand` and `unfold` make such tensors, and they are saved as they are.
+
+    Args:
+        shape: of the tensor.
+        stored: how many values there are for its entries.
+    """
+    count = math.prod(shape)
+    return REPEATED.format(stored=stored, times=count / stored) if stored and outgrows(count, stored) else ""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from convsv_cli import limits
 
 
 def mapped(path: Path, start: int, count: int, dtype: torch.dtype, *, swapped: bool = False) -> torch.Tensor:
@@ -27,3 +30,20 @@ def mapped(path: Path, start: int, count: int, dtype: torch.dtype, *, swapped: b
     if flat.data_ptr() % item:
         flat = flat.clone()
     return flat.view(dtype)
+
+
+def strided(flat: torch.Tensor, shape: tuple[int, ...], strides: tuple[int, ...]) -> torch.Tensor:
+    """A view of this shape, whose entries may share values: then reading it is work beyond the file's bytes.
+
+    Args:
+        flat: the values [n], from that of the first entry on.
+        shape: of the view.
+        strides: between entries along each axis; no entry is beyond the values.
+
+    Raises:
+        LimitError: more entries share values than the model may still read.
+    """
+    count = math.prod(shape)
+    if count > flat.numel():
+        limits.spend(count, f"reading {count} entries of a tensor of {flat.numel()} values")
+    return torch.as_strided(flat, shape, strides)

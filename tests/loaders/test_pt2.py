@@ -273,7 +273,6 @@ def size(number: int) -> dict[str, int]:
 UNSAFE: list[tuple[str, Callable[[Records], None], str]] = [
     ("pickled", pickled_weights, "is a pickle"),
     ("old", old_form, "torch 2.8 and older"),
-    ("stride 0", meta(sizes=[size(10**5)] * 2, strides=[size(0)] * 2), "more values"),
     ("long", meta(sizes=[size(1000), size(3), size(3), size(3)]), "more values"),
     ("shifted", meta(storage_offset=size(1)), "more values"),
     ("wide", meta(sizes=[size(2), size(2)], strides=[size(10**30), size(1)]), "more values"),
@@ -292,6 +291,16 @@ def test_unsafe_archives(change: Callable[[Records], None], fragment: str, tmp_p
         load(path)
     assert raised.value.where == str(path)
     assert "\n" not in str(raised.value)
+
+
+def test_entries_that_share_values_are_read_as_they_are(tmp_path: Path) -> None:
+    few = meta(sizes=[size(4), size(3), size(3), size(3)], strides=[size(0), size(9), size(3), size(1)])
+    (row,) = load(repacked(tmp_path, few)).layers
+    assert isinstance(row, Layer)
+    assert torch.equal(row.read(), row.read()[:1].expand(4, 3, 3, 3))
+    (row,) = load(repacked(tmp_path, meta(sizes=[size(10**4)] * 4, strides=[size(0)] * 4))).layers
+    assert isinstance(row, UnsupportedLayer)
+    assert "too many to unfold" in row.reason
 
 
 def test_deflated_records_are_refused(tmp_path: Path) -> None:

@@ -324,3 +324,37 @@ def test_safetensors_whose_length_looks_like_a_pickle(tmp_path: Path) -> None:
     assert load(path).format == "safetensors"
     renamed = path.rename(tmp_path / "model.bin")
     assert load(renamed).format == "safetensors"
+
+
+def test_entries_that_share_values_are_read_as_they_are(tmp_path: Path) -> None:
+    """Nothing else than in a file where each entry has a value of its own."""
+    torch.manual_seed(0)
+    shared = {
+        "conv.weight": torch.randn(1, 3, 3, 3).expand(6, 3, 3, 3),
+        "fc.weight": torch.randn(10).unfold(0, 4, 1),
+        "ones": torch.ones(1).expand(1000),
+        "frames": torch.arange(40.0).unfold(0, 8, 3),
+        "conv.mask": torch.ones(1, 1, 1).expand(1, 1, 999),
+    }
+    whole = {name: tensor.contiguous() for name, tensor in shared.items()}
+    first, second = (
+        load(saved(state, tmp_path, f"{i}.pt")).layers for i, state in enumerate((shared, whole))
+    )
+    assert [row.weight for row in first] == [row.weight for row in second]
+    found = {row.weight: row.read() for row in first if isinstance(row, Layer)}
+    assert found.keys() == {"conv.weight", "fc.weight"}
+    assert all(torch.equal(values, shared[name]) for name, values in found.items())
+
+
+def test_a_value_that_is_repeated_without_end_is_not_unfolded(tmp_path: Path) -> None:
+    state = {"mask": torch.ones(1).expand(40_000_000), "w.weight": torch.ones(1).expand(20_000, 20_000)}
+    (row,) = load(saved(state | {"b": torch.ones(3)}, tmp_path)).layers
+    assert row.weight == "w.weight"
+    assert isinstance(row, UnsupportedLayer)
+    assert "too many to unfold" in row.reason
+
+
+def test_reading_repeated_values_counts_as_work(tmp_path: Path) -> None:
+    path = saved({"w.weight": torch.ones(1).expand(1000, 1000)}, tmp_path)
+    (row,) = audit(path, step_limit=1e5).layers
+    assert "tensor of 1 values would take 1e+06 steps" in row.reason

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ import torch
 
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.checkpoint.values import ITEM_BYTES, Tensor
-from convsv_cli.loaders.loader import StoredTensor
-from convsv_cli.loaders.mapped import mapped
+from convsv_cli.loaders.loader import StoredTensor, repeats
+from convsv_cli.loaders.mapped import mapped, strided
 
 MAX_EXTENT = 1 << 62
 
@@ -46,25 +45,26 @@ class Contents:
         """Tensors with their values behind `read`, which maps only their part of the file.
 
         Raises:
-            UnsafeModelError: one claims values that its storage, or the file, does not have.
+            UnsafeModelError: one claims values that its storage, or the file, does not have; entries may
+            share values, as those of expanded and unfolded tensors do.
             UnreadableModelError: its storage is missing.
         """
         return {name: self._stored(name, tensor) for name, tensor in tensors.items()}
 
     def _stored(self, name: str, tensor: Tensor) -> StoredTensor:
         _check_shape(name, tensor)
-        first, count = (0, 0) if tensor.unusable else self._checked(name, tensor)
+        first, count, stored = (0, 0, 0) if tensor.unusable else self._checked(name, tensor)
         return StoredTensor(
             shape=tensor.shape,
             dtype=tensor.dtype,
             read=lambda: self._values(tensor, first, count),
-            unusable=tensor.unusable,
+            unusable=tensor.unusable or repeats(tensor.shape, stored),
             identity=(tensor.storage, tensor.offset, tensor.stride) if count else None,
             usage=tensor.usage,
         )
 
-    def _checked(self, name: str, tensor: Tensor) -> tuple[int, int]:
-        """The position of the first value in the file, and how many elements from there on are needed."""
+    def _checked(self, name: str, tensor: Tensor) -> tuple[int, int, int]:
+        """Where its first value is in the file, how many from there on it needs, and how many are stored."""
         storage = tensor.storage
         item = ITEM_BYTES.get(tensor.dtype)
         if storage is None or item is None:
@@ -74,12 +74,11 @@ class Contents:
             raise UnreadableModelError(f"the values of {name!r} are missing from the file")
         own = ITEM_BYTES[storage.dtype] if storage.dtype else 1
         extent = _extent(tensor)
-        numel = math.prod(tensor.shape)
         if storage.size < 0 or storage.size * own > span.length:
             raise UnsafeModelError(f"the storage of {name!r} claims more bytes than the file has for it")
-        if max(tensor.offset + extent, numel) * item > storage.size * own or tensor.offset < 0:
+        if (tensor.offset + extent) * item > storage.size * own or tensor.offset < 0:
             raise UnsafeModelError(f"the tensor {name!r} claims more values than its storage has")
-        return span.start + tensor.offset * item, extent
+        return span.start + tensor.offset * item, extent, storage.size * own // item
 
     def _values(self, tensor: Tensor, first: int, count: int) -> torch.Tensor:
         if tensor.unusable:
@@ -88,7 +87,7 @@ class Contents:
         if not count:
             return torch.zeros(tensor.shape, dtype=dtype)
         flat = mapped(self.path, first, count, dtype, swapped=self.big_endian)
-        return torch.as_strided(flat, tensor.shape, tensor.stride)
+        return strided(flat, tensor.shape, tensor.stride)
 
 
 def _extent(tensor: Tensor) -> int:

@@ -17,7 +17,8 @@ import torch
 
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.files import MAX_JSON, parse_json
-from convsv_cli.loaders.loader import StoredTensor
+from convsv_cli.loaders.loader import StoredTensor, repeats
+from convsv_cli.loaders.mapped import strided
 from convsv_cli.loaders.zip_records import STORED, ZipRecord, zip_records
 
 MODELS, WEIGHTS, CONSTANTS = "models/", "data/weights/", "data/constants/"
@@ -167,6 +168,7 @@ def _stored(archive: Archive, name: str, entry: Any, folder: str) -> StoredTenso
         shape=shape,
         dtype=str(dtype).removeprefix("torch."),
         read=lambda: _read(archive, record, dtype, (shape, strides, offset)),
+        unusable=repeats(shape, record.size // dtype.itemsize),
         identity=(record.start, offset, strides) if math.prod(shape) else None,
     )
 
@@ -181,7 +183,7 @@ def whole(size: Any) -> int:  # noqa: ANN401
 
 
 def _check(name: str, record: ZipRecord, view: View, itemsize: int) -> None:
-    """See that the values are in the record, each once, before any of them is touched."""
+    """See that the values are in the record before any of them is touched."""
     shape, strides, offset = view
     if len(shape) != len(strides):
         raise TypeError("sizes and strides that do not fit")
@@ -189,7 +191,7 @@ def _check(name: str, record: ZipRecord, view: View, itemsize: int) -> None:
         raise UnsafeModelError(f"the tensor {name!r} claims more values than its {record.size} bytes")
     needed = math.prod(shape)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    too_many = needed and max(needed, last + 1) * itemsize > record.size
+    too_many = needed and (last + 1) * itemsize > record.size
     if too_many or math.prod(max(size, 1) for size in shape) > MAX_VALUES:
         raise UnsafeModelError(f"the tensor {name!r} claims more values than its {record.size} bytes")
 
@@ -202,4 +204,4 @@ def _read(archive: Archive, record: ZipRecord, dtype: torch.dtype, view: View) -
     size = record.size // dtype.itemsize * dtype.itemsize
     mapped = torch.from_numpy(np.memmap(archive.path, np.uint8, "c", record.start, (size,)))
     aligned = mapped if record.start % dtype.itemsize == 0 else mapped.clone()
-    return aligned.view(dtype).as_strided(shape, strides, offset)
+    return strided(aligned.view(dtype)[offset:], shape, strides)

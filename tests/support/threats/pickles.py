@@ -98,8 +98,8 @@ THREATS = (
         Threat(name=name, make=partial(_bomb, name=name), code=code, says=says)
         for name, code, says in BOMB_CODES
     ),
-    Threat(name="values by stride 0", make=partial(_bomb, name="values by stride 0"), code=UNSAFE,
-           says="claims more values"),
+    Threat(name="values by stride 0", make=partial(_bomb, name="values by stride 0"), code=INCOMPLETE,
+           says="too many to unfold"),
     Threat(name="values beyond the storage", make=partial(_claim, claim=Claim(offset=1)), code=UNSAFE,
            says="claims more values"),
     Threat(name="a storage beyond the file", make=partial(_claim, claim=Claim(numel=1 << 40)), code=UNSAFE,
