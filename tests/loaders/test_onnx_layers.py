@@ -548,3 +548,23 @@ def test_attributes_of_another_type_are_no_layer(op: str, attributes: dict, tmp_
     assert (row.status, row.op) == ("unsupported", op)
     assert f"attribute '{next(iter(attributes))}' has the wrong type" in row.reason
     assert found.bound.status == "unbounded"
+
+
+@pytest.mark.parametrize("ir_version", [3, 8])
+def test_a_weight_that_callers_may_replace_says_so(ir_version: int, tmp_path: Path) -> None:
+    """Before IR version 4 every initializer had to be an input, and none could be replaced."""
+    weights = {name: normal(3, 3) for name in "wvu"}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Transpose", ["v"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["a", "t"], ["b"]),
+        helper.make_node("MatMul", ["b", "u"], ["y"]),
+    ]
+    model = graph_model(nodes, {"x": [1, 3], "w": [3, 3], "v": [3, 3]}, weights)
+    model.ir_version = ir_version
+    notes = [" ".join(layer.assumed) for layer in load(saved(model, tmp_path)).layers]
+    said = [
+        f"the input {name!r}, which callers may replace" in note
+        for name, note in zip("wvu", notes, strict=True)
+    ]
+    assert said == ([False] * 3 if ir_version < 4 else [True, True, False])

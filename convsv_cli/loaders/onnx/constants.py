@@ -34,15 +34,24 @@ ROUNDING = frozenset((
     "Sin", "Sqrt", "Tanh",
 ))
 # fmt: on
+REPLACEABLE = "the values are the stored defaults of the input {!r}, which callers may replace"
 Step = tuple[Scope, NodeProto]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constants:
-    """Finds and computes the constants of one model; `opsets` maps domains to versions."""
+    """Finds and computes the constants of one model.
+
+    Attributes:
+        model: its file.
+        opsets: versions by domain.
+        defaults: the initializers of the main graph that are defaults of its inputs.
+        found: what was computed before, or why it could not be.
+    """
 
     model: Path
     opsets: Mapping[str, int]
+    defaults: frozenset[str] = frozenset()
     found: dict[Key, Constant | str] = field(default_factory=dict, repr=False)
 
     @property
@@ -69,6 +78,7 @@ class Constants:
                 shape=tuple(source.dims),
                 dtype=tensors.dtype_name(source),
                 identity=(home.path, name),
+                assumed=tuple(self._replaceable(home, name)),
                 read=lambda: self._stored(stored),
             )
         if home.varies(name):
@@ -92,10 +102,21 @@ class Constants:
             shape=result.shape,
             dtype=str(result.dtype),
             identity=(home.path, name),
-            assumed=tuple(dict.fromkeys(_dequantised(plan))),
+            assumed=tuple(dict.fromkeys((*_dequantised(plan), *self._defaults_in(plan)))),
             rounds=result.dtype.kind == "f" and any(node.op_type in ROUNDING for _, node in plan),
             read=lambda: self._compute(plan, home, name),
         )
+
+    def _replaceable(self, home: Scope, name: str) -> Iterator[str]:
+        """That callers may replace a stored tensor, if so."""
+        if home.parent is None and name in self.defaults:
+            yield REPLACEABLE.format(name)
+
+    def _defaults_in(self, plan: list[Step]) -> Iterator[str]:
+        """The same of all stored tensors that go into an expression."""
+        for scope, node in plan:
+            for operand in filter(None, node.input):
+                yield from self._replaceable(*scope.key(operand))
 
     def _plan(self, scope: Scope, name: str) -> list[Step]:
         """The nodes to compute for a constant, in order."""

@@ -29,6 +29,8 @@ from convsv_cli.model.network import InputSize, Network
 from convsv_cli.names import counterparts
 
 KEPT = "the graph is from {graph}, with {replaced} tensors from the checkpoint and {kept} of its own"
+LISTED = 4
+"""The first IR version in which an initializer that is no input is allowed, so that one means a default."""
 FOLDED_HINT = "export the graph with BatchNorm and parameter names kept, from the same architecture"
 
 
@@ -154,7 +156,7 @@ def _parse(path: Path) -> ModelProto:
 
 def _network(model: ModelProto, path: Path, input_size: InputSize) -> Network:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
-    constants = Constants(model=path, opsets=opsets)
+    constants = Constants(model=path, opsets=opsets, defaults=_defaults(model))
     all_scopes = list(scopes(model.graph))
     fed = inputs_of(model.graph)
     input_size = input_size.of_inputs([(v.name, dims(v)) for v in model.graph.input if v.name in fed])
@@ -173,6 +175,14 @@ def _network(model: ModelProto, path: Path, input_size: InputSize) -> Network:
         notes=shapes.notes,
         graph=graph,
     )
+
+
+def _defaults(model: ModelProto) -> frozenset[str]:
+    """The initializers that are defaults of inputs; in files of before IR version 4, all were listed so."""
+    if model.ir_version < LISTED:
+        return frozenset()
+    stored = {tensor.name for tensor in model.graph.initializer}
+    return frozenset(value.name for value in model.graph.input if value.name in stored)
 
 
 def _check_sizes(found: list[Found], input_size: InputSize, path: Path) -> None:
