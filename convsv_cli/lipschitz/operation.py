@@ -111,6 +111,11 @@ class Tensor:
         """Whether it does not vary with the network's input."""
         return self.bound == 0 and not self.discrete
 
+    @property
+    def held(self) -> bool:
+        """Whether it is fed to the network and held fixed: it does not vary, and nobody knows its values."""
+        return self.constant and self.read is None
+
     def value(self) -> NDArray[np.generic]:
         """The values of a constant, an array of `shape`.
 

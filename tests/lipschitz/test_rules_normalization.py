@@ -59,7 +59,6 @@ def test_batch_normalization_is_a_scaling(opset: int) -> None:
         (20, ["y"], {"training_mode": 1}, "training mode"),
         (9, ["y", "m2", "v2", "m3", "v3"], {}, "training mode"),
         (6, ["y"], {}, "training mode"),
-        (7, ["y"], {"spatial": 0}, "spatial"),
         (20, ["y"], {"epsilon": -9.0}, "not positive"),
     ],
 )

@@ -133,7 +133,6 @@ def test_what_an_operator_set_does_not_define_is_unsupported_by_name(name: str) 
     ("odd", "opset", "reason"),
     [
         (node("Dropout", ["x"], ["y"]), 6, "is_test is not set"),
-        (node("BatchNormalization", ["x", *"cccc"], ["y"], spatial=0), 8, "spatial=0"),
         (node("BatchNormalization", ["x", *"cccc"], ["y"]), 6, "training mode"),
         (node("Pad", ["x"], ["y"], paddings=[0, 0, 0, 1] * 2, mode="edge"), 1, "order of its paddings"),
         (node("LSTM", ["x", "w", "r"], ["y"], hidden_size=1), 6, "output_sequence"),

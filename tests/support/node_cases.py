@@ -207,7 +207,63 @@ def _reductions() -> list[Case]:
     return cases
 
 
+def _losses() -> list[Case]:
+    targets, weights = np.array([[0, 2, 1, 1], [2, 0, 0, 1]]), floats(0.5, 2, 1)
+    cases = []
+    for op in ("NegativeLogLikelihoodLoss", "SoftmaxCrossEntropyLoss"):
+        for reduction in ("none", "sum", "mean"):
+            for given in ({}, {"ignore_index": 0}):
+                attributes = {"reduction": reduction, **given}
+                cases += [
+                    Case(op=op, inputs=inputs, attributes=attributes, first=12)
+                    for inputs in ((X, targets), (X, targets, weights))
+                ]
+    cases.append(Case(op="SoftmaxCrossEntropyLoss", inputs=(X, targets), outputs=2))
+    return cases
+
+
+def _spectra() -> list[Case]:
+    signal = RANDOM.standard_normal((1, 13, 1)).astype(np.float32)
+    complex_ = RANDOM.standard_normal((2, 5, 2)).astype(np.float32)
+    window, step, length = floats(0.5, 1, 2, 1), np.array(2), np.array(4)
+    cases = []
+    for given in ({}, {"inverse": 1}):
+        now = Case(op="DFT", inputs=(complex_, None, np.array(1)), attributes=given, first=20)
+        cases += [now, Case(op="DFT", inputs=(complex_,), attributes=given, last=19, means=now)]
+        cases += [
+            Case(op="DFT", inputs=(complex_, np.array(size), np.array(1)), attributes=given, first=20)
+            for size in (3, 8)
+        ]
+    real = Case(op="DFT", inputs=(signal,), attributes={"onesided": 1})
+    for one_sided in (0, 1):
+        attributes = {"onesided": one_sided}
+        cases += [
+            Case(op="STFT", inputs=(signal, step, window), attributes=attributes),
+            Case(op="STFT", inputs=(signal, step, None, length), attributes=attributes),
+        ]
+    return [*cases, real]
+
+
+def _sampled() -> list[Case]:
+    points = RANDOM.uniform(-1.2, 1.2, (1, 2, 3, 2)).astype(np.float32)
+    angles = RANDOM.standard_normal((1, 3, 2)).astype(np.float32)
+    cache, update = X[:, :, None], X[:, :1, None]
+    cases = []
+    for old, mode in (("nearest", "nearest"), ("bilinear", "linear"), ("bicubic", "cubic")):
+        now = Case(op="GridSample", inputs=(IMAGE, points), attributes={"mode": mode}, first=20)
+        cases += [now, Case(op="GridSample", inputs=(IMAGE, points), attributes={"mode": old}, last=19)]
+    return [
+        *cases,
+        Case(op="AffineGrid", inputs=(X[:, :2, :3].copy(), whole(2, 1, 3, 4))),
+        Case(
+            op="RotaryEmbedding",
+            inputs=(X[None, :, :, :].copy(), np.cos(angles)[:, :3], np.sin(angles)[:, :3]),
+        ),
+        Case(op="TensorScatter", inputs=(cache, update, whole(0, 2)), attributes={"axis": 1}),
+    ]
+
+
 NODE_CASES = [
     *(*_scalars(), *_probabilities(), *_merging(), *_convolutions(), *_pooling(), *_normalization()),
-    *(*_resizing(), *_moving(), *_recurrent(), *_reductions()),
+    *(*_resizing(), *_moving(), *_recurrent(), *_reductions(), *_losses(), *_spectra(), *_sampled()),
 ]

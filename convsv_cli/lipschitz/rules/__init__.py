@@ -6,9 +6,11 @@ from convsv_cli.lipschitz.operation import Rule
 from convsv_cli.lipschitz.rules import (
     activation,
     attention,
+    grids,
     indexing,
     linear,
     local_response,
+    losses,
     merge,
     movement,
     normalization,
@@ -17,6 +19,9 @@ from convsv_cli.lipschitz.rules import (
     recurrent,
     reduction,
     resizing,
+    rotary,
+    sequences,
+    spectra,
 )
 
 FAMILIES = (
@@ -32,7 +37,12 @@ FAMILIES = (
     normalization.RULES,
     radial.RULES,
     local_response.RULES,
+    losses.RULES,
     recurrent.RULES,
+    sequences.RULES,
+    grids.RULES,
+    rotary.RULES,
+    spectra.RULES,
 )
 
 

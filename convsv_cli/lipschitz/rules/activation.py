@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from convsv_cli.lipschitz.lengths import finite
-from convsv_cli.lipschitz.operands import ZERO, magnitude, unbounded
+from convsv_cli.lipschitz.operands import ZERO, any_of_them, copies, magnitude, unbounded
 from convsv_cli.lipschitz.operation import RANGE, Lengths, Operation, Rule, Tensor, UnboundedError
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED, expressed, steepest
 from convsv_cli.lipschitz.scalar.steepness import steepness, value_at, values
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
-from convsv_cli.numerics.rounding import UP, root, times, total
+from convsv_cli.numerics.rounding import UP, root, root_of_squares, times, total
 
 MEET = frozenset(("Add", "Sub", "Mul", "Div", "Max", "Min"))  # their rules are in merge.py
 
@@ -36,6 +36,27 @@ def applied(operation: Operation) -> float:
     if not math.isfinite(known):
         raise UnboundedError(_why(over), lacks="" if over.finite else RANGE)
     return times(known, operation.varying[0].lipschitz)
+
+
+def clipped(operation: Operation) -> float:
+    """Clip: min(max(x, a), b), where limits that vary count as in Max and Min."""
+    if any(not tensor.constant for tensor in operation.given[1:]):
+        return root_of_squares(times(copies(each, operation), each.lipschitz) for each in operation.varying)
+    return applied(operation)
+
+
+def _clipped_range(operation: Operation) -> Range:
+    if any(not tensor.constant for tensor in operation.given[1:]):
+        return any_of_them(operation)
+    return _applied_range(operation)
+
+
+def dropped(operation: Operation) -> float:
+    """Dropout: the identity, whatever its ratio is, unless it is training."""
+    training = operation.optional(2)
+    if training is None or (training.read is not None and not training.value().any()):
+        return operation.input(0).lipschitz
+    return applied(operation)
 
 
 def _why(over: Range) -> str:
@@ -184,6 +205,8 @@ _STEPPED = Rule(lipschitz=stepped, range=_stepped_range)
 
 RULES: Mapping[str, Rule] = {
     **{op: _APPLIED for op in BUILDERS if op not in MEET},
+    "Clip": Rule(lipschitz=clipped, range=_clipped_range),
+    "Dropout": Rule(lipschitz=dropped, range=_applied_range),
     **dict.fromkeys(STEPS, _STEPPED),
     COLLAPSED: _APPLIED,
     "PRelu": Rule(lipschitz=prelu, range=_prelu_range),

@@ -28,7 +28,7 @@ PLACE = 32
 def gathered(operation: Operation) -> float:
     """Gather, GatherElements, GatherND: the root of how often the same entry is looked up."""
     indices = _fixed(operation)
-    return times(root(_repeats(_places(operation, indices))), operation.input(0).lipschitz)
+    return times(root(_meeting(operation, indices)), operation.input(0).lipschitz)
 
 
 def scattered(operation: Operation) -> float:
@@ -47,8 +47,15 @@ def scattered(operation: Operation) -> float:
         raise UnboundedError(f"its reduction {reduction!r} makes products, or is unknown to convsv")
     if updates.constant:
         return data.lipschitz
-    meeting = root(_repeats(_places(operation, indices)))
+    meeting = root(_meeting(operation, indices))
     return total((data.lipschitz, times(meeting, updates.lipschitz)))
+
+
+def stored(operation: Operation) -> float:
+    """TensorScatter: updates take the place of some entries, at most one each."""
+    if operation.optional(2) is not None and not operation.input(2).constant:
+        raise UnboundedError(f"where it writes, {operation.input(2).name!r}, varies with the network's input")
+    return root_of_squares((operation.input(0).lipschitz, operation.input(1).lipschitz))
 
 
 def _fixed(operation: Operation) -> Tensor:
@@ -61,6 +68,18 @@ def _fixed(operation: Operation) -> Tensor:
     if not indices.constant:
         raise UnboundedError(f"where it looks, {indices.name!r}, jumps with the network's input")
     return indices
+
+
+def _meeting(operation: Operation, indices: Tensor) -> int:
+    """How many indices point at the same entry: all that may, where they are held fixed and not known."""
+    if not indices.held:
+        return _repeats(_places(operation, indices))
+    sizes, op = indices.sizes(), operation.node.op
+    if op == "Gather":
+        return math.prod(sizes)
+    if op in ("GatherND", "ScatterND"):
+        return math.prod(sizes[operation.attribute("batch_dims", 0) : -1])
+    return sizes[operation.attribute("axis", 0)]
 
 
 def _repeats(places: Places) -> int:
@@ -125,6 +144,9 @@ def _scattered_range(operation: Operation) -> Range:
 RULES = {
     "Gather": Rule(lipschitz=gathered, range=same, lengths=looked_up),
     **dict.fromkeys(("GatherElements", "GatherND"), Rule(lipschitz=gathered, range=same)),
+    "TensorScatter": Rule(
+        lipschitz=stored, range=lambda operation: operation.input(0).range.hull(operation.input(1).range)
+    ),
     **dict.fromkeys(
         ("Scatter", "ScatterElements", "ScatterND"), Rule(lipschitz=scattered, range=_scattered_range)
     ),

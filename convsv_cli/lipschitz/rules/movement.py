@@ -48,7 +48,8 @@ def sorted_(operation: Operation) -> float:
 
 def expanded(operation: Operation) -> float:
     """Expand: the root of the number of copies; for an unknown size, the most that its shape allows."""
-    source, target = first(operation), integers(operation, 1, "shape")
+    source = first(operation)
+    target = operation.output_shape() if operation.input(1).held else integers(operation, 1, "shape")
     before = (None,) * len(target) if source.shape is None else source.shape
     aligned = (1,) * (len(target) - len(before)) + before
     aligned = aligned[len(aligned) - len(target) :] if target else ()
@@ -58,8 +59,12 @@ def expanded(operation: Operation) -> float:
 
 def tiled(operation: Operation) -> float:
     """Tile: the root of the product of its repeats."""
-    source, repeats = first(operation), integers(operation, 1, "repeats")
-    return times(root(math.prod(repeats)), source.lipschitz)
+    source = first(operation)
+    if operation.input(1).held:
+        copies = math.prod(operation.output_shape()) // max(1, math.prod(source.sizes()))
+    else:
+        copies = math.prod(integers(operation, 1, "repeats"))
+    return times(root(copies), source.lipschitz)
 
 
 def padded(operation: Operation) -> float:
@@ -70,11 +75,20 @@ def padded(operation: Operation) -> float:
     """
     source, filler = operation.input(0), operation.optional(2)
     require_constant(operation, 1, 3)
-    copies = math.prod(_copies(operation, axis, *ends) for axis, ends in _pads(operation).items())
+    copies = 1
+    if _mode(operation) != "constant":
+        copies = math.prod(_copies(operation, axis, *ends) for axis, ends in _pads(operation).items())
     own = times(root(copies), source.lipschitz)
     if _mode(operation) != "constant" or filler is None or filler.constant:
         return own
     return root_of_squares((own, times(root(math.prod(operation.output_shape())), filler.lipschitz)))
+
+
+def one_hot(operation: Operation) -> float:
+    """OneHot of two values that vary, by indices that do not: at most all entries are one of the two."""
+    if not operation.input(0).constant or not operation.input(1).constant:
+        raise UnboundedError(JUMPS.format(op=operation.node.op))
+    return times(root(math.prod(operation.output_shape())), operation.input(2).lipschitz)
 
 
 def _mode(operation: Operation) -> str:
@@ -95,8 +109,6 @@ def _pads(operation: Operation) -> dict[int, tuple[int, int]]:
 def _copies(operation: Operation, axis: int, before: int, after: int) -> int:
     """The largest number of copies of an entry along an axis; never more than one and all of the padding."""
     mode, shape = _mode(operation), operation.input(0).shape
-    if mode == "constant":
-        return 1
     size = (shape[axis] if shape is not None else None) or 0
     most = {"edge": math.inf, "reflect": size - 1, "wrap": size}[mode]
     if not size or min(before, after) < 0 or max(before, after) > most:
@@ -147,6 +159,6 @@ RULES = {
         lipschitz=unbounded("the size of what it makes, {input}, varies with the network's input"),
         range=_filled_range,
     ),
-    "OneHot": Rule(lipschitz=unbounded(JUMPS)),
+    "OneHot": Rule(lipschitz=one_hot, range=lambda operation: operation.input(2).range),
     "Unique": Rule(lipschitz=unbounded(JUMPS), range=same),
 }

@@ -64,7 +64,25 @@ def globally_lp(operation: Operation) -> float:
 def folded(operation: Operation) -> float:
     """Col2Im: each entry of the image is a sum over the blocks around it; the root of their number."""
     source = first(operation)
-    return times(root(_overlap(_blocks(operation))), source.lipschitz)
+    return times(root(_most_blocks(operation)), source.lipschitz)
+
+
+def _most_blocks(operation: Operation) -> int:
+    """How many blocks an entry of the image is in.
+
+    Of blocks that are not known, no two hold it at the same place, and none holds it twice.
+    """
+    if not (operation.input(1).held or operation.input(2).held):
+        return _overlap(_blocks(operation))
+    _, places, count = operation.input(0).sizes()
+    return min(count, places // max(1, operation.output_shape()[1]))
+
+
+def unpooled(operation: Operation) -> float:
+    """MaxUnpool: each entry is put at one place and added to none, as long as indices are fixed."""
+    if not operation.input(1).constant:
+        raise UnboundedError(f"where it puts {operation.input(0).name!r} jumps with the network's input")
+    return first(operation).lipschitz
 
 
 def _overlap(windows: Sequence[Windows]) -> int:
@@ -184,7 +202,7 @@ def _p_norm(operation: Operation, count: int) -> Range:
 
 
 def _folded_range(operation: Operation) -> Range:
-    source, overlap = same_or_zero(operation), _overlap(_blocks(operation))
+    source, overlap = same_or_zero(operation), _most_blocks(operation)
     return outward_range(overlap * source.lower, overlap * source.upper)
 
 
@@ -197,9 +215,7 @@ RULES = {
     "GlobalAveragePool": Rule(lipschitz=globally_averaged, range=same),
     "GlobalMaxPool": Rule(lipschitz=globally_largest, range=same),
     "GlobalLpPool": Rule(lipschitz=globally_lp, range=_global_lp_range),
-    "MaxUnpool": Rule(
-        lipschitz=unbounded("where it puts {input} jumps with the network's input"), range=same_or_zero
-    ),
+    "MaxUnpool": Rule(lipschitz=unpooled, range=same_or_zero),
     "MaxRoiPool": Rule(lipschitz=REGIONS),
     "RoiAlign": Rule(lipschitz=REGIONS),
     "Col2Im": Rule(lipschitz=folded, range=_folded_range),

@@ -18,6 +18,9 @@ from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import UP, UP_MANY, times
 
+UNDISPUTED = frozenset(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin"))
+"""What reductions of no axis are the identity in every runtime."""
+
 
 def summed(operation: Operation) -> float:
     """ReduceSum, ReduceL1: sqrt(n) where n entries become one."""
@@ -66,7 +69,9 @@ def accumulated(operation: Operation) -> float:
 
 
 def _terms(operation: Operation) -> int:
-    """How many entries are along the axis of a CumSum."""
+    """How many entries are along the axis of a CumSum; the most along any, where that is not known."""
+    if operation.input(1).held:
+        return max(operation.input(0).sizes(), default=1)
     axes = integers(operation, 1, "axis")
     if len(axes) != 1:
         raise UnboundedError("its axis is not one number")
@@ -79,7 +84,10 @@ def _sizes(operation: Operation) -> list[int | None]:
     Raises:
         UnboundedError: which these are is not known.
     """
-    axes, shape = optional_integers(operation, 1), operation.input(0).shape
+    given, shape = operation.optional(1), operation.input(0).shape
+    if given is not None and given.held:
+        return [_shrunk(operation)]
+    axes = optional_integers(operation, 1)
     if not axes and operation.attribute("noop_with_empty_axes", 0):
         if operation.node.op in ("ReduceProd", "ReduceSumSquare", "ReduceLogSum"):
             raise UnboundedError("it reduces no axis, and runtimes do not agree on what that means")
@@ -87,6 +95,20 @@ def _sizes(operation: Operation) -> list[int | None]:
     if shape is None:
         return [None]
     return [shape[axis] for axis in axes] if axes else list(shape)
+
+
+def _shrunk(operation: Operation) -> int:
+    """How many entries become one, by the shapes: where axes are held fixed that are not known.
+
+    Raises:
+        UnboundedError: a shape is not known.
+    """
+    if operation.attribute("noop_with_empty_axes", 0) and operation.node.op not in UNDISPUTED:
+        raise UnboundedError(
+            "which axes it reduces is not known, and runtimes do not agree on what none mean"
+        )
+    before, after = math.prod(operation.input(0).sizes()), math.prod(operation.output_shape())
+    return before // after if after else 0
 
 
 def _count(operation: Operation) -> int:

@@ -17,6 +17,7 @@ from convsv_cli.loaders.onnx.rewriting import (
     Rewriting,
     align,
     align_slopes,
+    by_position,
     spread_groups,
     to_one_axis,
 )
@@ -207,11 +208,21 @@ def _last_state(node: Rewriting) -> None:
         raise UnreadableNodeError("whose states are used, but not requested (output_sequence)")
 
 
+def _transformed_axis(node: Rewriting) -> None:
+    """DFT: the axis was an attribute, and by default the first one after the batch."""
+    node.feed(2, node.constant(node.take("axis", 1), "axis"))
+
+
+def _sampling(node: Rewriting) -> None:
+    """GridSample: modes were named after two axes."""
+    mode = node.take("mode", "bilinear")
+    node.set("mode", {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode))
+
+
 _NONE, _FLOAT = float("inf"), float(np.finfo(np.float32).max)
 """Limits of Clip where none are given: before 6, and before 11."""
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
-_SPATIAL = "which has separate statistics for each position (spatial=0)"
 _RANDOM = "which drops values at random: is_test is not set"
 
 CHANGES: Mapping[str, tuple[tuple[int, Change], ...]] = {
@@ -221,7 +232,7 @@ CHANGES: Mapping[str, tuple[tuple[int, Change], ...]] = {
     **dict.fromkeys(("RNN", "GRU", "LSTM"), ((7, _last_state),)),
     **dict.fromkeys(("GlobalLpPool", "LpPool"), ((2, _integer_power),)),
     **dict.fromkeys(("Squeeze", "Unsqueeze"), ((13, _input("axes", 1)),)),
-    "BatchNormalization": ((7, _trained), (9, _requires("spatial", 1, _SPATIAL))),
+    "BatchNormalization": ((7, _trained), (9, by_position)),
     "Cast": ((6, _named_type),),
     "Clip": (
         *((6, _default("min", -_NONE)), (6, _default("max", _NONE))),
@@ -229,8 +240,10 @@ CHANGES: Mapping[str, tuple[tuple[int, Change], ...]] = {
         *((11, _scalar("min", 1)), (11, _scalar("max", 2))),
     ),
     "Concat": ((4, _default("axis", 1)),),
+    "DFT": ((20, _transformed_axis),),
     "Dropout": ((7, _requires("is_test", 0, _RANDOM)), (12, _removed("ratio"))),
     "GroupNormalization": ((21, spread_groups),),
+    "GridSample": ((20, _sampling),),
     "Gemm": ((7, _removed("broadcast")),),
     "PRelu": ((7, align_slopes),),
     "Pad": (

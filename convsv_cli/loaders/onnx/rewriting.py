@@ -176,11 +176,24 @@ def to_one_axis(node: Rewriting) -> None:
         _flatten(node, start, shape, (_product(shape[:start]), _product(shape[start:])))
 
 
-def _flatten(node: Rewriting, axis: int, shape: Dims | None, matrix: Dims) -> None:
-    """Apply it to the rows of a matrix, and restore the shape of the result."""
+def by_position(node: Rewriting) -> None:
+    """BatchNormalization: before 9, each entry might have statistics of its own, as it had in a list."""
+    if node.take("spatial", 1):
+        return
+    shape = node.shapes[0]
+    for index in range(1, len(node.node.input)):
+        inputs = [node.node.input[index], node.constant([-1], "length")]
+        node.feed(index, node.before("Reshape", inputs, "list", (None,)))
+    entries = None if shape is None else _product(shape[1:])
+    _flatten(node, 1, shape, (None if shape is None else shape[0], entries), axis=None)
+
+
+def _flatten(node: Rewriting, before: int, shape: Dims | None, matrix: Dims, axis: int | None = 1) -> None:
+    """Apply it to the rows of a matrix, along `axis` if it has that, and restore the shape of the result."""
     source = node.node.input[0]
-    node.feed(0, node.before("Flatten", [source], "flat", matrix, axis=axis))
-    node.set("axis", 1)
+    node.feed(0, node.before("Flatten", [source], "flat", matrix, axis=before))
+    if axis is not None:
+        node.set("axis", axis)
     sizes = [size for size in shape or () if size is not None]
     if shape is not None and len(sizes) == len(shape):
         target = node.constant(sizes, "shape")
