@@ -257,7 +257,7 @@ def renamed(op: str, operation: Operation) -> Operation:
     return replace(operation, node=replace(operation.node, op=op))
 
 
-@pytest.mark.parametrize("op", ["OneHot", "Unique", "MaxUnpool", "MaxRoiPool", "RoiAlign"])
+@pytest.mark.parametrize("op", ["OneHot", "Unique", "MaxRoiPool", "RoiAlign"])
 def test_no_bound(op):
     with pytest.raises(UnboundedError):
         RULES[op].lipschitz(renamed(op, MOVED[0].operation()))

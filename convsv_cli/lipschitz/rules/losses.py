@@ -88,11 +88,11 @@ def _by_class(operation: Operation) -> Weights:
 
 def _weights(operation: Operation) -> Weights:
     """The weight of each target, float64 [targets]; 0 for those that are ignored."""
-    by_class, classes = _by_class(operation), size_of(operation.input(0), 1)
-    limits.spend(TARGET * _targets(operation), "the weights of its targets")
-    targets = operation.input(1).value().ravel().astype(np.int64)
+    by_class, targets = _by_class(operation), operation.input(1).value().ravel().astype(np.int64)
+    limits.spend(TARGET * targets.size, "the weights of its targets")
     ignored = targets == operation.attribute("ignore_index", -(2**63))
-    if not (ignored | (targets >= 0) & (targets < classes)).all():
+    classes = len(by_class) if len(by_class) > 1 else np.iinfo(np.int64).max
+    if not (ignored | ((targets >= 0) & (targets < classes))).all():
         raise UnboundedError("a target that is no class")
     found = by_class[np.where(ignored, 0, targets) if len(by_class) > 1 else np.zeros_like(targets)]
     weights: Weights = np.where(ignored, 0.0, found)
@@ -100,6 +100,9 @@ def _weights(operation: Operation) -> Weights:
 
 
 def _targets(operation: Operation) -> int:
+    """How many there are."""
+    if operation.input(1).read is not None:
+        return operation.input(1).value().size
     return int(np.prod(operation.input(1).sizes(), dtype=object))
 
 

@@ -126,9 +126,17 @@ def _window(operation: Operation) -> Window:
         return window
     if operation.optional(3) is None:
         return np.ones(size_of(operation.input(0), 1))
-    (length,) = integers(operation, 3, "frame_length")
+    length = _frame_length(operation)
     limits.hold(8 * length, "the window of a transform")
     return np.ones(length)
+
+
+def _frame_length(operation: Operation) -> int:
+    """As it is given; of one that is held fixed, the largest that has as many frequencies."""
+    if not operation.input(3).held:
+        return integers(operation, 3, "frame_length")[0]
+    kept = operation.output_shape()[2]
+    return 2 * kept - 1 if operation.attribute("onesided", 1) else kept
 
 
 def _spectrum_range(operation: Operation) -> Range:

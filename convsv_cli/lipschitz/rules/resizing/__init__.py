@@ -120,11 +120,15 @@ def _scales_from_sizes(operation: Operation) -> tuple[Fraction, ...]:
     sizes, source = _argument(operation, "sizes"), operation.input(0)
     if sizes is None:
         raise UnboundedError("it has neither scales nor sizes")
-    wanted = sizes.value().ravel()
-    axes = operation.attribute("axes", tuple(range(len(wanted))))
+    policy = operation.attribute("keep_aspect_ratio_policy", "stretch")
+    if sizes.held and policy == "stretch":
+        axes = operation.attribute("axes", tuple(range(len(source.sizes()))))
+        wanted = [_after(operation, axis) for axis in axes]
+    else:
+        wanted = sizes.value().ravel().tolist()
+        axes = operation.attribute("axes", tuple(range(len(wanted))))
     before = [size_of(source, axis) for axis in axes]
     scales = [Fraction(max(1, int(size)), max(1, old)) for size, old in zip(wanted, before, strict=True)]
-    policy = operation.attribute("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
         return tuple(scales)
     if policy not in ("not_larger", "not_smaller"):
