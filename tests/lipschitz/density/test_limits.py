@@ -38,7 +38,13 @@ def many_axes() -> ModelProto:
     return graph_model(nodes, {"x": [1] * 40 + [4]}, {"s": normal(4)})
 
 
-@pytest.mark.parametrize("make", [wide_padding, many_channels, many_axes])
+def many_copies() -> ModelProto:
+    """1e9 entries in a file of a few kilobytes."""
+    nodes = [node("Concat", [name] * 1000, [to], axis=0) for name, to in ("xa", "ab", "by")]
+    return graph_model(nodes, {"x": [1, 1]}, {})
+
+
+@pytest.mark.parametrize("make", [wide_padding, many_channels, many_axes, many_copies])
 def test_it_is_bounded_by_the_rules(make, tmp_path: Path) -> None:
     bound = audit(saved(make(), tmp_path), network_effort="quick").bound
     assert bound.status == "bounded"

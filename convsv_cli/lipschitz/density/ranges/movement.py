@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
-from convsv_cli.lipschitz.density.ranges.entries import Entries, hull_along, hull_with
+from convsv_cli.lipschitz.density.ranges.entries import ROOM, Entries, hull_along, hull_with
 from convsv_cli.lipschitz.operands import integers, optional_integers
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.model.graph import Node
@@ -24,6 +25,8 @@ def joined(node: Node, known: Entries) -> tuple[Intervals, ...]:
     for shape in others:
         shape[axis] = 1
     common = list(np.broadcast_shapes(*map(tuple, others)))
+    if math.prod(common) * sum(part.lower.shape[axis] for part in parts) > ROOM:
+        raise UnboundedError("too many entries")
 
     def all_of(ends: list[Array]) -> Array:
         full = [(*common[:axis], end.shape[axis], *common[axis + 1 :]) for end in ends]
