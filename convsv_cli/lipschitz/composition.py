@@ -102,6 +102,7 @@ class _Composition:
                 segments.append(self._segment(start, end, inside))
                 start, inside = end, []
         outputs = {name: self._find(name).bound for name in real_outputs(self._graph)}
+        outputs = {name: self._paths.bound([name], bound) for name, bound in outputs.items()}
         varying = list(filter(None, outputs.values()))
         if inside or len(varying) != 1:
             names = [name for name, bound in outputs.items() if bound]

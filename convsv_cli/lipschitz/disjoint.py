@@ -36,13 +36,15 @@ from convsv_cli.lipschitz.views import View
 from convsv_cli.numerics.rounding import up
 
 Array = NDArray[np.float64]
-MOST_CELLS = 2**12
-"""Of a tensor; beyond, views are taken for larger than they are."""
+MOST = 2**20
+"""How many numbers say what is in the cells of a tensor; beyond, views are taken for larger than they are."""
 ROUNDS, CLOSE = 60, 1 + 1e-4
 LEAST = 1e-9
 """Of all theta."""
 TINY, HUGE = 1e-100, 1e100
 """What weights of tensors are between, or the bound is not used: beyond, products may leave the floats."""
+CALLS = 8
+"""Of numpy for each use, there and back."""
 WHAT = "weighing disjoint parts of tensors"
 
 
@@ -78,8 +80,9 @@ def least_bound(base: Hashable, steps: Sequence[Step], roundings: int = 0) -> fl
         roundings: in the slopes of views.
 
     Raises:
-        LimitError: even one round takes more than the model may.
+        LimitError: it takes more than the model may, even without a search.
     """
+    limits.spend(CALLS * limits.OBJECT * sum(len(step.uses) for step in steps), WHAT, share=0.5)
     with np.errstate(all="ignore"):
         return _searched(_Program(base, steps), base, roundings)
 
@@ -88,7 +91,10 @@ def _searched(program: _Program, base: Hashable, roundings: int) -> float:
     _, theta = program.forward({})
     best, shares = math.inf, {root: np.ones(cells.shape[1]) for root, cells in program.cells.items()}
     for _ in range(ROUNDS):
-        limits.spend(limits.OBJECT * program.count, WHAT, share=0.5)
+        try:
+            limits.spend(program.cost, WHAT, share=0.5)
+        except limits.LimitError:
+            break
         totals = program.backward(theta)
         if not all(TINY < total.max() < HUGE for total in totals.values()):
             break
@@ -97,7 +103,7 @@ def _searched(program: _Program, base: Hashable, roundings: int) -> float:
         reached, theta = program.forward(shares)
         if best <= reached * CLOSE or not program.sums:
             break
-    return math.sqrt(best) * up(program.count + roundings)
+    return math.sqrt(best) * up(program.roundings + roundings)
 
 
 class _Program:
@@ -116,7 +122,8 @@ class _Program:
         ends = np.cumsum([len(step.uses) for step in steps]).tolist()
         self._places = [slice(end - len(step.uses), end) for end, step in zip(ends, steps, strict=True)]
         self.sums = any(not step.apart and len(step.uses) > 1 for step in steps)
-        self.count = sum(cells.size for cells in self.cells.values()) + 16 * len(uses)
+        entries = sum(cells.size for cells in self.cells.values())
+        self.roundings, self.cost = entries + 16 * len(uses), 2 * entries + CALLS * limits.OBJECT * len(uses)
 
     def forward(self, shares: Mapping[Hashable, Array]) -> tuple[float, Array]:
         """How far the end moves, squared, and the best theta of all uses for that.
@@ -199,7 +206,7 @@ def _counts(views: Sequence[View], axis: int) -> Array:
 
 def _crossed(cells: Array, counts: Array) -> Array:
     """Cells by one axis more; where they become too many, by its largest counts."""
-    if cells.shape[1] * counts.shape[1] > MOST_CELLS:
+    if cells.shape[1] * counts.size > MOST:
         counts = counts.max(1, keepdims=True)
     crossed: Array = (cells[:, :, None] * counts[:, None, :]).reshape(len(cells), -1)
     return crossed

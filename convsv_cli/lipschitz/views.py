@@ -72,7 +72,7 @@ class View:
         """
         old = self.indices(axis, size)
         new = old[at] if isinstance(at, slice) else old[np.asarray(at, np.int64)]
-        limits.spend(PICKED * new.size + limits.OBJECT, WHAT)
+        limits.spend(PICKED * new.size + limits.OBJECT, WHAT, share=0.5)
         return replace(self, picks={**self.picks, axis: new})
 
     def indices(self, axis: int, size: int) -> Indices:
@@ -83,7 +83,7 @@ class View:
         """
         if axis in self.picks:
             return self.picks[axis]
-        limits.spend(PICKED * size + limits.OBJECT, WHAT)
+        limits.spend(PICKED * size + limits.OBJECT, WHAT, share=0.5)
         limits.hold(PICKED * size, WHAT)
         return np.arange(size, dtype=np.int64)
 
@@ -180,20 +180,19 @@ def _same(_: Operation, source: View) -> list[View]:
 
 def _joined(operation: Operation, views: Mapping[str, View]) -> list[View] | None:
     """Views of one tensor that differ along one axis only, put together along it."""
-    inputs = operation.given
-    parts = [views.get(tensor.name) for tensor in inputs]
-    first = parts[0]
-    if first is None or any(part is None or not _alike(first, part) for part in parts):
+    parts = [views[tensor.name] for tensor in operation.given if tensor.name in views]
+    if len(parts) < len(operation.given) or not all(_alike(parts[0], part) for part in parts):
         return None
-    axis = operation.attribute("axis", 0) % len(inputs[0].sizes())
-    known = [part for part in parts if part is not None]
-    others = first.picks.keys() | set().union(*(part.picks.keys() for part in known))
-    for other in others - {axis}:
-        size = inputs[0].sizes()[other]
-        if not all(np.array_equal(first.indices(other, size), part.indices(other, size)) for part in known):
+    sizes = [tensor.sizes() for tensor in operation.given]
+    limits.spend(PICKED * sum(map(sum, sizes)) + limits.OBJECT * len(sizes), WHAT, share=0.5)
+    axis = operation.attribute("axis", 0) % len(sizes[0])
+    limits.hold(PICKED * sum(size[axis] for size in sizes), WHAT)
+    for other in {other for part in parts for other in part.picks} - {axis}:
+        first = parts[0].indices(other, sizes[0][other])
+        if not all(np.array_equal(first, part.indices(other, len(first))) for part in parts[1:]):
             return None
-    picks = [part.indices(axis, t.sizes()[axis]) for part, t in zip(known, inputs, strict=True)]
-    return [replace(first, picks={**first.picks, axis: np.concatenate(picks)})]
+    picks = [part.indices(axis, size[axis]) for part, size in zip(parts, sizes, strict=True)]
+    return [replace(parts[0], picks={**parts[0].picks, axis: np.concatenate(picks)})]
 
 
 def _alike(first: View, other: View) -> bool:
