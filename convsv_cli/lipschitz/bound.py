@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from convsv_cli.lipschitz.blocks import summarised
@@ -26,7 +27,7 @@ from convsv_cli.lipschitz.ends import (
 )
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import Norms
-from convsv_cli.lipschitz.pairs import Remembered, norm_of, pair_bounds, skipped
+from convsv_cli.lipschitz.pairs import Remembered, apart, norm_of_pairs, pair_bounds, skipped, tightened
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.segments import Composed, Segment, best
 from convsv_cli.lipschitz.structure import structure_of
@@ -79,7 +80,7 @@ def network_bound(
         return NetworkBound(status=UNKNOWN, reason=_no_ends(graph, part), effort=effort.level, left_out=notes)
     part, known = _with_ranges(part, graph, norms, input_range)
     found = composition_of(part, norms, input_range, effort)
-    bound = _with_pairs(found.bound(), found, norms)
+    bound = _with_pairs(found.bound(), found)
     return replace(
         bound,
         left_out=(*notes, *skipped(part)),
@@ -99,26 +100,26 @@ def _no_ends(graph: Graph, part: Graph) -> str:
 def _with_ranges(
     part: Graph, graph: Graph, norms: Norms, input_range: tuple[float, float] | None
 ) -> tuple[Graph, tuple[str, ...]]:
-    """A part that begins inside the graph, with what the tensors there are in, and that in words."""
-    inner = [name for name in sources(part) if name not in graph.inputs] if input_range else []
-    ranges, lines = {}, []
-    for name in inner:
-        if not depends(graph, sources(graph), name):
-            continue
-        before = collapsed(ending_at(graph, name))
-        ranges[name] = found = compose(before, RULES, norms, _box(input_range)).ranges.get(name, ANYTHING)
-        if found.finite:
-            lines.append(INNER.format(name, found.lower, found.upper))
-    return replace(part, ranges=ranges), tuple(lines)
+    """A part of a graph, with what is known of tensors where it begins or that are held fixed; that in words.
+
+    A tensor inside the graph is in what the network makes of its inputs' range, if these lead to it.
+    """
+    if not part.held:
+        return part, ()
+    box, lines, ranges = _box(input_range), [], dict(part.ranges)
+    for name in sources(part) if input_range else ():
+        if name not in graph.inputs and depends(graph, sources(graph), name):
+            before = collapsed(ending_at(graph, name))
+            ranges[name] = found = compose(before, RULES, norms, box).ranges.get(name, ANYTHING)
+            lines += [INNER.format(name, found.lower, found.upper)] if found.finite else []
+    free = collapsed(replace(part, ranges=ranges, held=frozenset()))
+    return replace(part, ranges={**compose(free, RULES, norms, box).ranges, **ranges}), tuple(lines)
 
 
-def _with_pairs(bound: NetworkBound, found: Composition, norms: Norms) -> NetworkBound:
+def _with_pairs(bound: NetworkBound, found: Composition) -> NetworkBound:
     """The bound with those of its pairs, and no larger than these allow together."""
-    box = _box(found.input_range)
-    pairs = pair_bounds(
-        found.graph, found.parts, lambda part: compose(part, RULES, norms, box), bound.lipschitz
-    )
-    norm = norm_of(pairs, found.graph)
+    pairs = pair_bounds(found.graph, found.parts, bound.lipschitz)
+    norm = norm_of_pairs(pairs, found.graph)
     if not norm < bound.lipschitz:
         return replace(bound, pairs=pairs)
     nodes = relevant(found.graph)
@@ -148,7 +149,8 @@ class Composition:
     Attributes:
         graph: as it is, at one input size.
         input_range: what the entries of its inputs are known to be in; None for anything.
-        parts: the graph as its pieces were bounded, element-wise sub-graphs collapsed, and what came of that.
+        parts: the graph as its pieces were bounded, element-wise sub-graphs collapsed, and each of these with
+            one input perturbed and the others held fixed.
         rows: the rows of the audit that each of its nodes is, by the node's name, which folding keeps.
         plain: its segments.
         folded: those of what folding makes of it, and every node that has no bound.
@@ -162,7 +164,7 @@ class Composition:
 
     graph: Graph
     input_range: tuple[float, float] | None
-    parts: Mapping[Graph, Composed]
+    parts: Mapping[Graph, Sequence[Composed]]
     rows: Mapping[str, tuple[str, ...]]
     plain: Composed
     folded: Composed
@@ -220,16 +222,18 @@ def composition_of(
     """
     start = time.perf_counter()
     box = _box(input_range)
-    folding, as_it_is = folded(graph), _simplified(graph)
-    norms = Remembered.of(norms)
-    as_it_is, plain = better, by_rules = _by_rules(as_it_is, norms, box)
+    again = partial(compose, rules=RULES, norms=Remembered.of(norms), input_range=box)
+    folding = folded(graph)
+    better, plain, alone = _by_rules(_simplified(graph), box, again)
+    by_rules, parts = plain, {better: alone}
     if folding.graph is not graph:
-        better, by_rules = _by_rules(_simplified(folding.graph), norms, box)
+        better, by_rules, alone = _by_rules(_simplified(folding.graph), box, again)
+        parts[better] = alone
     together = _together(better, by_rules, box, effort)
     return Composition(
         graph=graph,
         input_range=input_range,
-        parts={as_it_is: plain, better: by_rules},
+        parts=parts,
         rows={node.name: norms.names(node, graph) for node in graph.main.nodes},
         plain=plain,
         folded=by_rules,
@@ -246,18 +250,22 @@ def _simplified(graph: Graph) -> Graph:
     return collapsed(read_back(graph))
 
 
-def _by_rules(graph: Graph, norms: Norms, box: Range) -> tuple[Graph, Composed]:
-    """A graph composed; where tensors are multiplied, once more with what their channels are in.
+def _by_rules(
+    graph: Graph, box: Range, again: Callable[[Graph], Composed]
+) -> tuple[Graph, Composed, tuple[Composed, ...]]:
+    """A graph composed with all inputs perturbed, and with each alone, by which the former is no larger.
 
-    The ranges of channels are less wide than those of whole tensors, and need a pass of their own.
+    Where tensors are multiplied, once more with what their channels are in, which is less wide than what
+    whole tensors are in, and needs a pass of its own; the graph says so then.
     """
-    found = compose(graph, RULES, norms, box)
-    if not found.ranges or not any(_multiplies(node, graph) for node in relevant(graph)):
-        return graph, found
-    entries = ranges_of(graph, alike(graph, box), found.ranges)
-    ranges = {name: _hull(each) for name, each in entries.items() if each.lower.size}
-    graph = replace(graph, ranges={**ranges, **graph.ranges})
-    return graph, compose(graph, RULES, norms, box)
+    whole = again(graph)
+    if whole.ranges and any(_multiplies(node, graph) for node in relevant(graph)):
+        entries = ranges_of(graph, alike(graph, box), whole.ranges)
+        ranges = {name: _hull(each) for name, each in entries.items() if each.lower.size}
+        graph = replace(graph, ranges={**ranges, **graph.ranges})
+        whole = again(graph)
+    alone = apart(graph, whole, again)
+    return graph, tightened(graph, whole, alone), alone
 
 
 def _hull(entries: Intervals) -> Range:

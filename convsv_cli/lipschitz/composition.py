@@ -18,7 +18,6 @@ from convsv_cli.lipschitz.dependencies import (
     bottlenecks,
     branches,
     consumed,
-    fixed,
     needs,
     real,
     real_outputs,
@@ -79,9 +78,6 @@ class _Composition:
         for name in filter(partial(real, graph), graph.inputs):
             bound, range_ = float(name not in graph.held), graph.ranges.get(name, input_range)
             self._tensors[name] = self._tensor(name, bound=bound, range_=range_)
-        for node in fixed(graph):
-            if is_constant(node, [self._find(name) for name in needs(node)]):
-                self._run(node)
         self._paths = self._from(*sources(graph))
 
     def _from(self, *names: str) -> Paths:
@@ -228,7 +224,7 @@ class _Composition:
     def _find(self, name: str) -> Tensor:
         """What is known of a tensor; what no relevant node computes does not vary."""
         if name not in self._tensors:
-            self._tensors[name] = self._tensor(name, bound=0.0, range_=ANYTHING)
+            self._tensors[name] = self._tensor(name, bound=0.0, range_=self._graph.ranges.get(name, ANYTHING))
         return self._tensors[name]
 
     def _tensor(

@@ -77,21 +77,6 @@ def relevant(graph: Graph) -> tuple[Node, ...]:
     return wanted(reached, real_outputs(graph))
 
 
-def fixed(graph: Graph) -> tuple[Node, ...]:
-    """The nodes that depend on real inputs which are held fixed, and on no other input, in order."""
-    moving = set(graph.inputs) - graph.held
-    still = {name for name in graph.held if real(graph, name)}
-    found = []
-    for node in graph.main.nodes if still else ():
-        names = needs(node)
-        if not moving.isdisjoint(names) or by_chance(node):
-            moving.update(node.outputs)
-        elif not still.isdisjoint(names):
-            still.update(filter(None, node.outputs))
-            found.append(node)
-    return tuple(found)
-
-
 def wanted(nodes: Sequence[Node], outputs: Iterable[str]) -> tuple[Node, ...]:
     """Those of the nodes that the outputs depend on, in order."""
     names, kept = set(outputs), []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from convsv_cli.lipschitz.blocks import obstacle
 from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, sources
@@ -14,11 +13,8 @@ from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.segments import Composed
 from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.model.graph import Graph, Node
-from convsv_cli.numerics.rounding import times
+from convsv_cli.numerics.rounding import root_of_squares, times
 from convsv_cli.report import BOUNDED, NetworkBound, Obstacle, PairBound
-
-if TYPE_CHECKING:
-    import torch
 
 MOST = 64
 """Pairs that are bounded."""
@@ -48,15 +44,45 @@ class Remembered(Norms):
         return cls(rows=norms.rows, of_row=norms.of_row, of_kernel=norms.of_kernel)
 
 
+def apart(graph: Graph, whole: Composed, compose: Compose) -> tuple[Composed, ...]:
+    """The graph composed with one input perturbed and the others held fixed, for each of the first inputs.
+
+    Args:
+        graph: with an input and an output of real numbers.
+        whole: composed with all of them perturbed, which tells what tensors are in.
+        compose: composes a graph.
+    """
+    starts = sources(graph)
+    if len(starts) == 1:
+        return (whole,)
+    first = starts[: -(-MOST // len(real_outputs(graph)))]
+    return tuple(compose(replace(only(graph, start), ranges=whole.ranges)) for start in first)
+
+
+def tightened(graph: Graph, whole: Composed, alone: Sequence[Composed]) -> Composed:
+    """All inputs together, with a first segment no larger than the inputs alone allow it: see `norm_of`.
+
+    Args:
+        graph: that was composed.
+        whole: with all inputs perturbed.
+        alone: with one of them perturbed each.
+    """
+    if len(alone) != len(sources(graph)) or len(alone) == 1 or not whole.segments:
+        return whole
+    first = whole.segments[0]
+    table = [_reached(each, (first.end,) if first.end else real_outputs(graph)) for each in alone]
+    factor = min(first.factor, norm_of(table))
+    return replace(whole, segments=(replace(first, factor=factor), *whole.segments[1:]))
+
+
 def pair_bounds(
-    graph: Graph, known: Mapping[Graph, Composed], compose: Compose, joint: float
+    graph: Graph, parts: Mapping[Graph, Sequence[Composed]], joint: float
 ) -> tuple[PairBound, ...]:
     """A bound for each of the first `MOST` pairs; none where there is one input and one output.
 
     Args:
         graph: whose inputs and outputs they are.
-        known: what it was rewritten as, and each of these composed, with all inputs perturbed.
-        compose: composes a graph.
+        parts: what it was rewritten as, and each of these composed with one input perturbed.
         joint: bound from all inputs to all outputs, which no pair exceeds; infinite for none.
     """
     starts, ends = sources(graph), real_outputs(graph)
@@ -65,10 +91,10 @@ def pair_bounds(
     whole = NetworkBound(status=BOUNDED, lipschitz=0.0)
     spoilt = bool(defined(whole, graph).obstacles)
     found: list[PairBound] = []
-    for start in starts[: -(-MOST // len(ends))]:
-        parts = known if len(starts) == 1 else _perturbed(known, start, compose)
+    for index, start in enumerate(starts[: -(-MOST // len(ends))]):
         for end in ends:
-            pair = min((_pair(start, end, *part) for part in parts.items()), key=lambda one: one.lipschitz)
+            each = [_pair(start, end, part, alone[index]) for part, alone in parts.items()]
+            pair = min(each, key=lambda one: one.lipschitz)
             if spoilt and (why := defined(whole, ending_at(graph, end)).obstacles):
                 pair = replace(pair, lipschitz=math.inf, reason=because(why))
             elif pair.lipschitz > joint:
@@ -77,52 +103,68 @@ def pair_bounds(
     return tuple(found[:MOST])
 
 
+def norm_of_pairs(pairs: Sequence[PairBound], graph: Graph) -> float:
+    """The norm of the table of all pairs, as of `norm_of`; infinite where one is missing or has no bound."""
+    starts, ends = sources(graph), real_outputs(graph)
+    if len(pairs) != len(starts) * len(ends):
+        return math.inf
+    figures = iter([pair.lipschitz for pair in pairs])
+    return norm_of([[next(figures) for _ in ends] for _ in starts])
+
+
 def skipped(graph: Graph) -> tuple[str, ...]:
     """A line where there are more pairs than are bounded."""
     count = len(sources(graph)) * len(real_outputs(graph))
     return (SKIPPED.format(MOST, count),) if count > MOST else ()
 
 
-def norm_of(pairs: Sequence[PairBound], graph: Graph) -> float:
-    """The spectral norm of the table of all pairs, rounded up: a bound from all inputs to all outputs.
+def norm_of(table: Sequence[Sequence[float]]) -> float:
+    """The spectral norm of a table of bounds, rounded up: a bound from all inputs to all outputs.
 
     Let A be the table, with A[j, i] >= 0 a Lipschitz constant from the input i to the output j, whatever the
     other inputs are held at, and let x and x' be two values of all inputs. From x one comes to x' by moving
     one input after the other, and never leaves the box of the inputs on the way. So
 
-        |f_j(x) - f_j(x')| <= sum_i A[j, i] |x_i - x'_i|    for each output j, that is |f(x) - f(x')| <= A d,
+        |f_j(x) - f_j(x')| <= sum_i A[j, i] |x_i - x'_i|    for each output j.
 
-    entry by entry, with d_i = |x_i - x'_i|. Both sides are nonnegative, hence |f(x) - f(x')| <= |A d| <=
-    |A| |d| = |A| |x - x'| in Euclidean norms. Where a step of that walk is of an input that is held fixed at
-    any value, its bound must not depend on that value: it does not, as `only` leaves the value open.
+    With d_i = |x_i - x'_i| and e_j = |f_j(x) - f_j(x')|, that is e <= A d entry by entry. Both sides are
+    nonnegative, hence |f(x) - f(x')| = |e| <= |A d| <= |A| |d| = |A| |x - x'| in Euclidean norms. Where other
+    inputs are held at some value, a bound must hold for all of these: it does, as `only` leaves it open.
 
     Args:
-        pairs: of the graph.
-        graph: whose inputs and outputs they are.
+        table: a row for each input, which is that of one column of A.
 
     Returns:
-        Infinite where a pair is missing or has no bound.
+        Infinite where an entry is.
     """
-    starts, ends = sources(graph), real_outputs(graph)
-    if len(pairs) != len(starts) * len(ends) or not all(math.isfinite(pair.lipschitz) for pair in pairs):
+    if not all(math.isfinite(entry) for row in table for entry in row):
         return math.inf
+    if len(table) == 1 or all(len(row) == 1 for row in table):
+        return root_of_squares(entry for row in table for entry in row)
     import torch
 
     from convsv_cli.spectral.matrix_norm import matrix_norm
 
-    table: torch.Tensor = torch.tensor([pair.lipschitz for pair in pairs], dtype=torch.float64)
-    return matrix_norm(table.reshape(1, len(starts), len(ends))).upper
+    return matrix_norm(torch.tensor([table], dtype=torch.float64)).upper
 
 
-def _perturbed(known: Mapping[Graph, Composed], start: str, compose: Compose) -> Mapping[Graph, Composed]:
-    """The same graphs with one input perturbed."""
-    return {part: compose(part) for part in (only(graph, start) for graph in known)}
+def _reached(composed: Composed, ends: Sequence[str]) -> list[float]:
+    """Bounds from what is perturbed to the end of a segment, or to outputs; infinite for another tensor."""
+    segments = [segment for segment in composed.segments if segment.end]
+    stops = [segment.end for segment in segments]
+    factors = [segment.factor for segment in segments]
+    whole = times(*factors)
+    return [
+        times(*factors[: stops.index(end) + 1])
+        if end in stops
+        else times(whole, composed.outputs.get(end, math.inf))
+        for end in ends
+    ]
 
 
 def _pair(start: str, end: str, graph: Graph, composed: Composed) -> PairBound:
     """From all that is perturbed in a graph, which `start` is, to one of its outputs."""
-    factors = [segment.factor for segment in composed.segments if segment.end]
-    bound = times(*factors, composed.outputs.get(end, 0.0))
+    (bound,) = _reached(composed, (end,))
     if math.isfinite(bound):
         independent = not bound and not depends(graph, (start,), end)
         return PairBound(start=start, end=end, lipschitz=bound, reason=INDEPENDENT if independent else "")

@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from convsv_cli.lipschitz.bound import Composition, composition_of, network_bound
 from convsv_cli.lipschitz.effort import Effort
+from convsv_cli.lipschitz.ends import WHOLE, Ends
 from convsv_cli.lipschitz.norms import Norms, kernel_norm
 from convsv_cli.loaders import load
 from convsv_cli.model.graph import Graph
@@ -21,10 +22,13 @@ TOLERANCE = 1e-3
 
 
 def bounded(
-    source: Path | ModelProto, input_range: tuple[float, float] | None = None, level: str = QUICK
+    source: Path | ModelProto,
+    input_range: tuple[float, float] | None = None,
+    level: str = QUICK,
+    ends: Ends = WHOLE,
 ) -> NetworkBound:
     """Of an ONNX file or model, as it is audited; unless another effort is asked for, without a search."""
-    return network_bound(*_graph_and_norms(source), input_range, Effort(level=level))
+    return network_bound(*_graph_and_norms(source), input_range, Effort(level=level), ends)
 
 
 def by_rules(source: Path | ModelProto, input_range: tuple[float, float] | None = None) -> NetworkBound:
