@@ -10,7 +10,7 @@ from onnx import ModelProto
 
 from convsv_cli.lipschitz.bound import Composition, composition_of, network_bound
 from convsv_cli.lipschitz.effort import Effort
-from convsv_cli.lipschitz.ends import WHOLE, Ends
+from convsv_cli.lipschitz.ends import WHOLE, Ends, between
 from convsv_cli.lipschitz.norms import Norms, kernel_norm
 from convsv_cli.loaders import load
 from convsv_cli.model.graph import Graph
@@ -31,9 +31,12 @@ def bounded(
     return network_bound(*_graph_and_norms(source), input_range, Effort(level=level), ends)
 
 
-def by_rules(source: Path | ModelProto, input_range: tuple[float, float] | None = None) -> NetworkBound:
+def by_rules(
+    source: Path | ModelProto, input_range: tuple[float, float] | None = None, ends: Ends = WHOLE
+) -> NetworkBound:
     """What one number per tensor proves, by the rules of operators alone."""
-    return ruled(composition_of(*_graph_and_norms(source), input_range, Effort(level=QUICK))).bound()
+    graph, norms = _graph_and_norms(source)
+    return ruled(composition_of(between(graph, ends), norms, input_range, Effort(level=QUICK))).bound()
 
 
 def ruled(composition: Composition) -> Composition:
