@@ -135,6 +135,8 @@ def certify(
     arithmetic: str | None = None,
     effort: str = NORMAL,
     norm: str = EUCLIDEAN,
+    source: str = "",
+    target: str = "",
     network_effort: str = NORMAL,
     graph: str | Path | None = None,
     memory_limit: float | None = None,
@@ -150,7 +152,7 @@ def certify(
     a ball at each activation. The largest counts.
 
     Args:
-        model: an ONNX graph with one input and one output of logits; onnxruntime runs it in a child process.
+        model: an ONNX graph from samples to logits; onnxruntime runs it in a child process.
         data: an .npz file of samples ("x") and true classes ("y").
         eps: radii at which the accuracy is certified, in units of the data before any normalization; None
             for 0.5.
@@ -169,6 +171,8 @@ def certify(
             less.
         norm: of distances: "2", the Euclidean one, or "inf": by how much each entry may change. Local bounds
             are those of alpha-CROWN (Xu et al., ICLR 2021) then, and other radii those of cubes in balls.
+        source, target: of a model with several inputs the one that takes the samples, while the others are 0,
+            and of one with several outputs that of the logits; empty for the only one that can.
         device, tolerance, network_effort, memory_limit, step_limit, progress: as in `audit`.
         graph: an ONNX graph for the weights of a checkpoint.
         so_far: called with what is proven by then, every ten seconds. A KeyboardInterrupt while radii are
@@ -201,6 +205,8 @@ def certify(
         arithmetic=arguments.arithmetic(arithmetic),
         effort=arguments.local_effort(effort),
         norm=arguments.norm(norm),
+        source=source,
+        target=target,
     )
     with granting(memory_limit, step_limit), allowing():
         samples = samples_in(Path(data), limit, settings)

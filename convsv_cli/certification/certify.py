@@ -45,7 +45,6 @@ EXECUTED = (
     "16 bits and fast convolution algorithms are not covered"
 )
 TAKEN = "the constants that it computes from others are taken as convsv computes them, in the order of numpy"
-HELD = "inputs that are not real numbers ({}) are held at 0"
 INSIDE = "the radii hold for inputs that stay between {} and {}{}, as asked"
 BEFORE = " before the normalization"
 PROBABILITIES = "its outputs are probabilities; radii computed from logits would be larger"
@@ -74,7 +73,7 @@ def certify_network(
         UnsafeModelError: running it takes too long or too much memory, or crashes onnxruntime.
     """
     start = time.monotonic()
-    classifier = classifier_of(network)
+    classifier = classifier_of(network, settings.source, settings.target)
     normalization = normalization_of(settings, classifier.shape)
     fitted = samples.fitted(classifier.shape, settings.data)
     x, y = torch.from_numpy(normalization(fitted.x)), torch.from_numpy(samples.y)
@@ -282,9 +281,7 @@ class _Task:
                     figure(float(torch.as_tensor(problem.logit_error).max()), UPPER, digits=2),
                 )
             )
-        held = [name for name in self.classifier.graph.inputs if name != self.classifier.source]
-        if held:
-            notes.append(HELD.format(", ".join(held)))
+        notes += self.classifier.notes
         for box, where in ((self.settings.input_range, ""), (self.settings.pixel_range, BEFORE)):
             if box is not None:
                 notes.append(INSIDE.format(*map(as_written, box), where))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from convsv_cli.limits import expect
 from convsv_cli.lipschitz.bound import Composition, composition_of
 from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, relevant, sources
 from convsv_cli.lipschitz.effort import Effort
+from convsv_cli.lipschitz.ends import FROM, TO, Ends, between
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.local.lowering import lowered
 from convsv_cli.local.steps import NoLocalCertificateError, Program
@@ -27,6 +29,9 @@ from convsv_cli.model.network import Network
 from convsv_cli.report import BOUNDED, QUICK, CertifySettings, NetworkBound, Settings
 from convsv_cli.spectral.cores import one_thread_each
 
+HELD = "the other inputs ({}) are held at 0"
+LOGITS = "the logits are the output {!r}; other outputs ({}) do not count"
+FEW = 4
 PROBABILITIES = frozenset(("Softmax", "Sigmoid"))
 
 
@@ -49,6 +54,7 @@ class Classifier:
         shape: that of one sample.
         output: name of the logits, [1, classes].
         classes: how many there are.
+        notes: which of several inputs and outputs these are.
     """
 
     network: Network
@@ -57,6 +63,7 @@ class Classifier:
     shape: tuple[int, ...]
     output: str
     classes: int
+    notes: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -116,38 +123,89 @@ def _rounds(name: str, graph: Graph) -> bool:
     return found is not None and found.rounds
 
 
-def classifier_of(network: Network) -> Classifier:
+def classifier_of(network: Network, source: str = "", target: str = "") -> Classifier:
     """The network, if it maps a sample to the logits of at least two classes.
 
+    Args:
+        network: as a loader gave it.
+        source, target: the input that takes the sample and the output that holds the logits; empty where the
+            network has only one that can.
+
     Raises:
-        UsageError: it does not, or it is a file without a graph.
+        UsageError: it does not, or it is a file without a graph; there is no such input or output, or it
+            takes a user to tell which.
     """
     graph = network.graph
     if graph is None:
         hint = "export the model to ONNX, or give its export with --graph"
         raise UsageError(network.graph_missing, where=network.path, hint=hint)
     inputs, outputs = sources(graph), real_outputs(graph)
-    if len(inputs) != 1 or len(outputs) != 1:
-        what = f"certificates need one input and one output, not {len(inputs)} and {len(outputs)}"
-        raise UsageError(what, where=network.path)
-    taken, given = graph.shapes.get(inputs[0]), graph.shapes.get(outputs[0])
+    taken = _chosen(FROM, source, inputs, inputs, network)
+    given = _chosen(TO, target, outputs, [name for name in outputs if _holds_logits(graph, name)], network)
+    part = between(graph, Ends(sources=(taken,), targets=(given,)))
+    return Classifier(
+        network=network,
+        graph=graph if (inputs, outputs) == ((taken,), (given,)) else part,
+        source=taken,
+        shape=_sample_shape(graph, taken, given, network.path),
+        output=given,
+        classes=_sizes(graph, given)[1],
+        notes=_notes(graph, taken, given),
+    )
+
+
+def _chosen(option: str, name: str, every: Sequence[str], fit: Sequence[str], network: Network) -> str:
+    """The input or output that an option names, or else the only one, or the only one that fits."""
+    kind = "input" if option == FROM else "output"
+    if name:
+        if name not in every:
+            near = difflib.get_close_matches(name, every, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(every[:FEW]) or 'none'}"
+            what = f"{option} {name!r}: the network has no such {kind} of real numbers"
+            raise UsageError(what, where=network.path, hint=hint)
+        return name
+    if len(every) == 1:
+        return every[0]
+    if len(fit) == 1:
+        return fit[0]
+    if not every:
+        raise UsageError(f"the network has no {kind} of real numbers", where=network.path)
+    names = ", ".join(fit[:FEW] or every[:FEW]) + (", ..." if len(fit or every) > FEW else "")
+    can = "takes the sample" if option == FROM else "holds the logits"
+    what = f"certificates need one {kind}, and the network has {len(every)}, of which {len(fit)} may be it"
+    raise UsageError(what, where=network.path, hint=f"{option} says which one {can}: {names}")
+
+
+def _holds_logits(graph: Graph, name: str) -> bool:
+    sizes = graph.shapes.get(name, ())
+    return len(sizes) == 2 and sizes[0] == 1 and (sizes[1] or 0) >= 2
+
+
+def _sizes(graph: Graph, name: str) -> tuple[int, ...]:
+    return tuple(size or 0 for size in graph.shapes.get(name, ()))
+
+
+def _sample_shape(graph: Graph, source: str, output: str, path: str) -> tuple[int, ...]:
+    """Of one sample, where the network takes one at a time, and gives the logits of it."""
+    taken, given = graph.shapes.get(source), graph.shapes.get(output)
     if taken is None or given is None or None in (*taken[1:], *given[1:]):
-        raise UsageError("the shapes of its input and output are not known", where=network.path)
-    if taken[:1] != (1,) or len(given) != 2 or given[0] != 1 or (given[1] or 0) < 2:
+        raise UsageError("the shapes of its input and output are not known", where=path)
+    if taken[:1] != (1,) or not _holds_logits(graph, output):
         shown = "x".join(map(str, given))
         raise UsageError(
             f"its output is {shown} for an input of {'x'.join(map(str, taken))}, not 1 x classes",
-            where=network.path,
+            where=path,
             hint="certificates need one sample at a time, and one logit per class",
         )
-    return Classifier(
-        network=network,
-        graph=graph,
-        source=inputs[0],
-        shape=tuple(size or 0 for size in taken[1:]),
-        output=outputs[0],
-        classes=given[1] or 0,
-    )
+    return _sizes(graph, source)[1:]
+
+
+def _notes(graph: Graph, source: str, output: str) -> tuple[str, ...]:
+    """Which of several inputs and outputs are taken, and what becomes of the others."""
+    held = [name for name in graph.inputs if name != source]
+    left = [name for name in dict.fromkeys(graph.main.outputs) if name != output]
+    lines = [HELD.format(", ".join(held))] if held else []
+    return (*lines, *([LOGITS.format(output, ", ".join(left))] if left else []))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -109,6 +109,7 @@ def _by_onnxruntime(classifier: Classifier, x: NDArray[Any]) -> NDArray[np.float
     head = {
         "model": str(path),
         "input": classifier.source,
+        "output": classifier.output,
         "shape": classifier.shape,
         "dtype": x.dtype.str,
     }

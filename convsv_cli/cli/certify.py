@@ -117,6 +117,20 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
     show_default=True,
     help="How distances are measured: in the Euclidean norm (2), or by the largest change of an entry (inf).",
 )
+@click.option(
+    "--from",
+    "source",
+    metavar="INPUT",
+    default="",
+    help="The input that takes the samples, of several; the others are held at 0.",
+)
+@click.option(
+    "--to",
+    "target",
+    metavar="OUTPUT",
+    default="",
+    help="The output that holds the logits, of several.",
+)
 @options.GRAPH
 @options.DEVICE
 @options.TOLERANCE_
@@ -142,6 +156,8 @@ def certify(
     arithmetic: str | None,
     effort: str,
     norm: str,
+    source: str,
+    target: str,
     graph: Path | None,
     device: str | None,
     tolerance: float | None,
@@ -171,6 +187,7 @@ def certify(
       convsv certify mnist.onnx --data mnist.npz --norm inf --eps 2/255 --attack
       convsv certify resnet50.onnx --data val.npz --limit 200 --input-mean 0.485,0.456,0.406 \\
                      --input-std 0.229,0.224,0.225
+      convsv certify detector.onnx --data test.npz --to scores
       convsv certify classifier.onnx --data test.npz --format csv
     """  # noqa: D301  (click takes \b for "keep these lines")
     inputs = [model, data, *([graph] if graph else [])]
@@ -200,6 +217,8 @@ def certify(
             arithmetic=arithmetic,
             effort=effort,
             norm=norm,
+            source=source,
+            target=target,
             device=device or "auto",
             tolerance=TOLERANCE if tolerance is None else tolerance,
             network_effort=network_effort or NORMAL,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,9 +59,15 @@ class Function:
         precision: distance from 1 to the next number, in the coarsest type of its inputs and outputs.
     """
 
-    def __init__(self, session: Any, ports: tuple[Port, ...]) -> None:  # noqa: ANN401  (an InferenceSession)
+    def __init__(
+        self,
+        session: Any,  # noqa: ANN401  (an InferenceSession)
+        ports: tuple[Port, ...],
+        only: str = "",
+    ) -> None:
         self._session, self.ports = session, ports
-        outputs = {output.name: REAL[output.type] for output in session.get_outputs() if output.type in REAL}
+        named = [each for each in session.get_outputs() if not only or each.name == only]
+        outputs = {output.name: REAL[output.type] for output in named if output.type in REAL}
         self._outputs = list(outputs)
         self.fixed = {port.name: np.zeros(port.shape, port.dtype) for port in ports if not port.real}
         self.batch = 1
@@ -69,6 +75,18 @@ class Function:
             raise UsageError("the model has no real inputs or no real outputs to compare")
         types = [*outputs.values(), *(port.dtype for port in self.real)]
         self.precision = max(float(np.finfo(dtype).eps) for dtype in types)
+
+    @classmethod
+    def classifier(cls, path: Path, source: str, shape: tuple[int, ...], output: str) -> Function:
+        """From one input to one output of a file, with zeros for all other inputs.
+
+        Raises:
+            UsageError: as `load`.
+        """
+        session = session_of(path)
+        given = {source: shape}
+        ports = [_port(each, given.get(each.name), None) for each in session.get_inputs()]
+        return cls(session, tuple(replace(port, real=port.name == source) for port in ports), output)
 
     @classmethod
     def load(cls, path: Path, shapes: Mapping[str, tuple[int, ...]], data: Path | None = None) -> Function:

@@ -42,6 +42,8 @@ class CertifySettings:
         pixel_range: what all samples are known to be in before any normalization; None: anything.
         radii: whether radii are looked for, and not only decided whether `eps` are certified.
         norm: in which distances are measured, one of `NORMS`.
+        source, target: the input that takes the samples and the output that holds the logits; empty for the
+            only one that can.
     """
 
     data: str
@@ -61,6 +63,8 @@ class CertifySettings:
     pixel_range: tuple[float, float] | None = None
     radii: bool = True
     norm: str = EUCLIDEAN
+    source: str = ""
+    target: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

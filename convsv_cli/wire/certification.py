@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from convsv_cli import report
 from convsv_cli.wire.form import (
@@ -64,6 +64,8 @@ class Settings(Form, frozen=True, kw_only=True):
         pixel_range: What all samples are known to be in before any normalization; null for anything.
         radii: Whether radii are looked for; else a local radius is the largest of eps that is certified.
         norm: In which distances are measured: Euclidean (2), or the largest change of an entry (inf).
+        source: The input that takes the samples; null for the only one that can.
+        target: The output that holds the logits; null likewise.
     """
 
     data: str
@@ -83,6 +85,8 @@ class Settings(Form, frozen=True, kw_only=True):
     pixel_range: Pair | None
     radii: bool
     norm: NormName
+    source: Text = field(name="from", default=None)
+    target: Text = field(name="to", default=None)
 
 
 class Level(Form, frozen=True, kw_only=True):

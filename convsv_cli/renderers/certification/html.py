@@ -101,6 +101,8 @@ def _settings(certification: Certification) -> Facts:
     facts = {
         "Data": settings.data,
         "Graph": settings.graph,
+        "Input of the samples": settings.source,
+        "Output of the logits": settings.target,
         "Mean": ", ".join(f"{value:.4g}" for value in settings.input_mean),
         "Standard deviation": ", ".join(f"{value:.4g}" for value in settings.input_std),
         "Normalization": "already applied to the data" if settings.normalized else "",
@@ -126,6 +128,9 @@ def _command(certification: Certification) -> Iterator[str]:
     yield from ("convsv", "certify", model.path, "--data", settings.data)
     if settings.graph:
         yield from ("--graph", settings.graph)
+    for option, name in (("--from", settings.source), ("--to", settings.target)):
+        if name:
+            yield from (option, name)
     for eps in settings.eps:
         yield f"--eps={eps!r}"
     for name, values in (("--input-mean", settings.input_mean), ("--input-std", settings.input_std)):
