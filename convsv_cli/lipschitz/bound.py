@@ -29,7 +29,7 @@ from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.pairs import Remembered, apart, norm_of_pairs, pair_bounds, skipped, tightened
 from convsv_cli.lipschitz.rules import RULES
-from convsv_cli.lipschitz.segments import Composed, Segment, best
+from convsv_cli.lipschitz.segments import Composed, Segment, best, up_to
 from convsv_cli.lipschitz.structure import structure_of
 from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.lipschitz.written_out import ATTENTION, read_back
@@ -197,8 +197,8 @@ class Composition:
         Args:
             tensor: its name.
         """
-        plain = _up_to(tensor, self.plain.segments, self.graph)
-        folding = _up_to(tensor, self.folded.segments, self.graph)
+        plain = up_to(tensor, self.plain.segments, sources(self.graph))
+        folding = up_to(tensor, self.folded.segments, sources(self.graph))
         if plain is None or folding is None:
             return None
         bound = summarised(best(plain, folding), (), self.rows)
@@ -291,11 +291,3 @@ def _whole(together: Routed) -> torch.Tensor | None:
     if together.output is None or not math.isfinite(before):
         return None
     return together.output * times(before, before, UP)
-
-
-def _up_to(tensor: str, segments: Sequence[Segment], graph: Graph) -> Sequence[Segment] | None:
-    """The segments before a tensor; None where it is the end of none."""
-    if tensor in sources(graph):
-        return ()
-    ends = [segment.end for segment in segments]
-    return segments[: ends.index(tensor) + 1] if tensor in ends else None

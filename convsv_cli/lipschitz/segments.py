@@ -84,3 +84,17 @@ def _runs(segments: Sequence[Segment], ends: set[str]) -> list[list[Segment]]:
         if segment.end in ends:
             runs.append([])
     return [run for run in runs if run]
+
+
+def up_to(tensor: str, segments: Sequence[Segment], inputs: Sequence[str]) -> Sequence[Segment] | None:
+    """The segments before a tensor; None where it is the end of none.
+
+    Args:
+        tensor: its name.
+        segments: in order.
+        inputs: of the graph.
+    """
+    if tensor in inputs:
+        return ()
+    ends = [segment.end for segment in segments]
+    return segments[: ends.index(tensor) + 1] if tensor in ends else None
