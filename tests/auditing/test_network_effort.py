@@ -43,11 +43,11 @@ def efforts(monkeypatch: pytest.MonkeyPatch) -> list[Effort]:
     seen: list[Effort] = []
     honest = MEASURE.network_bound
 
-    def watched(graph: object, norms: object, box: object, effort: Effort) -> NetworkBound:
+    def watched(graph: object, norms: object, box: object, effort: Effort, ends: object) -> NetworkBound:
         seen.append(effort)
         for step in range(11):
             effort.progress(step / 10)
-        return honest(graph, norms, box, replace(effort, progress=None))
+        return honest(graph, norms, box, replace(effort, progress=None), ends)
 
     monkeypatch.setattr(MEASURE, "network_bound", watched)
     return seen
@@ -187,9 +187,11 @@ def test_norms_are_not_refined_for_blocks_that_do_not_rest_on_them(
     calls: list[Effort] = []
     honest = MEASURE.network_bound
 
-    def by_covariance(graph: object, norms: object, box: object, effort: Effort) -> NetworkBound:
+    def by_covariance(
+        graph: object, norms: object, box: object, effort: Effort, ends: object
+    ) -> NetworkBound:
         calls.append(effort)
-        bound = honest(graph, norms, box, effort)
+        bound = honest(graph, norms, box, effort, ends)
         return replace(bound, blocks=tuple(replace(block, route=COVARIANCE) for block in bound.blocks))
 
     monkeypatch.setattr(MEASURE, "network_bound", by_covariance)
