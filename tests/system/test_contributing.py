@@ -63,5 +63,6 @@ def test_the_commands_before_a_commit_are_those_of_ci(page: str, root: Path) -> 
     script, readme = ((root / name).read_text(encoding="utf-8") for name in (".ci/run", "README.md"))
     setup, before = re.findall(r"^```sh\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     assert len(setup.splitlines()) == 2
+    lines = [line.strip() for line in script.splitlines()]
     for command in before.splitlines():
-        assert command in script.splitlines() or f"&& {command}\n" in readme, command
+        assert command in lines or f"&& {command}\n" in readme, command
