@@ -32,6 +32,7 @@ from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.segments import Composed, Segment, best, up_to
 from convsv_cli.lipschitz.structure import structure_of
 from convsv_cli.lipschitz.undefined import defined
+from convsv_cli.lipschitz.whole_numbers import as_real
 from convsv_cli.lipschitz.written_out import ATTENTION, read_back
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import ANYTHING, Intervals, Range
@@ -74,6 +75,7 @@ def network_bound(
         ends: tensors of the graph that stand for its inputs or outputs, as `check_ends` lets them pass.
     """
     norms = Remembered.of(norms)
+    graph = graph if ends.sources else as_real(graph, ranged=input_range is not None)
     part = between(graph, ends)
     notes = about(graph, ends)
     if not sources(part) or not real_outputs(part):
