@@ -140,8 +140,10 @@ def _growth(part: Expression) -> tuple[float, float] | None:
         found = a * second, degree
     elif part.op == "Pow" and part.numbers[0] > 0:
         found = a ** part.numbers[0], degree * part.numbers[0]
-    elif (part.op == "Clip" and part.numbers[1] == math.inf) or (
-        part.op == "LeakyRelu" and part.numbers[1] == 1
+    elif (
+        (part.op == "Clip" and part.numbers[1] == math.inf)
+        or part.op == "Hypot"
+        or (part.op == "LeakyRelu" and part.numbers[1] == 1)
     ):
         found = a, degree
     return found
@@ -188,6 +190,6 @@ def _length_range(operation: Operation) -> Range:
 
 
 RULES = {
-    "convsv.Radial": Rule(lipschitz=radial, range=_radial_range, lengths=_radial_lengths),
-    "convsv.Length": Rule(lipschitz=length, range=_length_range),
+    "convsv.Radial": Rule(lipschitz=radial, apart=True, range=_radial_range, lengths=_radial_lengths),
+    "convsv.Length": Rule(lipschitz=length, apart=True, range=_length_range),
 }

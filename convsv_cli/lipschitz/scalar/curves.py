@@ -47,22 +47,27 @@ class Piece:
 class Curve:
     """Pieces in ascending order without gaps; nothing is known of the function beyond the outer ones.
 
-    Where two meet, both count: at a kink the slope is in the interval of Clarke's derivative.
+    Where two meet, both count.
 
     Attributes:
         pieces: in ascending order, without gaps.
         lower, upper: no value lies beyond.
+        inside: an interval that only touches a piece does not meet it. So it is for slopes: those almost
+            everywhere in an interval count, and where u stays at a kink, its own slope is 0.
     """
 
     pieces: tuple[Piece, ...]
     lower: float = -math.inf
     upper: float = math.inf
+    inside: bool = False
 
     def __call__(self, u: Intervals) -> Intervals:
         """Holds the function's values over each interval."""
         result = Intervals(np.full_like(u.lower, np.inf), np.full_like(u.lower, -np.inf))
         for piece in self.pieces:
             met, values = piece(u)
+            if self.inside:
+                met = met & Mask((u.lower == u.upper) | ((u.lower < piece.stop) & (u.upper > piece.start)))
             result = met.choose(result.hull(values), result)
         result = Intervals(result.lower.clip(min=self.lower), result.upper.clip(max=self.upper))
         inside = Mask((u.lower >= self.pieces[0].start) & (u.upper <= self.pieces[-1].stop))
@@ -92,7 +97,8 @@ def steps(levels: tuple[float, ...], *bounds: float, domain: tuple[float, float]
         pieces=tuple(
             Piece(start=a, stop=b, function=lambda u, level=level: np.full_like(u, level), exact=True)  # type: ignore[misc]
             for level, (a, b) in ends
-        )
+        ),
+        inside=True,
     )
 
 

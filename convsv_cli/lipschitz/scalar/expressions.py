@@ -7,6 +7,7 @@ each part f carries, besides f and f', enclosures of m = x f', r = f / x and the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -48,25 +49,25 @@ class Expression:
         """A square is known not to be negative, and x f(x) to hold x only once."""
         if self == other and not self.constant:
             return self.apply("Pow", 2.0)
+        if self.op == "Exp" and other == (self.operands[0] * -1.0).apply("Sigmoid"):  # exp(u) / (1 + exp(u))
+            return self.operands[0].apply("Sigmoid")
         return Expression(op="Mul", operands=(self, number(other)))
 
     def __truediv__(self, other: Expression | float) -> Expression:
-        return Expression(op="Mul", operands=(self, number(other).apply("Reciprocal")))
+        return self * number(other).apply("Reciprocal")
 
     def apply(self, op: str, *numbers: float) -> Expression:
-        """A primitive of it; two that exporters take apart are put together again."""
-        if op in ("Log", "Reciprocal") and self.op == "Add":
-            for one, power in (self.operands, self.operands[::-1]):
-                if one == number(1.0) and power.op == "Exp":
-                    (inner,) = power.operands
-                    return inner.apply("Softplus") if op == "Log" else (inner * -1.0).apply("Sigmoid")
-        return Expression(op=op, operands=(self,), numbers=numbers)
+        """A primitive of it; what exporters take apart is put together again."""
+        joined = _joined(op, numbers, self)
+        return Expression(op=op, operands=(self,), numbers=numbers) if joined is None else joined
 
     def of(self, x: Expression) -> Expression:
         """The composition: this expression, with another one in place of x."""
         if self.op == "x":
             return x
         operands = tuple(operand.of(x) for operand in self.operands)
+        if self.op in PRIMITIVES:
+            return operands[0].apply(self.op, *self.numbers)
         return Expression(op=self.op, operands=operands, numbers=self.numbers)
 
     def count(self, counts: Callable[[Expression], bool] = lambda _: True) -> int:
@@ -96,6 +97,42 @@ class Expression:
 
 
 X = Expression(op="x")
+
+
+def _joined(op: str, numbers: tuple[float, ...], u: Expression) -> Expression | None:
+    """A primitive of u as one primitive, or as an expression with narrower bounds; None for neither."""
+    inner = u.operands[0] if u.operands else u
+    if op in ("Log", "Reciprocal") and u.op == "Add":
+        for one, power in (u.operands, u.operands[::-1]):
+            if one == number(1.0) and power.op == "Exp":
+                (inner,) = power.operands
+                return inner.apply("Softplus") if op == "Log" else (inner * -1.0).apply("Sigmoid")
+    if op == "Log" and u.op == "Sigmoid":
+        return (inner * -1.0).apply("Softplus") * -1.0
+    if op == "Reciprocal" and u.op == "Exp":
+        return (inner * -1.0).apply("Exp")
+    if op == "Pow" and numbers == (1.0,):
+        return u
+    if op == "Pow" and numbers == (2.0,) and u.op == "Sin":
+        return (inner * 2.0).apply("Cos") * -0.5 + 0.5
+    return _root(u) if op == "Pow" and numbers == (0.5,) else None
+
+
+def _root(u: Expression) -> Expression | None:
+    """The square root of a v^2 + b as one function of v, for a > 0 and b >= 0."""
+    square, b = u, 0.0
+    for first, second in (u.operands, u.operands[::-1]) if u.op == "Add" else ():
+        if second.constant and second.numbers[0] >= 0:
+            square, b = first, second.numbers[0]
+    a = 1.0
+    for first, second in (square.operands, square.operands[::-1]) if square.op == "Mul" else ():
+        if second.constant and second.numbers[0] > 0:
+            square, a = first, second.numbers[0]
+    if square.op != "Pow" or square.numbers != (2.0,):
+        return None
+    (v,) = square.operands
+    root = v.apply("LeakyRelu", -1.0, 1.0) if b == 0 else v.apply("Hypot", b / a)
+    return root if a == 1 else root * math.sqrt(a)
 
 
 def number(value: Expression | float) -> Expression:

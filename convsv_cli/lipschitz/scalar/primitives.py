@@ -240,10 +240,21 @@ def _elu(alpha: float) -> Primitive:
     )
 
 
+def _hypotenuse(square: float) -> Primitive:
+    """The root of u^2 plus a positive number."""
+    return Primitive(
+        value=curve(lambda u: np.hypot(u, math.sqrt(square)), 0.0, lower=0.0),
+        slope=curve(lambda u: np.sign(u) / np.hypot(1, math.sqrt(square) / u), lower=-1, upper=1),
+        product=curve(lambda u: np.abs(u) / np.hypot(1, math.sqrt(square) / u), 0.0, lower=0.0),
+        elasticity=curve(lambda u: 1 / (1 + square / np.square(u)), 0.0, lower=0.0, upper=1.0),
+    )
+
+
 WITH_PARAMETERS: Mapping[str, Callable[..., Primitive]] = {
     "Pow": _power,
     "LeakyRelu": _hinge,
     "Clip": _clip,
     "Elu": _elu,
+    "Hypot": _hypotenuse,
 }
 PRIMITIVES = (*PLAIN, *WITH_PARAMETERS)

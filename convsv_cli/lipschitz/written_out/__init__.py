@@ -17,8 +17,9 @@ from convsv_cli.lipschitz.scalar.expressions import X
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.lipschitz.written_out.algebra import Algebra
 from convsv_cli.lipschitz.written_out.attention import attention_at
+from convsv_cli.lipschitz.written_out.exponentials import Exponential
 from convsv_cli.lipschitz.written_out.forms import CONSTANT, Form
-from convsv_cli.lipschitz.written_out.patterns import Exponential, Length, Radial, Reader
+from convsv_cli.lipschitz.written_out.patterns import Length, Radial, Reader
 from convsv_cli.model.graph import Constant, Dims, Graph, Names, Node
 
 RADIAL, LENGTH, ATTENTION = "convsv.Radial", "convsv.Length", "convsv.Attention"
@@ -27,7 +28,21 @@ softmax(c Q K^T + mask) V, of Q, K^T and V: see `rules.attention`."""
 STARTS = ("Reduce", "GlobalA", "Sqrt", "Pow", "Softmax")
 """How operators begin without which nothing is written out."""
 ENDS = frozenset(
-    ("Add", "Sub", "Mul", "Div", "Sqrt", "Pow", "Log", "Sum", "Reciprocal", "ReduceL2", "Max", "Clip")
+    (
+        "Add",
+        "Sub",
+        "Sum",
+        "Mul",
+        "Div",
+        "Reciprocal",
+        "Sqrt",
+        "Pow",
+        "Exp",
+        "Log",
+        "ReduceLogSum",
+        "Max",
+        "Clip",
+    )
 )
 """Operators that what is written out ends with."""
 

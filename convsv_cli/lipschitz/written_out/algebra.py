@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from functools import reduce
-from operator import add
 
 from convsv_cli import limits
 from convsv_cli.lipschitz.dependencies import real
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS, expressed
+from convsv_cli.lipschitz.written_out.arithmetic import (
+    EXP,
+    INVERSE,
+    LOG,
+    MOST_PARTS,
+    REDUCTIONS,
+    combined,
+    function,
+    of_mean,
+)
 from convsv_cli.lipschitz.written_out.forms import (
     CONSTANT,
-    FUNCTION,
-    LARGEST,
     MEAN,
     TENSOR,
     Atom,
     Form,
     atom_form,
     function_of,
-    is_constant,
     kept,
     number_form,
     reductions,
-    with_variances,
 )
 from convsv_cli.model.graph import Graph, Node, UnknownValueError
 
 ENTERED = 20 * limits.OBJECT  # steps of the model's allowance for each node
-MOST_PARTS = 48  # of a function
-SQUARE, ROOT, INVERSE = X.apply("Pow", 2.0), X.apply("Pow", 0.5), X.apply("Reciprocal")
 
 
 class Algebra:
@@ -81,6 +82,19 @@ class Algebra:
         """
         return self._graph.shapes.get(name)
 
+    def tensor(self, form: Form, like: str | None = None) -> str | None:
+        """A tensor that has a form, of the same shape as another one; None where there is none.
+
+        Args:
+            form: what it is.
+            like: the other one; None for any shape.
+        """
+        name = self.named.get(form)
+        if name is None or like is None:
+            return name
+        shapes = [self.shape(each) for each in (name, like)]
+        return name if shapes[0] is not None and shapes[0] == shapes[1] else None
+
     def _keep(self, name: str, form: Form) -> None:
         self._forms[name] = form
         self.named.setdefault(form, name)
@@ -102,15 +116,20 @@ class Algebra:
         """The form of a node's first output; None where that is an atom."""
         if not node.inputs or not node.outputs or not real(self._graph, node.outputs[0]):
             return None
+        found: Form | None = None
         if node.op in ("Add", "Sub", "Sum", "Mul", "Div"):
-            return _combined(node.op, [self.form(name) for name in node.inputs])
-        if node.op in REDUCTIONS:
-            return self._reduced(node)
-        if node.op in ("Reshape", "Squeeze", "Unsqueeze", "Expand"):
-            return self._viewed(node)
-        if node.op in ("Identity", "Dropout", "Cast") and real(self._graph, node.inputs[0]):
-            return self.form(node.inputs[0])
-        return self._applied(node)
+            found = combined(node.op, [self.form(name) for name in node.inputs])
+        elif node.op in REDUCTIONS:
+            found = self._reduced(node)
+        elif node.op in ("Softmax", "LogSoftmax"):
+            found = self._normalised(node)
+        elif node.op in ("Reshape", "Squeeze", "Unsqueeze", "Expand"):
+            found = self._viewed(node)
+        elif node.op in ("Identity", "Dropout", "Cast") and real(self._graph, node.inputs[0]):
+            found = self.form(node.inputs[0])
+        else:
+            found = self._applied(node)
+        return found
 
     def _applied(self, node: Node) -> Form | None:
         """A function of one tensor, with numbers as other operands."""
@@ -125,9 +144,9 @@ class Algebra:
             expression = expressed(node, operands)
         except UnboundedError:
             return None
-        if expression == SQUARE:
-            return _product(varying[0], varying[0])
-        return function_of(expression, varying[0]) if expression.count() <= MOST_PARTS else None
+        if expression.count() > MOST_PARTS:
+            return None
+        return function(expression, varying[0])
 
     def _reduced(self, node: Node) -> Form | None:
         """Along axes that are known: a mean, or what is made of one; the largest entry."""
@@ -137,11 +156,27 @@ class Algebra:
         here = bool(node.attribute("keepdims", 1)) or len(axes) == len(shape)
 
         def reduction(kind: str, form: Form) -> Form:
+            merged = of_mean(kind, form, axes, kept=here)
+            if merged is not None:
+                return merged
             return atom_form(Atom(kind=kind, of=form, axes=axes, shape=shape, kept=here))
 
         return REDUCTIONS[node.op](
             reduction, self.form(node.inputs[0]), math.prod(shape[a] or 0 for a in axes)
         )
+
+    def _normalised(self, node: Node) -> Form | None:
+        """Softmax and LogSoftmax, in exponentials, so that they are known where they are taken further."""
+        shape, axis = self.shape(node.inputs[0]), node.attribute("axis", -1)
+        size = shape[axis] if shape and -len(shape) <= axis < len(shape) else None
+        if shape is None or not size:
+            return None
+        form = self.form(node.inputs[0])
+        power = function_of(EXP, form)
+        mean = Atom(kind=MEAN, of=power, axes=(axis % len(shape),), shape=shape)
+        if node.op == "Softmax":
+            return power * function_of(INVERSE, atom_form(mean)).times(1 / size)
+        return form.minus(function_of(LOG, atom_form(mean).times(float(size))))
 
     def _axes(self, node: Node) -> tuple[int, ...] | None:
         """Along which a node reduces, ascending; None where that is not known."""
@@ -188,61 +223,3 @@ def _operand(form: Form) -> Expression:
     if form.constant:
         raise UnboundedError("a constant of several numbers")
     return X
-
-
-def _combined(op: str, forms: list[Form]) -> Form | None:
-    """A sum, difference, product or quotient."""
-    first, *others = forms
-    if op == "Mul":
-        return _product(first, others[0])
-    if op == "Div":
-        inverse = _inverse(others[0])
-        return None if inverse is None else _product(first, inverse)
-    if op == "Sub":
-        others = [others[0].times(-1.0)]
-    if sum(not _is_part(form) for form in forms) > 1:  # a residual stream stays one atom
-        return None
-    return with_variances(reduce(add, others, first))
-
-
-def _is_part(form: Form) -> bool:
-    """Whether sums with it are worth expanding: a constant, or one with means or products in each term."""
-    return all(
-        is_constant(monomial) or len(monomial) > 1 or any(_has_reduction(atom) for atom in monomial)
-        for monomial, _ in form.terms
-    )
-
-
-def _has_reduction(atom: Atom) -> bool:
-    return atom.reduces or (atom.kind == FUNCTION and any(True for _ in reductions(atom.inner)))
-
-
-def _product(first: Form, second: Form) -> Form | None:
-    if len(first.terms) * len(second.terms) > MOST_PARTS:
-        return None
-    return with_variances(first * second)
-
-
-def _inverse(form: Form) -> Form | None:
-    """1 / form: of each factor of a product, else a function of the sum."""
-    value, single = form.number, form.single
-    if value is not None:
-        return None if value == 0 else number_form(1 / value)
-    if single is None:
-        return function_of(INVERSE, form)
-    monomial, coefficient = single
-    factors = [function_of(INVERSE, atom_form(atom)) for atom in monomial]
-    return reduce(lambda a, b: a * b, factors, number_form(1 / coefficient))
-
-
-Reduce = Callable[[str, Form], Form]
-REDUCTIONS: Mapping[str, Callable[[Reduce, Form, int], Form | None]] = {
-    "ReduceMean": lambda over, form, _: over(MEAN, form),
-    "GlobalAveragePool": lambda over, form, _: over(MEAN, form),
-    "ReduceSum": lambda over, form, n: over(MEAN, form).times(float(n)) if n else None,
-    "ReduceSumSquare": lambda over, form, n: over(MEAN, form * form).times(float(n)) if n else None,
-    "ReduceL2": lambda over, form, n: (
-        function_of(ROOT, over(MEAN, form * form).times(float(n))) if n else None
-    ),
-    "ReduceMax": lambda over, form, _: over(LARGEST, form),
-}

@@ -15,8 +15,8 @@ from functools import cached_property
 
 from convsv_cli.lipschitz.scalar.expressions import Expression
 
-MOST_TERMS, HIGHEST_DEGREE, DEEPEST = 16, 6, 8
-"""Of a form, and how deep forms of forms are nested; a tensor of more is an atom."""
+MOST_TERMS, MOST_SUM, HIGHEST_DEGREE, DEEPEST = 21, 6, 6, 8
+"""Of a product, of a sum, whose square fits then; and how deep forms of forms are nested."""
 MEAN, LARGEST, FUNCTION, TENSOR, CONSTANT = "mean", "largest", "function", "tensor", "constant"
 
 
@@ -54,6 +54,11 @@ class Atom:
     def depth(self) -> int:
         """How deep forms are nested in it."""
         return 0 if self.of is None else 1 + self.of.depth
+
+    @cached_property
+    def tensors(self) -> frozenset[str]:
+        """The tensors that it is made of, in the end."""
+        return frozenset((self.name,)) if self.kind == TENSOR else self.inner.tensors
 
     @property
     def reduces(self) -> bool:
@@ -124,6 +129,11 @@ class Form:
     def single(self) -> tuple[Monomial, float] | None:
         """Its one term; None where it has another number of them."""
         return next(iter(self.terms)) if len(self.terms) == 1 else None
+
+    @property
+    def tensors(self) -> frozenset[str]:
+        """The tensors that it is made of, in the end."""
+        return frozenset[str]().union(*(atom.tensors for atom in self.atoms()))
 
     def atoms(self) -> Iterator[Atom]:
         """Those of its monomials."""
