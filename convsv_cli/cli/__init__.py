@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import os
 import sys
 import warnings
@@ -91,6 +93,7 @@ cli.add_command(spectrum)
 def main() -> None:
     """Run the command line; every error is one line on stderr."""
     running.prepare_streams()
+    atexit.register(gc.freeze)  # or Python looks for garbage in all of torch before it ends
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers
     running.remember_interrupts()
