@@ -58,7 +58,7 @@ def case(seed: int) -> Case:
     return Case(net=net, bound=bound, proofs=tuple(found))
 
 
-@pytest.mark.parametrize("seed", one_in(SAMPLE, NETS))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, NETS), scope="module")
 def test_no_jacobian_exceeds_the_bound(seed: int) -> None:
     assert case(seed).net.steepest() <= case(seed).bound * REAL
 
@@ -77,13 +77,13 @@ def ratios(net: Network, limit: float) -> float:
     return float(differences(net, limit).norm(dim=1).max())
 
 
-@pytest.mark.parametrize("seed", one_in(SAMPLE, NETS))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, NETS), scope="module")
 def test_no_ratio_exceeds_the_bound(seed: int) -> None:
     assert ratios(case(seed).net, 10.0) <= case(seed).bound * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("limit", [0.3, math.inf])
-@pytest.mark.parametrize("seed", one_in(SAMPLE, SOME))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, SOME), scope="module")
 def test_no_ratio_in_a_box_exceeds_the_bound_there(seed: int, limit: float) -> None:
     """Where slopes are those over the ranges of what the activations are applied to."""
     net, bound = drawn(seed), 1.0
@@ -95,7 +95,7 @@ def test_no_ratio_in_a_box_exceeds_the_bound_there(seed: int, limit: float) -> N
     assert ratios(net, min(limit, 3.0)) <= bound * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("seed", one_in(SAMPLE, NETS))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, NETS), scope="module")
 def test_the_bound_is_not_below_the_dense_matrix_inequality(seed: int) -> None:
     """With the same multipliers; those of fields that were split are other ones where they meet again."""
     for proof in (proof for part in case(seed).proofs for proof in part):
@@ -103,7 +103,7 @@ def test_the_bound_is_not_below_the_dense_matrix_inequality(seed: int) -> None:
             assert Dense(proof.program, proof.multipliers, proof.left).bound() <= proof.bound * REAL
 
 
-@pytest.mark.parametrize("seed", one_in(SAMPLE, SOME))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, SOME), scope="module")
 def test_networks_are_what_onnxruntime_runs(seed: int) -> None:
     """What the oracles push differences through is the network that was bounded."""
     net = case(seed).net
@@ -123,7 +123,7 @@ def test_what_is_printed_is_not_below_either(seed: int) -> None:
     assert ratios(net, 10.0) <= bounded(net.model()).lipschitz * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("seed", one_in(SAMPLE, SOME))
+@pytest.mark.parametrize("seed", one_in(SAMPLE, SOME), scope="module")
 def test_covariances_of_outputs_hold_differences_of_them(seed: int) -> None:
     """What margins of pairs of classes are divided by: d d' is below the covariance times |x - y|^2."""
     net = drawn(seed)
