@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +14,7 @@ from convsv_cli import limits
 from convsv_cli.lipschitz.disjoint import Step, Use, least_bound
 from convsv_cli.lipschitz.operands import optional_integers
 from convsv_cli.lipschitz.operation import MALFORMED, Operation, Rule, UnboundedError
-from convsv_cli.lipschitz.views import SAME, View, pick_of_gather, viewed
+from convsv_cli.lipschitz.views import View, pick_of_gather, viewed
 from convsv_cli.model.graph import Dims, UnknownValueError
 from convsv_cli.model.layer import CONV
 from convsv_cli.model.linear_map import LinearMap
@@ -58,7 +58,7 @@ class Paths:
     def __init__(self, base: Mapping[str, Dims | None], norm: Norm) -> None:
         self._norm = norm
         self._links: dict[Hashable, _Link] = {}
-        self._nodes = 0
+        self._nodes, self._torus = 0, False
         self._views = {
             name: View(root=BASE, part=i if len(base) > 1 else None, shape=shape)
             for i, (name, shape) in enumerate(base.items())
@@ -102,12 +102,15 @@ class Paths:
         if not 0 < known < math.inf or not self._views.keys() >= set(names):
             return known
         views = tuple(self._views[name] for name in names)
-        last = _Link(result=END, views=views, gains=lambda: (1.0,) * len(views))
-        used = (view for link in self._links.values() for view in link.views)
-        if not any(map(_special, (*self._views.values(), *used))):
+        links = self._needed(_Link(result=END, views=views, gains=partial(tuple, (1.0,) * len(views))))
+        used: dict[Hashable, list[View]] = {}
+        for link in links:
+            for view in link.views:
+                used.setdefault(view.root, []).append(view)
+        if not self._torus and not any(map(_differ, used.values())):
             return known
         with suppress(*LOST):
-            steps = [link.step() for link in self._needed(last)]
+            steps = [link.step() for link in links]
             return min(known, least_bound(BASE, steps, roundings=16 * self._nodes))
         return known
 
@@ -165,7 +168,10 @@ class Paths:
         axes = {axis for axis in axes if _fits(map_, view, axis)}
         whole = replace(view, picks={axis: at for axis, at in view.picks.items() if axis not in axes})
         norm = self._norm(map_)
-        return (whole, norm) if norm**2 * _most(whole) < gain**2 * _most(view) else (view, gain)
+        if not norm**2 * _most(whole) < gain**2 * _most(view):
+            return view, gain
+        self._torus = True
+        return whole, norm
 
 
 def _picked(operation: Operation, view: View) -> tuple[View, float] | None:
@@ -179,19 +185,25 @@ def _picked(operation: Operation, view: View) -> tuple[View, float] | None:
 
 def _gains(operation: Operation, rule: Rule, names: tuple[str, ...]) -> tuple[float, ...]:
     """The constant in each input alone: as it moves by 1, and the others, which do not, by less than HELD."""
-    limits.spend(
-        limits.OBJECT * len(names) * len(operation.inputs), "weighing the inputs of a node", share=0.5
-    )
+    count = len(names) * len(operation.inputs)
+    limits.spend(limits.OBJECT * count, "weighing the inputs of a node", share=0.5)
+    moved, held = (operation.moving(dict.fromkeys(names, bound)).inputs for bound in (1.0, HELD))
     found = []
     for name in names:
-        bounds = {other: 1.0 if other == name else HELD for other in names}
-        found.append(rule.lipschitz(operation.moving(bounds)))
+        inputs = (
+            one if one is not None and one.name == name else other
+            for one, other in zip(moved, held, strict=True)
+        )
+        found.append(rule.lipschitz(replace(operation, inputs=tuple(inputs))))
     return tuple(found)
 
 
-def _special(view: View) -> bool:
-    """Whether there may be another view of other entries, or of other moves of them."""
-    return bool(view.picks) or view.part is not None or view.sides != SAME
+def _differ(views: Sequence[View]) -> bool:
+    """Whether no entry may move all of these views of one tensor as far as any entry can."""
+    if any(view.picks or view.part is not None for view in views):
+        return True
+    most = [max(map(abs, view.sides)) for view in views]
+    return all([abs(view.sides[side]) for view in views] != most for side in (0, 1))
 
 
 def _circular_axes(view: View) -> set[int]:
