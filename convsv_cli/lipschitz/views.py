@@ -183,6 +183,8 @@ def _joined(operation: Operation, views: Mapping[str, View]) -> list[View] | Non
     parts = [views[tensor.name] for tensor in operation.given if tensor.name in views]
     if len(parts) < len(operation.given) or not all(_alike(parts[0], part) for part in parts):
         return None
+    if len(parts) == 1:
+        return parts
     sizes = [tensor.sizes() for tensor in operation.given]
     limits.spend(PICKED * sum(map(sum, sizes)) + limits.OBJECT * len(sizes), WHAT, share=0.5)
     axis = operation.attribute("axis", 0) % len(sizes[0])
