@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from convsv_cli.api import audit
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report import BOUNDED, QUICK, UNKNOWN, NetworkBound
-from tests.support.backend_functions import Function, Steep, exceeded, steepest
+from tests.support.backend_functions import Function
 from tests.support.backend_models import KINDS, Shipped, shipped
+from tests.support.backend_pairs import Steep, exceeded, steepest
 from tests.support.opset_cases import versions
 
 NATURE, NOT_YET, NOT_REAL = "unbounded by nature", "not yet", "no real input or output"

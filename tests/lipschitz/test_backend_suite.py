@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
 from convsv_cli.report import BOUNDED
-from tests.support.backend_functions import STEEP, Function, exceeded, steepest
+from tests.support.backend_functions import Function
 from tests.support.backend_models import Shipped, shipped
+from tests.support.backend_pairs import STEEP, exceeded, steepest
 from tests.support.whole_bounds import bounded
 
 
@@ -60,7 +61,9 @@ def test_bounds_of_the_suite_hold() -> None:
         if number not in drawn:
             continue
         bound = bounded(case.model)
-        if bound.status == BOUNDED and math.isfinite(bound.lipschitz):
+        if bound.status != BOUNDED:
+            continue
+        with suppress(LookupError):  # no runtime has it
             seen, ratio = exceeded(Function(case), bound.lipschitz, points=16, seconds=1.0)
             assert ratio <= 1 + 1e-6, case.name
             pairs += seen

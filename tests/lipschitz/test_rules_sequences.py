@@ -9,8 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from tests.support.backend_functions import Function, exceeded
+from tests.support.backend_functions import Function
 from tests.support.backend_models import Shipped
+from tests.support.backend_pairs import exceeded
 from tests.support.sensitivity import composed
 from tests.support.whole_bounds import bounded
 
