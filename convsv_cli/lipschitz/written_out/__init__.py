@@ -25,10 +25,10 @@ from convsv_cli.model.graph import Constant, Dims, Graph, Names, Node
 RADIAL, LENGTH, ATTENTION = "convsv.Radial", "convsv.Length", "convsv.Attention"
 """A vector along some axes times a function of its length, and the length of one: see `rules.radial`; and
 softmax(c Q K^T + mask) V, of Q, K^T and V: see `rules.attention`."""
-STARTS = ("Reduce", "GlobalA", "Sqrt", "Pow", "Softmax")
+STARTS = ("Reduce", "GlobalA", "Sqrt", "Pow", "Softmax", "LogSoftmax")
 """How operators begin without which nothing is written out."""
 ENDS = frozenset(
-    (
+    [
         "Add",
         "Sub",
         "Sum",
@@ -42,7 +42,7 @@ ENDS = frozenset(
         "ReduceLogSum",
         "Max",
         "Clip",
-    )
+    ]
 )
 """Operators that what is written out ends with."""
 
