@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from onnx import TensorProto
 
-from benchmarks.written_terms import Spelling, Term
+from benchmarks.written_terms import Spelling, Term, UnavailableError
 
 N, EPS = 6, 1e-5
 GAMMA, BETA = np.linspace(0.5, 1.2, N), np.linspace(-0.3, 0.4, N)
@@ -208,11 +208,14 @@ def grouped_keras(x: Term) -> Term:
 
 
 def group_norm_op(x: Term) -> Term:
-    """Its scales are of each channel from opset 21 on, of each group before that."""
-    if x.sheet.opset >= 21:
-        return x("GroupNormalization", IMAGE_GAMMA.ravel(), IMAGE_BETA.ravel(), num_groups=2, epsilon=EPS)
-    y = x("GroupNormalization", np.ones(2), np.zeros(2), num_groups=2, epsilon=EPS)
-    return y * IMAGE_GAMMA + IMAGE_BETA
+    """With scales of each channel.
+
+    Raises:
+        UnavailableError: before opset 21, whose version was withdrawn: it has them of each group.
+    """
+    if x.sheet.opset < 21:
+        raise UnavailableError("GroupNormalization by channel")
+    return x("GroupNormalization", IMAGE_GAMMA.ravel(), IMAGE_BETA.ravel(), num_groups=2, epsilon=EPS)
 
 
 INSTANCE_NORM: Mapping[str, Spelling] = {
