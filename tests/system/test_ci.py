@@ -174,6 +174,7 @@ def test_the_budget_on_the_page_is_one(root: Path, tmp_path: Path) -> None:
     assert None not in (found.network, found.layer)
     assert found.layers
     assert found.ignores
+    assert found.pairs
     for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
         assert yaml.safe_load(block)
     with_ = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)[0])
