@@ -85,7 +85,7 @@ def network_bound(
     bound = _with_pairs(found.bound(), found)
     return replace(
         bound,
-        left_out=(*notes, *skipped(part)),
+        left_out=(*notes, *skipped(part, len(bound.pairs))),
         assumptions=(*graph.assumed, *known, ARITHMETIC),
     )
 

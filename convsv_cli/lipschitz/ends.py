@@ -9,7 +9,16 @@ from itertools import islice
 from typing import TypeVar
 
 from convsv_cli.errors import UsageError
-from convsv_cli.lipschitz.dependencies import ending_at, real, real_outputs, relevant, sources, wanted
+from convsv_cli.lipschitz.dependencies import (
+    by_chance,
+    ending_at,
+    needs,
+    real,
+    real_outputs,
+    relevant,
+    sources,
+    wanted,
+)
 from convsv_cli.model.graph import Body, Graph, Names, Node
 
 T = TypeVar("T")
@@ -153,10 +162,14 @@ def about(graph: Graph, ends: Ends) -> tuple[str, ...]:
 
 
 def _independent(graph: Graph) -> Iterator[str]:
-    """The outputs that none of the inputs reaches which are perturbed."""
+    """The outputs that none of the inputs reaches which are perturbed, nor chance."""
     starts = sources(graph)
+    reached = set(starts)
+    for node in graph.main.nodes:
+        if by_chance(node) or not reached.isdisjoint(needs(node)):
+            reached.update(node.outputs)
     for name in real_outputs(graph) if starts else ():
-        if not depends(graph, starts, name):
+        if name not in reached:
             yield INDEPENDENT.format(name, ", ".join(map(repr, starts)))
 
 

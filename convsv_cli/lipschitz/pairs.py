@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from convsv_cli import limits
 from convsv_cli.lipschitz.blocks import obstacle
 from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, sources
 from convsv_cli.lipschitz.ends import depends, only
@@ -18,7 +19,7 @@ from convsv_cli.report import BOUNDED, NetworkBound, Obstacle, PairBound
 
 MOST = 64
 """Pairs that are bounded."""
-SKIPPED = "bounds of pairs: only the first {} of {} are computed; --from and --to choose others"
+SKIPPED = "bounds of pairs: only the first {} of {} were computed; --from and --to choose others"
 INDEPENDENT = "it does not depend on it"
 BEYOND = "its bound is beyond 1e308"
 Compose = Callable[[Graph], Composed]
@@ -47,6 +48,8 @@ class Remembered(Norms):
 def apart(graph: Graph, whole: Composed, compose: Compose) -> tuple[Composed, ...]:
     """The graph composed with one input perturbed and the others held fixed, for each of the first inputs.
 
+    For none where that would take more steps than the model may.
+
     Args:
         graph: with an input and an output of real numbers.
         whole: composed with all of them perturbed, which tells what tensors are in.
@@ -56,6 +59,12 @@ def apart(graph: Graph, whole: Composed, compose: Compose) -> tuple[Composed, ..
     if len(starts) == 1:
         return (whole,)
     first = starts[: -(-MOST // len(real_outputs(graph)))]
+    try:
+        limits.spend(
+            limits.OBJECT * len(graph.main.nodes) * len(first), "bounding pairs of inputs and outputs"
+        )
+    except limits.LimitError:
+        return ()
     return tuple(compose(replace(only(graph, start), ranges=whole.ranges)) for start in first)
 
 
@@ -67,7 +76,7 @@ def tightened(graph: Graph, whole: Composed, alone: Sequence[Composed]) -> Compo
         whole: with all inputs perturbed.
         alone: with one of them perturbed each.
     """
-    if len(alone) != len(sources(graph)) or len(alone) == 1 or not whole.segments:
+    if not 1 < len(alone) == len(sources(graph)) or not whole.segments:
         return whole
     first = whole.segments[0]
     table = [_reached(each, (first.end,) if first.end else real_outputs(graph)) for each in alone]
@@ -88,11 +97,12 @@ def pair_bounds(
     starts, ends = sources(graph), real_outputs(graph)
     if len(starts) * len(ends) < 2:
         return ()
+    bounded = min(map(len, parts.values()))
     whole = NetworkBound(status=BOUNDED, lipschitz=0.0)
     spoilt = bool(defined(whole, graph).obstacles)
     found: list[PairBound] = []
-    for index, start in enumerate(starts[: -(-MOST // len(ends))]):
-        for end in ends:
+    for index, start in enumerate(starts[:bounded]):
+        for end in ends[: MOST - len(found)]:
             each = [_pair(start, end, part, alone[index]) for part, alone in parts.items()]
             pair = min(each, key=lambda one: one.lipschitz)
             if spoilt and (why := defined(whole, ending_at(graph, end)).obstacles):
@@ -100,7 +110,7 @@ def pair_bounds(
             elif pair.lipschitz > joint:
                 pair = replace(pair, lipschitz=joint, reason="")
             found.append(pair)
-    return tuple(found[:MOST])
+    return tuple(found)
 
 
 def norm_of_pairs(pairs: Sequence[PairBound], graph: Graph) -> float:
@@ -112,10 +122,10 @@ def norm_of_pairs(pairs: Sequence[PairBound], graph: Graph) -> float:
     return norm_of([[next(figures) for _ in ends] for _ in starts])
 
 
-def skipped(graph: Graph) -> tuple[str, ...]:
-    """A line where there are more pairs than are bounded."""
+def skipped(graph: Graph, bounded: int) -> tuple[str, ...]:
+    """A line where there are several pairs, and more than were bounded."""
     count = len(sources(graph)) * len(real_outputs(graph))
-    return (SKIPPED.format(MOST, count),) if count > MOST else ()
+    return (SKIPPED.format(bounded, count),) if count > max(bounded, 1) else ()
 
 
 def norm_of(table: Sequence[Sequence[float]]) -> float:
