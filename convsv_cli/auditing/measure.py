@@ -18,11 +18,12 @@ from functools import cache, partial
 import torch
 
 from convsv_cli.auditing.guarding import guarded, weight_of
-from convsv_cli.auditing.plan import AnyLayer, Meter, Task, ends_of
+from convsv_cli.auditing.plan import AnyLayer, Meter, Task
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.bound import network_bound
 from convsv_cli.lipschitz.effort import Effort
+from convsv_cli.lipschitz.ends import Ends
 from convsv_cli.lipschitz.norms import Norms, kernel_norm, rows_by_key
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.model.kernel import reduce_kernel
@@ -198,7 +199,7 @@ def bound_of(
     known = {row.name: row for row in rows}
     norms = norms_of(network, lambda name: _certified(known[name]), settings, device, tolerance)
     told = replace(effort, progress=meter.part(WHOLE, effort.planned))
-    return network_bound(network.graph, norms, settings.input_range, told, ends_of(settings))
+    return network_bound(network.graph, norms, settings.input_range, told, Ends.of(settings))
 
 
 def norms_on_demand(

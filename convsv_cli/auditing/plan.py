@@ -110,16 +110,11 @@ def check_asked(network: Network, settings: Settings) -> None:
     Raises:
         UsageError: one of them is no end; or the network is to be run, too, which is between its own.
     """
-    ends = ends_of(settings)
+    ends = Ends.of(settings)
     if ends and settings.empirical:
         raise UsageError("--empirical runs the whole network", hint="leave out --from and --to")
     if network.graph is not None:
         check_ends(network.graph, ends, network.path)
-
-
-def ends_of(settings: Settings) -> Ends:
-    """From what to what the network is bounded."""
-    return Ends(sources=settings.sources, targets=settings.targets)
 
 
 def plan(network: Network, settings: Settings) -> list[Task]:

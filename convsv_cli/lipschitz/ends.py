@@ -20,6 +20,7 @@ from convsv_cli.lipschitz.dependencies import (
     wanted,
 )
 from convsv_cli.model.graph import Body, Graph, Names, Node
+from convsv_cli.report import Settings
 
 T = TypeVar("T")
 FROM, TO = "--from", "--to"
@@ -45,6 +46,11 @@ class Ends:
 
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Ends:
+        """Those that a user asks for."""
+        return cls(sources=settings.sources, targets=settings.targets)
 
     def __bool__(self) -> bool:
         return bool(self.sources or self.targets)
