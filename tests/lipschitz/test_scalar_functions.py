@@ -22,6 +22,7 @@ NUMBERS = {
     "LeakyRelu": [(0.0, 1.0), (-1.0, 1.0), (-0.3, 1.0)],
     "Clip": [(-1.0, 2.0), (-math.inf, 1.0), (0.5, math.inf), (-math.inf, math.inf), (2.0, 1.0)],
     "Elu": [(1.0,), (1.7,), (-0.4,)],
+    "Hypot": [(1.0,), (1e-5,), (40.0,)],
 }
 CASES = [(op, numbers) for op in PRIMITIVES for numbers in NUMBERS.get(op, [()])]
 DOMAINS = {
@@ -39,7 +40,9 @@ FUNCTIONS = {
     "LeakyRelu": lambda u, left, right: left * u if u < 0 else right * u,
     "Clip": lambda u, low, high: min(max(u, mpmath.mpf(low)), mpmath.mpf(high)),
     "Elu": lambda u, alpha: u if u > 0 else alpha * mpmath.expm1(u),
+    "Hypot": lambda u, square: mpmath.sqrt(u * u + mpmath.mpf(square)),
 }
+RELU = X.apply("LeakyRelu", 0.0, 1.0)
 SILU, ROOT_2_PI = X * X.apply("Sigmoid"), math.sqrt(2 / math.pi)
 GELUS = {
     "Gelu none": X * 0.5 * ((X / math.sqrt(2)).apply("Erf") + 1),
@@ -64,6 +67,17 @@ SUPREMA = {
     "silu of an affine function": ((X * 2 + 1) * (X * 2 + 1).apply("Sigmoid"), 2.1996786388),
     "hardswish": (X * (X * (1 / 6) + 0.5).apply("Clip", 0.0, 1.0), 1.5),
     "relu times sigmoid": (X.apply("LeakyRelu", 0.0, 1.0) * X.apply("Sigmoid"), 1.0998393194),
+    "charbonnier": ((X * X * 2 + 0.5).apply("Pow", 0.5), math.sqrt(2)),
+    "absolute value": ((X * X).apply("Pow", 0.5), 1.0),
+    "softplus without overflow": (
+        RELU + ((X.apply("LeakyRelu", -1.0, 1.0) * -1.0).apply("Exp") + 1).apply("Log"),
+        1.0,
+    ),
+    "elu by clip": (RELU + (X.apply("Clip", -math.inf, 0.0).apply("Exp") + -1.0), 1.0),
+    "leaky relu by two": (RELU + (X * -1.0).apply("LeakyRelu", 0.0, 1.0) * -0.2, 1.0),
+    "snake": (X + X.apply("Sin") * X.apply("Sin"), 2.0),
+    "sigmoid as a ratio": (X.apply("Exp") / (X.apply("Exp") + 1), 0.25),
+    "log of a sigmoid": (X.apply("Sigmoid").apply("Log"), 1.0),
     "gauss": ((X * X * -1.0).apply("Exp"), math.sqrt(2 / math.e)),
     "two branches that cancel": (X + X.apply("LeakyRelu", 0.0, 1.0) * -1.0, 1.0),
 }
@@ -149,10 +163,17 @@ def test_known_kinks_hold_both_slopes():
         ("Clip", (-1.0, 2.0), 2.0, (0.0, 1.0)),
         ("Elu", (1.7,), 0.0, (1.0, 1.7)),
     ):
-        for box in ((kink, kink + 1), (kink - 1, kink)):
+        for box in ((kink - 1e-9, kink + 1), (kink - 1, math.nextafter(kink, math.inf)), (kink, kink)):
             found = primitive(op, *numbers).slope(Intervals(*(np.array([end]) for end in box)))
             assert found.lower[0] <= slopes[0]
             assert found.upper[0] >= slopes[1]
+
+
+def test_slopes_next_to_a_kink_are_those_of_one_side():
+    """Almost everywhere in an interval is all that counts."""
+    slope = primitive("LeakyRelu", -0.3, 1.0).slope
+    found = slope(Intervals(np.array([0.0, -1.0]), np.array([1.0, 0.0])))
+    assert found.lower.tolist() == found.upper.tolist() == [1.0, -0.3]
 
 
 @pytest.mark.parametrize("name", TABLE)
