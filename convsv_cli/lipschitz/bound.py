@@ -28,6 +28,7 @@ from convsv_cli.lipschitz.ends import (
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.pairs import Remembered, apart, norm_of_pairs, pair_bounds, skipped, tightened
+from convsv_cli.lipschitz.quantisers import steps
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.segments import Composed, Segment, best, up_to
 from convsv_cli.lipschitz.structure import structure_of
@@ -83,6 +84,10 @@ def network_bound(
     part, known = _with_ranges(part, graph, norms, input_range)
     found = composition_of(part, norms, input_range, effort)
     bound = _with_pairs(found.bound(), found)
+    if bound.status != BOUNDED:
+        again = partial(compose, rules=RULES, norms=norms, input_range=_box(input_range))
+        smooth = partial(composition_of, norms=norms, input_range=input_range, effort=effort)
+        notes += steps(part, lambda one: smooth(one).bound().lipschitz, _simplified, again)
     return replace(
         bound,
         left_out=(*notes, *skipped(part, len(bound.pairs))),
