@@ -65,7 +65,7 @@ def exponential(algebra: Algebra, tensor: str, form: Form) -> Exponential | None
             return _normalised(algebra, "LogSoftmax", exponent, mean, tensor)
         whole = exponent + (others if mean.kept else kept(others) or others)
         name = algebra.tensor(whole, None)
-        if name and _constant_along(others, mean.axes):
+        if name and _constant_along(others, mean):
             return Exponential(op="ReduceLogSumExp", source=name, axes=mean.axes)
     return None
 
@@ -75,7 +75,7 @@ def _normalised(algebra: Algebra, op: str, exponent: Form, mean: Atom, tensor: s
     if len(mean.axes) != 1 or not mean.kept:
         return None
     parts = [Form(frozenset((term,))) for term in exponent.terms]
-    shifts = reduce(add, (part for part in parts if _constant_along(part, mean.axes)), NOTHING)
+    shifts = reduce(add, (part for part in parts if _constant_along(part, mean)), NOTHING)
     for form in (exponent.minus(shifts), exponent):
         name = algebra.tensor(form, tensor)
         if name is not None:
@@ -98,11 +98,20 @@ def _exponent_of_sum(form: Form) -> tuple[Form, Atom] | None:
     return (exponentials[0].inner, mean) if len(inner[0]) == len(exponentials) == 1 else None
 
 
-def _constant_along(form: Form, axes: tuple[int, ...]) -> bool:
-    """Whether all of it are numbers, or one for all entries along the axes."""
-    atoms = list(form.atoms())
+def _constant_along(form: Form, mean: Atom) -> bool:
+    """Whether all of it are numbers, or one for all entries that the mean beside it is taken of."""
     return all(
-        (atom.reduces and set(axes) <= set(atom.axes))
-        or (atom.kind == FUNCTION and _constant_along(atom.inner, axes) and any(reductions(atom.inner)))
-        for atom in atoms
+        (atom.reduces and _meets(atom, mean))
+        or (atom.kind == FUNCTION and _constant_along(atom.inner, mean) and any(reductions(atom.inner)))
+        for atom in form.atoms()
     )
+
+
+def _meets(atom: Atom, mean: Atom) -> bool:
+    """Whether broadcasting puts the entries of a reduction beside those of a mean that have the same indices.
+
+    Axes that were taken out move those before them: then only a reduction along the same axes does.
+    """
+    if atom.kept != mean.kept or len(atom.shape) != len(mean.shape):
+        return False
+    return set(mean.axes) <= set(atom.axes) if mean.kept else mean.axes == atom.axes
