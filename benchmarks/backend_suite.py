@@ -28,7 +28,7 @@ from convsv_cli.errors import ConvsvError
 from convsv_cli.report import BOUNDED, QUICK, UNKNOWN, NetworkBound
 from tests.support.backend_functions import Function
 from tests.support.backend_models import KINDS, Shipped, shipped
-from tests.support.backend_pairs import Steep, exceeded, steepest
+from tests.support.backend_pairs import Steep, confirmed, exceeded, steepest
 from tests.support.opset_cases import versions
 
 NATURE, NOT_YET, NOT_REAL = "unbounded by nature", "not yet", "no real input or output"
@@ -77,6 +77,7 @@ def main() -> int:
     warnings.filterwarnings("ignore")
     rows: list[Row] = []
     operators: dict[str, str] = {}
+    known: dict[tuple[str, bool], Steep] = {}
     with tempfile.TemporaryDirectory() as name:
         for case in shipped(asked.kinds):
             operator = operators.setdefault(_plain(case.name), _operator(case))
@@ -85,7 +86,7 @@ def main() -> int:
                     row = Row(
                         name=each.name, operator=operator, stored=variant is not case, opset=opset, status=""
                     )
-                    rows.append(_looked_at(each, row, Path(name) / "m.onnx", asked))
+                    rows.append(_looked_at(each, row, Path(name) / "m.onnx", asked, known))
                     _write(asked.rows, rows[-1])
     return report(rows)
 
@@ -125,7 +126,13 @@ def _older(case: Shipped) -> Iterator[tuple[Shipped, int]]:
         yield replace(case, model=model), version
 
 
-def _looked_at(case: Shipped, row: Row, path: Path, asked: argparse.Namespace) -> Row:
+def _looked_at(
+    case: Shipped,
+    row: Row,
+    path: Path,
+    asked: argparse.Namespace,
+    known: dict[tuple[str, bool], Steep],
+) -> Row:
     path.write_bytes(case.model.SerializeToString())
     try:
         bound = audit(path, network_effort=QUICK).bound
@@ -142,16 +149,23 @@ def _looked_at(case: Shipped, row: Row, path: Path, asked: argparse.Namespace) -
     if bound.status == BOUNDED:
         pairs, ratio = exceeded(function, bound.lipschitz, points=asked.points, seconds=asked.seconds)
         return replace(row, status=BOUNDED, pairs=pairs, ratio=ratio)
-    return _unbounded(function, bound, row, asked.seconds)
+    return _unbounded(function, bound, row, asked.seconds, known)
 
 
-def _unbounded(function: Function, bound: NetworkBound, row: Row, seconds: float) -> Row:
+def _unbounded(
+    function: Function, bound: NetworkBound, row: Row, seconds: float, known: dict[tuple[str, bool], Steep]
+) -> Row:
+    """By nature, where inputs show it: those of the case whose function is written out come first."""
     why = f"{bound.obstacles[0].op}: {bound.obstacles[0].reason}" if bound.obstacles else bound.reason
     if row.opset:
         return replace(row, status=NOT_YET, why=why)  # its own operator set says as much
-    steep = steepest(function, seconds=seconds)
+    place = (_plain(row.name), row.stored)
+    steep = known.get(place)
+    if not confirmed(function, steep):
+        steep = steepest(function, seconds=seconds)
     if steep is None:
         return replace(row, status=NOT_YET, why=why)
+    known.setdefault(place, steep)
     return replace(row, status=NATURE, why=why, nature=_nature(steep))
 
 

@@ -30,7 +30,7 @@ LISTS = {
 }
 """Operators of sequences, which are not alone in a graph."""
 NAMED = {"DOUBLE", "FLOAT16", "INT32", "BOOL"}
-LATE = {"Swish", "RMSNormalization", "RotaryEmbedding", "TensorScatter", "Upsample"}
+LATE = {"Attention", "Swish", "RMSNormalization", "RotaryEmbedding", "TensorScatter", "Upsample"}
 """What the operator set of `graph_files` does not have."""
 
 

@@ -121,6 +121,19 @@ def _inside(function: Function, a: Values, b: Values) -> tuple[Values, Values]:
     return a, inside
 
 
+def confirmed(function: Function, steep: Steep | None) -> bool:
+    """Whether two inputs of another model of the same function show as much of this one."""
+    if steep is None or len(steep.first) != len(function.base):
+        return False
+    first, second = function(steep.first), function(steep.second)
+    if first is None or second is None or np.isinf(steep.quotient):
+        return False
+    if first.shape != second.shape:
+        return True
+    apart, size = _apart(first, second)
+    return apart > max(1e-3 * size, STEEP * distance(steep.first, steep.second))
+
+
 def _bisected(function: Function, a: Values, b: Values) -> Steep | None:
     """The steepest part of a segment, if it is steep."""
     at_a, at_b = function(a), function(b)

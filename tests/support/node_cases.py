@@ -259,6 +259,9 @@ def _sampled() -> list[Case]:
             op="RotaryEmbedding",
             inputs=(X[None, :, :, :].copy(), np.cos(angles)[:, :3], np.sin(angles)[:, :3]),
         ),
+        Case(
+            op="Attention", inputs=(X[None], X[None, :, ::-1].copy(), X[None, :, :2].repeat(2, 2)[:, :, :3])
+        ),
         Case(op="TensorScatter", inputs=(cache, update, whole(0, 2)), attributes={"axis": 1}),
     ]
 
