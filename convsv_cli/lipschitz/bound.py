@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from convsv_cli.lipschitz.blocks import summarised
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import compose
-from convsv_cli.lipschitz.density.ranges import alike, ranges_of
+from convsv_cli.lipschitz.density.ranges import alike, hulls, ranges_of
 from convsv_cli.lipschitz.density.route import Routed, routed
 from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, relevant, sources
 from convsv_cli.lipschitz.effort import DEFAULT, Effort
@@ -36,7 +36,7 @@ from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.lipschitz.whole_numbers import as_real
 from convsv_cli.lipschitz.written_out import ATTENTION, read_back
 from convsv_cli.model.graph import Graph, Node
-from convsv_cli.numerics.intervals import ANYTHING, Intervals, Range
+from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.numerics.rounding import UP, times
 from convsv_cli.report import BOUNDED, UNKNOWN, NetworkBound
 
@@ -91,7 +91,7 @@ def network_bound(
     return replace(
         bound,
         left_out=(*notes, *skipped(part, len(bound.pairs))),
-        assumptions=(*graph.assumed, *known, ARITHMETIC),
+        assumptions=(*dict.fromkeys((*graph.assumed, *found.assumed)), *known, ARITHMETIC),
     )
 
 
@@ -165,6 +165,7 @@ class Composition:
         output: a valid covariance of the network's one output, float64 [c, c]: no v' output has a Lipschitz
             constant of more than sqrt(v' output v). None where there is none.
         notes: what folding did, in words.
+        assumed: what was taken for granted, in words.
         seconds: wall time.
         effort: with which it was bounded, one of `EFFORTS`.
     """
@@ -178,6 +179,7 @@ class Composition:
     together: tuple[Segment, ...]
     output: torch.Tensor | None
     notes: tuple[str, ...]
+    assumed: tuple[str, ...]
     seconds: float
     effort: str
 
@@ -190,7 +192,7 @@ class Composition:
             input_range=self.input_range,
             structure=structure_of(self.graph),
             folded=self.notes,
-            assumptions=(*self.graph.assumed, ARITHMETIC),
+            assumptions=(*self.assumed, ARITHMETIC),
             seconds=self.seconds,
             effort=self.effort,
         )
@@ -247,6 +249,7 @@ def composition_of(
         together=together.segments,
         output=_whole(together),
         notes=folding.notes,
+        assumed=better.assumed,
         seconds=time.perf_counter() - start,
         effort=effort.level,
     )
@@ -268,15 +271,10 @@ def _by_rules(
     whole = again(graph)
     if whole.ranges and any(_multiplies(node, graph) for node in relevant(graph)):
         entries = ranges_of(graph, alike(graph, box), whole.ranges)
-        ranges = {name: _hull(each) for name, each in entries.items() if each.lower.size}
-        graph = replace(graph, ranges={**ranges, **graph.ranges})
+        graph = replace(graph, ranges={**hulls(entries), **graph.ranges})
         whole = again(graph)
     alone = apart(graph, whole, again)
     return graph, tightened(graph, whole, alone), alone
-
-
-def _hull(entries: Intervals) -> Range:
-    return Range(lower=float(entries.lower.min()), upper=float(entries.upper.max()))
 
 
 def _multiplies(node: Node, graph: Graph) -> bool:

@@ -21,13 +21,14 @@ from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS, COLLAPSED
 from convsv_cli.lipschitz.scalar.steepness import steepness
-from convsv_cli.lipschitz.scalar.switches import LOGICAL, SWITCHES, continuous, expressed
+from convsv_cli.lipschitz.scalar.switches import LOGICAL, SWITCHES, continuous, expressed, jump
 from convsv_cli.model.graph import Body, Graph, Node, UnknownValueError
 
 APPLIED = 8 * limits.OBJECT  # steps of the model's allowance, for each node of each sub-graph
 MOST_NODES = 48  # of one sub-graph
 MOST_PARTS = 96  # of one expression, written out
 MOST_TRIALS = 3  # of the largest sub-graphs with the same last node, and of the smallest
+JUMP = "{!r} jumps by at most {:.1e}, which single precision does not tell from no jump"
 LINEAR = frozenset(("Add", "Sub", "Mul", "Div", "Neg", "Identity", "Cast", "Dropout"))
 
 
@@ -38,7 +39,9 @@ def collapsed(graph: Graph) -> Graph:
     takes more steps than the model may.
     """
     with suppress(LimitError):
-        return replace(graph, main=_Collapse(graph).body(graph.main))
+        collapse = _Collapse(graph)
+        main = collapse.body(graph.main)
+        return replace(graph, main=main, assumed=(*graph.assumed, *collapse.jumps))
     return graph
 
 
@@ -67,6 +70,7 @@ class _Collapse:
         self._uses = Counter(_uses(graph.main))
         self._producers = {name: node for node in _all_nodes(graph.main) for name in node.outputs if name}
         self._gaining: dict[int, bool] = {}
+        self.jumps: list[str] = []
         self._position = {name: i for i, name in enumerate(self._producers)}
 
     def body(self, body: Body) -> Body:
@@ -86,6 +90,8 @@ class _Collapse:
                 kept.append(replace(node, bodies=bodies) if bodies else node)
             else:
                 region, expression = found
+                size = jump(expression)
+                self.jumps.extend([JUMP.format(node.name, size)] if size else [])
                 absorbed.update(id(each) for each in region.nodes)
                 attributes = {"expression": expression, "ops": tuple(n.op for n in region.nodes[::-1])}
                 kept.append(

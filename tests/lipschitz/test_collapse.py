@@ -328,3 +328,46 @@ def test_random_graphs_are_the_same_function_with_a_smaller_bound(seed):
     assert seen <= smaller * (1 + 1e-6) + 1e-8
     assert smaller <= larger * (1 + 1e-5) + 1e-9
     assert collapsed(graph_of(model)).main.outputs == (last,)
+
+
+SOFTPLUS = [
+    node("Softplus", ["x"], ["s"]), node("Greater", ["x", "t"], ["c"]),
+    node("Where", ["c", "x", "s"], ["y"]),
+]  # fmt: skip
+
+
+def test_a_jump_that_rounding_hides_is_told():
+    """Softplus(x > 20) is x, in torch; it jumps by 2e-9."""
+    graph = collapsed(graph_of(double_model(SOFTPLUS, {"x": [4]}, {"t": np.array(20.0)})))
+    assert [each.op for each in graph.main.nodes] == [COLLAPSED]
+    assert "'y' jumps by at most 2.1e-09, which single precision does not tell from no jump" in graph.assumed
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 8.0])
+def test_a_jump_that_shows_is_no_function_with_a_constant(threshold: float):
+    model = double_model(SOFTPLUS, {"x": [4]}, {"t": np.array(threshold)})
+    assert functions(model) == []
+    assert bound(model) == math.inf
+
+
+WHERE = {
+    "relu": ([node("Mul", ["x", "m"], ["y"])], 1.0),
+    "elu": (
+        [node("Exp", ["x"], ["e"]), node("Sub", ["e", "one"], ["f"]), node("Where", ["c", "x", "f"], ["y"])],
+        1.0,
+    ),
+    "leaky": ([node("Mul", ["x", "half"], ["f"]), node("Where", ["c", "x", "f"], ["y"])], 1.0),
+    "abs": ([node("Sign", ["x"], ["f"]), node("Mul", ["x", "f"], ["y"])], 1.0),
+    "larger": ([node("Mul", ["x", "half"], ["f"]), node("Max", ["x", "f"], ["y"])], 1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHERE)
+def test_functions_by_choice_and_by_masks(name: str):
+    nodes, steepest = WHERE[name]
+    whole = [
+        node("Greater", ["x", "zero"], ["c"]), node("Cast", ["c"], ["m"], to=TensorProto.DOUBLE), *nodes,
+    ]  # fmt: skip
+    needed = {each for step in whole for each in step.input}
+    model = double_model(whole, {"x": [4]}, {each: C[each] for each in C if each in needed})
+    assert bound(model) == pytest.approx(steepest, rel=2e-6)

@@ -54,6 +54,19 @@ def ranges_of(graph: Graph, inputs: Ranges, known: Mapping[str, Range]) -> Range
     return entries.found
 
 
+def hulls(ranges: Ranges) -> Mapping[str, Range]:
+    """What all entries of each tensor are in.
+
+    Args:
+        ranges: of tensors, channel by channel.
+    """
+    return {
+        name: Range(lower=float(each.lower.min()), upper=float(each.upper.max()))
+        for name, each in ranges.items()
+        if each.lower.size
+    }
+
+
 def alike(graph: Graph, inputs: Range) -> Ranges:
     """One range for all entries of each input whose number of axes is known and not too large.
 
