@@ -21,6 +21,7 @@ matrices). Each head by itself; heads and samples add up as squares.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from convsv_cli.lipschitz.lengths import finite, length
 from convsv_cli.lipschitz.operands import ZERO
@@ -31,8 +32,10 @@ from convsv_cli.numerics.rounding import UP_MANY, root, times, total
 
 def attended(operation: Operation) -> float:
     """`convsv.Attention`: Q, K^T and V, with the factor c as an attribute."""
-    query, key, value = (operation.input(index) for index in range(3))
-    return _bound((query, key, value), -2, operation.attribute("factor", 1.0))
+    parts = (operation.input(0), operation.input(1), operation.input(2))
+    batch = math.prod(operation.output_shape()[:-2])
+    copies = [batch // max(1, math.prod(part.sizes()[:-2])) for part in parts]
+    return _bound(parts, -2, operation.attribute("factor", 1.0), copies)
 
 
 def operator(operation: Operation) -> float:
@@ -43,11 +46,11 @@ def operator(operation: Operation) -> float:
         raise UnboundedError("it keeps keys and values of earlier tokens, or gives more than its result")
     if (mask is not None and not mask.constant) or operation.attribute("softcap", 0.0):
         raise UnboundedError("its mask varies with the network's input, or its scores are capped")
-    query, key, value = (operation.input(index) for index in range(3))
+    parts = query, _, _ = (operation.input(0), operation.input(1), operation.input(2))
     width = query.sizes()[-1] // (operation.attribute("q_num_heads", 1) if len(query.sizes()) == 3 else 1)
     scale = operation.attribute("scale", 1 / math.sqrt(max(1, width)))
     shared = _shared(operation)
-    return times(root(shared), _bound((query, key, value), -1, abs(scale) * UP_MANY))
+    return _bound(parts, -1, abs(scale) * UP_MANY, (1, shared, shared))
 
 
 def _shared(operation: Operation) -> int:
@@ -60,17 +63,14 @@ def _shared(operation: Operation) -> int:
     return -(-heads[0] // max(1, heads[1]))
 
 
-def _bound(parts: tuple[Tensor, Tensor, Tensor], along: int, factor: float) -> float:
+def _bound(parts: tuple[Tensor, Tensor, Tensor], along: int, factor: float, copies: Sequence[int]) -> float:
+    """Of Q, K and V, each used so many times; the tokens of K lie along an axis."""
     query, key, value = parts
+    moved = [times(root(count), part.lipschitz) for count, part in zip(copies, parts, strict=True)]
     queries = root(query.sizes()[-2])
-    scores = total(
-        (
-            _product(query.lipschitz, key, along),
-            times(queries, _product(_copied(key, query), query, -1)),
-        )
-    )
+    scores = total((_product(moved[0], key, along), times(queries, _product(moved[1], query, -1))))
     first = times(factor, _product(scores, value, -1))
-    return total((first, times(queries, _copied(value, query))))
+    return total((first, times(queries, moved[2])))
 
 
 def _product(lipschitz: float, tensor: Tensor, axis: int) -> float:
@@ -81,12 +81,6 @@ def _product(lipschitz: float, tensor: Tensor, axis: int) -> float:
     if not math.isfinite(longest):
         raise UnboundedError(UNBOUNDED_PRODUCT.format(names=repr(tensor.name)))
     return times(lipschitz, longest)
-
-
-def _copied(tensor: Tensor, query: Tensor) -> float:
-    """The constant of a tensor whose matrices are used for several of Q's."""
-    sizes = [math.prod(each.sizes()[:-2]) for each in (query, tensor)]
-    return times(root(max(1, -(-sizes[0] // max(1, sizes[1])))), tensor.lipschitz)
 
 
 def _range(operation: Operation) -> Range:
