@@ -118,8 +118,8 @@ def reshaped(operation: Operation) -> Lengths:
         return NO_LENGTHS
     found: dict[int, float] = {}
     for old, new in _groups([size or 1 for size in before], [size or 1 for size in after]):
-        known = {axis: source.lengths.get(axis, math.inf) for axis in old}
-        sizes = {axis: before[axis] or 1 for axis in old if before[axis] != 1}
+        sizes = {axis: before[axis] or 1 for axis in old if before[axis] != 1} or {old[0]: 1}
+        known = {axis: source.lengths.get(axis, math.inf) for axis in sizes}
         for axis in new:
             if len(sizes) == 1:
                 found[axis] = min(known.values())
