@@ -120,8 +120,9 @@ def _stack(operation: Operation) -> float:
 
 def _largest_norm(tensor: Tensor) -> float:
     """Of the matrices in a tensor: sqrt(rows) times the longest row, or sqrt(columns) the longest column."""
-    rows, columns = tensor.sizes()[-2:]
-    found = min(times(root(rows), length(tensor, -1)), times(root(columns), length(tensor, -2)))
+    sizes, found = tensor.sizes()[-2:], length(tensor, -1)  # of a vector, its length
+    if len(sizes) == 2:
+        found = min(times(root(sizes[0]), found), times(root(sizes[1]), length(tensor, -2)))
     if not math.isfinite(found):
         raise UnboundedError(UNBOUNDED_PRODUCT.format(names=repr(tensor.name)))
     return found
