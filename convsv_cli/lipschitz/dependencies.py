@@ -6,17 +6,35 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from convsv_cli.model.graph import Body, Graph, Node
+from convsv_cli.model.graph import Body, Graph, Node, UnknownValueError
 
 RANDOM = frozenset(
     ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 )
 REAL = frozenset(("float", "double", "float16", "bfloat16"))
+PASSED = frozenset(("Identity", "Cast", "Dropout"))
 
 
 def real(graph: Graph, tensor: str) -> bool:
     """Whether a tensor has real entries; those of unknown type are taken for such, which proves no less."""
     return graph.dtypes.get(tensor, "float") in REAL
+
+
+def passes(node: Node, graph: Graph) -> bool:
+    """Whether a node gives its input as it is, as Cast to whole numbers and Dropout in training do not.
+
+    Args:
+        node: of the graph.
+        graph: with the types of its tensors.
+    """
+    if node.op not in PASSED or not all(real(graph, name) for name in (node.input(0), node.outputs[0])):
+        return False
+    if not node.input(2):
+        return True
+    try:  # whether a Dropout is in training
+        return not graph.constants[node.input(2)]().read().any()
+    except (UnknownValueError, KeyError):
+        return False
 
 
 def sources(graph: Graph) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from convsv_cli import limits
-from convsv_cli.lipschitz.dependencies import real
+from convsv_cli.lipschitz.dependencies import passes, real
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS, expressed
@@ -31,7 +31,7 @@ from convsv_cli.lipschitz.written_out.forms import (
     number_form,
     reductions,
 )
-from convsv_cli.model.graph import Graph, Node, UnknownValueError
+from convsv_cli.model.graph import Dims, Graph, Node, UnknownValueError
 
 ENTERED = 20 * limits.OBJECT  # steps of the model's allowance for each node
 
@@ -82,18 +82,17 @@ class Algebra:
         """
         return self._graph.shapes.get(name)
 
-    def tensor(self, form: Form, like: str | None = None) -> str | None:
-        """A tensor that has a form, of the same shape as another one; None where there is none.
+    def tensor(self, form: Form, shape: Dims | None) -> str | None:
+        """A tensor that has a form and a shape: tensors of one form may be broadcast to several.
+
+        None where there is none, or the shape is not known.
 
         Args:
             form: what it is.
-            like: the other one; None for any shape.
+            shape: its dimensions.
         """
         name = self.named.get(form)
-        if name is None or like is None:
-            return name
-        shapes = [self.shape(each) for each in (name, like)]
-        return name if shapes[0] is not None and shapes[0] == shapes[1] else None
+        return name if name is not None and shape is not None and self.shape(name) == shape else None
 
     def _keep(self, name: str, form: Form) -> None:
         self._forms[name] = form
@@ -125,7 +124,7 @@ class Algebra:
             found = self._normalised(node)
         elif node.op in ("Reshape", "Squeeze", "Unsqueeze", "Expand"):
             found = self._viewed(node)
-        elif node.op in ("Identity", "Dropout", "Cast") and real(self._graph, node.inputs[0]):
+        elif passes(node, self._graph):
             found = self.form(node.inputs[0])
         else:
             found = self._applied(node)
@@ -156,7 +155,7 @@ class Algebra:
         here = bool(node.attribute("keepdims", 1)) or len(axes) == len(shape)
 
         def reduction(kind: str, form: Form) -> Form:
-            merged = of_mean(kind, form, axes, kept=here)
+            merged = of_mean(kind, form, axes, len(shape), kept=here)
             if merged is not None:
                 return merged
             return atom_form(Atom(kind=kind, of=form, axes=axes, shape=shape, kept=here))
@@ -198,7 +197,7 @@ class Algebra:
         """Axes taken out, or put back, along which means were taken; a mean repeated along them."""
         form, shape = self.form(node.inputs[0]), self.shape(node.outputs[0])
         found = None if form.constant or shape is None else kept(form)
-        if found is None or shape is None:
+        if found is None or shape is None or not self._viewable(node, form):
             return None
         if all(shape == atom.taken_out for atom in reductions(found)):
             return kept(form, kept=False)
@@ -210,6 +209,20 @@ class Algebra:
             for axis, (size, one) in enumerate(zip(shape, atom.reduced, strict=True))
         )
         return found if fits else None
+
+    def _viewable(self, node: Node, form: Form) -> bool:
+        """Whether means are where a view looks for them: on their axes, or each of their entries once."""
+        if node.op == "Expand":  # without these axes, they would be repeated along others
+            return kept(form) == form
+        before = self.shape(node.inputs[0])
+        if before is None or None in before:
+            return False
+        sizes = [math.prod(size or 0 for size in shape) for shape in (before, *_reduced_shapes(form))]
+        return len(set(sizes)) == 1
+
+
+def _reduced_shapes(form: Form) -> list[Dims]:
+    return [atom.reduced for atom in reductions(form)]
 
 
 def _tensor(name: str) -> Form:

@@ -28,20 +28,21 @@ SQUARE, ROOT, INVERSE = X.apply("Pow", 2.0), X.apply("Pow", 0.5), X.apply("Recip
 EXP, LOG = X.apply("Exp"), X.apply("Log")
 
 
-def of_mean(kind: str, form: Form, axes: tuple[int, ...], *, kept: bool) -> Form | None:
+def of_mean(kind: str, form: Form, axes: tuple[int, ...], rank: int, *, kept: bool) -> Form | None:
     """The mean of a mean along other axes, as one along all of them; None where it is none.
 
     Args:
         kind: `MEAN`, or something else.
         form: that is reduced.
         axes: along which.
+        rank: of the tensor that is reduced; broadcasting may have given it more axes than the mean has.
         kept: whether the axes are there afterwards.
     """
     single = form.single
     if kind != MEAN or single is None or len(single[0]) != 1 or single[0][0].kind != MEAN:
         return None
     (mean,), coefficient = single
-    if not mean.kept or set(mean.axes) & set(axes):
+    if not mean.kept or len(mean.shape) != rank or set(mean.axes) & set(axes):
         return None
     whole = replace(mean, axes=tuple(sorted((*mean.axes, *axes))), kept=kept)
     return atom_form(whole).times(coefficient)

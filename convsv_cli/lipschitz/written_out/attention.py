@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convsv_cli.lipschitz.dependencies import passes
 from convsv_cli.model.graph import Graph, Node, UnknownValueError
 
-PASSED = frozenset(("Identity", "Cast", "Dropout"))
 VIEWS = frozenset(("Reshape", "Squeeze", "Unsqueeze"))
 MOST_STEPS = 16  # between a product and its softmax
 MATRIX = 2  # axes
@@ -54,6 +54,9 @@ def attention_at(node: Node, graph: Graph) -> Attention | None:
     if found is None:
         return None
     product, factor = found
+    ranks = [len(graph.shapes.get(name) or ()) for name in (*product.inputs, value)]
+    if min(ranks) < MATRIX:
+        return None
     return Attention(query=product.inputs[0], key=product.inputs[1], value=value, factor=factor)
 
 
@@ -61,7 +64,7 @@ def _before(name: str, graph: Graph) -> str:
     """What a tensor is before it was passed on, or NaN in it was replaced by zeros."""
     for _ in range(MOST_STEPS):
         node = graph.makers.get(name)
-        if node is not None and node.op in PASSED:
+        if node is not None and passes(node, graph):
             name = node.inputs[0]
         elif node is not None and node.op == "Where" and _guards(node, graph):
             name = node.inputs[2]
@@ -98,7 +101,7 @@ def _scores(name: str, graph: Graph) -> tuple[Node, float] | None:
 
 def _factor(node: Node, graph: Graph) -> float | None:
     """What a step from the product to the softmax multiplies by, at most; None for any other."""
-    if node.op in PASSED or node.op in VIEWS or node.op in ("Add", "Sub", "Where", "Neg"):
+    if passes(node, graph) or node.op in VIEWS or node.op in ("Add", "Sub", "Where", "Neg"):
         return None if node.op == "Where" and node.inputs[0] not in graph.constants else 1.0
     if node.op not in ("Mul", "Div"):
         return None

@@ -63,21 +63,22 @@ def exponential(algebra: Algebra, tensor: str, form: Form) -> Exponential | None
         others = form.minus(atom_form(atom))
         if exponent == form + atom_form(atom) and mean.kept:
             return _normalised(algebra, "LogSoftmax", exponent, mean, tensor)
-        whole = exponent + (others if mean.kept else kept(others) or others)
-        name = algebra.tensor(whole, None)
-        if name and _constant_along(others, mean):
+        outside = others if mean.kept else kept(others)
+        name = None if outside is None else algebra.tensor(exponent + outside, mean.shape)
+        fits = algebra.shape(tensor) in (mean.reduced, mean.taken_out)
+        if name and fits and _constant_along(others, mean):
             return Exponential(op="ReduceLogSumExp", source=name, axes=mean.axes)
     return None
 
 
 def _normalised(algebra: Algebra, op: str, exponent: Form, mean: Atom, tensor: str) -> Exponential | None:
     """What is subtracted of all entries alike does not matter."""
-    if len(mean.axes) != 1 or not mean.kept:
+    if len(mean.axes) != 1 or not mean.kept or algebra.shape(tensor) != mean.shape:
         return None
     parts = [Form(frozenset((term,))) for term in exponent.terms]
     shifts = reduce(add, (part for part in parts if _constant_along(part, mean)), NOTHING)
     for form in (exponent.minus(shifts), exponent):
-        name = algebra.tensor(form, tensor)
+        name = algebra.tensor(form, mean.shape)
         if name is not None:
             return Exponential(op=op, source=name, axes=mean.axes)
     return None

@@ -276,7 +276,7 @@ def with_variances(form: Form) -> Form:
         square = replace(mean, of=mean.inner * mean.inner)
         if terms.get((square,)) == -coefficient:
             del terms[square,], terms[monomial]
-            centred = mean.inner.minus(atom_form(mean))
+            centred = mean.inner.minus(atom_form(replace(mean, kept=True)))
             spread = (replace(mean, of=centred * centred),)
             terms[spread] = terms.get(spread, 0.0) - coefficient
     return form if len(terms) == len(form.terms) else _form(terms)

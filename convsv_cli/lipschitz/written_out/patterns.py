@@ -19,6 +19,7 @@ from convsv_cli.lipschitz.written_out.forms import (
     is_constant,
 )
 from convsv_cli.lipschitz.written_out.squares import CLOSE, function_of_squares
+from convsv_cli.model.graph import Dims
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class Reader:
         found = function_of_squares(atom_form(atom))
         if found is None:
             return None
-        squares, function = found
+        (squares, function), shape = found, self._algebra.shape(tensor)
         for part, weight in squares.parts:
             split = _scaled(rest, part)
             if split is None or (squares.mean is not None and not squares.mean.kept):
@@ -112,8 +113,10 @@ class Reader:
             if squares.mean is None and len(squares.parts) == 1:  # a function of one number
                 continue
             scales, factor = split
-            source, centred, size = self._source(part, squares.mean, tensor)
-            others = [self._algebra.tensor(other, tensor) for other, _ in squares.parts if other is not part]
+            if squares.mean is not None and squares.mean.shape != shape:  # counts other axes
+                continue
+            source, centred, size = self._source(part, squares.mean, shape)
+            others = [self._algebra.tensor(other, shape) for other, _ in squares.parts if other is not part]
             if source is None or None in others:
                 continue
             if any(abs(each - weight) > CLOSE * weight for _, each in squares.parts):
@@ -140,12 +143,12 @@ class Reader:
         squares, function = found
         shape, mean = self._algebra.shape(tensor), squares.mean
         if mean is None:
-            names = [self._algebra.tensor(part, tensor) for part, _ in squares.parts]
+            names = [self._algebra.tensor(part, shape) for part, _ in squares.parts]
             weights, centred = [weight for _, weight in squares.parts], False
             shapes: tuple[tuple[int | None, ...], ...] = ()
         else:
             ((part, weight),) = squares.parts
-            source, centred, size = self._source(part, mean, None)
+            source, centred, size = self._source(part, mean, mean.shape)
             names, weights, shapes = [source], [weight * size * size], (mean.reduced, mean.taken_out)
         if None in names or (mean is None and len(names) < 2) or (shapes and shape not in shapes):
             return None
@@ -158,16 +161,16 @@ class Reader:
             shapes=shapes,
         )
 
-    def _source(self, part: Form, mean: Atom | None, like: str | None) -> tuple[str | None, bool, float]:
+    def _source(self, part: Form, mean: Atom | None, shape: Dims | None) -> tuple[str | None, bool, float]:
         """The tensor of which a part is a multiple of the deviations, or the part; whether; the multiple."""
         if mean is not None:
             for atom, coefficient in _negative_means(part, mean.axes):
                 whole = part.minus(atom_form(atom).times(coefficient))
                 size = whole.multiple_of(atom.inner)
-                name = self._algebra.tensor(atom.inner, like)
+                name = self._algebra.tensor(atom.inner, shape)
                 if size is not None and abs(size + coefficient) <= CLOSE * abs(size) and name:
                     return name, True, size
-        return self._algebra.tensor(part, like), False, 1.0
+        return self._algebra.tensor(part, shape), False, 1.0
 
 
 def _common_functions(form: Form) -> Iterator[Atom]:
