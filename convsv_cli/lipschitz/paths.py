@@ -149,7 +149,8 @@ class Paths:
         else:
             axes, sizes = optional_integers(operation, 1), operation.input(0).sizes()
             key = ("sorted", operation.input(0).name, axes)
-            if math.prod(sizes[axis] for axis in axes or range(len(sizes))) < 2:
+            alone = not axes and operation.attribute("noop_with_empty_axes", 0)  # it is the identity
+            if alone or math.prod(sizes[axis] for axis in axes or range(len(sizes))) < 2:
                 return None
         views = tuple(self._views[tensor.name] for tensor in operation.varying)
         self._links.setdefault(key, _Link(result=key, views=views, gains=partial(tuple, (1.0,) * len(views))))

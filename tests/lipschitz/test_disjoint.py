@@ -94,6 +94,14 @@ CASES = {
         ],
         math.sqrt(2),
     ),
+    "extremes of each number": (
+        [
+            node("ReduceMax", ["x"], ["c"], noop_with_empty_axes=1),
+            node("ReduceMin", ["x"], ["d"], noop_with_empty_axes=1),
+            joined("c", "d"),
+        ],
+        math.sqrt(2),
+    ),
     "both signs": (
         [node("Neg", ["x"], ["n"]), node("Relu", ["x"], ["a"]), node("Relu", ["n"], ["b"]), joined("a", "b")],
         1,
