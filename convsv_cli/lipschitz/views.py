@@ -169,6 +169,8 @@ def _padded(operation: Operation, source: View) -> list[View] | None:
         if max(before, after) >= size + (mode == "wrap"):
             return None
         if before or after:
+            limits.spend(PICKED * (before + size + after), WHAT, share=0.5)
+            limits.hold(PICKED * (before + size + after), WHAT)
             places = np.arange(-before, size + after, dtype=np.int64)
             source = source.picked(axis % len(sizes), FILLED[mode](places, size), size)
     return [source]
