@@ -85,6 +85,6 @@ def joint_slope(model: ModelProto, count: int, reach: float = 8.0) -> float:
     x = np.linspace(-reach, reach, count)
     with np.errstate(all="ignore"):
         results = ReferenceEvaluator(model).run(None, {SOURCE: x})
-    slopes = [np.diff(each) / np.diff(x) for each in results if each.dtype.kind == "f"]
-    found = float(np.sqrt(sum(np.square(each) for each in slopes)).max())
+        slopes = [np.diff(each) / np.diff(x) for each in results if each.dtype.kind == "f"]
+        found = float(np.sqrt(sum(np.square(each) for each in slopes)).max())
     return found if found < STEEP else float("inf")

@@ -29,12 +29,10 @@ DEFAULT = (
     ("llama", "script", 17),
     ("vit", "dynamo", 20),
 )
-ALL = [
-    (name, exporter, opset)
-    for name in NETS
-    for exporter, opset in (("dynamo", 20), ("script", 17), ("script", 13))
-    if not (name in FUSED and opset < 14)
-]
+EXPORTS = (("dynamo", 20), ("script", 17), ("script", 13))
+TURNS = [(name, *EXPORTS[i // 2 % len(EXPORTS)]) for i, name in enumerate(NETS) if i % 2]
+ALL = [(name, exporter, 17 if name in FUSED and opset < 14 else opset) for name, exporter, opset in TURNS]
+"""Every other one; `benchmarks/zoo.py` has all, of every exporter and at every operator set."""
 
 
 def exported(name: str, exporter: str, opset: int, folder: Path) -> Path:

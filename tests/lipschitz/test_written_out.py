@@ -78,8 +78,8 @@ def test_some_spellings_of_functions_have_their_constants(name: str, spelling: s
 
 @pytest.mark.exhaustive
 @BY_NAME
-def test_all_spellings_have_them_at_every_opset(name: str) -> None:
-    assert off(name, models(name, OPSETS)).keys() == LOOSE.get(name, set())
+def test_all_spellings_have_them_at_the_oldest_and_newest_opset(name: str) -> None:
+    assert off(name, models(name, (OPSETS[0], OPSETS[-1]))).keys() == LOOSE.get(name, set())
 
 
 @pytest.mark.exhaustive
@@ -167,7 +167,8 @@ def parts(name: str, spelling: str) -> dict[int, float]:
         if node.op_type not in SWITCHES:
             sheet, _ = Sheet.of(build, 24, TensorProto.DOUBLE)
             part = Term(sheet, sheet.nodes[i].output[0]).cast()
-            found[i] = joint_slope(sheet.model(part, (4001,)), 4001)
+            model = sheet.model(part, (4001,))
+            found[i] = max(joint_slope(model, 4001), joint_slope(model, 4001, reach=300.0))
     return found
 
 

@@ -21,7 +21,7 @@ from convsv_cli.local.search import improved
 from tests.support.local_nets import Attacked, Net, attacked, own_norms, points_in_ball, random_net
 from tests.support.sampling import one_in
 
-NETS, SAMPLE = range(300), 5
+NETS, SAMPLE = range(180), 3
 """The default run has every fifth of them."""
 CLASSES = 3
 

@@ -25,8 +25,8 @@ from tests.support.tangent_blocks import drawn
 from tests.support.tangent_nets import Network
 from tests.support.whole_bounds import bounded
 
-NETS, SOME, SAMPLE = range(500), range(100), 6
-"""The default run has every sixth of them."""
+NETS, SOME, SAMPLE = range(240), range(60), 3
+"""The default run has every third of them."""
 REAL = 1 + 1e-9
 """The oracles compute in double precision."""
 
