@@ -14,8 +14,9 @@ from convsv_cli.lipschitz.collapse import MOST_PARTS, collapsed
 from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.scalar import steepness
-from convsv_cli.lipschitz.scalar.expressions import jet
+from convsv_cli.lipschitz.scalar.expressions import SWITCH, Expression, X, jet, number
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
+from convsv_cli.lipschitz.scalar.switches import continuous
 from convsv_cli.lipschitz.segments import Composed
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import Intervals, Range
@@ -348,6 +349,12 @@ def test_a_jump_that_shows_is_no_function_with_a_constant(threshold: float):
     model = double_model(SOFTPLUS, {"x": [4]}, {"t": np.array(threshold)})
     assert functions(model) == []
     assert bound(model) == math.inf
+
+
+def test_what_hides_a_jump_is_the_value_not_where_it_is():
+    expression = Expression(op=SWITCH, operands=(X, number(0.0), number(0.05)), numbers=(1e6,))
+    assert not continuous(expression)
+    assert continuous(expression + X * 1.0)  # a jump of 0.05 at 1e6
 
 
 WHERE = {

@@ -44,22 +44,16 @@ def jump(expression: Expression) -> float:
 
     A threshold must be met at one x that is known exactly. Infinite where it is not.
     """
-    switches = list(_switches(expression))
-    if len(switches) > MOST_THRESHOLDS:
-        return math.inf
-    points = set()
-    for part in switches:
-        line = _line(part.operands[0])
-        if line is None or line[0] == 0:
-            return math.inf
-        points.add((Fraction(part.numbers[0]) - line[1]) / line[0])
-    return math.fsum(_jump_at(expression, point) for point in points)
+    points = _points(expression)
+    return math.inf if points is None else math.fsum(_jump_at(expression, point) for point in points)
 
 
 def continuous(expression: Expression) -> bool:
     """Whether a function has no jump, or one that single precision hides: Softplus(x > 20)."""
-    thresholds = [abs(part.numbers[0]) for part in _switches(expression)]
-    return not thresholds or jump(expression) <= HALF_ULP * max(thresholds)
+    points = _points(expression)
+    return points is not None and all(
+        _jump_at(expression, point) <= HALF_ULP * _magnitude_at(expression, point) for point in points
+    )
 
 
 def expressed(node: Node, operands: Sequence[Expression | None]) -> Expression:
@@ -76,6 +70,20 @@ def expressed(node: Node, operands: Sequence[Expression | None]) -> Expression:
     return operators.expressed(node, operands) if builder is None else built(builder, node, operands)
 
 
+def _points(expression: Expression) -> set[Fraction] | None:
+    """Where a function switches; None where that is not known exactly, or at too many places."""
+    switches = list(_switches(expression))
+    if len(switches) > MOST_THRESHOLDS:
+        return None
+    points = set()
+    for part in switches:
+        line = _line(part.operands[0])
+        if line is None or line[0] == 0:
+            return None
+        points.add((Fraction(part.numbers[0]) - line[1]) / line[0])
+    return points
+
+
 def _switches(expression: Expression) -> Iterator[Expression]:
     if expression.op == SWITCH:
         yield expression
@@ -88,13 +96,21 @@ def _jump_at(expression: Expression, point: Fraction) -> float:
     try:
         first, second = (_exact(side, point) for side in sides)
     except _InexactError:
-        near = float(point)
-        box = Intervals(
-            np.array([math.nextafter(near, -math.inf)]), np.array([math.nextafter(near, math.inf)])
-        )
+        box = _near(point)
         difference = jet(sides[0], box).value + -jet(sides[1], box).value
         return float(difference.absolute().upper[0])
     return 0.0 if first == second else math.nextafter(float(abs(first - second)), math.inf)
+
+
+def _near(point: Fraction) -> Intervals:
+    ends = (np.array([math.nextafter(float(point), side * math.inf)]) for side in (-1, 1))
+    return Intervals(*ends)
+
+
+def _magnitude_at(expression: Expression, point: Fraction) -> float:
+    """At least so large are the values on both sides of a point."""
+    sides = (jet(_one_side(expression, point, side), _near(point)).value.absolute() for side in (-1, 1))
+    return min(float(each.lower[0]) for each in sides)
 
 
 def _one_side(expression: Expression, point: Fraction, side: int) -> Expression:
