@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.backend_nature import REASONS
 from convsv_cli.api import audit
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report import BOUNDED, QUICK, UNKNOWN, NetworkBound
@@ -33,10 +33,6 @@ from tests.support.opset_cases import versions
 
 NATURE, NOT_YET, NOT_REAL = "unbounded by nature", "not yet", "no real input or output"
 STATUSES = (BOUNDED, NATURE, NOT_YET, NOT_REAL)
-SIZE = "the size of its output jumps"
-JUMP = "it jumps, or is infinitely steep, at a point"
-LARGE = "its slope grows with its inputs"
-SMALL = "its slope grows towards a point"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +46,7 @@ class Row:
         opset: at which it is looked at, where that is not its own; 0 else.
         status: one of `STATUSES`.
         why: the first obstacle, in words.
-        nature: what was seen where the difference quotient is large.
+        quotient: of the two inputs that show that there is none; infinite where sizes of outputs differ.
         pairs: held against the bound.
         ratio: the largest quotient of one over the bound.
     """
@@ -61,7 +57,7 @@ class Row:
     opset: int = 0
     status: str
     why: str = ""
-    nature: str = ""
+    quotient: float = 0.0
     pairs: int = 0
     ratio: float = 0.0
 
@@ -166,18 +162,7 @@ def _unbounded(
     if steep is None:
         return replace(row, status=NOT_YET, why=why)
     known.setdefault(place, steep)
-    return replace(row, status=NATURE, why=why, nature=_nature(steep))
-
-
-def _nature(steep: Steep) -> str:
-    """Why there is no bound, by where the difference quotient is large."""
-    if np.isinf(steep.quotient):
-        return SIZE
-    largest = max(np.abs(steep.first).max(initial=0), np.abs(steep.second).max(initial=0))
-    moved = np.abs(steep.first - steep.second).max(initial=0)
-    if moved < 1e-7 * largest:
-        return JUMP
-    return LARGE if largest >= 1e2 else SMALL
+    return replace(row, status=NATURE, why=why, quotient=steep.quotient)
 
 
 def report(rows: list[Row]) -> int:
@@ -212,7 +197,11 @@ def _table(rows: list[Row]) -> None:
     for operator, own in sorted(groups.items()):
         counts = Counter(row.status for row in own)
         numbers = " ".join(f"{counts[status]:>7}" for status in STATUSES)
-        reasons = Counter(row.nature or row.why for row in own if row.status in (NATURE, NOT_YET))
+        reasons = Counter(
+            REASONS.get(operator, row.why) if row.status == NATURE else row.why
+            for row in own
+            if row.status in (NATURE, NOT_YET)
+        )
         print(f"{operator:<28} {numbers}   {'; '.join(reason for reason, _ in reasons.most_common(2))[:110]}")
 
 

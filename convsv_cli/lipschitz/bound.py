@@ -35,6 +35,7 @@ from convsv_cli.lipschitz.structure import structure_of
 from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.lipschitz.whole_numbers import as_real
 from convsv_cli.lipschitz.written_out import ATTENTION, read_back
+from convsv_cli.lipschitz.written_out.extremes import extremes
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.numerics.rounding import UP, times
@@ -257,7 +258,7 @@ def composition_of(
 
 def _simplified(graph: Graph) -> Graph:
     """With what is written out in primitives as operators, and functions of one number as one node each."""
-    return collapsed(read_back(graph))
+    return collapsed(read_back(extremes(graph)))
 
 
 def _by_rules(

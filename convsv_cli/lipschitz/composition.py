@@ -18,6 +18,7 @@ from convsv_cli.lipschitz.dependencies import (
     bottlenecks,
     branches,
     consumed,
+    held,
     needs,
     real,
     real_outputs,
@@ -42,7 +43,7 @@ from convsv_cli.lipschitz.paths import Paths
 from convsv_cli.lipschitz.segments import Composed, Offence, Segment
 from convsv_cli.model.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
 from convsv_cli.model.linear_maps import linear_maps
-from convsv_cli.numerics.intervals import ANYTHING, Range
+from convsv_cli.numerics.intervals import ANYTHING, Range, range_of_type
 from convsv_cli.numerics.rounding import root_of_squares, times
 
 BEYOND = "its bound, times those before it, is beyond 1e308"
@@ -86,6 +87,8 @@ class _Composition:
 
     def result(self) -> Composed:
         nodes = relevant(self._graph)
+        for node in held(self._graph, nodes):
+            self._hold(node)
         cuts = bottlenecks(self._graph, nodes)
         segments: list[Segment] = []
         start, inside = next(iter(cuts.intersection(sources(self._graph))), ""), []
@@ -116,6 +119,13 @@ class _Composition:
             self._tensors[end] = replace(tensor, bound=1.0)
         self._paths = self._from(end)
         return Segment(start=start, end=end, nodes=tuple(nodes), factor=factor)
+
+    def _hold(self, node: Node) -> None:
+        """What is known of a node's results, which do not vary; its inputs may be anything in their range."""
+        operation = self._operation(node).letting_vary()
+        range_, lengths = self._range(operation), self._lengths(operation)
+        for name in filter(None, node.outputs):
+            self._tensors[name] = self._tensor(name, bound=0.0, range_=range_, lengths=lengths)
 
     def _run(self, node: Node) -> None:
         """Bound the outputs of a node."""
@@ -246,7 +256,7 @@ class _Composition:
             bound=bound,
             static_shape=static_shape,
             discrete=bound > 0 and not real(self._graph, name),
-            known=range_ if real(self._graph, name) else ANYTHING,
+            known=range_ if real(self._graph, name) else range_of_type(self._graph.dtypes[name]),
             lengths=lengths if real(self._graph, name) else NO_LENGTHS,
             shape=self._graph.shapes.get(name),
             read=self._graph.reader(name),

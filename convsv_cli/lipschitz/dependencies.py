@@ -95,6 +95,17 @@ def relevant(graph: Graph) -> tuple[Node, ...]:
     return wanted(reached, real_outputs(graph))
 
 
+def held(graph: Graph, varying: Sequence[Node]) -> tuple[Node, ...]:
+    """The nodes of which those that vary depend on results, but which do not vary themselves, in order.
+
+    Args:
+        graph: of the network.
+        varying: its `relevant` nodes.
+    """
+    those = {id(node) for node in varying}
+    return tuple(n for n in wanted(graph.main.nodes, real_outputs(graph)) if id(n) not in those)
+
+
 def wanted(nodes: Sequence[Node], outputs: Iterable[str]) -> tuple[Node, ...]:
     """Those of the nodes that the outputs depend on, in order."""
     names, kept = set(outputs), []

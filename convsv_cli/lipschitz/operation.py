@@ -218,6 +218,13 @@ class Operation:
         )
         return replace(self, inputs=tuple(inputs))
 
+    def letting_vary(self) -> Operation:
+        """The same, as if inputs that are held fixed, and not known, varied with the network's."""
+        inputs = (
+            replace(each, bound=1.0) if each is not None and each.held else each for each in self.inputs
+        )
+        return replace(self, inputs=tuple(inputs))
+
     def output_shape(self, index: int = 0) -> tuple[int, ...]:
         """All dimensions of an output.
 

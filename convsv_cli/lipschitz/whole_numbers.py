@@ -6,15 +6,10 @@ from dataclasses import replace
 
 from convsv_cli.lipschitz.dependencies import REAL, needs, sources
 from convsv_cli.model.graph import Graph, Node
-from convsv_cli.numerics.intervals import Range
+from convsv_cli.numerics.intervals import range_of_type
 
-FEW = {
-    "uint8": Range(lower=0.0, upper=255.0),
-    "int8": Range(lower=-128.0, upper=127.0),
-    "uint16": Range(lower=0.0, upper=65535.0),
-    "int16": Range(lower=-32768.0, upper=32767.0),
-}
-"""What numbers of few bits are in, which all those of more bits hold."""
+FEW = frozenset(("uint8", "int8", "uint16", "int16"))
+"""Types of so few bits that all those of more hold their numbers."""
 WHOLE = frozenset((*FEW, "uint32", "int32", "uint64", "int64"))
 WIDE = frozenset(("int32", "int64"))
 COUNTED = "the perturbation is of the whole numbers of the input {!r} ({})"
@@ -44,7 +39,8 @@ def as_real(graph: Graph, *, ranged: bool) -> Graph:
     moved = _moved(graph, inputs)
     if moved is None:
         return graph
-    few = {name: FEW[kind] for name in inputs if not ranged and (kind := graph.dtypes[name]) in FEW}
+    kinds = {name: graph.dtypes[name] for name in inputs if not ranged}
+    few = {name: range_of_type(kind) for name, kind in kinds.items() if kind in FEW}
     nodes = tuple(
         replace(node, op="Identity", attributes={})
         if node.op == "Cast" and node.outputs[0] in moved

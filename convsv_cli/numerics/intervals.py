@@ -54,6 +54,31 @@ class Range:
 
 
 ANYTHING = Range()
+SMALL_FLOATS = {
+    "float4e2m1": 6.0,
+    "float8e4m3fn": 448.0,
+    "float8e4m3fnuz": 240.0,
+    "float8e5m2": 57344.0,
+    "float8e5m2fnuz": 57344.0,
+}
+"""The largest numbers of types that are no more than a few bits long."""
+
+
+def range_of_type(name: str) -> Range:
+    """What the numbers of a type are in; anything for those that may be of any size.
+
+    Args:
+        name: as ONNX calls it, in lower case.
+    """
+    kind, _, bits = name.partition("int")
+    if kind in ("", "u") and bits.isdigit():
+        signed = not kind
+        count = 2.0 ** (int(bits) - signed)
+        return Range(lower=-count if signed else 0.0, upper=count - 1)
+    if name == "bool":
+        return Range(lower=0.0, upper=1.0)
+    most = SMALL_FLOATS.get(name, math.inf)
+    return Range(lower=-most, upper=most)
 
 
 def outward_range(lower: float, upper: float) -> Range:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from tests.support.backend_models import FLOATS, Shipped, is_real
 ERRORS = (Exception,)
 SIZED = ("Loop", "OneHot", "Range", "Resize", "Upsample")
 """Operators whose outputs may be as large as their inputs are."""
+PATIENCE = 0.5
+"""Seconds that a model may take whose loops may be as long as its inputs say."""
 Values = np.ndarray
 
 
@@ -23,7 +26,7 @@ class Function:
     """From all real inputs together to all real outputs together.
 
     Attributes:
-        base: the inputs that are shipped with the model, flat, float64.
+        base: the inputs that are shipped with the model, flat, float64; 1 in place of what is not finite.
         sizes: of each real input.
         sized: outputs may be as large as inputs say.
         exact: it computes in float64.
@@ -33,16 +36,15 @@ class Function:
     def __init__(self, case: Shipped) -> None:
         self._fed = case.fed
         self._real = [i.name for i in case.model.graph.input if is_real(i.type) and i.name in case.fed]
-        self.base = np.concatenate(
-            [np.zeros(0), *(part for name in self._real for part in _flat(case.fed[name]))]
-        )
+        fed = np.concatenate([np.zeros(0), *(part for name in self._real for part in _flat(case.fed[name]))])
+        self.base = np.where(np.isfinite(fed), fed, 1.0)
         self.sizes = [sum(part.size for part in _flat(case.fed[name])) for name in self._real]
         self.sized = any(node.op_type in SIZED for node in case.model.graph.node)
         self.exact, self._run = self._runner(case.model)
 
     def __call__(self, x: Values) -> Values | None:
         """The real outputs, flat; None where it has none there, as behind a limit of its domain."""
-        with suppress(*ERRORS), np.errstate(all="ignore"):
+        with suppress(*ERRORS), np.errstate(all="ignore"), _patience(PATIENCE if self.sized else 0.0):
             found = [part for value in self._run(self._feeds(x)) for part in _flat(value)]
             whole = np.concatenate([np.zeros(0), *found])
             return None if np.isnan(whole).any() else whole
@@ -76,6 +78,22 @@ class Function:
                 self.precise = exact and _are_double(found)
                 return exact, run
         raise LookupError("no runtime has it")
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """A TimeoutError where what is inside takes longer; 0 for no limit."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _reference(model: ModelProto) -> Callable[[dict[str, Any]], list[Any]]:

@@ -16,6 +16,10 @@ MAGNITUDES = (1e-160, 1e-16, 1e-8, 1e-4, 0.1, 1.0, 1.0, 1.0, 4.0, 30.0, 1e2, 1e4
 STEEP = 1e6
 """A difference quotient that shows that a function of small constants has no Lipschitz constant."""
 HALVINGS, HYPOT = 60, 1000
+SEEN = {True: 1e-7, False: 1e-3}
+"""How far apart results are, over their size, that rounding in float64, or in less, does not explain."""
+ROUNDING = 1e-13
+"""What differences of numbers near 1, which results may be, are rounded by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +135,7 @@ def confirmed(function: Function, steep: Steep | None) -> bool:
     if first.shape != second.shape:
         return True
     apart, size = _apart(first, second)
-    return apart > max(1e-3 * size, STEEP * distance(steep.first, steep.second))
+    return apart > max(SEEN[function.precise] * size, STEEP * distance(steep.first, steep.second))
 
 
 def _bisected(function: Function, a: Values, b: Values) -> Steep | None:
@@ -146,7 +150,7 @@ def _bisected(function: Function, a: Values, b: Values) -> Steep | None:
         if at_a.shape != at_b.shape:
             return Steep(first=a, second=b, quotient=np.inf)
         moved, (apart, size) = distance(a, b), _apart(at_a, at_b)
-        if not np.isfinite([apart, moved]).all() or apart <= 1e-3 * size:
+        if not np.isfinite([apart, moved]).all() or apart <= SEEN[function.precise] * size:
             return None
         if apart > STEEP * moved:
             return Steep(first=a, second=b, quotient=apart / moved if moved else np.inf)
@@ -206,7 +210,8 @@ def exceeded(
     for i in range(1, len(inputs)):
         with np.errstate(all="ignore"):
             moved = np.linalg.norm(inputs[:i] - inputs[i], axis=1)
-            apart = np.linalg.norm(outputs[:i] - outputs[i], axis=1) - slack * (lengths[:i] + lengths[i])
+            rounded = slack * (lengths[:i] + lengths[i]) + ROUNDING
+            apart = np.linalg.norm(outputs[:i] - outputs[i], axis=1) - rounded
             allowed = np.maximum(bound * moved, 1e-120)
             largest = max(largest, float(np.nanmax(np.where(moved > 0, apart / allowed, 0.0))))
         pairs += i

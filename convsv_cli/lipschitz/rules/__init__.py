@@ -15,6 +15,7 @@ from convsv_cli.lipschitz.rules import (
     movement,
     normalization,
     pooling,
+    quantised,
     radial,
     recurrent,
     reduction,
@@ -42,6 +43,7 @@ FAMILIES = (
     sequences.RULES,
     grids.RULES,
     rotary.RULES,
+    quantised.RULES,
     spectra.RULES,
 )
 
