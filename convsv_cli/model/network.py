@@ -17,7 +17,6 @@ NO_GRAPH = {
     "safetensors": "a safetensors file holds weights, but no graph to bound",
     "pickled_module": "a pickled module holds its layers, but not the code that connects them",
     "torchscript": "convsv takes no graph from the code of a TorchScript archive",
-    "pt2": "convsv takes no graph from a program of torch.export",
 }
 """Why there is no graph in a `Network`, by the format of its file; see `Network.graph_missing`."""
 
@@ -82,6 +81,7 @@ class Network:
         left_out: those of the notes that are about what could be weights: an audit without that is not
             complete.
         graph: the whole computation, at the input size asked for; None where the file has only weights.
+        no_graph: why a file that holds one has none here, in plain words; empty for others.
     """
 
     path: str
@@ -94,11 +94,12 @@ class Network:
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     graph: Graph | None = field(default=None, repr=False)
+    no_graph: str = ""
 
     @property
     def graph_missing(self) -> str:
         """Why a network without a graph has none, in plain words."""
-        return NO_GRAPH.get(self.format, f"convsv takes no graph from a {self.format} file")
+        return self.no_graph or NO_GRAPH.get(self.format, f"convsv takes no graph from a {self.format} file")
 
 
 def _shape_like(known: Sequence[int | str], sample: tuple[int, ...]) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,14 +16,21 @@ from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
 from convsv_cli.loaders.files import locating
 from convsv_cli.loaders.loader import StoredTensor, is_real
 from convsv_cli.loaders.names import notes_on, training_state, without_training_state
+from convsv_cli.loaders.onnx.reading import network_of
 from convsv_cli.loaders.pt2.archive import HINT, open_archive, stored_tensors
 from convsv_cli.loaders.pt2.expressions import Expressions, NotComputableError, Weight
 from convsv_cli.loaders.pt2.layers import EXPORTED, LinearMap, kernel, linear_maps
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program, program
-from convsv_cli.loaders.rows import layer_name, unique
+from convsv_cli.loaders.pt2.translation import translated
+from convsv_cli.loaders.pt2.translation.writer import UntranslatedError
+from convsv_cli.loaders.rows import found_in, layer_name, unique
+from convsv_cli.model.graph import Graph
 from convsv_cli.model.layer import DEQUANTISED, LOOK_UP, Geometry, Layer, UnsupportedLayer
+from convsv_cli.model.linear_map import LinearMap as Linear
 from convsv_cli.model.network import InputSize, Network
 
+NO_GRAPH = "convsv takes no graph from this program: {}"
+ONE_SAMPLE = "the open first axis of the input {!r} is 1: the bound is for one sample"
 UNUSED = "no operator of the graph uses it"
 SCALING = frozenset(
     f"aten.{name}"
@@ -77,31 +84,65 @@ def _damage() -> Iterator[None]:
 def _network(path: Path, input_size: InputSize) -> Network:
     archive = open_archive(path)
     tensors = stored_tensors(archive)
-    graph = program(archive.json(f"models/{archive.model}.json"))
-    _check_size(graph, input_size)
-    found = _rows(graph, tensors)
-    if not found:
+    found = program(archive.json(f"models/{archive.model}.json"), input_size)
+    _check_size(found, input_size)
+    rows = _rows(found, tensors)
+    if not rows:
         raise UnreadableModelError("no weights found in this program", hint=HINT)
+    graph, reason = _graph(found, tensors, path)
     return Network(
         path=str(path),
         format="pt2",
         files=(path.name,),
-        inputs=tuple((name, graph.shapes.get(name, ())) for name in graph.inputs),
-        layers=found,
+        inputs=tuple((name, found.shapes.get(name, ())) for name in found.inputs),
+        layers=rows if graph is None else tuple(_with_keys(rows, graph)),
         notes=notes_on(training_state(tensors)),
+        graph=graph,
+        no_graph=reason,
     )
 
 
-def _check_size(graph: Program, asked: InputSize) -> None:
-    """Sizes are those of export: to know others, convsv would have to run the program."""
-    shapes = {name: graph.shapes.get(name, ()) for name in graph.inputs}
+def _graph(found: Program, tensors: Tensors, path: Path) -> tuple[Graph | None, str]:
+    """What the program computes; or None, and why."""
+    try:
+        network = network_of(translated(found, tensors, path), path, InputSize())
+    except (UntranslatedError, LimitError, UnreadableModelError) as error:
+        reason = error.what if isinstance(error, ConvsvError) else str(error)
+        return None, NO_GRAPH.format(reason)
+    if network.graph is None:
+        return None, network.graph_missing
+    assumed = (*(ONE_SAMPLE.format(name) for name in found.batch), *network.graph.assumed)
+    return replace(network.graph, assumed=assumed), ""
+
+
+def _with_keys(rows: tuple[Row, ...], graph: Graph) -> Iterator[Row]:
+    """The rows, each with the key of the map in the graph that it is."""
+    keys: dict[object, Hashable] = {}
+    for each in found_in(graph):
+        item = each.item
+        if item.constant is not None:
+            name = item.constant.name
+            at = (item.kernel_shape, item.geometry, item.input_size) if isinstance(item, Linear) else ()
+            keys.setdefault((name, *at), item.key)
+    for row in rows:
+        own = (row.kernel_shape, row.geometry, row.input_size) if isinstance(row, Layer) else ()
+        yield replace(row, key=keys.get((row.weight, *own)))
+
+
+def _check_size(found: Program, asked: InputSize) -> None:
+    """See that the program takes what is asked for: axes that are not open have the size of export."""
+    shapes = {name: found.shapes.get(name, ()) for name in found.inputs}
     fits = all(shapes.get(name) == shape for name, shape in asked.shapes)
     spatial = [shape[2:] for shape in shapes.values() if len(shape) > 2]
     if asked.size and not any(asked.for_axes(len(size)) == size for size in spatial):
         fits = False
     if not fits:
-        known = ", ".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes.items())
-        raise UsageError(f"the program was exported at {known}", hint="export it at the size you want")
+        known = ", ".join(f"{name}:{_declared(shape, found.open[name])}" for name, shape in shapes.items())
+        raise UsageError(f"the program was exported for {known}", hint="export it at the size you want")
+
+
+def _declared(shape: tuple[int, ...], is_open: tuple[bool, ...]) -> str:
+    return "x".join("?" if free else str(size) for size, free in zip(shape, is_open, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

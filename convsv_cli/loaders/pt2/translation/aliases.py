@@ -1,0 +1,56 @@
+"""Tensors that share their entries, as far as that matters where one of them is changed in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from convsv_cli.loaders.pt2.program import Node, Program
+from convsv_cli.loaders.pt2.translation.writer import UntranslatedError
+
+SHARING = frozenset((
+    "alias", "as_strided", "broadcast_to", "chunk", "contiguous", "detach", "detach_", "diagonal", "expand",
+    "expand_as", "flatten", "float", "movedim", "mT", "narrow", "numpy_T", "permute", "positive", "ravel",
+    "requires_grad_", "reshape", "reshape_as", "select", "slice", "split", "split_with_sizes", "squeeze",
+    "swapaxes", "swapdims", "t", "tensor_split", "to", "transpose", "type_as", "unbind", "unflatten",
+    "unfold", "unsqueeze", "view", "view_as", "dropout", "_to_copy",
+))  # fmt: skip
+"""Operators whose results may be, or hold, entries of their first input, and not copies of these."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Aliases:
+    """Which tensors share entries, up to a node.
+
+    Attributes:
+        program: of which they are.
+    """
+
+    program: Program
+    _group: dict[str, str] = field(default_factory=dict)
+    _last_use: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        uses = {name: node.position for node in self.program.nodes for name in node.tensors}
+        self._last_use = {**uses, **dict.fromkeys(self.program.outputs, len(self.program.nodes))}
+
+    def note(self, node: Node, operator: str) -> None:
+        """That a node was called."""
+        if operator in SHARING and node.tensors:
+            self._group |= dict.fromkeys(node.outputs, self._of(node.tensors[0]))
+
+    def changed(self, node: Node) -> str:
+        """The tensor that a node changes in place, which its result stands for from now on.
+
+        Raises:
+            UntranslatedError: another tensor that shares its entries is used afterwards.
+        """
+        name = node.tensors[0] if node.tensors else ""
+        group, own = self._of(name), {name, *node.outputs}
+        members = {each for each, home in self._group.items() if home == group} | {group}
+        if any(self._last_use.get(each, -1) > node.position for each in members - own):
+            raise UntranslatedError("it changes in place what another tensor shares with it")
+        return name
+
+    def _of(self, name: str) -> str:
+        return self._group.get(name, name)

@@ -1,0 +1,380 @@
+"""Entries that move, and tensors that are joined, cut, filled or looked up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from onnx import TensorProto
+
+from convsv_cli.loaders.pt2.translation.writer import Build, Call, UntranslatedError
+
+END = 2**31 - 1
+
+
+def itself(call: Call) -> str:
+    """Copies, types that stay, devices."""
+    name = "self" if call.node.tensor("self") else "input"
+    return call.cast(call.tensor(name), call.kind(name), call.kind())
+
+
+def _shaped(call: Call) -> str:
+    """Whatever gives all entries in their order, in the shape that the program says."""
+    return call.reshaped(call.tensor(), call.result_shape())
+
+
+def _swapped(call: Call) -> str:
+    order = list(range(len(call.shape())))
+    names = ("dim0", "dim1") if call.has("dim0") else ("axis0", "axis1")
+    first, second = (call.axis(name, len(order)) for name in names)
+    order[first], order[second] = order[second], order[first]
+    return call.transposed(call.tensor(), order)
+
+
+def _permuted(call: Call) -> str:
+    rank = len(call.shape())
+    return call.transposed(call.tensor(), [axis % rank for axis in call.wholes("dims")])
+
+
+def _turned(call: Call) -> str:
+    """t, mT, numpy_T, adjoint."""
+    order = list(range(len(call.shape())))
+    if call.node.target.startswith("aten.numpy_T"):
+        order.reverse()
+    elif len(order) > 1:
+        order[-2:] = order[-1], order[-2]
+    return call.transposed(call.tensor(), order)
+
+
+def _moved(call: Call) -> str:
+    rank = len(call.shape())
+    sources, targets = ([axis % rank for axis in call.wholes(name)] for name in ("source", "destination"))
+    order = [axis for axis in range(rank) if axis not in sources]
+    for target, source in sorted(zip(targets, sources, strict=True)):
+        order.insert(target, source)
+    return call.transposed(call.tensor(), order)
+
+
+def _expanded(call: Call) -> str:
+    return call.emit("Expand", call.tensor(), call.integers(*call.result_shape()))
+
+
+def _repeated(call: Call) -> str:
+    times = call.wholes("repeats" if call.has("repeats") else "dims")
+    shape = call.shape()
+    rank = max(len(times), len(shape))
+    full = (1,) * (rank - len(shape)) + shape
+    x = call.tensor() if len(full) == len(shape) else call.reshaped(call.tensor(), full)
+    return call.emit("Tile", x, call.integers(*((1,) * (rank - len(times)) + times)))
+
+
+def _sliced(call: Call) -> str:
+    axis = call.axis("dim", len(call.shape()), 0)
+    start, end = call.whole("start", 0), min(call.whole("end", END), END)
+    return _part(call, call.tensor(), axis, slice(start, end, call.whole("step", 1)))
+
+
+def _part(call: Call, x: str, axis: int, places: slice) -> str:
+    start, end, step = places.start or 0, END if places.stop is None else places.stop, places.step or 1
+    return call.emit("Slice", x, *(call.integers(each) for each in (start, end, axis, step)))
+
+
+def _narrowed(call: Call) -> str:
+    axis, start = call.axis("dim", len(call.shape())), call.whole("start")
+    return _part(call, call.tensor(), axis, slice(start, start + call.whole("length")))
+
+
+def _selected(call: Call) -> str:
+    axis, index = call.axis("dim", len(call.shape())), call.whole("index")
+    return call.emit("Gather", call.tensor(), call.scalar(index, TensorProto.INT64), axis=axis)
+
+
+def _split(call: Call) -> Sequence[str]:
+    axis = call.axis("dim", len(call.shape()), 0)
+    sizes = [call.sizes_of(name)[axis] for name in call.node.outputs]
+    if len(sizes) == 1:
+        return [call.emit("Identity", call.tensor())]
+    return call.several("Split", call.tensor(), call.integers(*sizes), outputs=len(sizes), axis=axis)
+
+
+def _unbound(call: Call) -> Sequence[str]:
+    axis = call.axis("dim", len(call.shape()), 0)
+    count = len(call.node.outputs)
+    return [
+        call.emit("Gather", call.tensor(), call.scalar(i, TensorProto.INT64), axis=axis) for i in range(count)
+    ]
+
+
+def _joined(call: Call) -> str:
+    """Tensors in the type of the result; an empty vector among them counts for nothing."""
+    names, shapes = call.listed("tensors"), call.shapes("tensors")
+    kept = [n for n, s in zip(names, shapes, strict=True) if s != (0,) or len(set(shapes)) == 1]
+    parts = [call.cast(call.named(name), call.kind_of(name), call.kind()) for name in kept]
+    return call.emit("Concat", *parts, axis=call.axis("dim", len(call.result_shape()), 0))
+
+
+def _stacked(call: Call) -> str:
+    axis, shape = call.axis("dim", len(call.result_shape()), 0), list(call.result_shape())
+    shape[axis] = 1
+    parts = [
+        call.reshaped(call.cast(call.named(name), call.kind_of(name), call.kind()), shape)
+        for name in call.listed("tensors")
+    ]
+    return call.emit("Concat", *parts, axis=axis)
+
+
+def _flipped(call: Call) -> str:
+    axes = call.axes("dims", len(call.shape()))
+    lists = ([-1] * len(axes), [-END - 1] * len(axes), axes, [-1] * len(axes))
+    return call.emit("Slice", call.tensor(), *(call.integers(*each) for each in lists))
+
+
+def _rolled(call: Call) -> str:
+    x, shape, shifts = call.tensor(), call.shape(), call.wholes("shifts")
+    if not call.has("dims") or not call.wholes("dims"):
+        flat = _turned_around(call, call.reshaped(x, (math.prod(shape),)), 0, math.prod(shape), shifts[0])
+        return call.reshaped(flat, shape)
+    for axis, shift in zip(call.axes("dims", len(shape)), shifts, strict=True):
+        x = _turned_around(call, x, axis, shape[axis], shift)
+    return x
+
+
+def _turned_around(call: Call, x: str, axis: int, size: int, shift: int) -> str:
+    at = (-shift) % size if size else 0
+    if not at:
+        return x
+    return call.emit(
+        "Concat", *(_part(call, x, axis, each) for each in (slice(at, None), slice(at))), axis=axis
+    )
+
+
+def _padded(call: Call) -> str:
+    """The last axis first, beginnings and ends; in every mode."""
+    pads, rank = call.wholes("pad" if call.has("pad") else "padding"), len(call.shape())
+    begins, ends = [0] * rank, [0] * rank
+    for i, (begin, end) in enumerate(zip(pads[::2], pads[1::2], strict=True)):
+        begins[rank - 1 - i], ends[rank - 1 - i] = begin, end
+    name = call.node.target
+    word = call.text("mode", "constant")
+    word = next((mode for mode in ("reflect", "replic", "circular") if mode in f"{name} {word}"), "constant")
+    mode = {"reflect": "reflect", "replic": "edge", "circular": "wrap", "constant": "constant"}[word]
+    if mode != "constant" and min(pads) < 0:
+        raise UntranslatedError("a padding that cuts, and repeats")
+    value = call.number("value", 0.0) if mode == "constant" else 0.0
+    return call.emit(
+        "Pad", call.tensor(), call.integers(*begins, *ends), call.scalar(value, call.kind()), mode=mode
+    )
+
+
+def _shuffled(call: Call) -> str:
+    """Channels to pixels: DepthToSpace in torch's order, for two axes."""
+    return call.emit("DepthToSpace", call.tensor(), blocksize=call.whole("upscale_factor"), mode="CRD")
+
+
+def _unshuffled(call: Call) -> str:
+    """Pixels to channels, each channel's own together."""
+    factor, (*batch, channels, rows, columns) = call.whole("downscale_factor"), call.shape()
+    n, split = len(batch), (channels, rows // factor, factor, columns // factor, factor)
+    apart = call.reshaped(call.tensor(), (*batch, *split))
+    turned = call.transposed(apart, (*range(n), n, n + 2, n + 4, n + 1, n + 3))
+    return call.reshaped(turned, call.result_shape())
+
+
+def _shuffled_channels(call: Call) -> str:
+    (batch, channels, *rest), groups = call.shape(), call.whole("groups")
+    apart = call.reshaped(call.tensor(), (batch, groups, channels // groups, *rest))
+    turned = call.transposed(apart, (0, 2, 1, *range(3, 3 + len(rest))))
+    return call.reshaped(turned, call.shape())
+
+
+def _triangle(call: Call) -> str:
+    x, kind = call.tensor(), call.kind()
+    lower = "tril" in call.node.target
+    made = call.emit(
+        "Trilu", x, call.scalar(call.whole("diagonal", 0), TensorProto.INT64), upper=0 if lower else 1
+    )
+    return call.cast(made, kind, kind)
+
+
+def _looked_up(call: Call) -> str:
+    return call.emit("Gather", call.tensor("weight"), call.tensor("indices"), axis=0)
+
+
+def _picked(call: Call) -> str:
+    return call.emit("Gather", call.tensor(), call.tensor("index"), axis=call.axis("dim", len(call.shape())))
+
+
+def _gathered(call: Call) -> str:
+    axis = call.axis("dim", len(call.shape()))
+    return call.emit("GatherElements", call.tensor(), call.tensor("index"), axis=axis)
+
+
+def _indexed(call: Call) -> str:
+    """x[..., i, j, ...]: axes next to each other by tensors of whole numbers."""
+    places = [(axis, name) for axis, name in enumerate(call.listed("indices")) if name]
+    axes, rank = [axis for axis, _ in places], len(call.shape())
+    if {call.kind_of(name) for _, name in places} - {TensorProto.INT64, TensorProto.INT32}:
+        raise UntranslatedError("entries where a tensor of truth values says")
+    if len(places) == 1:
+        return call.emit("Gather", call.tensor(), call.named(places[0][1]), axis=axes[0])
+    if axes != list(range(axes[0], axes[0] + len(axes))):
+        raise UntranslatedError("entries at places along axes that are not next to each other")
+    shape = np.broadcast_shapes(*(call.sizes_of(name) for _, name in places))
+    sizes, last = call.integers(*shape), call.integers(-1)
+    columns = (
+        call.cast(call.emit("Expand", call.named(name), sizes), call.kind_of(name), TensorProto.INT64)
+        for _, name in places
+    )
+    tuples = call.emit("Concat", *(call.emit("Unsqueeze", each, last) for each in columns), axis=-1)
+    others = [axis for axis in range(rank) if axis not in axes]
+    found = call.emit("GatherND", call.transposed(call.tensor(), (*axes, *others)), tuples)
+    first, count = axes[0], len(shape)
+    before = range(count, count + first)
+    return call.transposed(found, (*before, *range(count), *range(count + first, count + len(others))))
+
+
+def _put_slice(call: Call) -> str:
+    """A slice in place of a part of another tensor: what comes before it, it, what comes after."""
+    shape = call.shape()
+    axis = call.axis("dim", len(shape), 0)
+    start, end = call.whole("start", 0), min(call.whole("end", END), shape[axis])
+    if call.whole("step", 1) != 1 or start < 0 or end < 0:
+        raise UntranslatedError("a slice with a step, or from the end, that is put in place")
+    return _replaced(call, call.tensor("src"), axis, (start, end), shape[axis])
+
+
+def _put_one(call: Call) -> str:
+    shape, axis = call.shape(), call.axis("dim", len(call.shape()))
+    index = call.whole("index") % shape[axis]
+    one = call.emit("Unsqueeze", call.tensor("src"), call.integers(axis))
+    return _replaced(call, one, axis, (index, index + 1), shape[axis])
+
+
+def _replaced(call: Call, new: str, axis: int, span: tuple[int, int], size: int) -> str:
+    x, (start, end) = call.tensor(), span
+    parts = [_part(call, x, axis, slice(start))] if start else []
+    parts.append(new)
+    parts += [_part(call, x, axis, slice(end, None))] if end < size else []
+    return call.emit("Concat", *parts, axis=axis)
+
+
+def _unfolded(call: Call) -> str:
+    """Sliding windows along an axis, which become the last one."""
+    axis, size, step = call.axis("dimension", len(call.shape())), call.whole("size"), call.whole("step")
+    count = call.result_shape()[axis]
+    places = np.arange(count)[:, None] * step + np.arange(size)
+    index = call.writer.constant(places, TensorProto.INT64, "windows")
+    rank = len(call.shape())
+    made = call.emit("Gather", call.tensor(), index, axis=axis)
+    order = [i for i in range(rank + 1) if i != axis + 1]
+    return call.transposed(made, (*order, axis + 1))
+
+
+def _made(value: float | None = None) -> Build:
+    """A tensor of equal numbers."""
+
+    def build(call: Call) -> str:
+        number = call.number("fill_value") if value is None else value
+        if not call.result_shape():
+            return call.scalar(number, call.kind())
+        return call.emit("Expand", call.scalar(number, call.kind()), call.integers(*call.result_shape()))
+
+    return build
+
+
+def _counted(call: Call) -> str:
+    start, step = call.number("start", 0), call.number("step", 1)
+    count = math.prod(call.result_shape())
+    if count > 2**24:
+        raise UntranslatedError("a long list of numbers")
+    return call.writer.constant(start + step * np.arange(count), call.kind(), "range")
+
+
+def _even_steps(call: Call) -> str:
+    values = np.linspace(call.number("start"), call.number("end"), math.prod(call.result_shape()))
+    return call.writer.constant(values, call.kind(), "range")
+
+
+def _one_number(call: Call) -> str:
+    return call.scalar(call.number("s" if call.has("s") else "value"), call.kind())
+
+
+def _copied(call: Call) -> str:
+    """What `copy` gives is its source, in the shape and type of what it is copied to."""
+    source = call.cast(call.tensor("src"), call.kind("src"), call.kind())
+    return call.emit("Expand", source, call.integers(*call.result_shape()))
+
+
+def _identity(call: Call) -> str:
+    rows, columns = call.result_shape()
+    return call.writer.constant(np.eye(rows, columns), call.kind(), "eye")
+
+
+def _grid(call: Call) -> Sequence[str]:
+    """meshgrid: each vector along an axis of its own."""
+    names, swapped = call.listed("tensors"), call.text("indexing", "ij") == "xy"
+    rank, found = len(names), []
+    for i, (name, result) in enumerate(zip(names, call.node.outputs, strict=True)):
+        axis = 1 - i if swapped and i < 2 else i
+        sizes = [-1 if each == axis else 1 for each in range(rank)]
+        along = call.reshaped(call.named(name), sizes)
+        found.append(call.emit("Expand", along, call.integers(*call.sizes_of(result))))
+    return found
+
+
+def _dropped(call: Call) -> str:
+    if call.flag("train"):
+        raise UntranslatedError("dropout in training")
+    return call.tensor("input")
+
+
+def _named(names: Sequence[str], build: Build) -> Iterator[tuple[str, Build]]:
+    return ((name, build) for name in names)
+
+
+BUILDS: Mapping[str, Build] = dict(
+    (
+        *_named(
+            (
+                "alias", "clone", "contiguous", "detach", "detach_", "lift_fresh_copy", "lift_fresh", "to",
+                "_to_copy", "type_as", "float", "double", "half", "positive", "requires_grad_",
+                "view_copy", "convert_element_type",
+            ),
+            itself,
+        ),
+        *_named(
+            (
+                "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as",
+                "reshape_as", "ravel", "squeeze_copy", "_reshape_alias",
+            ),
+            _shaped,
+        ),
+        *_named(("transpose", "swapaxes", "swapdims"), _swapped),
+        *_named(("t", "mT", "numpy_T", "adjoint", "matrix_H"), _turned),
+        *_named(("expand", "expand_as", "broadcast_to"), _expanded),
+        *_named(("repeat", "tile"), _repeated),
+        *_named(("split", "split_with_sizes", "chunk", "tensor_split"), _split),
+        *_named(("cat", "concat", "concatenate"), _joined),
+        *_named(
+            (
+                "pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
+                "replication_pad1d", "replication_pad2d", "replication_pad3d",
+            ),
+            _padded,
+        ),
+        *_named(("tril", "triu"), _triangle),
+        *_named(("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"), _dropped),
+        *_named(("zeros", "zeros_like", "new_zeros"), _made(0.0)),
+        *_named(("ones", "ones_like", "new_ones"), _made(1.0)),
+        *_named(("full", "full_like", "new_full"), _made()),
+        *_named(("scalar_tensor", "full_scalar"), _one_number),
+    ),
+    permute=_permuted, movedim=_moved, slice=_sliced, narrow=_narrowed, select=_selected, unbind=_unbound,
+    stack=_stacked, flip=_flipped, roll=_rolled, pixel_shuffle=_shuffled, pixel_unshuffle=_unshuffled,
+    channel_shuffle=_shuffled_channels, native_channel_shuffle=_shuffled_channels, embedding=_looked_up,
+    index_select=_picked, gather=_gathered, index=_indexed, slice_scatter=_put_slice,
+    select_scatter=_put_one, unfold=_unfolded, copy=_copied,
+    eye=_identity, meshgrid=_grid, empty=_made(0.0), empty_like=_made(0.0), new_empty=_made(0.0),
+    arange=_counted, linspace=_even_steps,
+)  # fmt: skip
