@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from convsv_cli.lipschitz.dependencies import by_chance
 from convsv_cli.lipschitz.operation import Operation, Tensor
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
-from convsv_cli.model.graph import Body, Node, UnknownValueError
+from convsv_cli.model.graph import Body, Constant, Node, UnknownValueError
 
 SHAPES = ("Shape", "Size")
 COUNTING = frozenset(("NonZero", "Compress", "Unique", "NonMaxSuppression", "Loop", "Scan", "StringSplit"))
@@ -30,13 +33,41 @@ def has_static_shape(operation: Operation, inputs: Sequence[Tensor]) -> bool:
     return not (unknown or sized or any(tensor.discrete or not tensor.static_shape for tensor in inputs))
 
 
-def is_constant(node: Node, inputs: Sequence[Tensor]) -> bool:
+def asks_for_infinities(node: Node, constants: Mapping[str, Callable[[], Constant]]) -> bool:
+    """Whether a node says where its input is infinite, or no number.
+
+    Args:
+        node: of the graph.
+        constants: of it, by name.
+    """
+    if node.op in ("IsInf", "IsNaN"):
+        return True
+    stored = [name for name in node.inputs if name in constants]
+    if node.op != "Equal" or len(stored) != 1:
+        return False
+    try:
+        values = constants[stored[0]]().read()
+    except UnknownValueError:
+        return False
+    return values.dtype.kind == "f" and values.size == 1 and bool(np.isinf(values).all())
+
+
+def is_constant(
+    node: Node, inputs: Sequence[Tensor], constants: Mapping[str, Callable[[], Constant]]
+) -> bool:
     """Whether a node's result does not vary: that of constants, or a shape, which the input size decides.
+
+    Nor does it vary where a tensor that has a bound is infinite: a mask alone has made it so.
 
     Args:
         node: of the graph.
         inputs: all that its results depend on.
+        constants: of the graph, by name.
     """
+    if asks_for_infinities(node, constants) and all(
+        math.isfinite(tensor.bound) and not tensor.discrete for tensor in inputs
+    ):
+        return True
     if node.op in SHAPES and all(tensor.static_shape for tensor in inputs):
         return True
     known = "." not in node.op or node.op == COLLAPSED

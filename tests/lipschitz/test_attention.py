@@ -77,6 +77,37 @@ def operator(heads_first: bool) -> list[NodeProto]:
     return [*start, *moves, node("Attention", ["q", "k", "v"], ["y"])]
 
 
+def safe() -> list[NodeProto]:
+    """As torch takes it apart: rows of which a mask leaves nothing are zeros, and batches are flattened."""
+    nodes = attention(masked=True)
+    at = next(i for i, each in enumerate(nodes) if each.output[0] == "o")
+    asked = [
+        node("Equal", ["m", "nothing"], ["m0"]),
+        node("Not", ["m0"], ["m1"]),
+        node("Cast", ["m1"], ["m2"], to=6),
+        node("ReduceMax", ["m2", "last"], ["m3"]),
+        node("Cast", ["m3"], ["m4"], to=9),
+        node("Not", ["m4"], ["m5"]),
+        node("Where", ["m5", "kept", "p"], ["p2"]),
+        node("Reshape", ["p2", "merged"], ["p3"]),
+        node("Reshape", ["v", "merged v"], ["v3"]),
+        node("MatMul", ["p3", "v3"], ["o0"]),
+        node("Reshape", ["o0", "apart"], ["o"]),
+    ]
+    return [*nodes[:at], *asked, *nodes[at + 1 :]]
+
+
+def masks(kept: float = 0.0, left_out: int = 0) -> dict[str, np.ndarray]:
+    """What these need; rows of the mask in which nothing is left come first."""
+    mask = np.triu(np.full((TOKENS, TOKENS), -np.inf), 1)
+    mask[:left_out] = -np.inf
+    return {
+        "nothing": np.array(-np.inf), "last": np.array([-1]), "kept": np.array(kept), "mask": mask,
+        "merged": np.array([HEADS, TOKENS, TOKENS]), "merged v": np.array([HEADS, TOKENS, WIDTH // HEADS]),
+        "apart": np.array([1, HEADS, TOKENS, WIDTH // HEADS]),
+    }  # fmt: skip
+
+
 SPELLINGS = {
     "full": (attention(), 20),
     "causal": (attention(masked=True), 20),
@@ -113,6 +144,19 @@ def test_spellings_have_one_bound() -> None:
         nodes, opset = SPELLINGS[name]
         found.append(bound_of(double_model(nodes, SHAPES, used(nodes, weights(0)), opset=max(opset, 17))))
     assert found == pytest.approx([found[0]] * len(found), rel=1e-9)
+
+
+def test_rows_of_which_a_mask_leaves_nothing_are_zeros() -> None:
+    plain = bound_of(double_model(attention(masked=True), SHAPES, used(attention(masked=True), weights(0))))
+    model = double_model(safe(), SHAPES, used(safe(), weights(0) | masks(left_out=2)), opset=18)
+    assert bound_of(model) == pytest.approx(plain, rel=1e-9)
+    assert largest_jacobian(model, 0) <= plain
+
+
+def test_rows_in_place_of_which_something_else_stands_are_no_attention() -> None:
+    """The sum of all values, a thousand times, in rows of which the mask leaves nothing."""
+    model = double_model(safe(), SHAPES, used(safe(), weights(0) | masks(1000.0, left_out=2)), opset=18)
+    assert 1e3 < largest_jacobian(model, 0) <= bound_of(model)
 
 
 def test_tokens_of_any_length_have_none() -> None:

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convsv_cli.lipschitz.constancy import asks_for_infinities
 from convsv_cli.lipschitz.dependencies import passes
 from convsv_cli.model.graph import Graph, Node, UnknownValueError
 
 VIEWS = frozenset(("Reshape", "Squeeze", "Unsqueeze"))
+REGROUPING = VIEWS | {"Flatten", "Expand"}
+"""Operators that may leave matrices as they are, and in their order."""
+ASKING = frozenset(("Not", "Cast", "ReduceMax", "ReduceMin", "Expand", "Identity", "Unsqueeze"))
+"""Operators that say of several entries whether one, or all, are such."""
 MOST_STEPS = 16  # between a product and its softmax
 MATRIX = 2  # axes
 
@@ -60,24 +65,41 @@ def attention_at(node: Node, graph: Graph) -> Attention | None:
     return Attention(query=product.inputs[0], key=product.inputs[1], value=value, factor=factor)
 
 
+def _regroups(node: Node, graph: Graph) -> bool:
+    """Whether a node gives the same matrices in the same order, in a batch of another shape."""
+    return node.op in REGROUPING and _same_matrix(node.inputs[0], node.outputs[0], graph)
+
+
 def _before(name: str, graph: Graph) -> str:
     """What a tensor is before it was passed on, or NaN in it was replaced by zeros."""
     for _ in range(MOST_STEPS):
         node = graph.makers.get(name)
-        if node is not None and passes(node, graph):
+        if node is not None and (passes(node, graph) or _regroups(node, graph)):
             name = node.inputs[0]
         elif node is not None and node.op == "Where" and _guards(node, graph):
-            name = node.inputs[2]
+            name = next(each for each in node.inputs[1:] if each not in graph.constants)
         else:
             return name
     return name
 
 
 def _guards(node: Node, graph: Graph) -> bool:
-    """Whether a Where replaces NaN by constants: rows in which a mask leaves nothing."""
+    """Whether a Where puts zeros in place of what is no number: rows in which a mask leaves nothing.
+
+    It asks for NaN in the weights, or for infinities in the scores.
+    """
+    fixed = [name for name in node.inputs[1:] if name in graph.constants]
     condition = graph.makers.get(node.inputs[0])
-    asks = condition is not None and condition.op == "IsNaN" and condition.inputs[0] == node.inputs[2]
-    return asks and node.inputs[1] in graph.constants
+    for _ in range(MOST_STEPS):
+        if condition is None or condition.op not in ASKING:
+            break
+        condition = graph.makers.get(condition.input(0))
+    if len(fixed) != 1 or condition is None or not asks_for_infinities(condition, graph.constants):
+        return False
+    try:
+        return not graph.constants[fixed[0]]().read().any()
+    except UnknownValueError:
+        return False
 
 
 def _scores(name: str, graph: Graph) -> tuple[Node, float] | None:
