@@ -41,7 +41,7 @@ from convsv_cli.lipschitz.operation import (
 )
 from convsv_cli.lipschitz.paths import Paths
 from convsv_cli.lipschitz.segments import Composed, Offence, Segment
-from convsv_cli.model.graph import UNREADABLE, Body, Graph, Node, UnknownValueError
+from convsv_cli.model.graph import FOREIGN, UNREADABLE, Body, Graph, Node, UnknownValueError
 from convsv_cli.model.linear_maps import linear_maps
 from convsv_cli.numerics.intervals import ANYTHING, Range, range_of_type
 from convsv_cli.numerics.rounding import root_of_squares, times
@@ -265,7 +265,7 @@ class _Composition:
 
 def _without_rule(node: Node) -> str:
     """Why a node has no rule."""
-    if node.op.startswith(UNREADABLE):
+    if node.op.startswith((UNREADABLE, FOREIGN)):
         return node.attribute("reason", UNKNOWN)
     return CHANCE if node.op in RANDOM else UNKNOWN
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Reader = Callable[[], "Array"]
 Dims = tuple[int | None, ...]
 T = TypeVar("T")
+FOREIGN = "aten."
+"""Before the type of a node of a PyTorch program that has no translation; likewise, where more is known."""
 UNREADABLE = "convsv.unreadable."
 """Before the type of a node whose operator set does not define it; its attribute "reason" says why."""
 

@@ -15,6 +15,8 @@ from typing import Any
 import onnx
 from onnx import AttributeProto, NodeProto
 
+from convsv_cli.model.graph import FOREIGN
+
 NEWEST = 28
 """The operator set of which every definition was looked at."""
 HARMLESS = frozenset(("consumed_inputs",))
@@ -27,6 +29,8 @@ CONTRIBUTED: Mapping[tuple[str, str], Mapping[str, int]] = {
     ("com.microsoft", "DequantizeLinear"): dict.fromkeys(("axis", "block_size"), AttributeProto.INT),
 }
 """Types of the attributes of operators that convsv knows beside ONNX's own, by domain and operator."""
+REASON: Mapping[str, int] = {"reason": AttributeProto.STRING}
+"""Of those that stand for operators of PyTorch that have no translation: why not."""
 WORDS: Mapping[int, str] = {
     AttributeProto.UNDEFINED: "of no type",
     AttributeProto.FLOAT: "a number",
@@ -122,6 +126,8 @@ def attributes_of(node: NodeProto) -> dict[str, Any]:
 def _signature_of(node: NodeProto, opset: int) -> Signature | None:
     if node.domain in OWN:
         return _signature(node.op_type, opset)
+    if f"{node.domain}." == FOREIGN:
+        return Signature(types=REASON, known=frozenset(REASON))
     types = CONTRIBUTED.get((node.domain, node.op_type))
     return None if types is None else Signature(types=types, known=frozenset(types))
 

@@ -21,7 +21,7 @@ from convsv_cli.loaders.pt2.archive import HINT, open_archive, stored_tensors
 from convsv_cli.loaders.pt2.expressions import Expressions, NotComputableError, Weight
 from convsv_cli.loaders.pt2.layers import EXPORTED, LinearMap, kernel, linear_maps
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program, program
-from convsv_cli.loaders.pt2.translation import translated
+from convsv_cli.loaders.pt2.translation import MALFORMED, translated
 from convsv_cli.loaders.pt2.translation.writer import UntranslatedError
 from convsv_cli.loaders.rows import found_in, layer_name, unique
 from convsv_cli.model.graph import Graph
@@ -106,9 +106,10 @@ def _graph(found: Program, tensors: Tensors, path: Path) -> tuple[Graph | None, 
     """What the program computes; or None, and why."""
     try:
         network = network_of(translated(found, tensors, path), path, InputSize())
-    except (UntranslatedError, LimitError, UnreadableModelError) as error:
-        reason = error.what if isinstance(error, ConvsvError) else str(error)
-        return None, NO_GRAPH.format(reason)
+    except (UntranslatedError, LimitError, ConvsvError) as error:
+        return None, NO_GRAPH.format(error.what if isinstance(error, ConvsvError) else error)
+    except MALFORMED as error:
+        return None, NO_GRAPH.format(f"it is damaged ({type(error).__name__})")
     if network.graph is None:
         return None, network.graph_missing
     assumed = (*(ONE_SAMPLE.format(name) for name in found.batch), *network.graph.assumed)

@@ -19,13 +19,15 @@ from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
 from convsv_cli.loaders.pt2.translation.aliases import Aliases
 from convsv_cli.loaders.pt2.translation.operators import BUILDS
 from convsv_cli.loaders.pt2.translation.writer import DTYPES, Call, UntranslatedError, Writer
-from convsv_cli.model.graph import Names
+from convsv_cli.model.graph import FOREIGN, Names
 
 Array = NDArray[np.generic]
 OPSET, IR_VERSION = 20, 10
-FOREIGN = "aten"
+DOMAIN = FOREIGN.removesuffix(".")
 EACH = 200 * limits.OBJECT
 """Steps of the model's allowance for one call."""
+MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What arguments raise that are not those of the operator."""
 SILENT = ("sym_", "_assert", "operator.", "_operator.", "aten.sym_", "aten._assert", "_guards")
 """How operators begin that compute sizes, or check something, and give no tensors."""
 
@@ -71,7 +73,7 @@ class _Translation:
             [*self._initializers(), *self._writer.constants],
             value_info=list(self._foreign.values()),
         )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FOREIGN, 1)]
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
     def _call(self, node: Node) -> None:
@@ -79,6 +81,8 @@ class _Translation:
         missing = [name for name in node.tensors if name not in self._known]
         if missing:
             raise UntranslatedError(f"{node.name!r} takes {missing[0]!r}, which nothing before it gives")
+        if twice := self._known.intersection(node.outputs):
+            raise UntranslatedError(f"{node.name!r} gives {min(twice)!r}, which is there already")
         operator = node.target.removeprefix("aten.").partition(".")[0]
         in_place = node.target.startswith("aten.") and operator.endswith("_") and operator not in BUILDS
         start = len(self._writer.nodes)
@@ -88,7 +92,7 @@ class _Translation:
             try:
                 found = build(Call(node=node, writer=self._writer))
                 made = [found] if isinstance(found, str) else list(found)
-            except (UntranslatedError, NoNumberError, limits.LimitError) as error:
+            except (UntranslatedError, NoNumberError, limits.LimitError, *MALFORMED) as error:
                 del self._writer.nodes[start:]
                 made = self._foreign_call(node, str(error))
         self._name(node, made or [], start)
@@ -113,15 +117,15 @@ class _Translation:
 
     def _foreign_call(self, node: Node, reason: str = "") -> list[str]:
         """A node of a domain of its own, with what is known of its results."""
-        operands = [self._writer.now.get(name, name) for name in node.tensors]
+        operands = [self._writer.named(name) for name in node.tensors]
         op = node.target.removeprefix("aten.").replace(".", "_")
         made = self._writer.emit(
             op,
             *operands,
             outputs=len(node.outputs),
             base=node.name,
-            domain=FOREIGN,
-            doc_string=reason or None,
+            domain=DOMAIN,
+            reason=reason or None,
         )
         for name in node.outputs:
             if name in self._program.shapes:
@@ -136,7 +140,7 @@ class _Translation:
 
     def _result(self, name: str) -> ValueInfoProto:
         """An output, which some node must give."""
-        now = self._writer.now.get(name, name)
+        now = self._writer.named(name)
         if name not in self._known:
             raise UntranslatedError(f"nothing gives the output {name!r}")
         if now in self._program.inputs or now in self._program.stored.values():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from convsv_cli import limits
 from convsv_cli.loaders.pt2.program import Node, Program
 from convsv_cli.loaders.pt2.translation.writer import UntranslatedError
 
@@ -22,12 +24,17 @@ SHARING = frozenset((
 class Aliases:
     """Which tensors share entries, up to a node.
 
+    Results of operators that work in place are what these were given, by another name. All that are views of
+    one tensor, and views of these, are one family with it.
+
     Attributes:
         program: of which they are.
     """
 
     program: Program
-    _group: dict[str, str] = field(default_factory=dict)
+    _family: dict[str, str] = field(default_factory=dict)
+    _members: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _same: dict[str, str] = field(default_factory=dict)
     _last_use: Mapping[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -37,7 +44,7 @@ class Aliases:
     def note(self, node: Node, operator: str) -> None:
         """That a node was called."""
         if operator in SHARING and node.tensors:
-            self._group |= dict.fromkeys(node.outputs, self._of(node.tensors[0]))
+            self._join(node.outputs, node.tensors[0])
 
     def changed(self, node: Node) -> str:
         """The tensor that a node changes in place, which its result stands for from now on.
@@ -45,12 +52,24 @@ class Aliases:
         Raises:
             UntranslatedError: another tensor that shares its entries is used afterwards.
         """
-        name = node.tensors[0] if node.tensors else ""
-        group, own = self._of(name), {name, *node.outputs}
-        members = {each for each, home in self._group.items() if home == group} | {group}
-        if any(self._last_use.get(each, -1) > node.position for each in members - own):
+        if not node.tensors:
+            raise UntranslatedError("it changes nothing in place")
+        name = node.tensors[0]
+        own, members = self._whole(name), self._members.get(self._of(name), set())
+        limits.spend(limits.OBJECT * len(members), "tensors that share entries")
+        if any(self._whole(each) != own and self._last_use.get(each, -1) > node.position for each in members):
             raise UntranslatedError("it changes in place what another tensor shares with it")
+        self._join(node.outputs, name)
+        self._same |= dict.fromkeys(node.outputs, own)
         return name
 
+    def _join(self, names: tuple[str, ...], family: str) -> None:
+        home = self._of(family)
+        self._family |= dict.fromkeys(names, home)
+        self._members[home].update((home, family, *names))
+
     def _of(self, name: str) -> str:
-        return self._group.get(name, name)
+        return self._family.get(name, name)
+
+    def _whole(self, name: str) -> str:
+        return self._same.get(name, name)

@@ -42,15 +42,26 @@ class Writer:
     Attributes:
         program: that is translated.
         names: of its tensors, none of which is taken for another.
+        labels: of nodes, likewise.
         now: what tensors are called that were changed in place, by the program's names.
     """
 
     program: Program
     names: Names
+    labels: Names = field(default_factory=Names)
     now: dict[str, str] = field(default_factory=dict)
     nodes: list[NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
     types: dict[str, int] = field(default_factory=dict)
+
+    def named(self, tensor: str) -> str:
+        """What a tensor of the program is called in ONNX, after all that changed it in place."""
+        before = []
+        while tensor in self.now:
+            before.append(tensor)
+            tensor = self.now[tensor]
+        self.now.update(dict.fromkeys(before, tensor))
+        return tensor
 
     def emit(
         self,
@@ -65,7 +76,7 @@ class Writer:
         made = tuple(self.names.new(f"{base}.{op.lower()}" if base else op.lower()) for _ in range(outputs))
         given = {key: value for key, value in attributes.items() if value is not None}
         self.nodes.append(
-            helper.make_node(op, inputs, made, name=self.names.new(base or op), domain=domain, **given)
+            helper.make_node(op, inputs, made, name=self.labels.new(base or op), domain=domain, **given)
         )
         return made
 
@@ -147,7 +158,7 @@ class Call:
 
     def named(self, tensor: str) -> str:
         """What a tensor of the program is called in ONNX."""
-        return self.writer.now.get(tensor, tensor)
+        return self.writer.named(tensor)
 
     def tensors(self, name: str) -> tuple[str, ...]:
         """What the tensors of a list are called in ONNX; empty for those left out."""
