@@ -75,6 +75,20 @@ def test_frames_that_slide(step: int, one_sided: int) -> None:
     assert bound >= frames(step, WINDOW, onesided=0).norm() * (1 - 1e-9)
 
 
+@pytest.mark.parametrize("one_sided", [{}, {"onesided": 1}])
+def test_one_side_of_a_complex_signal(one_sided: dict[str, int]) -> None:
+    """Onnxruntime gives it, and none of its frequencies is the conjugate of another one."""
+    single = Single(
+        op="STFT",
+        moving={0: (1, 11, 2)},
+        constants={1: np.array(3), 2: np.abs(WINDOW), 3: np.array(5)},
+        attributes=one_sided,
+    )
+    assert single.norm() <= single.rule() * (1 + 1e-9)
+    alone = Single(op="STFT", moving={0: (1, 11, 1)}, constants=single.constants, attributes={"onesided": 1})
+    assert single.norm() > alone.norm() * 1.05
+
+
 def test_frames_of_a_long_signal_have_the_bound_of_both_sides() -> None:
     single = Single(
         op="STFT", moving={0: (1, 4096, 1)}, constants={1: np.array(64), 2: np.hanning(128)}, attributes={}

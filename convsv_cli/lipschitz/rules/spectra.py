@@ -76,7 +76,8 @@ def framed(operation: Operation) -> float:
     """STFT: sqrt(n) times the root of the largest sum of squares of the window that meet at a sample.
 
     For frames x_f, |F w x_f|^2 = n |w x_f|^2, where a sample counts with w^2 of each frame around it: exact
-    for both sides. One side of a short real signal: the norm of the explicit matrix.
+    for both sides. One side of a short real signal: the norm of the explicit matrix; of a complex one, which
+    runtimes take as well, no frequency has another one that is its conjugate.
     """
     require_constant(operation, 1, 2, 3)
     window, size = _window(operation), size_of(operation.input(0), 1)
@@ -90,9 +91,15 @@ def framed(operation: Operation) -> float:
     for start in starts:
         met[start : start + len(window)] += np.square(window)
     both = math.sqrt(len(window) * float(met.max(initial=0.0))) * up(len(starts) + 8)
-    if not operation.attribute("onesided", 1):
+    if not operation.attribute("onesided", 1) or _complex(operation):
         return times(both, operation.input(0).lipschitz)
     return times(min(both, _one_sided(window, starts, size)), operation.input(0).lipschitz)
+
+
+def _complex(operation: Operation) -> bool:
+    """Whether the samples are complex, or may be: pairs of numbers, along a third axis."""
+    shape = operation.input(0).shape
+    return shape is None or (len(shape) > 2 and shape[2] != 1)
 
 
 def _one_sided(window: Window, starts: NDArray[np.int64], size: int) -> float:
