@@ -79,6 +79,25 @@ def integers(operation: Operation, index: int, name: str) -> tuple[int, ...]:
     return found
 
 
+def slices(operation: Operation) -> list[tuple[int, slice]]:
+    """What a Slice takes along each axis that it names, the axes as they are named.
+
+    Python's slices are ONNX's but for one that goes backwards from before the first entry: ONNX's definition
+    and onnxruntime let it begin at the first one, NumPy and onnx's reference have nothing of it.
+
+    Raises:
+        UnboundedError: what it takes is not known, or runtimes do not agree on it.
+    """
+    starts, ends = integers(operation, 1, "starts"), integers(operation, 2, "ends")
+    axes = optional_integers(operation, 3) or range(len(starts))
+    steps = optional_integers(operation, 4) or (1,) * len(starts)
+    found = list(zip(axes, map(slice, starts, ends, steps), strict=True))
+    for axis, at in found:
+        if at.step < 0 and at.start < 0 and at.start < -size_of(operation.input(0), axis):
+            raise UnboundedError("a slice that goes backwards from before the first entry")
+    return found
+
+
 def size_of(tensor: Tensor, axis: int) -> int:
     """One dimension.
 

@@ -148,7 +148,8 @@ class Paths:
                 return None
         else:
             axes, sizes = optional_integers(operation, 1), operation.input(0).sizes()
-            key = ("sorted", operation.input(0).name, axes)
+            kept = operation.attribute("keepdims", 1)  # axes of another shape are others to views
+            key = ("sorted", operation.input(0).name, axes, kept)
             alone = not axes and operation.attribute("noop_with_empty_axes", 0)  # it is the identity
             if alone or math.prod(sizes[axis] for axis in axes or range(len(sizes))) < 2:
                 return None

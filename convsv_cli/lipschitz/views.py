@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convsv_cli import limits
-from convsv_cli.lipschitz.operands import integers, optional_integers
+from convsv_cli.lipschitz.operands import integers, optional_integers, slices
 from convsv_cli.lipschitz.operation import Operation, Tensor
 
 Indices = NDArray[np.int64]
@@ -138,12 +138,9 @@ def _gathered(operation: Operation, source: View) -> list[View] | None:
 
 
 def _sliced(operation: Operation, source: View) -> list[View]:
-    sizes, rank = operation.input(0).sizes(), len(operation.input(0).sizes())
-    starts, ends = integers(operation, 1, "starts"), integers(operation, 2, "ends")
-    axes = optional_integers(operation, 3) or range(len(starts))
-    steps = optional_integers(operation, 4) or [1] * len(starts)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        source = source.picked(axis % rank, slice(start, end, step), sizes[axis % rank])
+    sizes = operation.input(0).sizes()
+    for axis, at in slices(operation):
+        source = source.picked(axis % len(sizes), at, sizes[axis])
     return [source]
 
 

@@ -204,6 +204,39 @@ def test_the_constant_is_found(name: str) -> None:
     assert true * (1 - 1e-9) <= found <= true * (1 + EXACT)
 
 
+def test_extremes_along_an_axis_that_one_of_them_keeps():
+    """Axis 1 of one is axis 0 of the other: a line and a column of equal tensors have an entry in common."""
+    model = double_model(
+        [
+            node("ReduceMax", ["x", "zero"], ["a"], keepdims=1),
+            node("ReduceMax", ["x", "zero"], ["b"], keepdims=0),
+            sliced("a", "line", "one", "zero", "one"),
+            sliced("b", "column", "one", "one", "two"),
+            node("Flatten", ["line"], ["l"], axis=0),
+            node("Flatten", ["column"], ["c"], axis=0),
+            joined("l", "c", axis=1),
+        ],
+        {"x": [2, 2, 2]},
+        ENDS,
+    )
+    seen = amplification(flat(model, {"x": [2, 2, 2]}), 8)
+    assert seen == pytest.approx(math.sqrt(2))
+    assert seen <= bound(model) * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("start", [-5, -4, -3])
+def test_a_slice_that_goes_backwards_from_before_the_first_entry(start: int):
+    """Onnxruntime begins at the first one then, NumPy nowhere."""
+    model = double_model(
+        [node("Slice", ["x", "start", "end", "zero", "last"], ["a"]), joined("x", "a")],
+        {"x": [4, 3]},
+        {**ENDS, **numbers(start=[start], end=[-9])},
+    )
+    seen = amplification(flat(model, {"x": [4, 3]}), 12, points=1)
+    assert seen == pytest.approx(math.sqrt(2))
+    assert seen <= bound(model) * (1 + 1e-6)
+
+
 class Sketch:
     """A random graph of functions that move [4, 3] by their parts: splits, slices, sums, sorted pairs."""
 

@@ -11,7 +11,7 @@ import torch
 from convsv_cli.lipschitz.density.lowering.context import Lowering
 from convsv_cli.lipschitz.density.lowering.views import NoRowError, View, known
 from convsv_cli.lipschitz.density.steps import Convolution, Field, LinearPart, Placement
-from convsv_cli.lipschitz.operands import integers, optional_integers
+from convsv_cli.lipschitz.operands import integers, optional_integers, slices
 from convsv_cli.model.graph import Node
 
 
@@ -92,10 +92,7 @@ def sliced(node: Node, to: Lowering) -> None:
 def _ranges(node: Node, to: Lowering) -> dict[int, range]:
     """What a Slice takes along each axis but that of copies, of which it takes all."""
     operation, shape, view = to.operation(node), to.shape(node.inputs[0]), to.view(node.inputs[0])
-    starts, ends = integers(operation, 1, "starts"), integers(operation, 2, "ends")
-    axes = optional_integers(operation, 3) or tuple(range(len(starts)))
-    steps = optional_integers(operation, 4) or (1,) * len(starts)
-    taken = {axis % len(shape): slice(*each) for axis, *each in zip(axes, starts, ends, steps, strict=True)}
+    taken = {axis % len(shape): at for axis, at in slices(operation)}
     if view.flat or (view.last and any(axis != len(shape) - 1 for axis in taken)):
         raise NoRowError
     if view.spatial and 0 in taken:

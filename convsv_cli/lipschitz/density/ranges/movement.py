@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from convsv_cli.lipschitz.density.ranges.entries import ROOM, Entries, hull_along, hull_with
-from convsv_cli.lipschitz.operands import integers, optional_integers
+from convsv_cli.lipschitz.operands import integers, optional_integers, slices
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.model.graph import Node
 from convsv_cli.numerics.intervals import Array, Intervals
@@ -52,13 +52,9 @@ def split(node: Node, known: Entries) -> tuple[Intervals, ...]:
 def sliced(node: Node, known: Entries) -> tuple[Intervals, ...]:
     """Slice, along axes whose entries are told apart."""
     operation, x, rank = known.operation(node), known.first(node), len(known.shape(node.inputs[0]))
-    starts, ends = integers(operation, 1, "starts"), integers(operation, 2, "ends")
-    axes = optional_integers(operation, 3) or tuple(range(len(starts)))
-    steps = optional_integers(operation, 4) or (1,) * len(starts)
-    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+    for axis, at in slices(operation):
         along = axis % rank
         if x.lower.shape[along] > 1:
-            at = slice(start, end, step)
             x = _moved(x, lambda values, at=at, along=along: _taken(values, along, at))  # type: ignore[misc]
     return (x,)
 
