@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.operation import SIZES, UnboundedError
+from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.rules.resizing.axis import Filter, Stretch, resampled
 from convsv_cli.numerics.intervals import Range
 from tests.support.single_nodes import Single, check_linear, ints
@@ -118,6 +120,39 @@ def test_some_axes_and_their_ratio(policy, mode, seed):
         opset=19,
     )
     check_linear(single, exact=mode != "nearest", tolerance=CLOSE)
+
+
+@pytest.mark.parametrize("policy", ["not_larger", "not_smaller"])
+def test_axes_counted_from_the_end_that_keep_their_ratio(policy):
+    """Onnxruntime gives its input as it is, not the shape that ONNX has for it."""
+    single = Single(
+        op="Resize",
+        moving={0: (1, 1, 4, 6)},
+        constants={3: ints(2, 3)},
+        attributes={"axes": [-2, -1], "keep_aspect_ratio_policy": policy, "mode": "linear"},
+        dtype="float32",
+        opset=19,
+    )
+    operation = replace(single.operation(), outputs=(("y0", (1, 1, 2, 3)),))
+    assert single.norm() <= RULES["Resize"].lipschitz(operation)
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic", "nearest"])
+@pytest.mark.parametrize("scale", [1.0, 1.2])
+def test_a_crop_of_the_same_size(mode, scale):
+    """Onnxruntime leaves it as it is, whatever its scale is."""
+    single = Single(
+        op="Resize",
+        moving={0: (1, 1, 2, 2)},
+        constants={
+            1: np.array([0, 0, 0.3, 0.3, 1, 1, 1.1, 1.1], np.float32),
+            2: np.array([1, 1, scale, scale], np.float32),
+        },
+        attributes={"coordinate_transformation_mode": "tf_crop_and_resize", "mode": mode},
+        dtype="float32",
+        opset=11,
+    )
+    check_linear(single, exact=False)
 
 
 @pytest.mark.parametrize("mode", ["nearest", "linear"])

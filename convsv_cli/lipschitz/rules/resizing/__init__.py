@@ -18,14 +18,22 @@ def resized(operation: Operation) -> float:
     """Exact in real arithmetic; see `resampled` for the ties of nearest that rounding may break either way.
 
     The larger counts where runtimes do as they please: nearest of Upsample rounds down, or up where
-    the axis shrinks; and onnxruntime does not crop axes whose scale is 1.
+    the axis shrinks; onnxruntime does not crop axes whose size stays; and it gives its input as it is where
+    axes that are counted from the end keep their ratio.
     """
     source, norms = first(operation), [1.0]
     for stretch in stretches(operation).values():
         norms.append(max((matrix.norm() for matrix in matrices(operation, stretch)), default=1.0))
         if stretch.kept:
             norms[-1] = max(1.0, norms[-1])
-    return times(*norms, source.lipschitz)
+    return times(max(times(*norms), _ignored(operation)), source.lipschitz)
+
+
+def _ignored(operation: Operation) -> float:
+    """The norm of what onnxruntime makes of axes that it does not find; 0 where it finds them."""
+    kept = operation.attribute("keep_aspect_ratio_policy", "stretch") != "stretch"
+    axes: tuple[int, ...] = operation.attribute("axes", ())
+    return float(kept and min(axes, default=0) < 0)
 
 
 def matrices(operation: Operation, stretch: Stretch) -> list[AxisMatrix]:

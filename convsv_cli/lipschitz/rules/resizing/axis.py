@@ -80,8 +80,11 @@ class Stretch:
 
     @property
     def kept(self) -> bool:
-        """Whether nothing changes along the axis; onnxruntime also leaves it as it is where it is cropped."""
-        return self.scale == 1 and self.before == self.after
+        """Whether nothing changes along the axis.
+
+        Where no size changes, onnxruntime leaves a crop as it is, whatever its scale is.
+        """
+        return (self.scale == 1 or self.crops) and self.before == self.after
 
     @property
     def tolerance(self) -> Fraction:
