@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from convsv_cli.confinement import StoppedError
 from convsv_cli.limits import LimitError
 from convsv_cli.loaders.onnx.confined import LARGE, ContradictionError, run
 from convsv_cli.loaders.onnx.constants import Constants
+from convsv_cli.loaders.onnx.runtime_sizes import STORED, as_runtimes
 from convsv_cli.loaders.onnx.scopes import Scope, bodies, constant_tensor, scopes
 from convsv_cli.loaders.onnx.settling import SMALL
 from convsv_cli.loaders.onnx.shapes import (
@@ -37,8 +37,6 @@ from convsv_cli.model.network import InputSize
 
 ROUND = 100
 """Steps of a round of inference, for each byte of the skeleton: there are as many as find something."""
-STORED = "convsv"
-"""The domain of nodes that stand for large tensors where those cannot be inputs."""
 STOPPED = "the input sizes of its layers are unknown: shape inference was stopped because {}"
 
 
@@ -157,7 +155,7 @@ def skeleton_of(model: ModelProto, path: Path) -> ModelProto:
             graph.input.append(_value(tensor.name, tensor))
     graph.input.extend(_value(sparse.values.name, sparse) for sparse in model.graph.sparse_initializer)
     _embed(graph, path)
-    _limit_output_paddings(graph, {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer})
+    as_runtimes(graph, {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer})
     _forget_results(graph)
     return skeleton
 
@@ -231,47 +229,3 @@ def _embed(graph: GraphProto, path: Path) -> None:
     for node in graph.node:
         for _, body in bodies(node):
             _embed(body, path)
-
-
-def _limit_output_paddings(graph: GraphProto, outer: Mapping[str, tuple[int, ...]]) -> None:
-    """Reduce output paddings so that inference finds the sizes that runtimes do.
-
-    With SAME_UPPER and SAME_LOWER, the output of a ConvTranspose is no longer than input times stride,
-    whatever its output padding; inference adds that on top. `outer` are shapes of constants around the graph;
-    where that of the kernel is not known, neither is the output's.
-    """
-    shapes = {**outer, **dict(_constant_shapes(graph))}
-    for node in graph.node:
-        for _, body in bodies(node):
-            _limit_output_paddings(body, shapes)
-        if node.op_type == "ConvTranspose":
-            _limit_output_padding(node, shapes)
-
-
-def _limit_output_padding(node: NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    attributes = {entry.name: entry for entry in node.attribute}
-    same = "auto_pad" in attributes and attributes["auto_pad"].s.startswith(b"SAME")
-    sizes = {entry.name: tuple(entry.ints) for entry in node.attribute}
-    paddings = sizes.get("output_padding", ())
-    if not same or not any(paddings) or "output_shape" in attributes:
-        return
-    kernel = sizes.get("kernel_shape") or shapes.get(node.input[1], ())[2:]
-    strides, dilations = (sizes.get(name) or (1,) * len(paddings) for name in ("strides", "dilations"))
-    if not len(kernel) == len(strides) == len(dilations) == len(paddings):
-        node.domain = STORED
-        return
-    room = [max(0, s - d * (k - 1) - 1) for s, d, k in zip(strides, dilations, kernel, strict=True)]
-    attributes["output_padding"].ints[:] = list(map(min, paddings, room))
-
-
-def _constant_shapes(graph: GraphProto) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Shapes by name: of initializers, of what Constant nodes hold, and of what `STORED` nodes stand for."""
-    for tensor in graph.initializer:
-        yield tensor.name, tuple(tensor.dims)
-    values = {value.name: value.type.tensor_type.shape for value in graph.value_info}
-    for node in graph.node:
-        held = constant_tensor(node)
-        if held is not None:
-            yield node.output[0], tuple(held.dims)
-        elif node.domain == STORED:
-            yield node.output[0], tuple(dim.dim_value for dim in values[node.output[0]].dim)
