@@ -50,6 +50,15 @@ def broadcast(tensor: Tensor, axis: int, operation: Operation) -> float:
     return length(tensor, axis) if own[axis] == size else math.inf
 
 
+def reversed_(operation: Operation) -> Lengths:
+    """ReverseSequence: but for the axis of samples, along which the entries of several times meet."""
+    shape = operation.input(0).shape
+    if shape is None:
+        return NO_LENGTHS
+    samples = operation.attribute("batch_axis", 1) % len(shape) - len(shape)
+    return {axis: value for axis, value in operation.input(0).lengths.items() if axis != samples}
+
+
 def axes_of(tensors: Iterable[Tensor]) -> tuple[int, ...]:
     """The axes along which something is known of a tensor that varies."""
     return tuple({axis: None for tensor in tensors for axis in tensor.lengths})

@@ -255,3 +255,25 @@ def test_shapes_that_a_file_says_its_results_have(bound: Bound, inside: bool) ->
     seen = ratio(model, single(0, 0, 0, 0), single(1, 0, 0, 0))
     assert seen == pytest.approx(1.0)
     assert bound(model).lipschitz >= seen * (1 if inside else math.sqrt(2))  # c moves as far as y
+
+
+def test_lengths_across_samples_that_are_reversed_apart(bound: Bound) -> None:
+    """Each time's probabilities over samples add up to 1, those of several times do not."""
+    nodes = [
+        node("Slice", ["x", "zero", "two"], ["scores"]),
+        node("Mul", ["scores", "steep"], ["steeper"]),
+        node("Softmax", ["steeper"], ["shares"], axis=1),
+        node("ReverseSequence", ["shares", "times"], ["mixed"], time_axis=0, batch_axis=1),
+        node("Slice", ["mixed", "zero", "one"], ["first"]),
+        node("Slice", ["x", "two", "three"], ["last"]),
+        node("Clip", ["last", "down", "up"], ["small"]),
+        node("Transpose", ["small"], ["column"]),
+        node("MatMul", ["first", "column"], ["y"]),
+    ]
+    places = {name: np.array([i]) for i, name in enumerate(("zero", "one", "two", "three"))}
+    limits = {"steep": np.float32(20), "down": np.float32(-1e-3), "up": np.float32(1e-3)}
+    model = built(nodes, {**places, **limits, "times": np.array([1, 2, 2])}, [3, 3])
+    start = single(1, -1, -1, -1, 1, -1, 0, 0, 0).reshape(3, 3)
+    seen = ratio(model, start, start + single(0, 0, 0, 0, 0, 0, 1e-3, 1e-3, 0).reshape(3, 3))
+    assert seen == pytest.approx(math.sqrt(2))
+    assert seen <= bound(model, (-1.0, 1.0)).lipschitz < 2 * seen

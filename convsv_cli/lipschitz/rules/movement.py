@@ -9,7 +9,7 @@ from onnx import TensorProto, numpy_helper
 
 from convsv_cli.lipschitz import lengths
 from convsv_cli.lipschitz.axis_matrices import root
-from convsv_cli.lipschitz.lengths import NO_LENGTHS, kept, repeated, reshaped, transposed
+from convsv_cli.lipschitz.lengths import NO_LENGTHS, kept, repeated, reshaped, reversed_, transposed
 from convsv_cli.lipschitz.operands import (
     ZERO,
     any_of_them,
@@ -141,7 +141,8 @@ def _filled_range(operation: Operation) -> Range:
 
 MOVED: Mapping[str, Callable[[Operation], Lengths]] = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), reshaped),
-    **dict.fromkeys(("ReverseSequence", "Slice", "Split"), kept),
+    **dict.fromkeys(("Slice", "Split"), kept),
+    "ReverseSequence": reversed_,
     **dict.fromkeys(("Compress", "DepthToSpace", "SpaceToDepth"), lambda _: NO_LENGTHS),
     "Transpose": transposed,
 }
