@@ -51,3 +51,33 @@ def test_a_mean_over_windows_that_runtimes_leave_out(op: str, tmp_path: Path) ->
     seen = (values[1] - values[0]) / math.sqrt(2)
     assert seen == pytest.approx(math.sqrt(0.5))
     assert seen <= convsv_cli.audit(saved(model, tmp_path)).bound.lipschitz * (1 + 1e-6)
+
+
+CASES = {
+    "one side of a signal": ("STFT", ["x", "step", "", "length"], {}, [1, 8, 1]),
+    "parts without an axis": ("SplitToSequence", ["x", "each"], {"axis": 1, "keepdims": 0}, [4, 3]),
+    "a ratio that is kept": (
+        "Resize",
+        ["x", "", "", "sizes"],
+        {"axes": [-1], "keep_aspect_ratio_policy": "not_larger"},
+        [1, 1, 6],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sizes_that_inference_has_otherwise(case: str, tmp_path: Path) -> None:
+    op, inputs, attributes, shape = CASES[case]
+    nodes = [helper.make_node(op, inputs, ["h" if op == "SplitToSequence" else "y"], **attributes)]
+    if op == "SplitToSequence":
+        nodes.append(helper.make_node("SequenceAt", ["h", "first"], ["y"]))
+    weights = {
+        "step": np.array(2),
+        "length": np.array(4),
+        "first": np.array(0),
+        "each": np.array(1),
+        "sizes": np.array([3]),
+    }
+    model = graph_model(nodes, {"x": shape}, weights, opset=18)
+    (result,) = runtime.session(model).run(None, {"x": np.zeros(shape, np.float32)})
+    assert convsv_cli.load(saved(model, tmp_path)).graph.shapes.get("y") in (None, result.shape)

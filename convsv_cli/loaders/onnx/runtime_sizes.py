@@ -30,6 +30,28 @@ def as_runtimes(graph: GraphProto, outer: Mapping[str, tuple[int, ...]]) -> None
             _limit_output_padding(node, shapes)
         if node.op_type in POOLS and own(node):
             _round_down(node)
+        _correct(node)
+
+
+def _correct(node: NodeProto) -> None:
+    """What inference does not know of some operators.
+
+    One side of the frequencies of an STFT is the default. In onnxruntime, parts of a SplitToSequence may lose
+    their axis (`keepdims` is 0) also where a `split` is given; and it has an own size for a Resize that is to
+    keep the ratio of axes which are counted from the end. The sizes of these two are left open.
+    """
+    attributes = {entry.name: entry for entry in node.attribute}
+    if not own(node):
+        return
+    if node.op_type == "STFT" and "onesided" not in attributes:
+        node.attribute.append(onnx.helper.make_attribute("onesided", 1))
+    given = len(node.input) > 1 and bool(node.input[1])
+    if node.op_type == "SplitToSequence" and given and "keepdims" in attributes:
+        node.domain = STORED
+    if node.op_type == "Resize" and "keep_aspect_ratio_policy" in attributes and "axes" in attributes:
+        ratio = attributes["keep_aspect_ratio_policy"].s != b"stretch"
+        if ratio and min(attributes["axes"].ints, default=0) < 0:
+            node.domain = STORED
 
 
 def _round_down(node: NodeProto) -> None:

@@ -118,7 +118,7 @@ def _consistent(model: ModelProto) -> bool:
 
 
 def _forget_results(graph: GraphProto) -> None:
-    """Forget declared shapes of results: runtimes go by what is computed, whatever the file says of it."""
+    """Forget declared shapes: where they contradict what is computed, runtimes go by the latter."""
     stored = {node.output[0] for node in graph.node if node.domain == STORED}
     kept = [value for value in graph.value_info if value.name in stored]
     del graph.value_info[:]
@@ -156,7 +156,9 @@ def skeleton_of(model: ModelProto, path: Path) -> ModelProto:
     graph.input.extend(_value(sparse.values.name, sparse) for sparse in model.graph.sparse_initializer)
     _embed(graph, path)
     as_runtimes(graph, {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer})
-    _forget_results(graph)
+    for node in graph.node:
+        for _, body in bodies(node):
+            _forget_results(body)
     return skeleton
 
 

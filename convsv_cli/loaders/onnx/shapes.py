@@ -104,6 +104,8 @@ def resized(model: ModelProto, inputs: set[str], size: InputSize, path: Path) ->
     images = _images([value for value in fed if value.name not in shapes], size, path) if size.size else []
     for value in fed:
         _resize(value, shapes.get(value.name) or _sized(value, size, spatial=value in images), path)
+    if shapes or size.size:
+        forget_outputs(copy.graph)
     return copy
 
 

@@ -18,22 +18,14 @@ def resized(operation: Operation) -> float:
     """Exact in real arithmetic; see `resampled` for the ties of nearest that rounding may break either way.
 
     The larger counts where runtimes do as they please: nearest of Upsample rounds down, or up where
-    the axis shrinks; onnxruntime does not crop axes whose size stays; and it gives its input as it is where
-    axes that are counted from the end keep their ratio.
+    the axis shrinks; and onnxruntime does not crop axes whose size stays.
     """
     source, norms = first(operation), [1.0]
     for stretch in stretches(operation).values():
         norms.append(max((matrix.norm() for matrix in matrices(operation, stretch)), default=1.0))
         if stretch.kept:
             norms[-1] = max(1.0, norms[-1])
-    return times(max(times(*norms), _ignored(operation)), source.lipschitz)
-
-
-def _ignored(operation: Operation) -> float:
-    """The norm of what onnxruntime makes of axes that it does not find; 0 where it finds them."""
-    kept = operation.attribute("keep_aspect_ratio_policy", "stretch") != "stretch"
-    axes: tuple[int, ...] = operation.attribute("axes", ())
-    return float(kept and min(axes, default=0) < 0)
+    return times(*norms, source.lipschitz)
 
 
 def matrices(operation: Operation, stretch: Stretch) -> list[AxisMatrix]:
@@ -135,6 +127,10 @@ def _scales_from_sizes(operation: Operation) -> tuple[Fraction, ...]:
     else:
         wanted = sizes.value().ravel().tolist()
         axes = operation.attribute("axes", tuple(range(len(wanted))))
+    if policy != "stretch" and min(axes, default=0) < 0:
+        raise UnboundedError(
+            "runtimes do not agree on axes that keep their ratio and are counted from the end"
+        )
     before = [size_of(source, axis) for axis in axes]
     scales = [Fraction(max(1, int(size)), max(1, old)) for size, old in zip(wanted, before, strict=True)]
     if policy == "stretch":
