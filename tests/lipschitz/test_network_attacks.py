@@ -274,3 +274,14 @@ def test_lengths_across_samples_that_are_reversed_apart(bound: Bound) -> None:
     seen = ratio(model, start, start + single(0, 0, 0, 0, 0, 0, 1e-3, 1e-3, 0).reshape(3, 3))
     assert seen == pytest.approx(math.sqrt(2))
     assert seen <= bound(model, (-1.0, 1.0)).lipschitz < 2 * seen
+
+
+@pytest.mark.parametrize("start", [-9, -3, -2, 1, 9])
+@pytest.mark.parametrize("end", [-9, 0])
+def test_a_constant_that_is_sliced_backwards(bound: Bound, start: int, end: int) -> None:
+    """From before its first entry, onnxruntime takes that one, and NumPy none."""
+    nodes = [node("Slice", ["c", "start", "end", "axis", "back"], ["k"]), node("Mul", ["x", "k"], ["y"])]
+    places = {name: np.array([i]) for name, i in (("start", start), ("end", end), ("axis", 0), ("back", -1))}
+    model = built(nodes, {**places, "c": single(3, 4, 5)}, [1])
+    seen = ratio(model, single(0), single(1))
+    assert seen == pytest.approx(bound(model).lipschitz)

@@ -82,6 +82,8 @@ def applied(node: NodeProto, operands: Sequence[Array | None], opset: int) -> di
         raise UnknownValueError(f"a constant {node.op_type} of strings, which convsv does not compute")
     if node.op_type == "DequantizeLinear":
         return {node.output[0]: _dequantise(node, operands)}
+    if node.op_type == "Slice" and len(operands) > 4:
+        operands = _begun(operands)
     form = _form(node)
     make = _remembered if len(form) <= SHORT else _evaluator
     feeds = {f"x{index}": value for index, value in enumerate(operands) if value is not None}
@@ -94,6 +96,23 @@ def applied(node: NodeProto, operands: Sequence[Array | None], opset: int) -> di
         ) from error
     outputs = (name for name in node.output if name)
     return {name: np.asarray(result) for name, result in zip(outputs, results, strict=True)}
+
+
+def _begun(operands: Sequence[Array | None]) -> Sequence[Array | None]:
+    """Those of a Slice, where one that goes backwards begins at the first entry, if not behind it.
+
+    So ONNX's definition has it; the reference implementation slices as NumPy does, and takes nothing.
+    """
+    data, starts, ends, axes, steps = operands[:5]
+    if data is None or starts is None or steps is None:
+        return operands
+    along = range(starts.size) if axes is None else axes.astype(np.int64).tolist()
+    places, back = starts.astype(np.int64), steps.astype(np.int64) < 0
+    try:
+        first = np.array([-data.shape[axis] for axis in along], np.int64)
+        return data, np.where(back, np.maximum(places, first), places), ends, axes, steps
+    except (IndexError, ValueError):  # they do not fit together, which the reference says
+        return operands
 
 
 def _form(node: NodeProto) -> bytes:
