@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import warnings
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -237,3 +241,148 @@ def test_values_of_recurrent_layers_are_torchs(kind: type[nn.RNNBase], tmp_path:
         return (a, c, *(b if isinstance(b, tuple) else (b,)), *(d if isinstance(d, tuple) else (d,)))
 
     agree(Of(run, *layers), [torch.randn(3, 5, 4)], tmp_path / "m.pt2", core=False)
+
+
+class Line(nn.Module):
+    """A linear layer, what it gives changed, and a view of that."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.linear(x).relu() + x).view(-1, 4)
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of any batch."""
+    path = tmp_path_factory.mktemp("line") / "line.pt2"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dims = ({0: torch.export.Dim.AUTO},)
+        torch.export.save(torch.export.export(Line(), (torch.randn(2, 8),), dynamic_shapes=dims), path)
+    return path
+
+
+Edit = Callable[[dict[str, Any], Callable[[str], dict[str, Any]]], None]
+
+
+def edited(source: Path, target: Path, edit: Edit) -> Path:
+    """The program with its graph changed; the edit is given that, and a way to find a node."""
+    with zipfile.ZipFile(source) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    home = next(name for name in records if name.endswith("models/model.json"))
+    model = json.loads(records[home])
+    graph = model["graph_module"]["graph"]
+    edit(graph, lambda word: next(node for node in graph["nodes"] if word in node["target"]))
+    records[home] = json.dumps(model).encode()
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in records.items():
+            archive.writestr(name, content)
+    return target
+
+
+def takes(name: str) -> dict[str, Any]:
+    return {"as_tensor": {"name": name}}
+
+
+CONTRADICTIONS: dict[str, tuple[Edit, str]] = {
+    "a cycle": (
+        lambda _, node: node("linear")["inputs"][0].update(arg=takes("add")),
+        "'linear' takes 'add', which nothing before it gives",
+    ),
+    "a missing value": (
+        lambda _, node: node("relu")["inputs"][0].update(arg=takes("nothing")),
+        "'relu' takes 'nothing', which nothing before it gives",
+    ),
+    "a name twice": (
+        lambda graph, node: graph["nodes"].append(node("relu")),
+        "'relu' gives 'relu', which is there already",
+    ),
+    "no output": (lambda graph, _: graph.update(outputs=[]), "it takes, or gives, no tensors"),
+    "an output that nothing gives": (
+        lambda graph, _: graph.update(outputs=[takes("linear"), takes("it")]),
+        "nothing gives the output 'it'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_programs_that_contradict_themselves_have_no_graph(name: str, line: Path, tmp_path: Path) -> None:
+    """Their layers are audited all the same."""
+    edit, reason = CONTRADICTIONS[name]
+    result = audit(edited(line, tmp_path / "m.pt2", edit), network_effort="quick")
+    assert result.bound.reason.startswith(f"convsv takes no graph from this program: {reason}")
+    assert [row.name for row in result.layers] == ["linear"]
+
+
+EXPRESSIONS = (
+    "Pow(Pow(Pow(Integer(99999), Integer(64)), Integer(64)), Integer(64))",
+    f"{'(' * 2000}1{')' * 2000}",
+    "__import__('os').system('true')",
+    "Symbol('s99', integer=True)",
+    "FloorDiv(Integer(1), Integer(0))",
+    "x" * 5000,
+    "Integer('8')",
+)
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS, ids=range(len(EXPRESSIONS)))
+def test_sizes_that_are_none_are_not_known(expression: str, line: Path, tmp_path: Path) -> None:
+    size = {"as_expr": {"expr_str": expression, "hint": {"as_int": 4}}}
+
+    def edit(graph: dict[str, Any], _: object) -> None:
+        graph["tensor_values"]["view"]["sizes"] = [size, {"as_int": 4}]
+
+    found = audit(edited(line, tmp_path / "m.pt2", edit), network_effort="quick").bound
+    assert [obstacle.reason for obstacle in found.obstacles] == ["sizes that are not known before it runs"]
+
+
+def test_declared_sizes_of_results_are_not_believed(line: Path, tmp_path: Path) -> None:
+    """Only what is reshaped to them: those of the other tensors follow from the operators."""
+
+    def edit(graph: dict[str, Any], _: object) -> None:
+        graph["tensor_values"]["relu"]["sizes"] = [{"as_int": 3}, {"as_int": 7}]
+
+    plain, other = audit(line).bound, audit(edited(line, tmp_path / "m.pt2", edit)).bound
+    assert plain.lipschitz == other.lipschitz
+
+
+def test_what_has_no_translation_says_why(tmp_path: Path) -> None:
+    def run(x: Tensor, layer: nn.Module) -> Tensor:
+        return torch.linalg.matrix_exp(layer(x)) + F.dropout(x, 0.5, training=True)
+
+    path = exported(Of(run, nn.Linear(8, 8)), [torch.randn(8, 8)], tmp_path / "m.pt2")
+    reasons = {each.op: each.reason for each in audit(path).bound.obstacles}
+    assert reasons["aten.dropout_default"] == "dropout in training"
+    assert reasons["aten.linalg_matrix_exp_default"] == "no Lipschitz rule for this operator"
+
+
+def test_views_that_are_changed_in_place_are_refused(tmp_path: Path) -> None:
+    def run(x: Tensor, layer: nn.Module) -> Tensor:
+        y = layer(x)
+        y[:, 0] = 0
+        return y
+
+    path = exported(Of(run, nn.Linear(8, 8)), [torch.randn(2, 8)], tmp_path / "m.pt2")
+    assert "changes in place what another tensor shares with it" in audit(path).bound.reason
+
+
+def test_open_sizes_are_what_is_asked_for(tmp_path: Path) -> None:
+    """The mean over a larger image is flatter; the bound at a size is that of a program for that size."""
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    auto = torch.export.Dim.AUTO
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        free = torch.export.export(
+            module.eval(), (torch.ones(2, 3, 16, 16),), dynamic_shapes=({0: auto, 2: auto, 3: auto},)
+        )
+    torch.export.save(free, tmp_path / "free.pt2")
+    own = exported(module, [torch.ones(1, 3, 32, 32)], tmp_path / "own.pt2")
+    asked, fixed = audit(tmp_path / "free.pt2", input_size=32).bound, audit(own).bound
+    assert asked.lipschitz == pytest.approx(fixed.lipschitz, rel=1e-9)
+    assert asked.lipschitz < 0.6 * audit(tmp_path / "free.pt2").bound.lipschitz
+    assert any("the bound is for one sample" in line for line in asked.assumptions)

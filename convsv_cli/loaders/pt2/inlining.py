@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from convsv_cli import limits
+
 HIGHER = "torch.ops.higher_order."
 WRAPPED, COND = f"{HIGHER}wrap_with_set_grad_enabled", f"{HIGHER}cond"
-DEEPEST = 20
+DEEPEST = 4
+EACH = 20 * limits.OBJECT
+"""Steps of the model's allowance for each node of a graph inside another."""
 Json = Any  # as parsed
 
 
@@ -37,6 +41,7 @@ class _Inlining:
         return {**graph, "nodes": nodes, "tensor_values": self._values, "sym_int_values": self._sizes}
 
     def _nodes(self, node: Json, depth: int) -> Iterator[Json]:
+        limits.spend(EACH, "the graphs inside a program")
         target = node["target"]
         if target not in (WRAPPED, COND) or not depth:
             yield node

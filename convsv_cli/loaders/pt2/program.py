@@ -156,10 +156,10 @@ def program(model: Any, asked: InputSize) -> Program:  # noqa: ANN401
         nodes=nodes,
         stored=stored,
         inputs=inputs,
-        open={name: tuple("as_expr" in size for size in values[name]["sizes"]) for name in inputs},
-        outputs=tuple(name for output in graph["outputs"] for name in _names(output)),
+        open={name: tuple("as_expr" in size for size in _sizes_of(values, name)) for name in inputs},
+        outputs=tuple(name for output in graph.get("outputs") or () for name in _names(output)),
         shapes={name: shape for name, value in values.items() if (shape := _shape(value, sizes)) is not None},
-        dtypes={name: value["dtype"] for name, value in values.items()},
+        dtypes={name: value["dtype"] for name, value in values.items() if type(value["dtype"]) is int},
         scalars=dict(_scalars(graph.get("sym_int_values") or {}, sizes)),
         symbolic=frozenset(
             name for name, value in values.items() if any("as_expr" in size for size in value["sizes"][1:])
@@ -177,7 +177,7 @@ def _sizes(values: Any, inputs: tuple[str, ...], asked: InputSize) -> tuple[Size
     batch: list[str] = []
     told = dict(asked.shapes)
     for name in sorted(inputs, key=lambda name: name not in told):
-        for axis, (size, given) in enumerate(_declared(values[name]["sizes"], told.get(name), asked)):
+        for axis, (size, given) in enumerate(_declared(_sizes_of(values, name), told.get(name), asked)):
             known = symbol_of(size)
             if not known or known in symbols:
                 continue
@@ -185,6 +185,10 @@ def _sizes(values: Any, inputs: tuple[str, ...], asked: InputSize) -> tuple[Size
             if axis == 0 and given is None:
                 batch.append(name)
     return Sizes(symbols=symbols), tuple(batch)
+
+
+def _sizes_of(values: Any, name: str) -> Any:  # noqa: ANN401
+    return values[name]["sizes"] if name in values else ()
 
 
 def _declared(sizes: Any, told: tuple[int, ...] | None, asked: InputSize) -> Iterator[tuple[Any, int | None]]:  # noqa: ANN401

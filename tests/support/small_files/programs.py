@@ -44,16 +44,23 @@ def program(
     nodes: Sequence[Json],
     weights: Mapping[str, np.ndarray],
     metas: Mapping[str, Json] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> Path:
-    """An archive with an input v of [1, 4], a linear layer of it that is called fc, and further nodes."""
+    """An archive with an input v of [1, 4], a linear layer of it that is called fc, and further nodes.
+
+    With shapes of what these give, the last of them is an output, so that there is a graph.
+    """
     weights = {**weights, "fc.weight": np.ones((4, 4), np.float32)}
     stored = [(f"p_{i}", name) for i, name in enumerate(weights)]
     fc = node("linear.default", "fc", input=tensor("v"), weight=tensor(stored[-1][0]))
     inputs = [{"parameter": {"arg": {"name": short}, "parameter_name": name}} for short, name in stored] + [
         {"user_input": {"arg": tensor("v")}}
     ]
-    values = {"v": sized([1, 4])}
+    values = {"v": sized([1, 4]), "fc": sized([1, 4])}
+    values |= {name: sized(shape) for name, shape in (shapes or {}).items()}
     graph = {"nodes": [fc, *nodes], "tensor_values": values}
+    if shapes:
+        graph["outputs"] = nodes[-1]["outputs"]
     model = {"graph_module": {"graph": graph, "signature": {"input_specs": inputs}}}
     config = {
         name: {
@@ -135,6 +142,51 @@ def convolved(folder: Path, **arguments: Any) -> Path:
     return program(folder, [node("conv2d.default", "y", **given)], weights)
 
 
+def graph(folder: Path, target: str, shape: Sequence[int], **arguments: Any) -> Path:
+    """One operator after the layer."""
+    return program(folder, [node(target, "y", **arguments)], {}, shapes={"y": shape})
+
+
+def attended(folder: Path) -> Path:
+    """Causal attention of 131,072 tokens, whose mask has as many rows and columns."""
+    tokens = {name: tensor("e") for name in ("query", "key", "value")}
+    nodes = [
+        node("expand.default", "e", self=tensor("fc"), size={"as_ints": [2**17, 4]}),
+        node("scaled_dot_product_attention.default", "y", **tokens, is_causal={"as_bool": True}),
+    ]
+    return program(folder, nodes, {}, shapes={"e": [2**17, 4], "y": [2**17, 4]})
+
+
+def branched(folder: Path, depth: int = 8) -> Path:
+    """A choice among two graphs that hold a choice each, and so on."""
+    inner = {
+        "inputs": [tensor("a")],
+        "outputs": [tensor("b")],
+        "nodes": [node("relu.default", "b", self=tensor("a"))],
+        "tensor_values": {"a": sized([1, 4]), "b": sized([1, 4])},
+    }
+    for level in range(depth):
+        held = {"as_graph": {"name": "g", "graph": inner}}
+        given = (tensor("a"), held, held, {"as_tensors": [{"name": "a"}]})
+        cond = {
+            "target": "torch.ops.higher_order.cond",
+            "inputs": [{"name": "", "arg": each} for each in given],
+            "outputs": [{"as_tensors": [{"name": "b"}]}],
+            "name": f"cond_{level}",
+        }
+        inner = {**inner, "nodes": [cond]}
+    (last,) = inner["nodes"]
+    names = [tensor("fc"), *(each["arg"] for each in last["inputs"][1:3]), {"as_tensors": [{"name": "fc"}]}]
+    last = {**last, "inputs": [{"name": "", "arg": each} for each in names], "outputs": [tensor("y")]}
+    return program(folder, [last], {}, shapes={"y": [1, 4]})
+
+
+def in_place(folder: Path) -> Path:
+    """2,500 changes of one tensor in place, each by the name of the first."""
+    nodes = [node("relu_.default", f"y{i}", self=tensor("fc")) for i in range(2_500)]
+    return program(folder, nodes, {}, shapes={f"y{i}": [1, 4] for i in range(2_500)})
+
+
 MAKERS: Mapping[str, Callable[[Path], Path]] = {
     "weight norm of a column and a row": normalised,
     "product of a column and a row": multiplied,
@@ -148,13 +200,39 @@ MAKERS: Mapping[str, Callable[[Path], Path]] = {
     "convolution in 2^62 groups": partial(convolved, groups={"as_int": 2**62}),
     "convolution with a string as stride": partial(convolved, stride={"as_string": "same"}),
     "convolution dilated by 2^70": partial(convolved, dilation={"as_ints": [2**70, 1]}),
+    "identity of 2^20 rows": partial(graph, target="eye.default", shape=[2**20, 2**20]),
+    "2^40 equal numbers": partial(
+        graph, target="full.default", shape=[2**40, 8], fill_value={"as_float": 1.0}
+    ),
+    "windows of 2^30 entries": partial(
+        graph,
+        target="unfold.default",
+        shape=[1, 1, 2**30],
+        self=tensor("fc"),
+        dimension={"as_int": 1},
+        size={"as_int": 2**30},
+        step={"as_int": 1},
+    ),
+    "causal mask of 2^34 entries": attended,
+    "choices in choices": branched,
+    "2,500 changes in place": in_place,
 }
+GRAPHS = (
+    "identity of 2^20 rows", "2^40 equal numbers", "windows of 2^30 entries", "causal mask of 2^34 entries",
+    "choices in choices", "2,500 changes in place",
+)  # fmt: skip
 CODES = {
+    **dict.fromkeys(GRAPHS, (0,)),
     "strides of 2^70": (4,),
     "chain of 990 casts for 2,500 nodes": (0,),
     "chain of 990 casts, each with a layer": (0, 3),
 }
 FILES = tuple(
-    SmallFile(name=name, make=make, codes=CODES.get(name, (3,)), says="m" if name in CODES else "fc")
+    SmallFile(
+        name=name,
+        make=make,
+        codes=CODES.get(name, (3,)),
+        says="m" if name in CODES and name not in GRAPHS else "fc",
+    )
     for name, make in MAKERS.items()
 )

@@ -24,7 +24,7 @@ from convsv_cli.model.graph import FOREIGN, Names
 Array = NDArray[np.generic]
 OPSET, IR_VERSION = 20, 10
 DOMAIN = FOREIGN.removesuffix(".")
-EACH = 200 * limits.OBJECT
+EACH = 20 * limits.OBJECT
 """Steps of the model's allowance for one call."""
 MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """What arguments raise that are not those of the operator."""

@@ -122,6 +122,7 @@ def _each_repeated(call: Call, name: str, times: int) -> str:
 
 def _masked(call: Call, scores: str, kind: int, sizes: tuple[int, int]) -> str:
     if call.flag("is_causal"):
+        call.writer.room(*sizes)
         mask = np.where(np.tri(*sizes, dtype=bool), 0.0, -np.inf)
         return call.emit("Add", scores, call.writer.constant(mask, kind, "causal"))
     if not call.has("attn_mask"):

@@ -14,6 +14,7 @@ def _filled(call: Call, name: str, count: int, value: float) -> str:
     """A stored vector; one of equal numbers where it is left out."""
     if call.has(name):
         return call.tensor(name)
+    call.writer.room(count)
     return call.writer.constant(np.full(count, value), call.kind("input"), name)
 
 
@@ -39,11 +40,10 @@ def _core_batch(call: Call) -> list[str]:
 
 def _layer(call: Call) -> str:
     inner = call.wholes("normalized_shape")
-    weight = (
-        call.tensor("weight")
-        if call.has("weight")
-        else call.writer.constant(np.ones(inner), call.kind("input"), "weight")
-    )
+    weight = call.optional("weight")
+    if not weight:
+        call.writer.room(*inner)
+        weight = call.writer.constant(np.ones(inner), call.kind("input"), "weight")
     return call.emit(
         "LayerNormalization",
         call.tensor("input"),
@@ -71,6 +71,7 @@ def _root_mean_square(call: Call) -> str:
 def _group(call: Call) -> str:
     """InstanceNormalization of groups, then weight and bias of channels."""
     shape, kind = call.shape("input"), call.kind("input")
+    call.writer.room(shape[1])
     groups = call.whole("num_groups", None) if call.has("num_groups") else call.whole("group")
     data = call.reshaped(call.tensor("input"), (shape[0], groups, math.prod(shape[1:]) // max(groups, 1)))
     one, zero = (

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from convsv_cli import limits
 from convsv_cli.loaders.pt2.translation.writer import REALS, Build, Call, UntranslatedError
 
 UPSAMPLED = {"nearest": "nearest", "bilinear": "linear", "linear": "linear", "trilinear": "linear"}
@@ -243,6 +244,7 @@ def _by_axes(call: Call, op: str, data: str, before: Sequence[int], after: Seque
 
 def _means(size: int, count: int) -> NDArray[np.float64]:
     """Of an adaptive pooling along one axis: [size, count]."""
+    limits.hold(24 * size * count, "the windows of a pooling")
     at, cell = np.arange(size)[:, None], np.arange(count)
     inside = (at >= cell * size // count) & (at < -(-(cell + 1) * size // count))
     means: NDArray[np.float64] = inside / inside.sum(axis=0)

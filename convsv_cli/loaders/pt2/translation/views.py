@@ -263,6 +263,7 @@ def _unfolded(call: Call) -> str:
     """Sliding windows along an axis, which become the last one."""
     axis, size, step = call.axis("dimension", len(call.shape())), call.whole("size"), call.whole("step")
     count = call.result_shape()[axis]
+    call.writer.room(count, size)
     places = np.arange(count)[:, None] * step + np.arange(size)
     index = call.writer.constant(places, TensorProto.INT64, "windows")
     rank = len(call.shape())
@@ -286,12 +287,12 @@ def _made(value: float | None = None) -> Build:
 def _counted(call: Call) -> str:
     start, step = call.number("start", 0), call.number("step", 1)
     count = math.prod(call.result_shape())
-    if count > 2**24:
-        raise UntranslatedError("a long list of numbers")
+    call.writer.room(count)
     return call.writer.constant(start + step * np.arange(count), call.kind(), "range")
 
 
 def _even_steps(call: Call) -> str:
+    call.writer.room(math.prod(call.result_shape()))
     values = np.linspace(call.number("start"), call.number("end"), math.prod(call.result_shape()))
     return call.writer.constant(values, call.kind(), "range")
 
@@ -308,6 +309,7 @@ def _copied(call: Call) -> str:
 
 def _identity(call: Call) -> str:
     rows, columns = call.result_shape()
+    call.writer.room(rows, columns)
     return call.writer.constant(np.eye(rows, columns), call.kind(), "eye")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from convsv_cli import limits
 from convsv_cli.loaders.pt2.program import Node, Program
 from convsv_cli.model.graph import Names
 
@@ -26,6 +28,8 @@ DTYPES = {
     28: TensorProto.UINT16,
 }
 """ONNX's number of a type by that of torch's export schema."""
+ENTRY = 24
+"""Bytes for each entry of a constant while it is written."""
 REALS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 Build = Callable[["Call"], "str | Sequence[str]"]
 """Writes what a call computes, and gives the names of its results, in the order of its outputs."""
@@ -79,6 +83,16 @@ class Writer:
             helper.make_node(op, inputs, made, name=self.labels.new(base or op), domain=domain, **given)
         )
         return made
+
+    def room(self, *sizes: int) -> None:
+        """See that a tensor of these sizes may be written out.
+
+        Raises:
+            LimitError: it would take more than the model may.
+        """
+        count = math.prod(sizes)
+        limits.spend(count, "the constants of a program")
+        limits.hold(ENTRY * count, "a constant of a program")
 
     def constant(self, values: Any, kind: int, base: str = "constant") -> str:  # noqa: ANN401
         """A tensor of stored values, of an ONNX type."""
