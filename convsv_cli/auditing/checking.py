@@ -126,7 +126,7 @@ def _with_bound_refined(audit: Audit, network: Network, judge: Judge, progress: 
     """
     device, meter = resolve_device(audit.settings.device), Meter(progress, 1)
     for gate in judge.gates(audit):
-        if not gate.node and not gate.start and gate.outcome == EXCEEDED and judge.origin(gate) == "budget":
+        if not gate.node and not gate.aside and gate.outcome == EXCEEDED and judge.origin(gate) == "budget":
             rows, bound = refined_bound(network, audit, gate.limit, device, meter)
             audit = replace(audit, layers=rows, bound=bound)
     return audit

@@ -65,6 +65,7 @@ class Budget:
     Attributes:
         path: of its file, as users know it.
         network: on the certified Lipschitz bound of the whole network; None for no limit.
+        quantised, steps: on both terms of what is proven of a network that rounds; None likewise.
         layer: on the certified norm of each layer that no glob matches; None likewise.
         layers: globs, of which the first match counts.
         pairs: of tensors, each for the models that have both.
@@ -72,6 +73,8 @@ class Budget:
 
     path: str
     network: Limit | None = None
+    quantised: Limit | None = None
+    steps: Limit | None = None
     layer: Limit | None = None
     layers: tuple[LayerBudget, ...] = ()
     pairs: tuple[PairBudget, ...] = ()
@@ -90,7 +93,8 @@ class Budget:
     @property
     def limited(self) -> bool:
         """Whether there is any limit."""
-        return bool(self.network or self.layer or self.layers or self.pairs)
+        whole = self.network or self.quantised or self.steps
+        return bool(whole or self.layer or self.layers or self.pairs)
 
     @cached_property
     def globs(self) -> Globs:

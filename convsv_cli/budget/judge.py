@@ -21,6 +21,8 @@ from convsv_cli.report import (
     MISSING,
     NOT_APPLICABLE,
     PASSED,
+    QUANTISED,
+    STEPS,
     UNDECIDED,
     Audit,
     Gate,
@@ -93,6 +95,9 @@ class Judge:
             yield network_gate(bound, self.budget.network)
         if ratchet is not None and (before := ratchet.network()) is not None:
             yield network_gate(bound, before, ratchet)
+        for quantity, limit in ((QUANTISED, self.budget.quantised), (STEPS, self.budget.steps)):
+            if limit is not None:
+                yield quantised_gate(bound, limit, quantity)
 
     def _pair_gates(self, bound: NetworkBound) -> Iterator[Gate]:
         """Of the pairs whose tensors the network has, as the audit says."""
@@ -228,6 +233,27 @@ def network_gate(bound: NetworkBound, limit: Limit, ratchet: Ratchet | None = No
         return replace(blank, enclosure=enclosure, outcome=UNDECIDED, reason=UNEQUAL.format(unequal))
     kept = outcome(enclosure, limit.value) == PASSED
     return replace(blank, enclosure=enclosure, outcome=PASSED if kept else EXCEEDED)
+
+
+def quantised_gate(bound: NetworkBound, limit: Limit, quantity: str) -> Gate:
+    """The gate of one of both terms of |f(x) - f(y)| <= L |x - y| + A, which a network that rounds has.
+
+    For one with a Lipschitz bound, that is L, and A is nothing. Where one of both terms is not known, the
+    other is of no use.
+    """
+    blank = Gate(node="", limit=limit.value, outcome=MISSING, place=limit.place, quantity=quantity)
+    if not math.isfinite(limit.value):
+        return replace(blank, reason=NO_NUMBER)
+    found = bound.quantised
+    if bound.status == BOUNDED and not math.isnan(bound.lipschitz):
+        terms = bound.lipschitz, 0.0
+    elif found is None or not (math.isfinite(found.lipschitz) and math.isfinite(found.added)):
+        return replace(blank, reason=(found.reason if found else "") or _why_unbounded(bound))
+    else:
+        terms = found.lipschitz, found.added
+    proven = terms[quantity == STEPS]
+    kept = outcome(Interval(upper=proven), limit.value) == PASSED
+    return replace(blank, enclosure=Interval(upper=proven), outcome=PASSED if kept else EXCEEDED)
 
 
 def pair_gate(pair: PairBound, limit: Limit) -> Gate:

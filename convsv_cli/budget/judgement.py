@@ -20,6 +20,7 @@ from convsv_cli.report import (
     NOTE,
     REMOVED,
     RENAMED,
+    STEPS,
     UNDECIDED,
     UNSUPPORTED,
     UPPER,
@@ -52,7 +53,7 @@ def judged(judge: Judge, audit: Audit) -> Audit:
     covered = {row.name for row in audit.layers if judge.ignored_by(row) is not None}
     kept = (f for f in audit.findings if f.rule not in EXPLAINED or f.node not in covered)
     missed = (_gate_finding(gate, judge.origin(gate)) for gate in gates)
-    held = covered.union(gate.node for gate in gates if not gate.start)
+    held = covered.union(gate.node for gate in gates if not gate.aside)
     told = (*_unheld(judge, audit, held), *_ignores(judge, audit), *_changes(judge, audit))
     found = (*kept, *filter(None, missed), *told)
     path = judge.budget.path or (judge.baseline.path if judge.baseline else "")
@@ -61,7 +62,7 @@ def judged(judge: Judge, audit: Audit) -> Audit:
 
 def _gate_finding(gate: Gate, origin: str) -> Finding | None:
     """What to say of a gate; nothing where it passed or is ignored."""
-    kind = "layer" if gate.node else "pair" if gate.start else "network"
+    kind = _kind(gate)
     if gate.outcome == EXCEEDED and gate.enclosure is not None:
         rule, severity, message = f"{kind}-{origin}", ERROR, _exceeded(gate, origin)
     elif gate.outcome == UNDECIDED and gate.enclosure is not None:
@@ -102,7 +103,24 @@ def _exceeded(gate: Gate, origin: str) -> str:
     above = f"{excess(measured, gate.limit)} its {origin} of {gate.limit:.10g}"
     if gate.node:
         return f"its norm is at least {beyond(measured, gate.limit)}, {above}"
+    if gate.quantity:
+        return f"{_term(gate.quantity, measured)}, {above}; {BOUND_ONLY}"
     return f"{_bound(measured)}, {above}; {BOUND_ONLY}"
+
+
+def _kind(gate: Gate) -> str:
+    """What the rule of a finding begins with."""
+    if gate.node:
+        return "layer"
+    return "quantised" if gate.quantity else "pair" if gate.start else "network"
+
+
+def _term(quantity: str, upper: float) -> str:
+    """One of both terms of what is proven of a network that rounds."""
+    shown = figure(upper, UPPER) if math.isfinite(upper) else "beyond 1e308"
+    if quantity == STEPS:
+        return f"what the steps of its quantisers may add is {shown}"
+    return f"the certified factor beside the steps of its quantisers is {shown}"
 
 
 def _bound(upper: float) -> str:

@@ -31,6 +31,8 @@ KEYS = (
     "from",
     "to",
     "max-lipschitz",
+    "max-quantised-lipschitz",
+    "max-quantised-step",
     "max-layer",
     "layer",
     "pair",
@@ -162,6 +164,8 @@ def _configuration(top: Entry, folder: Path) -> Configuration:
         budget=Budget(
             path=top.path,
             network=_limit(table.get("max-lipschitz")),
+            quantised=_limit(table.get("max-quantised-lipschitz")),
+            steps=_limit(table.get("max-quantised-step")),
             layer=_limit(table.get("max-layer")),
             layers=tuple(map(_layer, table["layer"].tables())) if "layer" in table else (),
             pairs=_pairs(table["pair"]) if "pair" in table else (),

@@ -11,7 +11,17 @@ from fnmatch import filter as matching
 
 from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import figure
-from convsv_cli.report import BOUNDED, INVALID, NORMAL, UNSUPPORTED, UPPER, Audit, LayerAudit, NetworkBound
+from convsv_cli.report import (
+    BOUNDED,
+    INVALID,
+    NORMAL,
+    UNSUPPORTED,
+    UPPER,
+    Audit,
+    LayerAudit,
+    NetworkBound,
+    Quantised,
+)
 
 ROOM = Decimal("1.05")
 DIGITS = 2
@@ -62,6 +72,8 @@ def _head(audit: Audit, model: str) -> list[str]:
 def _network(audit: Audit) -> list[str]:
     bound = audit.bound
     about = "# The certified Lipschitz bound of the whole network"
+    if bound.quantised and not bound.quantised.reason:
+        return _quantised(bound.quantised)
     if bound.status != BOUNDED:
         return [f"{about}: it has none now (convsv audit says why).", "# max-lipschitz = 1e6"]
     if math.isinf(bound.lipschitz):
@@ -69,6 +81,16 @@ def _network(audit: Audit) -> list[str]:
     now = f"{about}: now {figure(bound.lipschitz, UPPER)}."
     limit = f"max-lipschitz = {_roomy(bound.lipschitz)}" if bound.lipschitz else "# max-lipschitz = 1e6"
     return [now, limit, *_pairs(bound)]
+
+
+def _quantised(found: Quantised) -> list[str]:
+    """Limits on both terms of what is proven of a network that rounds."""
+    factor, added = figure(found.lipschitz, UPPER), figure(found.added, UPPER)
+    limits = {"max-quantised-lipschitz": found.lipschitz, "max-quantised-step": found.added}
+    return [
+        f"# No Lipschitz bound, for the network rounds, but |f(x) - f(y)| <= {factor} |x - y| + {added}.",
+        *(f"{key} = {_roomy(limit)}" if limit else f"# {key} = 1e6" for key, limit in limits.items()),
+    ]
 
 
 def _pairs(bound: NetworkBound) -> list[str]:

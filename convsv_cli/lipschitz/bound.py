@@ -88,7 +88,7 @@ def network_bound(
     if bound.status != BOUNDED:
         again = partial(compose, rules=RULES, norms=norms, input_range=_box(input_range))
         smooth = partial(composition_of, norms=norms, input_range=input_range, effort=effort)
-        notes += steps(part, lambda one: smooth(one).bound().lipschitz, _simplified, again)
+        bound = replace(bound, quantised=steps(part, lambda one: smooth(one).bound(), _simplified, again))
     return replace(
         bound,
         left_out=(*notes, *skipped(part, len(bound.pairs))),

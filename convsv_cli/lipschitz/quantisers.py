@@ -23,19 +23,16 @@ from convsv_cli import limits
 from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.dependencies import sources
 from convsv_cli.lipschitz.ends import only
+from convsv_cli.lipschitz.pairs import because
 from convsv_cli.lipschitz.segments import Composed
 from convsv_cli.model.graph import Constant, Graph, Names, Node, UnknownValueError
 from convsv_cli.numerics.intervals import Range
 from convsv_cli.numerics.rounding import UP, UP_MANY, times, total
+from convsv_cli.report import NetworkBound, Quantised
 
 BITS = {f"{sign}int{bits}": (bits, not sign) for sign in ("", "u") for bits in (4, 8, 16)}
 """Bits of the types whose steps are all alike, and whether they are signed."""
-STEPS = (
-    "two outputs differ by no more than {:.7g} |x - y| + {:.7g}: {} of its quantisers round, each by half a"
-    " step at most, and what is added is what that makes of outputs"
-)
-PRINTED = 1 + 1e-6
-"""More than seven digits round down by."""
+BEYOND = "it is beyond 1e308"
 VISIT = 4 * limits.OBJECT
 """Steps of bounding one node."""
 
@@ -64,35 +61,36 @@ def smooth(graph: Graph) -> Smooth:
 
 def steps(
     graph: Graph,
-    bound: Callable[[Graph], float],
+    bound: Callable[[Graph], NetworkBound],
     simplify: Callable[[Graph], Graph],
     compose: Callable[[Graph], Composed],
-) -> tuple[str, ...]:
-    """What the outputs of a quantised network differ by, a line; none where it is not, or has no such bound.
+) -> Quantised | None:
+    """What is proven of a network that rounds; None for another one.
 
     Args:
         graph: at one input size.
-        bound: of a graph, from all of its inputs to all of its outputs; infinite for none.
+        bound: of a graph, from all of its inputs to all of its outputs.
         simplify: makes a graph one that has smaller bounds, with the same inputs.
         compose: bounds the pieces of that by rules.
     """
     found = smooth(graph)
     if not found.errors:
-        return ()
+        return None
+    none = Quantised(lipschitz=math.inf, added=math.inf, quantisers=len(found.errors))
     try:
         limits.spend(VISIT * len(found.errors) * len(graph.main.nodes), "bounding quantisers", share=0.5)
     except LimitError as error:
-        return (str(error),)
-    lipschitz = bound(only(found.graph, *sources(graph)))
-    if not math.isfinite(lipschitz):
-        return ()
+        return replace(none, reason=str(error))
+    whole = bound(only(found.graph, *sources(graph)))
+    if not math.isfinite(whole.lipschitz):
+        return replace(none, reason=whole.reason or because(whole.obstacles) or BEYOND)
     simple = simplify(found.graph)
     free = replace(simple, ranges=compose(simple).ranges)
     factors = {name: [each.factor for each in compose(only(free, name)).segments] for name in found.errors}
     added = total(times(*factors[name], most, UP) for name, most in found.errors.items())
     if not math.isfinite(added):
-        return ()
-    return (STEPS.format(lipschitz * PRINTED, added * PRINTED, len(found.errors)),)
+        return replace(none, reason=BEYOND)
+    return replace(none, lipschitz=whole.lipschitz, added=added)
 
 
 class _Smoothing:

@@ -99,6 +99,18 @@ def bound_figure(bound: NetworkBound) -> str:
     return f"10^{math.ceil(bound.log10 * 100) / 100:.2f}"
 
 
+def quantised_line(bound: NetworkBound) -> str:
+    """What is proven of a network that rounds, instead of a Lipschitz constant; empty for another one."""
+    found = bound.quantised
+    if found is None:
+        return ""
+    steps = f"the steps of {counted(found.quantisers, 'quantiser')}"
+    if found.reason:
+        return f"nor is there a bound with a term for {steps}: {found.reason}"
+    factor, added = figure(found.lipschitz, UPPER), figure(found.added, UPPER)
+    return f"|f(x) - f(y)| ≤ {factor}·|x - y| + {added}{for_inputs(bound)}, the latter for {steps}"
+
+
 def for_inputs(bound: NetworkBound) -> str:
     """The box of inputs for which the network's bound holds; empty where it holds for all."""
     ends = " to ".join(map(as_written, bound.input_range or ()))
@@ -218,6 +230,7 @@ def _status(bound: NetworkBound, settings: Settings) -> list[str]:
                     for part in bound.parts
                 ]
             ),
+            *([f"  {quantised_line(bound)}"] if bound.quantised else []),
         ]
     return [f"network: no bound: {bound.reason}"]
 

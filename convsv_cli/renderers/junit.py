@@ -57,7 +57,7 @@ def _suite(audit: Audit) -> ET.Element:
     changes = {finding.node: finding for finding in audit.findings if finding.rule in CHANGES}
     gates: dict[str, list[Gate]] = defaultdict(list)
     for gate in audit.verdict.gates if audit.verdict else ():
-        gates[node(gate) if gate.start else gate.node].append(gate)
+        gates[node(gate) if gate.aside else gate.node].append(gate)
     network = gates.pop("", [])
     path = audit.model.path
     cases = [_case(path, NETWORK, audit.bound.seconds, network)] if network else []

@@ -42,6 +42,12 @@ RULES = (
         " the budget allows. `convsv audit --from A --to B --explain` shows which blocks it comes from.",
     ),
     Rule(
+        id="quantised-budget",
+        title="A term of what is proven of a quantised network exceeds its budget",
+        help="For a network that rounds, |f(x) - f(y)| <= L |x - y| + A is proven; the budget limits L by"
+        " max-quantised-lipschitz, and A, what the steps add, by max-quantised-step.",
+    ),
+    Rule(
         id="layer-baseline",
         title="A layer's certified norm grew beyond the baseline",
         help="The norm is proven to have grown by more than the baseline allows. If that is intended, write"
@@ -81,6 +87,12 @@ RULES = (
         title="Two tensors with a budget have no certified bound",
         help="The message says why: some node between the two has no bound. For inputs from a box, given by"
         " --input-range, products of activations have one.",
+    ),
+    Rule(
+        id="quantised-bound-missing",
+        title="Nothing is proven of a network whose steps have a budget",
+        help="The message says why: some node has no bound, even where steps have a term of their own. Scales"
+        " that the input decides on are bounded for inputs from a box, given by --input-range.",
     ),
     Rule(
         id="absent-pair",

@@ -19,7 +19,9 @@ from convsv_cli.report import (
     NOT_AUDITED,
     NOT_HELD,
     PASSED,
+    QUANTISED,
     REMOVED,
+    STEPS,
     UNDECIDED,
     UNUSED,
     Finding,
@@ -44,6 +46,8 @@ COUNTED = (
     ("part of the budget unused", "parts of the budget unused", (UNUSED,)),
 )
 """Findings that a verdict counts: the noun for one, and for several."""
+TERMS = {QUANTISED: "network beside its steps", STEPS: "steps of the network"}
+"""What is limited of a network that rounds."""
 
 
 def headline(verdict: Verdict, findings: Sequence[Finding]) -> str:
@@ -90,6 +94,8 @@ def node(gate: Gate) -> str:
     """The layer; the pair of tensors or the network where it is none."""
     if gate.start:
         return printable(f"from {gate.start!r} to {gate.end!r}")
+    if gate.quantity:
+        return TERMS.get(gate.quantity, printable(gate.quantity))
     return printable(gate.node) or "network"
 
 

@@ -133,6 +133,25 @@ class Empirical:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quantised:
+    """What is proven of a network that rounds: |f(x) - f(y)| <= lipschitz |x - y| + added, for all x and y.
+
+    No Lipschitz constant describes it, for it jumps; of the network without its steps, `lipschitz` is one.
+
+    Attributes:
+        lipschitz: certified factor of |x - y|; infinite where there is no such bound.
+        added: certified upper bound of what all steps together make of the outputs; infinite likewise.
+        quantisers: how many there are whose steps reach the outputs.
+        reason: why there is no such bound; empty else.
+    """
+
+    lipschitz: float
+    added: float
+    quantisers: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkBound:
     """What is proven of a network, from all its inputs together to all its outputs, in the Euclidean norm.
 
@@ -157,6 +176,7 @@ class NetworkBound:
         pairs: from one input to one output, all others held fixed: of all pairs where there is more than one,
             and of those that a budget is for.
         left_out: what is no part of the constant, a line each, with the reason.
+        quantised: what is proven instead of a network that is unbounded as it rounds; None for another one.
     """
 
     status: str
@@ -176,6 +196,7 @@ class NetworkBound:
     effort: str = NORMAL
     pairs: tuple[PairBound, ...] = ()
     left_out: tuple[str, ...] = ()
+    quantised: Quantised | None = None
 
     @property
     def at_settings(self) -> float:

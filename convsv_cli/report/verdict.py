@@ -31,6 +31,8 @@ UNUSED = "unused-budget"
 """Rule of findings about parts of a budget that hold nothing: as an error, a mistake in the budget."""
 ADDED, REMOVED, RENAMED = CHANGES = ("added-layer", "removed-layer", "renamed-layer")
 """Rules of findings about layers that are not what they were in a baseline; errors where it is strict."""
+QUANTISED, STEPS = "quantised-lipschitz", "quantised-step"
+"""What is proven of a network that rounds: the factor of |x - y|, and what is added to that."""
 
 PASS, OVER_BUDGET, USAGE, LEFT_OPEN, UNSAFE, INTERNAL = 0, 1, 2, 3, 4, 70
 PRECEDENCE = (INTERNAL, UNSAFE, USAGE, OVER_BUDGET, LEFT_OPEN, PASS)
@@ -91,6 +93,8 @@ class Gate:
         limit_lower: the least that a baseline's limit may be, which its norms tell only within intervals;
             None where `limit` is all there is to know.
         start, end: the tensors of a limit on the network from one to the other; empty for all of it.
+        quantity: of a limit on what is proven of the network where it is quantised: `QUANTISED` for the
+            factor of |x - y|, `STEPS` for what is added to that; empty for a norm or Lipschitz constant.
     """
 
     node: str
@@ -102,6 +106,12 @@ class Gate:
     limit_lower: float | None = None
     start: str = ""
     end: str = ""
+    quantity: str = ""
+
+    @property
+    def aside(self) -> bool:
+        """Whether it is about something else than the norm of a layer or the constant of the network."""
+        return bool(self.start or self.quantity)
 
 
 @dataclass(frozen=True, kw_only=True)

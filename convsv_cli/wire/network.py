@@ -97,6 +97,22 @@ class PairBound(Form, frozen=True, kw_only=True):
     reason: Text = None
 
 
+class Quantised(Form, frozen=True, kw_only=True):
+    """|f(x) - f(y)| <= lipschitz_upper |x - y| + added_upper, for a network that rounds.
+
+    Attributes:
+        lipschitz: Certified factor; null where there is no such bound.
+        added: Certified upper bound of what the steps of all quantisers make of the outputs; null likewise.
+        quantisers: How many there are.
+        reason: Why there is no such bound.
+    """
+
+    lipschitz: Norm = field(name="lipschitz_upper", default=None)
+    added: Norm = field(name="added_upper", default=None)
+    quantisers: Count = 0
+    reason: Text = None
+
+
 class Network(Form, frozen=True, kw_only=True):
     """The network from all its inputs to all its outputs, or between the tensors that were asked for.
 
@@ -118,6 +134,7 @@ class Network(Form, frozen=True, kw_only=True):
         pairs: Bounds from one input to one output, the other inputs held fixed: where there are several, and
             of those pairs that a budget is for.
         left_out: Inputs that are held fixed and outputs that do not count, a line each, with the reason.
+        quantised: What is proven of a network that is unbounded as it rounds; null for another one.
     """
 
     status: Status = "unknown"
@@ -142,6 +159,7 @@ class Network(Form, frozen=True, kw_only=True):
     effort: Annotated[Text, ADDED] = None
     pairs: Annotated[tuple[PairBound, ...], ADDED] = ()
     left_out: Annotated[Texts, ADDED] = ()
+    quantised: Annotated[Quantised | None, ADDED] = None
 
     def __post_init__(self) -> None:
         if self.input_range:

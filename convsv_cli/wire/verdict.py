@@ -50,6 +50,8 @@ class Gate(Form, frozen=True, kw_only=True):
             absent where the limit is all there is to know.
         start: Of a limit on the network from one tensor to another: the first; absent for all of it.
         end: The second.
+        quantity: Of a limit on what is proven of a quantised network: quantised-lipschitz or quantised-step;
+            absent for a norm or Lipschitz constant.
     """
 
     node: str = ""
@@ -61,6 +63,7 @@ class Gate(Form, frozen=True, kw_only=True):
     limit_lower: Norm | UnsetType = UNSET
     start: str | UnsetType = field(name="from", default=UNSET)
     end: str | UnsetType = field(name="to", default=UNSET)
+    quantity: str | UnsetType = UNSET
 
 
 class Verdict(Form, frozen=True, kw_only=True):

@@ -30,6 +30,8 @@ from tests.support.documents import (
     AUDITED,
     BOUND,
     FINDINGS_ONLY,
+    HOPELESS,
+    ROUNDED,
     UNBOUNDED,
     of,
     render,
@@ -100,6 +102,19 @@ def test_the_table_names_what_stands_in_the_way() -> None:
     ]
 
 
+def test_the_table_shows_both_terms_of_a_network_that_rounds() -> None:
+    lines = render("table", replace(AUDIT, bound=ROUNDED)).splitlines()
+    assert lines[9] == "  |f(x) - f(y)| ≤ 12.25·|x - y| + 0.5000, the latter for the steps of 3 quantisers"
+    lines = render("table", replace(AUDIT, bound=HOPELESS)).splitlines()
+    assert lines[9] == "  nor is there a bound with a term for the steps of 1 quantiser: e (Exp): it grows"
+
+
+@pytest.mark.parametrize("name", ["markdown", "html"])
+def test_pages_show_both_terms_of_a_network_that_rounds(name: str) -> None:
+    text = render(name, replace(AUDIT, bound=ROUNDED))
+    assert "12.25·|x - y| + 0.5000" in text
+
+
 def test_the_table_says_why_there_is_no_bound() -> None:
     unknown = NetworkBound(status=report.UNKNOWN, reason="no graph")
     assert "network: no bound: no graph\n" in render("table", replace(AUDIT, bound=unknown))
@@ -163,7 +178,13 @@ def test_json_validates_and_the_schema_is_strict_enough_to_fail() -> None:
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     document = json.loads(render("json"))
-    for bound in (BOUND, UNBOUNDED, NetworkBound(status=report.UNKNOWN, reason="no graph")):
+    for bound in (
+        BOUND,
+        UNBOUNDED,
+        ROUNDED,
+        HOPELESS,
+        NetworkBound(status=report.UNKNOWN, reason="no graph"),
+    ):
         validator.validate(json.loads(render("json", replace(AUDIT, bound=bound))))
     for broken in (
         {**document, "schema_version": "2.0"},

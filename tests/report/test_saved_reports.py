@@ -28,7 +28,17 @@ from convsv_cli.report import (
     Report,
     Settings,
 )
-from tests.support.documents import AUDIT, AUDITED, FAILURE, FINDINGS_ONLY, JUDGED, UNBOUNDED, of
+from tests.support.documents import (
+    AUDIT,
+    AUDITED,
+    FAILURE,
+    FINDINGS_ONLY,
+    HOPELESS,
+    JUDGED,
+    ROUNDED,
+    UNBOUNDED,
+    of,
+)
 
 OLD = Path(__file__).parents[1] / "support" / "saved_reports" / "schema-1.0.json"
 JSON = next(renderer for renderer in RENDERERS if renderer.name == "json")
@@ -68,10 +78,23 @@ SETTINGS = Settings(work_limit=math.inf, empirical="x.npz", input_range=(-1.0, 1
         Report(command="audit", audits=()),
         Report(command="audit", audits=(), failures=(FAILURE,)),
         of(replace(AUDIT, bound=UNBOUNDED, version="0.0.1", methods=AUDIT.methods[::-1])),
+        of(replace(AUDIT, bound=ROUNDED)),
+        of(replace(AUDIT, bound=HOPELESS)),
         of(replace(AUDIT, layers=(INFINITE,), network=replace(AUDIT.network, product=OVERFLOWN))),
         of(replace(AUDIT, settings=SETTINGS)),
     ],
-    ids=["one", "verdict", "several", "none", "failure", "unbounded", "infinite", "settings"],
+    ids=[
+        "one",
+        "verdict",
+        "several",
+        "none",
+        "failure",
+        "unbounded",
+        "rounded",
+        "hopeless",
+        "infinite",
+        "settings",
+    ],
 )
 def test_a_round_trip_keeps_every_byte(document: Report, tmp_path: Path) -> None:
     text = written(document)
@@ -149,6 +172,11 @@ def test_no_field_of_a_report_is_left_out_of_the_json() -> None:
         ".layers[0].measurements[4][1].enclosure.upper",
     }
     assert unseen == known
+    rounded = replace(AUDIT, bound=replace(AUDIT.bound, quantised=replace(ROUNDED.quantised, reason="none")))
+    gate = replace(JUDGED.verdict.gates[0], quantity="quantised-step")
+    for whole in (rounded, replace(AUDIT, verdict=replace(JUDGED.verdict, gates=(gate,)))):
+        text = written(of(whole))
+        assert not {way for way, changed in variants(whole) if written(of(changed)) == text} - known
 
 
 @given(st.text(), st.text(), st.floats(min_value=0, allow_infinity=False))

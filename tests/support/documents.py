@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from convsv_cli import report
@@ -25,6 +26,7 @@ from convsv_cli.report import (
     Obstacle,
     Part,
     Place,
+    Quantised,
     Report,
     Settings,
     Spectrum,
@@ -102,6 +104,17 @@ UNBOUNDED = NetworkBound(
     obstacles=tuple(Obstacle(node=f"gate{i}", op="Mul", reason="a product") for i in range(6)),
     parts=(Part(start="image", end="r", blocks=1, lipschitz=5.0),),
     input_range=(0.0, 1.0),
+)
+
+
+ROUNDED = NetworkBound(
+    status=report.UNBOUNDED,
+    obstacles=(Obstacle(node="q", op="QuantizeLinear", reason="it jumps"),),
+    quantised=Quantised(lipschitz=12.25, added=0.5, quantisers=3),
+)
+HOPELESS = replace(
+    ROUNDED,
+    quantised=Quantised(lipschitz=math.inf, added=math.inf, quantisers=1, reason="e (Exp): it grows"),
 )
 
 

@@ -15,6 +15,7 @@ from convsv_cli.renderers.audit_text import (
     factor,
     obstacles,
     pair_figure,
+    quantised_line,
     share_text,
     why_no_figures,
 )
@@ -43,6 +44,7 @@ VIEWS = (
     network.story_of,
     obstacles,
     profile.profile_of,
+    quantised_line,
     verdict.headline_of,
     verdict.largest_of,
     verdict.tiles_of,
@@ -63,6 +65,7 @@ TEXTS = (
     sort_key,
     verdict.proven,
     verdict.used,
+    verdict_text.node,
     why_no_figures,
 )
 """What templates make of single values: filters."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from convsv_cli.renderers.audit_text import bound_figure, for_inputs
+from convsv_cli.renderers.audit_text import bound_figure, for_inputs, quantised_line
 from convsv_cli.renderers.numbers import DIGITS, LOWER, counted, figure, whole_percent
 from convsv_cli.report import (
     ADDED,
@@ -145,7 +145,7 @@ def certified_ends(audit: Audit) -> list[tuple[float, str]]:
 
 def limits_of(verdict: Verdict | None) -> dict[str, Gate]:
     """By layer the gate that decides, `""` for the network; the tightest where there are several."""
-    gates = [gate for gate in verdict.gates if not gate.start] if verdict else []
+    gates = [gate for gate in verdict.gates if not gate.aside] if verdict else []
     return {gate.node: gate for gate in sorted(gates, key=lambda gate: -gate.limit)}
 
 
@@ -216,7 +216,8 @@ def _bound(audit: Audit) -> Headline:
         nodes = counted(len(bound.obstacles), "node")
         verb = "prevents" if len(bound.obstacles) == 1 else "prevent"
         own = "; each audited layer has its own" if audit.audited else ""
-        text = f"{nodes} {verb} a bound of the network{own}."
+        instead = f" {quantised_line(bound)}." if bound.quantised else ""
+        text = f"{nodes} {verb} a bound of the network{own}.{instead}"
         return Headline(tone=WARN, title="No certified bound", text=text)
     text = f"The whole network has no bound: {bound.reason}."
     if not audit.audited:

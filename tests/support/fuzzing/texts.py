@@ -35,6 +35,7 @@ VALUES = (
 KEYS = (
     *(
         "max-lipschitz",
+        "max-quantised-step",
         "max-layer",
         "models",
         "match",
