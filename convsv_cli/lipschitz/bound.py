@@ -22,13 +22,12 @@ from convsv_cli.lipschitz.ends import (
     about,
     between,
     depends,
-    first_real,
-    last_real,
+    no_ends,
 )
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.pairs import Remembered, apart, norm_of_pairs, pair_bounds, skipped, tightened
-from convsv_cli.lipschitz.quantisers import steps
+from convsv_cli.lipschitz.quantised import Bounds, quantised
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.segments import Composed, Segment, best, up_to
 from convsv_cli.lipschitz.structure import structure_of
@@ -47,12 +46,6 @@ if TYPE_CHECKING:
 PRODUCTS = frozenset(("Mul", "Div", "MatMul", "Gemm", "Einsum", ATTENTION))
 SAME = 1 + 1e-9
 """Ratio of two bounds that differ by rounding alone."""
-NO_INPUT = "no input is of real numbers, so there is nothing to perturb"
-NO_OUTPUT = "no output is of real numbers"
-BEGIN, STOP = (
-    "; --from {!r} begins at its first tensor of real numbers",
-    "; --to {!r} is its last tensor of some",
-)
 ARITHMETIC = "the network computes in real numbers: its own rounding is not counted"
 INNER = "{!r} stays between {:.7g} and {:.7g}, as the network computes it from inputs in their range"
 
@@ -81,14 +74,12 @@ def network_bound(
     part = between(graph, ends)
     notes = about(graph, ends)
     if not sources(part) or not real_outputs(part):
-        return NetworkBound(status=UNKNOWN, reason=_no_ends(graph, part), effort=effort.level, left_out=notes)
+        return NetworkBound(status=UNKNOWN, reason=no_ends(graph, part), effort=effort.level, left_out=notes)
     part, known = _with_ranges(part, graph, norms, input_range)
     found = composition_of(part, norms, input_range, effort)
     bound = _with_pairs(found.bound(), found)
     if bound.status != BOUNDED:
-        again = partial(compose, rules=RULES, norms=norms, input_range=_box(input_range))
-        smooth = partial(composition_of, norms=norms, input_range=input_range, effort=effort)
-        bound = replace(bound, quantised=steps(part, lambda one: smooth(one).bound(), _simplified, again))
+        bound = replace(bound, quantised=quantised(part, _bounds(norms, input_range, effort)))
     return replace(
         bound,
         left_out=(*notes, *skipped(part, len(bound.pairs))),
@@ -96,13 +87,12 @@ def network_bound(
     )
 
 
-def _no_ends(graph: Graph, part: Graph) -> str:
-    """What the network lacks, and where one may begin or stop instead."""
-    if not sources(part):
-        first = first_real(graph)
-        return NO_INPUT + (BEGIN.format(first) if first else "")
-    last = last_real(graph)
-    return NO_OUTPUT + (STOP.format(last) if last else "")
+def _bounds(norms: Norms, input_range: tuple[float, float] | None, effort: Effort) -> Bounds:
+    return Bounds(
+        whole=lambda graph: composition_of(graph, norms, input_range, effort).bound(),
+        simplify=lambda graph: _simplified(folded(graph).graph),
+        compose=partial(compose, rules=RULES, norms=norms, input_range=_box(input_range)),
+    )
 
 
 def _with_ranges(

@@ -26,6 +26,12 @@ T = TypeVar("T")
 FROM, TO = "--from", "--to"
 COMPARED, LONGEST, FEW = 20_000, 200, 4
 """Tensors that a wrong name is compared with, characters of one that is, and how many are named."""
+NO_INPUT = "no input is of real numbers, so there is nothing to perturb"
+NO_OUTPUT = "no output is of real numbers"
+BEGIN, STOP = (
+    "; --from {!r} begins at its first tensor of real numbers",
+    "; --to {!r} is its last tensor of some",
+)
 JUMPS = "it is of {}, not of real numbers: it jumps, so that no Lipschitz constant describes it"
 INPUT = "held fixed: the input {!r}, which is of {}, so that there are no small perturbations of it"
 OUTPUT = "left out: the output {!r}, which is of {}: it jumps, so that no Lipschitz constant describes it"
@@ -177,6 +183,20 @@ def _independent(graph: Graph) -> Iterator[str]:
     for name in real_outputs(graph) if starts else ():
         if name not in reached:
             yield INDEPENDENT.format(name, ", ".join(map(repr, starts)))
+
+
+def no_ends(graph: Graph, part: Graph) -> str:
+    """What a network lacks that has no inputs or no outputs of real numbers, and where one may begin or stop.
+
+    Args:
+        graph: the whole.
+        part: between the ends that were chosen.
+    """
+    if not sources(part):
+        first = first_real(graph)
+        return NO_INPUT + (BEGIN.format(first) if first else "")
+    last = last_real(graph)
+    return NO_OUTPUT + (STOP.format(last) if last else "")
 
 
 def first_real(graph: Graph) -> str:

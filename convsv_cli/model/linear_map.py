@@ -15,6 +15,13 @@ from convsv_cli.model.layer import Geometry
 Array = NDArray[np.generic]
 N = TypeVar("N", bound=np.generic)
 MISFIT = "quantised weights whose scale or zero point does not fit them"
+IN_REALS = {
+    "ConvInteger": "Conv",
+    "MatMulInteger": "MatMul",
+    "QLinearConv": "Conv",
+    "QLinearMatMul": "MatMul",
+}
+"""Operators on codes, and those that do the same to what these stand for."""
 NOT_CONSTANT = "its weight is computed from the network's input"
 
 
@@ -54,7 +61,7 @@ class LinearMap:
     def key(self) -> Hashable:
         """Equal for maps of one graph that have the same norms, wherever they are used."""
         kernel = self.constant.identity, self.factor, self.variant, self.kernel_shape
-        return kernel, self.op, self.geometry, self.input_size
+        return kernel, IN_REALS.get(self.op, self.op), self.geometry, self.input_size
 
     def kernel(self) -> Array:
         """The kernel, an array of `kernel_shape`.

@@ -97,17 +97,36 @@ def test_what_is_behind_a_quantiser_multiplies_its_step(tmp_path: Path) -> None:
     assert norm * 0.75 <= added <= norm * 0.75 * (1 + 1e-3)
 
 
-def test_other_uses_of_the_codes_leave_no_such_bound(tmp_path: Path) -> None:
-    """Their cast to real numbers is no step of the scale, and another scale is no inverse."""
+def test_other_uses_of_the_codes_scale_what_they_stand_for(tmp_path: Path) -> None:
+    """A cast to real numbers has a step of 1, and another scale another one; a jump tells what is added."""
+    grid = weights(np.int8, 7, x=0.25) | {"other": np.float32(0.5), "shift": np.int8(-3)}
     cast = helper.make_node("Cast", ["x_codes"], ["y"], to=TensorProto.FLOAT)
-    other = helper.make_node("DequantizeLinear", ["x_codes", "other", "x_zero"], ["y"])
+    other = helper.make_node("DequantizeLinear", ["x_codes", "other", "shift"], ["y"])
     start = rounded("x", "x")[:1]
-    grid = weights(np.int8, 0, x=0.25) | {"other": np.float32(0.5)}
-    for last in (cast, other):
-        path = saved(graph_model([*start, last], {"x": [1, 9]}, grid, opset=21), tmp_path)
-        bound = audit(path).bound
-        assert bound.status == UNBOUNDED
-        assert bound.quantised is None
+    for last, step in ((cast, 1.0), (other, 0.5)):
+        model = graph_model([*start, last], {"x": [1, 9]}, grid, opset=21)
+        factor, added, _ = terms(model, tmp_path)
+        assert step * 4 <= factor <= step * 4 * (1 + 1e-9)
+        below, above = (np.full((1, 9), value, np.float32) for value in (0.1249, 0.1251))
+        session = runtime.session(model, rewritten=False)
+        jump = np.linalg.norm(session.run(None, {"x": below})[0] - session.run(None, {"x": above})[0])
+        assert jump == 3 * step
+        assert jump <= added <= jump * (1 + 1e-9)
+
+
+def test_what_is_not_known_of_codes_leaves_no_such_bound(tmp_path: Path) -> None:
+    """Their squares are no multiples, and a cast to other whole numbers is no map to real ones."""
+    square = helper.make_node("Mul", ["i", "i"], ["j"])
+    cast = [
+        helper.make_node("Cast", ["x_codes"], ["i"], to=TensorProto.INT32),
+        square,
+        helper.make_node("Cast", ["j"], ["y"], to=TensorProto.FLOAT),
+    ]
+    start = rounded("x", "x")[:1]
+    path = saved(graph_model([*start, *cast], {"x": [1, 9]}, weights(np.int8, 0, x=0.25), opset=21), tmp_path)
+    bound = audit(path).bound
+    assert bound.status == UNBOUNDED
+    assert bound.quantised is None
 
 
 def test_products_behind_quantisers_have_a_bound_where_ranges_are_known(tmp_path: Path) -> None:

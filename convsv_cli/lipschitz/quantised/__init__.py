@@ -1,0 +1,131 @@
+"""Networks that are quantised: what they differ by from ones with no steps, and what two of their outputs do.
+
+A quantiser and its dequantiser are y = s (clip(round(x / s) + z, low, high) - z), with a scale s and a zero
+point z, for all entries or for each channel: y jumps, and has no Lipschitz constant. But y = c(x) + e(x),
+where c clips x to the range of y and is non-expansive, and no entry of e is above s / 2: s round(x / s) is so
+close to x, and clipping both brings them no further apart.
+
+A DynamicQuantizeLinear finds s = (b - a) / 255 and z = round(-a / s) in its own input, with a = min(0, min x)
+and b = max(0, max x); where both are 0, it rounds nothing. With -a / s = z + d, and |d| <= 1/2 as z is the
+nearest whole number, all x / s are in [-z - d, 255 - z - d]. The whole number nearest to one of them is in
+[-z, 255 - z], so that nothing is clipped, and no further away than 1/2. Or else |d| = 1/2, and x / s, in the
+middle between an end and the number beyond, is rounded to the latter and clipped to the end, which is 1/2
+away, too. So y = x + e(x) with no entry of e above s / 2, and s is bounded where the range of x is. It varies
+with x, but what codes stand for is y, whatever their scale and zero point.
+
+Now let the errors be inputs of the network as well. With L its bound where they are held, and L_i that from
+the error i to the outputs where all else is held,
+
+    |f(x) - f(y)| <= L |x - y| + sum_i L_i |e_i(x) - e_i(y)| <= L |x - y| + sum_i L_i d_i,
+
+by moving from the values of one run to those of the other in turn, with d_i the root of the sum of s^2 over
+all entries, none of which differs by more than s. The sum may be replaced by L_E sqrt(sum_i d_i^2), with L_E
+the bound from all errors together. Ranges hold for all values of the inputs in their own, so for those on the
+way, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from convsv_cli import limits
+from convsv_cli.limits import LimitError
+from convsv_cli.lipschitz.dependencies import sources
+from convsv_cli.lipschitz.ends import only
+from convsv_cli.lipschitz.pairs import because
+from convsv_cli.lipschitz.quantised.operators import OPERATORS
+from convsv_cli.lipschitz.quantised.smoothing import Error, Smoothing
+from convsv_cli.lipschitz.segments import Composed
+from convsv_cli.model.graph import Graph
+from convsv_cli.numerics.intervals import Range
+from convsv_cli.numerics.rounding import UP, root_of_squares, times, total
+from convsv_cli.report import NetworkBound, Quantised
+
+BEYOND = "it is beyond 1e308"
+GROWS = "the steps of {} (DynamicQuantizeLinear) grow with its input, which is open: --input-range may help"
+STEPS = 255
+"""Of a DynamicQuantizeLinear."""
+VISIT = 4 * limits.OBJECT
+"""Steps of bounding one node."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How graphs are bounded.
+
+    Attributes:
+        whole: from all inputs to all outputs.
+        simplify: makes a graph one that has smaller bounds, with the same inputs.
+        compose: bounds the pieces of that by rules.
+    """
+
+    whole: Callable[[Graph], NetworkBound]
+    simplify: Callable[[Graph], Graph]
+    compose: Callable[[Graph], Composed]
+
+
+def quantised(graph: Graph, bounds: Bounds) -> Quantised | None:
+    """What is proven of a network that rounds; None for another one.
+
+    Args:
+        graph: at one input size.
+        bounds: how.
+    """
+    found = Smoothing(graph).result(OPERATORS)
+    if not found.errors:
+        return None
+    none = Quantised(lipschitz=math.inf, added=math.inf, quantisers=len(found.errors))
+    steps = VISIT * len(found.errors) * len(found.graph.main.nodes)
+    try:
+        limits.spend(steps, "bounding quantisers", share=0.5)
+    except LimitError as error:
+        return replace(none, reason=str(error))
+    smooth, most, open_ = _ranged(found.graph, found.errors, bounds)
+    whole = bounds.whole(only(smooth, *sources(graph)))
+    if not math.isfinite(whole.lipschitz):
+        return replace(none, reason=whole.reason or because(whole.obstacles) or BEYOND)
+    if open_:
+        return replace(none, reason=GROWS.format(open_[0].quantiser))
+    added = _added(smooth, most, bounds)
+    if not math.isfinite(added):
+        return replace(none, reason=BEYOND)
+    return replace(none, lipschitz=whole.lipschitz, added=added)
+
+
+def _ranged(
+    graph: Graph, errors: Mapping[str, Error], bounds: Bounds
+) -> tuple[Graph, dict[str, float], list[Error]]:
+    """The graph with the ranges of errors, what each may differ by, and those of which that is not known.
+
+    What one quantiser gives may bound the input of the next one.
+    """
+    most = {name: error.most for name, error in errors.items() if not error.source}
+    open_ = {name: error for name, error in errors.items() if error.source}
+    found = True
+    while open_ and found:
+        found = False
+        known = bounds.compose(bounds.simplify(graph)).ranges
+        for name, error in list(open_.items()):
+            source = known.get(error.source, graph.ranges.get(error.source))
+            if source is None or not source.finite:
+                continue
+            step = times(max(source.upper, 0.0) - min(source.lower, 0.0), UP / STEPS, UP)
+            most[name] = times(step, error.most, UP)
+            graph = replace(graph, ranges={**graph.ranges, name: Range(lower=-step / 2, upper=step / 2)})
+            del open_[name]
+            found = True
+    return graph, most, list(open_.values())
+
+
+def _added(graph: Graph, most: Mapping[str, float], bounds: Bounds) -> float:
+    """What the errors make of the outputs: the least of both bounds."""
+    simple = bounds.simplify(graph)
+    free = replace(simple, ranges=bounds.compose(simple).ranges)
+    factors = {name: [each.factor for each in bounds.compose(only(free, name)).segments] for name in most}
+    apart = total(times(*factors[name], each, UP) for name, each in most.items())
+    if len(most) == 1:
+        return apart
+    together = bounds.whole(only(replace(graph, ranges={**free.ranges, **graph.ranges}), *most)).lipschitz
+    return min(apart, times(together, root_of_squares(most.values()), UP))
