@@ -39,7 +39,7 @@ from convsv_cli.lipschitz.quantised.operators import OPERATORS
 from convsv_cli.lipschitz.quantised.smoothing import Error, Smoothing
 from convsv_cli.lipschitz.segments import Composed
 from convsv_cli.model.graph import Graph
-from convsv_cli.numerics.intervals import Range
+from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.numerics.rounding import UP, root_of_squares, times, total
 from convsv_cli.report import NetworkBound, Quantised
 
@@ -101,15 +101,16 @@ def _ranged(
 
     What one quantiser gives may bound the input of the next one.
     """
-    most = {name: error.most for name, error in errors.items() if not error.source}
-    open_ = {name: error for name, error in errors.items() if error.source}
+    most = {name: error.most for name, error in errors.items() if not error.dynamic}
+    open_ = {name: error for name, error in errors.items() if error.dynamic}
     found = True
     while open_ and found:
         found = False
-        known = bounds.compose(bounds.simplify(graph)).ranges
+        simple = bounds.simplify(graph)
+        known = bounds.compose(simple).ranges
         for name, error in list(open_.items()):
-            source = known.get(error.source, graph.ranges.get(error.source))
-            if source is None or not source.finite:
+            source = known.get(_beside(name, simple), ANYTHING)
+            if not source.finite:
                 continue
             step = times(max(source.upper, 0.0) - min(source.lower, 0.0), UP / STEPS, UP)
             most[name] = times(step, error.most, UP)
@@ -117,6 +118,14 @@ def _ranged(
             del open_[name]
             found = True
     return graph, most, list(open_.values())
+
+
+def _beside(error: str, graph: Graph) -> str:
+    """The tensor that an error is added to."""
+    for node in graph.users.get(error, ()):
+        if node.op == "Add" and node.inputs[1] == error:
+            return node.inputs[0]
+    return ""
 
 
 def _added(graph: Graph, most: Mapping[str, float], bounds: Bounds) -> float:

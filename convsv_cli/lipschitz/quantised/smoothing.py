@@ -23,12 +23,12 @@ class Error:
         quantiser: the node.
         most: what the norm of a difference of two values is at most: of the error, or of the error over its
             scale where the input decides on that.
-        source: the tensor whose range bounds the scale; empty where that is constant.
+        dynamic: whether the input decides on the scale, which is in proportion to what it is added to.
     """
 
     quantiser: str
     most: float
-    source: str = ""
+    dynamic: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -171,7 +171,7 @@ class Smoothing:
         if sizes is None or len(node.outputs) != 3:
             return
         most = math.sqrt(math.prod(sizes)) * UP_MANY
-        error = self._error(Error(quantiser=node.name, most=most, source=source), sizes, None)
+        error = self._error(Error(quantiser=node.name, most=most, dynamic=True), sizes, None)
         grid = Dynamic(scale=node.outputs[1], zero=node.outputs[2])
         self.codes[node.outputs[0]] = Code(real=self.add("Add", node, (source, error)), grid=grid)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -83,6 +84,10 @@ def _operand(tensor: Tensor) -> Expression:
 
 
 def _applied_range(operation: Operation) -> Range:
+    """Of one tensor; that may be held fixed, at values of which nothing but their range is known."""
+    if not operation.varying:
+        inputs = (t if t is None or not t.held else replace(t, bound=1.0) for t in operation.inputs)
+        operation = replace(operation, inputs=tuple(inputs))
     return values(_expression(operation), operation.varying[0].range)
 
 
