@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from convsv_cli.limits import expect
 from convsv_cli.lipschitz.blocks import summarised
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import compose
@@ -27,7 +28,8 @@ from convsv_cli.lipschitz.ends import (
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.pairs import Remembered, apart, norm_of_pairs, pair_bounds, skipped, tightened
-from convsv_cli.lipschitz.quantised import Bounds, quantised
+from convsv_cli.lipschitz.quantised import quantised
+from convsv_cli.lipschitz.quantised.steps import BEHIND, ROUNDS, SECOND, Bounds
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.segments import Composed, Segment, best, up_to
 from convsv_cli.lipschitz.structure import structure_of
@@ -38,7 +40,7 @@ from convsv_cli.lipschitz.written_out.extremes import extremes
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.numerics.rounding import UP, times
-from convsv_cli.report import BOUNDED, UNKNOWN, NetworkBound
+from convsv_cli.report import BOUNDED, QUICK, UNKNOWN, NetworkBound
 
 if TYPE_CHECKING:
     import torch
@@ -80,18 +82,27 @@ def network_bound(
     bound = _with_pairs(found.bound(), found)
     if bound.status != BOUNDED:
         bound = replace(bound, quantised=quantised(part, _bounds(norms, input_range, effort)))
+    rounds = (ROUNDS,) if bound.quantised else ()
     return replace(
         bound,
         left_out=(*notes, *skipped(part, len(bound.pairs))),
-        assumptions=(*dict.fromkeys((*graph.assumed, *found.assumed)), *known, ARITHMETIC),
+        assumptions=(*dict.fromkeys((*graph.assumed, *found.assumed)), *known, *rounds, ARITHMETIC),
     )
 
 
 def _bounds(norms: Norms, input_range: tuple[float, float] | None, effort: Effort) -> Bounds:
+    """How both terms are bounded, of which the second may take half as long as the first."""
+    expect(SECOND * effort.patience)
+
+    def whole(graph: Graph, effort: Effort) -> NetworkBound:
+        return composition_of(graph, norms, input_range, effort).bound()
+
     return Bounds(
-        whole=lambda graph: composition_of(graph, norms, input_range, effort).bound(),
+        whole=partial(whole, effort=effort),
+        quick=partial(whole, effort=Effort(level=QUICK)),
         simplify=lambda graph: _simplified(folded(graph).graph),
         compose=partial(compose, rules=RULES, norms=norms, input_range=_box(input_range)),
+        tensors=BEHIND[effort.level],
     )
 
 

@@ -50,6 +50,8 @@ BEYOND = "its bound, times those before it, is beyond 1e308"
 CONTRADICTION = "its attributes, inputs and shapes do not fit together"
 CHANCE = "it draws random numbers, so that equal inputs have different results"
 UNKNOWN = "no Lipschitz rule for this operator"
+ROUNDING = frozenset(("DequantizeLinear", "DynamicQuantizeLinear"))
+JUMPS = "its codes jump with the network's input"
 
 
 def compose(
@@ -267,6 +269,8 @@ def _without_rule(node: Node) -> str:
     """Why a node has no rule."""
     if node.op.startswith((UNREADABLE, FOREIGN)):
         return node.attribute("reason", UNKNOWN)
+    if node.op in ROUNDING:
+        return JUMPS
     return CHANCE if node.op in RANDOM else UNKNOWN
 
 

@@ -19,16 +19,15 @@ the error i to the outputs where all else is held,
     |f(x) - f(y)| <= L |x - y| + sum_i L_i |e_i(x) - e_i(y)| <= L |x - y| + sum_i L_i d_i,
 
 by moving from the values of one run to those of the other in turn, with d_i the root of the sum of s^2 over
-all entries, none of which differs by more than s. The sum may be replaced by L_E sqrt(sum_i d_i^2), with L_E
-the bound from all errors together. Ranges hold for all values of the inputs in their own, so for those on the
-way, too.
+all entries, none of which differs by more than s. Ranges hold for all values of the inputs in their own, so
+for those on the way, too.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 from convsv_cli import limits
 from convsv_cli.limits import LimitError
@@ -37,11 +36,11 @@ from convsv_cli.lipschitz.ends import only
 from convsv_cli.lipschitz.pairs import because
 from convsv_cli.lipschitz.quantised.operators import OPERATORS
 from convsv_cli.lipschitz.quantised.smoothing import Error, Smoothing
-from convsv_cli.lipschitz.segments import Composed
+from convsv_cli.lipschitz.quantised.steps import Bounds, added
 from convsv_cli.model.graph import Graph
 from convsv_cli.numerics.intervals import ANYTHING, Range
-from convsv_cli.numerics.rounding import UP, root_of_squares, times, total
-from convsv_cli.report import NetworkBound, Quantised
+from convsv_cli.numerics.rounding import UP, times
+from convsv_cli.report import Quantised
 
 BEYOND = "it is beyond 1e308"
 GROWS = "the steps of {} (DynamicQuantizeLinear) grow with its input, which is open: --input-range may help"
@@ -49,21 +48,6 @@ STEPS = 255
 """Of a DynamicQuantizeLinear."""
 VISIT = 4 * limits.OBJECT
 """Steps of bounding one node."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """How graphs are bounded.
-
-    Attributes:
-        whole: from all inputs to all outputs.
-        simplify: makes a graph one that has smaller bounds, with the same inputs.
-        compose: bounds the pieces of that by rules.
-    """
-
-    whole: Callable[[Graph], NetworkBound]
-    simplify: Callable[[Graph], Graph]
-    compose: Callable[[Graph], Composed]
 
 
 def quantised(graph: Graph, bounds: Bounds) -> Quantised | None:
@@ -77,21 +61,25 @@ def quantised(graph: Graph, bounds: Bounds) -> Quantised | None:
     if not found.errors:
         return None
     none = Quantised(lipschitz=math.inf, added=math.inf, quantisers=len(found.errors))
-    steps = VISIT * len(found.errors) * len(found.graph.main.nodes)
     try:
-        limits.spend(steps, "bounding quantisers", share=0.5)
+        _spend(found.graph, len(found.errors))
+        smooth, most, open_ = _ranged(found.graph, found.errors, bounds)
     except LimitError as error:
         return replace(none, reason=str(error))
-    smooth, most, open_ = _ranged(found.graph, found.errors, bounds)
     whole = bounds.whole(only(smooth, *sources(graph)))
     if not math.isfinite(whole.lipschitz):
         return replace(none, reason=whole.reason or because(whole.obstacles) or BEYOND)
     if open_:
         return replace(none, reason=GROWS.format(open_[0].quantiser))
-    added = _added(smooth, most, bounds)
-    if not math.isfinite(added):
+    steps = added(smooth, sources(graph), most, bounds)
+    if not math.isfinite(steps):
         return replace(none, reason=BEYOND)
-    return replace(none, lipschitz=whole.lipschitz, added=added)
+    return replace(none, lipschitz=whole.lipschitz, added=steps)
+
+
+def _spend(graph: Graph, times_bounded: int) -> None:
+    """Ask for the steps of bounding a graph."""
+    limits.spend(VISIT * times_bounded * len(graph.main.nodes), "bounding quantisers", share=0.5)
 
 
 def _ranged(
@@ -100,14 +88,18 @@ def _ranged(
     """The graph with the ranges of errors, what each may differ by, and those of which that is not known.
 
     What one quantiser gives may bound the input of the next one.
+
+    Raises:
+        LimitError: that takes more steps than the model may.
     """
+    simple = bounds.simplify(graph)
     most = {name: error.most for name, error in errors.items() if not error.dynamic}
     open_ = {name: error for name, error in errors.items() if error.dynamic}
     found = True
     while open_ and found:
         found = False
-        simple = bounds.simplify(graph)
-        known = bounds.compose(simple).ranges
+        _spend(graph, 1)
+        known = bounds.compose(replace(simple, ranges=graph.ranges)).ranges
         for name, error in list(open_.items()):
             source = known.get(_beside(name, simple), ANYTHING)
             if not source.finite:
@@ -126,15 +118,3 @@ def _beside(error: str, graph: Graph) -> str:
         if node.op == "Add" and node.inputs[1] == error:
             return node.inputs[0]
     return ""
-
-
-def _added(graph: Graph, most: Mapping[str, float], bounds: Bounds) -> float:
-    """What the errors make of the outputs: the least of both bounds."""
-    simple = bounds.simplify(graph)
-    free = replace(simple, ranges=bounds.compose(simple).ranges)
-    factors = {name: [each.factor for each in bounds.compose(only(free, name)).segments] for name in most}
-    apart = total(times(*factors[name], each, UP) for name, each in most.items())
-    if len(most) == 1:
-        return apart
-    together = bounds.whole(only(replace(graph, ranges={**free.ranges, **graph.ranges}), *most)).lipschitz
-    return min(apart, times(together, root_of_squares(most.values()), UP))

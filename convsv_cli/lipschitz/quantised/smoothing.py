@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from convsv_cli.lipschitz.dependencies import consumed, wanted
+from convsv_cli.lipschitz.operation import MALFORMED
 from convsv_cli.lipschitz.quantised.grids import BITS, Code, Dynamic, Grid, Stored, grid_of
-from convsv_cli.model.graph import Body, Constant, Graph, Names, Node
+from convsv_cli.model.graph import Body, Constant, Graph, Names, Node, UnknownValueError
 from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.numerics.rounding import UP_MANY
 
@@ -57,7 +59,8 @@ class Smoothing:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.codes: dict[str, Code] = {}
-        self._names = Names({*graph.inputs, *graph.shapes, *graph.constants, *graph.makers})
+        nodes = (node.name for node in graph.main.nodes)
+        self._names = Names({*graph.inputs, *graph.shapes, *graph.constants, *graph.makers, *nodes})
         self._constants, self._shapes = dict(graph.constants), dict(graph.shapes)
         self._dtypes, self._ranges = dict(graph.dtypes), dict(graph.ranges)
         self._errors: dict[str, Error] = {}
@@ -72,7 +75,8 @@ class Smoothing:
         """
         for node in self.graph.main.nodes:
             if node.op in operators:
-                operators[node.op](node, self)
+                with suppress(UnknownValueError, *MALFORMED):  # then its own rule says what is wrong
+                    operators[node.op](node, self)
             if self._given.isdisjoint(node.outputs):
                 self._nodes.append(node)
         outputs = self.graph.main.outputs
