@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from convsv_cli.lipschitz.dependencies import real_outputs, sources
+from convsv_cli.lipschitz.dependencies import ending_at, real_outputs
 from convsv_cli.lipschitz.ends import Ends, between, only
-from convsv_cli.lipschitz.segments import Composed, up_to
+from convsv_cli.lipschitz.segments import Composed, Segment
 from convsv_cli.model.graph import Graph
 from convsv_cli.numerics.rounding import UP, times, total
 from convsv_cli.report import NORMAL, QUICK, THOROUGH, NetworkBound
@@ -42,9 +42,10 @@ class Bounds:
 def added(graph: Graph, inputs: Sequence[str], most: Mapping[str, float], bounds: Bounds) -> float:
     """The sum of L_i d_i over all errors i; infinite where one has no bound.
 
-    L_i is a product of the bounds of pieces, by rules. Where everything from the error on passes a tensor, it
-    is no more than the bound up to that, by rules, times that of the rest, which is bounded as a network of
-    its own: there are a few such tensors.
+    From the inputs, everything passes the ends of segments, so all from an error does that enters before such
+    an end: L_i is no more than the bound up to it, times those of the segments behind it. Instead of all of
+    these, those up to another end and the bound of the rest count, which is bounded as a network of its own:
+    there are a few such ends.
 
     Args:
         graph: with ranges of all errors.
@@ -53,27 +54,29 @@ def added(graph: Graph, inputs: Sequence[str], most: Mapping[str, float], bounds
         bounds: how graphs are bounded.
     """
     simple = bounds.simplify(graph)
-    known = bounds.compose(simple)
-    free = replace(simple, ranges={**simple.ranges, **known.ranges})
-    pieces = {name: bounds.compose(only(free, name)).segments for name in most}
-    behind: dict[str, float] = {}
-    for tensor in _spread(bounds.compose(only(free, *inputs)), bounds.tensors):
-        rest = between(free, Ends(sources=(tensor,), targets=real_outputs(free)))
-        if sources(rest):
-            behind[tensor] = bounds.quick(rest).lipschitz
+    free = replace(simple, ranges={**simple.ranges, **bounds.compose(simple).ranges})
+    segments = bounds.compose(only(free, *inputs)).segments
+    rest = _rest(free, segments, bounds)
+    place = {node.name: index for index, segment in enumerate(segments) for node in segment.nodes}
     terms = []
-    for name, segments in pieces.items():
-        ways = [times(*(segment.factor for segment in segments))]
-        for tensor, rest_bound in behind.items():
-            before = up_to(tensor, segments, (name,))
-            if before is not None:
-                ways.append(times(*(segment.factor for segment in before), rest_bound))
-        terms.append(times(min(ways), most[name], UP))
+    for name, difference in most.items():
+        within = min((place.get(node.name, -1) for node in free.users.get(name, ())), default=-1)
+        end = segments[within].end if within >= 0 else ""
+        alone = only(ending_at(free, end) if end else free, name)
+        pieces = [segment.factor for segment in bounds.compose(alone).segments]
+        terms.append(times(*pieces, rest[within] if end else 1.0, difference, UP))
     return total(terms) if all(map(math.isfinite, terms)) else math.inf
 
 
-def _spread(known: Composed, most: int) -> list[str]:
-    """So many tensors that everything passes, at equal distances."""
-    ends = [segment.end for segment in known.segments if segment.end][:-1]
-    count = min(most, len(ends))
-    return [ends[(2 * index + 1) * len(ends) // (2 * count)] for index in range(count)]
+def _rest(graph: Graph, segments: Sequence[Segment], bounds: Bounds) -> list[float]:
+    """For each segment, the bound from its end to the outputs."""
+    ends = [index for index, segment in enumerate(segments) if segment.end][:-1]
+    count = min(bounds.tensors, len(ends))
+    chosen = {ends[(2 * index + 1) * len(ends) // (2 * count)] for index in range(count)}
+    found = [1.0] * len(segments)
+    for index in reversed(range(len(segments) - 1)):
+        found[index] = times(found[index + 1], segments[index + 1].factor)
+        if index in chosen:
+            ends_at = Ends(sources=(segments[index].end,), targets=real_outputs(graph))
+            found[index] = min(found[index], bounds.quick(between(graph, ends_at)).lipschitz)
+    return found
