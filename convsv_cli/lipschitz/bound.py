@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from convsv_cli.limits import expect
 from convsv_cli.lipschitz.blocks import summarised
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import compose
@@ -91,8 +90,6 @@ def network_bound(
 
 
 def _bounds(norms: Norms, input_range: tuple[float, float] | None, effort: Effort) -> Bounds:
-    """How both terms are bounded, of which the second may take half as long as the first."""
-    expect(SECOND * effort.patience)
 
     def whole(graph: Graph, effort: Effort) -> NetworkBound:
         return composition_of(graph, norms, input_range, effort).bound()
@@ -103,6 +100,7 @@ def _bounds(norms: Norms, input_range: tuple[float, float] | None, effort: Effor
         simplify=lambda graph: _simplified(folded(graph).graph),
         compose=partial(compose, rules=RULES, norms=norms, input_range=_box(input_range)),
         tensors=BEHIND[effort.level],
+        patience=SECOND * effort.patience,
     )
 
 

@@ -61,6 +61,7 @@ def quantised(graph: Graph, bounds: Bounds) -> Quantised | None:
     if not found.errors:
         return None
     none = Quantised(lipschitz=math.inf, added=math.inf, quantisers=len(found.errors))
+    limits.expect(bounds.patience)
     try:
         _spend(found.graph, len(found.errors))
         smooth, most, open_ = _ranged(found.graph, found.errors, bounds)

@@ -30,6 +30,7 @@ class Bounds:
         simplify: makes a graph one that has smaller bounds, with the same inputs.
         compose: bounds the pieces of that by rules.
         tensors: from how many of them on the network is bounded as one of its own.
+        patience: how many times as many multiplications as usual both terms may take together.
     """
 
     whole: Callable[[Graph], NetworkBound]
@@ -37,6 +38,7 @@ class Bounds:
     simplify: Callable[[Graph], Graph]
     compose: Callable[[Graph], Composed]
     tensors: int
+    patience: float
 
 
 def added(graph: Graph, inputs: Sequence[str], most: Mapping[str, float], bounds: Bounds) -> float:
