@@ -40,7 +40,7 @@ STATIC = {
         "weight_type": QuantType.QInt8,
     },
 }
-PAIRS, MANY = 150, 3_000
+PAIRS, MANY = 150, 2_000
 ROUNDING = 1e-4
 """More than single precision takes off the outputs of these networks."""
 
@@ -62,7 +62,7 @@ def check_pairs(path: Path, found: Quantised, count: int) -> float:
         allowed = found.lipschitz * np.linalg.norm(one.astype(np.float64) - other) + found.added
         moved = np.linalg.norm(first - second)
         assert moved <= allowed + ROUNDING
-        largest = max(largest, moved / allowed)
+        largest = max(largest, moved / max(allowed, 1e-9))
     return largest
 
 
@@ -184,7 +184,7 @@ def test_so_it_is_where_the_input_decides_on_scales(tmp_path: Path) -> None:
     assert check_rewriting(dynamic(convolutional(), tmp_path, per_channel=True)) == 3
 
 
-SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(5, 18))]
+SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(5, 12))]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
