@@ -184,7 +184,7 @@ def test_so_it_is_where_the_input_decides_on_scales(tmp_path: Path) -> None:
     assert check_rewriting(dynamic(convolutional(), tmp_path, per_channel=True)) == 3
 
 
-SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(5, 12))]
+SEEDS = [seed if 2 < seed < 7 else pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(12)]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
