@@ -45,6 +45,7 @@ class BrokenBoundError(Exception):
 def lower_bound(
     model: Path,
     *,
+    content: bytes = b"",
     data: Path | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     input_range: tuple[float, float] | None = None,
@@ -63,6 +64,7 @@ def lower_bound(
 
     Args:
         model: the file; external data lie next to it.
+        content: the ONNX model, where the file is no such, but holds its constants.
         data: a .npz file, its arrays named as the inputs, or a single one; without it, points are random.
         input_shapes: full shapes of inputs, by name.
         input_range: what all points are inside; random ones are uniform in it, else standard normal.
@@ -78,7 +80,7 @@ def lower_bound(
         UsageError: onnxruntime is missing or cannot run the model; shapes or DATA do not fit.
     """
     start = time.perf_counter()
-    function = Function.load(model, input_shapes or {}, data)
+    function = Function.load(model, input_shapes or {}, data, content)
     if data is None:
         points = random_points(function, input_range, seed)
     else:
@@ -92,7 +94,7 @@ def lower_bound(
         search.improve()
     progress(TASK, 1.0)
     return Empirical(
-        ratio=search.ratio if search.ratio <= limit else _closer(model, function, search),
+        ratio=search.ratio if search.ratio <= limit else _closer(model, content, function, search),
         pairs=search.pairs,
         directions=search.directions,
         source=RANDOM if data is None else str(data),
@@ -100,14 +102,14 @@ def lower_bound(
     )
 
 
-def _closer(model: Path, function: Function, search: Search) -> float:
+def _closer(model: Path, content: bytes, function: Function, search: Search) -> float:
     """The best ratio again, without what the model's own rounding has done to it."""
     from convsv_cli.empirical.double import in_double
 
     points = np.stack(search.best)
     if function.precision > DOUBLE:
         with contextlib.suppress(UsageError):
-            precise = in_double(model, function)
+            precise = in_double(model, function, content)
             signs = np.random.default_rng(0).choice([-1.0, 1.0], points.shape)
             return secant(precise, points, points * (1 + 2 * precise.precision * signs), margin=MARGIN)
     return without_jumps(function, points)
@@ -121,12 +123,14 @@ def check_empirical(network: Network, source: str) -> None:
         source: "random", or a file of inputs.
 
     Raises:
-        UsageError: it is no ONNX file, or the data file is missing or no .npz file.
+        UsageError: it has no graph that onnxruntime runs, or the data file is missing or no .npz file.
         LimitError: the data would take more memory than the files in use may.
     """
-    if network.format != "onnx":
+    if network.format != "onnx" and network.executable is None:
         hint = "export the model to ONNX"
-        raise UsageError("--empirical runs ONNX files only", where=network.path, hint=hint)
+        raise UsageError(
+            "--empirical runs ONNX graphs and programs of torch.export only", where=network.path, hint=hint
+        )
     if source != RANDOM and not Path(source).is_file():
         hint = "--empirical takes random, or an .npz file of inputs"
         raise UsageError("no such file", where=source, hint=hint)
@@ -140,7 +144,7 @@ def empirical_of(
     """What `lower_bound` finds of a network in a child process; a ratio above the bound is looked at closely.
 
     Args:
-        network: of an ONNX file.
+        network: with a graph that onnxruntime runs.
         bound: its certified bound.
         settings: the inputs to run it on.
         progress: as in `lower_bound`.
@@ -168,7 +172,7 @@ def empirical_of(
     try:
         answer = confined(
             f"{__name__}:search_confined",
-            json.dumps(request).encode(),
+            json.dumps(request).encode() + b"\n" + (network.executable() if network.executable else b""),
             limits,
             lambda share: listener(TASK, share),
         )
@@ -197,9 +201,11 @@ def limits_of(weights: int) -> Limits:
 
 def search_confined(request: bytes, report: Callable[[float], None]) -> bytes:
     """In the child."""
-    asked = json.loads(request)
+    head, _, content = request.partition(b"\n")
+    asked = json.loads(head)
     found = lower_bound(
         Path(asked["model"]),
+        content=content,
         data=None if asked["data"] is None else Path(asked["data"]),
         input_shapes={name: tuple(shape) for name, shape in asked["input_shapes"].items()},
         input_range=None if asked["input_range"] is None else tuple(asked["input_range"]),

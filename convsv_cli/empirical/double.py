@@ -29,14 +29,22 @@ SINGLE = {"Resize": (2,), "Upsample": (1,), "DequantizeLinear": (1,)}
 SINGLE_RESULTS = ("DequantizeLinear",)
 
 
-def in_double(path: Path, function: Function) -> Function:
-    """The function of the same file, with everything in it that is real in double precision.
+def in_double(path: Path, function: Function, content: bytes = b"") -> Function:
+    """The function of the same model, with everything in it that is real in double precision.
+
+    Args:
+        path, content: as of `Function.load`.
+        function: of the model as it is.
 
     Raises:
         UsageError: neither onnxruntime nor ONNX's own implementation runs it.
     """
     with one_line("the model has no double precision", str(path)):
-        return _in_double(onnx.load(path), function)
+        if not content:
+            return _in_double(onnx.load(path), function)
+        model = onnx.load_model_from_string(content)
+        onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+        return _in_double(model, function)
 
 
 def _in_double(model: ModelProto, function: Function) -> Function:
@@ -47,7 +55,7 @@ def _in_double(model: ModelProto, function: Function) -> Function:
         each.node.extend(nodes)
     ports = tuple(replace(port, dtype=np.dtype("float64")) if port.real else port for port in function.ports)
     try:
-        return _tried(session_of(model.SerializeToString()), ports, function)
+        return _tried(session_of(None, model.SerializeToString()), ports, function)
     except (UsageError, ValueError):  # the latter where it is too large for one message
         return _tried(_Reference(model), ports, function)
 

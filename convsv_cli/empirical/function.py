@@ -30,6 +30,7 @@ WHOLE = {
     },
 }
 BATCH, ENTRIES = 32, 2**22  # points a run, and entries of inputs
+BESIDE = "session.model_external_initializers_file_folder_path"
 AGREE = 1e-4  # of results in a batch and alone
 
 
@@ -89,13 +90,21 @@ class Function:
         return cls(session, tuple(replace(port, real=port.name == source) for port in ports), output)
 
     @classmethod
-    def load(cls, path: Path, shapes: Mapping[str, tuple[int, ...]], data: Path | None = None) -> Function:
+    def load(
+        cls,
+        path: Path,
+        shapes: Mapping[str, tuple[int, ...]],
+        data: Path | None = None,
+        content: bytes = b"",
+    ) -> Function:
         """Of a file; sizes that it leaves open are those of `shapes`, or else of the arrays in `data`.
+
+        `content` is the ONNX model where the file is no such, but holds its constants.
 
         Raises:
             UsageError: onnxruntime is missing or does not read it; a size is not known, or contradicts.
         """
-        session = session_of(path)
+        session = session_of(path, content)
         inputs = session.get_inputs()
         unknown = sorted(set(shapes) - {each.name for each in inputs})
         if unknown:
@@ -167,8 +176,11 @@ class Function:
         return np.concatenate([output.reshape(count, -1).astype(np.float64) for output in outputs], axis=1)
 
 
-def session_of(model: Path | bytes) -> Any:  # noqa: ANN401
-    """Of onnxruntime; UsageError where it is missing, or does not read the model."""
+def session_of(path: Path | None, content: bytes = b"") -> Any:  # noqa: ANN401
+    """Of onnxruntime; UsageError where it is missing, or does not read the model.
+
+    The model is the content, if there is any; further files of it lie next to the path.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -177,7 +189,10 @@ def session_of(model: Path | bytes) -> Any:  # noqa: ANN401
     options.log_severity_level = 4
     options.use_deterministic_compute = True
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # numpy works in between
-    given, where = (str(model), str(model)) if isinstance(model, Path) else (model, "")
+    where = "" if path is None else str(path)
+    if content and path is not None:
+        options.add_session_config_entry(BESIDE, str(path.parent))
+    given = content or where
     with one_line("onnxruntime cannot read the model", where):
         return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 

@@ -37,11 +37,12 @@ def load(path: str | Path, input_size: InputSize | None = None) -> Network:
 
 
 def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize | None = None) -> Network:
-    """The graph of an ONNX file with the weights of a checkpoint; nothing in either is executed.
+    """The graph of one file with the weights of a checkpoint; nothing in either is executed.
 
     Args:
         path: a PyTorch checkpoint, module or TorchScript archive, or a safetensors file.
-        graph: an ONNX graph that has a stored tensor of the same name and shape for each of the weights.
+        graph: an ONNX graph, or a program of torch.export, with a stored tensor of the same name and shape
+            for each of the weights.
         input_size: as in `load`.
 
     Raises:
@@ -93,10 +94,12 @@ def _transplanted(path: Path, graph: Path, input_size: InputSize) -> Network:
     loader = _loader(path)
     if loader.tensors is None:
         raise UsageError("it has a graph of its own", where=str(path), hint="leave --graph out")
-    if _loader(graph) is not ONNX:
-        raise UsageError("not an ONNX graph", where=str(graph), hint="--graph takes an ONNX export")
+    home = _loader(graph).onnx
+    if home is None:
+        hint = "--graph takes an ONNX export, or a program of torch.export"
+        raise UsageError("not a graph", where=str(graph), hint=hint)
     tensors, parts = loader.tensors(path), loader.parts(path)
-    return transplanted(path, tensors, graph, input_size, parts)
+    return transplanted(path, tensors, (graph, home(graph, input_size)), input_size, parts)
 
 
 @locating

@@ -16,6 +16,7 @@ from convsv_cli.names import LONGEST_NAME, plain_names, without_trainer
 
 if TYPE_CHECKING:
     import torch
+    from onnx import ModelProto
 
 _PARTS = {"float8_e8m0fnu", "float4_e2m1fn_x2"}
 """Exponents of blocks, and pairs of values: neither is a number in its own right."""
@@ -125,6 +126,8 @@ class Loader:
         parts: names of the further files that a model is in, relative to its folder, which are not looked at;
             raises `UnreadableModelError` or `UnsafeModelError`.
         tensors: the named tensors of a format that has them, with the same errors; None for others.
+        onnx: the ONNX model that a file is, or that computes the same, at an input size, with the errors of
+            `load`; None for formats without graphs.
     """
 
     name: str
@@ -134,6 +137,7 @@ class Loader:
     load: Callable[[Path, InputSize], Network]
     parts: Callable[[Path], tuple[str, ...]] = alone
     tensors: Callable[[Path], NamedTensors] | None = None
+    onnx: Callable[[Path, InputSize], ModelProto] | None = None
 
     def recognises(self, head: bytes, suffix: str) -> bool:
         """Whether a file is of this format.

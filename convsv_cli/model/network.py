@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +81,8 @@ class Network:
         left_out: those of the notes that are about what could be weights: an audit without that is not
             complete.
         graph: the whole computation, at the input size asked for; None where the file has only weights.
+        executable: gives the ONNX model that the graph is, where the file is no such; further files that the
+            model names lie next to it.
         no_graph: why a file that holds one has none here, in plain words; empty for others.
     """
 
@@ -94,6 +96,7 @@ class Network:
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     graph: Graph | None = field(default=None, repr=False)
+    executable: Callable[[], bytes] | None = field(default=None, repr=False)
     no_graph: str = ""
 
     @property

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from convsv_cli import audit
+from convsv_cli import audit, certify
 from convsv_cli.report import BOUNDED
 from tests.support.exported_programs import as_onnx, computed, exported, translation
 from tests.support.torch_networks import Of, networks
@@ -386,3 +386,40 @@ def test_open_sizes_are_what_is_asked_for(tmp_path: Path) -> None:
     assert asked.lipschitz == pytest.approx(fixed.lipschitz, rel=1e-9)
     assert asked.lipschitz < 0.6 * audit(tmp_path / "free.pt2").bound.lipschitz
     assert any("the bound is for one sample" in line for line in asked.assumptions)
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a classifier as a program, as an ONNX file and as a state dict, and samples."""
+    folder = tmp_path_factory.mktemp("classifier")
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3)
+    )
+    x = torch.randn(4, 1, 8, 8)
+    exported(module, [x[:1]], folder / "m.pt2")
+    as_onnx(module, [x[:1]], folder / "m.onnx")
+    torch.save(module.state_dict(), folder / "m.pt")
+    np.savez(folder / "x.npz", x=x.numpy(), y=module(x).argmax(1).numpy())
+    return folder
+
+
+def test_programs_are_certified_like_their_export(classifier: Path) -> None:
+    own, other = (
+        certify(classifier / name, data=classifier / "x.npz", effort="none") for name in ("m.pt2", "m.onnx")
+    )
+    assert [each.radius for each in own.samples] == pytest.approx(
+        [each.radius for each in other.samples], rel=1e-4
+    )
+    assert min(each.radius for each in own.samples) > 0
+
+
+def test_programs_are_run(classifier: Path) -> None:
+    found = audit(classifier / "m.pt2", empirical="random").bound
+    assert found.empirical is not None
+    assert 0.2 * found.lipschitz < found.empirical.ratio <= found.lipschitz
+
+
+def test_programs_supply_graphs(classifier: Path) -> None:
+    own, other = (audit(classifier / "m.pt", graph=classifier / name).bound for name in ("m.pt2", "m.onnx"))
+    assert own.lipschitz == pytest.approx(other.lipschitz, rel=1e-9)

@@ -42,7 +42,7 @@ def read(path: Path, input_size: InputSize) -> Network:
         UsageError: the network cannot have that input size.
         UnsafeModelError: it wants files outside its folder, or unfolds without bounds.
     """
-    return network_of(_parse(path), path, input_size)
+    return network_of(parse(path), path, input_size)
 
 
 def network_of(model: ModelProto, path: Path, input_size: InputSize) -> Network:
@@ -61,22 +61,26 @@ def parts(path: Path) -> tuple[str, ...]:
     Raises:
         UnreadableModelError, UnsafeModelError: as `read`.
     """
-    model = _parse(path)
+    model = parse(path)
     with _damage(path):
         return tuple(_external_files(list(scopes(model.graph))))
 
 
 def transplanted(
-    path: Path, found: NamedTensors, graph: Path, input_size: InputSize, further: tuple[str, ...]
+    path: Path,
+    found: NamedTensors,
+    graph: tuple[Path, ModelProto],
+    input_size: InputSize,
+    further: tuple[str, ...],
 ) -> Network:
-    """The network of `graph` with each stored tensor replaced that the checkpoint has by name and shape.
+    """The network of a graph with each stored tensor replaced that the checkpoint has by name and shape.
 
     Names are compared without wrappers around parts of either network.
 
     Args:
         path: the checkpoint.
         found: its tensors.
-        graph: an ONNX file.
+        graph: a file, and the ONNX model that it is, which is changed.
         input_size: as in `read`.
         further: files next to the checkpoint that hold more of its tensors.
 
@@ -85,7 +89,7 @@ def transplanted(
             the checkpoint's: a graph with BatchNorm folded in, or another architecture.
         UnreadableModelError, UnsafeModelError: as `read`.
     """
-    model = _parse(graph)
+    place, model = graph
     known = dequantised(without_training_state(found.tensors))
     tensors = {name: tensor for name, tensor in known.items() if tensor.shape}
     stored = {initializer.name: initializer for initializer in model.graph.initializer}
@@ -101,20 +105,20 @@ def transplanted(
         more = f" and {len(strangers) - 3:,} more" if len(strangers) > 3 else ""
         named = ", ".join(strangers[:3]) + more or "any weight"
         raise UsageError(
-            f"{graph.name} has no tensor with the name and shape of {named}",
+            f"{place.name} has no tensor with the name and shape of {named}",
             where=str(path),
             hint=FOLDED_HINT,
         )
     for name, tensor in wanted.items():
         _replace(homes[name], tensor)
-    network = network_of(model, graph, input_size)
-    note = KEPT.format(graph=graph.name, replaced=len(wanted), kept=len(stored) - len(wanted))
+    network = network_of(model, place, input_size)
+    note = KEPT.format(graph=place.name, replaced=len(wanted), kept=len(stored) - len(wanted))
     return replace(
         network,
         path=str(path),
         format="checkpoint",
         files=(path.name, *network.files, *further),
-        sources=(path, *(graph for _ in network.files), *(path for _ in further)),
+        sources=(path, *(place for _ in network.files), *(path for _ in further)),
         notes=(*network.notes, note, *found.notes, *_assumed(wanted)),
         left_out=found.left_out,
     )
@@ -135,7 +139,7 @@ def _damage(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _parse(path: Path) -> ModelProto:
+def parse(path: Path) -> ModelProto:
     """The model in a file, without its external data.
 
     Raises:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convsv_cli.loaders.loader import Loader, NamedTensors
 from convsv_cli.model.network import InputSize, Network
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _ZIP = rb"PK\x03\x04"
 _OWN_NAME = (
@@ -27,6 +31,12 @@ def _tensors(path: Path) -> NamedTensors:
     return NamedTensors(tensors=tensors_of(path), format="pt2")
 
 
+def _model(path: Path, input_size: InputSize) -> ModelProto:
+    from convsv_cli.loaders.pt2.reading import onnx_model
+
+    return onnx_model(path, input_size)
+
+
 LOADER = Loader(
     name="pt2",
     suffixes=(".pt2",),
@@ -34,4 +44,5 @@ LOADER = Loader(
     signatures={"": _ZIP + rb"(?s:.{26})" + _OWN_NAME, ".pt2": _ZIP},
     load=_load,
     tensors=_tensors,
+    onnx=_model,
 )

@@ -1,49 +1,30 @@
-"""A program of torch.export to a `Network`: a row for nodes that share weight, geometry and input size."""
+"""A program of torch.export to a `Network`, with the graph that it computes."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import torch
+from onnx import ModelProto
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
 from convsv_cli.limits import LimitError
-from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
 from convsv_cli.loaders.files import locating
-from convsv_cli.loaders.loader import StoredTensor, is_real
-from convsv_cli.loaders.names import notes_on, training_state, without_training_state
+from convsv_cli.loaders.loader import StoredTensor
+from convsv_cli.loaders.names import notes_on, training_state
 from convsv_cli.loaders.onnx.reading import network_of
 from convsv_cli.loaders.pt2.archive import HINT, open_archive, stored_tensors
-from convsv_cli.loaders.pt2.expressions import Expressions, NotComputableError, Weight
-from convsv_cli.loaders.pt2.layers import EXPORTED, LinearMap, kernel, linear_maps
-from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program, program
+from convsv_cli.loaders.pt2.program import Program, program
+from convsv_cli.loaders.pt2.rows import Tensors, rows_of, with_keys
 from convsv_cli.loaders.pt2.translation import MALFORMED, translated
 from convsv_cli.loaders.pt2.translation.writer import UntranslatedError
-from convsv_cli.loaders.rows import found_in, layer_name, unique
 from convsv_cli.model.graph import Graph
-from convsv_cli.model.layer import DEQUANTISED, LOOK_UP, Geometry, Layer, UnsupportedLayer
-from convsv_cli.model.linear_map import LinearMap as Linear
 from convsv_cli.model.network import InputSize, Network
 
 NO_GRAPH = "convsv takes no graph from this program: {}"
 ONE_SAMPLE = "the open first axis of the input {!r} is 1: the bound is for one sample"
-UNUSED = "no operator of the graph uses it"
-SCALING = frozenset(
-    f"aten.{name}"
-    for name in (
-        "add.Tensor", "sub.Tensor", "mul.Tensor", "div.Tensor", "layer_norm.default",
-        "native_layer_norm.default", "rms_norm.default", "prelu.default",
-    )
-)  # fmt: skip
-"""Operators that shift or scale each element by a tensor of their own, which is no layer's weight."""
-LOOKING_UP = "aten.embedding"
-INDICES = ("int64", "int32", "bool")
-Row = Layer | UnsupportedLayer
-Tensors = Mapping[str, StoredTensor]
 
 
 @locating
@@ -70,6 +51,23 @@ def tensors_of(path: Path) -> dict[str, StoredTensor]:
         return stored_tensors(open_archive(path))
 
 
+@locating
+def onnx_model(path: Path, input_size: InputSize) -> ModelProto:
+    """The ONNX model that computes what a program does, at an input size.
+
+    Raises:
+        UnreadableModelError, UsageError, UnsafeModelError: as `read`; or the program has no such model.
+    """
+    with _damage():
+        archive = open_archive(path)
+        found = program(archive.json(f"models/{archive.model}.json"), input_size)
+        _check_size(found, input_size)
+        try:
+            return translated(found, stored_tensors(archive), path)
+        except UntranslatedError as error:
+            raise UnreadableModelError(NO_GRAPH.format(error), hint="export the model to ONNX") from error
+
+
 @contextmanager
 def _damage() -> Iterator[None]:
     """Descriptions that do not follow torch's schema, in whatever way, as one error."""
@@ -86,48 +84,37 @@ def _network(path: Path, input_size: InputSize) -> Network:
     tensors = stored_tensors(archive)
     found = program(archive.json(f"models/{archive.model}.json"), input_size)
     _check_size(found, input_size)
-    rows = _rows(found, tensors)
+    rows = rows_of(found, tensors)
     if not rows:
         raise UnreadableModelError("no weights found in this program", hint=HINT)
-    graph, reason = _graph(found, tensors, path)
+    content, graph, reason = _graph(found, tensors, path)
     return Network(
         path=str(path),
         format="pt2",
         files=(path.name,),
         inputs=tuple((name, found.shapes.get(name, ())) for name in found.inputs),
-        layers=rows if graph is None else tuple(_with_keys(rows, graph)),
+        layers=rows if graph is None else tuple(with_keys(rows, graph)),
         notes=notes_on(training_state(tensors)),
         graph=graph,
+        executable=(lambda: content) if content else None,
         no_graph=reason,
     )
 
 
-def _graph(found: Program, tensors: Tensors, path: Path) -> tuple[Graph | None, str]:
-    """What the program computes; or None, and why."""
+def _graph(found: Program, tensors: Tensors, path: Path) -> tuple[bytes, Graph | None, str]:
+    """What the program computes, as an ONNX model and its graph; or nothing, and why."""
     try:
-        network = network_of(translated(found, tensors, path), path, InputSize())
+        model = translated(found, tensors, path)
+        content = model.SerializeToString()  # reading it changes it
+        network = network_of(model, path, InputSize())
     except (UntranslatedError, LimitError, ConvsvError) as error:
-        return None, NO_GRAPH.format(error.what if isinstance(error, ConvsvError) else error)
+        return b"", None, NO_GRAPH.format(error.what if isinstance(error, ConvsvError) else error)
     except MALFORMED as error:
-        return None, NO_GRAPH.format(f"it is damaged ({type(error).__name__})")
+        return b"", None, NO_GRAPH.format(f"it is damaged ({type(error).__name__})")
     if network.graph is None:
-        return None, network.graph_missing
+        return b"", None, network.graph_missing
     assumed = (*(ONE_SAMPLE.format(name) for name in found.batch), *network.graph.assumed)
-    return replace(network.graph, assumed=assumed), ""
-
-
-def _with_keys(rows: tuple[Row, ...], graph: Graph) -> Iterator[Row]:
-    """The rows, each with the key of the map in the graph that it is."""
-    keys: dict[object, Hashable] = {}
-    for each in found_in(graph):
-        item = each.item
-        if item.constant is not None:
-            name = item.constant.name
-            at = (item.kernel_shape, item.geometry, item.input_size) if isinstance(item, Linear) else ()
-            keys.setdefault((name, *at), item.key)
-    for row in rows:
-        own = (row.kernel_shape, row.geometry, row.input_size) if isinstance(row, Layer) else ()
-        yield replace(row, key=keys.get((row.weight, *own)))
+    return content, replace(network.graph, assumed=assumed), ""
 
 
 def _check_size(found: Program, asked: InputSize) -> None:
@@ -144,185 +131,3 @@ def _check_size(found: Program, asked: InputSize) -> None:
 
 def _declared(shape: tuple[int, ...], is_open: tuple[bool, ...]) -> str:
     return "x".join("?" if free else str(size) for size, free in zip(shape, is_open, strict=True))
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """A row, the stored tensors it uses, and what it shares with nodes that are the same layer."""
-
-    row: Row
-    parts: tuple[str, ...]
-    key: object
-
-
-def _rows(program: Program, tensors: Tensors) -> tuple[Row, ...]:
-    """In the order of the nodes; then weights that no operator multiplies by whose rule convsv has."""
-    expressions = Expressions(program=program, tensors=tensors)
-    found = [
-        _found(node, linear, expressions) for node in program.nodes for linear in linear_maps(node, program)
-    ]
-    used = {part for item in found for part in item.parts}
-    merged = [*_merged(found, tensors), *_left_over(program, tensors, used)]
-    names = unique(("", row.name) for row in merged)
-    return tuple(replace(row, name=name) for name, row in zip(names, merged, strict=True))
-
-
-def _found(node: Node, linear: LinearMap, expressions: Expressions) -> _Found:
-    """The row of one linear map."""
-    parts, tensors = expressions.parts(linear.weight), expressions.tensors
-    try:
-        weight = expressions.find(linear.weight)
-        row = _layer(node, linear, weight, expressions.program, tensors)
-    except (NotComputableError, NoNumberError) as error:
-        unknown = _unsupported(node, linear, str(error), parts, tensors)
-        return _Found(row=unknown, parts=parts, key=(id(node), linear.weight))
-    shared = weight.tensor.identity or weight.name, row.kernel_shape, linear.flip, linear.factor
-    return _Found(row=row, parts=parts, key=(shared, row.op, row.geometry, row.input_size))
-
-
-def _layer(node: Node, linear: LinearMap, weight: Weight, program: Program, tensors: Tensors) -> Layer:
-    """The audited row.
-
-    Raises:
-        NotComputableError, NoNumberError: its values or its geometry are not known.
-    """
-    _check(weight, linear)
-    shape = weight.tensor.shape
-    size = _input_size(linear, len(shape) - 2, program)
-    return Layer(
-        name=layer_name(weight.name, node.name, linear.op, node.name),
-        weight=weight.name,
-        op=linear.op,
-        kernel_shape=shape[::-1] if linear.flip else shape,
-        dtype=weight.tensor.dtype,
-        geometry=Geometry() if linear.geometry is None else linear.geometry(shape),
-        input_size=size,
-        assumed=(
-            *_dequantised(weight, tensors),
-            *linear.assumed,
-            *((EXPORTED,) if size and linear.data in program.symbolic else ()),
-        ),
-        read=lambda: _kernel(weight, linear),
-    )
-
-
-def _kernel(weight: Weight, linear: LinearMap) -> torch.Tensor:
-    """The values.
-
-    Raises:
-        LimitError: they were computed before, and cannot be again within what the model may take.
-    """
-    try:
-        return kernel(weight.tensor.read(), linear)
-    except NotComputableError as error:
-        raise LimitError(str(error)) from error
-
-
-def _input_size(linear: LinearMap, axes: int, program: Program) -> tuple[int, ...] | None:
-    """Spatial sizes of what a convolution is applied to, a batch or not; none for a matrix."""
-    if linear.geometry is None:
-        return ()
-    shape = program.shapes.get(linear.data, ())
-    fits = len(shape) - axes in (1, 2) and min(shape[-axes:]) > 0
-    return shape[-axes:] if fits else None
-
-
-def _check(weight: Weight, linear: LinearMap) -> None:
-    """Raises `NotComputableError` where it cannot be audited."""
-    if linear.fault:
-        raise NotComputableError(linear.fault)
-    tensor, axes = weight.tensor, len(weight.tensor.shape) - 2
-    if tensor.fault:
-        raise NotComputableError(tensor.fault)
-    if linear.geometry is None and axes:
-        raise NotComputableError(f"a weight with {axes + 2} axes is not a matrix")
-    if linear.geometry is not None and axes not in CONVOLUTION_AXES:
-        raise NotComputableError(NO_AXES.format(axes + 2))
-
-
-def _dequantised(weight: Weight, tensors: Tensors) -> Iterator[str]:
-    stored = tensors[weight.name].dtype
-    if not is_real(stored):
-        yield DEQUANTISED.format(stored)
-
-
-def _unsupported(
-    node: Node, linear: LinearMap, reason: str, parts: tuple[str, ...], tensors: Tensors
-) -> UnsupportedLayer:
-    present = [part for part in parts if part in tensors]
-    weight = max(present, default="", key=lambda part: math.prod(tensors[part].shape))
-    stored = tensors.get(weight)
-    return UnsupportedLayer(
-        name=layer_name(weight, node.name, linear.op, node.name),
-        weight=weight or linear.weight,
-        op=linear.op,
-        kernel_shape=stored.shape if stored else (),
-        dtype=stored.dtype if stored else "",
-        reason=reason,
-    )
-
-
-def _merged(found: list[_Found], tensors: Tensors) -> Iterator[Row]:
-    """One row for all that are the same layer; other names of its weight and further nodes become aliases."""
-    tied: dict[object, list[str]] = {}
-    for name, tensor in tensors.items():
-        tied.setdefault((tensor.identity or name, tensor.shape), []).append(name)
-    groups: dict[object, list[Row]] = {}
-    for item in found:
-        groups.setdefault(item.key, []).append(item.row)
-    for first, *others in groups.values():
-        stored = tensors.get(first.weight)
-        weights = tied[stored.identity or first.weight, stored.shape] if stored else []
-        further = (row.weight if row.weight != first.weight else row.name for row in others)
-        names = dict.fromkeys((*weights, *further))
-        yield replace(first, aliases=tuple(n for n in names if n not in (first.name, first.weight)))
-
-
-def _left_over(program: Program, tensors: Tensors, used: set[str]) -> Iterator[Row]:
-    """Weights that are in no row yet, with what is done with them."""
-    users: dict[str, list[str]] = {}
-    for node in program.nodes:
-        for name in node.tensors:
-            if name in program.stored:
-                users.setdefault(program.stored[name], []).append(node.target)
-    tied = {tensors[name].identity for name in used if name in tensors} - {None}
-    for name, tensor in without_training_state(tensors).items():
-        targets = users.get(name, [])
-        scales = bool(targets) and SCALING.issuperset(targets)
-        looked_up = bool(targets) and all(target.startswith(LOOKING_UP) for target in targets)
-        is_known = all(target.startswith("aten.") for target in targets)
-        is_vector = sum(size != 1 for size in tensor.shape) < 2
-        is_plain = is_known and (is_vector or tensor.dtype in INDICES)
-        if name in used or tensor.identity in tied or len(tensor.shape) < 2 or is_plain or scales:
-            continue
-        yield UnsupportedLayer(
-            name=layer_name(name, name, "", name),
-            weight=name,
-            op=targets[0].split(".")[1] if targets else "",
-            kernel_shape=tensor.shape,
-            dtype=tensor.dtype,
-            reason=LOOK_UP if looked_up else tensor.unusable or _use(targets),
-            applicable=not looked_up,
-            layer=_as_matrix(name, tensor),
-        )
-
-
-def _as_matrix(name: str, tensor: StoredTensor) -> Layer | None:
-    """What users may say that it is; None where it is not a matrix of real numbers."""
-    if tensor.unusable or len(tensor.shape) != 2 or not is_real(tensor.dtype):
-        return None
-    return Layer(
-        name=name,
-        weight=name,
-        op="MatMul",
-        kernel_shape=tensor.shape,
-        dtype=tensor.dtype,
-        geometry=Geometry(),
-        input_size=(),
-        read=tensor.read,
-    )
-
-
-def _use(targets: list[str]) -> str:
-    others = [target for target in targets if not target.startswith(LOOKING_UP)]
-    return f"used by {others[0]}, which convsv does not know" if others else UNUSED

@@ -1,11 +1,10 @@
-"""Entries that move, and tensors that are joined, cut, filled or looked up."""
+"""Entries that move, and tensors that are joined, cut and padded."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 from onnx import TensorProto
 
 from convsv_cli.loaders.pt2.translation.writer import Build, Call, UntranslatedError
@@ -188,52 +187,6 @@ def _shuffled_channels(call: Call) -> str:
     return call.reshaped(turned, call.shape())
 
 
-def _triangle(call: Call) -> str:
-    x, kind = call.tensor(), call.kind()
-    lower = "tril" in call.node.target
-    made = call.emit(
-        "Trilu", x, call.scalar(call.whole("diagonal", 0), TensorProto.INT64), upper=0 if lower else 1
-    )
-    return call.cast(made, kind, kind)
-
-
-def _looked_up(call: Call) -> str:
-    return call.emit("Gather", call.tensor("weight"), call.tensor("indices"), axis=0)
-
-
-def _picked(call: Call) -> str:
-    return call.emit("Gather", call.tensor(), call.tensor("index"), axis=call.axis("dim", len(call.shape())))
-
-
-def _gathered(call: Call) -> str:
-    axis = call.axis("dim", len(call.shape()))
-    return call.emit("GatherElements", call.tensor(), call.tensor("index"), axis=axis)
-
-
-def _indexed(call: Call) -> str:
-    """x[..., i, j, ...]: axes next to each other by tensors of whole numbers."""
-    places = [(axis, name) for axis, name in enumerate(call.listed("indices")) if name]
-    axes, rank = [axis for axis, _ in places], len(call.shape())
-    if {call.kind_of(name) for _, name in places} - {TensorProto.INT64, TensorProto.INT32}:
-        raise UntranslatedError("entries where a tensor of truth values says")
-    if len(places) == 1:
-        return call.emit("Gather", call.tensor(), call.named(places[0][1]), axis=axes[0])
-    if axes != list(range(axes[0], axes[0] + len(axes))):
-        raise UntranslatedError("entries at places along axes that are not next to each other")
-    shape = np.broadcast_shapes(*(call.sizes_of(name) for _, name in places))
-    sizes, last = call.integers(*shape), call.integers(-1)
-    columns = (
-        call.cast(call.emit("Expand", call.named(name), sizes), call.kind_of(name), TensorProto.INT64)
-        for _, name in places
-    )
-    tuples = call.emit("Concat", *(call.emit("Unsqueeze", each, last) for each in columns), axis=-1)
-    others = [axis for axis in range(rank) if axis not in axes]
-    found = call.emit("GatherND", call.transposed(call.tensor(), (*axes, *others)), tuples)
-    first, count = axes[0], len(shape)
-    before = range(count, count + first)
-    return call.transposed(found, (*before, *range(count), *range(count + first, count + len(others))))
-
-
 def _put_slice(call: Call) -> str:
     """A slice in place of a part of another tensor: what comes before it, it, what comes after."""
     shape = call.shape()
@@ -259,124 +212,48 @@ def _replaced(call: Call, new: str, axis: int, span: tuple[int, int], size: int)
     return call.emit("Concat", *parts, axis=axis)
 
 
-def _unfolded(call: Call) -> str:
-    """Sliding windows along an axis, which become the last one."""
-    axis, size, step = call.axis("dimension", len(call.shape())), call.whole("size"), call.whole("step")
-    count = call.result_shape()[axis]
-    call.writer.room(count, size)
-    places = np.arange(count)[:, None] * step + np.arange(size)
-    index = call.writer.constant(places, TensorProto.INT64, "windows")
-    rank = len(call.shape())
-    made = call.emit("Gather", call.tensor(), index, axis=axis)
-    order = [i for i in range(rank + 1) if i != axis + 1]
-    return call.transposed(made, (*order, axis + 1))
-
-
-def _made(value: float | None = None) -> Build:
-    """A tensor of equal numbers."""
-
-    def build(call: Call) -> str:
-        number = call.number("fill_value") if value is None else value
-        if not call.result_shape():
-            return call.scalar(number, call.kind())
-        return call.emit("Expand", call.scalar(number, call.kind()), call.integers(*call.result_shape()))
-
-    return build
-
-
-def _counted(call: Call) -> str:
-    start, step = call.number("start", 0), call.number("step", 1)
-    count = math.prod(call.result_shape())
-    call.writer.room(count)
-    return call.writer.constant(start + step * np.arange(count), call.kind(), "range")
-
-
-def _even_steps(call: Call) -> str:
-    call.writer.room(math.prod(call.result_shape()))
-    values = np.linspace(call.number("start"), call.number("end"), math.prod(call.result_shape()))
-    return call.writer.constant(values, call.kind(), "range")
-
-
-def _one_number(call: Call) -> str:
-    return call.scalar(call.number("s" if call.has("s") else "value"), call.kind())
-
-
-def _copied(call: Call) -> str:
-    """What `copy` gives is its source, in the shape and type of what it is copied to."""
-    source = call.cast(call.tensor("src"), call.kind("src"), call.kind())
-    return call.emit("Expand", source, call.integers(*call.result_shape()))
-
-
-def _identity(call: Call) -> str:
-    rows, columns = call.result_shape()
-    call.writer.room(rows, columns)
-    return call.writer.constant(np.eye(rows, columns), call.kind(), "eye")
-
-
-def _grid(call: Call) -> Sequence[str]:
-    """meshgrid: each vector along an axis of its own."""
-    names, swapped = call.listed("tensors"), call.text("indexing", "ij") == "xy"
-    rank, found = len(names), []
-    for i, (name, result) in enumerate(zip(names, call.node.outputs, strict=True)):
-        axis = 1 - i if swapped and i < 2 else i
-        sizes = [-1 if each == axis else 1 for each in range(rank)]
-        along = call.reshaped(call.named(name), sizes)
-        found.append(call.emit("Expand", along, call.integers(*call.sizes_of(result))))
-    return found
-
-
 def _dropped(call: Call) -> str:
     if call.flag("train"):
         raise UntranslatedError("dropout in training")
     return call.tensor("input")
 
 
-def _named(names: Sequence[str], build: Build) -> Iterator[tuple[str, Build]]:
-    return ((name, build) for name in names)
-
-
-BUILDS: Mapping[str, Build] = dict(
-    (
-        *_named(
-            (
-                "alias", "clone", "contiguous", "detach", "detach_", "lift_fresh_copy", "lift_fresh", "to",
-                "_to_copy", "type_as", "float", "double", "half", "positive", "requires_grad_",
-                "view_copy", "convert_element_type",
-            ),
-            itself,
-        ),
-        *_named(
-            (
-                "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as",
-                "reshape_as", "ravel", "squeeze_copy", "_reshape_alias",
-            ),
-            _shaped,
-        ),
-        *_named(("transpose", "swapaxes", "swapdims"), _swapped),
-        *_named(("t", "mT", "numpy_T", "adjoint", "matrix_H"), _turned),
-        *_named(("expand", "expand_as", "broadcast_to"), _expanded),
-        *_named(("repeat", "tile"), _repeated),
-        *_named(("split", "split_with_sizes", "chunk", "tensor_split"), _split),
-        *_named(("cat", "concat", "concatenate"), _joined),
-        *_named(
-            (
-                "pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
-                "replication_pad1d", "replication_pad2d", "replication_pad3d",
-            ),
-            _padded,
-        ),
-        *_named(("tril", "triu"), _triangle),
-        *_named(("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"), _dropped),
-        *_named(("zeros", "zeros_like", "new_zeros"), _made(0.0)),
-        *_named(("ones", "ones_like", "new_ones"), _made(1.0)),
-        *_named(("full", "full_like", "new_full"), _made()),
-        *_named(("scalar_tensor", "full_scalar"), _one_number),
-    ),
-    permute=_permuted, movedim=_moved, slice=_sliced, narrow=_narrowed, select=_selected, unbind=_unbound,
-    stack=_stacked, flip=_flipped, roll=_rolled, pixel_shuffle=_shuffled, pixel_unshuffle=_unshuffled,
-    channel_shuffle=_shuffled_channels, native_channel_shuffle=_shuffled_channels, embedding=_looked_up,
-    index_select=_picked, gather=_gathered, index=_indexed, slice_scatter=_put_slice,
-    select_scatter=_put_one, unfold=_unfolded, copy=_copied,
-    eye=_identity, meshgrid=_grid, empty=_made(0.0), empty_like=_made(0.0), new_empty=_made(0.0),
-    arange=_counted, linspace=_even_steps,
+COPIES = (
+    "alias", "clone", "contiguous", "detach", "detach_", "lift_fresh_copy", "lift_fresh", "to", "_to_copy",
+    "type_as", "float", "double", "half", "positive", "requires_grad_", "view_copy",
 )  # fmt: skip
+SHAPES = (
+    "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "ravel",
+    "reshape_as", "squeeze_copy", "_reshape_alias",
+)  # fmt: skip
+PADS = (
+    "pad",
+    "constant_pad_nd",
+    *(f"{kind}_pad{n}d" for kind in ("reflection", "replication") for n in (1, 2, 3)),
+)
+BUILDS: Mapping[str, Build] = {
+    **dict.fromkeys(COPIES, itself),
+    **dict.fromkeys(SHAPES, _shaped),
+    **dict.fromkeys(PADS, _padded),
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims"), _swapped),
+    **dict.fromkeys(("t", "mT", "numpy_T", "adjoint", "matrix_H"), _turned),
+    **dict.fromkeys(("expand", "expand_as", "broadcast_to"), _expanded),
+    **dict.fromkeys(("repeat", "tile"), _repeated),
+    **dict.fromkeys(("split", "split_with_sizes", "chunk", "tensor_split"), _split),
+    **dict.fromkeys(("cat", "concat", "concatenate"), _joined),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _shuffled_channels),
+    **dict.fromkeys(("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"), _dropped),
+    "permute": _permuted,
+    "movedim": _moved,
+    "slice": _sliced,
+    "narrow": _narrowed,
+    "select": _selected,
+    "unbind": _unbound,
+    "stack": _stacked,
+    "flip": _flipped,
+    "roll": _rolled,
+    "pixel_shuffle": _shuffled,
+    "pixel_unshuffle": _unshuffled,
+    "slice_scatter": _put_slice,
+    "select_scatter": _put_one,
+}

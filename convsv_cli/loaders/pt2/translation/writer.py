@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -287,17 +287,3 @@ class Call:
     def transposed(self, tensor: str, order: Sequence[int]) -> str:
         """A tensor with its axes in another order."""
         return self.emit("Transpose", tensor, perm=list(order))
-
-
-def table(*families: Mapping[str, Build]) -> Mapping[str, Build]:
-    """All of them.
-
-    Raises:
-        ValueError: two are for one operator.
-    """
-    found: dict[str, Build] = {}
-    for family in families:
-        if twice := found.keys() & family.keys():
-            raise ValueError(f"two translations of {sorted(twice)}")
-        found.update(family)
-    return found
