@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from onnx import TensorProto
 
-from benchmarks.written_terms import Spelling, Term, UnavailableError
+from benchmarks.written_terms import Spelling, Term
 
 N, EPS = 6, 1e-5
 GAMMA, BETA = np.linspace(0.5, 1.2, N), np.linspace(-0.3, 0.4, N)
@@ -148,6 +148,7 @@ L2_CLAMPED: Mapping[str, Spelling] = {
     "tf-rsqrt": lambda x: x * (x * x).sum()("Max", 1e-6) ** -0.5,
     "tf-div": lambda x: x / (x * x).sum()("Max", 1e-6)("Sqrt"),
     "where": lambda x: x / (x.reduced("L2", AXES) > 1e-3).where(x.reduced("L2", AXES), 1e-3),
+    "where-less": lambda x: x / (x.reduced("L2", AXES) < 1e-3).where(1e-3, (x * x).sum()("Sqrt")),
 }
 L2_INSIDE: Mapping[str, Spelling] = {
     "sqrt": lambda x: x / ((x * x).sum() + 1e-6)("Sqrt"),
@@ -208,13 +209,10 @@ def grouped_keras(x: Term) -> Term:
 
 
 def group_norm_op(x: Term) -> Term:
-    """With scales of each channel.
-
-    Raises:
-        UnavailableError: before opset 21, whose version was withdrawn: it has them of each group.
-    """
+    """With scales of each channel; the withdrawn version before opset 21 has them of each group."""
     if x.sheet.opset < 21:
-        raise UnavailableError("GroupNormalization by channel")
+        normed = x("GroupNormalization", np.ones(2), np.zeros(2), num_groups=2, epsilon=EPS)
+        return normed * IMAGE_GAMMA + IMAGE_BETA
     return x("GroupNormalization", IMAGE_GAMMA.ravel(), IMAGE_BETA.ravel(), num_groups=2, epsilon=EPS)
 
 

@@ -48,17 +48,14 @@ def sign_of(x: Term) -> Term:
     return (x > 0.0).cast()
 
 
-def doubled_tanh(x: Term) -> Term:
-    """tanh(x) by exponentials."""
-    up, down = x("Exp"), (-x)("Exp")
+def ratio(up: Term, down: Term | float) -> Term:
+    """Of the difference of two terms to their sum."""
     return (up - down) / (up + down)
 
 
-def mish_by_powers(x: Term) -> Term:
-    """With e^x (e^x + 2) over itself plus 2 for the tanh."""
-    e = x("Exp")
-    n = e * (e + 2.0)
-    return x * (n / (n + 2.0))
+def by_powers(x: Term) -> Term:
+    """With e^x (e^x + 2), which over itself plus 2 is the tanh of softplus."""
+    return x("Exp") * (x("Exp") + 2.0)
 
 
 GELU: Mapping[str, Spelling] = {
@@ -102,7 +99,9 @@ MISH: Mapping[str, Spelling] = {
     "torch": lambda x: x * x("Softplus")("Tanh"),
     "log-exp": lambda x: x * softplus(x)("Tanh"),
     "threshold": lambda x: x * (x > 20.0).where(x, x("Softplus"))("Tanh"),
-    "powers": mish_by_powers,
+    "powers": lambda x: x * (by_powers(x) / (by_powers(x) + 2.0)),
+    "powers-last": lambda x: x * by_powers(x) / (by_powers(x) + 2.0),
+    "squares": lambda x: x * ratio((1 + x("Exp")) ** 2.0, 1.0),
     "op": lambda x: x("Mish"),
 }
 HARD_SWISH: Mapping[str, Spelling] = {
@@ -140,6 +139,7 @@ ELU: Mapping[str, Spelling] = {
     "where-equal": lambda x: x("GreaterOrEqual", 0.0).where(x, x("Exp") - 1),
     "where-not": lambda x: (x > 0.0)("Not").where(x("Exp") - 1, x),
     "relu-min": lambda x: x("Relu") + (x("Exp") - 1)("Min", 0.0),
+    "relu-relu": lambda x: x("Relu") - (1 - x("Exp"))("Relu"),
     "max-clip": lambda x: x("Max", 0.0) + (x.clipped(None, 0.0)("Exp") - 1),
     "masks": lambda x: x * sign_of(x) + (x("Min", 0.0)("Exp") - 1) * (1 - sign_of(x)),
 }
@@ -189,7 +189,11 @@ SIGMOID: Mapping[str, Spelling] = {
 }
 TANH: Mapping[str, Spelling] = {
     "op": lambda x: x("Tanh"),
-    "exp": doubled_tanh,
+    "exp": lambda x: ratio(x("Exp"), (-x)("Exp")),
+    "exp-half": lambda x: ratio(0.5 * x("Exp"), 0.5 * (-x)("Exp")),
+    "exp-up": lambda x: ratio((2 * x)("Exp"), 1.0),
+    "exp-down": lambda x: (1 - (-2 * x)("Exp")) / (1 + (-2 * x)("Exp")),
+    "exp-times": lambda x: (1 - (-2 * x)("Exp")) * (1 + (-2 * x)("Exp"))("Reciprocal"),
     "sigmoid": lambda x: 2 * (2 * x)("Sigmoid") - 1,
     "exp-2": lambda x: 1 - 2 / ((2 * x)("Exp") + 1),
 }

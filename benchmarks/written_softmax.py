@@ -57,6 +57,9 @@ SOFTMAX: Mapping[str, Spelling] = {
     "exp-log-softmax": lambda x: x("LogSoftmax", axis=-1)("Exp"),
     "eps": lambda x: over_sum(exp_shifted(x), lambda e: e.sum() + 1e-30),
     "clipped": lambda x: over_sum(exp_shifted(x), lambda e: e.sum().clipped(1e-30)),
+    "plain-eps": lambda x: over_sum(x("Exp"), lambda e: e.sum() + 1e-30),
+    "reciprocal-eps": lambda x: exp_shifted(x) * (1e-16 + exp_shifted(x).sum())("Reciprocal"),
+    "max": lambda x: over_sum(exp_shifted(x), lambda e: e.sum()("Max", 1e-16)),
     "transposed": transposed,
 }
 LOG_SOFTMAX: Mapping[str, Spelling] = {

@@ -23,6 +23,7 @@ NUMBERS = {
     "Clip": [(-1.0, 2.0), (-math.inf, 1.0), (0.5, math.inf), (-math.inf, math.inf), (2.0, 1.0)],
     "Elu": [(1.0,), (1.7,), (-0.4,)],
     "Hypot": [(1.0,), (1e-5,), (40.0,)],
+    "ClippedLength": [(1e-6, math.inf), (0.0, 3.0), (0.2, 7.0)],
 }
 CASES = [(op, numbers) for op in PRIMITIVES for numbers in NUMBERS.get(op, [()])]
 DOMAINS = {
@@ -41,6 +42,7 @@ FUNCTIONS = {
     "Clip": lambda u, low, high: min(max(u, mpmath.mpf(low)), mpmath.mpf(high)),
     "Elu": lambda u, alpha: u if u > 0 else alpha * mpmath.expm1(u),
     "Hypot": lambda u, square: mpmath.sqrt(u * u + mpmath.mpf(square)),
+    "ClippedLength": lambda u, low, high: mpmath.sqrt(min(max(u * u, mpmath.mpf(low)), mpmath.mpf(high))),
 }
 RELU = X.apply("LeakyRelu", 0.0, 1.0)
 SILU, ROOT_2_PI = X * X.apply("Sigmoid"), math.sqrt(2 / math.pi)
@@ -162,6 +164,8 @@ def test_known_kinks_hold_both_slopes():
         ("LeakyRelu", (-0.3, 1.0), 0.0, (-0.3, 1.0)),
         ("Clip", (-1.0, 2.0), 2.0, (0.0, 1.0)),
         ("Elu", (1.7,), 0.0, (1.0, 1.7)),
+        ("ClippedLength", (0.2, 7.0), -math.sqrt(0.2), (-1.0, 0.0)),
+        ("ClippedLength", (0.2, 7.0), math.sqrt(7.0), (0.0, 1.0)),
     ):
         for box in ((kink - 1e-9, kink + 1), (kink - 1, math.nextafter(kink, math.inf)), (kink, kink)):
             found = primitive(op, *numbers).slope(Intervals(*(np.array([end]) for end in box)))

@@ -106,3 +106,14 @@ def test_rounds_that_would_take_too_long_are_left_out(tmp_path: Path) -> None:
     network = load(deep(2, tmp_path), input_shapes=SHAPE, step_limit=1e5)
     assert "shape inference was stopped" in network.notes[0]
     assert None in network.graph.shapes["0split"]
+
+
+def test_a_group_norm_of_any_version_keeps_the_shape(tmp_path: Path) -> None:
+    for opset, count in ((18, 2), (20, 2), (21, 4)):
+        node = helper.make_node("GroupNormalization", ["x", "s", "b"], ["y"], num_groups=2)
+        nodes = [node, helper.make_node("Relu", ["y"], ["z"])]
+        values = {"s": np.ones(count, np.float32), "b": np.zeros(count, np.float32)}
+        model = graph_model(nodes, {"x": [1, 4, 3, 3]}, values, ["z"], opset=opset)
+        graph = load(saved(model, tmp_path)).graph
+        assert graph is not None
+        assert graph.shapes["y"] == graph.shapes["z"] == (1, 4, 3, 3)

@@ -22,6 +22,7 @@ from convsv_cli.lipschitz.rules import (
     resizing,
     rotary,
     sequences,
+    shares,
     spectra,
 )
 
@@ -41,6 +42,7 @@ FAMILIES = (
     losses.RULES,
     recurrent.RULES,
     sequences.RULES,
+    shares.RULES,
     grids.RULES,
     rotary.RULES,
     quantised.RULES,

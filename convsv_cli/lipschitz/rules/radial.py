@@ -141,7 +141,7 @@ def _growth(part: Expression) -> tuple[float, float] | None:
     elif part.op == "Pow" and part.numbers[0] > 0:
         found = a ** part.numbers[0], degree * part.numbers[0]
     elif (
-        (part.op == "Clip" and part.numbers[1] == math.inf)
+        (part.op in ("Clip", "ClippedLength") and part.numbers[1] == math.inf)
         or part.op == "Hypot"
         or (part.op == "LeakyRelu" and part.numbers[1] == 1)
     ):

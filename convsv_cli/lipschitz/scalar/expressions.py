@@ -51,6 +51,8 @@ class Expression:
             return self.apply("Pow", 2.0)
         if self.op == "Exp" and other == (self.operands[0] * -1.0).apply("Sigmoid"):  # exp(u) / (1 + exp(u))
             return self.operands[0].apply("Sigmoid")
+        if self.constant and other == -1.0:
+            return number(-self.numbers[0])
         return Expression(op="Mul", operands=(self, number(other)))
 
     def __truediv__(self, other: Expression | float) -> Expression:
@@ -119,20 +121,31 @@ def _joined(op: str, numbers: tuple[float, ...], u: Expression) -> Expression | 
 
 
 def _root(u: Expression) -> Expression | None:
-    """The square root of a v^2 + b as one function of v, for a > 0 and b >= 0."""
+    """The square root of a v^2 + b, or of a v^2 within limits, as one function of v, for a > 0 and b >= 0."""
+    if u.op == "Clip" and u.numbers[1] > 0:
+        (whole,), (lower, upper) = u.operands, u.numbers
+        v, a = _scaled_square(whole)
+        if v is None or lower >= upper:
+            return None
+        return v.apply("ClippedLength", max(lower, 0.0) / a, upper / a) * math.sqrt(a)
     square, b = u, 0.0
     for first, second in (u.operands, u.operands[::-1]) if u.op == "Add" else ():
         if second.constant and second.numbers[0] >= 0:
             square, b = first, second.numbers[0]
-    a = 1.0
-    for first, second in (square.operands, square.operands[::-1]) if square.op == "Mul" else ():
-        if second.constant and second.numbers[0] > 0:
-            square, a = first, second.numbers[0]
-    if square.op != "Pow" or square.numbers != (2.0,):
+    v, a = _scaled_square(square)
+    if v is None:
         return None
-    (v,) = square.operands
     root = v.apply("LeakyRelu", -1.0, 1.0) if b == 0 else v.apply("Hypot", b / a)
     return root if a == 1 else root * math.sqrt(a)
+
+
+def _scaled_square(u: Expression) -> tuple[Expression | None, float]:
+    """The v and a > 0 of a v^2; None for v where it is no such function."""
+    a = 1.0
+    for first, second in (u.operands, u.operands[::-1]) if u.op == "Mul" else ():
+        if second.constant and second.numbers[0] > 0:
+            u, a = first, second.numbers[0]
+    return (u.operands[0], a) if u.op == "Pow" and u.numbers == (2.0,) else (None, a)
 
 
 def number(value: Expression | float) -> Expression:
@@ -232,10 +245,12 @@ def _sum(f: Jet, g: Jet) -> Jet:
 
 
 def _weighted(f: Jet, g: Jet, value: Intervals) -> Intervals:
-    """e_f + (e_g - e_f) g / (f + g): finite where f outgrows g."""
+    """e_f + (e_g - e_f) g / (f + g), which is e_f + (m_g - e_f g) / (f + g): finite where f outgrows g."""
+    by_products = f.elasticity + (g.product + -(f.elasticity * g.value)) / value
+    by_products = (f.elasticity.known & value.without_zero).choose(by_products, anything(value))
     usable = f.elasticity.known & g.elasticity.known & value.without_zero
     mean = f.elasticity + (g.elasticity + -f.elasticity) * (g.value / value)
-    return usable.choose(mean, anything(value))
+    return usable.choose(mean.meet(by_products), by_products)
 
 
 def _times(f: Jet, g: Jet) -> Jet:

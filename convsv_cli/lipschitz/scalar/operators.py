@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convsv_cli.lipschitz.operation import UnboundedError
+from convsv_cli.lipschitz.scalar import rewriting
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.primitives import PLAIN
 from convsv_cli.model.graph import Node
@@ -102,11 +103,6 @@ def built(
     return result
 
 
-def _divided(call: Call) -> Expression:
-    a, b = call.operand(0), call.operand(1)
-    return b.apply("Reciprocal") if a == number(1.0) else a / b
-
-
 def _power(call: Call) -> Expression:
     exponent = call.number(1)
     if not math.isfinite(exponent):
@@ -125,19 +121,24 @@ def _limited(call: Call) -> Expression:
         raise UnboundedError("the larger or smaller of several functions")
     limits = [_ordered(operand.numbers[0]) for operand in call.given if operand.constant]
     if call.node.op == "Max":
-        return varying[0].apply("Clip", max(limits, default=-math.inf), math.inf)
-    return varying[0].apply("Clip", -math.inf, min(limits, default=math.inf))
+        return rewriting.clipped(varying[0], max(limits, default=-math.inf), math.inf)
+    return rewriting.clipped(varying[0], -math.inf, min(limits, default=math.inf))
 
 
 def _clipped(call: Call) -> Expression:
     lower, upper = (_ordered(call.number(i, default)) for i, default in ((1, -math.inf), (2, math.inf)))
-    return call.first.apply("Clip", lower, upper)
+    return rewriting.clipped(call.first, lower, upper)
 
 
 def _ordered(value: float) -> float:
     if math.isnan(value):
         raise UnboundedError("one of its limits is not a number")
     return value
+
+
+def _rectified(call: Call) -> Expression:
+    found = rewriting.pushed(call.first, 0.0, math.inf)
+    return call.first.apply("LeakyRelu", 0.0, 1.0) if found is None else found
 
 
 def _hard_sigmoid(call: Call) -> Expression:
@@ -202,15 +203,15 @@ def _as(op: str, *numbers: float) -> Callable[[Call], Expression]:
 
 BUILDERS: Mapping[str, Callable[[Call], Expression]] = {
     **{op: _as(op) for op in PLAIN},
-    "Relu": _as("LeakyRelu", 0.0, 1.0),
+    "Relu": _rectified,
     "Abs": _as("LeakyRelu", -1.0, 1.0),
     "Sqrt": _as("Pow", 0.5),
     "Neg": lambda call: call.first * -1.0,
     "Identity": lambda call: call.first,
     "Add": lambda call: call.operand(0) + call.operand(1),
     "Sub": lambda call: call.operand(0) + call.operand(1) * -1.0,
-    "Mul": lambda call: call.operand(0) * call.operand(1),
-    "Div": _divided,
+    "Mul": lambda call: rewriting.product(call.operand(0), call.operand(1)),
+    "Div": lambda call: rewriting.quotient(call.operand(0), call.operand(1)),
     "Pow": _power,
     "Max": _limited,
     "Min": _limited,

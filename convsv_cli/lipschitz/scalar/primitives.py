@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +18,7 @@ SIGMOID_TURN = 1.5434046384182085  # u tanh(u/2) = 1: u sigmoid'(u) is largest
 GATE_TURN = 1.2784645427610738  # u sigmoid(-u) = u - 1: u sigmoid(-u) is largest
 POSITIVE = (0.0, math.inf)
 UNIT = (-1.0, 1.0)
+NEAR = 2.0**-48  # far more than what rounding moves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,11 +252,44 @@ def _hypotenuse(square: float) -> Primitive:
     )
 
 
+def _clipped_length(lower: float, upper: float) -> Primitive:
+    """The root of u^2 within limits that are not negative.
+
+    Those may be rounded, and so are their roots: close to one, the slopes on both sides count.
+    """
+    low, high = math.sqrt(lower), math.sqrt(upper)
+
+    def slopes(left: float, right: float) -> Curve:
+        levels, ends = (0.0, left, 0.0, right, 0.0), (-math.inf, -high, -low, low, high, math.inf)
+        pieces = [
+            Piece(start=a - abs(a) * NEAR, stop=b + abs(b) * NEAR, function=_constant(level), exact=True)
+            for level, (a, b) in zip(levels, pairwise(ends), strict=True)
+            if a < b
+        ]
+        return Curve(pieces=tuple(pieces), inside=True)
+
+    def value(u: Array) -> Array:
+        return np.clip(np.abs(u), low, high)
+
+    slope = slopes(-1.0, 1.0)
+    return Primitive(
+        value=curve(value, 0.0, lower=0.0),
+        slope=slope,
+        product=lambda u: u * slope(u),
+        elasticity=slopes(1.0, 1.0),
+    )
+
+
+def _constant(level: float) -> Callable[[Array], Array]:
+    return lambda u: np.full_like(u, level)
+
+
 WITH_PARAMETERS: Mapping[str, Callable[..., Primitive]] = {
     "Pow": _power,
     "LeakyRelu": _hinge,
     "Clip": _clip,
     "Elu": _elu,
     "Hypot": _hypotenuse,
+    "ClippedLength": _clipped_length,
 }
 PRIMITIVES = (*PLAIN, *WITH_PARAMETERS)

@@ -70,6 +70,15 @@ def slopes(expression: Expression, over: Range = ANYTHING) -> Range:
 
 
 @lru_cache(maxsize=1024)
+def swing(expression: Expression, over: Range) -> float:
+    """Upper bound of sup|x f'(x)| over a range: of the slope in the logarithm of x."""
+    most = _most_boxes(expression)
+    return supremum(
+        lambda boxes: jet(expression, boxes).product.absolute(), over, SLOPE_TOLERANCE, most
+    ).bound
+
+
+@lru_cache(maxsize=1024)
 def values(expression: Expression, over: Range) -> Range:
     """Holds the function's values over a range."""
     if expression.uses <= 1:  # then each end of the result belongs to some number

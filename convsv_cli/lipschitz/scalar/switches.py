@@ -16,7 +16,7 @@ from operator import add
 import numpy as np
 
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.lipschitz.scalar import operators
+from convsv_cli.lipschitz.scalar import operators, rewriting
 from convsv_cli.lipschitz.scalar.expressions import SWITCH, Expression, jet, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS, Call, built
 from convsv_cli.model.graph import Node
@@ -174,8 +174,15 @@ def _exact_primitive(expression: Expression, u: Fraction) -> Fraction:
 
 
 def _switch(inner: Expression, threshold: float, below: Expression, above: Expression) -> Expression:
+    """One of two functions; where one of these is what is compared and the other the threshold, a limit."""
     if below == above:
         return below
+    limits = {
+        (number(threshold), inner): (threshold, math.inf),
+        (inner, number(threshold)): (-math.inf, threshold),
+    }
+    if (below, above) in limits and threshold != 0:
+        return rewriting.clipped(inner, *limits[below, above])
     return Expression(op=SWITCH, operands=(inner, below, above), numbers=(threshold,))
 
 

@@ -164,6 +164,14 @@ class _Writer:
         return self._chain([(LENGTH, found.sources, attributes), (COLLAPSED, ("",), function)], node)
 
     def _exponential(self, found: Exponential, node: Node) -> tuple[Node, ...]:
+        if found.function is not None:
+            attributes = {
+                "function": found.function,
+                "axes": found.axes,
+                "shifted": int(found.shifted),
+                "ops": ("Softmax",),
+            }
+            return self._chain([(found.op, (found.source,), attributes)], node)
         if found.op != "ReduceLogSumExp":
             return self._chain([(found.op, (found.source,), {"axis": found.axes[0]})], node)
         name, axes = self._names.new(f"{node.outputs[0]}.axes"), np.array(found.axes, np.int64)

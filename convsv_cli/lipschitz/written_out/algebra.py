@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from convsv_cli import limits
 from convsv_cli.lipschitz.dependencies import passes, real
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
-from convsv_cli.lipschitz.scalar.operators import BUILDERS, expressed
+from convsv_cli.lipschitz.scalar.operators import BUILDERS
+from convsv_cli.lipschitz.scalar.switches import LOGICAL, SWITCHES, expressed, jump
 from convsv_cli.lipschitz.written_out.arithmetic import (
     EXP,
     INVERSE,
@@ -22,6 +24,7 @@ from convsv_cli.lipschitz.written_out.arithmetic import (
 from convsv_cli.lipschitz.written_out.forms import (
     CONSTANT,
     MEAN,
+    NOTHING,
     TENSOR,
     Atom,
     Form,
@@ -52,6 +55,7 @@ class Algebra:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._forms: dict[str, Form] = {}
+        self._switching: dict[str, _Part] = {}
         self.named: dict[Form, str] = {}
         for name in graph.inputs:
             self._keep(name, _tensor(name))
@@ -113,8 +117,10 @@ class Algebra:
 
     def _found(self, node: Node) -> Form | None:
         """The form of a node's first output; None where that is an atom."""
-        if not node.inputs or not node.outputs or not real(self._graph, node.outputs[0]):
+        if not node.inputs or not node.outputs:
             return None
+        if not real(self._graph, node.outputs[0]):
+            return self._applied(node) if node.op in LOGICAL else None
         found: Form | None = None
         if node.op in ("Add", "Sub", "Sum", "Mul", "Div"):
             found = combined(node.op, [self.form(name) for name in node.inputs])
@@ -131,21 +137,40 @@ class Algebra:
         return found
 
     def _applied(self, node: Node) -> Form | None:
-        """A function of one tensor, with numbers as other operands."""
-        if node.op not in BUILDERS:
-            return None
-        forms = [self.form(name) if name else None for name in node.inputs]
-        varying = [form for form in forms if form is not None and not form.constant]
-        if len(varying) != 1:
+        """A function of one form, with numbers as other operands; of conditions, too, but without jumps."""
+        if node.op not in BUILDERS and node.op not in SWITCHES:
             return None
         try:
-            operands = [None if form is None else _operand(form) for form in forms]
-            expression = expressed(node, operands)
+            parts = [self._part(name) if name else None for name in node.inputs]
+            if len({part.of for part in parts if part is not None and part.of is not None}) > 1:
+                parts = [None if part is None else part.unwrapped for part in parts]
+            varying = {part.of for part in parts if part is not None and part.of is not None}
+            expression = expressed(node, [None if part is None else part.expression for part in parts])
         except UnboundedError:
             return None
-        if expression.count() > MOST_PARTS:
+        if len(varying) != 1 or expression.count() > MOST_PARTS:
             return None
-        return function(expression, varying[0])
+        whole = _Part(expression=expression, of=varying.pop())
+        if node.op in LOGICAL or jump(expression):
+            self._switching[node.outputs[0]] = whole
+            return None
+        return function(expression, whole.of or NOTHING)
+
+    def _part(self, name: str) -> _Part:
+        """A tensor as a function of a form.
+
+        Raises:
+            UnboundedError: it is a constant of several numbers.
+        """
+        found, form = self._switching.get(name), self.form(name)
+        if found is not None:
+            return found
+        value = form.number
+        if value is not None:
+            return _Part(expression=number(value), of=None)
+        if form.constant:
+            raise UnboundedError("a constant of several numbers")
+        return _Part(expression=X, of=form)
 
     def _reduced(self, node: Node) -> Form | None:
         """Along axes that are known: a mean, or what is made of one; the largest entry."""
@@ -229,10 +254,21 @@ def _tensor(name: str) -> Form:
     return atom_form(Atom(kind=TENSOR, name=name))
 
 
-def _operand(form: Form) -> Expression:
-    value = form.number
-    if value is not None:
-        return number(value)
-    if form.constant:
-        raise UnboundedError("a constant of several numbers")
-    return X
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """A function of a form, or a number, of none."""
+
+    expression: Expression
+    of: Form | None
+
+    @property
+    def unwrapped(self) -> _Part:
+        """As one of what the form itself is a function of, where it is one."""
+        single = None if self.of is None else self.of.single
+        if single is None or len(single[0]) != 1:
+            return self
+        (atom,), coefficient = single
+        if atom.expression is None:
+            return self
+        inner = atom.expression if coefficient == 1 else atom.expression * coefficient
+        return _Part(expression=self.expression.of(inner), of=atom.inner)
