@@ -117,3 +117,52 @@ def test_a_group_norm_of_any_version_keeps_the_shape(tmp_path: Path) -> None:
         graph = load(saved(model, tmp_path)).graph
         assert graph is not None
         assert graph.shapes["y"] == graph.shapes["z"] == (1, 4, 3, 3)
+
+
+def _chosen(then: list[NodeProto], other: list[NodeProto], *before: NodeProto) -> list[NodeProto]:
+    """Nodes of the graph, among them an If on c whose branches end with y."""
+    value = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    branches = {
+        name: helper.make_graph(body, name, [], [value])
+        for name, body in (("then_branch", then), ("else_branch", other))
+    }
+    chosen = helper.make_node("If", ["c"], ["r"], **branches)
+    return [*before, chosen, helper.make_node("Relu", ["r"], ["o"])]
+
+
+def test_bodies_see_the_constants_around_them(tmp_path: Path) -> None:
+    pads = {"pads": np.array([0, 1, 0, 2]), "yes": np.array(True)}
+    padded = [helper.make_node("Pad", ["x", "pads"], ["p"]), helper.make_node("Neg", ["p"], ["y"])]
+    model = graph_model(
+        _chosen(padded, [helper.make_node("Pad", ["x", "pads"], ["y"])]),
+        {"x": [1, 8]},
+        pads,
+        ["o"],
+        opset=18,
+    )
+    model.graph.input.append(helper.make_tensor_value_info("c", TensorProto.BOOL, []))
+    graph = load(saved(model, tmp_path)).graph
+    assert graph is not None
+    assert {shape for name, shape in graph.shapes.items() if name.endswith(("p", "y", "r", "o"))} == {(1, 11)}
+
+
+def test_the_shape_of_an_if_is_that_of_the_branch_that_is_taken(tmp_path: Path) -> None:
+    """As a squeeze of torch's exporter is: only where the size is 1."""
+    before = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "one"], ["size"]),
+        helper.make_node("Equal", ["size", "one"], ["c"]),
+    ]
+    for size, shape in ((1, (2,)), (3, (2, 3))):
+        squeezed = helper.make_node("Squeeze", ["x", "axis"], ["y"])
+        same = helper.make_node("Identity", ["x"], ["y"])
+        model = graph_model(
+            _chosen([squeezed], [same], *before),
+            {"x": [2, size]},
+            {"one": np.array(1), "axis": np.array([1])},
+            ["o"],
+            opset=18,
+        )
+        graph = load(saved(model, tmp_path)).graph
+        assert graph is not None
+        assert graph.shapes["o"] == shape

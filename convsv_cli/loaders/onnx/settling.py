@@ -3,12 +3,16 @@
 Shape inference of a whole graph stops at arithmetic that it does not follow, such as a size divided by that
 of a window; deep networks have that in every block. So here each node is inferred and computed by itself,
 after those that it needs. In a child process, as all inference: see `confined`.
+
+Neither does that inference see in a body what constants around it hold, nor which branch of an If is taken.
+What is found there is written down, so that it goes on from it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +37,8 @@ def settle(model: ModelProto) -> None:
     """Replace small constants by their values, and those that the known shapes decide; CastLike by a Cast.
 
     Args:
-        model: a skeleton with whatever shapes are known; changed in place, but what it says of shapes is not.
+        model: a skeleton with whatever shapes are known; changed in place, but of what it says of shapes,
+            only what it says of those in bodies, and of results of If.
     """
     opsets = list(model.opset_import)
     constants = Constants(model=NO_FILE, opsets={each.domain: each.version for each in opsets})
@@ -41,19 +46,54 @@ def settle(model: ModelProto) -> None:
     found = list(scopes(model.graph))
     for scope in found:
         pass_.read(scope)
-    for scope in found:
-        for node in scope.graph.node:
-            pass_.visit(node, scope)
+    pass_.run(found[0])
+    for (scope, name), type_ in pass_.found.items():
+        _note(scope, name, type_)
+
+
+def _note(scope: Scope, name: str, type_: TypeProto) -> None:
+    """Write down the type of a tensor in its graph."""
+    known = {value.name: value for value in (*scope.graph.value_info, *scope.graph.output)}
+    value = known[name] if name in known else scope.graph.value_info.add(name=name)
+    value.type.CopyFrom(type_)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pass:
-    """One pass; `types` and the small `values` are those of the tensors before the node it is at."""
+    """One pass; `types` and the small `values` are those of the tensors before the node it is at.
+
+    `found` are the types that inference of the whole graph does not find.
+    """
 
     opsets: list[OperatorSetIdProto]
     constants: Constants
     types: dict[Key, TypeProto] = field(default_factory=dict)
     values: dict[Key, TensorProto] = field(default_factory=dict)
+    found: dict[Key, TypeProto] = field(default_factory=dict)
+
+    def run(self, scope: Scope) -> None:
+        """Visit the nodes of a graph in order, those in the bodies of a node before what follows it."""
+        for node, inner in scope.with_bodies():
+            for body in inner:
+                self.run(body)
+            if inner:
+                self._choose(node, scope, inner)
+            else:
+                self.visit(node, scope)
+
+    def _choose(self, node: NodeProto, scope: Scope, inner: Sequence[Scope]) -> None:
+        """The types of an If whose condition is known are those of the branch that it takes."""
+        names = [name for name, _ in bodies(node)]
+        condition = self.values.get(scope.key(node.input[0])) if len(node.input) == 1 else None
+        if node.op_type != "If" or not own(node) or condition is None:
+            return
+        branch = "then_branch" if onnx.numpy_helper.to_array(condition).any() else "else_branch"
+        taken = dict(zip(names, inner, strict=True)).get(branch)
+        results = () if taken is None else zip(node.output, taken.graph.output, strict=False)
+        for name, value in results:
+            type_ = self.types.get(taken.key(value.name)) if taken is not None else None
+            if name and type_ is not None and self._sizes(scope, name) is None:
+                self.types[scope, name] = self.found[scope, name] = type_
 
     def read(self, scope: Scope) -> None:
         """What a graph says of its tensors."""
@@ -66,8 +106,6 @@ class _Pass:
 
     def visit(self, node: NodeProto, scope: Scope) -> None:
         """Infer the types of a node's results, and its value where that is a small constant."""
-        if any(bodies(node)):
-            return
         self._freeze(node, scope)
         if node.op_type not in RANDOM and not any(scope.varies(name) for name in node.input if name):
             scope.varying.difference_update(node.output)
@@ -111,6 +149,8 @@ class _Pass:
             for name, type_ in found.items():
                 if type_.tensor_type.elem_type:
                     self.types[scope, name] = type_
+                    if scope.parent is not None:
+                        self.found[scope, name] = type_
 
     def _fold(self, node: NodeProto, scope: Scope) -> None:
         """Compute a small constant, such as the pads that torch exports as expressions.
