@@ -21,6 +21,7 @@ CONSTANTS = {
     "rows": np.arange(20.0).reshape(4, 5),
     "square": np.array([4, 4]),
     "half": np.array(0.5),
+    "minus": np.array(-0.25),
     "yes": np.array(True),
 }
 
@@ -90,6 +91,20 @@ CASES = {
     "a norm of copies": Lookalike(
         [("Add", "x rows", "t", {}), ("Sub", "t rows", "u", {}), *norm("u", "y")], {"x": (1, 5)}
     ),
+    **{
+        f"deviations by the mean of {factor} times as much": Lookalike(
+            [
+                ("Mul", f"x {factor}", "t", {}),
+                ("ReduceMean", "t axis", "mean_of_t", {}),
+                ("Div", f"mean_of_t {factor}", "mean", {}),
+                ("Sub", "x mean", "d", {}),
+                *norm("d", "r"),
+                ("Div", "d r", "y", {}),
+            ],
+            {"x": (3, 4)},
+        )
+        for factor in ("half", "minus", "eps")
+    },
     "a log-sum-exp of copies": Lookalike(
         [
             ("Add", "x rows", "t", {}),

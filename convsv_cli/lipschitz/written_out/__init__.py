@@ -1,26 +1,30 @@
 """What graphs write out in primitives, as the operators that it is: normalization, norms, Softmax.
 
 A sub-graph is known by what it computes, not by how it is drawn: `forms` are the normal forms of tensors,
-`patterns` what they compute. Tensors that others use stay, with the nodes that make them.
+`patterns` what they compute. Tensors that others use stay, with the nodes that make them. Branches of If are
+read as the graph around them is, whose tensors they see; what Loop and Scan repeat has no bound anyhow, and
+stays as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from convsv_cli.limits import LimitError
-from convsv_cli.lipschitz.dependencies import needs, relevant
+from convsv_cli.lipschitz.dependencies import branches, by_chance, needs, sources
 from convsv_cli.lipschitz.scalar.expressions import X
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.lipschitz.written_out.algebra import Algebra
-from convsv_cli.lipschitz.written_out.attention import attention_at
+from convsv_cli.lipschitz.written_out.attention import Attention, attention_at
 from convsv_cli.lipschitz.written_out.exponentials import Exponential
 from convsv_cli.lipschitz.written_out.forms import CONSTANT, Form
 from convsv_cli.lipschitz.written_out.patterns import Length, Radial, Reader
-from convsv_cli.model.graph import Constant, Dims, Graph, Names, Node
+from convsv_cli.model.graph import Body, Constant, Dims, Graph, Names, Node
 
 RADIAL, LENGTH, ATTENTION = "convsv.Radial", "convsv.Length", "convsv.Attention"
 """A vector along some axes times a function of its length, and the length of one: see `rules.radial`; and
@@ -55,32 +59,55 @@ def read_back(graph: Graph) -> Graph:
     Args:
         graph: at one input size.
     """
-    if not any(node.op.startswith(STARTS) for node in graph.main.nodes):
+    if not any(node.op.startswith(STARTS) for body in graph.main.all_bodies() for node in body.nodes):
         return graph
     with suppress(LimitError):
         read = _Writer(graph).graph()
-        return _attending(read)
+        return replace(read, main=_attending(read.main, read))
     return graph
 
 
-def _attending(graph: Graph) -> Graph:
+def _attending(body: Body, graph: Graph) -> Body:
     """With one node for each attention whose parts nothing else uses, or which they outlive."""
-    outputs, kept = set(graph.main.outputs), list[Node]()
-    for node in reversed(graph.main.nodes):
-        found = attention_at(node, graph) if outputs.intersection(node.outputs) else None
-        if found is not None:
-            node = Node(  # noqa: PLW2901
-                op=ATTENTION,
-                name=node.name,
-                inputs=(found.query, found.key, found.value),
-                outputs=node.outputs,
-                attributes={"factor": found.factor, "ops": ("MatMul", "Softmax", "MatMul")},
-            )
-        elif not outputs.intersection(node.outputs):
+    outputs, kept = set(body.outputs), list[Node]()
+    for node in reversed(body.nodes):
+        if not outputs.intersection(node.outputs):
             continue
-        kept.append(node)
-        outputs.update(needs(node))
-    return replace(graph, main=replace(graph.main, nodes=tuple(reversed(kept))))
+        found = attention_at(node, graph)
+        new = _within(node, partial(_attending, graph=graph)) if found is None else _attention(node, found)
+        kept.append(new)
+        outputs.update(needs(new))
+    return replace(body, nodes=tuple(reversed(kept)))
+
+
+def _attention(node: Node, found: Attention) -> Node:
+    return Node(
+        op=ATTENTION,
+        name=node.name,
+        inputs=(found.query, found.key, found.value),
+        outputs=node.outputs,
+        attributes={"factor": found.factor, "ops": ("MatMul", "Softmax", "MatMul")},
+    )
+
+
+def _within(node: Node, change: Callable[[Body], Body]) -> Node:
+    """With its branches changed, where it has some."""
+    if not branches(node):
+        return node
+    bodies = tuple((name, change(body)) for name, body in node.bodies)
+    same = all(new is old for (_, new), (_, old) in zip(bodies, node.bodies, strict=True))
+    return node if same else replace(node, bodies=bodies)
+
+
+def _moving(body: Body, varying: set[str]) -> Iterator[Node]:
+    """The nodes of a body that vary where these tensors do, and those in their branches."""
+    for node in body.nodes:
+        if not varying.intersection(needs(node)) and not by_chance(node):
+            continue
+        varying.update(filter(None, node.outputs))
+        yield node
+        for _, inner in node.bodies:
+            yield from _moving(inner, varying)
 
 
 class _Writer:
@@ -89,28 +116,33 @@ class _Writer:
         self._reader = Reader(self._algebra)
         self._shapes, self._dtypes = dict(graph.shapes), dict(graph.dtypes)
         self._constants = dict(graph.constants)
-        nodes = graph.main.nodes
+        nodes = [node for body in graph.main.all_bodies() for node in body.nodes]
         taken = {name for node in nodes for name in (node.name, *node.inputs, *node.outputs)}
         self._names = Names({*taken, *graph.inputs, *graph.constants, *graph.shapes})
+        self._varying = {id(node) for node in _moving(graph.main, set(sources(graph)))}
 
     def graph(self) -> Graph:
-        """From the last node to the first, so that the largest is found; what nobody needs is left out."""
-        varying = {id(node) for node in relevant(self._graph)}
-        needed, kept, changed = set(self._graph.main.outputs), list[Node](), False
-        for node in reversed(self._graph.main.nodes):
-            if changed and not needed.intersection(node.outputs):
-                continue
-            nodes = self._replaced(node) if node.op in ENDS and id(node) in varying else ()
-            changed = changed or bool(nodes)
-            for each in reversed(nodes or (node,)):
-                kept.append(each)
-                needed.update(needs(each))
-        if not changed:
+        """With the operators that are found, and without what nobody needs."""
+        main = self._body(self._graph.main)
+        if main is self._graph.main:
             return self._graph
-        main = replace(self._graph.main, nodes=tuple(reversed(kept)))
         return replace(
             self._graph, main=main, shapes=self._shapes, dtypes=self._dtypes, constants=self._constants
         )
+
+    def _body(self, body: Body) -> Body:
+        """From the last node to the first, so that the largest is found."""
+        needed, kept, changed = set(body.outputs), list[Node](), False
+        for node in reversed(body.nodes):
+            if changed and not needed.intersection(node.outputs):
+                continue
+            nodes = self._replaced(node) if node.op in ENDS and id(node) in self._varying else ()
+            nodes = nodes or (_within(node, self._body),)
+            changed = changed or nodes[0] is not node
+            for each in reversed(nodes):
+                kept.append(each)
+                needed.update(needs(each))
+        return replace(body, nodes=tuple(reversed(kept))) if changed else body
 
     def _replaced(self, node: Node) -> tuple[Node, ...]:
         """What a node's result is, in operators; none where it is nothing that is known."""

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from convsv_cli import limits
-from convsv_cli.lipschitz.dependencies import passes, real
+from convsv_cli.lipschitz.dependencies import branches, passes, real
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.operators import BUILDERS
@@ -34,19 +34,24 @@ from convsv_cli.lipschitz.written_out.forms import (
     number_form,
     reductions,
 )
-from convsv_cli.model.graph import Dims, Graph, Node, UnknownValueError
+from convsv_cli.model.graph import Body, Dims, Graph, Node, UnknownValueError
 
 ENTERED = 20 * limits.OBJECT  # steps of the model's allowance for each node
 
 
+Scopes = tuple[int, ...]
+"""The main graph and the bodies inside each other that a tensor is in, by number; from the outermost on."""
+
+
 class Algebra:
-    """Forms by tensor, for the nodes of a graph's main body.
+    """Forms by tensor, for the nodes of a graph, and of the branches of If in it.
+
+    Those of other bodies, such as Loop's, are left out: what their inputs are varies from run to run.
+    Tensors have one name each in the whole graph, so that forms may be of tensors of several bodies; a tensor
+    that stands for a form is only taken where it is seen, see `tensor`.
 
     Args:
         graph: at one input size.
-
-    Attributes:
-        named: the tensor that was found first to have a form, by the form.
 
     Raises:
         LimitError: the model's steps are used up.
@@ -56,16 +61,24 @@ class Algebra:
         self._graph = graph
         self._forms: dict[str, Form] = {}
         self._switching: dict[str, _Part] = {}
-        self.named: dict[Form, str] = {}
+        self._named: dict[tuple[int, Form], str] = {}
+        self._places: dict[str, tuple[Scopes, int]] = {}
+        self._count = 0
         for name in graph.inputs:
-            self._keep(name, _tensor(name))
-        for node in graph.main.nodes:
+            self._keep(name, _tensor(name), (0,))
+        self._enter(graph.main, (0,))
+
+    def _enter(self, body: Body, scopes: Scopes) -> None:
+        for node in body.nodes:
             limits.spend(ENTERED, "looking for what is written out in primitives", share=0.5)
+            for _, inner in node.bodies if branches(node) else ():
+                self._count += 1
+                self._enter(inner, (*scopes, self._count))
             form = self._found(node)
             for name in filter(None, node.outputs):
-                self._keep(name, _tensor(name))
+                self._keep(name, _tensor(name), scopes)
             if form is not None and form.fits:
-                self._keep(node.outputs[0], form)
+                self._keep(node.outputs[0], form, scopes)
 
     def form(self, name: str) -> Form:
         """What a tensor is.
@@ -86,24 +99,37 @@ class Algebra:
         """
         return self._graph.shapes.get(name)
 
-    def tensor(self, form: Form, shape: Dims | None) -> str | None:
+    def tensor(self, form: Form, shape: Dims | None, at: str) -> str | None:
         """A tensor that has a form and a shape: tensors of one form may be broadcast to several.
 
-        None where there is none, or the shape is not known.
+        None where there is none, or the shape is not known. It is computed before another one, in its body or
+        in one around that.
 
         Args:
             form: what it is.
             shape: its dimensions.
+            at: the other tensor.
         """
-        name = self.named.get(form)
-        return name if name is not None and shape is not None and self.shape(name) == shape else None
+        scopes, place = self._places.get(at, ((), 0))
+        for scope in scopes:
+            name = self._named.get((scope, form))
+            if name is None or shape is None or self._places[name][1] >= place:
+                continue
+            if self.shape(name) == shape:
+                return name
+        return None
 
-    def _keep(self, name: str, form: Form) -> None:
+    def _keep(self, name: str, form: Form, scopes: Scopes) -> None:
+        """The first tensor of a body that has a form stands for it there."""
+        self._count += 1
         self._forms[name] = form
-        self.named.setdefault(form, name)
+        self._places.setdefault(name, (scopes, self._count))
+        self._named.setdefault((scopes[-1], form), name)
 
     def _constant(self, name: str) -> Form:
         """A number, where it is one."""
+        if name not in self._graph.constants:  # such as what a body is given from outside
+            return _tensor(name)
         whole = atom_form(Atom(kind=CONSTANT, name=name))
         sizes = self._graph.shapes.get(name)
         if sizes is None or None in sizes or math.prod(size or 0 for size in sizes) != 1:

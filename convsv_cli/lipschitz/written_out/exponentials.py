@@ -78,7 +78,7 @@ def exponential(algebra: Algebra, tensor: str, form: Form) -> Exponential | None
         if exponent == form + atom_form(atom) and mean.kept:
             return _normalised(algebra, "LogSoftmax", exponent, mean, tensor)
         outside = others if mean.kept else kept(others)
-        name = None if outside is None else algebra.tensor(exponent + outside, mean.shape)
+        name = None if outside is None else algebra.tensor(exponent + outside, mean.shape, tensor)
         fits = algebra.shape(tensor) in (mean.reduced, mean.taken_out)
         if name and fits and _constant_along(others, mean):
             return Exponential(op="ReduceLogSumExp", source=name, axes=mean.axes)
@@ -98,10 +98,10 @@ def _shares(algebra: Algebra, power: Atom, factor: Atom, tensor: str) -> Exponen
     for term in exponent.terms:
         largest = Form(frozenset((term,)))
         whole = exponent.minus(largest)
-        name = algebra.tensor(whole, mean.shape)
+        name = algebra.tensor(whole, mean.shape, tensor)
         if name is not None and _takes_largest(term, whole, mean):
             return _shifted(name, mean, function)
-    name = algebra.tensor(exponent, mean.shape)
+    name = algebra.tensor(exponent, mean.shape, tensor)
     if name is None or function.op != "Reciprocal" or _least(function.operands[0]) is None:
         return None
     return Exponential(op=SHARES, source=name, axes=mean.axes, function=function)
@@ -160,7 +160,7 @@ def _normalised(algebra: Algebra, op: str, exponent: Form, mean: Atom, tensor: s
     parts = [Form(frozenset((term,))) for term in exponent.terms]
     shifts = reduce(add, (part for part in parts if _constant_along(part, mean)), NOTHING)
     for form in (exponent.minus(shifts), exponent):
-        name = algebra.tensor(form, mean.shape)
+        name = algebra.tensor(form, mean.shape, tensor)
         if name is not None:
             return Exponential(op=op, source=name, axes=mean.axes)
     return None

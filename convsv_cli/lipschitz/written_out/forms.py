@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 
 from convsv_cli.lipschitz.scalar.expressions import Expression
 
@@ -47,8 +48,13 @@ class Atom:
 
     @cached_property
     def _hash(self) -> int:
-        """Of all fields; forms of forms are compared again and again."""
-        return hash((self.kind, self.name, self.of, self.expression, self.axes, self.shape, self.kept))
+        """Of all fields, the same in each run, so that sets of terms have one order, and networks one bound.
+
+        It is kept, as forms of forms are compared again and again.
+        """
+        of = None if self.of is None else hash(self.of)
+        fields = (self.kind, self.name, of, self.expression, self.axes, self.shape, self.kept)
+        return int.from_bytes(blake2b(repr(fields).encode(), digest_size=7).digest(), "big")
 
     @cached_property
     def depth(self) -> int:

@@ -115,8 +115,9 @@ class Reader:
             scales, factor = split
             if squares.mean is not None and squares.mean.shape != shape:  # counts other axes
                 continue
-            source, centred, size = self._source(part, squares.mean, shape)
-            others = [self._algebra.tensor(other, shape) for other, _ in squares.parts if other is not part]
+            source, centred, size = self._source(tensor, part, squares.mean, shape)
+            further = [other for other, _ in squares.parts if other is not part]
+            others = [self._algebra.tensor(other, shape, tensor) for other in further]
             if source is None or None in others:
                 continue
             if any(abs(each - weight) > CLOSE * weight for _, each in squares.parts):
@@ -124,7 +125,7 @@ class Reader:
             return Radial(
                 source=source,
                 others=tuple(name for name in others if name is not None),
-                function=function * factor,
+                function=function * (factor * size),
                 axes=squares.mean.axes if squares.mean else (),
                 square=weight * size * size,
                 centred=centred,
@@ -143,12 +144,12 @@ class Reader:
         squares, function = found
         shape, mean = self._algebra.shape(tensor), squares.mean
         if mean is None:
-            names = [self._algebra.tensor(part, shape) for part, _ in squares.parts]
+            names = [self._algebra.tensor(part, shape, tensor) for part, _ in squares.parts]
             weights, centred = [weight for _, weight in squares.parts], False
             shapes: tuple[tuple[int | None, ...], ...] = ()
         else:
             ((part, weight),) = squares.parts
-            source, centred, size = self._source(part, mean, mean.shape)
+            source, centred, size = self._source(tensor, part, mean, mean.shape)
             names, weights, shapes = [source], [weight * size * size], (mean.reduced, mean.taken_out)
         if None in names or (mean is None and len(names) < 2) or (shapes and shape not in shapes):
             return None
@@ -161,16 +162,22 @@ class Reader:
             shapes=shapes,
         )
 
-    def _source(self, part: Form, mean: Atom | None, shape: Dims | None) -> tuple[str | None, bool, float]:
-        """The tensor of which a part is a multiple of the deviations, or the part; whether; the multiple."""
+    def _source(
+        self, tensor: str, part: Form, mean: Atom | None, shape: Dims | None
+    ) -> tuple[str | None, bool, float]:
+        """Of which tensor, or whose deviations, a part is a multiple; whether of these; the multiple."""
         if mean is not None:
             for atom, coefficient in _negative_means(part, mean.axes):
                 whole = part.minus(atom_form(atom).times(coefficient))
                 size = whole.multiple_of(atom.inner)
-                name = self._algebra.tensor(atom.inner, shape)
+                name = self._algebra.tensor(atom.inner, shape, tensor)
                 if size is not None and abs(size + coefficient) <= CLOSE * abs(size) and name:
                     return name, True, size
-        return self._algebra.tensor(part, shape), False, 1.0
+        for size in (1.0, -1.0):  # a square has two roots
+            name = self._algebra.tensor(part.times(size), shape, tensor)
+            if name is not None:
+                return name, False, size
+        return None, False, 1.0
 
 
 def _common_functions(form: Form) -> Iterator[Atom]:
