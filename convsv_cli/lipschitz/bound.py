@@ -34,8 +34,9 @@ from convsv_cli.lipschitz.segments import Composed, Segment, best, up_to
 from convsv_cli.lipschitz.structure import structure_of
 from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.lipschitz.whole_numbers import as_real
-from convsv_cli.lipschitz.written_out import ATTENTION, read_back
+from convsv_cli.lipschitz.written_out import read_back
 from convsv_cli.lipschitz.written_out.extremes import extremes
+from convsv_cli.lipschitz.written_out.heads import ATTENTION, DISTANCES
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import ANYTHING, Range
 from convsv_cli.numerics.rounding import UP, times
@@ -44,7 +45,7 @@ from convsv_cli.report import BOUNDED, QUICK, UNKNOWN, NetworkBound
 if TYPE_CHECKING:
     import torch
 
-PRODUCTS = frozenset(("Mul", "Div", "MatMul", "Gemm", "Einsum", ATTENTION))
+PRODUCTS = frozenset(("Mul", "Div", "MatMul", "Gemm", "Einsum", ATTENTION, DISTANCES))
 SAME = 1 + 1e-9
 """Ratio of two bounds that differ by rounding alone."""
 ARITHMETIC = "the network computes in real numbers: its own rounding is not counted"

@@ -9,7 +9,8 @@ import pytest
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from onnx.helper import make_node
 
-from convsv_cli.lipschitz.written_out import ATTENTION, LENGTH, RADIAL, read_back
+from convsv_cli.lipschitz.written_out import LENGTH, RADIAL, read_back
+from convsv_cli.lipschitz.written_out.heads import ATTENTION
 from convsv_cli.model.graph import Body, Graph
 from tests.support.sensitivity import amplification, double_model, flat, network
 from tests.support.whole_bounds import bounded

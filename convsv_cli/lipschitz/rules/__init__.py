@@ -6,6 +6,7 @@ from convsv_cli.lipschitz.operation import Rule
 from convsv_cli.lipschitz.rules import (
     activation,
     attention,
+    distances,
     grids,
     indexing,
     linear,
@@ -29,6 +30,7 @@ from convsv_cli.lipschitz.rules import (
 FAMILIES = (
     activation.RULES,
     attention.RULES,
+    distances.RULES,
     linear.RULES,
     merge.RULES,
     pooling.RULES,

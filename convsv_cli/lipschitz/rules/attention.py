@@ -15,7 +15,9 @@ No norm of K or V as matrices is in it. Unbounded tokens have no such constant (
 Lipschitz constant of self-attention", ICML 2021), and sqrt(n) R^2 is the true rate for bounded ones (Castin,
 Ablin & Peyre, "How smooth is attention?", ICML 2024; the constant of their Theorem 3.3 for self-attention,
 sqrt(3) |V| sqrt(|A|^2 R^4 (4 n + 1) + n), is larger where |A| is the product of the norms of Q's and K's
-matrices). Each head by itself; heads and samples add up as squares.
+matrices). In cosine attention (Swin V2) R_Q = R_K = 1, whatever the tokens are. Where scores are distances of
+tokens that are both queries and keys: `rules.distances`. Each head by itself; heads and samples add up as
+squares.
 """
 
 from __future__ import annotations

@@ -8,27 +8,25 @@ stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from convsv_cli.limits import LimitError
-from convsv_cli.lipschitz.dependencies import branches, by_chance, needs, sources
+from convsv_cli.lipschitz.dependencies import by_chance, needs, sources
 from convsv_cli.lipschitz.scalar.expressions import X
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.lipschitz.written_out.algebra import Algebra
-from convsv_cli.lipschitz.written_out.attention import Attention, attention_at
 from convsv_cli.lipschitz.written_out.exponentials import Exponential
 from convsv_cli.lipschitz.written_out.forms import CONSTANT, Form
+from convsv_cli.lipschitz.written_out.heads import attending, within
 from convsv_cli.lipschitz.written_out.patterns import Length, Radial, Reader
 from convsv_cli.model.graph import Body, Constant, Dims, Graph, Names, Node
 
-RADIAL, LENGTH, ATTENTION = "convsv.Radial", "convsv.Length", "convsv.Attention"
-"""A vector along some axes times a function of its length, and the length of one: see `rules.radial`; and
-softmax(c Q K^T + mask) V, of Q, K^T and V: see `rules.attention`."""
+RADIAL, LENGTH = "convsv.Radial", "convsv.Length"
+"""A vector along some axes times a function of its length, and the length of one: see `rules.radial`."""
 STARTS = ("Reduce", "GlobalA", "Sqrt", "Pow", "Softmax", "LogSoftmax")
 """How operators begin without which nothing is written out."""
 ENDS = frozenset(
@@ -63,40 +61,8 @@ def read_back(graph: Graph) -> Graph:
         return graph
     with suppress(LimitError):
         read = _Writer(graph).graph()
-        return replace(read, main=_attending(read.main, read))
+        return attending(read)
     return graph
-
-
-def _attending(body: Body, graph: Graph) -> Body:
-    """With one node for each attention whose parts nothing else uses, or which they outlive."""
-    outputs, kept = set(body.outputs), list[Node]()
-    for node in reversed(body.nodes):
-        if not outputs.intersection(node.outputs):
-            continue
-        found = attention_at(node, graph)
-        new = _within(node, partial(_attending, graph=graph)) if found is None else _attention(node, found)
-        kept.append(new)
-        outputs.update(needs(new))
-    return replace(body, nodes=tuple(reversed(kept)))
-
-
-def _attention(node: Node, found: Attention) -> Node:
-    return Node(
-        op=ATTENTION,
-        name=node.name,
-        inputs=(found.query, found.key, found.value),
-        outputs=node.outputs,
-        attributes={"factor": found.factor, "ops": ("MatMul", "Softmax", "MatMul")},
-    )
-
-
-def _within(node: Node, change: Callable[[Body], Body]) -> Node:
-    """With its branches changed, where it has some."""
-    if not branches(node):
-        return node
-    bodies = tuple((name, change(body)) for name, body in node.bodies)
-    same = all(new is old for (_, new), (_, old) in zip(bodies, node.bodies, strict=True))
-    return node if same else replace(node, bodies=bodies)
 
 
 def _moving(body: Body, varying: set[str]) -> Iterator[Node]:
@@ -137,7 +103,7 @@ class _Writer:
             if changed and not needed.intersection(node.outputs):
                 continue
             nodes = self._replaced(node) if node.op in ENDS and id(node) in self._varying else ()
-            nodes = nodes or (_within(node, self._body),)
+            nodes = nodes or (within(node, self._body),)
             changed = changed or nodes[0] is not node
             for each in reversed(nodes):
                 kept.append(each)

@@ -113,9 +113,8 @@ class Algebra:
         scopes, place = self._places.get(at, ((), 0))
         for scope in scopes:
             name = self._named.get((scope, form))
-            if name is None or shape is None or self._places[name][1] >= place:
-                continue
-            if self.shape(name) == shape:
+            seen = name is not None and self._places[name][1] < place
+            if name and seen and shape is not None and self.shape(name) == shape:
                 return name
         return None
 

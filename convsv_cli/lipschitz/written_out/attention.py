@@ -46,19 +46,11 @@ def attention_at(node: Node, graph: Graph) -> Attention | None:
         node: of the graph.
         graph: at one input size.
     """
-    if node.op != "MatMul" or len(node.inputs) != MATRIX:
-        return None
-    weights, value = node.inputs
-    softmax = graph.makers.get(_before(weights, graph))
-    if softmax is None or softmax.op != "Softmax" or value in graph.constants:
-        return None
-    shape, axis = graph.shapes.get(softmax.inputs[0]), softmax.attribute("axis", -1)
-    if shape is None or axis not in (-1, len(shape) - 1):
-        return None
-    found = _scores(softmax.inputs[0], graph)
+    softmax = softmax_before(node, graph)
+    found = None if softmax is None else _scores(softmax.inputs[0], graph)
     if found is None:
         return None
-    product, factor = found
+    (product, factor), value = found, node.inputs[1]
     ranks = [len(graph.shapes.get(name) or ()) for name in (*product.inputs, value)]
     if min(ranks) < MATRIX:
         return None
@@ -70,13 +62,30 @@ def _regroups(node: Node, graph: Graph) -> bool:
     return node.op in REGROUPING and _same_matrix(node.inputs[0], node.outputs[0], graph)
 
 
-def _before(name: str, graph: Graph) -> str:
+def softmax_before(node: Node, graph: Graph, *, guarded: bool = True) -> Node | None:
+    """The softmax along rows whose product with a tensor that varies a MatMul is; None where it is none.
+
+    Args:
+        node: of the graph.
+        graph: at one input size.
+        guarded: whether rows in which a mask leaves nothing may be zeros instead.
+    """
+    if node.op != "MatMul" or len(node.inputs) != MATRIX or node.inputs[1] in graph.constants:
+        return None
+    softmax = graph.makers.get(_before(node.inputs[0], graph, guarded=guarded))
+    if softmax is None or softmax.op != "Softmax":
+        return None
+    shape, axis = graph.shapes.get(softmax.inputs[0]), softmax.attribute("axis", -1)
+    return softmax if shape is not None and axis in (-1, len(shape) - 1) else None
+
+
+def _before(name: str, graph: Graph, *, guarded: bool) -> str:
     """What a tensor is before it was passed on, or NaN in it was replaced by zeros."""
     for _ in range(MOST_STEPS):
         node = graph.makers.get(name)
         if node is not None and (passes(node, graph) or _regroups(node, graph)):
             name = node.inputs[0]
-        elif node is not None and node.op == "Where" and _guards(node, graph):
+        elif guarded and node is not None and node.op == "Where" and _guards(node, graph):
             name = next(each for each in node.inputs[1:] if each not in graph.constants)
         else:
             return name

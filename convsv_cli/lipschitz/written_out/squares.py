@@ -40,7 +40,7 @@ def _unwrapped(form: Form) -> tuple[Squares | None, Expression | None]:
     """The innermost form, without its number, as a sum of squares; and the function that is of it."""
     number = dict(form.terms).get((), 0.0)
     core = form.minus(number_form(number))
-    squares = _as_squares(core)
+    squares = as_squares(core)
     if squares is not None:
         return squares, X + number if number else X
     single = core.single
@@ -55,7 +55,12 @@ def _unwrapped(form: Form) -> tuple[Squares | None, Expression | None]:
     return squares, outer + number if number else outer
 
 
-def _as_squares(form: Form) -> Squares | None:
+def as_squares(form: Form) -> Squares | None:
+    """A form as a sum or mean of squares; None where it is none.
+
+    Args:
+        form: without a number that is added.
+    """
     single = form.single
     if single is not None and len(single[0]) == 1 and single[0][0].kind == MEAN and single[1] > 0:
         mean = single[0][0]
