@@ -55,7 +55,9 @@ def infer(model: ModelProto, model_scopes: list[Scope], size: InputSize, path: P
     inferred, notes = resized(skeleton, inputs, size, path), list[str]()
     try:
         inferred = _run(inferred, skeleton, size, path)
-        seen = list[ModelProto]()  # where branches of an If contradict each other, what was noted is forgotten
+        seen = list[
+            ModelProto
+        ]()  # where branches of an If contradict each other, what was noted is forgotten
         while not _complete(inferred.graph) and inferred not in seen:
             limits.spend(ROUND * inferred.ByteSize(), "a round of shape inference", share=0.25)
             seen = [*seen[-1:], inferred]
