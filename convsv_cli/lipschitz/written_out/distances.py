@@ -55,7 +55,7 @@ def distances_at(node: Node, graph: Graph, algebra: Algebra) -> Distances | None
         graph: at one input size.
         algebra: its forms.
     """
-    softmax = softmax_before(node, graph)
+    softmax = softmax_before(node, graph, guarded=False)
     if softmax is None:
         return None
     found = _Scores(graph, algebra).read(softmax.inputs[0])
