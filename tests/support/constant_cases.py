@@ -137,6 +137,11 @@ def _parts() -> list[Case]:
     cases.append(
         Case(op="GatherND", inputs=(X, np.array([[1], [2]])), attributes={"batch_dims": 1}, first=12)
     )
+    some = np.array([[0, 1], [1, 2]])
+    cases.append(Case(op="ScatterND", inputs=(X, some, -X[0, :2])))
+    cases.append(
+        Case(op="ScatterND", inputs=(X, some[:1, :1], X[1:] / 3), attributes={"reduction": "add"}, first=16)
+    )
     cases.append(Case(op="Trilu", inputs=(X, np.array(1, np.int64)), attributes={"upper": 0}))
     return cases
 

@@ -25,13 +25,13 @@ FOLDABLE = BROADCASTING | {
     "CumSum", "DequantizeLinear", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements",
     "GatherND", "Identity", "Log", "MatMul", "Neg", "Not", "QuantizeLinear", "Range", "Reciprocal",
     "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
-    "Reshape", "Round", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Split", "Sqrt", "Squeeze",
-    "Tanh", "Tile", "Transpose", "Trilu", "Unsqueeze",
+    "Reshape", "Round", "ScatterND", "Shape", "Sigmoid", "Sign", "Sin", "Size", "Slice", "Split", "Sqrt",
+    "Squeeze", "Tanh", "Tile", "Transpose", "Trilu", "Unsqueeze",
 }
 ROUNDING = frozenset((
     "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Cos", "CumSum", "DequantizeLinear", "Exp", "Log", "MatMul",
     "Range", "Reciprocal", "ReduceL2", "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Sigmoid",
-    "Sin", "Sqrt", "Tanh",
+    "ScatterND", "Sin", "Sqrt", "Tanh",
 ))
 # fmt: on
 REPLACEABLE = "the values are the stored defaults of the input {!r}, which callers may replace"

@@ -141,7 +141,7 @@ def _products(operands: Sequence[Array]) -> float:
 
 def _pieces(node: NodeProto, operands: Sequence[Array]) -> float:
     """What the reference implementation does one after the other."""
-    if node.op_type == "GatherND" and len(operands) > 1:
+    if node.op_type in ("GatherND", "ScatterND") and len(operands) > 1:
         return limits.OBJECT * math.prod(operands[1].shape[:-1])
     if node.op_type == "Split":
         parts = next((each.i for each in node.attribute if each.name == "num_outputs"), 0)
