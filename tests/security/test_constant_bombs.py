@@ -40,12 +40,25 @@ def gathering() -> list:
     return [node("GatherND", ["w", "rows"], ["b"]), node("MatMul", ["x", "b"], ["y"])]
 
 
+def scattering() -> list:
+    """One row, written again and again, each time by one number."""
+    return [node("ScatterND", ["w", "rows", "numbers"], ["b"]), node("MatMul", ["x", "b"], ["y"])]
+
+
 BOMBS = {
     "doubling": (doubling(28), {"w": np.ones((1, 1), np.float32)}),
     "outer": (outer(), {"w": np.ones((2**14, 1), np.float32)}),
     "gathering": (
         gathering(),
         {"w": np.ones((1, 2**14), np.float32), "rows": np.zeros((2**13, 1), np.int64)},
+    ),
+    "scattering": (
+        scattering(),
+        {
+            "w": np.ones((1, 2**14), np.float32),
+            "rows": np.zeros((2**13, 1), np.int64),
+            "numbers": np.ones((2**13, 1), np.float32),
+        },
     ),
     "range": ([node("Range", ["w", "z", "s"], ["b"]), node("MatMul", ["x", "b"], ["y"])], {
         "w": np.float32(0), "z": np.float32(np.inf), "s": np.float32(1)}),

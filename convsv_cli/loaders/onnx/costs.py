@@ -208,6 +208,11 @@ def _gathered_parts(operands: Sequence[Array]) -> int:
     return int(math.prod(indices[:-1]) * math.prod(table[indices[-1] :]))
 
 
+def _scattered(operands: Sequence[Array]) -> int:
+    """The copy, and what is written into it; updates that are too small would be broadcast."""
+    return int(operands[0].size) + _gathered_parts(operands)
+
+
 COUNTS: dict[str, Callable[[Sequence[Array]], int]] = {
     "Expand": _filled,
     "ConstantOfShape": _filled,
@@ -216,4 +221,5 @@ COUNTS: dict[str, Callable[[Sequence[Array]], int]] = {
     "MatMul": _multiplied,
     "Gather": _gathered,
     "GatherND": _gathered_parts,
+    "ScatterND": _scattered,
 }
