@@ -11,7 +11,7 @@ import pytest
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
 from convsv_cli.lipschitz.scalar.rewriting import clipped, product, pushed, quotient
 from convsv_cli.lipschitz.scalar.steepness import steepness
-from tests.lipschitz.test_scalar_functions import evaluated
+from tests.support.scalar_values import evaluated
 
 POINTS = (-30.0, -3.7, -1.0, -0.2, 0.0, 0.3, 1.0, 2.9, 40.0)
 UP, DOWN = X.apply("Exp"), (X * -1.0).apply("Exp")

@@ -15,6 +15,7 @@ from convsv_cli.lipschitz.scalar.primitives import PRIMITIVES, primitive
 from convsv_cli.lipschitz.scalar.steepness import steepness, values
 from convsv_cli.numerics.intervals import ANYTHING, Intervals, Range
 from tests.support.sampling import one_in
+from tests.support.scalar_values import evaluated, function
 
 DIGITS = 400
 NUMBERS = {
@@ -31,18 +32,6 @@ DOMAINS = {
     "Acosh": (1, math.inf),
     **dict.fromkeys(("Asin", "Acos", "Atanh"), (-1, 1)),
     "Tan": (-1.5, 1.5),
-}
-FUNCTIONS = {
-    "Sigmoid": lambda u: 1 / (1 + mpmath.exp(-u)),
-    "Softplus": lambda u: mpmath.log1p(mpmath.exp(u)),
-    "Softsign": lambda u: u / (1 + abs(u)),
-    "Reciprocal": lambda u: 1 / u,
-    "Pow": lambda u, p: u**p,
-    "LeakyRelu": lambda u, left, right: left * u if u < 0 else right * u,
-    "Clip": lambda u, low, high: min(max(u, mpmath.mpf(low)), mpmath.mpf(high)),
-    "Elu": lambda u, alpha: u if u > 0 else alpha * mpmath.expm1(u),
-    "Hypot": lambda u, square: mpmath.sqrt(u * u + mpmath.mpf(square)),
-    "ClippedLength": lambda u, low, high: mpmath.sqrt(min(max(u * u, mpmath.mpf(low)), mpmath.mpf(high))),
 }
 RELU = X.apply("LeakyRelu", 0.0, 1.0)
 SILU, ROOT_2_PI = X * X.apply("Sigmoid"), math.sqrt(2 / math.pi)
@@ -83,23 +72,6 @@ SUPREMA = {
     "gauss": ((X * X * -1.0).apply("Exp"), math.sqrt(2 / math.e)),
     "two branches that cancel": (X + X.apply("LeakyRelu", 0.0, 1.0) * -1.0, 1.0),
 }
-
-
-def function(op: str, numbers: tuple[float, ...], u: mpmath.mpf) -> mpmath.mpf:
-    return FUNCTIONS.get(op, getattr(mpmath, op.lower(), None))(u, *numbers)
-
-
-def evaluated(expression: Expression, x: mpmath.mpf) -> mpmath.mpf:
-    if expression.op == "x":
-        return x
-    if expression.op == "constant":
-        return mpmath.mpf(expression.numbers[0])
-    operands = [evaluated(operand, x) for operand in expression.operands]
-    if expression.op == "Add":
-        return operands[0] + operands[1]
-    if expression.op == "Mul":
-        return operands[0] * operands[1]
-    return function(expression.op, expression.numbers, operands[0])
 
 
 def slope(expression: Expression, x: float, digits: int = DIGITS) -> mpmath.mpf:
