@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convsv_cli.confinement import prepare
-from convsv_cli.errors import UnreadableModelError, UsageError
+from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
 from convsv_cli.limits import allowing, credit
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
 from convsv_cli.loaders.files import first_to_recognise, locating, model_file, refusing
@@ -16,6 +19,13 @@ from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
 from convsv_cli.loaders.sharded import LOADER as SHARDED
 from convsv_cli.model.network import InputSize, Network
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+LARGEST = 2**31
+"""Bytes of a message that protobuf writes."""
+PICKLED = "pickled_module"
+EVALUATION = "the pickled module is looked at as in evaluation, without dropout"
 LOADERS: tuple[Loader, ...] = (PT2, SHARDED, SAFETENSORS, CHECKPOINT, ONNX)
 
 
@@ -77,7 +87,31 @@ def warm_up(path: Path) -> None:
 @locating
 @refusing
 def _read(path: Path, input_size: InputSize) -> Network:
-    return check_network(_loader(path).load(path, input_size))
+    loader = _loader(path)
+    network = check_network(loader.load(path, input_size))
+    if network.format != PICKLED or loader.onnx is None:
+        return network
+    return _chained(network, path, loader.onnx, input_size)
+
+
+def _chained(
+    network: Network, path: Path, model: Callable[[Path, InputSize], ModelProto], input_size: InputSize
+) -> Network:
+    """A pickled module with its graph, where it is a chain of modules that are known; or why it is none."""
+    from convsv_cli.loaders.onnx.reading import network_of
+    from convsv_cli.loaders.rows import with_keys
+
+    try:
+        made = model(path, input_size)
+        content = made.SerializeToString() if made.ByteSize() < LARGEST else b""  # reading it changes it
+        graph = network_of(made, path, input_size).graph
+    except ConvsvError as error:
+        return replace(network, no_graph=f"{network.graph_missing}: {error.what}")
+    if graph is None:
+        return network
+    graph = replace(graph, assumed=(*graph.assumed, EVALUATION))
+    rows = tuple(with_keys(network.layers, graph))
+    return replace(network, layers=rows, graph=graph, executable=(lambda: content) if content else None)
 
 
 @locating

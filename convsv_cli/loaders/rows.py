@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -65,6 +65,20 @@ def rows_of(found: list[Found]) -> tuple[Layer | UnsupportedLayer, ...]:
         groups.setdefault(each.item.key, []).append(each)
     names = unique((group[0].path, _name(group[0])) for group in groups.values())
     return tuple(_row(name, group) for name, group in zip(names, groups.values(), strict=True))
+
+
+def with_keys(rows: Iterable[Layer | UnsupportedLayer], graph: Graph) -> Iterator[Layer | UnsupportedLayer]:
+    """Rows that were found in another way, each with the key of the map in the graph that it is."""
+    keys: dict[object, Hashable] = {}
+    for each in found_in(graph):
+        item = each.item
+        if item.constant is not None:
+            name = item.constant.name
+            at = (item.kernel_shape, item.geometry, item.input_size) if isinstance(item, LinearMap) else ()
+            keys.setdefault((name, *at), item.key)
+    for row in rows:
+        own = (row.kernel_shape, row.geometry, row.input_size) if isinstance(row, Layer) else ()
+        yield replace(row, key=keys.get((row.weight, *own)))
 
 
 def _name(found: Found) -> str:

@@ -8,11 +8,16 @@ from collections.abc import Collection, Hashable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from onnx import ModelProto
+
+from convsv_cli.errors import UsageError
 from convsv_cli.loaders.checkpoint.archives import PICKLE, archive_members, read_legacy, read_pickle
+from convsv_cli.loaders.checkpoint.chain import chain_of
 from convsv_cli.loaders.checkpoint.containers import is_matrix, mark
 from convsv_cli.loaders.checkpoint.contents import Contents
 from convsv_cli.loaders.checkpoint.script import is_script, script_tensors
 from convsv_cli.loaders.checkpoint.search import AVERAGES, OPTIMISER, WRAPPERS, LeftOut, Search, Tensors
+from convsv_cli.loaders.checkpoint.steps import NoChainError
 from convsv_cli.loaders.files import locating
 from convsv_cli.loaders.loader import NamedTensors
 from convsv_cli.loaders.names import notes_on, training_state, without_training_state
@@ -35,14 +40,37 @@ def tensors_of(path: Path) -> NamedTensors:
         UnreadableModelError: it is damaged, or of another kind.
         UnsafeModelError: it would run code elsewhere, or claims more than it holds.
     """
+    contents = _pickled(path)
+    if contents is None:
+        return script_tensors(path, archive_members(zip_records(path)))
+    return _unwrapped(contents)
+
+
+@locating
+def onnx_model(path: Path) -> ModelProto:
+    """The ONNX model that a pickled `nn.Sequential` is.
+
+    Raises:
+        UsageError: the file holds something else, or modules of which convsv does not know what they do.
+        UnreadableModelError, UnsafeModelError: as `tensors_of`.
+    """
+    contents = _pickled(path)
+    if contents is None:
+        raise UsageError("a TorchScript archive has its code, which convsv does not follow")
+    try:
+        return chain_of(contents)
+    except NoChainError as error:
+        raise UsageError(str(error)) from error
+
+
+def _pickled(path: Path) -> Contents | None:
+    """What is pickled in a file; None for a TorchScript archive."""
     with path.open("rb") as file:
         zipped = file.read(len(ZIP)) == ZIP
     if not zipped:
-        return _unwrapped(read_legacy(path))
+        return read_legacy(path)
     members = archive_members(zip_records(path))
-    if is_script(members):
-        return script_tensors(path, members)
-    return _unwrapped(read_pickle(path, members, PICKLE, "data"))
+    return None if is_script(members) else read_pickle(path, members, PICKLE, "data")
 
 
 def _unwrapped(contents: Contents) -> NamedTensors:

@@ -17,9 +17,10 @@ from convsv_cli.loaders.names import notes_on, training_state
 from convsv_cli.loaders.onnx.reading import network_of
 from convsv_cli.loaders.pt2.archive import HINT, open_archive, stored_tensors
 from convsv_cli.loaders.pt2.program import Program, program
-from convsv_cli.loaders.pt2.rows import Tensors, rows_of, with_keys
+from convsv_cli.loaders.pt2.rows import Tensors, rows_of
 from convsv_cli.loaders.pt2.translation import MALFORMED, translated
 from convsv_cli.loaders.pt2.translation.writer import UntranslatedError
+from convsv_cli.loaders.rows import with_keys
 from convsv_cli.model.graph import Graph
 from convsv_cli.model.network import InputSize, Network
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,10 +15,8 @@ from convsv_cli.loaders.names import without_training_state
 from convsv_cli.loaders.pt2.expressions import Expressions, NotComputableError, Weight
 from convsv_cli.loaders.pt2.layers import EXPORTED, LinearMap, kernel, linear_maps
 from convsv_cli.loaders.pt2.program import Node, NoNumberError, Program
-from convsv_cli.loaders.rows import found_in, layer_name, unique
-from convsv_cli.model.graph import Graph
+from convsv_cli.loaders.rows import layer_name, unique
 from convsv_cli.model.layer import DEQUANTISED, LOOK_UP, Geometry, Layer, UnsupportedLayer
-from convsv_cli.model.linear_map import LinearMap as Linear
 
 UNUSED = "no operator of the graph uses it"
 SCALING = frozenset(
@@ -215,17 +213,3 @@ def _as_matrix(name: str, tensor: StoredTensor) -> Layer | None:
 def _use(targets: list[str]) -> str:
     others = [target for target in targets if not target.startswith(LOOKING_UP)]
     return f"used by {others[0]}, which convsv does not know" if others else UNUSED
-
-
-def with_keys(rows: tuple[Row, ...], graph: Graph) -> Iterator[Row]:
-    """The rows, each with the key of the map in the graph that it is."""
-    keys: dict[object, Hashable] = {}
-    for each in found_in(graph):
-        item = each.item
-        if item.constant is not None:
-            name = item.constant.name
-            at = (item.kernel_shape, item.geometry, item.input_size) if isinstance(item, Linear) else ()
-            keys.setdefault((name, *at), item.key)
-    for row in rows:
-        own = (row.kernel_shape, row.geometry, row.input_size) if isinstance(row, Layer) else ()
-        yield replace(row, key=keys.get((row.weight, *own)))
