@@ -211,7 +211,9 @@ def test_batches_and_layout() -> None:
     [
         ("LSTM", ["", "", "", "p"], {}, "peepholes"),
         ("LSTM", [], {"input_forget": 1}, "input_forget"),
-        ("LSTM", [], {"activations": ["HardSigmoid", "Tanh", "Tanh"]}, "hardsigmoid"),
+        ("LSTM", [], {"activations": ["HardSigmoid", "Tanh", "Relu"]}, "hardsigmoid, tanh, relu"),
+        ("LSTM", [], {"activations": ["Tanh", "Tanh", "Tanh"]}, "tanh, tanh, tanh"),
+        ("LSTM", [], {"activations": ["HardSigmoid", "Tanh"]}, "hardsigmoid, tanh"),
         ("GRU", [], {"activations": ["Sigmoid", "Relu"]}, "relu"),
         ("RNN", [], {"activations": ["Affine"], "activation_alpha": [3.0]}, "affine"),
         ("RNN", [], {"direction": "backward"}, "direction"),
@@ -229,6 +231,31 @@ def test_weights_that_vary(name: str) -> None:
     model.graph.initializer.remove(varying)
     model.graph.input.append(helper.make_tensor_value_info(name, 1, list(varying.dims)))
     assert f"{name!r} varies" in reason(model)
+
+
+OTHERS = {
+    "LSTM": [
+        ["HardSigmoid", "Tanh", "Tanh"],
+        ["Sigmoid", "Softsign", "Tanh"],
+        ["HardSigmoid", "Sigmoid", "HardSigmoid"],
+    ],
+    "GRU": [["HardSigmoid", "Tanh"], ["Sigmoid", "Softsign"], ["HardSigmoid", "HardSigmoid"]],
+}
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.5])
+@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("op", OTHERS)
+def test_cells_with_other_activations(op: str, number: int, scale: float) -> None:
+    """For the sequence, the last states and the cell state; both ways, with two activations of each."""
+    names = OTHERS[op][number]
+    for seed in range(3):
+        more = {"direction": "bidirectional", "activations": names + OTHERS[op][0]} if seed else {}
+        reset = {"linear_before_reset": seed % 2} if op == "GRU" else {}
+        outputs = [OUTPUTS[op][seed % len(OUTPUTS[op])]]
+        options = {"activations": names, **more, **reset}
+        model = cell(op, seed, scale=scale, outputs=outputs, **options)
+        assert_bounded(model, seed=seed, scale=(0.3, 2.0, 0.5)[seed])
 
 
 def test_activations_of_an_rnn() -> None:

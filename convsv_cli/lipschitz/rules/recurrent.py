@@ -28,6 +28,7 @@ import numpy as np
 from convsv_cli import limits
 from convsv_cli.lipschitz.operands import require_constant
 from convsv_cli.lipschitz.operation import SIZES, Operation, Rule, UnboundedError
+from convsv_cli.lipschitz.rules.cells import SLOPES, VALUES, Cell, cell_of
 from convsv_cli.numerics.intervals import Range, outward_range
 from convsv_cli.numerics.rounding import UP_MANY, times, total, up
 
@@ -37,12 +38,6 @@ if TYPE_CHECKING:
 LONGEST = 1024
 WORK = 48  # steps of the model's allowance for each entry of a matrix whose norm is certified
 UP_STEPS = up(64 * LONGEST - 1)  # a few roundings in each step
-SLOPES = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25}
-VALUES = {
-    "relu": Range(lower=0.0),
-    "tanh": Range(lower=-1.0, upper=1.0),
-    "sigmoid": Range(lower=0.0, upper=1.0),
-}
 ZERO = Range(lower=0.0, upper=0.0)
 
 
@@ -135,9 +130,12 @@ def gru(operation: Operation) -> float:
       |dx|^2, and (1) with K = 1. For dh, |da| <= p |d(r h)| and |d(r h)|^2 <= V (|dh|^2 + |b_r|^2) with V =
       max(1, 4 H^2/27) by (1); so |da|^2 + |b_z|^2 <= (p^2 V + p^2 max(1, p^2 V)) |dh|^2, and (2) with K = 1.
     """
-    _activations(operation)
+    cell = _other_cell(operation)
     w, p = _norms(operation)
     h = max(1.0, _magnitude(operation, 5))
+    if cell is not None:
+        q = _reset_term(operation, h) if operation.attribute("linear_before_reset", 0) else None
+        return _steady(operation, *cell.gru(w, p, h, q))
     m = 4 * (h + 1) ** 2 / 27
     if operation.attribute("linear_before_reset", 0):
         q = _reset_term(operation, h) ** 2
@@ -145,8 +143,12 @@ def gru(operation: Operation) -> float:
     else:
         v = p**2 * max(1.0, 4 * h**2 / 27)
         entering, staying = max(1.0, m) * (1 + (p * h / 4) ** 2), max(1.0, m) * (1 + v + p**2 * max(1.0, v))
+    return _steady(operation, w * entering**0.5 * UP_MANY, staying**0.5 * UP_MANY)
+
+
+def _steady(operation: Operation, x: float, growth: float) -> float:
+    """Where all steps are alike."""
     count = _bearable(_length(operation))
-    x, growth = w * entering**0.5 * UP_MANY, staying**0.5 * UP_MANY
     return _composed(
         operation, Recurrence(inputs=np.full(count, x), growth=np.full(count, growth), start=(growth,))
     )
@@ -171,14 +173,15 @@ def lstm(operation: Operation) -> float:
     (1) with z = 1 - o and K = A^2. So both are within s_t = s_(t-1) + A_t (w |dx_t| + p s_(t-1)), if dh_0 and
     dc_0 are kept apart.
     """
-    _activations(operation)
+    cell = _other_cell(operation)
     if operation.attribute("input_forget", 0):
         raise UnboundedError("its input and forget gates are coupled (input_forget)")
     if operation.optional(7) is not None:
         raise UnboundedError("its gates see its cell state (peepholes)")
     w, p = _norms(operation)
     before = _magnitude(operation, 6) + np.arange(_bearable(_length(operation)), dtype=np.float64)
-    opening = np.sqrt(1 + np.square(before) / 16) * UP_MANY
+    usual = np.sqrt(1 + np.square(before) / 16) * UP_MANY
+    opening = usual if cell is None else cell.lstm_opening(before)
     start = float(opening[0]) * p if len(opening) else 0.0
     return _composed(operation, Recurrence(inputs=opening * w, growth=1 + opening * p, start=(start, 1.0)))
 
@@ -186,12 +189,19 @@ def lstm(operation: Operation) -> float:
 DEFAULTS = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
 
 
+def _other_cell(operation: Operation) -> Cell | None:
+    """A gated cell whose activations are not ONNX's own; None for those that are."""
+    names, default = _activations(operation), DEFAULTS[operation.node.op]
+    return None if names in (default, default * 2) else cell_of(names, len(default))
+
+
 def _activations(operation: Operation) -> tuple[str, ...]:
-    """Of all directions, in lower case; an RNN has a choice."""
+    """Of all directions, in lower case; those of gates are bounded."""
     default = DEFAULTS[operation.node.op]
     names = tuple(name.lower() for name in operation.attribute("activations", default))
     parameters = operation.attribute("activation_alpha", ()) or operation.attribute("activation_beta", ())
-    known = set(names) <= SLOPES.keys() if operation.node.op == "RNN" else names in (default, default * 2)
+    plain = operation.node.op == "RNN"
+    known = set(names) <= SLOPES.keys() if plain else cell_of(names, len(default)) is not None
     if parameters or not known or not names:
         raise UnboundedError(f"no bound is known for a cell with the activations {', '.join(names)}")
     return names
