@@ -23,7 +23,7 @@ print(len(result.layers), result.audited, int(kilobytes) * 1024)
 
 
 PARTS = pytest.param(("conv1", "layer[12].*", "fc"), 11, 0.9e9, id="parts")
-WHOLE = pytest.param(("*",), 21, 1.5e9, id="whole", marks=pytest.mark.exhaustive)
+WHOLE = pytest.param(("*",), 21, 1.5e9, id="whole", marks=[pytest.mark.exhaustive, pytest.mark.long])
 """All layers: where these are chosen, the network has no bound, which may take what its plan allows."""
 
 
