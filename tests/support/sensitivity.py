@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +86,10 @@ def network(model: ModelProto) -> Network:
 
 
 def norms_of_rows(found: Network, of_kernel: Norm = no_row) -> Norms:
-    """Certified norms of the rows, to many digits, and of other linear maps as `of_kernel` has them."""
+    """Certified norms of the rows, each computed once, and of other linear maps as `of_kernel` has them."""
     rows = {layer.name: layer for layer in found.layers}
 
+    @cache
     def norm(name: str) -> float:
         layer = rows[name]
         if not isinstance(layer, Layer):
