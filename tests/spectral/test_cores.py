@@ -61,7 +61,7 @@ def test_the_report_does_not_depend_on_the_cores(root: Path) -> None:
 
     def audited(threads: int) -> dict[str, Any]:
         model = root / "sample_models" / "resnet20.onnx"
-        arguments = ("audit", model, "--exact", "--format", "json")
+        arguments = ("audit", model, "--exact", "--network-effort", "quick", "--format", "json")
         process = convsv_anew(*arguments, OMP_NUM_THREADS=str(threads))
         assert process.returncode == 0, process.stderr
         return json.loads(
