@@ -128,7 +128,7 @@ def test_a_graph_is_composed_once_unless_its_head_is_merged(
     nodes = [*BODY, *HEADS[name]]
     before = nodes[: next(i for i, (_, _, made) in enumerate(nodes) if made == features) + 1]
     alone = saved(tmp_path, before, features)
-    constants, whole = dict(found.routes[0].constants), audit(path)
+    constants, whole = dict(found.routes[0].constants), audit(path, network_effort="quick")
     assert list(constants) == ["lipschitz", "lipschitz_before_head"]
     assert constants["lipschitz"] == whole.bound.lipschitz
     expected = audit(alone, network_effort="quick").bound if merged else by_rules(alone)
