@@ -80,7 +80,7 @@ def test_what_is_decided_agrees_with_radii(tmp_path: Path) -> None:
     path, data = right(tmp_path, network())
     searched = radii(certify(path, data, network_effort="quick", effort="quick"))
     eps = [float(np.quantile(searched, share)) * 0.8 for share in (0.3, 0.7)]
-    decided = certify(path, data, eps=eps, network_effort="quick")
+    decided = certify(path, data, eps=eps, network_effort="quick", effort="quick")
     for each in eps:
         assert decided.certified(each) >= int((searched > each * 1.1).sum())
 

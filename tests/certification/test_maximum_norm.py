@@ -20,7 +20,7 @@ from convsv_cli.report import LOCAL, MARGIN, Certification
 from tests.support.onnx_models import graph_model, normal
 
 node = helper.make_node
-ENTRIES, HIDDEN, CLASSES, COUNT = 4, 12, 3, 6
+ENTRIES, HIDDEN, CLASSES, COUNT = 4, 12, 3, 3
 
 
 def saved(folder: Path, nodes: list[onnx.NodeProto], **weights: np.ndarray) -> tuple[Path, Path]:
@@ -83,7 +83,7 @@ def test_a_linear_network_is_certified_up_to_its_planes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("activation", ["Relu", "Tanh"])
 def test_no_corner_of_a_certified_cube_has_another_class(activation: str, tmp_path: Path) -> None:
     path, data = curved(tmp_path, activation)
-    found = certify(path, data, norm="inf")
+    found = certify(path, data, norm="inf", effort="quick", network_effort="quick")
     signs = np.array([*itertools.product((-1.0, 1.0), repeat=ENTRIES)])
     points = np.concatenate([signs, np.random.default_rng(1).uniform(-1, 1, (100, ENTRIES))])
     for x, sample in zip(np.load(data)["x"], found.samples, strict=True):
@@ -95,7 +95,7 @@ def test_local_bounds_prove_more_than_balls_that_hold_cubes(tmp_path: Path) -> N
     path, data = curved(tmp_path)
     plain = certify(path, data, norm="inf", effort="none")
     euclidean = certify(path, data, effort="none")
-    local = certify(path, data, norm="inf")
+    local = certify(path, data, norm="inf", effort="quick")
     np.testing.assert_allclose(radii(plain), radii(euclidean) / ENTRIES**0.5, rtol=1e-9)
     assert (radii(plain) <= radii(euclidean) / ENTRIES**0.5).all()
     assert (radii(local) >= radii(plain)).all()
