@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -27,9 +27,13 @@ BOX = (-2.0, 2.0)
 
 
 def both(seeds: range) -> list[Any]:
-    """A test of the sample, and in the long run one of all."""
-    sample = pytest.param(seeds[::SAMPLE], id="sample")
-    return [sample, pytest.param(seeds, id="all", marks=pytest.mark.exhaustive)]
+    """A test of the sample, and in the long run one of all others."""
+    sample = seeds[::SAMPLE]
+    others = [seed for seed in seeds if seed not in sample]
+    return [
+        pytest.param(sample, id="sample"),
+        pytest.param(others, id="others", marks=pytest.mark.exhaustive),
+    ]
 
 
 @cache
@@ -101,7 +105,7 @@ def test_no_amplification_exceeds_the_bound(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seeds", both(GRAPHS))
-def test_what_has_a_lipschitz_constant_has_a_bound(seeds: range) -> None:
+def test_what_has_a_lipschitz_constant_has_a_bound(seeds: Sequence[int]) -> None:
     """Rules that give up are noticed."""
     bounds = [bound(seed) for seed in seeds]
     obstacles = Counter(f"{each.op}: {each.reason}" for bound in bounds for each in bound.obstacles)
@@ -136,6 +140,6 @@ def test_products_of_activations(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seeds", both(WILD_GRAPHS))
-def test_most_products_have_a_bound_in_a_box(seeds: range) -> None:
+def test_most_products_have_a_bound_in_a_box(seeds: Sequence[int]) -> None:
     finite = sum(math.isfinite(bound(seed, BOX).lipschitz) for seed in seeds)
     assert finite >= 0.3 * len(seeds)
