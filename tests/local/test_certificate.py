@@ -39,8 +39,7 @@ class Case:
         """The least that is found of each row."""
         outputs = self.net.program.values(points_in_ball(self.x, self.radius, 200, seed))
         values = outputs[self.net.program.output].flatten(1) @ self.rows.direction.flatten(1).T
-        lows = [self.net.lowest(each[None], self.x, self.radius, seed) for each in self.rows.direction]
-        return torch.minimum(values.amin(0), torch.tensor(lows, dtype=torch.float64))
+        return values.amin(0).minimum(self.net.lowest(self.rows.direction, self.x, self.radius, seed))
 
 
 def case(seed: int, folder: Path) -> Case:

@@ -86,8 +86,7 @@ def test_nothing_in_the_ball_is_below_the_bound(case: Case, tmp_path: Path) -> N
     x, radius = torch.randn(1, *case.shape, generator=torch.Generator().manual_seed(0)).double(), 0.3
     rows = rows_at(net.program, x, radius)
     values = net.program.values(points_in_ball(x, radius, 200))[net.program.output].flatten(1)
-    lowest = [net.lowest(direction[None], x, radius) for direction in rows.direction]
-    least = (values @ rows.direction[:, 0].T).amin(0).minimum(torch.tensor(lowest, dtype=torch.float64))
+    least = (values @ rows.direction[:, 0].T).amin(0).minimum(net.lowest(rows.direction, x, radius))
     bound = certified(rows, improved(rows, first_choices(rows), 10)[0])
     assert (bound <= least).all()
     assert bound.isfinite().all()

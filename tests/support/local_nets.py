@@ -201,6 +201,10 @@ def points_in_ball(x: torch.Tensor, radius: float, count: int, seed: int = 0) ->
     return x + moves * (radius * lengths / norms).reshape(-1, *(1 for _ in x.shape[1:]))
 
 
+STARTS = 10
+"""Of an attack."""
+
+
 @dataclass(frozen=True)
 class Attacked:
     """A network, as steps and as a function of samples [n, *shape] in single precision that has gradients."""
@@ -214,15 +218,20 @@ class Attacked:
         single = self.function(x.float()).flatten(1).double()
         return values + (single - single.detach())
 
-    def lowest(self, direction: torch.Tensor, x: torch.Tensor, radius: float, seed: int = 0) -> float:
-        """The least of <direction, output> in a ball that gradients from some of its points lead to."""
-        at, best = points_in_ball(x, radius, 10, seed), float("inf")
+    def lowest(self, directions: torch.Tensor, x: torch.Tensor, radius: float, seed: int = 0) -> torch.Tensor:
+        """The least of <direction, output> in a ball that gradients from some of its points lead to.
+
+        All directions [rows, 1, *output] take the same steps at once; [rows].
+        """
+        at = points_in_ball(x, radius, STARTS, seed).tile(len(directions), *(1 for _ in x.shape[1:]))
+        along = directions.flatten(1).repeat_interleave(STARTS, 0)
+        best = torch.full((len(directions),), torch.inf, dtype=torch.float64)
         for _ in range(15):
-            values = (self.program.values(at)[self.program.output] * direction).flatten(1).sum(1)
-            best = min(best, float(values.min()))
+            values = (self.program.values(at)[self.program.output].flatten(1) * along).sum(1)
+            best = best.minimum(values.reshape(-1, STARTS).amin(1))
             single = at.float().requires_grad_()
-            found = self.function(single)
-            (slope,) = torch.autograd.grad((found * direction[0].float()).sum(), single)
+            found = self.function(single).flatten(1)
+            (slope,) = torch.autograd.grad((found * along.float()).sum(), single)
             moved = at - 0.3 * radius * slope.double() / _lengths(slope.double()).clamp_min(1e-30) - x
             at = x + moved * (radius / _lengths(moved).clamp_min(1e-30)).clamp_max(1.0) * (1 - 1e-12)
         return best
