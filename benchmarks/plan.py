@@ -40,7 +40,7 @@ def quick(shared: Path) -> Plan:
         measured_work=2e9,
         random_channels=16,
         random_n=14,
-        growth_sizes=(7, 56, 1024),
+        growth_sizes=(7, 1024),
         channels=((8, 14), (16, 14), (32, 7)),
         flat_channels=16,
         worst_channels=32,
