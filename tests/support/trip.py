@@ -66,6 +66,7 @@ def traced(arguments: list[str]) -> Trip:
 
     from convsv_cli.cli import cli
 
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
     trip, table = Trip(), io.StringIO()
     threading.setprofile(trip.meet)
@@ -76,6 +77,11 @@ def traced(arguments: list[str]) -> Trip:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)  # type: ignore[arg-type]
+        from convsv_cli.spectral import cores
+
+        # What comes after would be slow for good: two threads for each core, and those of the pool profiled.
+        torch.set_num_threads(before)
+        cores._pool.cache_clear()
     trip.table = table.getvalue()
     return trip
 
