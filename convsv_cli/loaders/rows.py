@@ -23,6 +23,9 @@ _ANONYMOUS = re.compile(
     r"^$|^\d+$|::|^(?:val|node|mul|div|t|transpose|constant|initializer|const)_?\d*$|/", re.IGNORECASE
 )
 
+FUSED_SUM = "/MatMulAddFusion"
+"""What onnxruntime adds to the name of a MatMul that it made a Gemm of, with the Add behind it."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
@@ -103,6 +106,9 @@ def _node_path(node: str, op_type: str) -> str:
     """From "/layer1/layer1.0/conv1/Conv" layer1.0.conv1: each part repeats the path so far, or adds to it."""
     if not node.startswith("/"):
         return node
+    product, fused, _ = node.partition(FUSED_SUM)
+    if fused:
+        node, op_type = product, "MatMul"
     path = ""
     for part in node.strip("/").split("/"):
         if re.fullmatch(rf"{re.escape(op_type)}(?:_\d+)?", part) and path:

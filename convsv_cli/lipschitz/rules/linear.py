@@ -15,6 +15,9 @@ from convsv_cli.model.linear_maps.matrices import labels
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
 from convsv_cli.numerics.rounding import margin, root, times, total, up
 
+PACKED_BIAS = 5
+"""The input that is added by MatMulNBits."""
+
 
 def convolved(operation: Operation) -> float:
     """Conv, ConvTranspose: the norm of the kernel, at every input size and with every zero padding."""
@@ -69,6 +72,14 @@ def _summed(operation: Operation) -> int:
     return math.prod(size for label, size in known.items() if label not in output)
 
 
+def packed(operation: Operation) -> float:
+    """MatMulNBits and MatMulBnb4 of com.microsoft: by a constant matrix, plus a constant bias."""
+    bias = operation.optional(PACKED_BIAS)
+    if bias is not None and not bias.constant:
+        raise UnboundedError("its bias varies with the network's input")
+    return times(_norm(operation, 1), operation.input(0).lipschitz)
+
+
 def affine(operation: Operation) -> float:
     """Gemm: alpha A B + beta C."""
     addend = operation.optional(2)
@@ -95,6 +106,11 @@ def _lengths(operation: Operation) -> Lengths:
     if found.bias is not None:
         result = total((result, times(abs(found.bias[1]), broadcast(operation.input(2), axis, operation))))
     return finite({axis: result})
+
+
+def _packed_lengths(operation: Operation) -> Lengths:
+    """Without a bias, as of any matrix."""
+    return {} if operation.optional(PACKED_BIAS) is not None else _lengths(operation)
 
 
 def _norm(operation: Operation, index: int) -> float:
@@ -152,6 +168,12 @@ def _range(operation: Operation) -> Range:
     return products if bias is None else _shifted(products, bias, factor)
 
 
+def _packed_range(operation: Operation) -> Range:
+    """As of any matrix, and with the bias."""
+    products, bias = _range(operation), operation.optional(PACKED_BIAS)
+    return products if bias is None else _shifted(products, bias, 1.0)
+
+
 def _seen(found: LinearMap, operation: Operation) -> float:
     """Upper bound of the length of the vectors that are multiplied by rows."""
     mapped = operation.input(found.data)
@@ -199,5 +221,9 @@ RULES = {
     TRANSPOSED: Rule(lipschitz=convolved, range=_range),
     "MatMul": Rule(lipschitz=multiplied, range=_range, lengths=_lengths),
     "Gemm": Rule(lipschitz=affine, range=_range, lengths=_lengths),
+    **dict.fromkeys(
+        ("com.microsoft.MatMulBnb4", "com.microsoft.MatMulNBits"),
+        Rule(lipschitz=packed, range=_packed_range, lengths=_packed_lengths),
+    ),
     "Einsum": Rule(lipschitz=multiplied, range=_einsum_range),
 }

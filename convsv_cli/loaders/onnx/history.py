@@ -6,6 +6,7 @@ out here.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
@@ -21,7 +22,7 @@ from convsv_cli.loaders.onnx.rewriting import (
     spread_groups,
     to_one_axis,
 )
-from convsv_cli.loaders.onnx.signatures import OWN, UnreadableNodeError, check_signature
+from convsv_cli.loaders.onnx.signatures import OWN, UnreadableNodeError, check_signature, why_unread
 from convsv_cli.model.graph import Dims
 
 Change = Callable[[Rewriting], None]
@@ -44,6 +45,9 @@ def unchanged(node: NodeProto, opset: int) -> Reading | None:
         UnreadableNodeError: as `as_newest`.
     """
     check_signature(node, opset)
+    unread = why_unread(node)
+    if unread:
+        raise UnreadableNodeError(unread)
     if own(node) and (node.domain or opset < 6 or _changes(node.op_type, opset)):
         return None
     return Reading(nodes=(node,), main=node, constants={}, shapes={})
@@ -219,8 +223,25 @@ def _sampling(node: Rewriting) -> None:
     node.set("mode", {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode))
 
 
+def _permutation(node: Rewriting) -> None:
+    """Einsum of one tensor that only gives its axes in another order: a Transpose."""
+    before, arrow, after = str(node.take("equation", "")).replace(" ", "").partition("->")
+    node.set("equation", before + arrow + after)
+    shape = node.shapes[0] if len(node.shapes) == 1 else None
+    dots = before.startswith("...") and after.startswith("...")
+    first, second = (each.removeprefix("...") if dots else each for each in (before, after))
+    free = 0 if shape is None else len(shape) - len(first)
+    same = sorted(first) == sorted(second) and len(set(first)) == len(first) and first.isalpha()
+    if shape is not None and same and (free >= 0 if dots else free == 0):
+        node.take("equation", "")
+        node.node.op_type = "Transpose"
+        node.set("perm", [*range(free), *(free + first.index(each) for each in second)])
+
+
 _NONE, _FLOAT = float("inf"), float(np.finfo(np.float32).max)
 """Limits of Clip where none are given: before 6, and before 11."""
+ALWAYS = sys.maxsize
+"""Of what has several forms in every operator set."""
 _BINARY = ("Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less")
 _REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare")
 _RANDOM = "which drops values at random: is_test is not set"
@@ -243,6 +264,7 @@ CHANGES: Mapping[str, tuple[tuple[int, Change], ...]] = {
     "DFT": ((20, _transformed_axis),),
     "Dropout": ((7, _requires("is_test", 0, _RANDOM)), (12, _removed("ratio"))),
     "GroupNormalization": ((21, spread_groups),),
+    "Einsum": ((ALWAYS, _permutation),),
     "GridSample": ((20, _sampling),),
     "Gemm": ((7, _removed("broadcast")),),
     "PRelu": ((7, align_slopes),),

@@ -15,6 +15,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
 from convsv_cli.loaders.loader import NamedTensors, StoredTensor, is_real
 from convsv_cli.loaders.names import without_training_state
+from convsv_cli.loaders.onnx import contributed
 from convsv_cli.loaders.onnx.constants import Constants
 from convsv_cli.loaders.onnx.graphs import build
 from convsv_cli.loaders.onnx.scopes import Scope, scopes
@@ -52,7 +53,9 @@ def network_of(model: ModelProto, path: Path, input_size: InputSize) -> Network:
         UnreadableModelError, UsageError, UnsafeModelError: as `read`.
     """
     with _damage(path):
-        return _network(inlined(model), path, input_size)
+        whole = inlined(model)
+        contributed.read(whole)
+        return _network(whole, path, input_size)
 
 
 def parts(path: Path) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from convsv_cli.confinement import StoppedError
 from convsv_cli.limits import LimitError
 from convsv_cli.loaders.onnx.confined import LARGE, ContradictionError, run
 from convsv_cli.loaders.onnx.constants import Constants
-from convsv_cli.loaders.onnx.history import own
+from convsv_cli.loaders.onnx.history import standard_opset
 from convsv_cli.loaders.onnx.runtime_sizes import STORED, as_runtimes
 from convsv_cli.loaders.onnx.scopes import Scope, bodies, constant_tensor, scopes
 from convsv_cli.loaders.onnx.settling import SMALL
@@ -32,14 +32,13 @@ from convsv_cli.loaders.onnx.shapes import (
     resized,
     shapes_of,
 )
+from convsv_cli.loaders.onnx.stand_ins import stand_in
 from convsv_cli.loaders.onnx.tensors import Stored, embed, external_file, head
 from convsv_cli.model.graph import UnknownValueError
 from convsv_cli.model.network import InputSize
 
 ROUND = 100
 """Steps of a round of inference, for each byte of the skeleton: there are as many as find something."""
-SAME_SHAPE = frozenset(("GroupNormalization",))
-"""Operators that keep the shape of their input, of some version of which onnx infers no shape at all."""
 STOPPED = "the input sizes of its layers are unknown: shape inference was stopped because {}"
 
 
@@ -162,6 +161,8 @@ def skeleton_of(model: ModelProto, path: Path) -> ModelProto:
             graph.input.append(_value(tensor.name, tensor))
     graph.input.extend(_value(sparse.values.name, sparse) for sparse in model.graph.sparse_initializer)
     _embed(graph, path)
+    opset = standard_opset({entry.domain: entry.version for entry in model.opset_import})
+    graph.input.extend(stand_in(graph, opset))
     as_runtimes(graph, {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer})
     for node in graph.node:
         for _, body in bodies(node):
@@ -186,9 +187,7 @@ def _value(name: str, stored: Stored) -> ValueInfoProto:
 
 def _add_node(node: NodeProto, graph: GraphProto) -> None:
     stored = constant_tensor(node)
-    if node.op_type in SAME_SHAPE and own(node):
-        graph.node.add(op_type="Identity", name=node.name, input=node.input[:1], output=node.output)
-    elif node.ByteSize() <= LARGE:
+    if node.ByteSize() <= LARGE:
         graph.node.append(node)
     elif stored is not None:
         _add_stored(node.output[0], stored, graph)

@@ -15,6 +15,7 @@ from typing import Any
 import onnx
 from onnx import AttributeProto, NodeProto
 
+from convsv_cli.loaders.onnx.attributes import CONTRIBUTED
 from convsv_cli.model.graph import FOREIGN
 
 NEWEST = 28
@@ -22,13 +23,8 @@ NEWEST = 28
 HARMLESS = frozenset(("consumed_inputs",))
 """Attributes that make no difference to what is computed."""
 OWN = ("", "ai.onnx")
-CONTRIBUTED: Mapping[tuple[str, str], Mapping[str, int]] = {
-    ("com.microsoft", "MatMulNBits"): dict.fromkeys(
-        ("K", "N", "bits", "block_size", "accuracy_level"), AttributeProto.INT
-    ),
-    ("com.microsoft", "DequantizeLinear"): dict.fromkeys(("axis", "block_size"), AttributeProto.INT),
-}
-"""Types of the attributes of operators that convsv knows beside ONNX's own, by domain and operator."""
+UNREAD = "convsv.reason"
+"""The attribute of a contributed node that cannot be read as ONNX's own: why not."""
 REASON: Mapping[str, int] = {"reason": AttributeProto.STRING}
 """Of those that stand for operators of PyTorch that have no translation: why not."""
 WORDS: Mapping[int, str] = {
@@ -124,12 +120,24 @@ def attributes_of(node: NodeProto) -> dict[str, Any]:
 
 
 def _signature_of(node: NodeProto, opset: int) -> Signature | None:
+    domain = "" if node.domain in OWN else node.domain
+    types = CONTRIBUTED.get((domain, node.op_type))
+    if types is not None:
+        return Signature(types={**types, UNREAD: AttributeProto.STRING}, known=frozenset(types))
     if node.domain in OWN:
         return _signature(node.op_type, opset)
-    if f"{node.domain}." == FOREIGN:
-        return Signature(types=REASON, known=frozenset(REASON))
-    types = CONTRIBUTED.get((node.domain, node.op_type))
-    return None if types is None else Signature(types=types, known=frozenset(types))
+    return Signature(types=REASON, known=frozenset(REASON)) if f"{node.domain}." == FOREIGN else None
+
+
+def why_unread(node: NodeProto) -> str:
+    """Why a contributed node could not be read as ONNX's own; empty where it was, or is none.
+
+    Args:
+        node: that `check_signature` accepted.
+    """
+    if ("" if node.domain in OWN else node.domain, node.op_type) not in CONTRIBUTED:
+        return ""
+    return next((each.s.decode("utf-8", "replace") for each in node.attribute if each.name == UNREAD), "")
 
 
 @cache

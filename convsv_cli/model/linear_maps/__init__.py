@@ -6,10 +6,19 @@ from collections.abc import Callable, Mapping
 
 from convsv_cli.model.graph import UNREADABLE, Graph, Node, UnknownValueError
 from convsv_cli.model.linear_map import LinearMap, Maps, Unsupported, unsupported
-from convsv_cli.model.linear_maps import convolution, matmul_nbits, matrices, quantised, recurrent, unaudited
+from convsv_cli.model.linear_maps import (
+    convolution,
+    matmul_bnb4,
+    matmul_nbits,
+    matrices,
+    quantised,
+    recurrent,
+    unaudited,
+)
 
 FAMILIES = tuple(
-    family.RULES for family in (convolution, matmul_nbits, matrices, quantised, recurrent, unaudited)
+    family.RULES
+    for family in (convolution, matmul_bnb4, matmul_nbits, matrices, quantised, recurrent, unaudited)
 )
 RULES: Mapping[str, Callable[[Node, Graph], Maps]] = {
     op: rule for family in FAMILIES for op, rule in family.items()

@@ -14,6 +14,7 @@ from convsv_cli.model.linear_map import MISFIT, NOT_CONSTANT, Array, LinearMap, 
 BITS = (2, 4, 8)
 MAX_ELEMENTS = 2**28
 ORDER = "blocks in an order of their own (g_idx), which convsv does not read"
+PREPACKED = "weights in an order of one kind of processor (weight_prepacked), which convsv does not read"
 SIZES = "a MatMulNBits of sizes that convsv does not read"
 
 
@@ -28,6 +29,8 @@ def matmul_n_bits(node: Node, graph: Graph) -> Maps:
         yield unsupported(node, NOT_CONSTANT, packed)
     elif order is not None or present[3]:
         yield unsupported(node, ORDER, packed)
+    elif node.attribute("weight_prepacked", 0):
+        yield unsupported(node, PREPACKED, packed)
     elif bits not in BITS or min(rows, columns, block) < 1 or rows * columns > MAX_ELEMENTS:
         yield unsupported(node, SIZES, packed)
     elif not _fits(packed, scales, zeros, (rows, columns, bits, block)):
