@@ -36,7 +36,7 @@ def stand_in(graph: GraphProto, opset: int) -> list[ValueInfoProto]:
         newer = op in UNKNOWN or not onnx.defs.has(op, max_inclusive_version=opset)
         if op in SAME_SHAPE and newer and own(node):
             node.CopyFrom(onnx.helper.make_node("Identity", node.input[:1], node.output[:1], node.name))
-        elif node.domain == "com.microsoft" and op in PACKED:
+        elif node.domain == "com.microsoft" and op in PACKED and node.input:
             sizes = {attribute.name: attribute.i for attribute in node.attribute}
             name, shape = f"{node.output[0]}/matrix", [sizes.get("K", 0), sizes.get("N", 0)]
             found.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
