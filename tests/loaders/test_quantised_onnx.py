@@ -395,7 +395,7 @@ def test_blocks_in_an_order_of_their_own_are_listed(tmp_path: Path) -> None:
     assert "g_idx" in layer.reason
 
 
-@pytest.mark.parametrize("operator", ["QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QMoE"])
+@pytest.mark.parametrize("operator", ["QOrderedMatMul", "MatMulInteger16", "QMoE"])
 def test_other_operators_of_onnxruntime_are_listed(operator: str, tmp_path: Path) -> None:
     node = helper.make_node(operator, ["x", "w", "s"], ["y"], domain="com.microsoft")
     (layer,) = layers_of(model_of([node], {"x": [1, 5]}, {"w": codes(5, 4), "s": ONE}), tmp_path)

@@ -36,6 +36,8 @@ _PRODUCT = "f:alpha i:transA i:transB i:transBatchA i:transBatchB"
 _GROUPS = "i:activation i:channels_last f:epsilon i:groups"
 _MICROSOFT = {
     **dict.fromkeys(("BiasAdd", "BiasGelu", "BiasSplitGelu", "FastGelu", "Gelu", "GemmFastGelu"), ""),
+    **dict.fromkeys(("DynamicQuantizeMatMul", "MatMulIntegerToFloat"), ""),
+    **dict.fromkeys(("QLinearAdd", "QLinearMul", "QLinearSigmoid"), ""),
     **dict.fromkeys(("GroupNorm", "SkipGroupNorm"), _GROUPS),
     **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), "f:epsilon"),
     **dict.fromkeys(("FusedConv", "NhwcFusedConv"), _FUSED_CONV),
@@ -59,6 +61,16 @@ _MICROSOFT = {
     "NhwcConv": _CONV,
     "NhwcMaxPool": f"{_KERNEL} i:ceil_mode",
     "Pad": "s:mode",
+    "QAttention": "i:do_rotary f:mask_filter_value i:num_heads i:past_present_share_buffer f:scale "
+    "i:unidirectional",
+    "QGemm": "f:alpha i:transA i:transB",
+    "QLinearAveragePool": f"{_KERNEL} i:ceil_mode i:channels_last i:count_include_pad",
+    "QLinearConcat": "i:axis",
+    "QLinearConv": f"{_CONV} i:channels_last",
+    "QLinearGlobalAveragePool": "i:channels_last",
+    "QLinearLeakyRelu": "f:alpha",
+    "QLinearReduceMean": "I:axes i:keepdims",
+    "QLinearSoftmax": "i:axis i:opset",
     "QuickGelu": "f:alpha",
     "RotaryEmbedding": "i:interleaved i:is_packed_batching i:num_heads i:rotary_embedding_dim f:scale",
     "SimplifiedLayerNormalization": "i:axis f:epsilon i:stash_type",

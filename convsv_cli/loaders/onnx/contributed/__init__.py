@@ -26,6 +26,7 @@ from convsv_cli.loaders.onnx.contributed import (
     movement,
     normalization,
     products,
+    quantised,
     rotary,
 )
 from convsv_cli.loaders.onnx.contributed.expansion import Expansion, Known
@@ -36,7 +37,8 @@ from convsv_cli.loaders.onnx.signatures import UNREAD, UnreadableNodeError, chec
 from convsv_cli.loaders.onnx.tensors import Stored, head
 from convsv_cli.model.graph import Names
 
-FAMILIES = (activations, attention, convolution, movement, normalization, products, rotary)
+MISFIT = "whose attributes and inputs do not fit together"
+FAMILIES = (activations, attention, convolution, movement, normalization, products, quantised, rotary)
 RULES: Mapping[tuple[str, str], Callable[[Expansion], None]] = {
     **{(MICROSOFT, op): rule for family in FAMILIES for op, rule in family.RULES.items()},
     **{(LAST, op): rule for op, rule in convolution.INTERNAL.items()},
@@ -131,8 +133,9 @@ def _written(node: NodeProto, known: Known, graph: GraphProto) -> list[NodeProto
         check_signature(node, known.opset)
         expansion = Expansion(node, known)
         rule(expansion)
-    except UnreadableNodeError as error:
-        node.attribute.append(onnx.helper.make_attribute(UNREAD, str(error)))
+    except (UnreadableNodeError, TypeError, ValueError, LookupError, ArithmeticError) as error:
+        reason = str(error) if isinstance(error, UnreadableNodeError) else MISFIT
+        node.attribute.append(onnx.helper.make_attribute(UNREAD, reason))
         return [node]
     graph.initializer.extend(expansion.constants)
     return expansion.nodes

@@ -27,20 +27,33 @@ def _attention(node: Expansion) -> None:
     node.refuse("do_rotary", "past_present_share_buffer", "rotary_embedding_dim")
     _, width = _matrix(node)
     sizes = node.attribute("qkv_hidden_sizes", (width // 3,) * 3)
-    heads = _heads(node, "num_heads")
+    heads = heads_of(node, "num_heads")
     if len(sizes) != 3 or sum(sizes) != width or any(size % heads or size < 1 for size in sizes):
         raise UnreadableNodeError("whose hidden sizes do not fit its weights")
-    source, ends = node.permuted(node.needed(0), "bsd", "bsd"), np.cumsum([0, *sizes]).tolist()
-    parts = []
+    projected(
+        node, node.needed(0), (node.needed(1), node.given(2)), sizes, mask=node.given(3), bias=node.given(5)
+    )
+
+
+def projected(
+    node: Expansion,
+    source: str,
+    weights: tuple[str, str],
+    sizes: Sequence[int],
+    *,
+    mask: str,
+    bias: str = "",
+) -> None:
+    """The attention of a tensor whose Q, K and V are by parts of one matrix and one bias, of these sizes."""
+    tokens, ends = node.permuted(source, "bsd", "bsd"), np.cumsum([0, *sizes]).tolist()
+    heads, parts = heads_of(node, "num_heads"), []
     for index, what in enumerate(("query", "key", "value")):
         start, stop = ends[index : index + 2]
-        matrix = node.sliced(node.needed(1), start, stop, 1)
-        product = node.emit("MatMul", source, matrix, what=what, rank=3)
-        bias = node.sliced(node.given(2), start, stop, 0) if node.given(2) else ""
-        parts.append(
-            node.reshaped(node.plus(product, bias, f"{what}/bias"), [0, 0, heads, sizes[index] // heads])
-        )
-    _finish(node, parts, mask=node.given(3), bias=node.given(5), scale=1 / math.sqrt(sizes[0] // heads))
+        product = node.emit("MatMul", tokens, node.sliced(weights[0], start, stop, 1), what=what, rank=3)
+        added = node.sliced(weights[1], start, stop, 0) if weights[1] else ""
+        size = sizes[index] // heads
+        parts.append(node.reshaped(node.plus(product, added, f"{what}/bias"), [0, 0, heads, size]))
+    _finish(node, parts, mask=mask, bias=bias, scale=1 / math.sqrt(sizes[0] // heads))
 
 
 def _matrix(node: Expansion) -> tuple[int, int]:
@@ -50,7 +63,8 @@ def _matrix(node: Expansion) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def _heads(node: Expansion, name: str) -> int:
+def heads_of(node: Expansion, name: str) -> int:
+    """An attribute that counts heads."""
     heads = node.attribute(name, 0)
     if heads < 1:
         raise UnreadableNodeError(f"whose {name} are {heads}")
@@ -60,7 +74,7 @@ def _heads(node: Expansion, name: str) -> int:
 def _multi_head(node: Expansion) -> None:
     """Of Q, K and V, to which the parts of one bias may be added."""
     node.expect(inputs=6, outputs=(0, 1, 2))
-    heads, bias = _heads(node, "num_heads"), node.given(3)
+    heads, bias = heads_of(node, "num_heads"), node.given(3)
     if not node.given(1) or not node.given(2):
         parts = _packed(node, heads, bias)
     else:
@@ -100,7 +114,7 @@ def _grouped_query(node: Expansion) -> None:
     node.expect(inputs=11, outputs=(0, 1, 2), absent=(3, 4, 10))
     node.refuse("softcap", "sliding_window_cache", "kv_cache_bit_width", "qk_output")
     _refuse_options(node)
-    heads, shared = _heads(node, "num_heads"), _heads(node, "kv_num_heads")
+    heads, shared = heads_of(node, "num_heads"), heads_of(node, "kv_num_heads")
     last, total = set(node.numbers(node.needed(5))), node.numbers(node.needed(6))
     if heads % shared or len(total) != 1 or last != {total[0] - 1} or total[0] < 1:
         raise UnreadableNodeError("whose sequences have padding, or earlier tokens")

@@ -171,6 +171,14 @@ class Expansion:
             self.known.ranks[name] = rank
         return name
 
+    def quantised(self, name: str) -> tuple[str, str, str]:
+        """Codes of a tensor, their scale and their zero point, by DynamicQuantizeLinear."""
+        found = [self.known.names.new(f"{self.node.output[0]}/{what}") for what in ("codes", "scale", "zero")]
+        label = self.node.name and f"{self.node.name}/codes"
+        self.nodes.append(onnx.helper.make_node("DynamicQuantizeLinear", [name], found, label))
+        self.known.ranks.update({found[0]: self.rank(name), found[1]: 0, found[2]: 0})
+        return found[0], found[1], found[2]
+
     def result(self, name: str, index: int = 0) -> None:
         """Make a tensor an output of the node of the file."""
         if not any(name in node.output for node in self.nodes):

@@ -10,6 +10,7 @@ from convsv_cli.loaders.onnx.signatures import UnreadableNodeError
 TOKENS, GROUPS = 1e-12, 1e-5
 """Defaults of epsilon: of what normalises the vector of a token, and of other operators."""
 SPATIAL = 2
+MOST_GROUPS = 1 << 16
 LAST_SUM = 3
 """The output of SkipLayerNormalization that is the sum."""
 
@@ -83,7 +84,7 @@ def _image(node: Expansion, name: str) -> str:
 def _grouped(node: Expansion, source: str, last: bool) -> str:  # noqa: FBT001
     """InstanceNormalization of each group as one channel, scales of channels, and an activation."""
     groups = node.attribute("groups", 0)
-    if not 0 < groups <= node.stored(node.needed(1))[0]:
+    if not 0 < groups <= min(MOST_GROUPS, node.stored(node.needed(1))[0]):
         raise UnreadableNodeError(f"whose groups are {groups}")
     activation = node.attribute("activation", 0)
     if activation not in (0, 1):
