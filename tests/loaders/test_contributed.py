@@ -191,6 +191,7 @@ UNREAD = {
     "layout": (("NhwcConv", ["x", "w"], {}), "in either of two layouts"),
     "past": (("Attention", ["x", "m", "", "", "p"], {"num_heads": 1}), "with an input 4"),
     "rotary": (("Attention", ["x", "m"], {"num_heads": 1, "do_rotary": 1}), "whose do_rotary is 1"),
+    "flag": (("FusedMatMul", ["x", "m"], {"transB": 2}), "whose transB is 2, and not 0 or 1"),
     "heads": (("Attention", ["x", "m"], {"num_heads": 2}), "hidden sizes do not fit"),
     "padding": (
         ("GroupQueryAttention", ["x", "x", "x", "", "", "n", "n"], {"num_heads": 1, "kv_num_heads": 1}),

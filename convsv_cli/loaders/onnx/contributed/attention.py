@@ -127,7 +127,7 @@ def _grouped_query(node: Expansion) -> None:
         parts = [node.reshaped(parts[0], [0, 0, shared, each, -1])] + [
             node.reshaped(part, [0, 0, shared, 1, -1]) for part in parts[1:]
         ]
-    _finish(node, parts, causal=bool(node.attribute("causal", 1)))
+    _finish(node, parts, causal=node.flag("causal", default=True))
 
 
 def _refuse_options(node: Expansion) -> None:
@@ -149,11 +149,11 @@ def _queries(node: Expansion, heads: int, shared: int, length: int) -> list[str]
         whole = node.reshaped(whole, [0, length, heads + 2 * shared, -1])
         ends = (0, heads, heads + shared, heads + 2 * shared)
         parts = [node.sliced(whole, ends[index], ends[index + 1], 2) for index in range(3)]
-    if not node.attribute("do_rotary", 0):
+    if not node.flag("do_rotary"):
         return parts
     if node.given(9):
         raise UnreadableNodeError("whose positions are given")
-    caches, pairs = (node.needed(7), node.needed(8)), bool(node.attribute("rotary_interleaved", 0))
+    caches, pairs = (node.needed(7), node.needed(8)), node.flag("rotary_interleaved")
     return [turned(node, part, caches, length, interleaved=pairs) for part in parts[:2]] + parts[2:]
 
 
@@ -179,7 +179,7 @@ def _finish(
         scores = node.plus(scores, _additive(node, mask), "masked")
     scores = node.plus(scores, bias, "biased")
     if causal is None:
-        causal = bool(node.attribute("unidirectional", 0))
+        causal = node.flag("unidirectional")
     if causal:
         scores = _causal(node, scores)
     weights = node.emit("Softmax", scores, what="weights", rank=rank, axis=-1)

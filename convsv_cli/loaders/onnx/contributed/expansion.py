@@ -71,6 +71,13 @@ class Expansion:
         """Its value; the default where the node does not have it."""
         return self._attributes.get(name, default)  # type: ignore[no-any-return]
 
+    def flag(self, name: str, *, default: bool = False) -> bool:
+        """Whether an attribute is 1; other numbers than 0 and 1 mean this here and that there."""
+        value = self.attribute(name, int(default))
+        if value not in (0, 1):
+            raise UnreadableNodeError(f"whose {name} is {value}, and not 0 or 1")
+        return bool(value)
+
     def attributes(self, *left_out: str) -> dict[str, Any]:
         """All that the node has, but for some."""
         return {name: value for name, value in self._attributes.items() if name not in left_out}

@@ -54,14 +54,14 @@ def _simplified(node: Expansion) -> None:
 
 def _groups(node: Expansion) -> None:
     node.expect(inputs=3)
-    source, last = node.needed(0), bool(node.attribute("channels_last", 1))
+    source, last = node.needed(0), node.flag("channels_last", default=True)
     node.result(_grouped(node, channels_first(node, source, SPATIAL) if last else _image(node, source), last))
 
 
 def _skip_groups(node: Expansion) -> None:
     """GroupNorm of X + skip + bias, where skip may be one number for each sample and channel."""
     node.expect(inputs=5, outputs=(0, 1))
-    last, skip = bool(node.attribute("channels_last", 1)), node.needed(3)
+    last, skip = node.flag("channels_last", default=True), node.needed(3)
     source, bias = node.needed(0), node.given(4)
     rank = node.rank(skip)
     if rank is None:

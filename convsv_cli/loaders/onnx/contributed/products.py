@@ -21,10 +21,10 @@ def _product(node: Expansion) -> str:
 
 def _operand(node: Expansion, name: str, side: str) -> str:
     """A vector is not transposed. `transBatch` moves the first axis behind the other axes of the batch."""
-    inner, rank = bool(node.attribute(f"trans{side}", 0)), node.rank(name)
+    inner, rank = node.flag(f"trans{side}"), node.rank(name)
     if rank == 1:
         return name
-    if not node.attribute(f"transBatch{side}", 0):
+    if not node.flag(f"transBatch{side}"):
         return node.permuted(name, "...ij", "...ji") if inner else name
     if rank is None or rank > len(LETTERS):
         raise UnreadableNodeError(UNKNOWN_RANK)

@@ -89,7 +89,7 @@ def _concatenated(node: Expansion) -> None:
 
 def _pooled(node: Expansion) -> None:
     node.expect(inputs=5)
-    axes, last = len(node.attribute("kernel_shape", ())), bool(node.attribute("channels_last", 0))
+    axes, last = len(node.attribute("kernel_shape", ())), node.flag("channels_last")
     numbers = _operand(node, 0, "numbers")
     source = channels_first(node, numbers, axes) if last else numbers
     found = node.emit("AveragePool", source, rank=axes + 2, **node.attributes("channels_last"))
@@ -99,7 +99,7 @@ def _pooled(node: Expansion) -> None:
 def _convolved(node: Expansion) -> None:
     """QLinearConv: ONNX's own, but that the input and the result may have their channels last."""
     node.expect(inputs=9)
-    shape, last = node.stored(node.needed(3)), bool(node.attribute("channels_last", 0))
+    shape, last = node.stored(node.needed(3)), node.flag("channels_last")
     if not 2 < len(shape) <= 2 + len(AXES):
         raise UnreadableNodeError("whose kernel is none")
     axes, inputs = len(shape) - 2, list(node.node.input)
@@ -111,7 +111,7 @@ def _convolved(node: Expansion) -> None:
 
 def _pooled_whole(node: Expansion) -> None:
     node.expect(inputs=5)
-    if node.attribute("channels_last", 0):
+    if node.flag("channels_last"):
         raise UnreadableNodeError("whose channels are last")
     _codes(node, node.emit("GlobalAveragePool", _operand(node, 0, "numbers")), 3)
 
@@ -119,7 +119,7 @@ def _pooled_whole(node: Expansion) -> None:
 def _gemm(node: Expansion) -> None:
     """The sum has the scale of the product; without a scale of the result, that is real numbers."""
     node.expect(inputs=9)
-    turned = node.attribute("transB", 0)
+    turned = node.flag("transB")
     first, second = _operand(node, 0, "first"), _operand(node, 3, "second", 0 if turned else 1)
     found = node.emit("Gemm", first, second, rank=2, **node.attributes())
     if node.given(6):

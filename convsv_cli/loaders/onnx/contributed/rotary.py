@@ -35,7 +35,7 @@ def _rotary(node: Expansion) -> None:
     if rank is None or node.rank(positions) != 2:
         raise UnreadableNodeError("whose input or positions have an unknown number of axes, or one")
     own: dict[str, Any] = {
-        "interleaved": node.attribute("interleaved", 0),
+        "interleaved": int(node.flag("interleaved")),
         "rotary_embedding_dim": node.attribute("rotary_embedding_dim", 0),
     }
     if rank == TOKENS and not heads:
