@@ -55,13 +55,18 @@ class _Translation:
         self._foreign: dict[str, ValueInfoProto] = {}
         self._known = {*program.inputs, *program.stored}
         self._writer.now.update(program.stored)
+        self._check_names()
 
     def model(self) -> ModelProto:
         """All of it."""
         for node in self._program.nodes:
             limits.spend(EACH, "the graph of a program")
-            if node.outputs and not _is_silent(node.target):
+            if _is_silent(node.target):
+                continue
+            if node.outputs:
                 self._call(node)
+            else:
+                self._aliases.check_kept(node)
         outputs = list(dict.fromkeys(self._program.outputs))
         if not outputs or not self._program.inputs:
             raise UntranslatedError("it takes, or gives, no tensors")
@@ -75,6 +80,17 @@ class _Translation:
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+    def _check_names(self) -> None:
+        """See that no tensor of the program has the name that one has in the file.
+
+        Raises:
+            UntranslatedError: one has, and would be taken for it.
+        """
+        program = self._program
+        own = {*program.inputs, *program.stored, *(name for node in program.nodes for name in node.outputs)}
+        if both := own.intersection(program.stored.values()):
+            raise UntranslatedError(f"{min(both)!r} is the name of a stored tensor, and of another one")
 
     def _call(self, node: Node) -> None:
         """One call; what it gives has the names of the program."""
@@ -96,7 +112,9 @@ class _Translation:
                 del self._writer.nodes[start:]
                 made = self._foreign_call(node, str(error))
         self._name(node, made or [], start)
-        self._aliases.note(node, operator)
+        if not node.target.startswith("aten.") or node.target.endswith("out") or "out" in node.arguments:
+            self._aliases.check_kept(node)
+        self._aliases.note(node, operator, known=build is not None)
         if in_place:
             changed = self._aliases.changed(node)
             self._writer.now[changed] = node.outputs[0]

@@ -11,13 +11,15 @@ from convsv_cli.loaders.pt2.program import Node, Program
 from convsv_cli.loaders.pt2.translation.writer import UntranslatedError
 
 SHARING = frozenset((
-    "alias", "as_strided", "broadcast_to", "chunk", "contiguous", "detach", "detach_", "diagonal", "expand",
-    "expand_as", "flatten", "float", "movedim", "mT", "narrow", "numpy_T", "permute", "positive", "ravel",
-    "requires_grad_", "reshape", "reshape_as", "select", "slice", "split", "split_with_sizes", "squeeze",
-    "swapaxes", "swapdims", "t", "tensor_split", "to", "transpose", "type_as", "unbind", "unflatten",
-    "unfold", "unsqueeze", "view", "view_as", "dropout", "_to_copy",
+    "_reshape_alias", "adjoint", "alias", "alpha_dropout", "broadcast_to", "channel_shuffle", "chunk",
+    "contiguous", "detach", "detach_", "double", "dropout", "einsum", "expand", "expand_as",
+    "feature_alpha_dropout", "feature_dropout", "flatten", "float", "half", "lift_fresh", "matrix_H",
+    "meshgrid", "movedim", "mT", "narrow", "numpy_T", "permute", "positive", "ravel", "requires_grad_",
+    "reshape", "reshape_as", "select", "slice", "split", "split_with_sizes", "squeeze", "swapaxes",
+    "swapdims", "t", "tensor_split", "to", "transpose", "type_as", "unbind", "unflatten", "unfold",
+    "unsqueeze", "view", "view_as", "_to_copy",
 ))  # fmt: skip
-"""Operators whose results may be, or hold, entries of their first input, and not copies of these."""
+"""Operators that are translated, and whose results may be, or hold, entries of what they are given."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -41,10 +43,22 @@ class Aliases:
         uses = {name: node.position for node in self.program.nodes for name in node.tensors}
         self._last_use = {**uses, **dict.fromkeys(self.program.outputs, len(self.program.nodes))}
 
-    def note(self, node: Node, operator: str) -> None:
-        """That a node was called."""
-        if operator in SHARING and node.tensors:
-            self._join(node.outputs, node.tensors[0])
+    def note(self, node: Node, operator: str, *, known: bool) -> None:
+        """That a node was called; what one gives that is not known may be anything that it takes."""
+        if operator in SHARING or not known:
+            self._join(node.outputs, node.tensors)
+
+    def check_kept(self, node: Node) -> None:
+        """See that nothing is used afterwards that a node takes, which may change all of it.
+
+        Raises:
+            UntranslatedError: something is.
+        """
+        used = (each for name in node.tensors for each in self._members.get(self._of(name), {name}))
+        for each in used:
+            limits.spend(limits.OBJECT, "tensors that share entries")
+            if self._last_use.get(each, -1) > node.position:
+                raise UntranslatedError(f"{node.target!r} may change in place what is used after it")
 
     def changed(self, node: Node) -> str:
         """The tensor that a node changes in place, which its result stands for from now on.
@@ -59,14 +73,24 @@ class Aliases:
         limits.spend(limits.OBJECT * len(members), "tensors that share entries")
         if any(self._whole(each) != own and self._last_use.get(each, -1) > node.position for each in members):
             raise UntranslatedError("it changes in place what another tensor shares with it")
-        self._join(node.outputs, name)
+        self._join(node.outputs, (name,))
         self._same |= dict.fromkeys(node.outputs, own)
         return name
 
-    def _join(self, names: tuple[str, ...], family: str) -> None:
-        home = self._of(family)
+    def _join(self, names: tuple[str, ...], others: tuple[str, ...]) -> None:
+        """Make one family of names that are new and of others."""
+        if not others:
+            return
+        home = self._of(others[0])
+        for each in others[1:]:
+            joined = self._of(each)
+            if joined != home:
+                members = self._members.pop(joined, set()) | {joined, each}
+                limits.spend(limits.OBJECT * len(members), "tensors that share entries")
+                self._family |= dict.fromkeys(members, home)
+                self._members[home] |= members
         self._family |= dict.fromkeys(names, home)
-        self._members[home].update((home, family, *names))
+        self._members[home].update((home, others[0], *names))
 
     def _of(self, name: str) -> str:
         return self._family.get(name, name)

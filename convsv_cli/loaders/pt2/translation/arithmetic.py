@@ -13,16 +13,16 @@ COMPARISONS = {"lt": "Less", "le": "LessOrEqual", "gt": "Greater", "ge": "Greate
 
 
 def _pair(op: str) -> Build:
-    """Of two operands in the type of the result; `alpha` multiplies the second."""
+    """Of two operands in the type of the result; `alpha` multiplies what is added or subtracted."""
 
     def build(call: Call) -> str:
         kind = call.kind()
         first, second = call.operand("self", kind), call.operand("other", kind)
         alpha = call.number("alpha", 1)
-        if alpha != 1:
-            second = call.emit("Mul", second, call.scalar(alpha, kind))
         if "rsub" in call.node.target:
             first, second = second, first
+        if alpha != 1:
+            second = call.emit("Mul", second, call.scalar(alpha, kind))
         if kind == TensorProto.BOOL:
             op_of_truths = {"Add": "Or", "Mul": "And"}.get(op)
             if op_of_truths is None:
@@ -58,14 +58,29 @@ def _remainder(call: Call) -> str:
 
 def _compared(op: str) -> Build:
     def build(call: Call) -> str:
-        kinds = [call.kind(name) for name in ("self", "other") if call.node.tensor(name)]
-        kind = next((each for each in kinds if each in REALS), kinds[0])
-        if kind not in REALS and not call.node.tensor("other"):
-            number = call.number("other")
-            kind = kind if number == int(number) else TensorProto.FLOAT
+        kind = _common(call)
         return call.emit(op, call.operand("self", kind), call.operand("other", kind))
 
     return build
+
+
+def _common(call: Call) -> int:
+    """The type in which two are compared: that of both, where they have one; a real one beside whole numbers.
+
+    Raises:
+        UntranslatedError: it follows from more than these.
+    """
+    kinds = {call.kind(name) for name in ("self", "other") if call.node.tensor(name)}
+    reals = kinds.intersection(REALS)
+    found = next(iter(reals or kinds))
+    if len(reals or kinds) > 1:
+        raise UntranslatedError("a comparison of numbers of several types")
+    if reals or call.node.tensor("other"):
+        return found
+    number = call.number("other")
+    if number != int(number):
+        return TensorProto.FLOAT
+    return TensorProto.INT64 if found == TensorProto.BOOL else found
 
 
 def _different(call: Call) -> str:

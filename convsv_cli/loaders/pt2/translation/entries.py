@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from onnx import TensorProto
 
-from convsv_cli.loaders.pt2.translation.writer import Build, Call, UntranslatedError
+from convsv_cli.loaders.pt2.translation.writer import REALS, Build, Call, UntranslatedError
 
 
 def _looked_up(call: Call) -> str:
@@ -16,7 +16,10 @@ def _looked_up(call: Call) -> str:
 
 
 def _picked(call: Call) -> str:
-    return call.emit("Gather", call.tensor(), call.tensor("index"), axis=call.axis("dim", len(call.shape())))
+    """index_select: a single place leaves its axis there."""
+    index = call.reshaped(call.tensor("index"), (-1,))
+    found = call.emit("Gather", call.tensor(), index, axis=call.axis("dim", len(call.shape())))
+    return found if call.shape() else call.reshaped(found, ())
 
 
 def _gathered(call: Call) -> str:
@@ -62,6 +65,8 @@ def _made(value: float | None = None) -> Build:
 
 def _counted(call: Call) -> str:
     start, step = call.number("start", 0), call.number("step", 1)
+    if call.kind() not in REALS:
+        start, step = int(start), int(step)  # torch takes them in the type of the result
     count = math.prod(call.result_shape())
     call.writer.room(count)
     return call.writer.constant(start + step * np.arange(count), call.kind(), "range")

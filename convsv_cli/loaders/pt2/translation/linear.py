@@ -28,6 +28,8 @@ def _added_product(first: str, second: str) -> Build:
         kind, alpha, beta = call.kind(), call.number("alpha", 1), call.number("beta", 1)
         made = call.emit("MatMul", call.tensor(first), call.tensor(second))
         added = call.tensor()
+        if not beta:
+            return call.emit("Mul", made, call.scalar(alpha, kind))
         made = made if alpha == 1 else call.emit("Mul", made, call.scalar(alpha, kind))
         added = added if beta == 1 else call.emit("Mul", added, call.scalar(beta, kind))
         return call.emit("Add", made, added)
@@ -134,7 +136,10 @@ def _masked(call: Call, scores: str, kind: int, sizes: tuple[int, int]) -> str:
 
 def _cosine(call: Call) -> str:
     """x1 x2 / max(|x1|, eps) / max(|x2|, eps)."""
-    kind, axis = call.kind(), call.axis("dim", len(call.shape("x1")), 1)
+    kind, shape = call.kind(), call.shape("x1")
+    axis = call.axis("dim", len(shape), 1)
+    if call.shape("x2") != shape:
+        raise UntranslatedError("a cosine similarity of tensors of two shapes")
     shorter = []
     for name in ("x1", "x2"):
         x = call.tensor(name)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from onnx import TensorProto
 
 from convsv_cli.loaders.pt2.translation.writer import Build, Call, UntranslatedError
 
@@ -60,7 +61,8 @@ def _core_layer(call: Call) -> list[str]:
 
 def _root_mean_square(call: Call) -> str:
     kind, inner = call.kind("input"), call.wholes("normalized_shape")
-    x, eps = call.tensor("input"), call.number("eps", float(np.finfo(np.float32).eps))
+    own = np.float64 if kind == TensorProto.DOUBLE else np.float32
+    x, eps = call.tensor("input"), call.number("eps", float(np.finfo(own).eps))
     squares = call.emit("Pow", x, call.scalar(2.0, kind))
     mean = call.emit("ReduceMean", squares, call.integers(*range(-len(inner), 0)), keepdims=1)
     root = call.emit("Sqrt", call.emit("Add", mean, call.scalar(eps, kind)))
@@ -106,15 +108,16 @@ def _instance(call: Call) -> str:
 
 def _own(call: Call) -> list[str]:
     """By statistics of the batch, which is one sample: torch takes InstanceNorm apart so."""
+    if not call.flag("training"):
+        raise UntranslatedError("BatchNorm that may be by running statistics")
     if call.shape("input")[0] != 1:
         raise UntranslatedError("BatchNorm by the statistics of a batch")
     return [_instance(call), "", ""]
 
 
 def _by_length(call: Call) -> str:
-    """Weight_norm: g v / |v|, the length along all axes but one."""
-    rank = len(call.shape("v"))
-    axis = call.axis("dim", rank, 0)
+    """Weight_norm: g v / |v|, the length along all axes but one, or along all where that is -1."""
+    rank, axis = len(call.shape("v")), call.whole("dim", 0)
     others = call.integers(*(each for each in range(rank) if each != axis))
     length = call.emit("ReduceL2", call.tensor("v"), others, keepdims=1)
     return call.emit("Mul", call.tensor("v"), call.emit("Div", call.tensor("g"), length))

@@ -11,10 +11,14 @@ SAME = {
     "abs": "Abs", "acos": "Acos", "acosh": "Acosh", "asin": "Asin", "asinh": "Asinh", "atan": "Atan",
     "atanh": "Atanh", "ceil": "Ceil", "cos": "Cos", "cosh": "Cosh", "erf": "Erf", "exp": "Exp",
     "floor": "Floor", "log": "Log", "logical_not": "Not", "mish": "Mish", "neg": "Neg",
-    "reciprocal": "Reciprocal", "relu": "Relu", "round": "Round", "sigmoid": "Sigmoid", "sign": "Sign",
+    "reciprocal": "Reciprocal", "relu": "Relu", "sigmoid": "Sigmoid", "sign": "Sign",
     "sin": "Sin", "sinh": "Sinh", "sqrt": "Sqrt", "tan": "Tan", "tanh": "Tanh", "hardswish": "HardSwish",
 }  # fmt: skip
 """Operators of ONNX that are the same function."""
+
+
+SMOOTH = 20.0
+"""The least threshold of a Softplus at which it does not jump by more than it is rounded."""
 
 
 def _same(op: str) -> Build:
@@ -40,8 +44,13 @@ def _elu(call: Call, x: str, kind: int) -> str:
 
 
 def _softplus(call: Call, x: str, kind: int) -> str:
-    """Above the threshold torch gives x itself, which Softplus is to within its rounding."""
+    """Above the threshold torch gives x itself: a jump by log(1 + exp(-threshold)) / beta.
+
+    From 20 on, which is the default, that is below the rounding of single precision.
+    """
     beta = call.number("beta", 1.0)
+    if call.number("threshold", SMOOTH) < SMOOTH:
+        raise UntranslatedError("a Softplus that jumps at its threshold")
     if beta == 1.0:
         return call.emit("Softplus", x)
     made = call.emit("Softplus", call.emit("Mul", x, call.scalar(beta, kind)))
@@ -143,6 +152,12 @@ def _prelu(call: Call) -> str:
     return call.emit("PRelu", call.tensor(), slope)
 
 
+def _rounded(call: Call, x: str, _: int) -> str:
+    if call.number("decimals", 0):
+        raise UntranslatedError("rounding to decimals")
+    return call.emit("Round", x)
+
+
 def towards_zero(call: Call, x: str, _: int) -> str:
     """Without what is behind the point."""
     return call.emit("Mul", call.emit("Sign", x), call.emit("Floor", call.emit("Abs", x)))
@@ -170,6 +185,7 @@ BUILDS: Mapping[str, Build] = {
     **_ranged("hardtanh", -1.0, 1.0),
     **_ranged("relu6", 0.0, 6.0),
     "bitwise_not": _same("Not"),
+    "round": _of(_rounded),
     "trunc": _of(towards_zero),
     "fix": _of(towards_zero),
     "frac": _of(_fraction),

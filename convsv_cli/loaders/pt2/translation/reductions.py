@@ -140,6 +140,8 @@ def _any(op: str) -> Build:
 
     def build(call: Call) -> str:
         rank = len(call.shape())
+        if call.has("dim") and not call.wholes("dim"):
+            return call.operand("self", TensorProto.BOOL)  # torch reduces nothing here
         x = call.cast(call.operand("self", TensorProto.BOOL), TensorProto.BOOL, TensorProto.INT32)
         axes = call.integers(*call.axes("dim", rank))
         made = call.emit(op, x, axes, keepdims=int(call.flag("keepdim")))

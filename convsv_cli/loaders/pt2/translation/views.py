@@ -80,7 +80,8 @@ def _part(call: Call, x: str, axis: int, places: slice) -> str:
 
 
 def _narrowed(call: Call) -> str:
-    axis, start = call.axis("dim", len(call.shape())), call.whole("start")
+    shape, axis = call.shape(), call.axis("dim", len(call.shape()))
+    start = call.whole("start") % shape[axis] if call.whole("start") < 0 else call.whole("start")
     return _part(call, call.tensor(), axis, slice(start, start + call.whole("length")))
 
 
@@ -124,7 +125,9 @@ def _stacked(call: Call) -> str:
 
 
 def _flipped(call: Call) -> str:
-    axes = call.axes("dims", len(call.shape()))
+    axes = call.axes("dims", len(call.shape())) if call.wholes("dims") else ()
+    if not axes:
+        return call.emit("Identity", call.tensor())
     lists = ([-1] * len(axes), [-END - 1] * len(axes), axes, [-1] * len(axes))
     return call.emit("Slice", call.tensor(), *(call.integers(*each) for each in lists))
 
@@ -192,8 +195,8 @@ def _put_slice(call: Call) -> str:
     shape = call.shape()
     axis = call.axis("dim", len(shape), 0)
     start, end = call.whole("start", 0), min(call.whole("end", END), shape[axis])
-    if call.whole("step", 1) != 1 or start < 0 or end < 0:
-        raise UntranslatedError("a slice with a step, or from the end, that is put in place")
+    if call.whole("step", 1) != 1 or not 0 <= start <= end:
+        raise UntranslatedError("a slice with a step, from the end or of nothing that is put in place")
     return _replaced(call, call.tensor("src"), axis, (start, end), shape[axis])
 
 
