@@ -135,7 +135,7 @@ class _Composition:
         varying = [self._find(name) for name in needs(node)]
         static_shape = has_static_shape(operation, varying)
         lengths = self._lengths(operation)
-        if is_constant(node, varying, self._graph.constants):
+        if is_constant(node, varying, self._graph.constants, bounded=not self._offences):
             bound, range_ = 0.0, self._range(operation)
         elif branches(node):
             self._branch(node)

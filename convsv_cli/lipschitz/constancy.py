@@ -53,19 +53,27 @@ def asks_for_infinities(node: Node, constants: Mapping[str, Callable[[], Constan
 
 
 def is_constant(
-    node: Node, inputs: Sequence[Tensor], constants: Mapping[str, Callable[[], Constant]]
+    node: Node,
+    inputs: Sequence[Tensor],
+    constants: Mapping[str, Callable[[], Constant]],
+    *,
+    bounded: bool = False,
 ) -> bool:
     """Whether a node's result does not vary: that of constants, or a shape, which the input size decides.
 
-    Nor does it vary where a tensor that has a bound is infinite: a mask alone has made it so.
+    Nor does it vary where a tensor is infinite, or no number, if all before it has a bound: a mask alone has
+    made it so. One operator without is enough for the opposite: log x is no number for x below zero.
 
     Args:
         node: of the graph.
         inputs: all that its results depend on.
         constants: of the graph, by name.
+        bounded: whether everything before the node has a bound, of whatever it is given.
     """
-    if asks_for_infinities(node, constants) and all(
-        math.isfinite(tensor.bound) and not tensor.discrete for tensor in inputs
+    if (
+        bounded
+        and asks_for_infinities(node, constants)
+        and all(math.isfinite(tensor.bound) and not tensor.discrete for tensor in inputs)
     ):
         return True
     if node.op in SHAPES and all(tensor.static_shape for tensor in inputs):

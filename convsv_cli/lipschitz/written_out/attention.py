@@ -95,7 +95,7 @@ def _before(name: str, graph: Graph, *, guarded: bool) -> str:
 def _guards(node: Node, graph: Graph) -> bool:
     """Whether a Where puts zeros in place of what is no number: rows in which a mask leaves nothing.
 
-    It asks for NaN in the weights, or for infinities in the scores.
+    It asks for NaN in the weights, or for infinities in the scores, which are what they are replaced in.
     """
     fixed = [name for name in node.inputs[1:] if name in graph.constants]
     condition = graph.makers.get(node.inputs[0])
@@ -105,10 +105,25 @@ def _guards(node: Node, graph: Graph) -> bool:
         condition = graph.makers.get(condition.input(0))
     if len(fixed) != 1 or condition is None or not asks_for_infinities(condition, graph.constants):
         return False
+    weights = next(name for name in node.inputs[1:] if name not in graph.constants)
+    if not any(name in _of_weights(weights, graph) for name in condition.inputs):
+        return False
     try:
         return not graph.constants[fixed[0]]().read().any()
     except UnknownValueError:
         return False
+
+
+def _of_weights(name: str, graph: Graph) -> frozenset[str]:
+    """The weights of an attention and its scores, by all names that these have."""
+    found = {name}
+    for _ in range(MOST_STEPS):
+        node = graph.makers.get(name)
+        if node is None or not (node.op == "Softmax" or passes(node, graph) or _regroups(node, graph)):
+            break
+        name = node.inputs[0]
+        found.add(name)
+    return frozenset(found)
 
 
 def _scores(name: str, graph: Graph) -> tuple[Node, float] | None:
