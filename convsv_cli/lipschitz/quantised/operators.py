@@ -18,6 +18,7 @@ from convsv_cli.lipschitz.dependencies import REAL
 from convsv_cli.lipschitz.quantised.grids import Code, Dynamic, Grid, Stored, constant, grid_of
 from convsv_cli.lipschitz.quantised.smoothing import Smoothing
 from convsv_cli.model.graph import Node
+from convsv_cli.model.layer import CONV
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.linear_maps import linear_maps
 from convsv_cli.model.linear_maps.quantised import INTEGERS
@@ -140,7 +141,7 @@ def qlinear_conv(node: Node, smoothing: Smoothing) -> None:
     source = smoothing.dequantised(node, Stored.at(node, 0))
     if source is not None:
         result = smoothing.tensor(f"{node.outputs[0]}.sum", smoothing.graph.shapes.get(node.outputs[0]))
-        smoothing.append(replace(node, op="Conv", inputs=(source, *inputs), outputs=(result,)))
+        smoothing.append(replace(node, op=CONV, inputs=(source, *inputs), outputs=(result,)))
         _requantise(result, node, smoothing)
 
 
@@ -198,7 +199,7 @@ def integer_product(node: Node, smoothing: Smoothing) -> None:
     product = smoothing.graph.users[behind.outputs[0]][0]
     weight = smoothing.constant(found.constant)
     factors = (code.real, weight) if found.data == 0 else (weight, code.real)
-    op = "Conv" if node.op == "ConvInteger" else "MatMul"
+    op = CONV if node.op == "ConvInteger" else "MatMul"
     smoothing.add(op, node, factors, to=product.outputs[0], **node.attributes)
 
 

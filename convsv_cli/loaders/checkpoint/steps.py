@@ -10,6 +10,7 @@ import numpy as np
 
 from convsv_cli import limits
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
+from convsv_cli.model.layer import CONV, TRANSPOSED
 
 if TYPE_CHECKING:
     from convsv_cli.loaders.checkpoint.chain import Chain
@@ -113,7 +114,7 @@ def _convolution(axes: int, *, transposed: bool = False) -> Build:
         weight, bias = step.weight("weight"), step.weight("bias")
         more = {"output_padding": step.each("output_padding", axes)} if transposed else {}
         step.emit(
-            "ConvTranspose" if transposed else "Conv",
+            TRANSPOSED if transposed else CONV,
             weight,
             *([bias] if bias else []),
             strides=step.each("stride", axes),

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from onnx import AttributeProto
 
+from convsv_cli.model.layer import CONV, TRANSPOSED
+
 MICROSOFT, LAST, BLOCKED = "com.microsoft", "com.ms.internal.nhwc", "com.microsoft.nchwc"
 """Domains: of onnxruntime's operators, and of ONNX's own with channels on the last axis or in blocks."""
 Types = Mapping[str, int]
@@ -78,15 +80,15 @@ _MICROSOFT = {
 }
 _LAST = {
     "AveragePool": f"{_KERNEL} i:ceil_mode i:count_include_pad",
-    "Conv": _CONV,
-    "ConvTranspose": f"{_CONV} I:output_padding I:output_shape",
+    CONV: _CONV,
+    TRANSPOSED: f"{_CONV} I:output_padding I:output_shape",
     "MaxPool": f"{_KERNEL} i:ceil_mode i:storage_order",
 }
 _BLOCKED = {
     **dict.fromkeys(("AveragePool", "MaxPool"), f"{_LAST['AveragePool']} i:storage_order"),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool"), ""),
     **dict.fromkeys(("ReorderInput", "ReorderOutput"), "i:channels i:channels_last"),
-    "Conv": _FUSED_CONV,
+    CONV: _FUSED_CONV,
     "Upsample": "s:coordinate_transformation_mode s:mode I:scales",
 }
 CONTRIBUTED: Mapping[tuple[str, str], Types] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from convsv_cli.loaders.onnx.contributed.activations import activated
 from convsv_cli.loaders.onnx.contributed.expansion import Expansion
 from convsv_cli.loaders.onnx.signatures import UnreadableNodeError
+from convsv_cli.model.layer import CONV, TRANSPOSED
 
 AXES = "abcdef"
 BLOCKS = (
@@ -51,7 +52,7 @@ def _fused_last(node: Expansion) -> None:
 def _convolved(node: Expansion, source: str, skip: str, axes: int) -> str:
     inputs = [source, node.needed(1), *filter(None, [node.given(2)])]
     own = node.attributes("activation", "activation_params")
-    result = node.plus(node.emit("Conv", *inputs, rank=axes + 2, **own), skip, "added")
+    result = node.plus(node.emit(CONV, *inputs, rank=axes + 2, **own), skip, "added")
     return activated(node, result, node.attribute("activation", ""), node.attribute("activation_params", ()))
 
 
@@ -65,7 +66,7 @@ def _last(node: Expansion) -> None:
         raise UnreadableNodeError(TWO_LAYOUTS)
     weight = channels_first(node, node.needed(1), axes) if turned else node.needed(1)
     inputs = [channels_first(node, node.needed(0), axes), weight, *filter(None, [node.given(2)])]
-    result = node.emit("Conv", *inputs, rank=axes + 2, **node.attributes())
+    result = node.emit(CONV, *inputs, rank=axes + 2, **node.attributes())
     node.result(channels_last(node, result, axes))
 
 
@@ -87,7 +88,7 @@ def _dynamic_pads(node: Expansion) -> None:
     if node.given(2):
         given["pads"] = node.numbers(node.given(2))
     inputs = [node.needed(0), node.needed(1), *filter(None, [node.given(3)])]
-    node.result(node.emit("ConvTranspose", *inputs, rank=axes + 2, **given))
+    node.result(node.emit(TRANSPOSED, *inputs, rank=axes + 2, **given))
 
 
 RULES = {
@@ -128,7 +129,7 @@ def blocked(_: Expansion) -> None:
 
 
 INTERNAL = {
-    **dict.fromkeys(("Conv", "ConvTranspose"), _internal_convolution),
+    **dict.fromkeys((CONV, TRANSPOSED), _internal_convolution),
     **dict.fromkeys(("AveragePool", "MaxPool"), _internal_pooling),
 }
 """Of com.ms.internal.nhwc."""

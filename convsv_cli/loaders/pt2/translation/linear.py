@@ -9,6 +9,7 @@ import numpy as np
 from onnx import TensorProto
 
 from convsv_cli.loaders.pt2.translation.writer import Build, Call, UntranslatedError
+from convsv_cli.model.layer import CONV, TRANSPOSED
 
 
 def _linear(call: Call) -> str:
@@ -58,9 +59,9 @@ def _convolution(call: Call) -> str:
     if call.flag("transposed") or "conv_transpose" in name:
         padding = _per_axis(call, "padding", axes, 0) * 2
         extra = _per_axis(call, "output_padding", axes, 0)
-        made = call.emit("ConvTranspose", *inputs, pads=padding, output_padding=extra, **common)
+        made = call.emit(TRANSPOSED, *inputs, pads=padding, output_padding=extra, **common)
     else:
-        made = call.emit("Conv", *inputs, pads=_pads(call, axes, dilation), **common)
+        made = call.emit(CONV, *inputs, pads=_pads(call, axes, dilation), **common)
     return call.reshaped(made, call.result_shape()) if alone else made
 
 
