@@ -79,6 +79,15 @@ class Net(nn.Module):
         return self.fc(x)
 
 
+class Part(Net):
+    """What it gives is changed in place through a view, which convsv does not follow."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        y[:, 0] = 0
+        return y
+
+
 def without_graph(folder: Path) -> dict[str, Path]:
     net = Net()
     files = {
@@ -92,7 +101,7 @@ def without_graph(folder: Path) -> dict[str, Path]:
     torch.save(net, paths["pickled_module"])
     torch.jit.script(net).save(paths["torchscript"])
     save_file(net.state_dict(), paths["safetensors"])
-    torch.export.save(torch.export.export(net, (torch.ones(1, 3),)), paths["pt2"])
+    torch.export.save(torch.export.export(Part(), (torch.ones(1, 3),)), paths["pt2"])
     return paths
 
 

@@ -134,8 +134,8 @@ REFUSED = {
     ),
     "one of its windows is empty": Case(
         op="AveragePool",
-        shape=(1, 2, 5, 6),
-        attributes={"kernel_shape": [2, 3], "strides": [2, 2], "ceil_mode": 1, "pads": [1, 1, 1, 1]},
+        shape=(1, 2, 5, 4),
+        attributes={"kernel_shape": [1, 2], "dilations": [1, 5], "pads": [0, 1, 0, 1]},
     ),
     "where entries go depends on the network's input": Case(
         op="Where", inputs=(X, normal(1), normal(6)), shape=IMAGE
