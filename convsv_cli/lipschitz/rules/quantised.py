@@ -6,7 +6,7 @@ import math
 
 from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operands import magnitude, require_constant
-from convsv_cli.lipschitz.operation import Operation, Rule, Tensor
+from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
 from convsv_cli.numerics.intervals import Range, outward_range
 from convsv_cli.numerics.rounding import times
 
@@ -16,7 +16,9 @@ def dequantised(operation: Operation) -> float:
 
     It is linear in the scales: the largest factor of one, times the root of how many entries one is for.
     """
-    require_constant(operation, 0, 2)
+    if not operation.input(0).constant:
+        raise UnboundedError("it is given whole numbers, which jump with the network's input")
+    require_constant(operation, 2)
     scales, factors = operation.input(1), _factors(operation)
     whole = Tensor(name=operation.input(0).name, bound=0.0, known=factors)
     return times(magnitude(whole), root(_shared(operation, scales)), scales.lipschitz)
