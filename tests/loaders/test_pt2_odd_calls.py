@@ -30,6 +30,7 @@ def translated(x: Tensor) -> Sequence[Tensor]:
         F.rms_norm(1e-5 * x.double(), (3,)),
         torch.addmm(x * np.inf, x, torch.eye(3), beta=0, alpha=2),
         torch.round(x, decimals=0),
+        x * x.sum().softmax(0) + x.sum().log_softmax(0),
         x + torch.arange(0.5, 3, 1.5, dtype=torch.int64)[-1],
     ]
 
@@ -62,6 +63,8 @@ FOREIGN: dict[str, Callable[[Tensor], Tensor]] = {
     "lengths of two shapes": lambda x: F.cosine_similarity(x[:, :1], x, dim=1),
     "types": lambda x: (x > 0) == torch.tensor([2, 1, 0]),
     "types of reals": lambda x: x.half() == x,
+    "one number": lambda x: x.sum().cumsum(0),
+    "one image": lambda x: F.pixel_shuffle(x.reshape(1, 1, 6), 1),
     "nothing, at a place": lambda x: torch.slice_scatter(x, x[:, :0], 1, 2, 1),
 }
 

@@ -111,7 +111,10 @@ def _along(op: str) -> Build:
     def build(call: Call) -> str:
         rank = len(call.shape())
         x = call.operand("self", call.kind())
-        return call.emit(op, x, axis=call.axis("dim", rank)) if rank else call.emit("Sub", x, x)
+        if rank:
+            return call.emit(op, x, axis=call.axis("dim", rank))
+        zero = call.emit("Sub", x, x)
+        return call.emit("Exp", zero) if op == "Softmax" else zero  # of one number: 1, and log 1
 
     return build
 

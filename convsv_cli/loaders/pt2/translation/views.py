@@ -10,6 +10,8 @@ from onnx import TensorProto
 from convsv_cli.loaders.pt2.translation.writer import Build, Call, UntranslatedError
 
 END = 2**31 - 1
+IMAGES = 4
+"""Axes of a batch of these."""
 
 
 def itself(call: Call) -> str:
@@ -171,6 +173,8 @@ def _padded(call: Call) -> str:
 
 def _shuffled(call: Call) -> str:
     """Channels to pixels: DepthToSpace in torch's order, for two axes."""
+    if len(call.shape()) != IMAGES:
+        raise UntranslatedError("channels to pixels of other than a batch of images")
     return call.emit("DepthToSpace", call.tensor(), blocksize=call.whole("upscale_factor"), mode="CRD")
 
 

@@ -259,8 +259,14 @@ class Call:
         return tuple(axis % max(rank, 1) for axis in self.wholes(name)) or tuple(range(rank))
 
     def axis(self, name: str, rank: int, default: int | None = None) -> int:
-        """One axis that is not negative."""
-        return self.whole(name, default) % max(rank, 1)
+        """One axis that is not negative.
+
+        Raises:
+            UntranslatedError: there is none: torch takes one number for a vector of one, and ONNX does not.
+        """
+        if not rank:
+            raise UntranslatedError("an axis of one number")
+        return self.whole(name, default) % rank
 
     def integers(self, *values: int) -> str:
         """A stored list of whole numbers."""
