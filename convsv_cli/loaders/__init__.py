@@ -128,12 +128,12 @@ def _transplanted(path: Path, graph: Path, input_size: InputSize) -> Network:
     loader = _loader(path)
     if loader.tensors is None:
         raise UsageError("it has a graph of its own", where=str(path), hint="leave --graph out")
-    home = _loader(graph).onnx
-    if home is None:
+    home = _loader(graph)
+    if home.onnx is None or home is CHECKPOINT:  # the modules of a chain have weights of their own, by number
         hint = "--graph takes an ONNX export, or a program of torch.export"
         raise UsageError("not a graph", where=str(graph), hint=hint)
     tensors, parts = loader.tensors(path), loader.parts(path)
-    return transplanted(path, tensors, (graph, home(graph, input_size)), input_size, parts)
+    return transplanted(path, tensors, (graph, home.onnx(graph, input_size)), input_size, parts)
 
 
 @locating

@@ -29,6 +29,8 @@ LISTS = {
     *("SequenceErase", "SequenceInsert", "SplitToSequence"),
 }
 """Operators of sequences, which are not alone in a graph."""
+SCALED = {"DequantizeLinear"}
+"""Operators whose first input is never of real numbers: `test_held_values` has what moves them."""
 NAMED = {"DOUBLE", "FLOAT16", "INT32", "BOOL"}
 LATE = {"Attention", "Swish", "RMSNormalization", "RotaryEmbedding", "TensorScatter", "Upsample"}
 """What the operator set of `graph_files` does not have."""
@@ -113,5 +115,5 @@ def test_nodes_are_what_their_operator_set_says(opset: int) -> None:
 
 def test_every_version_of_every_operator_with_a_rule_is_tried() -> None:
     seen = {(case.op, opset) for case, opset in SWEEP} | GONE
-    for op in RULES.keys() - ENDLESS - LISTS - {"convsv.Elementwise", "Where"}:
+    for op in RULES.keys() - ENDLESS - LISTS - SCALED - {"convsv.Elementwise", "Where"}:
         assert {(op, opset) for opset in versions(op)} <= seen
