@@ -42,6 +42,7 @@ def sections(document: dict[str, Any]) -> Sections:
     return document["sections"]
 
 
+@pytest.mark.long
 def test_the_document_is_complete(document: dict[str, Any]) -> None:
     assert set(document) == {"machine", "quick", "sections"}
     assert all(document["machine"].values())

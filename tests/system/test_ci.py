@@ -135,6 +135,7 @@ def test_the_hook_checks_what_is_committed(budget: str, code: int, root: Path, p
     assert "budget" in process.stdout
 
 
+@pytest.mark.long
 def test_the_page_on_ci_says_what_happens(root: Path, project: Path) -> None:
     """All commands that are marked, one script after the other, in a folder without a budget.
 

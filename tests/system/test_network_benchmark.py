@@ -48,6 +48,7 @@ def test_the_parts_are_those_that_are_listed() -> None:
     assert tuple(SECTIONS) == PARTS
 
 
+@pytest.mark.long
 def test_bounds_are_above_what_is_seen(tables: dict[str, Any]) -> None:
     (row,) = rows(tables, "log10")
     assert row["network"] == "mnist_mlp"

@@ -23,6 +23,7 @@ def readme(root: Path) -> str:
     return (root / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_outputs_are_what_the_commands_print(
     readme: str, root: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_the_twin_has_the_same_layers_and_no_batch_norm(folder: Path) -> None:
     assert "Conv" in ops
 
 
+@pytest.mark.long
 def test_the_twins_bound_proves_something(folder: Path, shared: Path) -> None:
     """Of the first test images, which the training has not seen."""
     images, labels = (part[:500] for part in cifar10.load(shared / "data/cifar10_jpeg.npz", "test"))

@@ -96,6 +96,7 @@ def test_muon_finds_a_minimum() -> None:
     torch.testing.assert_close(weight.detach(), target, atol=1e-2, rtol=0)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # of torch's exporter
 @pytest.mark.usefixtures("scripts")
 def test_the_script_writes_both_forms_and_says_what_is_certified(tmp_path: Path) -> None:
