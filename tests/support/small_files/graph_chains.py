@@ -52,7 +52,7 @@ def one_term() -> ModelProto:
     return after_a_layer(NODE("Sum", ["c"] * 200_000, ["y"]))
 
 
-def long_chain(op: str, count: int = 24_000) -> ModelProto:
+def long_chain(op: str, count: int = 12_000) -> ModelProto:
     nodes = [NODE(op, [f"t{i}"], [f"t{i + 1}"]) for i in range(count)]
     return graph_model([conv("x", "t0"), *nodes], IMAGE, WEIGHT, [f"t{count}"])
 
@@ -73,9 +73,9 @@ def skips() -> ModelProto:
 
 def scalings() -> ModelProto:
     """Scalings before a layer that cannot take them all, one after the other."""
-    nodes = [NODE("Mul", [f"t{i}", "s"], [f"t{i + 1}"]) for i in range(16_000)]
+    nodes = [NODE("Mul", [f"t{i}", "s"], [f"t{i + 1}"]) for i in range(8_000)]
     weights = {"s": np.full((1, 4, 1, 1), 1.5, np.float32), **WEIGHT, "k.weight": normal(4, 4, 1, 1)}
-    return graph_model([conv("x", "t0"), *nodes, NODE("Conv", ["t16000", "k.weight"], ["y"])], IMAGE, weights)
+    return graph_model([conv("x", "t0"), *nodes, NODE("Conv", ["t8000", "k.weight"], ["y"])], IMAGE, weights)
 
 
 def different_sines() -> ModelProto:
@@ -156,11 +156,11 @@ MAKERS: Mapping[str, Callable[[], ModelProto]] = {
     "300 LSTMs in a chain": recurrent_chain,
     **{f"{op} of 12,000 terms": partial(terms, op) for op in ("Sum", "Concat")},
     "one term 200,000 times": one_term,
-    "24,000 sines": partial(long_chain, "Sin"),
-    "24,000 Relus": partial(long_chain, "Relu"),
+    "12,000 sines": partial(long_chain, "Sin"),
+    "12,000 Relus": partial(long_chain, "Relu"),
     "20,000 sums of one tensor": doubling,
     "3,000 gates": skips,
-    "16,000 scalings": scalings,
+    "8,000 scalings": scalings,
     "1,200 functions": different_sines,
     "30,000 parts": many_outputs,
     "ifs in ifs": nested_ifs,
