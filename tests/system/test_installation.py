@@ -133,6 +133,7 @@ def clean(wheel: Path, project: dict, tmp_path_factory: pytest.TempPathFactory) 
     return folder / "bin"
 
 
+@pytest.mark.long
 @pytest.mark.exhaustive
 def test_the_first_example_of_every_help_runs_as_it_stands(root: Path, shared: Path, clean: Path) -> None:
     """In an environment in which nothing is but the package and what it declares, by the script of CI."""
