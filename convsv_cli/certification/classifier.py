@@ -81,9 +81,9 @@ class Classifier:
         names = {name for node in self.nodes for name in node.inputs if name}
         return any(_rounds(name, self.graph) for name in names)
 
-    def row(self, key: Hashable) -> Layer | UnsupportedLayer:
-        """The row of the linear map that has this key."""
-        return next(row for row in self.network.layers if row.key == key)
+    def row(self, key: Hashable) -> Layer | UnsupportedLayer | None:
+        """The row of the linear map that has this key; None where no row is known to be that."""
+        return next((row for row in self.network.layers if row.key == key), None)
 
     def head(self) -> Head | None:
         """The last layer, behind a bias at most; None where the logits come from anything else."""

@@ -166,6 +166,8 @@ class _Reading:
             layer: Any = nn.Linear(weight.shape[1], weight.shape[0]).double()
         elif node.op == CONV:
             row = self.classifier.row(found.key)
+            if row is None:
+                raise NoChainError(f"the kernel of {node.name!r} is in no row of the audit")
             if not isinstance(row, Layer) or not row.kernel_shape:
                 raise NoChainError(f"{row.name} is not a layer that can be audited")
             layer, weight = _convolution(row), row.read()

@@ -71,7 +71,10 @@ def rows_of(found: list[Found]) -> tuple[Layer | UnsupportedLayer, ...]:
 
 
 def with_keys(rows: Iterable[Layer | UnsupportedLayer], graph: Graph) -> Iterator[Layer | UnsupportedLayer]:
-    """Rows that were found in another way, each with the key of the map in the graph that it is."""
+    """Rows that were found in another way, each with the key of the map in the graph that it is.
+
+    At its input size; at any, where the row has none: then no norm of it is of one size alone.
+    """
     keys: dict[object, Hashable] = {}
     for each in found_in(graph):
         item = each.item
@@ -79,9 +82,11 @@ def with_keys(rows: Iterable[Layer | UnsupportedLayer], graph: Graph) -> Iterato
             name = item.constant.name
             at = (item.kernel_shape, item.geometry, item.input_size) if isinstance(item, LinearMap) else ()
             keys.setdefault((name, *at), item.key)
+            keys.setdefault((name, *at[:2]), item.key)
     for row in rows:
         own = (row.kernel_shape, row.geometry, row.input_size) if isinstance(row, Layer) else ()
-        yield replace(row, key=keys.get((row.weight, *own)))
+        at_any = keys.get((row.weight, *own[:2])) if own[2:] == (None,) else None
+        yield replace(row, key=keys.get((row.weight, *own), at_any))
 
 
 def _name(found: Found) -> str:

@@ -400,13 +400,15 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exported(module, [x[:1]], folder / "m.pt2")
     as_onnx(module, [x[:1]], folder / "m.onnx")
     torch.save(module.state_dict(), folder / "m.pt")
+    torch.save(module, folder / "chain.pt")
     np.savez(folder / "x.npz", x=x.numpy(), y=module(x).argmax(1).numpy())
     return folder
 
 
-def test_programs_are_certified_like_their_export(classifier: Path) -> None:
+@pytest.mark.parametrize("name", ["m.pt2", "chain.pt"])
+def test_programs_and_chains_are_certified_like_their_export(classifier: Path, name: str) -> None:
     own, other = (
-        certify(classifier / name, data=classifier / "x.npz", effort="none") for name in ("m.pt2", "m.onnx")
+        certify(classifier / each, data=classifier / "x.npz", effort="none") for each in (name, "m.onnx")
     )
     assert [each.radius for each in own.samples] == pytest.approx(
         [each.radius for each in other.samples], rel=1e-4
