@@ -52,7 +52,7 @@ def _audit(model: Path, extra: list[str], layers: str) -> Row:
     command = [*convsv, "audit", str(model), *extra, "--layers", layers, "--quiet", "-o", str(output)]
     start = timed(lambda: subprocess.run([*convsv, "--version"], capture_output=True, check=True), runs=3)
     done = timed(lambda: subprocess.run(command, capture_output=True, check=True), runs=1)
-    audited = json.loads(output.read_text(encoding="utf-8"))["layers"]
+    audited = json.loads(output.read_text(encoding="utf-8"))["audits"][0]["layers"]
     return {
         "model": model.stem,
         "options": " ".join(extra) or "none",

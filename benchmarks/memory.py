@@ -153,7 +153,9 @@ def peak(make: Callable[[Shapes, Path], Path], wanted: Shapes) -> int:
         arguments = ["audit", str(path), "-o", str(folder / "audit.json"), "--quiet", "--work-limit", "0"]
         command = [sys.executable, "-c", AUDIT, *arguments]
         process = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-        audited = json.loads((folder / "audit.json").read_text(encoding="utf-8"))["summary"]["audited"]
+        audited = json.loads((folder / "audit.json").read_text(encoding="utf-8"))["audits"][0]["summary"][
+            "audited"
+        ]
         if audited != len(wanted):
             raise SystemExit(f"{path.name}: {audited} layers of {len(wanted)} are audited")
         return int(process.stdout)

@@ -14,9 +14,12 @@ import click
 
 from convsv_cli import limits
 from convsv_cli.calculators import CALCULATORS
+from convsv_cli.cli.output import prepare, write
 from convsv_cli.renderers import RENDERERS
+from convsv_cli.renderers.methods import RENDERERS as METHODS
 from convsv_cli.renderers.renderer import Renderer
-from convsv_cli.report import EFFORTS, NORMAL, TOLERANCE, WORK_LIMIT, Settings
+from convsv_cli.report import EFFORTS, NORMAL, TOLERANCE, WORK_LIMIT, Methods, Settings
+from convsv_cli.version import __version__
 
 T = TypeVar("T")
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -251,16 +254,16 @@ NO_COLOR = click.option(
 
 
 @click.command()
-def methods() -> None:
+@format_option(METHODS)
+@OUTPUT
+@NO_COLOR
+def methods(*, format_name: str | None, outputs: tuple[Path, ...]) -> None:
     """List the calculators, what each figure proves, its cost and its reference.
 
     \b
     Examples:
       convsv methods
+      convsv methods --format json
     """  # noqa: D301  (click takes \b for "keep these lines")
-    for calculator in CALCULATORS:
-        method = calculator.method
-        click.echo(click.style(method.name, bold=True) + f" ({method.kind})")
-        click.echo(f"  proves     {method.proves}")
-        click.echo(f"  cost       {method.cost}")
-        click.echo(f"  reference  {method.reference}")
+    found = Methods(version=__version__, methods=tuple(calculator.method for calculator in CALCULATORS))
+    write(found, prepare(METHODS, outputs, format_name, []))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import Difference, Report, Spectra, Trend
+from convsv_cli.report import Difference, Methods, Report, Spectra, Trend
 
-Result = Report | Trend | Difference | Spectra
+Result = Report | Trend | Difference | Methods | Spectra
 
 
 def render(result: Result, terminal: Terminal) -> str:  # noqa: ARG001
@@ -20,12 +20,13 @@ def render(result: Result, terminal: Terminal) -> str:  # noqa: ARG001
 
 def document(result: Result) -> dict[str, Any]:
     """The result as JSON values; the schema of its command in `schema/` describes it."""
-    from convsv_cli.wire import audit, comparison, spectra
+    from convsv_cli.wire import audit, comparison, methods, spectra
 
     documents: dict[type[Result], Callable[[Any], dict[str, Any]]] = {
         Report: audit.document,
         Trend: comparison.trend_document,
         Difference: comparison.difference_document,
+        Methods: methods.document,
         Spectra: spectra.document,
     }
     return documents[type(result)](result)

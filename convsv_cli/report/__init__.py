@@ -39,6 +39,7 @@ from convsv_cli.report.layer import (
     LayerAudit,
     Measurement,
     Method,
+    Methods,
 )
 from convsv_cli.report.network import (
     BOUNDED,
@@ -170,6 +171,7 @@ __all__ = [
     "Level",
     "Measurement",
     "Method",
+    "Methods",
     "Model",
     "NetworkBound",
     "NetworkTotals",

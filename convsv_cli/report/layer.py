@@ -81,6 +81,19 @@ class Method:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Methods:
+    """All calculators.
+
+    Attributes:
+        version: of convsv.
+        methods: in the order of the columns.
+    """
+
+    version: str
+    methods: tuple[Method, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerAudit:
     """One row: a layer, and either its measurements by calculator name or why there are none.
 

@@ -1,4 +1,4 @@
-"""Documents of `audit` and `check`, schema 1.1."""
+"""Documents of `audit` and `check`, schema 2.0; those of schema 1.x are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from convsv_cli import report
 from convsv_cli.report import TOLERANCE
 from convsv_cli.version import __version__
 from convsv_cli.wire.form import (
-    ADDED,
     Count,
     Counts,
     Digest,
@@ -24,6 +23,7 @@ from convsv_cli.wire.form import (
     Text,
     Texts,
     Tool,
+    identifier,
     in_order,
     members,
     read,
@@ -90,33 +90,25 @@ class Settings(Form, frozen=True, kw_only=True):
     work_limit: Norm = None
     input_range: Pair | None = None
     empirical: Text = None
-    spectra: Annotated[Texts, ADDED] = ()
-    as_layer: Annotated[Texts, ADDED] = ()
-    as_table: Annotated[Texts, ADDED] = ()
+    spectra: Texts = ()
+    as_layer: Texts = ()
+    as_table: Texts = ()
     dtype: Annotated[str, Meta(extra_json_schema={"const": "float64"})] = "float64"
-    network_effort: Annotated[Text, ADDED] = None
-    sources: Annotated[Texts, ADDED] = field(name="from", default=())
-    targets: Annotated[Texts, ADDED] = field(name="to", default=())
+    network_effort: Text = None
+    sources: Texts = field(name="from", default=())
+    targets: Texts = field(name="to", default=())
 
     def __post_init__(self) -> None:
         if self.input_range:
             in_order(*self.input_range, of="of input_range ")
 
 
-SCHEMA_VERSION = "1.1"
-VERSION_1 = r"^1\.[0-9]+$"
-
-
-class Head(Form, frozen=True, kw_only=True):
-    """What every document begins with.
-
-    Attributes:
-        command: `audit`, `check` ...
-    """
-
-    schema_version: Annotated[str, Meta(extra_json_schema={"pattern": VERSION_1})]
-    tool: Tool = Tool()
-    command: str = "audit"
+SCHEMA_VERSION = "2.0"
+SCHEMA = identifier("audit", SCHEMA_VERSION)
+KNOWN = re.compile(r"[12]\.[0-9]{1,9}")
+"""The versions that are read."""
+OTHERS = ("certify", "diff", "methods", "report", "spectrum")
+"""Commands whose documents are none of these, and have versions of their own."""
 
 
 class Summary(Form, frozen=True, kw_only=True):
@@ -140,12 +132,12 @@ class Audit(Form, frozen=True, kw_only=True):
     tool: Tool = Tool()
     model: Model
     settings: Settings = Settings()
-    methods: Annotated[tuple[Method, ...], ADDED] = ()
+    methods: tuple[Method, ...] = ()
     layers: tuple[Layer, ...] = ()
     network: Network = Network()
     findings: tuple[Finding, ...] = ()
-    verdict: Annotated[Verdict | None, ADDED] = None
-    spectra: Annotated[tuple[Spectrum, ...], ADDED] = ()
+    verdict: Verdict | None = None
+    spectra: tuple[Spectrum, ...] = ()
     summary: Summary = Summary()
 
     @classmethod
@@ -206,34 +198,45 @@ class Failure(Form, frozen=True, kw_only=True):
     exit_code: Count
 
 
-class Several(Form, frozen=True, kw_only=True):
-    """Several audits, or none.
+class Head(Form, frozen=True, kw_only=True):
+    """What every document begins with, of which those of schema 1.x lack the first."""
+
+    schema: Annotated[str, Meta(extra_json_schema={"const": SCHEMA})] = field(name="$schema", default=SCHEMA)
+    schema_version: Annotated[str, Meta(extra_json_schema={"pattern": r"^2\.[0-9]+$"})]
+    tool: Tool = Tool()
+    command: str = "audit"
+
+
+class Report(Head, frozen=True, kw_only=True):
+    """One run of a command, about any number of models.
 
     Attributes:
+        schema: What the schema of the document is called.
+        tool: By which the document was written.
+        command: `audit`, `check` ...
         audits: One a model that could be read, in the order given.
         failures: The other models.
     """
 
-    audits: tuple[Audit, ...] = ()
-    failures: tuple[Failure, ...] = ()
+    audits: tuple[Audit, ...]
+    failures: tuple[Failure, ...]
 
 
 def document(found: report.Report) -> dict[str, Any]:
-    """The JSON object: a single audit's fields stand at the top; several, or failures, are lists in it."""
+    """The JSON object: lists of audits and of failures, however many there are."""
     alone = found.audits[0] if len(found.audits) == 1 and not found.failures else None
-    head = Head(
+    form = Report(
         schema_version=SCHEMA_VERSION,
         tool=Tool(version=alone.version if alone else __version__),
         command=found.command,
+        audits=tuple(map(Audit.filled, found.audits)),
+        failures=tuple(map(Failure.of, found.failures)),
     )
-    if alone:
-        return {**members(head), **members(Audit.filled(alone))}
-    audits, failures = map(Audit.filled, found.audits), map(Failure.of, found.failures)
-    return {**members(head), **members(Several(audits=tuple(audits), failures=tuple(failures)))}
+    return members(form)
 
 
 def report_of(document: object, methods: Sequence[report.Method]) -> report.Report:
-    """The report in a JSON value of any schema 1.x; what a newer one adds is not looked at.
+    """The report in a JSON value of any schema that there has been; what a newer one adds is not looked at.
 
     Args:
         document: as the strict parser gives it.
@@ -246,20 +249,29 @@ def report_of(document: object, methods: Sequence[report.Method]) -> report.Repo
         raise ValueError("$: not a report of convsv: no schema_version")
     head = read(document, Head)
     _check(head)
-    alone = document.get("audits") is None and document.get("failures") is None
-    several = Several(audits=(read(document, Audit),)) if alone else read(document, Several)
-    if len(several.audits) > MOST_AUDITS:
+    found = _read_1(document, head) if head.schema_version.startswith("1.") else read(document, Report)
+    if len(found.audits) > MOST_AUDITS:
         raise ValueError(f"$.audits: more than {MOST_AUDITS:,}")
     return report.Report(
         command=head.command,
-        audits=tuple(audit.audit(methods, head.tool.version) for audit in several.audits),
-        failures=tuple(failure.made(report.Failure) for failure in several.failures),
+        audits=tuple(audit.audit(methods, head.tool.version) for audit in found.audits),
+        failures=tuple(failure.made(report.Failure) for failure in found.failures),
     )
+
+
+def _read_1(document: dict[str, Any], head: Head) -> Report:
+    """Schema 1.x: the fields of a single audit stand at the top; several, or failures, are lists."""
+    if document.get("audits") is None and document.get("failures") is None:
+        audits = (read(document, Audit),)
+        return Report(schema_version=head.schema_version, audits=audits, failures=())
+    return read({"audits": [], "failures": [], **document}, Report)
 
 
 def _check(head: Head) -> None:
     """Whether it is of a version that is read; documents of other commands have versions of their own."""
-    if not re.fullmatch(r"1\.[0-9]{1,9}", head.schema_version):
-        raise ValueError(f"$.schema_version: {head.schema_version}: only reports of schema 1.x are read")
-    if head.command in ("certify", "diff"):
+    if head.command in OTHERS:
         raise ValueError(f"$.command: a document of convsv {head.command}, not of audit or check")
+    if not KNOWN.fullmatch(head.schema_version):
+        raise ValueError(
+            f"$.schema_version: {head.schema_version}: only reports of schemas 1.x and 2.x are read"
+        )

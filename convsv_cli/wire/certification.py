@@ -1,4 +1,4 @@
-"""Documents of `certify`, schema 1.1."""
+"""Documents of `certify`, schema 1.2."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from msgspec import Meta, field
 
 from convsv_cli import report
 from convsv_cli.wire.form import (
+    ADDED,
     Count,
     Digest,
     Finite,
@@ -20,11 +21,13 @@ from convsv_cli.wire.form import (
     Text,
     Texts,
     Tool,
+    identifier,
     members,
 )
 from convsv_cli.wire.network import Obstacle, Status
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
+SCHEMA = identifier("certification", SCHEMA_VERSION)
 Positive = Annotated[float, Meta(gt=0)]
 Arithmetic = Literal["real", "float32", "float16", "bfloat16"]
 NormName = Literal["2", "inf"]
@@ -212,6 +215,7 @@ class Certification(Form, frozen=True, kw_only=True):
     """Certified accuracy and radii of a classifier at samples.
 
     Attributes:
+        schema: What the schema of the document is called.
         correct: Samples that the network gets right.
         levels: At each radius asked for, ascending: certified from below, robust to the attack from above
             (null without one).
@@ -225,6 +229,9 @@ class Certification(Form, frozen=True, kw_only=True):
         reasons: Why (almost) nothing is certified; empty where that is not so.
     """
 
+    schema: Annotated[str, ADDED, Meta(extra_json_schema={"const": SCHEMA})] = field(
+        name="$schema", default=SCHEMA
+    )
     schema_version: Annotated[str, Meta(pattern=r"^1\.")]
     tool: Tool
     command: Literal["certify"]
@@ -261,6 +268,7 @@ def document(
     total = len(found.samples)
     form = Certification.of(
         found,
+        schema=SCHEMA,
         schema_version=SCHEMA_VERSION,
         tool=Tool(version=found.version),
         command="certify",

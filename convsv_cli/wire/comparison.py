@@ -1,4 +1,4 @@
-"""Documents of audits compared: `diff`, schema 1.0, and `report` about several reports, version 1.0.
+"""Documents of audits compared: `diff`, schema 1.1, and `report` about several reports, schema 2.0.
 
 The latter cannot be read back: it is no report of a model.
 """
@@ -11,11 +11,11 @@ from msgspec import Meta, field
 
 from convsv_cli import report
 from convsv_cli.version import __version__
-from convsv_cli.wire.form import Digest, Ends, Form, Norm, Text, Texts, Tool, members
+from convsv_cli.wire.form import ADDED, Digest, Ends, Form, Norm, Text, Texts, Tool, identifier, members
 from convsv_cli.wire.verdict import Conclusion, Outcome
 
-DIFFERENCE_VERSION = "1.0"
-TREND_VERSION = "1.0"
+DIFFERENCE_VERSION, TREND_VERSION = "1.1", "2.0"
+DIFFERENCE, TREND = identifier("diff", DIFFERENCE_VERSION), identifier("trend", TREND_VERSION)
 
 
 class Side(Form, frozen=True, kw_only=True):
@@ -64,11 +64,15 @@ class Difference(Form, frozen=True, kw_only=True):
     """Two audits, and what has changed.
 
     Attributes:
+        schema: What the schema of the document is called.
         changes: The network's, then each layer's; those that were removed come last.
         gates: What became of the limits of --max-increase.
         outcome: How it ends; null where --max-increase was not given.
     """
 
+    schema: Annotated[str, ADDED, Meta(extra_json_schema={"const": DIFFERENCE})] = field(
+        name="$schema", default=DIFFERENCE
+    )
     schema_version: Annotated[str, Meta(pattern=r"^1\.")]
     tool: Tool
     command: Literal["diff"]
@@ -106,12 +110,15 @@ class Trend(Form, frozen=True, kw_only=True):
     """The same figures in several reports, in the order in which these were given.
 
     Attributes:
+        schema: What the schema of the document is called.
         reports: Their names.
         layers: In the order of their first appearance.
     """
 
-    trend_version: Annotated[str, Meta(pattern=r"^1\.")]
+    schema: Annotated[str, Meta(extra_json_schema={"const": TREND})] = field(name="$schema", default=TREND)
+    schema_version: Annotated[str, Meta(pattern=r"^2\.")]
     tool: Tool
+    command: Literal["report"]
     reports: Texts
     layers: tuple[Layer, ...]
     network: Network
@@ -122,6 +129,7 @@ def difference_document(found: report.Difference) -> dict[str, Any]:
     verdict = found.new.verdict
     form = Difference.of(
         found,
+        schema=DIFFERENCE,
         schema_version=DIFFERENCE_VERSION,
         tool=Tool(version=found.version),
         command="diff",
@@ -136,8 +144,9 @@ def difference_document(found: report.Difference) -> dict[str, Any]:
 def trend_document(found: report.Trend) -> dict[str, Any]:
     """The JSON object."""
     form = Trend(
-        trend_version=TREND_VERSION,
+        schema_version=TREND_VERSION,
         tool=Tool(version=__version__),
+        command="report",
         reports=found.names,
         layers=tuple(Layer(name=name, certified_upper=figures) for name, figures in found.layers),
         network=Network(lipschitz_upper=found.network, reason=found.reason or None),

@@ -26,7 +26,7 @@ F = TypeVar("F", bound="Form")
 T = TypeVar("T")
 
 ADDED = Meta(extra={"added": True})
-"""Of a field that reports of schema 1.0 do not have."""
+"""Of a field that the first documents of the major version do not have."""
 NOTHING = (None, "", ())
 
 Count = Annotated[int, Meta(ge=0)]
@@ -85,6 +85,16 @@ class Tool(Form, frozen=True, kw_only=True):
 
     name: Literal["convsv"] = "convsv"
     version: str = ""
+
+
+def identifier(document: str, version: str) -> str:
+    """What the schema of a document is called: a name, no address, which ends with that of the file.
+
+    Args:
+        document: the sort of it.
+        version: `schema_version`, of which the major part has a schema of its own.
+    """
+    return f"urn:convsv:{document}-{version.partition('.')[0]}.schema.json"
 
 
 class Ends(Form, frozen=True, kw_only=True):

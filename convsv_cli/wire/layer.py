@@ -11,7 +11,6 @@ from convsv_cli import report
 from convsv_cli.names import LONGEST_NAME
 from convsv_cli.report import ESTIMATE, EXACT, PADDED, UPPER, Interval, Measurement
 from convsv_cli.wire.form import (
-    ADDED,
     Counts,
     Digest,
     Ends,
@@ -132,11 +131,11 @@ class Layer(Form, frozen=True, kw_only=True):
     padding_mode: Annotated[
         str, Meta(extra_json_schema={"enum": ["zeros", "reflect", "replicate", "circular"]})
     ] = "zeros"
-    output_padding: Annotated[Counts, ADDED] = ()
+    output_padding: Counts = ()
     input_size: Counts | None = None
     dtype: str = ""
     assumed: Texts = ()
-    weight_sha256: Annotated[Digest | None, ADDED] = None
+    weight_sha256: Digest | None = None
     status: LayerStatus = "audited"
     reason: Text = None
     heuristic: Norm = None

@@ -11,7 +11,6 @@ from msgspec import UNSET, Meta, UnsetType, field
 from convsv_cli import report
 from convsv_cli.report import AUDITED, BOUNDED, COVARIANCE, RULES, UNKNOWN, LayerAudit
 from convsv_cli.wire.form import (
-    ADDED,
     Count,
     Finite,
     Form,
@@ -63,7 +62,7 @@ class Block(Form, frozen=True, kw_only=True):
     end: Text = field(name="to", default=None)
     factor: Norm = None
     share: float | None = None
-    route: Annotated[str, ADDED, Meta(extra_json_schema={"enum": [RULES, COVARIANCE]})] = RULES
+    route: Annotated[str, Meta(extra_json_schema={"enum": [RULES, COVARIANCE]})] = RULES
 
 
 class Obstacle(Form, frozen=True, kw_only=True):
@@ -156,10 +155,10 @@ class Network(Form, frozen=True, kw_only=True):
     assumptions: Texts = ()
     seconds: Finite = 0.0
     unrefined: Norm | UnsetType = field(name="lipschitz_upper_unrefined", default=UNSET)
-    effort: Annotated[Text, ADDED] = None
-    pairs: Annotated[tuple[PairBound, ...], ADDED] = ()
-    left_out: Annotated[Texts, ADDED] = ()
-    quantised: Annotated[Quantised | None, ADDED] = None
+    effort: Text = None
+    pairs: tuple[PairBound, ...] = ()
+    left_out: Texts = ()
+    quantised: Quantised | None = None
 
     def __post_init__(self) -> None:
         if self.input_range:

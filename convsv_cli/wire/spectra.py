@@ -1,4 +1,4 @@
-"""All singular values of layers, summed up: in audits, and in documents of `spectrum`, schema 1.0."""
+"""All singular values of layers, summed up: in audits, and in documents of `spectrum`, schema 1.1."""
 
 from __future__ import annotations
 
@@ -6,13 +6,26 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from convsv_cli import report
-from convsv_cli.wire.form import Count, Counts, Finite, Form, Shape, Text, Texts, Tool, members
+from convsv_cli.wire.form import (
+    ADDED,
+    Count,
+    Counts,
+    Finite,
+    Form,
+    Shape,
+    Text,
+    Texts,
+    Tool,
+    identifier,
+    members,
+)
 from convsv_cli.wire.layer import LayerStatus
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
+SCHEMA = identifier("spectrum", SCHEMA_VERSION)
 SLACK = 1 + 1e-6
 """What figures that were rounded may be off by."""
 
@@ -108,8 +121,15 @@ class Layer(Form, frozen=True, kw_only=True):
 
 
 class Spectra(Form, frozen=True, kw_only=True):
-    """All singular values of chosen layers, with circular padding."""
+    """All singular values of chosen layers, with circular padding.
 
+    Attributes:
+        schema: What the schema of the document is called.
+    """
+
+    schema: Annotated[str, ADDED, Meta(extra_json_schema={"const": SCHEMA})] = field(
+        name="$schema", default=SCHEMA
+    )
     schema_version: Annotated[str, Meta(pattern=r"^1\.")]
     tool: Tool
     command: Literal["spectrum"]
@@ -122,6 +142,7 @@ def document(found: report.Spectra) -> dict[str, Any]:
     """The JSON object."""
     form = Spectra.of(
         found,
+        schema=SCHEMA,
         schema_version=SCHEMA_VERSION,
         tool=Tool(version=found.version),
         command="spectrum",

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
-from convsv_cli.wire.form import ADDED, Ends, Form, Norm, Text
+from convsv_cli.wire.form import Ends, Form, Norm, Text
 
 Outcome = Literal["passed", "exceeded", "undecided", "missing", "ignored"]
 Conclusion = Literal["mistaken", "failed", "incomplete", "passed"]
@@ -33,9 +33,9 @@ class Finding(Form, frozen=True, kw_only=True):
     severity: Literal["error", "warning", "note"]
     node: str = ""
     message: str
-    measured: Annotated[Norm, ADDED] = None
-    limit: Annotated[Norm, ADDED] = None
-    place: Annotated[Place | None, ADDED] = None
+    measured: Norm = None
+    limit: Norm = None
+    place: Place | None = None
 
 
 class Gate(Form, frozen=True, kw_only=True):

@@ -109,7 +109,7 @@ def test_every_command_has_them(tmp_path: Path, monkeypatch, capsys) -> None:
     said = ("--as-layer", "wte", "--as-table", "text_projection")
     assert exit_code(monkeypatch, "audit", path) == 3
     assert exit_code(monkeypatch, "audit", path, *said, "-o", report, "--quiet") == 0
-    settings = json.loads(report.read_text())["settings"]
+    settings = json.loads(report.read_text())["audits"][0]["settings"]
     assert (settings["as_layer"], settings["as_table"]) == (["wte"], ["text_projection"])
     html = next(renderer for renderer in RENDERERS if renderer.name == "html")
     assert "--as-layer wte --as-table text_projection" in html.render(read(report), Terminal())

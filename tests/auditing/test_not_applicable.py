@@ -27,7 +27,7 @@ from tests.support.budget_models import look_up
 from tests.support.onnx_models import saved as stored
 
 FORMATS = {renderer.name: renderer for renderer in RENDERERS}
-SCHEMA = Path(__file__).parents[2] / "convsv_cli" / "renderers" / "schema" / "audit-1.schema.json"
+SCHEMA = Path(__file__).parents[2] / "convsv_cli" / "renderers" / "schema" / "audit-2.schema.json"
 REASON = "a table look-up by integer indices: it amplifies nothing"
 TODAY, PLACE = date(2026, 7, 1), Place(path="convsv.toml", line=3)
 
@@ -70,13 +70,14 @@ def test_the_page_says_why_and_warns_of_nothing(found: Audit) -> None:
 def test_documents_for_programs(found: Audit, tmp_path: Path) -> None:
     document = json.loads(told(found, "json"))
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(document)
-    assert (document["layers"][0]["status"], document["layers"][0]["reason"]) == ("not_applicable", REASON)
+    layer = document["audits"][0]["layers"][0]
+    assert (layer["status"], layer["reason"]) == ("not_applicable", REASON)
     rows = list(csv.DictReader(io.StringIO(told(found, "csv"))))
     assert [row["status"] for row in rows] == ["not_applicable", "audited"]
     (tmp_path / "a.json").write_text(json.dumps(document))
     back = saved.read(tmp_path / "a.json").audits[0]
     assert told(back, "json") == told(found, "json")
-    document["layers"][0]["status"] = "unsupported"
+    layer["status"] = "unsupported"
     (tmp_path / "a.json").write_text(json.dumps(document))
     old = saved.read(tmp_path / "a.json").audits[0]
     assert (old.layers[0].status, old.applicable) == (UNSUPPORTED, 2)

@@ -132,7 +132,7 @@ def test_blocks_that_shrink_have_no_share_and_the_others_all(tmp_path: Path) -> 
         assert "shrinks" in text
         assert "share of growth" in text
         assert "share of log L" not in text
-    assert [b["share"] for b in json.loads(told(found, "json"))["network"]["blocks"]] == shares
+    assert [b["share"] for b in json.loads(told(found, "json"))["audits"][0]["network"]["blocks"]] == shares
     all_grow = audit(chain(tmp_path, 2.0, 8.0))
     assert [block.share for block in all_grow.bound.blocks] == pytest.approx([0.25, 0.75], rel=1e-3)
     assert "share of log L" in told(all_grow, "table", explain=True)

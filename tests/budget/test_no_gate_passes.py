@@ -147,7 +147,7 @@ INCREASES = ((), ("--max-increase", "10%"), ("--max-increase", "9" * 300 + "%"))
 
 def said(folder: Path, capsys) -> dict[str, bool]:
     """Whether each document says that all is well."""
-    document = json.loads((folder / "out.json").read_text())
+    (document,) = json.loads((folder / "out.json").read_text())["audits"]
     sarif = json.loads((folder / "out.sarif").read_text())["runs"][0]
     told = [*sarif["results"], *sarif["invocations"][0]["toolExecutionNotifications"]]
     suites = ET.parse(folder / "out.xml").getroot()
@@ -175,7 +175,7 @@ def test_limits(case: str, tmp_path: Path, monkeypatch, capsys) -> None:
     config.write_text(budget)
     assert checked(monkeypatch, tmp_path, maker(tmp_path), "--config", config) == expected
     assert said(tmp_path, capsys) == dict.fromkeys(FORMATS, expected == 0)
-    outcome = json.loads((tmp_path / "out.json").read_text())["verdict"]["outcome"]
+    outcome = json.loads((tmp_path / "out.json").read_text())["audits"][0]["verdict"]["outcome"]
     assert outcome == OUTCOMES[expected]
 
 
@@ -229,7 +229,7 @@ def spoilt(folder: Path, monkeypatch, change: Callable[[str, str], str]) -> Path
     model = honest(folder)
     assert exit_code(monkeypatch, "audit", model, "-o", "main.json") == 0
     text = Path("main.json").read_text()
-    figure = json.dumps(json.loads(text)["network"]["lipschitz_upper"])
+    figure = json.dumps(json.loads(text)["audits"][0]["network"]["lipschitz_upper"])
     Path("main.json").write_text(change(text, f'"lipschitz_upper": {figure}'))
     return model
 

@@ -67,7 +67,7 @@ def test_all_formats_name_the_pair(model: Path, tmp_path: Path) -> None:
     for file in files[2:4]:
         assert "from 'a' to 'y'" in file.read_text()
     assert "From one tensor to another" in files[4].read_text()
-    found = json.loads(files[0].read_text())
+    (found,) = json.loads(files[0].read_text())["audits"]
     gates = [(gate["from"], gate["to"], gate["outcome"]) for gate in found["verdict"]["gates"]]
     assert gates == [("a", "y", "exceeded"), ("b", "y", "passed")]
     assert [finding["rule"] for finding in found["findings"]] == ["pair-budget"]

@@ -60,7 +60,7 @@ def test_all_formats_name_the_term(model: Path, tmp_path: Path) -> None:
     files = [tmp_path / f"report{suffix}" for suffix in (".json", ".xml", ".sarif", ".md", ".html", ".csv")]
     ran = convsv("check", model, "--config", config, *(f"--output={file}" for file in files))
     assert ran.returncode == 1
-    found = json.loads(files[0].read_text())
+    (found,) = json.loads(files[0].read_text())["audits"]
     assert [gate["quantity"] for gate in found["verdict"]["gates"]] == [
         "quantised-lipschitz",
         "quantised-step",

@@ -175,7 +175,7 @@ def test_growth_does_not_hide_in_a_loose_baseline(effort, tmp_path: Path, monkey
     old, report = convolution(tmp_path), tmp_path / "main.json"
     new = larger(old, tmp_path / "new.onnx", 1.17)
     assert exit_code(monkeypatch, "audit", old, "-o", report, *effort) == 0
-    (known,) = json.loads(report.read_text())["layers"]
+    (known,) = json.loads(report.read_text())["audits"][0]["layers"]
     assert known["certified"]["upper"] > 1.01 * known["certified"]["lower"], "loose"
     for fine in ((), ("--tolerance", "1e-5"), ("--work-limit", "1e12"), effort):
         arguments = ("--baseline", report, "--max-increase", "16%", *fine)
@@ -256,8 +256,8 @@ def test_a_report_without_digests_is_of_the_same_file(tmp_path: Path, monkeypatc
     model, report = convolution(tmp_path), tmp_path / "main.json"
     assert exit_code(monkeypatch, "audit", model, "-o", report) == 0
     document = json.loads(report.read_text())
-    document["tool"]["version"] = "0.0.1"
-    for layer in document["layers"]:
+    document["audits"][0]["tool"]["version"] = "0.0.1"
+    for layer in document["audits"][0]["layers"]:
         del layer["weight_sha256"]
     report.write_text(json.dumps(document))
     assert exit_code(monkeypatch, "check", model, "--baseline", report) == 0

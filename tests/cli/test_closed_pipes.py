@@ -91,8 +91,9 @@ def test_head_ends_a_long_document(unbuffered: str, folder: Path, monkeypatch: p
     monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     long = folder / "long.json"
     document = json.loads((folder / "audit.json").read_text())
-    layer = document["layers"][0]
-    document["layers"] = [{**layer, "name": f"layer{i}"} for i in range(2000)]
+    (audit,) = document["audits"]
+    layer = audit["layers"][0]
+    audit["layers"] = [{**layer, "name": f"layer{i}"} for i in range(2000)]
     long.write_text(json.dumps(document))
     process = piped(folder, "report long.json --format csv", "head -1")
     assert (process.returncode, process.stderr) == (READER_GONE, "")
@@ -117,7 +118,7 @@ def test_what_is_left_to_the_exit_of_python_is_noticed_too() -> None:
 def test_closed_streams_change_no_exit_code(arguments: str, code: int, closed: str, folder: Path) -> None:
     assert shell(folder, arguments, closed).returncode == code
     if "-o" in arguments:
-        assert json.loads((folder / "out.json").read_text())["verdict"]["outcome"] == "failed"
+        assert json.loads((folder / "out.json").read_text())["audits"][0]["verdict"]["outcome"] == "failed"
 
 
 def test_nobody_who_reads_stderr_changes_no_exit_code(folder: Path) -> None:

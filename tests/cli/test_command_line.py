@@ -49,7 +49,7 @@ def test_stdout_is_exactly_the_json_document(sample: Path) -> None:
     process = convsv_anew("audit", sample, "--network-effort", "quick", "--format", "json")
     assert process.returncode == 0
     assert process.stderr == ""
-    document = json.loads(process.stdout)
+    (document,) = json.loads(process.stdout)["audits"]
     assert document["summary"]["audited"] == document["summary"]["layers"] == 22
 
 
@@ -65,7 +65,7 @@ def test_totals_of_table_json_and_csv_agree(sample: Path, tmp_path: Path) -> Non
     outputs = [argument for path in files.values() for argument in ("-o", path)]
     process = convsv("audit", sample, "--exact", "--quiet", "--network-effort", "quick", *outputs)
     assert (process.returncode, process.stdout, process.stderr) == (0, "", "")
-    document = json.loads(files["json"].read_text())
+    (document,) = json.loads(files["json"].read_text())["audits"]
     rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
     for name, total in document["network"]["product"].items():
         field = {"exact": "value", "certified": "upper"}.get(name)
@@ -184,7 +184,7 @@ def test_without_a_command_it_prints_the_help() -> None:
 
 def test_layers_selects_by_glob(sample: Path) -> None:
     process = convsv("audit", sample, "--format", "json", "--layers", "layer3.*.conv1", "--layers", "fc")
-    names = [layer["name"] for layer in json.loads(process.stdout)["layers"]]
+    names = [layer["name"] for layer in json.loads(process.stdout)["audits"][0]["layers"]]
     assert names == ["layer3.0.conv1", "layer3.1.conv1", "layer3.2.conv1", "fc"]
 
 
@@ -192,7 +192,7 @@ def test_as_stride_1_never_lowers_a_norm_and_says_so(sample: Path) -> None:
     strided, plain = (
         json.loads(
             convsv("audit", sample, "--exact", "--network-effort", "quick", "--format", "json", *extra).stdout
-        )["layers"]
+        )["audits"][0]["layers"]
         for extra in ([], ["--as-stride-1"])
     )
     for a, b in zip(strided, plain, strict=True):
@@ -205,7 +205,7 @@ def test_layers_that_cannot_be_audited_exit_with_3(tmp_path: Path) -> None:
     torch.save({"a.weight": torch.full((2, 2, 3, 3), torch.nan), "b.weight": torch.ones(2, 2)}, path)
     process = convsv("audit", path, "--format", "json")
     assert process.returncode == 3
-    first, second = json.loads(process.stdout)["layers"]
+    first, second = json.loads(process.stdout)["audits"][0]["layers"]
     assert (first["status"], first["bound"]) == ("invalid", None)
     assert "NaN" in first["reason"]
     assert second["status"] == "audited"
@@ -224,7 +224,7 @@ def test_hostile_names_reach_no_terminal_and_no_spreadsheet(tmp_path: Path) -> N
     assert "line\\nbreak" in table
     rows = list(csv.DictReader(io.StringIO(convsv("audit", path, "--format", "csv").stdout)))
     assert [row["name"] for row in rows][2] == "'=cmd()|x"
-    layers = json.loads(convsv("audit", path, "--format", "json").stdout)["layers"]
+    layers = json.loads(convsv("audit", path, "--format", "json").stdout)["audits"][0]["layers"]
     assert [layer["name"] for layer in layers] == names
 
 
@@ -261,7 +261,8 @@ def _convolution(path: Path) -> None:
 def test_any_work_limit_gives_intervals_that_hold_the_same_norms(checkpoint: Path, limit: str) -> None:
     arguments = ("audit", checkpoint, "--exact", "--input-size", "64", "--format", "json")
     free, limited = (
-        json.loads(convsv(*arguments, *more).stdout)["layers"][0] for more in ((), ("--work-limit", limit))
+        json.loads(convsv(*arguments, *more).stdout)["audits"][0]["layers"][0]
+        for more in ((), ("--work-limit", limit))
     )
     for name in ("exact", "certified"):
         assert limited[name]["lower"] <= free[name]["upper"]
@@ -269,7 +270,9 @@ def test_any_work_limit_gives_intervals_that_hold_the_same_norms(checkpoint: Pat
 
 
 def test_a_work_limit_that_came_first_is_a_finding(checkpoint: Path) -> None:
-    document = json.loads(convsv("audit", checkpoint, "--work-limit", "0", "--format", "json").stdout)
+    (document,) = json.loads(convsv("audit", checkpoint, "--work-limit", "0", "--format", "json").stdout)[
+        "audits"
+    ]
     (finding,) = (f for f in document["findings"] if f["rule"] == "work-limit")
     assert (finding["node"], finding["severity"]) == ("conv", "warning")
     assert "raise --work-limit" in finding["message"]
@@ -278,7 +281,7 @@ def test_a_work_limit_that_came_first_is_a_finding(checkpoint: Path) -> None:
 def test_the_tolerance_is_kept(checkpoint: Path) -> None:
     for tolerance in (1e-2, 1e-7):
         process = convsv("audit", checkpoint, "--tolerance", str(tolerance), "--format", "json")
-        for layer in json.loads(process.stdout)["layers"]:
+        for layer in json.loads(process.stdout)["audits"][0]["layers"]:
             assert layer["certified"]["upper"] <= layer["certified"]["lower"] * (1 + tolerance)
 
 

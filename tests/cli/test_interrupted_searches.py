@@ -58,7 +58,7 @@ def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]
 def test_what_was_found_by_then_is_reported(tmp_path: Path) -> None:
     process = run("", "audit", scaled(tmp_path, 2, 3), "--format", "json")
     assert (process.returncode, process.stderr) == (0, "")
-    assert json.loads(process.stdout)["network"]["lipschitz_upper"] == pytest.approx(6, rel=1e-3)
+    assert json.loads(process.stdout)["audits"][0]["network"]["lipschitz_upper"] == pytest.approx(6, rel=1e-3)
 
 
 def test_a_gate_is_decided_all_the_same(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_the_same_as_markdown_csv_and_json(epochs: list[str]) -> None:
         ["", "10.0", "20.0", ""],
     ]
     document = json.loads(convsv("report", *epochs, "--format", "json").stdout)
-    schema = json.loads((json_schemas.FOLDER / "trend-1.schema.json").read_text())
+    schema = json.loads((json_schemas.FOLDER / "trend-2.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(document)
     assert document["reports"] == epochs
     assert document["layers"][1] == {"name": "gone", "certified_upper": [3.0, None, None]}

@@ -174,7 +174,7 @@ def test_colour_only_where_asked() -> None:
 
 
 def test_json_validates_and_the_schema_is_strict_enough_to_fail() -> None:
-    schema = json.loads(files("convsv_cli.renderers").joinpath("schema/audit-1.schema.json").read_text())
+    schema = json.loads(files("convsv_cli.renderers").joinpath("schema/audit-2.schema.json").read_text())
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     document = json.loads(render("json"))
@@ -186,19 +186,22 @@ def test_json_validates_and_the_schema_is_strict_enough_to_fail() -> None:
         NetworkBound(status=report.UNKNOWN, reason="no graph"),
     ):
         validator.validate(json.loads(render("json", replace(AUDIT, bound=bound))))
+    (audit,) = document["audits"]
     for broken in (
-        {**document, "schema_version": "2.0"},
-        {**document, "layers": [{**document["layers"][1], "bound": 1.0}]},
-        {**document, "layers": [{**document["layers"][0], "status": "fine"}]},
-        {key: value for key, value in document.items() if key != "network"},
+        {**audit, "layers": [{**audit["layers"][1], "bound": 1.0}]},
+        {**audit, "layers": [{**audit["layers"][0], "status": "fine"}]},
+        {key: value for key, value in audit.items() if key != "network"},
     ):
-        assert not validator.is_valid(broken)
+        assert not validator.is_valid({**document, "audits": [broken]})
+    for key in document:
+        assert not validator.is_valid({**document, key: 1})
+        assert not validator.is_valid({name: value for name, value in document.items() if name != key})
 
 
 def test_json_has_null_for_what_is_not_finite() -> None:
     bound = Measurement(value=float("inf"), enclosure=Interval(), parts=(("T", float("inf")),))
     layer = replace(AUDITED, measurements=(("bound", bound),))
-    document = json.loads(render("json", replace(AUDIT, layers=(layer,))))
+    (document,) = json.loads(render("json", replace(AUDIT, layers=(layer,))))["audits"]
     assert document["layers"][0]["bound"] is None
     assert document["layers"][0]["bounds"] == {"T": None}
     assert document["layers"][0]["exact"] is None

@@ -87,7 +87,7 @@ def test_nothing_is_said_of_a_network_that_was_not_audited_whole(tmp_path: Path)
 
 def test_json_has_the_same(tmp_path: Path) -> None:
     result = convsv("audit", chain(tmp_path, gate=True), "--format", "json")
-    network = json.loads(result.stdout)["network"]
+    network = json.loads(result.stdout)["audits"][0]["network"]
     assert result.returncode == 0
     assert network["certified"] is False
     assert network["lipschitz_upper"] is None
@@ -127,7 +127,7 @@ def test_a_product_beyond_floats_has_a_logarithm(tmp_path: Path) -> None:
     )
     result = convsv("audit", path)
     assert "≤ 10^400.0" in result.stdout
-    network = json.loads(convsv("audit", path, "--format", "json").stdout)["network"]
+    network = json.loads(convsv("audit", path, "--format", "json").stdout)["audits"][0]["network"]
     assert network["lipschitz_upper"] is None
     assert network["certified"] is True
     assert 400 <= network["log10_lipschitz_upper"] < 400.02

@@ -61,7 +61,7 @@ def test_the_network_is_not_proven_to_be_zero(tmp_path: Path) -> None:
     path = saved(node.model(), tmp_path)
     shown = convsv("audit", path, "--exact", "--empirical", "random", "--format", "json")
     assert (shown.returncode, shown.stderr) == (0, "")
-    report = json.loads(shown.stdout)
+    (report,) = json.loads(shown.stdout)["audits"]
     (layer,) = report["layers"]
     contract.assert_enclosed(layer["zero_padded"]["lower"], 1000, layer["zero_padded"]["upper"])
     contract.assert_enclosed(report["network"]["empirical_lower"], 1000, report["network"]["lipschitz_upper"])

@@ -95,7 +95,7 @@ def test_the_audit_is_the_onnx_forms(tmp_path: Path) -> None:
             assert row.measurement(method).value == twin.measurement(method).value
     shown = convsv("audit", path, "--format", "json")
     assert shown.returncode == 0
-    assert json.loads(shown.stdout)["model"]["format"] == "pt2"
+    assert json.loads(shown.stdout)["audits"][0]["model"]["format"] == "pt2"
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

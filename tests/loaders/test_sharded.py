@@ -83,7 +83,7 @@ def test_the_report_names_all_files_and_digests_them(tmp_path: Path) -> None:
     assert len(report.model.files) == 3
     shown = convsv("audit", tmp_path, "--format", "json")
     assert shown.returncode == 0
-    model = json.loads(shown.stdout)["model"]
+    model = json.loads(shown.stdout)["audits"][0]["model"]
     assert (model["path"], model["sha256"]) == (str(path), report.model.sha256)
 
 

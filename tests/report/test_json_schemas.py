@@ -11,18 +11,25 @@ from msgspec import structs
 
 from convsv_cli import report
 from convsv_cli.calculators import CALCULATORS
-from convsv_cli.wire import audit, certification, comparison, layer, network, spectra
+from convsv_cli.comparison import difference, trend
+from convsv_cli.renderers import certification as certificates
+from convsv_cli.renderers import json as documents
+from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.wire import audit, certification, comparison, layer, methods, network, spectra
 from convsv_cli.wire.form import Form
 from convsv_cli.wire.verdict import Finding, Gate, Verdict
 from tests.support import json_schemas
+from tests.support.certifications import CERTIFICATION
+from tests.support.documents import AUDIT, AUDITED, DISTRIBUTION, JUDGED, SKIPPED, of
+from tests.support.rendered import BOTH
 
 ROOTS = (
-    audit.Head,
-    audit.Several,
+    audit.Report,
     certification.Certification,
     comparison.Difference,
     spectra.Spectra,
     comparison.Trend,
+    methods.Methods,
 )
 EVERY = {f"{form.__module__}.{form.__name__}": form for root in ROOTS for form in json_schemas.forms_of(root)}
 
@@ -32,6 +39,44 @@ def test_the_files_are_those_of_the_forms(name: str) -> None:
     text = (json_schemas.FOLDER / name).read_text(encoding="utf-8")
     assert text == json_schemas.text(name), "run python -m tests.support.json_schemas --write"
     jsonschema.Draft202012Validator.check_schema(json.loads(text))
+
+
+METHODS = report.Methods(version="1", methods=tuple(calculator.method for calculator in CALCULATORS))
+SPECTRA = report.Spectra(
+    version="1",
+    path="net.onnx",
+    format="onnx",
+    opset=None,
+    inputs=(("image", (1, "w")),),
+    notes=("a note",),
+    layers=(
+        report.LayerSpectrum(row=AUDITED, size=(32, 32), distribution=DISTRIBUTION),
+        report.LayerSpectrum(row=SKIPPED, size=(), distribution=None),
+    ),
+)
+WRITTEN = {
+    "audit": of(AUDIT),
+    "check of two": BOTH,
+    "nothing": of(),
+    "diff": difference(AUDIT, JUDGED),
+    "report of two": trend([("a", AUDIT), ("b", JUDGED)]),
+    "methods": METHODS,
+    "spectrum": SPECTRA,
+    "certify": CERTIFICATION,
+}
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_every_document_begins_alike_and_follows_the_schema_that_it_names(case: str) -> None:
+    """Whatever the command and however many models: what a program needs to know is in the same place."""
+    found, renderers = WRITTEN[case], {each.name: each.render for each in certificates.RENDERERS}
+    text = (renderers["json"] if case == "certify" else documents.render)(found, Terminal())
+    document = json.loads(text)
+    assert list(document)[:4] == ["$schema", "schema_version", "tool", "command"]
+    assert document["command"] == case.partition(" ")[0].replace("nothing", "audit")
+    (schema,) = (each() for each in json_schemas.SCHEMAS.values() if each()["$id"] == document["$schema"])
+    assert document["$schema"].endswith(f"-{document['schema_version'].partition('.')[0]}.schema.json")
+    jsonschema.Draft202012Validator(schema).validate(document)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -40,9 +40,10 @@ from tests.support.documents import (
     of,
 )
 
-OLD = Path(__file__).parents[1] / "support" / "saved_reports" / "schema-1.0.json"
+SAVED = Path(__file__).parents[1] / "support" / "saved_reports"
+OLD, OLD_1, OLD_SEVERAL = (SAVED / f"schema-1.{name}.json" for name in ("0", "1", "1-several"))
 JSON = next(renderer for renderer in RENDERERS if renderer.name == "json")
-SEVERAL = Report(command="check", audits=(AUDIT, JUDGED), failures=(FAILURE,))
+SEVERAL = Report(command="check", audits=(replace(AUDIT, bound=ROUNDED), JUDGED), failures=(FAILURE,))
 
 
 def written(document: Report) -> str:
@@ -129,7 +130,7 @@ def test_spectra_that_do_not_fit_together_are_refused(
 ) -> None:
     document = json.loads(written(of(JUDGED)))
     assert back(json.dumps(document), tmp_path).audits[0].spectra == JUDGED.spectra
-    document["spectra"][0][field] = value
+    document["audits"][0]["spectra"][0][field] = value
     with pytest.raises(UnreadableReportError, match=rf"spectra.*{message}"):
         back(json.dumps(document), tmp_path)
 
@@ -188,17 +189,25 @@ def test_any_name_and_figure_comes_back(name: str, reason: str, value: float) ->
 
 
 def test_the_documents_validate() -> None:
-    schema = json.loads(files("convsv_cli.renderers").joinpath("schema/audit-1.schema.json").read_text())
+    schema = json.loads(files("convsv_cli.renderers").joinpath("schema/audit-2.schema.json").read_text())
     validator = jsonschema.Draft202012Validator(schema)
-    validator.validate(json.loads(OLD.read_text()))
     for document in (of(AUDIT), of(JUDGED), SEVERAL):
         validator.validate(json.loads(written(document)))
     broken = json.loads(written(SEVERAL))
     del broken["failures"][0]["exit_code"]
     assert not validator.is_valid(broken)
     broken = json.loads(written(of(JUDGED)))
-    broken["verdict"]["gates"][0]["outcome"] = "fine"
+    broken["audits"][0]["verdict"]["gates"][0]["outcome"] = "fine"
     assert not validator.is_valid(broken)
+
+
+@pytest.mark.parametrize(
+    ("path", "report"), [(OLD_1, of(JUDGED)), (OLD_SEVERAL, SEVERAL)], ids=["one", "several"]
+)
+def test_schema_1_had_two_shapes_and_both_are_read(path: Path, report: Report) -> None:
+    """The files are what version 1.1 wrote of these values; its own schema is beside them."""
+    jsonschema.validate(json.loads(path.read_text()), json.loads((SAVED / "audit-1.schema.json").read_text()))
+    assert saved.read(path) == report
 
 
 def without(document: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -237,10 +246,12 @@ def test_an_older_schema_renders_in_every_format(
 
 def test_the_committed_report_is_of_schema_1_0_and_keeps_what_it_says() -> None:
     old = json.loads(OLD.read_text())
-    new = json.loads(written(saved.read(OLD)))
-    assert old["schema_version"] == "1.0" != new["schema_version"]
+    document = json.loads(written(saved.read(OLD)))
+    (new,) = document["audits"]
+    assert (old["command"], old["tool"]) == (document["command"], document["tool"])
+    assert old["schema_version"] == "1.0" != document["schema_version"]
     settings = {**new["settings"], **old["settings"]}
-    grown = ("schema_version", "findings", "layers", "settings", "network")
+    grown = ("schema_version", "command", "findings", "layers", "settings", "network")
     assert settings == new["settings"]
     assert {name: new[name] for name in old if name not in grown} == {
         name: old[name] for name in old if name not in grown
@@ -256,16 +267,18 @@ def test_the_committed_report_is_of_schema_1_0_and_keeps_what_it_says() -> None:
 
 
 def test_a_newer_schema_is_read_as_far_as_it_is_known(tmp_path: Path) -> None:
-    new = json.loads(OLD.read_text())
-    new["schema_version"] = "1.99"
-    new["energy"] = {"joules": [1, 2]}
-    new["layers"][0]["colour"] = None
-    new["layers"][0]["seconds"]["oracle"] = 1.0
-    assert back(json.dumps(new), tmp_path) == saved.read(OLD)
+    for version, before in (("1.99", OLD.read_text()), ("2.99", written(of(AUDIT)))):
+        new = json.loads(before)
+        new["schema_version"] = version
+        for audited in new.get("audits", [new]):
+            audited["energy"] = {"joules": [1, 2]}
+            audited["layers"][0]["colour"] = None
+            audited["layers"][0]["seconds"]["oracle"] = 1.0
+        assert back(json.dumps(new), tmp_path) == back(before, tmp_path)
 
 
-def changed(way: str, value: Any) -> str:
-    document = json.loads(OLD.read_text())
+def changed(way: str, value: Any, before: str | None = None) -> str:
+    document = json.loads(before or OLD.read_text())
     *outer, last = [int(step) if step.isdigit() else step for step in way.split(".")]
     inner = document
     for step in outer:
@@ -283,7 +296,14 @@ def changed(way: str, value: Any) -> str:
         ("{", "not JSON"),
         ("\x00", "not JSON"),
         ("[" * 100_000, "nested too deeply"),
-        (changed("schema_version", "2.0"), "$.schema_version: 2.0: only reports of schema 1.x"),
+        (changed("schema_version", "3.0"), "$.schema_version: 3.0: only reports of schemas 1.x and 2.x"),
+        (changed("schema_version", "2.0"), "$: object missing required field `audits`"),
+        (changed("command", "report"), "$.command: a document of convsv report"),
+        (changed("failures", {}, written(SEVERAL)), "$.failures: expected `array`, got `object`"),
+        (
+            changed("audits.0.layers.0.name", 3, written(SEVERAL)),
+            "$.audits[0].layers[0].name: expected `str`, got `int`",
+        ),
         (changed("schema_version", 1), "$.schema_version: expected `str`, got `int`"),
         (changed("layers.0.name", None), "$.layers[0].name: expected `str`, got `null`"),
         (changed("layers.0.name", 3), "$.layers[0].name: expected `str`, got `int`"),

@@ -84,7 +84,7 @@ def test_json_is_faithful_and_ascii(payload: str) -> None:
     (render,) = (renderer.render for renderer in RENDERERS if renderer.name == "json")
     text = render(of(audits(payload)[0]), Terminal())
     assert text.isascii()
-    assert json.loads(text)["layers"][0]["name"] == payload
+    assert json.loads(text)["audits"][0]["layers"][0]["name"] == payload
 
 
 def refuse_constants(name: str) -> None:
@@ -98,7 +98,7 @@ def test_json_has_no_nan(tmp_path: Path) -> None:
     )
     process = convsv("audit", tmp_path / "m.safetensors", "--format", "json")
     assert process.returncode == 3
-    document = json.loads(process.stdout, parse_constant=refuse_constants)
+    (document,) = json.loads(process.stdout, parse_constant=refuse_constants)["audits"]
     assert [layer["status"] for layer in document["layers"]] == ["invalid", *["audited"] * 10]
 
 

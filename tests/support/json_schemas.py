@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -18,7 +18,7 @@ from msgspec import UNSET, structs
 from msgspec.json import schema_components
 
 import convsv_cli
-from convsv_cli.wire import audit, certification, comparison, spectra
+from convsv_cli.wire import audit, certification, comparison, methods, spectra
 from convsv_cli.wire.form import ADDED, Form
 
 FOLDER = Path(convsv_cli.__file__).parent / "renderers" / "schema"
@@ -27,29 +27,29 @@ ENTRY = re.compile(r"^ {4}(\w+): *(.*(?:\n {8}.*)*)", re.MULTILINE)
 GROWS = "Fields are only ever added within a major version. Numbers that are not finite are null."
 
 
-def schema(
-    title: str, about: str, *forms: type[Form], alternatives: tuple[type[Form], ...] = ()
-) -> dict[str, Any]:
-    """The schema of a document in which the members of forms stand beside each other.
+def schema(title: str, about: str, form: type[Form]) -> dict[str, Any]:
+    """The schema of a document.
 
     Args:
         title: of the schema.
         about: the document, in a sentence.
-        forms: that all documents have.
-        alternatives: of which a document has one as well.
+        form: of the document, whose field `$schema` says what the schema is called.
     """
-    references, components = schema_components((*forms, *alternatives))
-    every = {form.__name__: form for root in (*forms, *alternatives) for form in forms_of(root)}
-    together = list(references[: len(forms)])
-    if alternatives:
-        together.append({"anyOf": list(references[len(forms) :])})
+    (root,), components = schema_components((form,))
+    every = {each.__name__: each for each in forms_of(form)}
     return {
         "$schema": DRAFT,
+        "$id": called(form),
         "title": title,
         "description": f"{about} {GROWS}",
-        "allOf": together,
+        **root,
         "$defs": {name: complete(found, every[name]) for name, found in components.items()},
     }
+
+
+def called(form: type[Form]) -> str:
+    """What the schema of a form is called."""
+    return next(str(field.default) for field in structs.fields(form) if field.encode_name == "$schema")
 
 
 def forms_of(kind: Any) -> Iterator[type[Form]]:
@@ -85,29 +85,20 @@ def always(field: structs.FieldInfo) -> bool:
     return field.default is not UNSET and ADDED not in getattr(field.type, "__metadata__", ())
 
 
+ABOUT: Sequence[tuple[type[Form], str, str]] = (
+    (
+        audit.Report,
+        "convsv audit and check",
+        "What `convsv audit` and `convsv check` print with `--format json`.",
+    ),
+    (certification.Certification, "convsv certify", "What `convsv certify --format json` prints."),
+    (comparison.Difference, "convsv diff", "What `convsv diff --format json` prints."),
+    (methods.Methods, "convsv methods", "What `convsv methods --format json` prints."),
+    (spectra.Spectra, "convsv spectrum", "What `convsv spectrum --format json` prints."),
+    (comparison.Trend, "convsv report", "What `convsv report --format json` prints of several reports."),
+)
 SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
-    "audit-1.schema.json": partial(
-        schema,
-        "convsv report",
-        "What `convsv ... --format json` prints: one audit, or lists of audits and failures.",
-        audit.Head,
-        alternatives=(audit.Audit, audit.Several),
-    ),
-    "certification-1.schema.json": partial(
-        schema, "convsv certify", "What `convsv certify --format json` prints.", certification.Certification
-    ),
-    "diff-1.schema.json": partial(
-        schema, "convsv diff", "What `convsv diff --format json` prints.", comparison.Difference
-    ),
-    "spectrum-1.schema.json": partial(
-        schema, "convsv spectrum", "What `convsv spectrum --format json` prints.", spectra.Spectra
-    ),
-    "trend-1.schema.json": partial(
-        schema,
-        "convsv report",
-        "What `convsv report --format json` prints of several reports.",
-        comparison.Trend,
-    ),
+    called(form).rpartition(":")[2]: partial(schema, title, about, form) for form, title, about in ABOUT
 }
 
 

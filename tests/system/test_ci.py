@@ -101,7 +101,7 @@ def test_the_action_takes_a_baseline_and_hostile_inputs_are_no_code(root: Path, 
     code, output = run_action(root, project, models=MODEL, baseline="base.json", max_increase="1%")
     assert code == 0, output
     base = json.loads((project / "base.json").read_text())
-    base["layers"].pop()
+    base["audits"][0]["layers"].pop()
     (project / "base.json").write_text(json.dumps(base))
     code, output = run_action(root, project, models=MODEL, baseline="base.json", baseline_strict="true")
     assert code == 1, output

@@ -91,7 +91,7 @@ def test_the_wheel_has_all_that_the_package_has(root: Path, wheel: Path) -> None
         for path in paths
         if path.parent.name != "__pycache__"
     ]
-    assert {"convsv_cli/py.typed", "convsv_cli/renderers/schema/audit-1.schema.json"} <= set(files)
+    assert {"convsv_cli/py.typed", "convsv_cli/renderers/schema/audit-2.schema.json"} <= set(files)
     (licence,) = (name for name in held if name.endswith("licenses/LICENSE"))
     assert zipfile.ZipFile(wheel).read(licence) == (root / "LICENSE").read_bytes()
     assert sorted(name for name in held if ".dist-info/" not in name) == sorted(files)
