@@ -14,6 +14,7 @@ import torch
 from convsv_cli import arguments
 from convsv_cli.arguments import Size
 from convsv_cli.auditing import audit_file, loaded
+from convsv_cli.deadline import running
 from convsv_cli.errors import UsageError
 from convsv_cli.limits import allowing, granting
 from convsv_cli.loaders import load as load_network
@@ -59,6 +60,7 @@ def audit(
     graph: str | Path | None = None,
     memory_limit: float | None = None,
     step_limit: float | None = None,
+    time_limit: float | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Audit:
     """Audit every layer with weights of a model file, and bound the whole network where there is a graph.
@@ -75,20 +77,20 @@ def audit(
         tolerance: relative width of an enclosure that is good enough; positive.
         work_limit: multiplications after which the search for a norm stops with what is proven; 0 or more.
         input_range: contains all entries of the inputs; with it, products of activations are bounded.
-        empirical: "random", or an .npz file of inputs: also run the model in onnxruntime (nothing in the file
-            is executed otherwise) and report the largest |f(x) - f(y)| / |x - y|: an estimate from below.
+        empirical: "random", or an .npz file of inputs: also run the model in onnxruntime, and report the
+            largest |f(x) - f(y)| / |x - y|: an estimate from below.
         as_layer, as_table: globs of weights that are layers, or look-up tables, where the file does not say.
         network_effort: how long is searched for a small bound of the network: "quick" for not at all,
-            "normal" for about as long as the rest takes, "thorough" for minutes. Each gives the same bound
-            wherever it runs.
+            "normal" for as long as the rest takes, "thorough" for minutes; the same bound wherever it runs.
         sources, targets: tensors of the graph from which, and to which, the network is bounded, inputs and
             outputs or others; what else the targets depend on is held fixed. None for all real ones.
         graph: an ONNX graph for the weights of a checkpoint.
-        memory_limit: bytes that one step may take for what a file claims; None for 512 MiB and 64 times the
-            size of the files, 4 GiB or half of what is free at most.
-        step_limit: elements that may be touched to read the files and bound the network; None for 2e9, and
-            64 per byte of the files.
+        memory_limit: bytes for one step; None for 512 MiB and 64 times the files, 4 GiB at most.
+        step_limit: elements that may be touched; None for 2e9, and 64 per byte of the files.
+        time_limit: seconds after which searches end with what is proven by then; None for no limit.
         progress: called with the layer being worked on and the share of work done, 0 to 1.
+
+    A KeyboardInterrupt gives the audit as far as it got; its `status` says so.
 
     Raises:
         UnreadableModelError: the file is missing, damaged or no model.
@@ -113,7 +115,7 @@ def audit(
         sources=tuple(sources),
         targets=tuple(targets),
     )
-    with granting(memory_limit, step_limit):
+    with granting(memory_limit, step_limit), running(time_limit):
         return audit_file(model, settings, graph=graph, progress=progress)
 
 
@@ -141,6 +143,7 @@ def certify(
     graph: str | Path | None = None,
     memory_limit: float | None = None,
     step_limit: float | None = None,
+    time_limit: float | None = None,
     progress: Callable[[str, float], None] | None = None,
     so_far: Callable[[Certification], None] | None = None,
 ) -> Certification:
@@ -173,7 +176,7 @@ def certify(
             are those of alpha-CROWN (Xu et al., ICLR 2021) then, and other radii those of cubes in balls.
         source, target: of a model with several inputs the one that takes the samples, while the others are 0,
             and of one with several outputs that of the logits; empty for the only one that can.
-        device, tolerance, network_effort, memory_limit, step_limit, progress: as in `audit`.
+        device, tolerance, network_effort, memory_limit, step_limit, time_limit, progress: as in `audit`.
         graph: an ONNX graph for the weights of a checkpoint.
         so_far: called with what is proven by then, every ten seconds. A KeyboardInterrupt while radii are
             looked for ends the work, and what is proven by then is the result; its `interrupted` says so.
@@ -208,7 +211,7 @@ def certify(
         source=source,
         target=target,
     )
-    with granting(memory_limit, step_limit), allowing():
+    with granting(memory_limit, step_limit), running(time_limit), allowing():
         samples = samples_in(Path(data), limit, settings)
         size = InputSize(sample=samples.x.shape[1:])
         network = load_network(model, size) if graph is None else load_with_graph(model, graph, size)
@@ -226,10 +229,7 @@ def load(
     """The layers of a model file with their geometry; weights are read on demand.
 
     Args:
-        model, input_size, input_shapes, memory_limit, step_limit: as in `audit`.
-
-    Raises:
-        UnreadableModelError, UnsafeModelError, UsageError: as in `audit`.
+        model, input_size, input_shapes, memory_limit, step_limit: as in `audit`, which raises the same.
     """
     size = None if input_size is None else arguments.sizes(input_size)
     settings = Settings(input_size=size, input_shapes=arguments.shapes(input_shapes))

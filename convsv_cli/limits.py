@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from convsv_cli import deadline
 from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.machine import free_memory
 
@@ -207,13 +208,15 @@ def multiply(count: float, what: str | Callable[[], str], share: float = NORMS) 
 
 
 def searchable(share: float = SEARCHED) -> float:
-    """How many multiplications a search may take: half of those that are left.
+    """How many multiplications a search may take: half of those that are left; none once a run is to end.
 
     So the layers that come after one whose search does not end are searched as well, if not as long.
 
     Args:
         share: as in `multiply`.
     """
+    if deadline.ended():
+        return 0.0
     allowance = _current.get()
     if allowance is None:
         return math.inf
@@ -223,12 +226,11 @@ def searchable(share: float = SEARCHED) -> float:
 def begin_search(count: float, what: str | Callable[[], str], share: float = SEARCHED) -> None:
     """As `multiply`, for what a search needs before its first step; it may take `searchable`.
 
-    Args:
-        count, what, share: as in `multiply`.
-
     Raises:
-        LimitError: it needs more; none of them are taken.
+        LimitError: it needs more, or the run is to end; none of them are taken.
     """
+    if why := deadline.words():
+        raise LimitError(f"{_said(what)} was not begun: {why}")
     most = searchable(share)
     if not count <= most:
         raise LimitError(

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from convsv_cli import arguments
-from convsv_cli.auditing.measure import bound_of, measure, unbounded_because
-from convsv_cli.auditing.plan import Meter, check_asked, declared, plan, resolve_device
+from convsv_cli import arguments, deadline
+from convsv_cli.auditing.measure import bound_of, measure, not_reached, unbounded_because
+from convsv_cli.auditing.plan import Meter, Task, check_asked, declared, plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
-from convsv_cli.auditing.summary import findings, model_of, totals
+from convsv_cli.auditing.summary import ended_early, findings, model_of, totals
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.empirical import check_empirical, empirical_of
 from convsv_cli.limits import allowing, expect
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.loaders import load, load_with_graph
 from convsv_cli.model.network import InputSize, Network
-from convsv_cli.report import Audit, Settings
+from convsv_cli.report import (
+    COMPLETE,
+    NOT_REACHED,
+    UNKNOWN,
+    Audit,
+    Finding,
+    LayerAudit,
+    NetworkBound,
+    Settings,
+    Spectrum,
+)
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.version import __version__
 
@@ -63,6 +73,8 @@ def loaded(model: str | Path, settings: Settings, graph: str | Path | None = Non
 def audit_network(network: Network, settings: Settings, progress: Progress | None = None) -> Audit:
     """Audit the chosen layers of a network.
 
+    Within a run (see `deadline`), Ctrl-C and the end of its time give the audit as far as it got.
+
     Args:
         network: as a loader gave it, at the input size of `settings`.
         settings: which layers and figures, and where to compute them.
@@ -86,12 +98,21 @@ def audit_network(network: Network, settings: Settings, progress: Progress | Non
     expect(effort.patience)
     search = 0.0 if unbounded_because(network, settings) else effort.planned
     meter = Meter(progress, effort.work + search)
-    with one_thread_each():
-        rows = tuple(measure(task, device, meter) for task in tasks)
-        bound = bound_of(network, rows, settings, device, meter, effort=effort)
-    if settings.empirical:
-        bound = replace(bound, empirical=empirical_of(network, bound, settings, progress))
-    spectra, missing = spectra_of(network, settings, progress) if settings.spectra else ((), ())
+    because = unbounded_because(network, settings) or NOT_REACHED
+    rows, bound = _figures(
+        tasks,
+        NetworkBound(status=UNKNOWN, reason=because, effort=effort.level),
+        lambda task: measure(task, device, meter),
+        lambda rows: bound_of(network, rows, settings, device, meter, effort=effort),
+    )
+    spectra: tuple[Spectrum, ...] = ()
+    missing: tuple[Finding, ...] = ()
+    with deadline.ending():
+        if settings.empirical and not deadline.ended():
+            bound = replace(bound, empirical=empirical_of(network, bound, settings, progress))
+        if settings.spectra and not deadline.ended():
+            spectra, missing = spectra_of(network, settings, progress)
+    status = deadline.outcome() or COMPLETE
     return Audit(
         version=__version__,
         model=model_of(network),
@@ -100,7 +121,23 @@ def audit_network(network: Network, settings: Settings, progress: Progress | Non
         layers=rows,
         network=totals(rows),
         bound=bound,
-        findings=(*findings(rows, bound, network, settings), *missing),
+        findings=(*ended_early(status, rows, bound), *findings(rows, bound, network, settings), *missing),
         seconds=time.perf_counter() - start,
         spectra=spectra,
+        status=status,
     )
+
+
+def _figures(
+    tasks: Sequence[Task],
+    blank: NetworkBound,
+    measured: Callable[[Task], LayerAudit],
+    bounded: Callable[[tuple[LayerAudit, ...]], NetworkBound],
+) -> tuple[tuple[LayerAudit, ...], NetworkBound]:
+    """The row of each task, and the bound of the network; without figures what Ctrl-C came before."""
+    rows: list[LayerAudit] = []
+    with deadline.ending(), one_thread_each():
+        for task in tasks:
+            rows.append(measured(task))  # noqa: PERF401  (what there is, is kept)
+        blank = bounded(tuple(rows))
+    return (*rows, *(not_reached(task.layer) for task in tasks[len(rows) :])), blank

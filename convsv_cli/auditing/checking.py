@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
+from convsv_cli import deadline
 from convsv_cli.auditing import Progress, audit_network, loaded
 from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.auditing.measure import COARSE, bound_of
 from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
-from convsv_cli.auditing.summary import findings, totals
+from convsv_cli.auditing.summary import ended_early, findings, totals
 from convsv_cli.budget import Judge, PairBudget, judged
 from convsv_cli.limits import allowing
 from convsv_cli.lipschitz.effort import Effort
@@ -29,6 +30,7 @@ from convsv_cli.report import (
     BOUNDED,
     COVARIANCE,
     EXCEEDED,
+    INTERRUPTED,
     NOTE,
     QUICK,
     UNDECIDED,
@@ -93,12 +95,14 @@ def check_network(
     """
     network = declared(network, settings)
     audit = audit_network(network, settings, progress)
-    with one_thread_each():
+    absent: tuple[Finding, ...] = ()
+    with deadline.ending(), one_thread_each():
         audit = _with_rows_refined(audit, network, judge, progress)
         audit = _with_bound_refined(audit, network, judge, progress)
         audit, absent = _with_pairs(audit, network, judge.budget.pairs, progress)
-    noted = (*findings(audit.layers, audit.bound, network, settings), *absent)
-    return judged(judge, replace(audit, findings=noted, network=totals(audit.layers)))
+    rows, bound, status = audit.layers, audit.bound, deadline.outcome() or audit.status
+    noted = (*ended_early(status, rows, bound), *findings(rows, bound, network, settings), *absent)
+    return judged(judge, replace(audit, findings=noted, network=totals(rows), status=status))
 
 
 def _with_rows_refined(audit: Audit, network: Network, judge: Judge, progress: Progress | None) -> Audit:
@@ -111,7 +115,7 @@ def _with_rows_refined(audit: Audit, network: Network, judge: Judge, progress: P
     meter = Meter(progress, len(limits))
     rows = {row.name: row for row in audit.layers}
     for layer in network.layers:
-        if layer.name in limits and isinstance(layer, Layer):
+        if layer.name in limits and isinstance(layer, Layer) and not deadline.ended():
             meter.start(layer.name)
             undecided = _straddles(limits[layer.name])
             rows[layer.name] = refined_row(layer, rows[layer.name], undecided, audit.settings, device)
@@ -146,6 +150,8 @@ def _with_pairs(
     absent: list[Finding] = []
     for budget in budgets:
         fault = _fault(network, budget)
+        if audit.status == INTERRUPTED:
+            break
         if fault:
             note = Finding(rule=ABSENT, severity=NOTE, node="", message=fault, place=budget.limit.place)
             absent.append(note)
@@ -201,7 +207,7 @@ def refined_row(
     A row whose layer may take no more stays as it is.
     """
     for closer in finer(settings):
-        if not undecided(_enclosure(row)):
+        if not undecided(_enclosure(row)) or deadline.ended():
             break
         row = _closer(row, layer, closer, device)
     return row
@@ -222,7 +228,7 @@ def refined_bound(
     rows, bound, settings = audit.layers, audit.bound, audit.settings
     coarse, closer = COARSE, settings
     for step in finer(settings):
-        if not bound.lipschitz > limit or not _may_help(rows, bound, limit, coarse):
+        if not bound.lipschitz > limit or not _may_help(rows, bound, limit, coarse) or deadline.ended():
             break
         found = bound_of(
             network, rows, closer, device, meter, effort=Effort(level=QUICK), tolerance=closer.tolerance

@@ -33,6 +33,7 @@ from convsv_cli.report import (
     AUDITED,
     INVALID,
     NOT_APPLICABLE,
+    NOT_REACHED,
     UNKNOWN,
     UNSUPPORTED,
     LayerAudit,
@@ -50,7 +51,7 @@ CERTIFIED = ("certified", "bound", "zero_padded")
 """Calculators with certified upper ends that hold for zero padding: at every size, or at the layer's own."""
 COARSE = 1e-3
 """Relative width that is good enough for the norms of folded kernels: they are multiplied anyway."""
-NEEDED = ("heuristic", "certified", "bound")
+NEEDED = ("certified", "bound")
 """Calculators without which a row has no figures; what the others would take too much for is left out."""
 LARGE = 10**6
 """Entries of a weight after which there is something to give back."""
@@ -138,6 +139,13 @@ def unmeasured(layer: UnsupportedLayer) -> LayerAudit:
     """The row of what is not measured."""
     status = UNSUPPORTED if layer.applicable else NOT_APPLICABLE
     return replace(row_of(layer), status=status, reason=layer.reason)
+
+
+def not_reached(layer: AnyLayer) -> LayerAudit:
+    """The row of a layer to which an audit that was interrupted did not get."""
+    if not isinstance(layer, Layer):
+        return unmeasured(layer)
+    return replace(row_of(layer), status=UNSUPPORTED, reason=NOT_REACHED)
 
 
 def row_of(layer: AnyLayer) -> LayerAudit:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from convsv_cli import deadline
 from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.auditing.measure import fault_of, row_of, unmeasured
 from convsv_cli.auditing.plan import AnyLayer, Meter, chosen_layers, declared, resolve_device
@@ -132,6 +133,8 @@ class _Spectrum:
         if size is None:
             reason = "the input size of this layer is unknown"
             return LayerSpectrum(row=replace(row, status=UNSUPPORTED, reason=reason))
+        if why := deadline.words():
+            return LayerSpectrum(row=replace(row, status=UNSUPPORTED, reason=why))
         self._meter.start(layer.name)
         return guarded(
             lambda: self._found(layer, row, size),

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from convsv_cli import limits
+from convsv_cli import deadline, limits
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.errors import ConvsvError
 from convsv_cli.loaders.files import locate
 from convsv_cli.model.network import Network
-from convsv_cli.renderers.numbers import percent
+from convsv_cli.renderers.numbers import counted, percent
 from convsv_cli.report import (
     AUDITED,
     ERROR,
+    INTERRUPTED,
     INVALID,
     LEFT_OUT,
     NOT_APPLICABLE,
+    NOT_REACHED,
     NOTE,
+    TIME_LIMIT,
+    TIMED_OUT,
     UNSUPPORTED,
     WARNING,
     Finding,
@@ -32,6 +36,10 @@ from convsv_cli.report import (
 )
 
 BLOCK = 2**20
+TIMED = (
+    "stopped by --time-limit: what is proven holds, but more time may prove smaller figures; how much was"
+    " done by then depends on the machine"
+)
 
 
 def model_of(network: Network) -> Model:
@@ -105,6 +113,19 @@ def _product(rows: list[LayerAudit], calculator: str) -> float | None:
     return math.prod(figures) if figures and len(figures) == len(rows) else None
 
 
+def ended_early(status: str, rows: tuple[LayerAudit, ...], bound: NetworkBound) -> tuple[Finding, ...]:
+    """That an audit was not made to its end, if so, and what it lacks."""
+    if status == TIME_LIMIT:
+        return (Finding(rule=TIMED_OUT, severity=WARNING, node="", message=TIMED),)
+    if status != INTERRUPTED:
+        return ()
+    left = sum(row.reason == NOT_REACHED for row in rows)
+    network = " and the network" if bound.reason == NOT_REACHED else ""
+    what = f"{counted(left, 'layer')}{network}" if left else network.removeprefix(" and ")
+    message = f"interrupted before {what} had figures" if what else "interrupted: more might have been proven"
+    return (Finding(rule=INTERRUPTED, severity=WARNING, node="", message=message),)
+
+
 def findings(
     rows: tuple[LayerAudit, ...], bound: NetworkBound, network: Network, settings: Settings
 ) -> tuple[Finding, ...]:
@@ -123,6 +144,8 @@ def findings(
 
 
 def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
+    if row.reason == NOT_REACHED:
+        return
     if row.status == UNSUPPORTED:
         yield Finding(rule="unsupported-layer", severity=WARNING, node=row.name, message=row.reason)
     elif row.status == NOT_APPLICABLE:
@@ -135,19 +158,22 @@ def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
     for name, measurement in row.measurements:
         width = measurement.relative_width
         if name == "certified" and width > 2 * settings.tolerance:
-            message = _wide(width, settings, noted=any(limits.STEP_OPTION in line for line in row.assumed))
+            message = _wide(width, settings, row.assumed)
             yield Finding(rule="work-limit", severity=WARNING, node=row.name, message=message)
     for line in row.assumed:
         yield Finding(rule="assumed", severity=NOTE, node=row.name, message=line)
 
 
-def _wide(width: float, settings: Settings, *, noted: bool) -> str:
+def _wide(width: float, settings: Settings, noted: Sequence[str]) -> str:
     """Of an interval that is wider than was asked for; without a limit on the work, it is rounding's.
 
-    `noted` is whether the row says that the model's allowance was the reason.
+    `noted` is what the row says: that the model's allowance was the reason, or the end of the run.
     """
     to = "from above only" if width >= 1 else f"only to {percent(width)}"
-    if noted:
+    for why in filter(None, deadline.WORDS.values()):
+        if any(why in line for line in noted):
+            return f"certified {to}: {why}"
+    if any(limits.STEP_OPTION in line for line in noted):
         return f"certified {to}: more would take more than the model may ({limits.STEP_OPTION} raises that)"
     if math.isinf(settings.work_limit):
         return f"certified {to}: rounding hides the rest"

@@ -11,10 +11,12 @@ from pathlib import Path
 from convsv_cli.budget.baseline import Baseline, Ratchet, baseline_of, certified
 from convsv_cli.budget.configuration import Budget, Limit, names_of
 from convsv_cli.comparison import Pair
+from convsv_cli.deadline import WORDS
 from convsv_cli.errors import UsageError
 from convsv_cli.report import (
     AUDITED,
     BOUNDED,
+    COMPLETE,
     EXCEEDED,
     IGNORED,
     INVALID,
@@ -43,6 +45,8 @@ GROWTH = (
 ONE_OF = "it may be {} of the baseline, or new: neither its name nor its weight tells"
 NAMED = 3
 """How many layers are named where it may be one of several."""
+LOOSER = "{} while the limit lay within the proven interval"
+SHORT = "{}, and more time may prove a smaller figure"
 UNEQUAL = "{} cannot be compared: audit both models with the same settings and version"
 
 
@@ -67,8 +71,9 @@ class Judge:
             UsageError: the baseline does not speak of the same thing.
         """
         ratchet = None if self.baseline is None else self.baseline.beside(audit)
-        network = self._network_gates(audit.bound, ratchet)
-        return (*network, *self._pair_gates(audit.bound), *self._layer_gates(audit, ratchet))
+        network = (*self._network_gates(audit.bound, ratchet), *self._pair_gates(audit.bound))
+        gates = (*network, *self._layer_gates(audit, ratchet))
+        return gates if audit.status == COMPLETE else tuple(_left_open(g, audit.status) for g in gates)
 
     def ignored_by(self, row: LayerAudit) -> int | None:
         """Number of the first ignore that covers a layer and has not expired; None for no such.
@@ -172,6 +177,15 @@ def growth_judge(path: str, old: Audit, increase: float) -> Judge:
     """
     baseline = Baseline(path=path, audit=old, increase=increase)
     return Judge(budget=Budget(path=""), today=date.max, baseline=baseline)
+
+
+def _left_open(gate: Gate, status: str) -> Gate:
+    """A gate of an audit that ended early: a network's bound exceeds no limit, for more may be proven."""
+    if gate.reason == LOOSE:
+        return replace(gate, reason=LOOSER.format(WORDS[status]))
+    if gate.outcome != EXCEEDED or gate.node:
+        return gate
+    return replace(gate, outcome=UNDECIDED, reason=SHORT.format(WORDS[status]))
 
 
 def outcome(enclosure: Interval, limit: float, lower: float | None = None) -> str:

@@ -16,6 +16,7 @@ from convsv_cli.report import (
     BOUNDED,
     ERROR,
     EXCEEDED,
+    INTERRUPTED,
     MISSING,
     NOTE,
     REMOVED,
@@ -35,6 +36,7 @@ from convsv_cli.report import (
 from convsv_cli.report.comparison import BY_SHAPE
 
 UNHELD = "the baseline has no finite certified figure for it, so there is nothing to hold it against"
+CUT_OFF = "the audit that is the baseline was interrupted: write it again"
 LAYERS_ONLY = "the baseline has no bound for the network: only the layers are held against it"
 EXPLAINED = ("unsupported-layer", "not-applicable")
 """Rules of findings that an ignore with its reason stands for."""
@@ -66,7 +68,7 @@ def _gate_finding(gate: Gate, origin: str) -> Finding | None:
     if gate.outcome == EXCEEDED and gate.enclosure is not None:
         rule, severity, message = f"{kind}-{origin}", ERROR, _exceeded(gate, origin)
     elif gate.outcome == UNDECIDED and gate.enclosure is not None:
-        known = f"its norm is between {_ends(gate.enclosure)}" if gate.node else _bound(gate.enclosure.upper)
+        known = f"its norm is between {_ends(gate.enclosure)}" if gate.node else _of_network(gate)
         message = f"{known}, and its {origin} is {gate.limit:.10g}: {gate.reason}"
         rule, severity = f"{kind}-undecided", WARNING
     elif gate.outcome == MISSING:
@@ -86,6 +88,12 @@ def _gate_finding(gate: Gate, origin: str) -> Finding | None:
     )
 
 
+def _of_network(gate: Gate) -> str:
+    """What is proven of what a gate of the network is about."""
+    upper = math.inf if gate.enclosure is None else gate.enclosure.upper
+    return _term(gate.quantity, upper) if gate.quantity else _bound(upper)
+
+
 def _ends(enclosure: Interval) -> str:
     """Both ends, with as many digits as it takes to tell them apart; ten at least."""
     for digits in range(10, 18):
@@ -103,9 +111,7 @@ def _exceeded(gate: Gate, origin: str) -> str:
     above = f"{excess(measured, gate.limit)} its {origin} of {gate.limit:.10g}"
     if gate.node:
         return f"its norm is at least {beyond(measured, gate.limit)}, {above}"
-    if gate.quantity:
-        return f"{_term(gate.quantity, measured)}, {above}; {BOUND_ONLY}"
-    return f"{_bound(measured)}, {above}; {BOUND_ONLY}"
+    return f"{_of_network(gate)}, {above}; {BOUND_ONLY}"
 
 
 def _kind(gate: Gate) -> str:
@@ -145,6 +151,8 @@ def _unheld(judge: Judge, audit: Audit, held: Collection[str]) -> Iterator[Findi
     if judge.baseline is None:
         return
     place = Place(path=judge.baseline.path, line=1)
+    if judge.baseline.audit.status == INTERRUPTED:
+        yield _note("no-baseline", WARNING, CUT_OFF, place)
     if judge.baseline.audit.bound.status != BOUNDED and "" not in held:
         yield _note("network-not-held", NOTE, LAYERS_ONLY, place)
     for name in judge.baseline.beside(audit).unheld():

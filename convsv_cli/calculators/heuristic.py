@@ -11,10 +11,18 @@ def calculate(problem: Problem) -> Measurement:
 
     It is the norm of the layer restricted to one output position, so it lies *below* the true norm at
     every circular size of at least k.
-    """
-    from convsv_cli.spectral.norms import norms_of
 
-    return Measurement(value=norms_of(problem.kernel).unfolding(()).lower)
+    Raises:
+        LimitError: there is no time for it.
+    """
+    from convsv_cli.limits import LimitError
+    from convsv_cli.spectral.norms import BY_ENTRIES, norms_of
+
+    norms = norms_of(problem.kernel)
+    found = norms.unfolding(())
+    if norms.is_coarse(()):
+        raise LimitError(BY_ENTRIES)
+    return Measurement(value=found.lower)
 
 
 def work(problem: Problem) -> int:

@@ -9,11 +9,12 @@ from functools import partial
 
 import torch
 
+from convsv_cli import deadline
 from convsv_cli.auditing.summary import model_of
 from convsv_cli.certification.attack import Target, smallest_broken_radii
 from convsv_cli.certification.classifier import Classifier, Constants, classifier_of, constants_of
 from convsv_cli.certification.local import Local, arithmetic_of, local_of
-from convsv_cli.certification.proving import INTERRUPTED, Proving
+from convsv_cli.certification.proving import WHY, Proving
 from convsv_cli.certification.results import Listener, Outcome, Results
 from convsv_cli.certification.routes.certifier import Problem, inscribed
 from convsv_cli.certification.run import agree, input_rounding, logits_of, precision_of, rounding_allowance
@@ -173,15 +174,14 @@ class _Task:
         return proving
 
     def _tried(self, proving: Proving, results: Results) -> Outcome:
-        """The attack, if one is asked for and nobody has interrupted the work."""
+        """The attack, if one is asked for and the run has not ended before."""
         if not self.settings.attack:
             return results.untried(None)
-        try:
-            if not proving.interrupted:
+        with proving.stopping():
+            deadline.check()
+            if not proving.stopped:
                 return self._attack(proving.predicted == self.y)
-        except KeyboardInterrupt:
-            proving.interrupted = True
-        return results.untried(Attack(failure=INTERRUPTED))
+        return results.untried(Attack(failure=WHY[proving.stopped]))
 
     def _local(self, constants: Constants, logits: torch.Tensor) -> tuple[Local | None, str]:
         """The classifier as steps that compute what it does at some of the samples; or None, and why."""
@@ -243,7 +243,12 @@ class _Task:
             box=self.settings.input_range,
             norm=self.settings.norm,
         )
-        told = partial(self._part(SHARES["radii"], SHARES["attack"]), "attack")
+        tell = partial(self._part(SHARES["radii"], SHARES["attack"]), "attack")
+
+        def told(share: float) -> None:
+            tell(share)
+            deadline.check()
+
         with one_thread_each():
             found, attack = smallest_broken_radii(
                 target, self.x[correct], self.y[correct], self.settings.eps, told

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from convsv_cli import deadline
 from convsv_cli.certification.routes import ROUTES
 from convsv_cli.certification.routes.certifier import Certifier, Problem, Proven, combined, origins
-from convsv_cli.report import Route
+from convsv_cli.report import INTERRUPTED, MARGIN, TIME_LIMIT, Route
 
-INTERRUPTED = "it was interrupted"
+WHY = {INTERRUPTED: "it was interrupted", TIME_LIMIT: f"it was {deadline.WORDS[TIME_LIMIT]}"}
+"""What is said of a route that came to nothing by then."""
 
 
 class Listener(Protocol):
@@ -38,7 +42,7 @@ class Proving:
         told: called on the way.
         proven: what each route leads to, by name; the last one may be at work.
         ended: bool [n], of which samples that is all that there will be.
-        interrupted: whether Ctrl-C ended it.
+        stopped: why it ended early, `INTERRUPTED` or `TIME_LIMIT`; empty where it did not.
     """
 
     problem: Problem
@@ -46,19 +50,35 @@ class Proving:
     told: Listener
     proven: dict[str, Proven] = field(default_factory=dict)
     ended: Tensor = field(init=False)
-    interrupted: bool = False
+    stopped: str = ""
 
     def __post_init__(self) -> None:
         self.ended = torch.zeros(len(self.predicted), dtype=torch.bool)
 
     def run(self) -> None:
-        """Let every route prove what it can; an interruption ends the one at work and all others."""
+        """Let every route prove what it can; the end of the run is that of the one at work and all others.
+
+        Margins are to be had by then, anyway.
+        """
+        nothing = torch.zeros_like(self.problem.known)
         for number, route in enumerate(ROUTES):
-            self.proven[route.name] = Proven(radii=torch.zeros_like(self.problem.known), reason=INTERRUPTED)
-            if not self.interrupted:
+            if route.name != MARGIN:
+                self.stopped = self.stopped or deadline.ended()
+            self.proven[route.name] = Proven(radii=nothing, reason=WHY[self.stopped or INTERRUPTED])
+            if not self.stopped:
                 self._run(route, number)
-        if not self.interrupted:
+        if not self.stopped:
             self.ended[:] = True
+
+    @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Work that the end of the run ends."""
+        try:
+            yield
+        except deadline.TimeUpError:
+            self.stopped = deadline.ended()
+        except KeyboardInterrupt:
+            self.stopped = INTERRUPTED
 
     def radii(self) -> tuple[Tensor, tuple[Route, ...], list[str]]:
         """What is proven by now, float64 [n]; the routes; and the names of those that radii come from."""
@@ -73,13 +93,15 @@ class Proving:
                 self._keep(route.name, so_far)
                 self.ended = ended.clone()
             self.told(route.name, (number + share) / len(ROUTES), more=radii is not None)
+            if route.name != MARGIN:
+                deadline.check()
 
-        try:
+        with self.stopping():
             found = route.prove(self.problem, told)
             scale = self.problem.inscribed if route.euclidean else 1.0
             self._keep(route.name, replace(found, radii=scale * found.radii))
-        except KeyboardInterrupt:
-            self.interrupted = True
+        if self.stopped and self.proven[route.name].reason:
+            self.proven[route.name] = Proven(radii=self.proven[route.name].radii, reason=WHY[self.stopped])
         known = torch.maximum(self.problem.known, self.proven[route.name].radii)
         self.problem = replace(self.problem, known=known)
 

@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 import torch
 
 from convsv_cli.certification.proving import Proving
-from convsv_cli.report import Attack, Certification, CertifySettings, Model, NetworkBound, SampleRadius
+from convsv_cli.report import (
+    INTERRUPTED,
+    TIME_LIMIT,
+    Attack,
+    Certification,
+    CertifySettings,
+    Model,
+    NetworkBound,
+    SampleRadius,
+)
 from convsv_cli.version import __version__
 
 EVERY = 10.0
@@ -69,7 +78,7 @@ class Results:
         Args:
             proving: radii.
             tried: an attack.
-            complete: whether that is all that there will be, unless it was interrupted.
+            complete: whether that is all that there will be, unless it ended early.
         """
         radii, routes, names = proving.radii()
         broken, attack = tried
@@ -88,8 +97,9 @@ class Results:
             typical_margin=self._typical_margin(),
             notes=self.notes,
             seconds=time.monotonic() - self.start,
-            complete=complete and not proving.interrupted,
-            interrupted=proving.interrupted,
+            complete=complete and not proving.stopped,
+            interrupted=proving.stopped == INTERRUPTED,
+            timed_out=proving.stopped == TIME_LIMIT,
         )
 
     def _typical_margin(self) -> float | None:

@@ -22,11 +22,11 @@ from convsv_cli.cli.diff import diff
 from convsv_cli.cli.report import report
 from convsv_cli.cli.spectrum import spectrum
 from convsv_cli.errors import ConvsvError
-from convsv_cli.report.verdict import INTERNAL, USAGE
+from convsv_cli.report.verdict import CTRL_C, INTERNAL, USAGE
 from convsv_cli.version import __version__
 
-INTERRUPTED, READER_GONE = 130, 141
-"""What shells say of what Ctrl-C and a closed pipe have ended."""
+READER_GONE = 141
+"""What shells say of what a closed pipe has ended."""
 FULL = "stdout: cannot write: No space left on device"
 
 
@@ -106,19 +106,21 @@ def main() -> None:
         command = context.command_path if context else "convsv"
         code = _complain(f"{error.format_message()} (see {command} --help)", USAGE)
     except (click.Abort, KeyboardInterrupt):
-        code = _complain("interrupted", INTERRUPTED)
+        code = _complain("interrupted", CTRL_C)
     except (BrokenPipeError, ReaderGoneError):
         code = READER_GONE
     except Exception as error:
         if os.environ.get("CONVSV_TRACEBACK"):
             raise
         code = _unexpected(error)
-    sys.exit(_flushed(code))
+    code = _flushed(code)
+    atexit.register(running.end_deaf)  # registered last, called first
+    sys.exit(code)
 
 
 def _unexpected(error: Exception) -> int:
     if running.interrupted():
-        return _complain("interrupted", INTERRUPTED)
+        return _complain("interrupted", CTRL_C)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return _complain(FULL, USAGE)
     return _complain(running.internal(error), INTERNAL)

@@ -9,7 +9,7 @@ import click
 
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write_report
-from convsv_cli.cli.running import Progress, progress_bar, report_of
+from convsv_cli.cli.running import Progress, audited, ended, progress_bar, report_of
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.report import Audit, Report, exit_code
@@ -27,6 +27,7 @@ from convsv_cli.report import Audit, Report, exit_code
 @options.DEVICE
 @options.TOLERANCE_
 @options.WORK_LIMIT_
+@options.TIME_LIMIT
 @options.NETWORK_EFFORT
 @options.INPUT_RANGE
 @options.FROM
@@ -60,7 +61,7 @@ def audit(
 
     If there is a graph, the Lipschitz constant of the whole network is bounded as well. convsv never executes
     code from the file; only --empirical runs the model, in onnxruntime. Exits with 3 if a layer could not be
-    audited.
+    audited. Ctrl-C ends with a report of what is proven by then; a second one ends without.
 
     \b
     Examples:
@@ -85,8 +86,8 @@ def audit(
 
     with progress_bar(hidden=quiet) as progress:
         if len(models) == 1:  # whose error is that of the command
-            report = Report(command="audit", audits=(run(models[0], progress),))
+            report = Report(command="audit", audits=(audited(run, models[0], progress),))
         else:
             report = report_of("audit", models, run, progress)
     write_report(report, targets, explain=explain)
-    return exit_code(report, exit_zero=exit_zero)
+    return ended(exit_code(report, exit_zero=exit_zero))

@@ -135,6 +135,7 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
 @options.DEVICE
 @options.TOLERANCE_
 @options.NETWORK_EFFORT
+@options.TIME_LIMIT
 @options.format_option(RENDERERS)
 @options.OUTPUT
 @options.QUIET

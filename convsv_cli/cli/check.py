@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from convsv_cli import deadline
 from convsv_cli.budget import (
     BUDGETS,
     Budget,
@@ -21,7 +22,16 @@ from convsv_cli.budget import (
 )
 from convsv_cli.cli import options
 from convsv_cli.cli.output import check_replaceable, echo, is_file, prepare, replacement, write_report
-from convsv_cli.cli.running import Progress, complain, complain_of, progress_bar, report_of
+from convsv_cli.cli.running import (
+    Progress,
+    audited,
+    complain,
+    complain_of,
+    ended,
+    progress_bar,
+    report_of,
+    whole,
+)
 from convsv_cli.comparison import with_effort
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import recognised, warm_up
@@ -86,6 +96,7 @@ A budget, in convsv.toml:
 @options.DEVICE
 @options.TOLERANCE_
 @options.WORK_LIMIT_
+@options.TIME_LIMIT
 @options.NETWORK_EFFORT
 @options.INPUT_RANGE
 @options.FROM
@@ -140,7 +151,7 @@ def check(
         found = Configuration(budget=Budget(path=""))
         run = _run(found, judges(found.budget, None, increase, models, strict=strict), graph, asked)
         with progress_bar(hidden=quiet) as progress:
-            _write_budget(run(models[0], progress), models[0], outputs)
+            _write_budget(whole(audited(run, models[0], progress)), models[0], outputs)
         return 0
     found = the_configuration(config, optional=baseline is not None)
     own = Path(found.budget.path) if found.budget.path else None
@@ -154,11 +165,11 @@ def check(
     run = _run(found, judges(found.budget, baseline, increase, chosen, strict=strict), graph, asked)
     with progress_bar(hidden=quiet) as progress:
         report = report_of("check", chosen, run, progress)
-    whole = {path.resolve() for path in chosen}.issuperset(path.resolve() for path in found.models)
-    report = with_unused(found.budget, report, whole=whole)
+    every = {path.resolve() for path in chosen}.issuperset(path.resolve() for path in found.models)
+    report = with_unused(found.budget, report, whole=every and not deadline.interrupted())
     _complain_of_mistakes(report)
     write_report(report, targets)
-    return exit_code(report, exit_zero=exit_zero)
+    return ended(exit_code(report, exit_zero=exit_zero))
 
 
 def _named(models: Sequence[Path], found: Configuration) -> Sequence[Path]:

@@ -11,7 +11,7 @@ import click
 from convsv_cli.budget import Judge, growth_judge, judged, with_unused
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
-from convsv_cli.cli.running import Progress, progress_bar
+from convsv_cli.cli.running import Progress, progress_bar, whole
 from convsv_cli.comparison import audited_like, difference
 from convsv_cli.renderers.comparison import DIFFERENCES
 from convsv_cli.report import Audit, Report, Settings, exit_code
@@ -101,5 +101,5 @@ def _audit(path: Path, settings: Settings, progress: Progress, judge: Judge | No
     from convsv_cli.auditing.checking import check_file
 
     if judge is None:
-        return audit_file(path, settings, progress=progress)
-    return check_file(path, judge, settings, progress=progress)
+        return whole(audit_file(path, settings, progress=progress))
+    return whole(check_file(path, judge, settings, progress=progress))

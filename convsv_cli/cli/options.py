@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from convsv_cli import limits
+from convsv_cli import deadline, limits
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.renderers import RENDERERS
@@ -98,14 +98,36 @@ def memory(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     return float(match.group(1)) * 1024.0 ** " kmgt".index(match.group(2) or " ")
 
 
+def duration(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Seconds: 90 and 90s are 90, 10m is 600, 1h30m is 5400."""
+    if value is None:
+        return None
+    number = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+    match = re.fullmatch(
+        rf"(?:({number})h)?(?:({number})m)?(?:({number})s?)?", value.replace(" ", "").lower()
+    )
+    parts = [float(part or 0) for part in match.groups()] if match else [0.0]
+    seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if not seconds > 0:
+        what = f"invalid duration {value!r}: use 90s, 10m or 1h30m, and more than 0"
+        raise click.BadParameter(what, ctx, param)
+    return seconds
+
+
 def limited(command: Callable[..., T]) -> Callable[..., T]:
-    """A command whose work on files is limited, and its options that raise the limits."""
+    """A command whose work on files is limited, and its options that raise the limits; one run."""
 
     @MEMORY_LIMIT
     @STEP_LIMIT
     @wraps(command)
-    def within(*, memory_limit: float | None, step_limit: float | None, **asked: Any) -> T:  # noqa: ANN401
-        with limits.granting(memory_limit, step_limit):
+    def within(
+        *,
+        memory_limit: float | None,
+        step_limit: float | None,
+        time_limit: float | None = None,
+        **asked: Any,  # noqa: ANN401
+    ) -> T:
+        with limits.granting(memory_limit, step_limit), deadline.running(time_limit):
             return command(**asked)
 
     return within
@@ -200,6 +222,13 @@ STEP_LIMIT = click.option(
     type=click.FloatRange(min=0),
     help="Elements that may be touched to read a file and bound its network."
     f"  [default: {limits.STEPS:g}, and {limits.STEPS_PER_BYTE:g} per byte of the files]",
+)
+TIME_LIMIT = click.option(
+    deadline.TIME_OPTION,
+    metavar="DURATION",
+    callback=duration,
+    help="End the searches after 90s, 10m or 1h30m, with wider figures, all of them proven; these depend on"
+    " the machine.  [default: none]",
 )
 NETWORK_EFFORT = click.option(
     "--network-effort",

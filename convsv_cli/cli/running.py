@@ -7,21 +7,26 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
 import click
 
+from convsv_cli import deadline
 from convsv_cli.cli.output import colored
 from convsv_cli.errors import ConvsvError
 from convsv_cli.names import one_line, printable
-from convsv_cli.report import Audit, Failure, Report
-from convsv_cli.report.verdict import INTERNAL
+from convsv_cli.report import INTERRUPTED, NOT_REACHED, Audit, Failure, Report
+from convsv_cli.report.verdict import CTRL_C, INTERNAL
 
 Progress = Callable[[str, float], None]
+EVERY = 30.0
+"""Seconds between two signs of life, where stderr is no terminal."""
 LINES = 10
 """Complaints of one kind that stderr gets: a report has them all."""
 STREAMS = (0, 1, 2)
@@ -73,6 +78,12 @@ def remember_interrupts() -> None:
         signal.signal(signal.SIGINT, _interrupt)
 
 
+def end_deaf() -> None:
+    """Take no further Ctrl-C: all is done, and what libraries do at the end would only complain of it."""
+    if signal.getsignal(signal.SIGINT) is _interrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def interrupted() -> bool:
     """Whether there was one: some libraries make another error of it while they are imported."""
     return _interrupted.is_set()
@@ -87,7 +98,8 @@ def forget_interrupts() -> None:
 def progress_bar(*, hidden: bool) -> Iterator[Progress]:
     """Gives a listener that shows the layer being worked on, the share done and the time left.
 
-    Interrupts that did not end the work are forgotten.
+    Where stderr is no terminal, a line says so every now and then. Interrupts that did not end the work are
+    forgotten.
     """
     with _bar(hidden=hidden) as progress:
         yield progress
@@ -96,8 +108,12 @@ def progress_bar(*, hidden: bool) -> Iterator[Progress]:
 
 @contextmanager
 def _bar(*, hidden: bool) -> Iterator[Progress]:
-    if hidden or sys.stderr is None or not sys.stderr.isatty():
+    if hidden or sys.stderr is None:
         yield lambda _layer, _share: None
+        return
+    if not sys.stderr.isatty():
+        with heartbeat() as progress:
+            yield progress
         return
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -114,22 +130,106 @@ def _bar(*, hidden: bool) -> Iterator[Progress]:
         yield lambda layer, share: bar.update(task, description=printable(layer), completed=share)
 
 
+@contextmanager
+def heartbeat(every: float = EVERY) -> Iterator[Progress]:
+    """Gives a listener, and has a line on stderr every so many seconds: what is worked on, and how far it is.
+
+    A thread writes it, also while one step takes long.
+    """
+    start, over, latest = time.monotonic(), threading.Event(), ["reading", 0.0]
+
+    def beat() -> None:
+        while not over.wait(every):
+            done, seconds = f"{latest[1]:.0%} of the work", time.monotonic() - start
+            complain(f"{latest[0]}, {done}, {_duration(seconds)}")
+
+    def progress(layer: str, share: float) -> None:
+        latest[:] = [layer, share]
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield progress
+    finally:
+        over.set()
+        thread.join()
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
 def report_of(
     command: str, models: Sequence[Path], run: Callable[[Path, Progress], Audit], progress: Progress
 ) -> Report:
-    """What `run` says of each model, and the errors of the others, the first of which stderr gets too."""
+    """What `run` says of each model, and the errors of the others, the first of which stderr gets too.
+
+    After Ctrl-C, whatever there is by then; the models that come after it are not reached.
+
+    Raises:
+        KeyboardInterrupt: there is nothing, or it is not the first one.
+    """
     audits: list[Audit] = []
     failures: list[Failure] = []
     for index, model in enumerate(models):
-        found = _outcome(model, run, _part(progress, models, index))
-        if isinstance(found, Audit):
-            audits.append(found)
+        try:
+            found = _outcome(model, run, _part(progress, models, index))
+        except KeyboardInterrupt:
+            if not (audits and deadline.interrupt()):
+                raise
         else:
-            failures.append(found)
-            if len(failures) <= LINES:
-                complain(found.message)
-    _complain_of_more(len(failures))
+            if isinstance(found, Audit):
+                audits.append(found)
+            else:
+                failures.append(found)
+                if len(failures) <= LINES:
+                    complain(found.message)
+        if deadline.interrupted():
+            failures += [
+                _failure(left, NOT_REACHED, CTRL_C) for left in models[len(audits) + len(failures) :]
+            ]
+            break
+    _complain_of_more(sum(failure.exit_code != CTRL_C for failure in failures))
     return Report(command=command, audits=tuple(audits), failures=tuple(failures))
+
+
+def audited(run: Callable[[Path, Progress], Audit], model: Path, progress: Progress) -> Audit:
+    """What `run` says of a model; interrupted where Ctrl-C was lost on the way, as in a library's callback.
+
+    Raises:
+        KeyboardInterrupt: that is what became of an error, or of the work.
+    """
+    try:
+        found = run(model, progress)
+    except Exception as error:
+        if interrupted():
+            raise KeyboardInterrupt from error
+        raise
+    if interrupted():
+        deadline.interrupt()
+        found = replace(found, status=INTERRUPTED)
+    forget_interrupts()
+    return found
+
+
+def whole(audit: Audit) -> Audit:
+    """An audit of which a part is of no use.
+
+    Raises:
+        KeyboardInterrupt: it is one.
+    """
+    if audit.status == INTERRUPTED:
+        raise KeyboardInterrupt
+    return audit
+
+
+def ended(code: int) -> int:
+    """The exit code of a command that has reported, with a line on stderr where Ctrl-C had ended its work."""
+    if code == CTRL_C:
+        complain("interrupted")
+    return code
 
 
 def internal(error: Exception) -> str:
@@ -153,17 +253,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _outcome(model: Path, run: Callable[[Path, Progress], Audit], progress: Progress) -> Audit | Failure:
     try:
-        found = run(model, progress)
+        return audited(run, model, progress)
     except ConvsvError as error:
         return _failure(model, str(error), error.exit_code)
     except Exception as error:
-        if interrupted():
-            raise KeyboardInterrupt from error
         if os.environ.get("CONVSV_TRACEBACK"):
             raise
         return _failure(model, internal(error), INTERNAL)
-    forget_interrupts()
-    return found
 
 
 def _complain_of_more(count: int) -> None:

@@ -8,11 +8,13 @@ from dataclasses import replace
 from itertools import chain, pairwise
 
 from convsv_cli.comparison.pairs import Pair, pairs, same_model
+from convsv_cli.deadline import WORDS
 from convsv_cli.errors import UsageError
 from convsv_cli.names import plain_names
 from convsv_cli.report import (
     BOUNDED,
     CERTIFIED,
+    COMPLETE,
     EFFORTS,
     NOT_APPLICABLE,
     Audit,
@@ -104,6 +106,9 @@ def unequal_effort(old: Audit, new: Audit) -> str:
         return f"bounds of convsv {old.version or 'of an unknown version'} and {new.version}"
     if "" in (old.bound.effort, new.bound.effort) and old.bound.effort != new.bound.effort:
         return SEARCHED
+    for audit, which in ((old, "an earlier"), (new, "a new")):
+        if audit.status != COMPLETE:
+            return f"{which} bound that was {WORDS[audit.status]}"
     asked: dict[str, tuple[float | str, float | str]] = {
         "--tolerance": (old.settings.tolerance, new.settings.tolerance),
         "--work-limit": (old.settings.work_limit, new.settings.work_limit),

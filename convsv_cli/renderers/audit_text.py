@@ -6,14 +6,17 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterable
 
+from convsv_cli.deadline import WORDS
 from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import as_written, counted, figure, percent, size, times
 from convsv_cli.report import (
     AUDITED,
     BOUNDED,
+    COMPLETE,
     COVARIANCE,
     EXACT,
     NOT_APPLICABLE,
+    NOT_REACHED,
     UNBOUNDED,
     UPPER,
     Audit,
@@ -68,20 +71,25 @@ def columns(audit: Audit) -> dict[str, list[str]]:
 
 
 def covered(audit: Audit) -> str:
-    """How many of the rows that are layers were audited, and how many rows are none."""
+    """How many of the rows that are layers were audited, how many rows are none, and what ended it early."""
     others = len(audit.layers) - audit.applicable
     not_layers = f", {others} not applicable" if others else ""
-    return f"{audit.audited} of {audit.applicable} weight layers audited{not_layers}"
+    how = f", {WORDS[audit.status]}" if audit.status != COMPLETE else ""
+    return f"{audit.audited} of {audit.applicable} weight layers audited{not_layers}{how}"
 
 
 def status(layer: LayerAudit) -> str:
     """What became of a layer."""
+    if layer.reason == NOT_REACHED:
+        return NOT_REACHED.partition(":")[0]
     return STATUSES.get(layer.status, layer.status)
 
 
 def why_no_figures(layer: LayerAudit) -> str:
     """What became of it, and why; empty for a layer with figures."""
-    return "" if layer.status == AUDITED else f"{status(layer)}: {layer.reason}"
+    if layer.status == AUDITED or layer.reason == NOT_REACHED:
+        return layer.reason
+    return f"{status(layer)}: {layer.reason}"
 
 
 def network_lines(audit: Audit) -> list[str]:

@@ -71,6 +71,29 @@ RULES = (
         help="The certified bound does not decide. A higher --work-limit may; otherwise change the budget.",
     ),
     Rule(
+        id="pair-undecided",
+        title="Neither proven nor refuted: the budget between two tensors",
+        help="The run ended before a smaller bound was looked for. Raise --time-limit, or leave it out.",
+    ),
+    Rule(
+        id="quantised-undecided",
+        title="Neither proven nor refuted: the budget of a quantised network",
+        help="The run ended before a smaller bound was looked for. Raise --time-limit, or leave it out.",
+    ),
+    Rule(
+        id="interrupted",
+        title="The audit was interrupted",
+        help="Ctrl-C ended it: what is proven by then holds, the rest has no figures, and no budget passes.",
+        notice=True,
+    ),
+    Rule(
+        id="time-limit",
+        title="The audit was stopped by --time-limit",
+        help="Searches ended with what was proven by then, which holds. A larger --time-limit, or none, may"
+        " prove smaller figures; how much is done by then depends on the machine.",
+        notice=True,
+    ),
+    Rule(
         id="layer-bound-missing",
         title="A layer with a budget has no certified norm",
         help="The layer could not be audited, so there is nothing to compare with its budget. Ignore it with"

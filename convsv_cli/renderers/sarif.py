@@ -13,7 +13,7 @@ from urllib.parse import quote
 from convsv_cli.names import printable
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.rules import Rule, rule_of
-from convsv_cli.report import ERROR, Audit, Failure, Finding, Model, Report
+from convsv_cli.report import ERROR, INTERRUPTED, Audit, Failure, Finding, Model, Report
 from convsv_cli.version import __version__
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -54,7 +54,7 @@ def _run(report: Report, terminal: Terminal) -> dict[str, Any]:
         "automationDetails": {"id": f"convsv/{printable(report.command)}/"},
         "invocations": [
             {
-                "executionSuccessful": not report.failures,
+                "executionSuccessful": not report.failures and not _interrupted(report),
                 "toolExecutionNotifications": [
                     *(_notice(a, f, noticed, terminal) for a, f in found if rules[f.rule].notice),
                     *(_failure(failure, noticed, terminal) for failure in report.failures),
@@ -65,6 +65,10 @@ def _run(report: Report, terminal: Terminal) -> dict[str, Any]:
         "columnKind": "unicodeCodePoints",
         "results": _results([(a, f) for a, f in found if not rules[f.rule].notice], places, terminal),
     }
+
+
+def _interrupted(report: Report) -> bool:
+    return any(audit.status == INTERRUPTED for audit in report.audits)
 
 
 def _descriptor(rule: Rule) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from convsv_cli.report import (
     CERTIFIED,
     EXACT,
     NOT_APPLICABLE,
+    NOT_REACHED,
     UPPER,
     Audit,
     Block,
@@ -206,7 +207,7 @@ def _largest(audit: Audit) -> str:
 
 def _remarks(audit: Audit) -> list[str]:
     """Layers without figures, and each assumption with the number of layers that it is for."""
-    skipped = [_skipped(layer) for layer in audit.layers if layer.status != AUDITED]
+    skipped = [_skipped(row) for row in audit.layers if row.status != AUDITED and row.reason != NOT_REACHED]
     others = [_remark(f) for f in audit.findings if f.limit is None and (f.place or not f.node)]
     imprecise = [
         f"{f.node}: {f.message}"

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from convsv_cli.report.audit import TOLERANCE, WORK_LIMIT, Audit, Failure, Model, Report, Settings
+from convsv_cli.deadline import INTERRUPTED, TIME_LIMIT
+from convsv_cli.report.audit import (
+    COMPLETE,
+    NOT_REACHED,
+    STATUSES,
+    TOLERANCE,
+    WORK_LIMIT,
+    Audit,
+    Failure,
+    Model,
+    Report,
+    Settings,
+)
 from convsv_cli.report.certification import (
     ARITHMETICS,
     BFLOAT16,
@@ -83,6 +95,7 @@ from convsv_cli.report.verdict import (
     REMOVED,
     RENAMED,
     STEPS,
+    TIMED_OUT,
     UNDECIDED,
     UNSETTLED,
     UNUSED,
@@ -104,6 +117,7 @@ __all__ = [
     "BOUNDED",
     "CERTIFIED",
     "CHANGES",
+    "COMPLETE",
     "COVARIANCE",
     "CURVATURE",
     "EFFORTS",
@@ -118,6 +132,7 @@ __all__ = [
     "FLOAT32",
     "IGNORED",
     "INCOMPLETE",
+    "INTERRUPTED",
     "INVALID",
     "LEFT_OUT",
     "LOCAL",
@@ -133,6 +148,7 @@ __all__ = [
     "NOT_APPLICABLE",
     "NOT_AUDITED",
     "NOT_HELD",
+    "NOT_REACHED",
     "PADDED",
     "PASSED",
     "QUANTISED",
@@ -141,8 +157,11 @@ __all__ = [
     "REMOVED",
     "RENAMED",
     "RULES",
+    "STATUSES",
     "STEPS",
     "THOROUGH",
+    "TIMED_OUT",
+    "TIME_LIMIT",
     "TOLERANCE",
     "UNBOUNDED",
     "UNDECIDED",

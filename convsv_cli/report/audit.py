@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convsv_cli.deadline import INTERRUPTED, TIME_LIMIT
 from convsv_cli.report.layer import AUDITED, NOT_APPLICABLE, LayerAudit, Method
 from convsv_cli.report.network import NORMAL, NetworkBound, NetworkTotals
 from convsv_cli.report.spectrum import Spectrum
 from convsv_cli.report.verdict import Finding, Verdict
 
+STATUSES = COMPLETE, *_ = ("complete", INTERRUPTED, TIME_LIMIT)
+"""How an audit ends: all was done, Ctrl-C ended it, or the clock, which users had asked for."""
+NOT_REACHED = "not reached: interrupted"
+"""Why a row, a network or a model has no figures to which an audit did not get."""
 TOLERANCE = 1e-4
 WORK_LIMIT = 5e10
 
@@ -96,6 +101,7 @@ class Audit:
         seconds: wall time.
         verdict: what a budget makes of it; None without one.
         spectra: those that were asked for.
+        status: one of `STATUSES`; all figures are proven however it ends.
     """
 
     version: str
@@ -109,6 +115,7 @@ class Audit:
     seconds: float
     verdict: Verdict | None = None
     spectra: tuple[Spectrum, ...] = ()
+    status: str = COMPLETE
 
     @property
     def audited(self) -> int:

@@ -173,7 +173,7 @@ class Certification:
         notes: what was taken for granted, or done to the data.
         seconds: wall time.
         complete: whether this is all that there will be; else it is what was known by then, which holds.
-        interrupted: whether it is not complete because Ctrl-C ended the work.
+        interrupted, timed_out: whether it is not complete because Ctrl-C, or the clock, ended the work.
     """
 
     version: str
@@ -188,6 +188,7 @@ class Certification:
     seconds: float
     complete: bool = True
     interrupted: bool = False
+    timed_out: bool = False
 
     @cached_property
     def radii(self) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from convsv_cli.deadline import INTERRUPTED
 from convsv_cli.report.layer import Interval
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ LEFT_OUT = "left-out-weights"
 """Rule of findings about what could be weights and is no layer, which leave an audit incomplete, too."""
 EMPTY = "no-layers"
 """Rule of the finding that a model has nothing to audit, which leaves a verdict incomplete, too."""
-UNSETTLED = (*NOT_AUDITED, *NOT_HELD, EMPTY, LEFT_OUT)
-"""All of these."""
+TIMED_OUT = "time-limit"
+"""Rule of the finding that an audit ended by the clock: what is proven then may be wider than it need be."""
+UNSETTLED = (*NOT_AUDITED, *NOT_HELD, EMPTY, LEFT_OUT, INTERRUPTED)
+"""All of these, and that an audit was not made to its end."""
 ABSENT = "absent-pair"
 """Rule of notes on limits between two tensors that a model does not have."""
 UNUSED = "unused-budget"
@@ -34,8 +37,8 @@ ADDED, REMOVED, RENAMED = CHANGES = ("added-layer", "removed-layer", "renamed-la
 QUANTISED, STEPS = "quantised-lipschitz", "quantised-step"
 """What is proven of a network that rounds: the factor of |x - y|, and what is added to that."""
 
-PASS, OVER_BUDGET, USAGE, LEFT_OPEN, UNSAFE, INTERNAL = 0, 1, 2, 3, 4, 70
-PRECEDENCE = (INTERNAL, UNSAFE, USAGE, OVER_BUDGET, LEFT_OPEN, PASS)
+PASS, OVER_BUDGET, USAGE, LEFT_OPEN, UNSAFE, INTERNAL, CTRL_C = 0, 1, 2, 3, 4, 70, 130
+PRECEDENCE = (CTRL_C, INTERNAL, UNSAFE, USAGE, OVER_BUDGET, LEFT_OPEN, PASS)
 """The exit code if several apply: errors before findings, what is proven before what is not known."""
 CODES = {MISTAKEN: USAGE, FAILED: OVER_BUDGET, INCOMPLETE: LEFT_OPEN, PASSED: PASS}
 """By how a verdict ends."""
@@ -151,7 +154,10 @@ def exit_code(report: Report, *, exit_zero: bool = False) -> int:
         report: what the run found.
         exit_zero: whether findings alone are 0; errors are what they are.
     """
-    ends = (CODES[conclusion(audit.verdict, audit.findings)] for audit in report.audits)
+    ends = (
+        CTRL_C if audit.status == INTERRUPTED else CODES[conclusion(audit.verdict, audit.findings)]
+        for audit in report.audits
+    )
     code = worst([*(failure.exit_code for failure in report.failures), *ends])
     return PASS if exit_zero and code in (OVER_BUDGET, LEFT_OPEN) else code
 

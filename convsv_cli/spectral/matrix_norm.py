@@ -26,6 +26,7 @@ from convsv_cli.numerics.rounding import (
     UNIT_ROUNDOFF,
     UNIT_ROUNDOFF_32,
     gamma,
+    margin,
     real_length,
     round_up,
     unit_roundoff,
@@ -98,6 +99,25 @@ def matrix_norm(matrices: torch.Tensor) -> Interval:
     level = proven_level(grams, top, gamma(wide.shape[-1] + 4) * round_up(frobenius) ** 2)
     upper = round_up(math.sqrt(level))
     return scale.restore(Interval(lower=min(rayleigh_lower(wide[best].mT, vector), upper), upper=upper))
+
+
+def norm_by_entries(matrices: torch.Tensor) -> Interval:
+    """The largest spectral norm of finite float64 [b, p, q], from sums of entries alone: O(b p q), and wide.
+
+    max(|row|, |column|) <= |A| <= min(|A|_F, sqrt(|A|_1 |A|_inf)): a row is e' A, and |A x|^2 <= |A|_1
+    |A|_inf |x|^2 (Schur's test). No number here is the result of more than p q + 8 roundings in a row, for no
+    entry is negative once its modulus or square is taken.
+    """
+    if not matrices.any():
+        return ZERO
+    scale = Scale.of(matrices)
+    sizes = scale.apply(matrices).abs()
+    frobenius = torch.linalg.vector_norm(sizes, dim=(1, 2))
+    schur = (sizes.sum(1).amax(1) * sizes.sum(2).amax(1)).sqrt()
+    longest = max(float(torch.linalg.vector_norm(sizes, dim=axis).max()) for axis in (1, 2))
+    lost = margin(matrices[0].numel() + 8)
+    upper = float(torch.minimum(frobenius, schur).max()) * (1 + lost)
+    return scale.restore(Interval(lower=min(longest * (1 - lost), upper), upper=upper))
 
 
 def _grams(wide: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from convsv_cli import limits
+from convsv_cli import deadline, limits
 from convsv_cli.model.kernel import Kernel, unfolded
 from convsv_cli.numerics.rounding import gamma, round_down, round_up
 from convsv_cli.report import Interval
@@ -19,7 +19,7 @@ from convsv_cli.spectral.ascent import Peaks
 from convsv_cli.spectral.costs import Shape, unfolding_cost
 from convsv_cli.spectral.gram_symbol import GramSymbol, gram_symbol
 from convsv_cli.spectral.grid_maximum import grid_maximum, is_small
-from convsv_cli.spectral.matrix_norm import Scale, matrix_norm, rayleigh_lower
+from convsv_cli.spectral.matrix_norm import Scale, matrix_norm, norm_by_entries, rayleigh_lower
 from convsv_cli.spectral.spectrum import symbol_at, symbol_error, wrapped
 from convsv_cli.spectral.supremum import CONTINUUM, Spectrum, Supremum, supremum
 from convsv_cli.spectral.tiles import Prover, Tiling, tiling
@@ -33,6 +33,9 @@ MOST_AXES = 6
 UNFOLDING, SEARCH = "the norm of an unfolding", "the search for the norm"
 COPIES = 4
 """Of a Gram matrix, while its largest eigenvalue is found and proven."""
+LATE = 2e9
+"""Multiplications, about a tenth of a second, that the norm of an unfolding may take once a run is to end."""
+BY_ENTRIES = "bounded by the sums of its entries alone"
 CUT = (
     "the norm is searched for no further, for the model has taken what it may;"
     f" {limits.STEP_OPTION} raises the limit"
@@ -91,6 +94,7 @@ class Norms:
     def __init__(self, weight: torch.Tensor) -> None:
         self._weight = weight
         self._unfolded: dict[tuple[int, ...], Interval] = {}
+        self._by_entries: set[tuple[int, ...]] = set()
         self._suprema: dict[tuple[float, float], Supremum] = {}
         self._notes: dict[str, None] = {}
 
@@ -109,20 +113,34 @@ class Norms:
 
         Axes of one tap make unfoldings coincide.
         """
-        rows = tuple(axis for axis in rows if self.spatial[axis] > 1)
+        rows = self._wide(rows)
         if rows not in self._unfolded:
-            self._charge(rows)
-            self._unfolded[rows] = matrix_norm(unfolded(self._weight, rows))
+            norm = matrix_norm if self._charge(rows) else norm_by_entries
+            self._unfolded[rows] = norm(unfolded(self._weight, rows))
         return self._unfolded[rows]
 
-    def _charge(self, rows: tuple[int, ...]) -> None:
-        """Ask for what the norm of an unfolding takes."""
+    def is_coarse(self, rows: tuple[int, ...]) -> bool:
+        """Whether the norm of an unfolding is what its entries alone say, as it is where a run is to end."""
+        return self._wide(rows) in self._by_entries
+
+    def _wide(self, rows: tuple[int, ...]) -> tuple[int, ...]:
+        """Those of several taps."""
+        return tuple(axis for axis in rows if self.spatial[axis] > 1)
+
+    def _charge(self, rows: tuple[int, ...]) -> bool:
+        """Ask for what the norm of an unfolding takes; False where there is no time for it."""
         blocks, c_out = self._weight.shape[:2]
         height = c_out * math.prod(self.spatial[axis] for axis in rows)
         width = self._weight[0].numel() // height
-        side = float(min(height, width))
+        side, cost = float(min(height, width)), unfolding_cost(blocks, height, width)
+        if cost > LATE and (why := deadline.words()):
+            limits.hold(8 * 3 * self._weight.numel(), UNFOLDING)
+            self._by_entries.add(rows)
+            self._notes[f"{why}: {BY_ENTRIES}"] = None
+            return False
         limits.hold(8 * (2 * self._weight.numel() + COPIES * blocks * side**2), UNFOLDING)
-        limits.multiply(unfolding_cost(blocks, height, width), UNFOLDING)
+        limits.multiply(cost, UNFOLDING)
+        return True
 
     def unfolding_bound(self, rows: tuple[int, ...]) -> float:
         """`sqrt(prod k)` times the unfolding's norm: a bound at every size (Singla & Feizi, theorem 1)."""
@@ -160,7 +178,8 @@ class Norms:
 
     def _note(self, *, cut: bool) -> None:
         if cut:
-            self._notes[CUT] = None
+            why = deadline.words()
+            self._notes[f"{why}: the norm is searched for no further" if why else CUT] = None
 
     def on_grid(
         self, grid: tuple[int, ...], *, tolerance: float = AUXILIARY, limit: float = math.inf

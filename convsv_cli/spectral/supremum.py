@@ -76,7 +76,7 @@ class Supremum:
         spectrum: proven.
         peaks: where the largest eigenvalue nearly is, on the `CONTINUUM`.
         roots: the root tiles, with estimates.
-        cut: whether the model's allowance ended the search.
+        cut: whether the model's allowance, or the end of the run, ended the search.
     """
 
     spectrum: Spectrum

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from convsv_cli import limits
+from convsv_cli import deadline, limits
 from convsv_cli.spectral.cores import parallel_map
 from convsv_cli.spectral.costs import chunk_size
 from convsv_cli.spectral.gram_symbol import GramSymbol
@@ -175,7 +175,7 @@ class Prover:
         gram: whose eigenvalues.
         limit: multiplications that may be spent.
         work: multiplications that were.
-        cut: whether the model's allowance ended the search, and not this limit.
+        cut: whether the model's allowance, or the end of the run, ended the search, and not this limit.
     """
 
     def __init__(self, gram: GramSymbol, limit: float = math.inf) -> None:
@@ -190,7 +190,7 @@ class Prover:
         """Whether `count` more tests are within the limit, and what the model may take."""
         if self.work + self.cost(count) > self.limit:
             return False
-        granted = count * self.gram.shape.test <= self._granted
+        granted = count * self.gram.shape.test <= self._granted and not deadline.ended()
         self.cut = self.cut or not granted
         return granted
 

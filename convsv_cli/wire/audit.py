@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
@@ -127,6 +127,8 @@ class Audit(Form, frozen=True, kw_only=True):
         methods: All methods that there are, in the order of the columns.
         verdict: What a budget makes of the audit; null where none was asked for.
         spectra: All singular values of chosen layers, with circular padding; not certified.
+        status: complete; interrupted: Ctrl-C ended it, and rows to which it did not get have no figures;
+            time_limit: --time-limit ended its searches. Every figure is proven however it ended.
     """
 
     tool: Tool = Tool()
@@ -139,6 +141,7 @@ class Audit(Form, frozen=True, kw_only=True):
     verdict: Verdict | None = None
     spectra: tuple[Spectrum, ...] = ()
     summary: Summary = Summary()
+    status: Annotated[Literal["complete", "interrupted", "time_limit"], ADDED] = "complete"
 
     @classmethod
     def filled(cls, audit: report.Audit) -> Audit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from convsv_cli import report
 from convsv_cli.wire.form import (
@@ -224,6 +224,7 @@ class Certification(Form, frozen=True, kw_only=True):
         curve: Share of all samples that is right and certified at a radius.
         complete: Whether this is all that there will be; else it is what was known by then.
         interrupted: Whether it is not complete because somebody ended the work.
+        timed_out: Whether it is not complete because --time-limit ended the work; absent where it did not.
         unfinished: Samples of which not all has been tried, so that more may be proven.
         each: All samples.
         reasons: Why (almost) nothing is certified; empty where that is not so.
@@ -241,6 +242,7 @@ class Certification(Form, frozen=True, kw_only=True):
     complete: bool
     interrupted: bool
     unfinished: Count
+    timed_out: bool | UnsetType = UNSET
     correct: Count
     accuracy: Share
     levels: tuple[Level, ...]
@@ -277,6 +279,7 @@ def document(
             inputs=tuple(Input(name=name, shape=shape) for name, shape in found.model.input_shape),
         ),
         samples=total,
+        timed_out=found.timed_out or UNSET,
         accuracy=found.correct / total,
         levels=tuple(_level(level, total) for level in found.levels),
         radii=tuple(Radius(share=share, radius=radius) for share, radius in found.quantiles),

@@ -94,7 +94,7 @@ class Layer(Form, frozen=True, kw_only=True):
         assumed: What the file does not say and was taken for granted.
         weight_sha256: Of the shape and the values of the effective weight, the same in every format; null
             where it was not read.
-        status: audited; unsupported: a layer that convsv cannot audit; invalid: its weight is no kernel;
+        status: audited; unsupported: a layer that convsv could not audit; invalid: its weight is no kernel;
             not_applicable: no layer, such as an embedding table. The reason says more.
         reason: Why the layer was not audited.
         heuristic: Estimate: norm of the kernel reshaped to c_out x (c_in prod k). Proves nothing.

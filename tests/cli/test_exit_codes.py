@@ -108,11 +108,12 @@ def test_one_model_does_not_stop_the_others_and_the_worst_is_told(
 
 
 def test_precedence_is_total_and_errors_come_before_findings() -> None:
-    assert sorted(PRECEDENCE) == [0, 1, 2, 3, 4, 70]
+    assert sorted(PRECEDENCE) == [0, 1, 2, 3, 4, 70, 130]
+    assert all(worst([130, code]) == 130 for code in PRECEDENCE), "what is interrupted is never a pass"
     for codes in itertools.combinations_with_replacement(PRECEDENCE, 3):
         found = worst(codes)
         assert found in codes
-        assert found in {2, 4, 70} or not {2, 4, 70} & set(codes)
+        assert found in {2, 4, 70, 130} or not {2, 4, 70, 130} & set(codes)
         assert found != 0 or set(codes) == {0}
         assert worst(reversed(codes)) == found
 

@@ -1,6 +1,6 @@
 """`python -m convsv`."""
 
-from convsv_cli.cli import main
+from convsv_cli.__main__ import main
 
 if __name__ == "__main__":
     main()

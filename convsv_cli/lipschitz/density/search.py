@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from convsv_cli import deadline
 from convsv_cli.lipschitz.density.levels import stacked
 from convsv_cli.lipschitz.density.multipliers import GREEDY, NEAR, Choose, Multiplier, least_factor, spread
 from convsv_cli.lipschitz.density.recursion import Recursion
@@ -90,7 +91,7 @@ def valued(recursion: Recursion, own: Own) -> Found:
 def searched(
     recursion: Recursion, start: Found, steps: int, progress: Callable[[float], None] = lambda _share: None
 ) -> Found:
-    """The best multipliers among those that Adam (Kingma & Ba 2015) comes by; an interruption ends it early.
+    """The best multipliers among those that Adam (Kingma & Ba 2015) comes by; the end of the run is its own.
 
     Args:
         recursion: without a proof.
@@ -108,6 +109,8 @@ def searched(
     optimiser, best, gained = Adam(parameters, BETAS), start, 0
     try:
         for step in range(steps):
+            if deadline.ended():
+                break
             value = _objective(recursion, chosen(moving))
             value.backward()  # type: ignore[no-untyped-call]
             if float(value.detach()) < best.log - WORTH:
@@ -118,8 +121,11 @@ def searched(
             progress((step + 1) / steps)
             if step - gained >= PATIENCE:
                 break
-    except (InfeasibleError, KeyboardInterrupt, RuntimeError):  # LAPACK's failures are of the last kind
+    except (InfeasibleError, RuntimeError):  # LAPACK's failures are of the last kind
         return best
+    except KeyboardInterrupt:
+        if not deadline.interrupt():
+            raise
     return best
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from convsv_cli.report import Certification
+from convsv_cli.deadline import WORDS
+from convsv_cli.report import INTERRUPTED, TIME_LIMIT, Certification
 
 
 def state(certification: Certification) -> str:
@@ -10,7 +11,8 @@ def state(certification: Certification) -> str:
     if certification.complete:
         return ""
     total, unfinished = len(certification.samples), certification.unfinished
-    why = "interrupted" if certification.interrupted else "still at work"
+    stopped = TIME_LIMIT if certification.timed_out else INTERRUPTED if certification.interrupted else ""
+    why = WORDS[stopped] or "still at work"
     if not unfinished:
         return f"{why}: all radii are final, but no attack was made to its end"
     left = f"{unfinished:,} of {total:,} samples"
