@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
@@ -48,7 +49,12 @@ def prepare(
     Raises:
         UsageError: a file that cannot be written, has no telling suffix, or is one of the inputs.
     """
-    return [_target(renderers, path, format_name, inputs) for path in outputs or [Path(STDOUT)]]
+    targets = [_target(renderers, path, format_name, inputs) for path in outputs or [Path(STDOUT)]]
+    if format_name is not None and all(target.renderer.name != format_name for target in targets):
+        implied = targets[0].renderer.name
+        what = f"the suffix implies the format {implied}, so that nothing would be in {format_name}"
+        raise UsageError(what, where=str(targets[0].path), hint=_endings(renderers, format_name))
+    return targets
 
 
 def write(value: T, targets: Sequence[Target[T]], *, explain: bool = False) -> None:
@@ -118,13 +124,21 @@ def _target(
     if not is_file(path):
         return Target(renderer=named or renderers[0], path=None)
     check_replaceable(path, inputs)
-    renderer = next((each for each in renderers if path.suffix.lower() in each.suffixes), named)
+    name = path.name.lower()
+    fitting = [(len(end), each) for each in renderers for end in each.suffixes if name.endswith(end)]
+    renderer = max(fitting, key=itemgetter(0), default=(0, named))[1]
     if renderer is None:
         known = " ".join(suffix for each in renderers for suffix in each.suffixes)
         raise UsageError(
             "the suffix implies no format", where=str(path), hint=f"use one of {known}, or --format"
         )
     return Target(renderer=renderer, path=path)
+
+
+def _endings(renderers: Sequence[Renderer[T]], format_name: str) -> str:
+    """How files of the format are called."""
+    (endings,) = (each.suffixes for each in renderers if each.name == format_name)
+    return f"call it {' or '.join(f'*{end}' for end in endings)}" if endings else "add -o -, or leave out -o"
 
 
 def folders() -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convsv_cli.renderers import csv, github, html, json, junit, markdown, sarif, table
+from convsv_cli.renderers import csv, github, gitlab, html, json, junit, markdown, sarif, table
 from convsv_cli.renderers.renderer import Renderer
 from convsv_cli.report import Report
 
@@ -14,5 +14,6 @@ RENDERERS: tuple[Renderer[Report], ...] = (
     html.RENDERER,
     sarif.RENDERER,
     junit.RENDERER,
+    gitlab.RENDERER,
     github.RENDERER,
 )

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from convsv_cli.comparison.changes import growth
 from convsv_cli.names import inert, printable
-from convsv_cli.renderers import json, markdown
-from convsv_cli.renderers.csv import comma_separated
+from convsv_cli.renderers import csv, json, markdown
 from convsv_cli.renderers.html.page import page
 from convsv_cli.renderers.html.verdict import INFO, Headline, headline_of
 from convsv_cli.renderers.numbers import counted, figure
@@ -17,12 +16,11 @@ from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about, headline, node, open_gates
 from convsv_cli.report import UPPER, Audit, Change, Difference, Interval, Trend
 
-NETWORK = "network"
 HEADINGS = ("layer", "before ≤", "after ≤", "ratio", "change")
 RIGHT = (False, True, True, True, False)
 """Columns that are flush right."""
 CSV_HEADINGS = (
-    "layer", "before", "change", "matched", "old_lower", "old_upper", "new_lower", "new_upper", "ratio"
+    "kind", "layer", "before", "change", "matched", "old_lower", "old_upper", "new_lower", "new_upper", "ratio"
 )  # fmt: skip
 READABLE = 0.01
 GROWTH = "last/first"
@@ -50,10 +48,10 @@ def _difference_markdown(difference: Difference, terminal: Terminal) -> str:  # 
 def _difference_csv(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
     """A row for the network, without a name, and one per layer, in full precision."""
     rows = [
-        (c.name, c.before, c.kind, c.matched, *_ends(c.old), *_ends(c.new), c.ratio)
+        (_row_of(c.name), c.name, c.before, c.kind, c.matched, *_ends(c.old), *_ends(c.new), c.ratio)
         for c in difference.changes
     ]
-    return comma_separated([CSV_HEADINGS, *rows])
+    return csv.comma_separated([CSV_HEADINGS, *rows])
 
 
 def _difference_html(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
@@ -83,7 +81,7 @@ def _row(change: Change, shown: Callable[[str], str], said: Callable[[str], str]
         said: makes sentences harmless.
     """
     was = f" (was {shown(change.before)}, by {change.matched})" if change.renamed else ""
-    name = shown(change.name) if change.name else NETWORK
+    name = shown(change.name) if change.name else csv.NETWORK
     ratio = "" if change.ratio is None else _ratio(change.ratio)
     why = f": {said(change.reason)}" if change.reason else ""
     return (name, _upper(change.old), _upper(change.new), ratio, change.kind + was + why)
@@ -139,19 +137,25 @@ def _trend_markdown(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
 
 def _unequal(trend: Trend) -> list[str]:
     """That the bounds of the network tell nothing of growth, where that is so."""
-    return [f"{NETWORK}: not comparable: {trend.reason}"] if trend.reason else []
+    return [f"{csv.NETWORK}: not comparable: {trend.reason}"] if trend.reason else []
 
 
 def _trend_csv(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
     """A row per layer and one for the network, whose name is empty, in full precision."""
     named = (*trend.layers, ("", trend.network))
-    return comma_separated([("name", *trend.names), *((name, *figures) for name, figures in named)])
+    rows = ((_row_of(name), name, *figures) for name, figures in named)
+    return csv.comma_separated([("kind", "name", *trend.names), *rows])
+
+
+def _row_of(name: str) -> str:
+    """What a row of CSV is of: a layer, or the network, which has no name."""
+    return csv.LAYER if name else csv.NETWORK
 
 
 def _trend_rows(trend: Trend) -> list[list[str]]:
     """Layers, and at the end the network, as text."""
     rows = []
-    for name, figures in (*trend.layers, (NETWORK, trend.network)):
+    for name, figures in (*trend.layers, (csv.NETWORK, trend.network)):
         grown = growth(figures)
         last = "" if grown is None else f"{grown:.3g}"
         rows.append([name, *(figure(value, UPPER) for value in figures), last])

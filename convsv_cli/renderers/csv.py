@@ -1,27 +1,90 @@
-"""CSV: a row per layer, with the names of the JSON document, flat."""
+"""CSV: a row per layer, network, pair of tensors and unreadable model; the columns are always the same."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from convsv_cli.names import spreadsheet_cell
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import CHANGES, Audit, Report
+from convsv_cli.renderers.verdict_text import OUTCOMES
+from convsv_cli.report import (
+    BOUNDED,
+    CHANGES,
+    QUANTISED,
+    STEPS,
+    UNBOUNDED,
+    Audit,
+    Gate,
+    NetworkBound,
+    Report,
+    Settings,
+)
 
 Cell = str | int | float | None
+Row = dict[str, Cell]
+Subject = tuple[str, str, str, str]
+"""Of a limit: the quantity, the layer, and the two tensors; each may be empty."""
+LAYER, NETWORK, PAIR, FAILURE = "layer", "network", "pair", "failure"
+"""What a row is of; `QUANTISED` and `STEPS` are the terms of a network that rounds."""
+COLUMNS: Mapping[str, str] = {
+    "kind": f"`{LAYER}`, `{NETWORK}`, `{PAIR}` (one tensor to another), `{QUANTISED}` or `{STEPS}` (terms of"
+    f" a network that rounds), or `{FAILURE}` (a model that could not be read)",
+    "model": "path of the model",
+    "name": "of the layer",
+    "status": "of a layer: `audited`, `unsupported`, `invalid` or `not_applicable`; empty for one that only"
+    " the baseline has. Of a bound: `bounded`, `unbounded` or `unknown`",
+    "reason": "why a row has no figures",
+    "op": "ONNX operator type",
+    "kernel_shape": "c_out × c_in / groups × k, such as `16x3x3x3`",
+    "input_size": "spatial size of the layer's input",
+    "heuristic": "the estimate",
+    "exact": "norm at `exact_size` with circular padding; empty without `--exact`",
+    "exact_lower": "proven lower end of that norm",
+    "exact_upper": "proven upper end of that norm",
+    "exact_size": "circular input size that these three are for",
+    "certified_lower": "proven lower end of the supremum over all input sizes",
+    "certified_upper": "proven upper end: the norm is not larger, at any input size",
+    "zero_padded_lower": "lower end of the norm with the layer's own zero padding; empty without `--exact`",
+    "zero_padded_upper": "upper end of that norm",
+    "bound": "upper bound of Singla & Feizi",
+    "bounds": "that from each unfolding, such as `R=6.91; S=7.5`",
+    "lipschitz_upper": "certified Lipschitz bound of the network, of a pair, or beside the steps",
+    "log10_lipschitz_upper": "logarithm of the network's bound, which may itself be too large for a number",
+    "added_upper": "what the steps of a network that rounds add at most",
+    "from": "tensors that a bound is from; empty for all inputs",
+    "to": "tensors that a bound is to; empty for all outputs",
+    "limit": "what a budget or baseline allows; of several limits, that of the worst outcome",
+    "outcome": "`exceeded`, `undecided`, `missing`, `ignored` or `passed`",
+    "baseline": "how the layer differs from the baseline: renamed, added or removed",
+    "stride": "per axis, such as `2x2`",
+    "dilation": "per axis",
+    "groups": "of the convolution",
+    "transposed": "`true` or `false`",
+    "padding": "at the beginning of each axis, then at the end of each",
+    "padding_mode": "`zeros`, `reflect`, `replicate` or `circular`",
+    "output_padding": "of a transposed layer, per axis",
+    "dtype": "as stored",
+    "weight": "name of the weight tensor in the file",
+    "aliases": "further names of the same layer, separated by `; `",
+    "assumed": "what the file does not say and was taken for granted, separated by `; `",
+    "weight_sha256": "of the shape and the values of the effective weight",
+    "seconds": "wall time of the row's figures",
+}
+"""What is in each, for the documentation; figures have their full precision, and lists are text."""
 
 
 def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
-    """The header and a row per layer; missing values are empty.
+    """The header, and the rows of each model: those of its layers, then the network's; failures come last.
 
-    Where some layer is not what it was in a baseline, a column says so, and layers only there have rows.
+    What a row does not have is empty. Layers that are only in the baseline have rows, too.
     """
     rows = [row for audit in report.audits for row in _rows(audit)]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    return comma_separated([columns, *([row.get(column) for column in columns] for row in rows)])
+    rows += [{"kind": FAILURE, "model": each.path, "reason": each.message} for each in report.failures]
+    return comma_separated([COLUMNS, *([row.get(column) for column in COLUMNS] for row in rows)])
 
 
 def comma_separated(rows: Iterable[Iterable[Cell]]) -> str:
@@ -34,28 +97,78 @@ def comma_separated(rows: Iterable[Iterable[Cell]]) -> str:
     return text.getvalue()
 
 
-def _rows(audit: Audit) -> Iterator[dict[str, Cell]]:
+def _rows(audit: Audit) -> Iterator[Row]:
+    """Each row with the path of the model, and with what became of its limit."""
+    gates = sorted(audit.verdict.gates, key=_last_the_worst) if audit.verdict else []
+    worst = {(gate.quantity, gate.node, gate.start, gate.end): gate for gate in gates}
+    for subject, row in (*_layers(audit), *_network(audit.bound, audit.settings)):
+        gate = worst.get(subject)
+        judged = {"limit": gate.limit, "outcome": gate.outcome} if gate else {}
+        yield {**row, **judged, "model": audit.model.path}
+
+
+def _last_the_worst(gate: Gate) -> int:
+    return -OUTCOMES.index(gate.outcome)
+
+
+def _layers(audit: Audit) -> Iterator[tuple[Subject, Row]]:
     from convsv_cli.wire.form import members
     from convsv_cli.wire.layer import Layer
 
     changes = {finding.node: finding.message for finding in audit.findings if finding.rule in CHANGES}
     for layer in audit.layers:
-        change = changes.pop(layer.name, "")
-        row = {**_flat(members(Layer.filled(layer))), "model": audit.model.path}
-        yield {**row, "baseline": change} if change else row
+        row = {**_flat(members(Layer.filled(layer))), "kind": LAYER}
+        yield ("", layer.name, "", ""), {**row, "baseline": changes.pop(layer.name, None)}
     for name, change in changes.items():
-        yield {"name": name, "model": audit.model.path, "baseline": change}
+        yield ("", name, "", ""), {"kind": LAYER, "name": name, "baseline": change}
 
 
-def _flat(layer: dict[str, Any]) -> dict[str, Cell]:
-    """A layer's JSON object with nested fields as `outer_inner` and lists as text."""
-    row: dict[str, Cell] = {}
+def _network(bound: NetworkBound, settings: Settings) -> Iterator[tuple[Subject, Row]]:
+    """The network's row, those of the terms of one that rounds, and those of pairs."""
+    ends = {"from": "; ".join(settings.sources), "to": "; ".join(settings.targets)}
+    network = {
+        "kind": NETWORK,
+        "status": bound.status,
+        "reason": bound.reason or "; ".join(f"{each.node}: {each.reason}" for each in bound.obstacles),
+        "lipschitz_upper": _finite(bound.lipschitz),
+        "log10_lipschitz_upper": _finite(bound.log10),
+        "seconds": bound.seconds,
+    }
+    yield ("", "", "", ""), {**network, **ends}
+    if bound.quantised is not None:
+        terms = {QUANTISED: bound.quantised.lipschitz, STEPS: bound.quantised.added}
+        for (quantity, upper), column in zip(terms.items(), ("lipschitz_upper", "added_upper"), strict=True):
+            yield (
+                (quantity, "", "", ""),
+                {**_bounded(quantity, upper, bound.quantised.reason, column), **ends},
+            )
+    for pair in bound.pairs:
+        row = _bounded(PAIR, pair.lipschitz, pair.reason, "lipschitz_upper")
+        yield ("", "", pair.start, pair.end), {**row, "from": pair.start, "to": pair.end}
+
+
+def _bounded(kind: str, upper: float | None, reason: str, column: str) -> Row:
+    finite = _finite(upper)
+    status = UNBOUNDED if finite is None else BOUNDED
+    return {"kind": kind, "status": status, "reason": reason, column: finite}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _flat(layer: Mapping[str, Any]) -> Row:
+    """A layer's JSON object with nested fields as `outer_inner`, and lists as text."""
+    row: Row = {
+        "bounds": "; ".join(f"{name}={norm}" for name, norm in layer.get("bounds", {}).items()),
+        "seconds": math.fsum(layer["seconds"].values()),
+    }
     for field, value in layer.items():
+        if field in row:
+            continue
         if isinstance(value, dict):
-            prefix = "bound" if field == "bounds" else field
-            for inner, figure in value.items():
-                name = field if inner == "value" else f"{prefix}_{inner}"
-                row[name] = _cell(figure, separator="x")
+            inner = {field if name == "value" else f"{field}_{name}": each for name, each in value.items()}
+            row |= {name: _cell(each, separator="x") for name, each in inner.items()}
         else:
             row[field] = _cell(value, separator="; " if field in ("aliases", "assumed") else "x")
     return row

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+from convsv_cli.report import Audit, Finding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +28,12 @@ class Rule:
     notice: bool = False
 
 
+UNREADABLE = Rule(
+    id="unreadable-model",
+    title="A model could not be audited",
+    help="It is missing, damaged, in a format that convsv does not read, or was refused as unsafe.",
+    notice=True,
+)
 RULES = (
     Rule(
         id="layer-budget",
@@ -242,6 +254,29 @@ RULES = (
         " guess. Write a new baseline to match it by name.",
     ),
 )
+
+
+def fingerprinted(
+    found: Iterable[tuple[Audit, Finding]], path: Callable[[str], str]
+) -> Iterator[tuple[Audit, Finding, str]]:
+    """Findings with what tells each from all others, and stays while figures and lines change.
+
+    It depends on rule, model and layer only; of several alike, on the order, too.
+
+    Args:
+        found: findings and the audits that they are of.
+        path: where the model is in the checkout.
+    """
+    seen: Counter[tuple[str, ...]] = Counter()
+    for audit, finding in found:
+        key = (finding.rule, path(audit.model.path), finding.node)
+        yield audit, finding, digest(*key, str(seen[key]))
+        seen[key] += 1
+
+
+def digest(*parts: str) -> str:
+    """Of texts, whatever is in them."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def rule_of(name: str) -> Rule:

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from convsv_cli.names import printable
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.renderers.rules import Rule, rule_of
+from convsv_cli.renderers.rules import UNREADABLE, Rule, fingerprinted, rule_of
 from convsv_cli.report import ERROR, INTERRUPTED, Audit, Failure, Finding, Model, Report
 from convsv_cli.version import __version__
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 ABOUT = "https://arxiv.org/abs/1911.10258"
-UNREADABLE = Rule(
-    id="unreadable-model",
-    title="A model could not be audited",
-    help="It is missing, damaged, in a format that convsv does not read, or was refused as unsafe.",
-    notice=True,
-)
 IGNORED = "ignored"
 
 
@@ -83,14 +75,10 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
 def _results(
     found: list[tuple[Audit, Finding]], indices: Mapping[str, int], terminal: Terminal
 ) -> list[dict[str, Any]]:
-    """Fingerprints depend on rule, model and layer only: they stay while figures and lines change."""
-    seen: Counter[tuple[str, ...]] = Counter()
-    results = []
-    for audit, finding in found:
-        key = (finding.rule, _uri(audit.model.path, terminal), finding.node)
-        results.append(_result(audit, finding, indices, terminal, _digest(*key, str(seen[key]))))
-        seen[key] += 1
-    return results
+    return [
+        _result(audit, finding, indices, terminal, fingerprint)
+        for audit, finding, fingerprint in fingerprinted(found, terminal.relative)
+    ]
 
 
 def _result(
@@ -186,10 +174,6 @@ def _text(audit: Audit, finding: Finding, terminal: Terminal) -> str:
 def _plain(text: str) -> str:
     """Printable, and without what viewers take for a link."""
     return printable(text).replace("](", "] (")
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 RENDERER = Renderer(name="sarif", suffixes=(".sarif",), render=render)

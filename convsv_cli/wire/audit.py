@@ -38,8 +38,8 @@ FORMATS = ["onnx", "checkpoint", "pickled_module", "torchscript", "safetensors",
 Format = Annotated[str, Meta(extra_json_schema={"enum": FORMATS})]
 LONGEST_PATH = 4096
 """Characters, as Linux has it. Some formats write the path of the model once a layer."""
-MOST_AUDITS, MOST_BOUNDS = 10_000, 256
-"""In a document, and unfoldings in an audit, each of which is a column of the CSV."""
+MOST_AUDITS = 10_000
+"""In a document."""
 Tolerance = Annotated[float, Meta(ge=0, extra_json_schema={"exclusiveMinimum": 0})]
 
 
@@ -188,9 +188,6 @@ class Audit(Form, frozen=True, kw_only=True):
             raise ValueError(f"model: a path longer than {LONGEST_PATH} characters")
         if len({method.name for method in self.methods}) < len(self.methods):
             raise ValueError("methods: one of them is there twice")
-        unfoldings = {name for layer in self.layers if layer.bounds is not UNSET for name in layer.bounds}
-        if len(unfoldings) > MOST_BOUNDS:
-            raise ValueError(f"layers: bounds from more than {MOST_BOUNDS} unfoldings")
 
 
 class Failure(Form, frozen=True, kw_only=True):

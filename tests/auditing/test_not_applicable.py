@@ -73,7 +73,7 @@ def test_documents_for_programs(found: Audit, tmp_path: Path) -> None:
     layer = document["audits"][0]["layers"][0]
     assert (layer["status"], layer["reason"]) == ("not_applicable", REASON)
     rows = list(csv.DictReader(io.StringIO(told(found, "csv"))))
-    assert [row["status"] for row in rows] == ["not_applicable", "audited"]
+    assert [row["status"] for row in rows] == ["not_applicable", "audited", "unknown"]
     (tmp_path / "a.json").write_text(json.dumps(document))
     back = saved.read(tmp_path / "a.json").audits[0]
     assert told(back, "json") == told(found, "json")

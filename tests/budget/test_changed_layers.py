@@ -73,9 +73,8 @@ def rendered(name: str, *, strict: bool) -> str:
 
 
 def test_rows_of_csv_and_cases_of_junit_are_there_for_layers_that_are_gone() -> None:
-    rows = {
-        line["name"]: line["baseline"] for line in csv.DictReader(io.StringIO(rendered("csv", strict=False)))
-    }
+    lines = csv.DictReader(io.StringIO(rendered("csv", strict=False)))
+    rows = {line["name"]: line["baseline"] for line in lines if line["kind"] == "layer"}
     assert rows == {"a": "", **{name: spelled(text) for name, text in SAID.items()}}
     for strict in (False, True):
         suite = ET.fromstring(rendered("junit", strict=strict)).find("testsuite")

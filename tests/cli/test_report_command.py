@@ -186,11 +186,11 @@ def test_the_same_as_markdown_csv_and_json(epochs: list[str]) -> None:
     ]
     rows = list(csv.reader(io.StringIO(convsv("report", *epochs, "--format", "csv").stdout)))
     assert rows == [
-        ["name", *epochs],
-        ["a", "1.0", "1.50001", "2.0"],
-        ["gone", "3.0", "", ""],
-        ["'=new", "", "", "4.0"],
-        ["", "10.0", "20.0", ""],
+        ["kind", "name", *epochs],
+        ["layer", "a", "1.0", "1.50001", "2.0"],
+        ["layer", "gone", "3.0", "", ""],
+        ["layer", "'=new", "", "", "4.0"],
+        ["network", "", "10.0", "20.0", ""],
     ]
     document = json.loads(convsv("report", *epochs, "--format", "json").stdout)
     schema = json.loads((json_schemas.FOLDER / "trend-2.schema.json").read_text())

@@ -208,8 +208,8 @@ def test_json_has_null_for_what_is_not_finite() -> None:
 
 
 def test_csv_is_flat_with_the_names_of_the_json_document() -> None:
-    first, second = csv.DictReader(io.StringIO(render("csv")))
-    assert first["bound_R"] == "6.91301"
+    first, second, _ = csv.DictReader(io.StringIO(render("csv")))
+    assert first["bounds"] == "R=6.91301; S=7.5"
     assert (first["exact"], first["exact_lower"], first["exact_upper"]) == ("4.8014", "4.8014", "4.8015")
     assert first["kernel_shape"] == "16x3x3x3"
     assert (second["status"], second["bound"]) == ("unsupported", "")

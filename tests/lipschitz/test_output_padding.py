@@ -244,4 +244,4 @@ def test_saved_reports_keep_it(tmp_path: Path) -> None:
     for expected in ((1,), ()):
         back = parsed(json.dumps(report).encode(), "report")
         assert back.audits[0].layers[0].output_padding == expected
-        report["layers"][0].pop("output_padding", None)
+        report["audits"][0]["layers"][0].pop("output_padding", None)

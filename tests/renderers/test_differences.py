@@ -96,7 +96,7 @@ def test_names_from_files_are_inert_in_every_format() -> None:
     assert not {"img", "iframe"} & set(tags)
     for name in FORMATS:
         assert "\x1b" not in rendered(name, CASES["hostile"])
-    assert "\n'=cmd" in rendered("csv", named("=cmd"))
+    assert "\nlayer,'=cmd" in rendered("csv", named("=cmd"))
 
 
 def test_every_suffix_chooses_its_format(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_every_suffix_chooses_its_format(tmp_path: Path) -> None:
     starts = {
         ".txt": "net.onnx → net",
         ".json": "{",
-        ".csv": "layer,",
+        ".csv": "kind,layer,",
         ".md": "`net.onnx`",
         ".markdown": "`net",
     }

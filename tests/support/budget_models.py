@@ -18,8 +18,9 @@ def exit_code(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     monkeypatch.setattr("sys.argv", ["convsv", *map(str, arguments)])
     with pytest.raises(SystemExit) as exit_:
         cli.main()
-    assert isinstance(exit_.value.code, int)
-    return exit_.value.code
+    code = exit_.value.code or 0  # None is 0, too
+    assert isinstance(code, int)
+    return code
 
 
 def scaled(folder: Path, *factors: float, name: str = "model.onnx", gate: bool = False) -> Path:

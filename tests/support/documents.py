@@ -214,7 +214,7 @@ JUDGED = replace(
 FAILURE = Failure(path="broken.onnx", message="broken.onnx: not an ONNX file", exit_code=2)
 
 
-FINDINGS_ONLY = ("sarif", "github")
+FINDINGS_ONLY = ("sarif", "gitlab", "github")
 """Formats that do not list layers of which there is nothing to say."""
 
 

@@ -87,7 +87,7 @@ def test_every_pipe_that_the_docs_show_runs(
 
 
 def test_every_format_that_the_readme_lists_exists(readme: str) -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (?:`(\.\w+)`)? *\| \w", readme, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (?:`([\w.-]+)`)? *\| \w", readme, re.MULTILINE)
     known = {(r.name, suffix) for r in RENDERERS for suffix in (r.suffixes or ("",))}
     assert len(rows) >= 7
     assert set(rows) <= known

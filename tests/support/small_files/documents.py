@@ -174,7 +174,7 @@ FILES: tuple[SmallFile, ...] = (
             ("a long key of numbers", _keyed, (BROKEN,), "network.product", ()),
             ("many nulls", _nulls, (AUDITED,), "", HTML),
             ("many methods", _methods, (BROKEN,), "there twice", ()),
-            ("many bounds", _bounds, (BROKEN,), "unfoldings", CSV),
+            ("many bounds", _bounds, (AUDITED,), "12999=1.0", CSV),
             ("many rows", _rows, (AUDITED,), "24999", ()),
             ("a long name", _long_name, (BROKEN,), "a name longer", ()),
             ("a long path", _long_path, (BROKEN,), "a path longer", ()),
