@@ -1,4 +1,4 @@
-"""The README says what the tool does."""
+"""The README and the pages that it leads to say what the tool does."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def readme(root: Path) -> str:
     return (root / "README.md").read_text(encoding="utf-8")
 
 
+def examples(page: str) -> list[str]:
+    """Its blocks of Python."""
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+
 @pytest.mark.long
 def test_outputs_are_what_the_commands_print(
     readme: str, root: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
@@ -36,29 +41,33 @@ def test_outputs_are_what_the_commands_print(
 
 def test_the_python_example_runs(readme: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(root)
-    code, _ = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    code, _ = examples(readme)
     exec(compile(code, "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 25
     assert all(line.startswith("Interval(lower=") for line in lines[-3:])
 
 
-def test_the_training_example_runs(readme: str, capsys) -> None:
-    _, code = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    names: dict = {}
-    exec(compile(code, "README.md", "exec"), names)
+def test_the_training_examples_run(readme: str, root: Path, capsys) -> None:
+    _, short = examples(readme)
+    (long,) = examples((root / "docs" / "training.md").read_text(encoding="utf-8"))
+    for code in (short, long):
+        names: dict = {}
+        exec(compile(code, "example", "exec"), names)
+        assert names["model"][0].weight.grad is not None
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert all(line.startswith("tensor([") and "dtype=torch.float64" in line for line in lines)
-    assert names["model"][0].weight.grad is not None
 
 
-def test_every_option_that_the_readme_names_exists(readme: str) -> None:
-    shown = "".join(
-        convsv(command, "--help").stdout for command in ("audit", "certify", "check", "diff", "spectrum")
-    )
-    for option in set(re.findall(r"--[a-z][a-z0-9-]+", readme)):
-        assert option in shown, option
+def test_every_option_that_the_pages_name_exists(readme: str, root: Path) -> None:
+    """Of some command; lines that start a script are about options of its own."""
+    known = {name for command in cli.commands.values() for each in command.params for name in each.opts}
+    pages = [readme, *(path.read_text(encoding="utf-8") for path in root.glob("docs/*.md"))]
+    lines = [line for line in "\n".join(pages).splitlines() if "python " not in line]
+    named = set(re.findall(r"--[a-z][a-z0-9-]+", "\n".join(lines)))
+    assert len(named) > 20
+    assert named <= known
 
 
 def test_every_pipe_that_the_docs_show_runs(
@@ -93,6 +102,7 @@ def test_every_format_that_the_readme_lists_exists(readme: str) -> None:
     assert set(rows) <= known
 
 
-def test_links_lead_somewhere(readme: str, root: Path) -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", readme):
-        assert target.startswith("https://") or (root / target).is_file(), target
+def test_links_lead_somewhere(root: Path) -> None:
+    for page in [root / "README.md", *root.glob("docs/*.md")]:
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (page.parent / target).is_file(), (page.name, target)
