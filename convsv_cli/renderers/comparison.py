@@ -20,7 +20,8 @@ HEADINGS = ("layer", "before ≤", "after ≤", "ratio", "change")
 RIGHT = (False, True, True, True, False)
 """Columns that are flush right."""
 CSV_HEADINGS = (
-    "kind", "layer", "before", "change", "matched", "old_lower", "old_upper", "new_lower", "new_upper", "ratio"
+    "kind", "layer", "before", "change", "matched", "old_lower", "old_upper", "new_lower", "new_upper",
+    "ratio",
 )  # fmt: skip
 READABLE = 0.01
 GROWTH = "last/first"

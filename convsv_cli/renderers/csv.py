@@ -103,7 +103,7 @@ def _rows(audit: Audit) -> Iterator[Row]:
     worst = {(gate.quantity, gate.node, gate.start, gate.end): gate for gate in gates}
     for subject, row in (*_layers(audit), *_network(audit.bound, audit.settings)):
         gate = worst.get(subject)
-        judged = {"limit": gate.limit, "outcome": gate.outcome} if gate else {}
+        judged: Row = {"limit": gate.limit, "outcome": gate.outcome} if gate else {}
         yield {**row, **judged, "model": audit.model.path}
 
 

@@ -141,7 +141,7 @@ class Audit(Form, frozen=True, kw_only=True):
     verdict: Verdict | None = None
     spectra: tuple[Spectrum, ...] = ()
     summary: Summary = Summary()
-    status: Annotated[Literal["complete", "interrupted", "time_limit"], ADDED] = "complete"
+    status: Literal["complete", "interrupted", "time_limit"] = "complete"
 
     @classmethod
     def filled(cls, audit: report.Audit) -> Audit:
