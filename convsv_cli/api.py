@@ -123,7 +123,7 @@ def certify(
     model: str | Path,
     data: str | Path,
     *,
-    eps: float | Sequence[float] | None = None,
+    eps: float | str | Sequence[float | str] | None = None,
     radii: bool | None = None,
     input_mean: Sequence[float] = (),
     input_std: Sequence[float] = (),
@@ -157,8 +157,7 @@ def certify(
     Args:
         model: an ONNX graph from samples to logits; onnxruntime runs it in a child process.
         data: an .npz file of samples ("x") and true classes ("y").
-        eps: radii at which the accuracy is certified, in units of the data before any normalization; None
-            for 0.5.
+        eps: radii, 0.5 or "36/255", in units of the data before any normalization; None for 0.5.
         radii: whether the radius of each sample is looked for by bisection; else it is only decided whether
             samples are certified at `eps`, which takes a tenth of the time. None for yes, unless `eps` is
             given.
@@ -190,9 +189,11 @@ def certify(
     from convsv_cli.certification.samples import samples_in
 
     mean, std = arguments.normalization(input_mean, input_std)
+    values, given = arguments.radii(0.5 if eps is None else eps)
     settings = CertifySettings(
         data=str(data),
-        eps=arguments.radii(0.5 if eps is None else eps),
+        eps=values,
+        eps_given=given,
         radii=eps is None if radii is None else radii,
         input_mean=mean,
         input_std=std,

@@ -127,9 +127,27 @@ def per_axis(size: Size, axes: int) -> tuple[int, ...]:
     return found
 
 
-def radii(eps: float | Sequence[float]) -> tuple[float, ...]:
-    """Positive, ascending, each once."""
-    found = (eps,) if isinstance(eps, (int, float)) else tuple(eps)
-    if not found or not all(0 < radius < math.inf for radius in found):
-        raise UsageError(f"radii must be positive, not {eps}")
-    return tuple(sorted({float(radius) for radius in found}))
+def radius(given: float | str) -> float:
+    """Positive and finite: 0.5, or "0.5", or "36/255".
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        numerator, _, denominator = str(given).partition("/")
+        found = float(numerator) / float(denominator or 1)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise UsageError(f"invalid radius {given!r}: use 0.5 or 36/255")
+    return found
+
+
+def radii(eps: float | str | Sequence[float | str]) -> tuple[tuple[float, ...], tuple[str, ...]]:
+    """Positive, ascending, each once; and how each was written."""
+    listed = (eps,) if isinstance(eps, (int, float, str)) else tuple(eps)
+    if not listed:
+        raise UsageError("at least one radius is needed")
+    found = {radius(each): each if isinstance(each, str) else repr(each) for each in reversed(listed)}
+    values = sorted(found)
+    return tuple(values), tuple(found[value] for value in values)

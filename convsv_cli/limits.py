@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from convsv_cli import deadline
+from convsv_cli.digits import short
 from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.machine import free_memory
 
@@ -166,7 +167,8 @@ def spend(steps: float, what: str | Callable[[], str], share: float = 1.0) -> No
     if not allowance.spent + steps <= whole:
         left = max(0.0, whole - allowance.spent)
         raise LimitError(
-            f"{_said(what)} would take {steps:.2g} steps, and {left:.2g} of {whole:.2g} are left",
+            f"{_said(what)} would take {short(steps, 2)} steps, and {short(left, 2)} of {short(whole, 2)} are"
+            " left",
             hint=f"{STEP_OPTION} raises the limit",
         )
     allowance.spent += steps
@@ -200,8 +202,8 @@ def multiply(count: float, what: str | Callable[[], str], share: float = NORMS) 
     if not allowance.multiplied + count <= share * allowance.products:
         left = max(0.0, share * allowance.products - allowance.multiplied)
         raise LimitError(
-            f"{_said(what)} would take {count:.2g} multiplications, and {left:.2g} of"
-            f" {allowance.products:.2g} are left",
+            f"{_said(what)} would take {short(count, 2)} multiplications, and {short(left, 2)} of"
+            f" {short(allowance.products, 2)} are left",
             hint=f"{STEP_OPTION} raises the limit",
         )
     allowance.multiplied += count
@@ -234,8 +236,8 @@ def begin_search(count: float, what: str | Callable[[], str], share: float = SEA
     most = searchable(share)
     if not count <= most:
         raise LimitError(
-            f"{_said(what)} would take {count:.2g} multiplications before its first step, more than"
-            f" {most:.2g} that are left for it",
+            f"{_said(what)} would take {short(count, 2)} multiplications before its first step, more than"
+            f" {short(most, 2)} that are left for it",
             hint=f"{STEP_OPTION} raises the limit",
         )
     searched(count)
@@ -294,5 +296,5 @@ def _said(what: str | Callable[[], str]) -> str:
 def _readable(size: float) -> str:
     for unit, factor in (("GiB", GIB), ("MiB", 2**20)):
         if size >= factor:
-            return f"{size / factor:.3g} {unit}"
+            return f"{short(size / factor, 3)} {unit}"
     return f"{size:.0f} bytes"

@@ -12,6 +12,7 @@ from pathlib import PurePath
 
 from convsv_cli.budget.configuration import Limit
 from convsv_cli.comparison import Pair, pairs, same_ends, same_model, same_range, same_sizes, unequal_effort
+from convsv_cli.digits import short
 from convsv_cli.errors import UsageError
 from convsv_cli.report import AUDITED, BOUNDED, Audit, Interval, LayerAudit, NetworkBound, Place, Report
 
@@ -74,7 +75,7 @@ class Baseline:
             raise UsageError(what, where=self.path, hint=f"use its own: {hint or 'no --from, no --to'}")
         if not same_range(old, new):
             known = old.settings.input_range
-            hint = f"use the same --input-range: {','.join(f'{end:g}' for end in known) if known else 'none'}"
+            hint = f"use the same --input-range: {','.join(short(end) for end in known) if known else 'none'}"
             raise UsageError("the baseline holds for another input range", where=self.path, hint=hint)
         if new.bound.status == BOUNDED and not same_sizes(old, new):
             shapes = ", ".join("×".join(map(str, shape)) for _, shape in old.model.input_shape)

@@ -12,6 +12,7 @@ from convsv_cli.budget.baseline import Baseline, Ratchet, baseline_of, certified
 from convsv_cli.budget.configuration import Budget, Limit, names_of
 from convsv_cli.comparison import Pair
 from convsv_cli.deadline import WORDS
+from convsv_cli.digits import short
 from convsv_cli.errors import UsageError
 from convsv_cli.report import (
     AUDITED,
@@ -39,7 +40,7 @@ NO_NUMBER = "the limit is not a finite number"
 UNENCLOSED = "its norm was not enclosed"
 LOOSE = "the limit lies within the proven interval, and refining did not decide"
 GROWTH = (
-    "it was between {:.6g} and {:.6g} in the baseline, so it may or may not have grown by more than allowed;"
+    "it was between {} and {} in the baseline, so it may or may not have grown by more than allowed;"
     " a baseline with a smaller --tolerance may decide"
 )
 ONE_OF = "it may be {} of the baseline, or new: neither its name nor its weight tells"
@@ -225,7 +226,9 @@ def _compared(gate: Gate, pair: Pair) -> Gate:
         names = " or ".join(repr(row.name) for row in pair.candidates[:NAMED])
         return replace(gate, outcome=UNDECIDED, reason=ONE_OF.format(names))
     before = certified(pair.old)
-    reason = GROWTH.format(before.lower, before.upper) if decided == UNDECIDED and before else ""
+    reason = ""
+    if decided == UNDECIDED and before:
+        reason = GROWTH.format(short(before.lower), short(before.upper))
     return replace(gate, outcome=decided, reason=reason)
 
 

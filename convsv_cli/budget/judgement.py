@@ -10,6 +10,7 @@ from decimal import ROUND_FLOOR, Context, Decimal
 from convsv_cli.budget.configuration import Ignore, names_of
 from convsv_cli.budget.judge import NAMED, Judge
 from convsv_cli.comparison import Pair
+from convsv_cli.digits import short, written
 from convsv_cli.renderers.numbers import excess, figure
 from convsv_cli.report import (
     ADDED,
@@ -69,10 +70,10 @@ def _gate_finding(gate: Gate, origin: str) -> Finding | None:
         rule, severity, message = f"{kind}-{origin}", ERROR, _exceeded(gate, origin)
     elif gate.outcome == UNDECIDED and gate.enclosure is not None:
         known = f"its norm is between {_ends(gate.enclosure)}" if gate.node else _of_network(gate)
-        message = f"{known}, and its {origin} is {gate.limit:.10g}: {gate.reason}"
+        message = f"{known}, and its {origin} is {short(gate.limit, 10)}: {gate.reason}"
         rule, severity = f"{kind}-undecided", WARNING
     elif gate.outcome == MISSING:
-        message = f"nothing to hold against its {origin} of {gate.limit:.10g}: {gate.reason}"
+        message = f"nothing to hold against its {origin} of {short(gate.limit, 10)}: {gate.reason}"
         rule, severity = f"{kind}-bound-missing", ERROR
     else:
         return None
@@ -97,7 +98,7 @@ def _of_network(gate: Gate) -> str:
 def _ends(enclosure: Interval) -> str:
     """Both ends, with as many digits as it takes to tell them apart; ten at least."""
     for digits in range(10, 18):
-        lower, upper = (f"{end:.{digits}g}" for end in (enclosure.lower, enclosure.upper))
+        lower, upper = (short(end, digits) for end in (enclosure.lower, enclosure.upper))
         if lower != upper:
             break
     return f"{lower} and {upper}"
@@ -108,7 +109,7 @@ def _exceeded(gate: Gate, origin: str) -> str:
     enclosure = gate.enclosure
     assert enclosure is not None  # noqa: S101  (for mypy: no gate exceeds without one)
     measured = enclosure.lower if gate.node else enclosure.upper
-    above = f"{excess(measured, gate.limit)} its {origin} of {gate.limit:.10g}"
+    above = f"{excess(measured, gate.limit)} its {origin} of {short(gate.limit, 10)}"
     if gate.node:
         return f"its norm is at least {beyond(measured, gate.limit)}, {above}"
     return f"{_of_network(gate)}, {above}; {BOUND_ONLY}"
@@ -139,7 +140,7 @@ def beyond(measured: float, limit: float) -> str:
     for digits in range(4, 18):
         shown = Context(prec=digits, rounding=ROUND_FLOOR).create_decimal_from_float(measured)
         if shown > Decimal(limit):
-            return f"{shown:.{digits}g}" if shown.is_finite() else "1e308"
+            return written(shown) if shown.is_finite() else "1e308"
     return repr(measured)
 
 

@@ -70,7 +70,7 @@ class Results:
         """How many are certified so far, in words."""
         eps, (radii, *_) = self.settings.eps[0], proving.radii()
         certified = int(((radii > eps) & (proving.predicted == self.y)).sum())
-        return f"{certified:,} of {len(self.y):,} certified at {eps:.6g}"
+        return f"{certified:,} of {len(self.y):,} certified at {self.settings.spelled(eps)}"
 
     def report(self, proving: Proving, tried: Outcome, *, complete: bool = True) -> Certification:
         """What is known by now.

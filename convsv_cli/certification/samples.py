@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from convsv_cli.digits import short
 from convsv_cli.empirical.npz import arrays_of
 from convsv_cli.empirical.points import LARGEST, SCALED, UNSCALED, are_pixels, otherwise_arranged, spread
 from convsv_cli.errors import UsageError
@@ -23,10 +24,8 @@ BYTES_SCALED = f"bytes 0 to {LARGEST} were divided by {LARGEST}"
 BYTES_KEPT = f"bytes 0 to {LARGEST} were taken as they are, because the options are on that scale"
 MOVED = "the channels of the samples come last; they were moved to the front, where the network expects them"
 EITHER = "the samples may have their channels first or last; first was assumed"
-BRIGHT = "the samples go from {:.4g} to {:.4g}, and were taken as they are: pixels are usually divided by 255"
-NEGATIVE = (
-    "the samples go from {:.4g} to {:.4g} before the normalization: if already normalized, use --normalized"
-)
+BRIGHT = "the samples go from {} to {}, and were taken as they are: pixels are usually divided by 255"
+NEGATIVE = "the samples go from {} to {} before the normalization: if already normalized, use --normalized"
 PLAUSIBLE = 16
 """Images beyond this are hardly ever meant to be scaled."""
 EXPLAIN = f"samples in one of {', '.join(IMAGES)} and true classes in one of {', '.join(LABELS)}"
@@ -145,9 +144,9 @@ def _doubts(x: NDArray[Any], asked: CertifySettings, path: Path) -> Iterator[str
         what = f"its samples are floats, but look like pixels of 0 to {LARGEST}"
         raise UsageError(what, where=str(path), hint=f"{UNSCALED}; if they are as intended, use --normalized")
     if x.ndim > 2 and lower >= 0 and PLAUSIBLE < upper <= LARGEST + 1:
-        yield BRIGHT.format(lower, upper)
+        yield BRIGHT.format(short(lower, 4), short(upper, 4))
     if lower < 0 and any(mean > 0 for mean in asked.input_mean):
-        yield NEGATIVE.format(lower, upper)
+        yield NEGATIVE.format(short(lower, 4), short(upper, 4))
 
 
 def _speaks_of_pixels(asked: CertifySettings) -> bool:
@@ -247,7 +246,7 @@ def check_range(x: torch.Tensor, box: tuple[float, float] | None, option: str, w
     if box is not None and not box[0] <= lower <= upper <= box[1]:
         left = f"its samples leave the range {as_written(box[0])} to {as_written(box[1])}"
         hint = f"give {option} as a range that holds them all"
-        raise UsageError(f"{left}: they go from {lower:.6g} to {upper:.6g}", where=where, hint=hint)
+        raise UsageError(f"{left}: they go from {short(lower)} to {short(upper)}", where=where, hint=hint)
 
 
 def _shape(array: NDArray[Any]) -> str:

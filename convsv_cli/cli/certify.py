@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
 from pathlib import Path
 
 import click
 
+from convsv_cli import arguments
 from convsv_cli.cli import options
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.running import progress_bar
@@ -27,19 +27,14 @@ from convsv_cli.report import (
 DEFAULT_EPS = 0.5
 
 
-def radii(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[float, ...]:
-    """Each 0.5 or 36/255."""
-    found = []
-    for value in values:
-        try:
-            numerator, _, denominator = value.partition("/")
-            radius = float(numerator) / float(denominator or 1)
-        except (ValueError, ZeroDivisionError, OverflowError):
-            radius = math.nan
-        if not 0 < radius < math.inf:
-            raise click.BadParameter(f"invalid radius {value!r}: use 0.5 or 36/255", ctx, param)
-        found.append(radius)
-    return tuple(found)
+def radii(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Each 0.5 or 36/255, as it was written."""
+    try:
+        for value in values:
+            arguments.radius(value)
+    except UsageError as error:
+        raise click.BadParameter(error.what, ctx, param) from error
+    return values
 
 
 def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...]:
@@ -145,7 +140,7 @@ def certify(
     *,
     model: Path,
     data: Path,
-    eps: tuple[float, ...],
+    eps: tuple[str, ...],
     wants_radii: bool,
     limit: int | None,
     attack: bool,

@@ -9,6 +9,7 @@ from itertools import chain, pairwise
 
 from convsv_cli.comparison.pairs import Pair, pairs, same_model
 from convsv_cli.deadline import WORDS
+from convsv_cli.digits import short
 from convsv_cli.errors import UsageError
 from convsv_cli.names import plain_names
 from convsv_cli.report import (
@@ -122,7 +123,7 @@ def unequal_effort(old: Audit, new: Audit) -> str:
 def _said(value: float | str) -> str:
     if isinstance(value, str):
         return value
-    return ("off", "on")[value] if isinstance(value, bool) else f"{value:g}"
+    return ("off", "on")[value] if isinstance(value, bool) else short(value)
 
 
 def difference(old: Audit, new: Audit) -> Difference:

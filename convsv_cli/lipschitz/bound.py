@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from convsv_cli.digits import short
 from convsv_cli.lipschitz.blocks import summarised
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import compose
@@ -49,7 +50,7 @@ PRODUCTS = frozenset(("Mul", "Div", "MatMul", "Gemm", "Einsum", ATTENTION, DISTA
 SAME = 1 + 1e-9
 """Ratio of two bounds that differ by rounding alone."""
 ARITHMETIC = "the network computes in real numbers: its own rounding is not counted"
-INNER = "{!r} stays between {:.7g} and {:.7g}, as the network computes it from inputs in their range"
+INNER = "{!r} stays between {} and {}, as the network computes it from inputs in their range"
 
 
 def network_bound(
@@ -119,7 +120,8 @@ def _with_ranges(
         if name not in graph.inputs and depends(graph, sources(graph), name):
             before = collapsed(ending_at(graph, name))
             ranges[name] = found = compose(before, RULES, norms, box).ranges.get(name, ANYTHING)
-            lines += [INNER.format(name, found.lower, found.upper)] if found.finite else []
+            ends = short(found.lower, 7), short(found.upper, 7)
+            lines += [INNER.format(name, *ends)] if found.finite else []
     free = collapsed(replace(part, ranges=ranges, held=frozenset()))
     return replace(part, ranges={**compose(free, RULES, norms, box).ranges, **ranges}), tuple(lines)
 

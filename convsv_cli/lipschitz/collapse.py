@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convsv_cli import limits
+from convsv_cli.digits import short
 from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.dependencies import needs, real
 from convsv_cli.lipschitz.operation import UnboundedError
@@ -28,7 +29,7 @@ APPLIED = 8 * limits.OBJECT  # steps of the model's allowance, for each node of 
 MOST_NODES = 48  # of one sub-graph
 MOST_PARTS = 96  # of one expression, written out
 MOST_TRIALS = 3  # of the largest sub-graphs with the same last node, and of the smallest
-JUMP = "{!r} jumps by at most {:.1e}, which single precision does not tell from no jump"
+JUMP = "{!r} jumps by at most {}, which single precision does not tell from no jump"
 LINEAR = frozenset(("Add", "Sub", "Mul", "Div", "Neg", "Identity", "Cast", "Dropout"))
 
 
@@ -91,7 +92,7 @@ class _Collapse:
             else:
                 region, expression = found
                 size = jump(expression)
-                self.jumps.extend([JUMP.format(node.name, size)] if size else [])
+                self.jumps.extend([JUMP.format(node.name, short(size, 2))] if size else [])
                 absorbed.update(id(each) for each in region.nodes)
                 attributes = {"expression": expression, "ops": tuple(n.op for n in region.nodes[::-1])}
                 kept.append(

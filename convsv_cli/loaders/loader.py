@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convsv_cli.digits import short
 from convsv_cli.errors import UnsafeModelError
 from convsv_cli.model.layer import Geometry
 from convsv_cli.model.network import InputSize, Network
@@ -25,7 +26,7 @@ MAX_TENSORS = 250_000
 MAX_AXES = 64
 FREE_ELEMENTS = 2**23
 GROWTH = 16
-REPEATED = "each of its {stored} stored values is in {times:.3g} places on average, too many to unfold"
+REPEATED = "each of its {stored} stored values is in {times} places on average, too many to unfold"
 UNREAL = "{} weights: the real values they stand for are unknown"
 
 
@@ -209,4 +210,6 @@ def repeats(shape: tuple[int, ...], stored: int) -> str:
         stored: how many values there are for its entries.
     """
     count = math.prod(shape)
-    return REPEATED.format(stored=stored, times=count / stored) if stored and outgrows(count, stored) else ""
+    if not stored or not outgrows(count, stored):
+        return ""
+    return REPEATED.format(stored=stored, times=short(count / stored, 3))

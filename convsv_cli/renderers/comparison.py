@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from convsv_cli.comparison.changes import growth
+from convsv_cli.digits import short
 from convsv_cli.names import inert, printable
 from convsv_cli.renderers import csv, json, markdown
 from convsv_cli.renderers.html.page import page
@@ -20,8 +21,8 @@ HEADINGS = ("layer", "before ≤", "after ≤", "ratio", "change")
 RIGHT = (False, True, True, True, False)
 """Columns that are flush right."""
 CSV_HEADINGS = (
-    "kind", "layer", "before", "change", "matched", "old_lower", "old_upper", "new_lower", "new_upper",
-    "ratio",
+    "kind", "layer", "before", "change", "matched",
+    "old_lower", "old_upper", "new_lower", "new_upper", "ratio",
 )  # fmt: skip
 READABLE = 0.01
 GROWTH = "last/first"
@@ -158,7 +159,7 @@ def _trend_rows(trend: Trend) -> list[list[str]]:
     rows = []
     for name, figures in (*trend.layers, (csv.NETWORK, trend.network)):
         grown = growth(figures)
-        last = "" if grown is None else f"{grown:.3g}"
+        last = "" if grown is None else short(grown, 3)
         rows.append([name, *(figure(value, UPPER) for value in figures), last])
     if trend.reason:
         rows[-1][-1] = ""

@@ -6,13 +6,15 @@ import math
 from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 
+from convsv_cli.digits import FIXED, short, written
 from convsv_cli.names import printable
 from convsv_cli.report import CERTIFIED, UPPER
 
 LOWER = "lower"
 """The kind of a proven lower end."""
 DIGITS = 4
-FIXED = range(-3, 5)
+LONGEST = 17
+"""Digits that tell any float from all others."""
 ROUNDING = {UPPER: ROUND_CEILING, CERTIFIED: ROUND_CEILING, LOWER: ROUND_FLOOR}
 
 
@@ -26,10 +28,10 @@ def figure(value: float | None, kind: str = "", digits: int = DIGITS) -> str:
         return "0"
     rounding = ROUNDING.get(kind, ROUND_HALF_EVEN)
     rounded = Context(prec=digits, rounding=rounding).create_decimal_from_float(value)
-    exponent = rounded.adjusted()
-    if exponent in FIXED:
-        return str(rounded.quantize(Decimal(1).scaleb(min(0, exponent - digits + 1))))
-    return f"{rounded.scaleb(-exponent).quantize(Decimal(1).scaleb(1 - digits))}e{exponent:+03d}"
+    last = rounded.adjusted() - digits + 1
+    if rounded.adjusted() in FIXED:
+        last = min(0, last)
+    return written(rounded.quantize(Decimal(1).scaleb(last), context=Context(prec=2 * LONGEST)))
 
 
 def excess(measured: float, limit: float) -> str:
@@ -39,7 +41,9 @@ def excess(measured: float, limit: float) -> str:
     ratio = measured / limit
     if math.isinf(ratio):
         return "immeasurably above"
-    return f"{(measured - limit) / limit * 100:.3g} % above" if ratio < 2 else f"{ratio:.4g} times"
+    if ratio >= 2:
+        return f"{short(ratio, 4)} times"
+    return f"{short((measured - limit) / limit * 100, 3)} % above"
 
 
 def whole_percent(share: float, space: str = " ") -> str:
@@ -58,14 +62,12 @@ def percent(share: float) -> str:
     """A share or a relative width: to a tenth, or two digits where it is less; 100 % only where it is all."""
     if not 0 < share < 1 or 0.001 <= share < 0.9995:
         return f"{share:.1%}"
-    return "above 99.9%" if share > 0.5 else f"{100 * share:.2g}%"
+    return "above 99.9%" if share > 0.5 else f"{short(100 * share, 2)}%"
 
 
 def as_written(value: float) -> str:
     """A figure that users wrote, with all its digits."""
-    exact = Decimal(repr(value)).normalize()
-    digits = len(exact.as_tuple().digits)
-    return f"{exact:f}" if -4 < exact.adjusted() < 6 else f"{value:.{digits - 1}e}"
+    return written(Decimal(repr(value)).normalize())
 
 
 def counted(count: int, noun: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from decimal import ROUND_CEILING, ROUND_FLOOR
 
+from convsv_cli.digits import short
 from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import excess
 from convsv_cli.report import (
@@ -33,7 +34,7 @@ from convsv_cli.report import (
 
 OUTCOMES = (EXCEEDED, UNDECIDED, MISSING, IGNORED, PASSED)
 """The worst first."""
-DIGITS = 8
+DIGITS, EXACTLY = 8, 15
 """Enough that a limit and a norm that barely exceeds it do not look alike."""
 UNLIMITED, COMPLETE = "no limit applies", "no limits, only that all layers be audited or ignored"
 COUNTED = (
@@ -87,7 +88,7 @@ def measured(gate: Gate) -> str:
 
 def limit(gate: Gate) -> str:
     """The limit, as it was written."""
-    return f"{gate.limit:.15g}"
+    return short(gate.limit, EXACTLY)
 
 
 def node(gate: Gate) -> str:
@@ -112,6 +113,4 @@ def _over(gate: Gate) -> str:
 
 
 def _rounded(value: float, rounding: str) -> str:
-    rounded = Context(prec=DIGITS, rounding=rounding).create_decimal(repr(value))
-    nearest = float(rounded)
-    return f"{nearest:.{DIGITS}g}" if math.isfinite(nearest) else f"{rounded:.{DIGITS - 1}e}"
+    return short(value, DIGITS, rounding)

@@ -7,6 +7,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 
+from convsv_cli.digits import short
 from convsv_cli.report.audit import TOLERANCE, Model
 from convsv_cli.report.network import EFFORTS, NORMAL, NetworkBound
 
@@ -44,6 +45,7 @@ class CertifySettings:
         norm: in which distances are measured, one of `NORMS`.
         source, target: the input that takes the samples and the output that holds the logits; empty for the
             only one that can.
+        eps_given: each of `eps` as it was written, such as "36/255"; none in values that no user wrote.
     """
 
     data: str
@@ -65,6 +67,12 @@ class CertifySettings:
     norm: str = EUCLIDEAN
     source: str = ""
     target: str = ""
+    eps_given: tuple[str, ...] = ()
+
+    def spelled(self, eps: float) -> str:
+        """One of the radii, in six digits; a fraction as it was written, and its value."""
+        given = dict(zip(self.eps, self.eps_given, strict=False)).get(eps, "")
+        return f"{given} ({short(eps)})" if "/" in given else short(eps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +127,14 @@ class Level:
 
     Attributes:
         eps: the radius.
+        spelled: the same for people.
         correct: how many are right without a perturbation.
         certified: how many certainly stay so.
         robust: how many do as far as an attack sees; None where none was made.
     """
 
     eps: float
+    spelled: str
     correct: int
     certified: int
     robust: int | None
@@ -217,7 +227,13 @@ class Certification:
     def levels(self) -> tuple[Level, ...]:
         """At each radius asked for."""
         return tuple(
-            Level(eps=eps, correct=self.correct, certified=self.certified(eps), robust=self.robust(eps))
+            Level(
+                eps=eps,
+                spelled=self.settings.spelled(eps),
+                correct=self.correct,
+                certified=self.certified(eps),
+                robust=self.robust(eps),
+            )
             for eps in self.settings.eps
         )
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, UnsetType, field
 
 from convsv_cli import report
+from convsv_cli.wire.certification_settings import Arithmetic, Positive, Settings
 from convsv_cli.wire.form import (
     ADDED,
     Count,
@@ -15,7 +16,6 @@ from convsv_cli.wire.form import (
     Finite,
     Form,
     Norm,
-    Pair,
     Shape,
     Share,
     Text,
@@ -27,11 +27,8 @@ from convsv_cli.wire.form import (
 from convsv_cli.wire.network import Obstacle, Status
 
 SCHEMA_VERSION = "1.2"
-SCHEMA = identifier("certification", SCHEMA_VERSION)
-Positive = Annotated[float, Meta(gt=0)]
-Arithmetic = Literal["real", "float32", "float16", "bfloat16"]
-NormName = Literal["2", "inf"]
 RouteName = Literal["margin", "curvature", "local"]
+SCHEMA = identifier("certification", SCHEMA_VERSION)
 
 
 class Input(Form, frozen=True, kw_only=True):
@@ -50,46 +47,6 @@ class Model(Form, frozen=True, kw_only=True):
     files: Texts
     opset: Count | None
     inputs: tuple[Input, ...]
-
-
-class Settings(Form, frozen=True, kw_only=True):
-    """What the user asked for.
-
-    Attributes:
-        eps: Radii at which accuracy is certified, in units of the data before any normalization.
-        input_mean: Of the normalization before the network, one entry or one a channel; empty for none.
-        input_std: Likewise.
-        limit: Only so many samples; null for all.
-        graph: The file with the graph of a checkpoint.
-        network_effort: How long to search for a small bound of the network: quick, normal or thorough.
-        effort: How long to search for local certificates: none, quick, normal or thorough.
-        arithmetic: In which the network is run.
-        pixel_range: What all samples are known to be in before any normalization; null for anything.
-        radii: Whether radii are looked for; else a local radius is the largest of eps that is certified.
-        norm: In which distances are measured: Euclidean (2), or the largest change of an entry (inf).
-        source: The input that takes the samples; null for the only one that can.
-        target: The output that holds the logits; null likewise.
-    """
-
-    data: str
-    eps: Annotated[tuple[Positive, ...], Meta(min_length=1)]
-    input_mean: tuple[float, ...]
-    input_std: tuple[Positive, ...]
-    normalized: bool
-    limit: Annotated[int, Meta(ge=1)] | None
-    attack: bool
-    input_range: Pair | None
-    tolerance: float
-    device: str
-    graph: Text
-    network_effort: str
-    effort: str
-    arithmetic: Arithmetic
-    pixel_range: Pair | None
-    radii: bool
-    norm: NormName
-    source: Text = field(name="from", default=None)
-    target: Text = field(name="to", default=None)
 
 
 class Level(Form, frozen=True, kw_only=True):

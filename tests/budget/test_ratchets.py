@@ -217,8 +217,8 @@ def other(**changed: object) -> Audit:
     ("change", "said"),
     [
         ({"version": "0.9"}, "bounds of convsv 0.9 and 1.2.3"),
-        ({"settings": replace(AUDIT.settings, tolerance=0.2)}, "--tolerance 0.2 and 0.0001"),
-        ({"settings": replace(AUDIT.settings, work_limit=0.0)}, "--work-limit 0 and 5e+10"),
+        ({"settings": replace(AUDIT.settings, tolerance=0.2)}, "--tolerance 0.2 and 1e-4"),
+        ({"settings": replace(AUDIT.settings, work_limit=0.0)}, "--work-limit 0 and 5e10"),
         ({"settings": replace(AUDIT.settings, exact=False)}, "--exact off and on"),
         ({"bound": replace(BOUND, lipschitz=1.0, effort=QUICK)}, "--network-effort quick and normal"),
         ({"bound": replace(BOUND, lipschitz=1.0, effort="")}, "by the rules alone and with --network-effort"),

@@ -18,7 +18,9 @@ import pytest
 import torch
 from torch import nn
 
+from convsv_cli import arguments
 from convsv_cli.cli.certify import certify as command
+from convsv_cli.errors import UsageError
 from convsv_cli.renderers.certification import RENDERERS
 from convsv_cli.renderers.certification.curve import chart_of, last_radius, points, ticks
 from convsv_cli.renderers.certification.html import command_of
@@ -238,6 +240,23 @@ def test_blocks_that_were_bounded_at_once_are_no_product_of_worst_cases() -> Non
     assert json.loads(render("json", found))["network"]["blocks"][0]["route"] == COVARIANCE
 
 
+def test_a_fraction_is_told_as_it_was_given_and_with_its_value() -> None:
+    radii, given = arguments.radii(["0.50", "36/255", 0.5])
+    assert (radii, given) == ((36 / 255, 0.5), ("36/255", "0.50"))
+    found = replace(CERTIFICATION, settings=replace(CERTIFICATION.settings, eps=radii, eps_given=given))
+    table = render("table", found).splitlines()
+    assert table[3].startswith("  certified at 36/255 (0.141176)      ")
+    assert table[6].startswith("  certified at 0.5                    ")
+    assert len({line.index("%") for line in table[2:9]}) == 1
+    assert json.loads(render("json", found))["settings"]["eps_given"] == ["36/255", "0.50"]
+    page = render("html", found)
+    assert "certified at radius 36/255 (0.141176)" in page
+    assert "--eps=36/255 --eps=0.50" in page
+    for wrong in ("", "0", "-1", "1/0", "a", "inf", "nan", 0, []):
+        with pytest.raises(UsageError, match="radi"):
+            arguments.radii(wrong)
+
+
 def test_the_command_says_it_again() -> None:
     asked = replace(
         CERTIFICATION.settings,
@@ -252,7 +271,7 @@ def test_the_command_says_it_again() -> None:
     line = shlex.split(command_of(replace(CERTIFICATION, settings=asked)))
     assert line[:2] == ["convsv", "certify"]
     parsed = command.make_context("certify", line[2:]).params
-    assert parsed["eps"] == asked.eps
+    assert parsed["eps"] == tuple(map(repr, asked.eps))
     assert (parsed["limit"], parsed["attack"], parsed["normalized"]) == (7, True, True)
     assert (parsed["input_mean"], parsed["input_std"]) == (asked.input_mean, asked.input_std)
     assert (parsed["input_range"], parsed["tolerance"]) == (asked.input_range, 1e-3)

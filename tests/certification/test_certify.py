@@ -389,8 +389,8 @@ def test_wrong_data_are_one_line(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"eps": 0.0}, "radii must be positive"),
-        ({"eps": ()}, "radii must be positive"),
+        ({"eps": 0.0}, "invalid radius 0.0"),
+        ({"eps": ()}, "at least one radius"),
         ({"input_std": (0.5, 0.0)}, "standard deviations must be positive"),
         ({"input_std": (0.5, 0.5, 0.5)}, "--input-std has 3 entries, but the input has 2 channels"),
         ({"input_mean": (math.nan,)}, "means finite"),

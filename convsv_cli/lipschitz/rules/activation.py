@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from convsv_cli.digits import short
 from convsv_cli.lipschitz.lengths import finite
 from convsv_cli.lipschitz.operands import ZERO, any_of_them, copies, magnitude, unbounded
 from convsv_cli.lipschitz.operation import RANGE, Lengths, Operation, Rule, Tensor, UnboundedError
@@ -62,7 +63,7 @@ def dropped(operation: Operation) -> float:
 
 def _why(over: Range) -> str:
     if over.finite:
-        return f"its slope has no bound for inputs in [{over.lower:.4g}, {over.upper:.4g}]"
+        return f"its slope has no bound for inputs in [{short(over.lower, 4)}, {short(over.upper, 4)}]"
     return "its slope has no bound, as its input may be arbitrarily large"
 
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from convsv_cli.digits import short
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.numerics.intervals import Range, outward_range
 from convsv_cli.numerics.rounding import UP_MANY, times
@@ -44,7 +45,8 @@ def _coefficients(operation: Operation) -> tuple[float, float, float]:
         largest = float(np.power(bias, -power)) if bias > 0 else math.inf
     if not (rate >= 0 and power >= 0 and math.isfinite(rate + power + largest)):
         raise UnboundedError(
-            f"alpha {rate:g}, beta {power:g}, bias {bias:g}: it may divide by what is near zero"
+            f"alpha {short(rate)}, beta {short(power)}, bias {short(bias)}:"
+            " it may divide by what is near zero"
         )
     return rate, power, max(largest, TINY)
 

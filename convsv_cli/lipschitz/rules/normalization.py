@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convsv_cli.digits import short
 from convsv_cli.lipschitz.axis_matrices import LARGE, centred_norm
 from convsv_cli.lipschitz.lengths import broadcast, finite
 from convsv_cli.lipschitz.operands import ZERO, first, require_constant, unbounded
@@ -140,7 +141,7 @@ def _scale(operation: Operation) -> NDArray[np.float64]:
 def _epsilon(operation: Operation) -> float:
     epsilon = operation.attribute("epsilon", EPSILON)
     if not epsilon > 0:
-        raise UnboundedError(f"epsilon is {epsilon:g}: it divides by a deviation that may be near zero")
+        raise UnboundedError(f"epsilon is {short(epsilon)}: it divides by a deviation that may be near zero")
     return epsilon
 
 

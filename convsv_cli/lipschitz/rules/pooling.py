@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from convsv_cli.digits import short
 from convsv_cli.lipschitz.axis_matrices import Windows, root
 from convsv_cli.lipschitz.operands import first, integers, same, same_or_zero, unbounded
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
@@ -166,7 +167,7 @@ def _same(
 def _p(operation: Operation) -> float:
     p = float(operation.attribute("p", 2))
     if p != 1 and p < 2:
-        raise UnboundedError(f"its p = {p:g} is neither 1 nor at least 2")
+        raise UnboundedError(f"its p = {short(p)} is neither 1 nor at least 2")
     return p
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convsv_cli.digits import short
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.scalar import rewriting
 from convsv_cli.lipschitz.scalar.expressions import Expression, X, number
@@ -181,7 +182,7 @@ def _shrunk(call: Call) -> Expression:
 def _thresholded(call: Call) -> Expression:
     alpha = call.attribute("alpha", 1.0)
     if alpha != 0:
-        raise UnboundedError(f"it jumps at {alpha:g}")
+        raise UnboundedError(f"it jumps at {short(alpha)}")
     return call.first.apply("LeakyRelu", 0.0, 1.0)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from convsv_cli.digits import short
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.lipschitz.rules.resizing import matrices, stretches
@@ -116,7 +117,7 @@ def _interpolated(node: Node, to: Lowering, found: dict[int, Stretch]) -> None:
         raise NoLocalCertificateError("there are no linear bounds of antialiasing, nor of exclude_outside")
     a = node.attribute("cubic_coeff_a", -0.75)
     if not abs(a) <= LARGEST_COEFFICIENT:
-        raise NoLocalCertificateError(f"its cubic_coeff_a {a:g} is far from any that is in use")
+        raise NoLocalCertificateError(f"its cubic_coeff_a {short(a)} is far from any that is in use")
     mode = node.attribute("mode", "")
     kernel = Kernel(mode="linear" if mode == "bilinear" else mode, a=Fraction(a))
     if kernel.mode not in ("linear", "cubic"):

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from convsv_cli.digits import short
 from convsv_cli.renderers.certification.state import state
 from convsv_cli.renderers.html.page import filled
 from convsv_cli.renderers.numbers import LOWER, sample_share
@@ -100,18 +101,18 @@ def chart_of(certification: Certification) -> Chart:
     end, total = last_radius(certification), len(certification.samples)
     shown = [level for level in certification.levels if level.eps <= end]
     proven = tuple(
-        _mark(level.eps / end, level.certified, total, f"certified at {level.eps:.6g}", LOWER)
+        _mark(level.eps / end, level.certified, total, f"certified at {level.spelled}", LOWER)
         for level in shown
     )
     seen = tuple(
-        _mark(level.eps / end, level.robust, total, f"robust to PGD at {level.eps:.6g}", UPPER)
+        _mark(level.eps / end, level.robust, total, f"robust to PGD at {level.spelled}", UPPER)
         for level in shown
         if level.robust is not None
     )
     return Chart(
         line=f"M{_path(_certified(certification, end))}",
         bands=tuple(_bands(certification, end)),
-        across=tuple(Mark(x=_across(t, end), y=HEIGHT - BOTTOM, words=f"{t:.4g}") for t in ticks(end)),
+        across=tuple(Mark(x=_across(t, end), y=HEIGHT - BOTTOM, words=short(t, 4)) for t in ticks(end)),
         up=tuple(Mark(x=LEFT, y=_up(t / 5), words=f"{20 * t} %") for t in range(6)),
         proven=proven,
         seen=seen,
@@ -174,7 +175,7 @@ def _shares(level: Level, total: int) -> str:
     ]
     if level.attacked is not None:
         kinds.append(f"attacked {sample_share(level.attacked, total)}")
-    return f"at radius {level.eps:.6g}: {', '.join(kinds)}"
+    return f"at radius {level.spelled}: {', '.join(kinds)}"
 
 
 def last_radius(certification: Certification) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from convsv_cli.digits import short
 from convsv_cli.names import printable
 from convsv_cli.renderers.audit_text import about_routes
 from convsv_cli.renderers.certification import text
@@ -31,7 +32,7 @@ def render(certification: Certification, terminal: Terminal) -> str:  # noqa: AR
         chart=chart_of(certification),
         levels=[
             (
-                f"{level.eps:.6g}",
+                level.spelled,
                 sample_share(level.certified, total, LOWER),
                 f"{level.certified:,} of {total:,}",
                 sample_share(level.undecided, total),
@@ -59,13 +60,13 @@ def command_of(certification: Certification) -> str:
 def _headline(certification: Certification) -> Headline:
     level = certification.levels[0]
     norm = "Euclidean" if certification.settings.norm == EUCLIDEAN else "maximum"
-    kept = f"provably remain so under every perturbation of at most {level.eps:.6g} in the {norm} norm."
+    kept = f"provably remain so under every perturbation of at most {level.spelled} in the {norm} norm."
     total, said = len(certification.samples), state(certification)
     tone = PASS if level.certified > text.FEW * certification.correct else WARN
     tone = INFO if not certification.correct else WARN if said else tone
     return Headline(
         tone=tone,
-        title=f"{sample_share(level.certified, total, LOWER)} certified at radius {level.eps:.6g}",
+        title=f"{sample_share(level.certified, total, LOWER)} certified at radius {level.spelled}",
         text=f"{level.certified:,} of {total:,} samples are classified correctly, and {kept}"
         + (f" {said[0].upper()}{said[1:]}." if said else ""),
     )
@@ -81,7 +82,7 @@ def _tiles(certification: Certification) -> Iterator[Tile]:
     for level in certification.levels:
         if level.robust is not None:
             yield Tile(
-                label=f"robust to PGD at {level.eps:.6g}",
+                label=f"robust to PGD at {level.spelled}",
                 value=sample_share(level.robust, total, UPPER),
                 note="an upper bound",
             )
@@ -103,15 +104,15 @@ def _settings(certification: Certification) -> Facts:
         "Graph": settings.graph,
         "Input of the samples": settings.source,
         "Output of the logits": settings.target,
-        "Mean": ", ".join(f"{value:.4g}" for value in settings.input_mean),
-        "Standard deviation": ", ".join(f"{value:.4g}" for value in settings.input_std),
+        "Mean": ", ".join(short(value, 4) for value in settings.input_mean),
+        "Standard deviation": ", ".join(short(value, 4) for value in settings.input_std),
         "Normalization": "already applied to the data" if settings.normalized else "",
         "Input range": _range(settings.input_range),
         "Range of samples": _range(settings.pixel_range),
         "Distances": text.MEASURES[settings.norm],
         "Arithmetic of the network": settings.arithmetic,
         "Effort for local certificates": settings.effort,
-        "Tolerance of norms": f"{settings.tolerance:.4g}",
+        "Tolerance of norms": short(settings.tolerance, 4),
         "Effort for the network": settings.network_effort,
         "Time": f"{certification.seconds:.1f} s",
         "Tool": f"convsv {certification.version}",
@@ -120,7 +121,7 @@ def _settings(certification: Certification) -> Facts:
 
 
 def _range(ends: tuple[float, float] | None) -> str:
-    return "" if ends is None else "{:.4g} to {:g}".format(*ends)
+    return "" if ends is None else " to ".join(map(short, ends))
 
 
 def _command(certification: Certification) -> Iterator[str]:
@@ -131,8 +132,8 @@ def _command(certification: Certification) -> Iterator[str]:
     for option, name in (("--from", settings.source), ("--to", settings.target)):
         if name:
             yield from (option, name)
-    for eps in settings.eps:
-        yield f"--eps={eps!r}"
+    for eps in settings.eps_given or map(repr, settings.eps):
+        yield f"--eps={eps}"
     for name, values in (("--input-mean", settings.input_mean), ("--input-std", settings.input_std)):
         if values:
             yield f"{name}={','.join(map(repr, values))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from convsv_cli.digits import short
 from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import described, with_shares
 from convsv_cli.renderers.certification.curve import points
@@ -24,7 +25,6 @@ from convsv_cli.report import (
     Attack,
     Block,
     Certification,
-    Level,
     Route,
     SampleRadius,
 )
@@ -54,6 +54,8 @@ ROUTES = {
 POINTS = 101
 """Of the curve in JSON."""
 ROWS, BAR = 11, 40
+NARROWEST = 25
+"""Of the column that says what a count is of."""
 HEADER = ("sample", "label", "predicted", "correct", "radius", "route", "broken_at", "ended")
 LEGEND = (
     "certified: classified correctly, and provably so under every perturbation up to the radius ({})",
@@ -112,7 +114,7 @@ def radius(value: float) -> str:
 
 def quantile(level: float) -> str:
     """Its name."""
-    return QUANTILES.get(level, f"{100 * level:g} %")
+    return QUANTILES.get(level, f"{short(100 * level)} %")
 
 
 def route(found: Route) -> str:
@@ -151,7 +153,7 @@ def reasons(certification: Certification) -> Iterator[str]:
     if certified > FEW * correct or not correct:
         return
     amount = "nothing" if certified == 0 else "almost nothing"
-    yield f"at radius {eps:.6g}, {amount} is certified{_because(certification)}"
+    yield f"at radius {certification.settings.spelled(eps)}, {amount} is certified{_because(certification)}"
     bound = certification.bound
     blocks = sorted(with_shares(bound.blocks), key=lambda block: -(block.share or 0))[:LARGEST_BLOCKS]
     whole = "its logarithm" if all(block.factor >= 1 for block in bound.blocks) else "all growth"
@@ -181,21 +183,18 @@ def _by_chance(certification: Certification) -> bool:
 
 
 def _levels(certification: Certification) -> Iterator[str]:
+    """A line for each count: what it is of, which share of the samples, and how many."""
     total, correct = len(certification.samples), certification.correct
-    right = sample_share(correct, total)
-    yield f"  clean accuracy             {right:>9}   {correct:,} of {total:,}"
+    rows = [("clean accuracy", sample_share(correct, total), correct)]
     for level in certification.levels:
-        proven = sample_share(level.certified, total, LOWER)
-        yield f"  certified at {level.eps:<12.6g}  {proven:>9}   {level.certified:,} of {total:,}"
+        at = f"at {level.spelled}"
+        rows.append((f"certified {at}", sample_share(level.certified, total, LOWER), level.certified))
         if level.robust is not None:
-            yield _robust(level, level.robust, total)
-            undecided = sample_share(level.undecided, total)
-            yield f"  undecided at {level.eps:<12.6g}  {undecided:>9}   {level.undecided:,} of {total:,}"
-
-
-def _robust(level: Level, robust: int, total: int) -> str:
-    seen = sample_share(robust, total, UPPER)
-    return f"  robust to PGD at {level.eps:<8.6g}  {seen:>9}   {robust:,} of {total:,}"
+            rows.append((f"robust to PGD {at}", sample_share(level.robust, total, UPPER), level.robust))
+            rows.append((f"undecided {at}", sample_share(level.undecided, total), level.undecided))
+    width = max(NARROWEST, *(len(label) for label, *_ in rows))
+    for label, share, count in rows:
+        yield f"  {label:<{width}}  {share:>9}   {count:,} of {total:,}"
 
 
 def _quantiles(certification: Certification) -> Iterator[str]:
@@ -218,7 +217,7 @@ def _curve(certification: Certification) -> Iterator[str]:
     yield "  certified accuracy by radius"
     for point in points(certification, ROWS):
         bar = "█" * round(BAR * point.share)
-        yield f"  {point.radius:>10.4g}  {sample_share(point.count, total, LOWER):>8}  {bar}"
+        yield f"  {short(point.radius, 4):>10}  {sample_share(point.count, total, LOWER):>8}  {bar}"
     yield ""
 
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from convsv_cli.digits import short
+
 NARROWEST = 0.6
 """Decades: fewer would magnify differences that are none, and leave an axis without a tick."""
 MARGIN = 0.04
@@ -99,6 +101,6 @@ def sort_key(value: float | None) -> str | None:
 
 def _label(mantissa: float, exponent: int) -> str:
     if -3 <= exponent <= 3:
-        return f"{mantissa * 10.0**exponent:g}"
+        return short(mantissa * 10.0**exponent)
     times = "" if mantissa == 1 else f"{mantissa}·"
     return f"{times}10{str(exponent).translate(SUPERSCRIPTS)}"

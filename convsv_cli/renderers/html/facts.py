@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from convsv_cli.digits import short
 from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import size, times
 from convsv_cli.report import ERROR, NORMAL, NOTE, TOLERANCE, WARNING, WORK_LIMIT, Audit, Model, Settings
@@ -83,8 +84,8 @@ def setting_facts(audit: Audit) -> Facts:
         "Treated as tables": ", ".join(settings.as_table),
         "Strides": "assumed to be 1" if settings.as_stride_1 else "",
         "Empirical estimate": settings.empirical,
-        "Tolerance": f"{settings.tolerance:g}",
-        "Work limit": f"{settings.work_limit:g} multiplications per layer",
+        "Tolerance": short(settings.tolerance),
+        "Work limit": f"{short(settings.work_limit)} multiplications per layer",
         "Effort for the network": settings.network_effort,
         "Arithmetic": f"{settings.dtype}, device {settings.device}",
         "Time": f"{audit.seconds:.1f} s",

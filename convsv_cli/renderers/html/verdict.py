@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from convsv_cli.digits import short
 from convsv_cli.renderers.audit_text import bound_figure, for_inputs, quantised_line
 from convsv_cli.renderers.numbers import DIGITS, LOWER, counted, figure, whole_percent
 from convsv_cli.report import (
@@ -166,7 +167,7 @@ def used(gate: Gate) -> str:
     """How much of the limit the upper end takes."""
     if gate.enclosure is None or not gate.limit or math.isinf(gate.enclosure.upper):
         return ""
-    return f"{100 * gate.enclosure.upper / gate.limit:.4g} %"
+    return f"{short(100 * gate.enclosure.upper / gate.limit, 4)} %"
 
 
 def _judged(verdict: Verdict, findings: Sequence[Finding]) -> Headline:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli import limits
+from convsv_cli.digits import short
 from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.numerics.rounding import margin
@@ -192,7 +193,7 @@ def resampled(stretch: Stretch, how: Filter) -> AxisMatrix:
     if how.mode not in ("linear", "cubic"):
         raise UnboundedError(f"its mode {how.mode!r} is unknown to convsv")
     if abs(how.a) > LARGEST_COEFFICIENT:
-        raise UnboundedError(f"its cubic_coeff_a {how.a:g} is far from any that is in use")
+        raise UnboundedError(f"its cubic_coeff_a {short(how.a)} is far from any that is in use")
     return _interpolated(stretch, how)
 
 
