@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from convsv_cli.budget import toml
-from convsv_cli.budget.configuration import Budget, Configuration, Ignore, LayerBudget, Limit, PairBudget
+from convsv_cli.budget.configuration import (
+    SPECIAL,
+    Budget,
+    Configuration,
+    Ignore,
+    LayerBudget,
+    Limit,
+    PairBudget,
+)
 from convsv_cli.budget.toml import Entry, Keys, key_lines
 from convsv_cli.errors import ConfigurationError, UsageError, expecting
 from convsv_cli.names import LONGEST_NAME
@@ -171,7 +180,7 @@ def _configuration(top: Entry, folder: Path) -> Configuration:
             pairs=_pairs(table["pair"]) if "pair" in table else (),
             ignores=tuple(map(_ignore, table["ignore"].tables())) if "ignore" in table else (),
         ),
-        models=tuple(folder / entry.text() for entry in _some(models)) if models else (),
+        models=_models(models, folder) if models else (),
         input_size=table["input-size"].sizes() if "input-size" in table else None,
         input_shapes=tuple((name, e.sizes()) for name, e in shapes.mapping().items()) if shapes else (),
         input_range=_range(table["input-range"]) if "input-range" in table else None,
@@ -184,6 +193,37 @@ def _configuration(top: Entry, folder: Path) -> Configuration:
         sources=_texts(table.get("from")),
         targets=_texts(table.get("to")),
     )
+
+
+def _models(entry: Entry, folder: Path) -> tuple[Path, ...]:
+    """The models at these paths, in this order; those that a glob matches by their names, each once.
+
+    What is there by the very name that looks like a glob is meant by it.
+    """
+    found: dict[Path, None] = {}
+    for each in _some(entry):
+        name = each.text()
+        literal = SPECIAL.isdisjoint(name) or (folder / name).exists()
+        found.update(dict.fromkeys([folder / name] if literal else _matching(each, name, folder)))
+    return tuple(found)
+
+
+def _matching(entry: Entry, pattern: str, folder: Path) -> list[Path]:
+    """What a glob matches in the folder, in the order of names; nothing that is hidden, unless it says so."""
+    if PurePath(pattern).is_absolute() or ".." in PurePath(pattern).parts:
+        raise entry.error(f"leaves the folder of the budget, which a glob must not: {pattern!r}")
+    hidden = any(part.startswith(".") for part in PurePath(pattern).parts)
+    try:
+        every = (path.relative_to(folder) for path in folder.glob(re.sub(r"(\*\*/)+", "**/", pattern)))
+        shown = (path for path in every if hidden or not any(part.startswith(".") for part in path.parts))
+        names = sorted(path.as_posix() for path in itertools.islice(shown, MOST + 1))
+    except (OSError, ValueError) as error:
+        raise entry.error(f"is no glob: {pattern!r}: {error}") from error
+    if not names:
+        raise entry.error(f"matches no file: {pattern!r}")
+    if len(names) > MOST:
+        raise entry.error(f"matches more than {MOST:,} files: {pattern!r}")
+    return [folder / name for name in names]
 
 
 def _texts(entry: Entry | None) -> tuple[str, ...]:

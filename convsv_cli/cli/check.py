@@ -41,7 +41,7 @@ from convsv_cli.report import ERROR, UNUSED, Audit, Report, exit_code
 
 EXAMPLE = """\b
 A budget, in convsv.toml:
-  models = ["model.onnx"]
+  models = ["model.onnx", "models/*.onnx"]
   max-lipschitz = 1e6
   max-layer = 12.0
   [[layer]]

@@ -80,6 +80,28 @@ def test_everything_is_read_with_its_line(tmp_path: Path) -> None:
     assert [g.place for g in budget.ignores] == [line("[[ignore]]"), line("[[ignore]]", 1)]
 
 
+def test_globs_of_models(tmp_path: Path) -> None:
+    """In the order of names; each once, none that is hidden; a name that looks like a glob may be one."""
+    for name in (
+        "b/x.onnx",
+        "a/x.onnx",
+        "a/deep/er/y.onnx",
+        "a/x.txt",
+        "odd[1].onnx",
+        ".git/z.onnx",
+        "a/.w.onnx",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "round").symlink_to(tmp_path, target_is_directory=True)
+    path = written(tmp_path, 'models = ["b/x.onnx", "**/**/*.onnx", "odd[1].onnx", "absent.onnx"]')
+    found = [str(model.relative_to(tmp_path)) for model in read_configuration(path).models]
+    assert found == ["b/x.onnx", "a/deep/er/y.onnx", "a/x.onnx", "odd[1].onnx", "absent.onnx"]
+    path = written(tmp_path, 'models = ["?/x.*", ".git/*"]')
+    found = [str(model.relative_to(tmp_path)) for model in read_configuration(path).models]
+    assert found == ["a/x.onnx", "a/x.txt", "b/x.onnx", ".git/z.onnx"]
+
+
 def test_pyproject_has_the_same_below_its_table(tmp_path: Path) -> None:
     head = '[project]\nname = "x"\n[tool.convsv]\n'
     text = head + FULL.replace("[[", "[[tool.convsv.")
@@ -113,6 +135,9 @@ def test_pyproject_has_the_same_below_its_table(tmp_path: Path) -> None:
         ("[layer]\nmatch = 'a'\nmax = 1", 1, ["layer", "[[layer]]"]),
         ("models = 'a.onnx'", 1, ["models", "array"]),
         ("models = [\n 'a',\n 3]", 1, ["models[2]", "text"]),
+        ("models = ['a', 'nets/*.onnx']", 1, ["models[2] matches no file: 'nets/*.onnx'"]),
+        ("models = ['/**/*.onnx']", 1, ["models[1] leaves the folder of the budget"]),
+        ("models = ['../*.onnx']", 1, ["models[1] leaves the folder of the budget"]),
         ("input-size = 0", 1, ["input-size", "224x160"]),
         ("input-size = [2, true]", 1, ["input-size"]),
         ("input-range = [1, 0]", 1, ["input-range", "[0, 1]"]),

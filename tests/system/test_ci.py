@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.budget_models import scaled
+from tests.support.budget_models import exit_code, scaled
 from tests.support.onnx_models import small_network
 from tests.support.shells import installed, shell
 
@@ -114,6 +114,7 @@ def test_the_action_takes_a_baseline_and_hostile_inputs_are_no_code(root: Path, 
 def test_every_input_of_the_action_is_used_and_described(root: Path) -> None:
     text = (root / "action.yml").read_text()
     action = yaml.safe_load(text)
+    assert not any("${{" in step["run"] for step in action["runs"]["steps"]), "inputs are never code"
     for name, spec in action["inputs"].items():
         assert spec["description"]
         assert f"inputs.{name}" in text
@@ -162,6 +163,64 @@ def test_the_page_on_ci_says_what_happens(root: Path, project: Path) -> None:
         assert f"{key} = {float(value)!r}" in begun
     written = {path.suffix for path in project.glob("convsv.*")}
     assert written == {".toml", ".xml", ".sarif", ".md", ".json"}
+
+
+def test_the_set_ups_on_the_page_do_what_they_say(root: Path, project: Path, monkeypatch) -> None:
+    """Their commands but pip's, in a checkout with two models that a glob finds; what is kept is there."""
+    page = (root / "docs" / "ci.md").read_text()
+    yamls = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    github, gitlab, pre_commit = yamls
+    (jenkins,) = re.findall(r"```groovy\n(.*?)```", page, re.DOTALL)
+    for folder in (".git", "models"):
+        (project / folder).mkdir()
+    (project / MODEL).rename(project / "models" / "b.onnx")
+    scaled(project / "models", 2, name="a.onnx")
+    (project / "convsv.toml").write_text(f'models = ["models/*.onnx"]\n{LOOSE}')
+    monkeypatch.chdir(project)
+    gitlab_job = gitlab["budgets"]
+    steps = re.findall(r"^ +sh '([^'\n]*)'$", jenkins, re.MULTILINE)
+    assert jenkins.count("{") == jenkins.count("}")
+    assert set(re.findall(r"(\w+)(?:\('\w+'\))? \{$", jenkins, re.MULTILINE)) == {
+        "pipeline", "environment", "stages", "stage", "steps", "post", "always",
+    }  # fmt: skip
+    kept = [*gitlab_job["artifacts"]["paths"], *gitlab_job["artifacts"]["reports"].values()]
+    assert sorted(kept) == sorted(re.findall(r"'(convsv\.\w+)'", jenkins)) == ["convsv.html", "convsv.xml"]
+    for script in (gitlab_job["script"], [step.replace(".venv/bin/", "") for step in steps]):
+        *setting_up, check = map(shlex.split, script)
+        assert setting_up[-1] == ["pip", "install", "convsv @ git+https://github.com/OWNER/convsv@main"]
+        assert exit_code(monkeypatch, *check[1:]) == 0
+        assert all((project / name).stat().st_size for name in kept)
+        for name in kept:
+            (project / name).unlink()
+    for text in (github["env"], gitlab_job["variables"], jenkins):
+        assert "https://download.pytorch.org/whl/cpu" in str(text)
+    steps = {
+        step["uses"].partition("@")[0]: step.get("with", {}) for step in github["jobs"]["budgets"]["steps"]
+    }
+    action = yaml.safe_load((root / "action.yml").read_text())["inputs"]
+    assert steps["github/codeql-action/upload-sarif"]["sarif_file"] == action["sarif"]["default"]
+    assert steps["actions/cache"]["path"] == "~/.cache/pip"
+    (used,) = pre_commit["repos"][0]["hooks"]
+    (hook,) = yaml.safe_load((root / ".pre-commit-hooks.yaml").read_text())
+    assert used["id"] == hook["id"]
+    assert re.search(hook["files"], used["args"][1]), "the hook runs where the budget is changed"
+    (project / "convsv.toml").write_text(f'models = ["models/*.onnx"]\n{TIGHT}')
+    command = [
+        *shlex.split(hook["entry"])[1:],
+        *used["args"],
+        "convsv.toml",
+        "-o",
+        "out.sarif",
+        "-o",
+        "out.json",
+    ]
+    assert exit_code(monkeypatch, *command) == 1
+    audits = json.loads((project / "out.json").read_text())["audits"]
+    assert [each["model"]["path"] for each in audits] == ["models/a.onnx", "models/b.onnx"]
+    (run,) = json.loads((project / "out.sarif").read_text())["runs"]
+    assert [each["location"]["uri"] for each in run["artifacts"]] == ["models/a.onnx", "models/b.onnx"]
+    places = {each["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for each in run["results"]}
+    assert places == {"convsv.toml"}
 
 
 def test_the_budget_on_the_page_is_one(root: Path, tmp_path: Path) -> None:
