@@ -34,7 +34,7 @@ class Deadline:
     """
 
     seconds: float = math.inf
-    start: float = field(default_factory=time.monotonic)
+    start: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108  (which tests replace)
     interrupted: bool = False
     heeded: bool = False
 

@@ -6,14 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
 
-from convsv_cli import certify
+from convsv_cli import certify, deadline
 from convsv_cli.certification import results
+from convsv_cli.renderers.certification.state import state
 from convsv_cli.report import LOCAL, Certification
 from tests.support.command_line import INTERRUPTIBLE
 from tests.support.onnx_models import graph_model, normal
@@ -82,6 +84,24 @@ def test_what_is_proven_by_then_is_kept(files: tuple[Path, Path], whole: Certifi
     assert (radii(found) > radii(margins)).any()
     assert found.attack is not None
     assert found.attack.failure == "it was interrupted"
+
+
+def test_so_it_is_once_the_time_is_over(
+    files: tuple[Path, Path], whole: Certification, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Local bounds are at work when the clock jumps; margins are there already."""
+    shown = [0.0]
+    monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: shown[0]))
+
+    def progress(what: str, _share: float) -> None:
+        shown[0] += 1e3 * what.startswith(LOCAL)
+
+    found = certify(*files, attack=True, time_limit=90, progress=progress, **OPTIONS)
+    assert (found.complete, found.interrupted, found.timed_out) == (False, False, True)
+    assert (found.unfinished, found.attack.failure) == (COUNT, "it was stopped by --time-limit")
+    assert (radii(found) <= radii(whole)).all()
+    assert (radii(found) > 0).any()
+    assert state(found).startswith("stopped by --time-limit: what is proven holds")
 
 
 def test_of_radii_that_are_asked_for_it_is_known_which_are_open(
