@@ -26,6 +26,7 @@ from convsv_cli.certification.samples import (
     normalization_of,
 )
 from convsv_cli.certification.smooth_chain import NoChainError, SmoothChain, smooth_chain_of
+from convsv_cli.confinement import lacking
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.bound import ARITHMETIC
 from convsv_cli.local.arithmetic import Arithmetic
@@ -286,7 +287,7 @@ class _Task:
                     figure(float(torch.as_tensor(problem.logit_error).max()), UPPER, digits=2),
                 )
             )
-        notes += self.classifier.notes
+        notes += [*self.classifier.notes, *lacking()]
         for box, where in ((self.settings.input_range, ""), (self.settings.pixel_range, BEFORE)):
             if box is not None:
                 notes.append(INSIDE.format(*map(as_written, box), where))

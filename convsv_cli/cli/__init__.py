@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from convsv_cli.cli import options, running
+from convsv_cli.cli import options, running, streams
 from convsv_cli.cli.audit import audit
 from convsv_cli.cli.certify import certify
 from convsv_cli.cli.check import check
@@ -92,7 +92,7 @@ cli.add_command(spectrum)
 
 def main() -> None:
     """Run the command line; every error is one line on stderr."""
-    running.prepare_streams()
+    streams.prepare_streams()
     atexit.register(gc.freeze)  # or Python looks for garbage in all of torch before it ends
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers
@@ -132,7 +132,7 @@ def _flushed(code: int) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        running.give_up(sys.stdout)
+        streams.give_up(sys.stdout)
         if isinstance(error, BrokenPipeError):
             return READER_GONE
         return code if code == USAGE else _complain(FULL, USAGE)  # it may have been said

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
 
 import click
 
 from convsv_cli import deadline
 from convsv_cli.cli.output import colored
+from convsv_cli.cli.streams import give_up
 from convsv_cli.errors import ConvsvError
 from convsv_cli.names import one_line, printable
 from convsv_cli.report import INTERRUPTED, NOT_REACHED, Audit, Failure, Report
@@ -29,26 +28,7 @@ EVERY = 30.0
 """Seconds between two signs of life, where stderr is no terminal."""
 LINES = 10
 """Complaints of one kind that stderr gets: a report has them all."""
-STREAMS = (0, 1, 2)
-"""Descriptors of stdin, stdout and stderr."""
 _interrupted = threading.Event()
-
-
-def prepare_streams() -> None:
-    """Have every stream be open, and stdout be written whole or be an error.
-
-    The next files that are opened would take the place of streams that are closed. Without a buffer, as
-    PYTHONUNBUFFERED asks for, Python forgets what a pipe that closes in the middle did not take.
-    """
-    for descriptor in STREAMS:
-        if not _is_open(descriptor):
-            os.open(os.devnull, os.O_RDWR)  # the lowest that is free, which is this one
-    out = sys.stdout
-    if not isinstance(out, io.TextIOWrapper):
-        return
-    if out is sys.__stdout__ and isinstance(out.buffer, io.RawIOBase):
-        sys.stdout = out = open(out.fileno(), "w", encoding=out.encoding, closefd=False)  # noqa: SIM115
-    out.reconfigure(errors="backslashreplace")
 
 
 def complain(message: str) -> None:
@@ -64,12 +44,6 @@ def complain_of(messages: Sequence[str]) -> None:
     for message in messages[:LINES]:
         complain(message)
     _complain_of_more(len(messages))
-
-
-def give_up(stream: TextIO | None) -> None:
-    """Redirect a stream to nowhere, as Python would complain again at exit about what it still holds."""
-    with suppress(AttributeError, OSError, ValueError):  # none, or none of the operating system
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[union-attr]
 
 
 def remember_interrupts() -> None:
@@ -236,14 +210,6 @@ def internal(error: Exception) -> str:
     """An error that is convsv's own fault, in words."""
     line = f"internal error: {type(error).__name__}: {error}"
     return f"{line} (please report it; CONVSV_TRACEBACK=1 shows where)"
-
-
-def _is_open(descriptor: int) -> bool:
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        return False
-    return True
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

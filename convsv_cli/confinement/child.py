@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -31,7 +30,7 @@ def serve(imports: list[str]) -> None:
             _, payload = protocol.receive(requests, 1 << 40)
         except EOFError:
             return
-        if not hasattr(os, "fork"):
+        if not protocol.FORKS:
             _run(json.loads(header), payload, answers)
             return
         child = os.fork()
@@ -83,10 +82,10 @@ def _report(answers: IO[bytes], share: float) -> None:
 
 def confine(limits: Limits) -> None:
     """Keep this process, for good, to its limits and from writing files, as far as the platform can."""
-    if sys.platform == "win32":
+    try:
+        import resource
+    except ImportError:  # see `lacking`
         return
-    import resource
-
     wanted = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,

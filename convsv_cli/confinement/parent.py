@@ -30,6 +30,8 @@ serve(imports)
 """
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL", "VECLIB_MAXIMUM")}
 """A process with threads of a library must not fork."""
+OWN_GROUP = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+"""As a new session is on POSIX: Ctrl-C is for the parent."""
 WAIT = 0.5
 """Seconds at a time, between which Ctrl-C is heard on every platform."""
 _lock = threading.RLock()
@@ -62,6 +64,7 @@ class Server:
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, **ONE_THREAD},
                 start_new_session=True,
+                creationflags=OWN_GROUP,
             )
         except (OSError, ValueError) as error:
             raise StoppedError(f"its process did not start: {error}") from error
@@ -74,7 +77,7 @@ class Server:
 
     def close(self) -> None:
         """End it, whatever it does."""
-        if os.name == "posix":
+        if hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
@@ -101,7 +104,7 @@ class Server:
 def _end(code: int) -> str:
     if code >= 0:
         return f"its process ended with {code}"
-    if os.name == "posix" and -code == signal.SIGXCPU:
+    if -code == getattr(signal, "SIGXCPU", None):
         return "it took too much processor time"
     return f"its process was killed by signal {-code}"
 
@@ -130,7 +133,7 @@ def confined(
         except BaseException:
             _close()
             raise
-        if not hasattr(os, "fork"):
+        if not protocol.FORKS:
             _close()
     if kind == protocol.RESULT:
         return answer

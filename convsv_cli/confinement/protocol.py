@@ -5,11 +5,16 @@ A message is a letter that says what kind it is, its length, and bytes.
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
 from dataclasses import dataclass
 from typing import IO
 
 MB = 1 << 20
+FORKS = hasattr(os, "fork") and sys.platform != "darwin"
+"""Whether the child forks for each request."""
+NOT_LIMITED = "this system has no limit on {} of the process that reads the file; that on elapsed time holds"
 REQUEST, PAYLOAD = b"Q", b"B"
 """To the child: limits and what to run, as JSON; then what it runs on."""
 PROGRESS, RESULT, REFUSAL, FAILURE, EXHAUSTED = b"P", b"R", b"E", b"F", b"M"
@@ -34,6 +39,15 @@ class Limits:
     memory: int
     answer: int = 16 * MB
     reads: bool = False
+
+
+def lacking() -> tuple[str, ...]:
+    """What users should know of limits that this system does not have, or does not keep."""
+    try:
+        import resource  # noqa: F401
+    except ImportError:
+        return (NOT_LIMITED.format("memory, processor time and open files"),)
+    return (NOT_LIMITED.format("the memory"),) if sys.platform == "darwin" else ()
 
 
 def send(stream: IO[bytes], kind: bytes, data: bytes) -> None:

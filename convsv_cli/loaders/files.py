@@ -173,7 +173,7 @@ def locate(model: Path, location: str, what: str) -> Path:
         UnsafeModelError: it lies outside the model's folder, or is not a regular file.
     """
     path = model.parent / location
-    if Path(location).is_absolute() or ".." in Path(location).parts or not location or "\0" in location:
+    if Path(location).anchor or ".." in Path(location).parts or not location or "\0" in location:
         raise UnsafeModelError(f"{what} refers to data at {location!r}, outside the model's folder")
     if not os.path.exists(path):  # noqa: PTH110  (which takes a name that no file can have for a missing one)
         raise UnreadableModelError(

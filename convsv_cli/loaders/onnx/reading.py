@@ -12,6 +12,7 @@ import onnx
 from onnx import ModelProto, TensorProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
+from convsv_cli.confinement import lacking
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
 from convsv_cli.loaders.loader import NamedTensors, StoredTensor, is_real
 from convsv_cli.loaders.names import without_training_state
@@ -179,7 +180,7 @@ def _network(model: ModelProto, path: Path, input_size: InputSize) -> Network:
         opset=opsets.get("", opsets.get("ai.onnx")),
         inputs=shapes.inputs,
         layers=rows_of(found),
-        notes=shapes.notes,
+        notes=(*shapes.notes, *lacking()),
         graph=graph,
     )
 
