@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 
 from convsv_cli.comparison.changes import growth
 from convsv_cli.digits import short
-from convsv_cli.names import inert, printable
-from convsv_cli.renderers import csv, json, markdown
+from convsv_cli.names import inert
+from convsv_cli.renderers import json, markdown
 from convsv_cli.renderers.html.page import page
 from convsv_cli.renderers.html.verdict import INFO, Headline, headline_of
 from convsv_cli.renderers.numbers import counted, figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.renderers.verdict_text import about, headline, node, open_gates
-from convsv_cli.report import UPPER, Audit, Change, Difference, Interval, Trend
+from convsv_cli.renderers.screen import STYLE_OF, Line, Part, Table, shown
+from convsv_cli.renderers.verdict_text import about, headline, node, open_gates, verdict_lines
+from convsv_cli.report import UPPER, Change, Difference, Finding, Interval, Trend, Verdict
+from convsv_cli.report.comparison import CLOSE, NOT_A_LAYER, SAME
 
 HEADINGS = ("layer", "before ≤", "after ≤", "ratio", "change")
 RIGHT = (False, True, True, True, False)
@@ -28,13 +30,40 @@ READABLE = 0.01
 GROWTH = "last/first"
 
 
-def _difference_table(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
-    """A row per layer, as text."""
-    lines = _aligned(
-        [HEADINGS, *(_row(change, printable, printable) for change in difference.changes)], RIGHT
+def _difference_table(difference: Difference, terminal: Terminal) -> str:
+    """The verdict, then a row per layer that has changed, or for each, as text."""
+    difference = inert(difference)
+    old, new = difference.old, difference.new
+    listed = [change for change in difference.changes if terminal.full or _tells(change)]
+    rows = [_row(change, str, str) for change in listed]
+    cells = {name: [row[index] for row in rows] for index, name in enumerate(HEADINGS)}
+    texts = [name for name, right in zip(HEADINGS, RIGHT, strict=True) if not right]
+    styles = [STYLE_OF.get(change.kind, "") for change in listed]
+    verdict: list[Part] = []
+    if new.verdict is not None:
+        verdict = ["", *verdict_lines(new.verdict, new.findings, open_gates(new.verdict))]
+    left = Counter(change.kind for change in difference.changes if not terminal.full and not _tells(change))
+    return shown(
+        [
+            Line(after=f"{old.model.path} → {new.model.path}", indent=2),
+            *verdict,
+            "",
+            Table(columns=cells, texts=texts, styles=styles),
+            *(["", _left_out(left)] if left else []),
+        ],
+        terminal,
     )
-    title = printable(f"{difference.old.model.path} → {difference.new.model.path}")
-    return "\n".join([title, "", *lines, *_verdict(difference.new)]) + "\n"
+
+
+def _tells(change: Change) -> bool:
+    """Whether it is a change that is known, one that cannot be, or of the network."""
+    return not change.name or change.renamed or change.kind not in (SAME, CLOSE, NOT_A_LAYER)
+
+
+def _left_out(kinds: Counter[str]) -> str:
+    """How many layers are not listed, by what is said of them."""
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+    return f"{counted(kinds.total(), 'more layer')}: {counts} (--verbose lists all)"
 
 
 def _difference_markdown(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
@@ -42,7 +71,7 @@ def _difference_markdown(difference: Difference, terminal: Terminal) -> str:  # 
     rows = [_row(change, markdown.code, markdown.prose) for change in difference.changes]
     lines = markdown.table(HEADINGS, RIGHT, rows)
     new = difference.new
-    verdict = ["", markdown.fenced(_verdict(new)[1:])] if new.verdict else []
+    verdict = ["", markdown.fenced(_verdict(new.verdict, new.findings))] if new.verdict else []
     title = " → ".join(markdown.code(audit.model.path) for audit in (difference.old, new))
     return "\n".join([title, "", *lines, *verdict]) + "\n"
 
@@ -89,12 +118,10 @@ def _row(change: Change, shown: Callable[[str], str], said: Callable[[str], str]
     return (name, _upper(change.old), _upper(change.new), ratio, change.kind + was + why)
 
 
-def _verdict(audit: Audit) -> list[str]:
-    """The outcomes of the gates, if there are any."""
-    if audit.verdict is None:
-        return []
-    lines = [f"  {gate.outcome}  {node(gate)}: {about(gate)}" for gate in open_gates(audit.verdict)]
-    return ["", headline(audit.verdict, audit.findings), *lines]
+def _verdict(verdict: Verdict, findings: Sequence[Finding]) -> list[str]:
+    """The outcomes of the gates."""
+    lines = [f"  {gate.outcome}  {node(gate)}: {about(gate)}" for gate in open_gates(verdict)]
+    return [headline(verdict, findings), *lines]
 
 
 def _ratio(value: float) -> str:

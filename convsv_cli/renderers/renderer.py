@@ -22,6 +22,7 @@ class Terminal:
         width: columns; None for as many as it takes.
         blocks: whether the encoding has `BLOCKS`.
         color: whether colours may stress what matters.
+        full: every row, not only what did not pass or has changed.
         explain: also show where the bound of the network comes from.
         here: the folder that relative paths start from.
         root: the checkout that it is in; empty where paths are to stay as they are.
@@ -30,6 +31,7 @@ class Terminal:
     width: int | None = None
     blocks: bool = True
     color: bool = False
+    full: bool = True
     explain: bool = False
     here: str = ""
     root: str = ""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Sequence
 
 from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import (
@@ -26,13 +23,17 @@ from convsv_cli.renderers.audit_text import (
 )
 from convsv_cli.renderers.numbers import counted
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.renderers.verdict_text import about, headline, node, open_gates, where
+from convsv_cli.renderers.screen import BAD, FAINT, STRESSED, Line, Part, Table, indented, shown, width_of
+from convsv_cli.renderers.verdict_text import open_gates, verdict_lines, where
 from convsv_cli.report import (
     AUDITED,
     CERTIFIED,
     EXACT,
+    IGNORED,
     NOT_APPLICABLE,
     NOT_REACHED,
+    NOTE,
+    PASSED,
     UPPER,
     Audit,
     Block,
@@ -41,140 +42,99 @@ from convsv_cli.report import (
     Method,
     Report,
     Verdict,
+    conclusion,
 )
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from convsv_cli.report.verdict import CODES
 
 EXPENDABLE = ("op", "bound/exact", "kernel", "heuristic", "stride", "n", "exact", "bound")
 """Columns that a narrow terminal goes without, the first ones first; names and certified norms stay."""
 FEWEST = 2
-STYLES = {AUDITED: "", NOT_APPLICABLE: "dim"}
+STYLES = {AUDITED: "", NOT_APPLICABLE: FAINT}
 
 
 def render(report: Report, terminal: Terminal) -> str:
     """Each audit in turn, and the models that could not be audited; texts from files are made inert here."""
     report = inert(report)
-    failures = [f"failed: {failure.message}\n" for failure in report.failures]
-    return "\n".join([*(_audit(audit, terminal) for audit in report.audits), *failures])
+    audits = [
+        _judged(audit, audit.verdict) if audit.verdict and not terminal.full else _audit(audit, terminal)
+        for audit in report.audits
+    ]
+    failures: list[list[Part]] = [
+        [Line(word="failed", after=f": {each.message}", style=BAD, indent=2)] for each in report.failures
+    ]
+    several = [_counted(report)] if len(audits) + len(failures) > 1 and not terminal.full else []
+    return "\n".join(shown(each, terminal) for each in (*audits, *failures, *several))
 
 
-def _audit(audit: Audit, terminal: Terminal) -> str:
+def _audit(audit: Audit, terminal: Terminal) -> list[Part]:
     """Title, table, products, remarks and legend."""
-    model, largest = audit.model, _largest(audit)
-    parts: list[str | _Table] = [
-        " · ".join([*described(model.path, model.format, model.opset, model.input_shape), covered(audit)]),
-        *_verdict(audit.verdict, audit.findings),
+    largest, verdict = _largest(audit), audit.verdict
+    parts: list[Part] = [
+        _title(audit),
+        *_verdict(verdict, audit.findings),
         "",
         _layers(audit, largest, terminal.width),
         "",
-        *network_lines(audit),
+        *indented(network_lines(audit), 4),
         *([f"largest layer: {largest}"] if largest else []),
     ]
     if terminal.explain and audit.bound.blocks:
         remark = about_routes(audit.bound.blocks)
         parts += ["", _blocks(audit.bound.blocks), *([remark] if remark else [])]
-    remarks = _remarks(audit)
-    every = [*parts, *(["", *remarks] if remarks else []), "", *_legend(methods_of(audit))]
-    text = _plain(every) if terminal.width is None else _wrapped(every, terminal.width, color=terminal.color)
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+    remarks = [*_urgent(audit), *_further(audit)]
+    return [*parts, *(["", *indented(remarks, 2)] if remarks else []), "", *_legend(methods_of(audit))]
 
 
-def _plain(parts: Sequence[str | _Table]) -> str:
-    """As it is: in a file, no line is ever cut."""
-    return "\n".join(part if isinstance(part, str) else "\n".join(part.lines()) for part in parts)
-
-
-def _wrapped(parts: Sequence[str | _Table], width: int, *, color: bool) -> str:
-    """As it fits into a terminal."""
-    from rich.console import Console
-
-    text = io.StringIO()
-    console = Console(
-        file=text,
-        width=width,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
-    for part in parts:
-        console.print(part if isinstance(part, str) else part.folded())
-    return text.getvalue()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Table:
-    """A table without frames.
-
-    Attributes:
-        columns: the cells of each, by its heading.
-        texts: the columns that are read from the left.
-        styles: of the rows, on terminals with colours.
-    """
-
-    columns: Mapping[str, Sequence[str]]
-    texts: Collection[str]
-    styles: Sequence[str]
-
-    def lines(self) -> list[str]:
-        """As wide as it takes."""
-        from rich.cells import cell_len
-
-        columns = [[name, *cells] for name, cells in self.columns.items()]
-        sizes = [[len(cell) if cell.isascii() else cell_len(cell) for cell in cells] for cells in columns]
-        widths = [max(size) for size in sizes]
-        padded = []
-        for cells, size, width in zip(columns, sizes, widths, strict=True):
-            left = cells[0] in self.texts
-            padded.append([_padded(cell, width - n, left=left) for cell, n in zip(cells, size, strict=True)])
-        rows = ["  ".join(row) for row in zip(*padded, strict=True)]
-        return [rows[0], "─" * (sum(widths) + 2 * len(widths) - 2), *rows[1:]]
-
-    def folded(self) -> Table:
-        """For a terminal: names are folded, never cut."""
-        from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-
-        table = Table(
-            box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold"
-        )
-        for name in self.columns:
-            table.add_column(name, justify="left" if name in self.texts else "right", overflow="fold")
-        for style, *row in zip(self.styles, *self.columns.values(), strict=True):
-            table.add_row(*row, style=style)
-        return table
-
-
-def _padded(cell: str, room: int, *, left: bool) -> str:
-    return f"{cell}{' ' * room}" if left else f"{' ' * room}{cell}"
-
-
-def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[str]:
+def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[Part]:
     """The budget's conclusion, and each gate that did not pass."""
-    if verdict is None:
-        return []
-    gates = open_gates(verdict)
-    width = max((len(gate.outcome) for gate in gates), default=0)
-    lines = [f"  {gate.outcome:{width}}  {node(gate)}: {about(gate)}" for gate in gates]
-    return ["", f"budget {headline(verdict, findings)}", *lines]
+    return [] if verdict is None else ["", *verdict_lines(verdict, findings, open_gates(verdict))]
 
 
-def _layers(audit: Audit, largest: str, width: int | None) -> _Table:
+def _judged(audit: Audit, verdict: Verdict) -> list[Part]:
+    """Title, verdict, what did not pass, and how much is not shown."""
+    settled = (PASSED, IGNORED)
+    gates = [gate for gate in open_gates(verdict) if gate.outcome not in settled]
+    urgent, further = _urgent(audit, {gate.node for gate in verdict.gates}), _further(audit)
+    remarks = f" and {counted(len(further), 'remark')}" if further else ""
+    kept = sum(gate.outcome == PASSED for gate in verdict.gates)
+    limits = f"{kept:,} of {counted(len(verdict.gates), 'limit')} kept; " if verdict.gates else ""
+    return [
+        _title(audit),
+        "",
+        *verdict_lines(verdict, audit.findings, gates),
+        *indented([f"  {line}" for line in urgent], 4),
+        "",
+        f"{limits}--verbose shows {counted(len(audit.layers), 'layer')}{remarks}",
+    ]
+
+
+def _counted(report: Report) -> list[Part]:
+    """How many models ended in which way."""
+    ends = Counter(conclusion(audit.verdict, audit.findings) for audit in report.audits)
+    parts = [f"{ends[end]} {end}" for end in CODES if ends[end]]
+    parts += [f"{len(report.failures)} could not be checked"] if report.failures else []
+    return [f"{counted(len(report.audits) + len(report.failures), 'model')}: {', '.join(parts)}"]
+
+
+def _title(audit: Audit) -> Line:
+    """Which model it is, and how much of it was audited."""
+    model = audit.model
+    facts = [*described(model.path, model.format, model.opset, model.input_shape), covered(audit)]
+    return Line(after=" · ".join(facts), indent=2)
+
+
+def _layers(audit: Audit, largest: str, width: int | None) -> Table:
     """All columns, or those that fit into a terminal; names are never cut."""
     cells = columns(audit)
     for name in EXPENDABLE:
-        if width is None or _width(cells) <= width or len(cells) == FEWEST:
+        if width is None or width_of(cells) <= width or len(cells) == FEWEST:
             break
         cells.pop(name, None)
-    styles = [
-        "bold yellow" if layer.name == largest else STYLES.get(layer.status, "red") for layer in audit.layers
-    ]
-    return _Table(columns=cells, texts=TEXTS, styles=styles)
+    styles = [STRESSED if layer.name == largest else STYLES.get(layer.status, BAD) for layer in audit.layers]
+    return Table(columns=cells, texts=TEXTS, styles=styles)
 
 
-def _blocks(blocks: tuple[Block, ...]) -> _Table:
+def _blocks(blocks: tuple[Block, ...]) -> Table:
     """Where the bound comes from."""
     shared = with_shares(blocks)
     columns = {
@@ -185,12 +145,8 @@ def _blocks(blocks: tuple[Block, ...]) -> _Table:
         share_heading(blocks): [share_text(block) for block in shared],
     }
     heaviest = max(shared, key=lambda block: block.factor)
-    styles = ["bold yellow" if block is heaviest else "" for block in shared]
-    return _Table(columns=columns, texts=("block", "operators", "route"), styles=styles)
-
-
-def _width(cells: dict[str, list[str]]) -> int:
-    return sum(max(map(len, [name, *column])) + 2 for name, column in cells.items()) - 2
+    styles = [STRESSED if block is heaviest else "" for block in shared]
+    return Table(columns=columns, texts=("block", "operators", "route"), styles=styles)
 
 
 def _largest(audit: Audit) -> str:
@@ -205,10 +161,20 @@ def _largest(audit: Audit) -> str:
     return ""
 
 
-def _remarks(audit: Audit) -> list[str]:
-    """Layers without figures, and each assumption with the number of layers that it is for."""
-    skipped = [_skipped(row) for row in audit.layers if row.status != AUDITED and row.reason != NOT_REACHED]
-    others = [_remark(f) for f in audit.findings if f.limit is None and (f.place or not f.node)]
+def _urgent(audit: Audit, told: Collection[str] = ()) -> list[str]:
+    """Layers that should have figures and have none, but for those that were told of, errors and warnings."""
+    fine = (AUDITED, NOT_APPLICABLE)
+    skipped = [
+        _skipped(each)
+        for each in audit.layers
+        if each.status not in fine and each.reason != NOT_REACHED and each.name not in told
+    ]
+    return [*skipped, *(_remark(finding) for finding in _general(audit) if finding.severity != NOTE)]
+
+
+def _further(audit: Audit) -> list[str]:
+    """What is no layer, and each assumption with the number of layers that it is for."""
+    skipped = [_skipped(layer) for layer in audit.layers if layer.status == NOT_APPLICABLE]
     imprecise = [
         f"{f.node}: {f.message}"
         for rule in ("exact-unavailable", "work-limit")
@@ -217,7 +183,12 @@ def _remarks(audit: Audit) -> list[str]:
     ]
     counts = Counter(line for layer in audit.layers for line in layer.assumed)
     assumed = [f"assumed: {line} ({counted(count, 'layer')})" for line, count in counts.items()]
-    return [*skipped, *imprecise, *assumed, *others]
+    return [*skipped, *imprecise, *assumed, *(_remark(f) for f in _general(audit) if f.severity == NOTE)]
+
+
+def _general(audit: Audit) -> Iterator[Finding]:
+    """Findings about more than a layer or a node, or about a line of the budget."""
+    return (f for f in audit.findings if f.limit is None and (f.place or not f.node))
 
 
 def _skipped(layer: LayerAudit) -> str:
@@ -230,9 +201,9 @@ def _remark(finding: Finding) -> str:
     return f"{finding.severity}: {node}{finding.message}{where(finding.place)}"
 
 
-def _legend(methods: list[Method]) -> list[str]:
+def _legend(methods: list[Method]) -> list[Part]:
     width = max((len(method.column) for method in methods), default=0)
-    return [f"{method.column:{width}}  {method.proves}" for method in methods]
+    return indented([f"{method.column:{width}}  {method.proves}" for method in methods], width + 2)
 
 
 RENDERER = Renderer(name="table", suffixes=(".txt",), render=render)

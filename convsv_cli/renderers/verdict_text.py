@@ -10,6 +10,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR
 from convsv_cli.digits import short
 from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import excess
+from convsv_cli.renderers.screen import STYLE_OF, Line
 from convsv_cli.report import (
     ADDED,
     EMPTY,
@@ -62,6 +63,24 @@ def headline(verdict: Verdict, findings: Sequence[Finding]) -> str:
         count = sum(finding.rule in rules for finding in findings)
         parts += [f"{count} {one if count == 1 else more}"] if count else []
     return f"{ended}: {', '.join(parts)} ({printable(verdict.budget)})"
+
+
+def verdict_lines(verdict: Verdict, findings: Sequence[Finding], gates: Sequence[Gate]) -> list[Line]:
+    """The conclusion of a budget, and what became of these gates, for people."""
+    ended = conclusion(verdict, findings)
+    text = headline(verdict, findings).removeprefix(ended)
+    width = max((len(gate.outcome) for gate in gates), default=0)
+    lines = [
+        Line(
+            before="  ",
+            word=gate.outcome,
+            after=f"{' ' * (width - len(gate.outcome))}  {node(gate)}: {about(gate)}",
+            style=STYLE_OF.get(gate.outcome, ""),
+            indent=width + 4,
+        )
+        for gate in gates
+    ]
+    return [Line(before="budget ", word=ended, after=text, style=STYLE_OF.get(ended, ""), indent=2), *lines]
 
 
 def open_gates(verdict: Verdict) -> list[Gate]:
