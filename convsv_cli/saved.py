@@ -9,6 +9,7 @@ from pathlib import Path
 
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.errors import UnreadableReportError, UsageError, expecting
+from convsv_cli.missing import is_url, nothing_at
 from convsv_cli.report import Audit, Report
 
 LARGEST = 64 * 2**20
@@ -31,6 +32,8 @@ def read(path: str | Path) -> Report:
     try:
         data = _bytes(path)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) or is_url(path):
+            raise nothing_at(UnreadableReportError, path) from error
         raise UnreadableReportError(error.strerror or str(error), where=file) from error
     if len(data) > LARGEST:
         raise UnreadableReportError("larger than 64 MiB: not a report", where=file)

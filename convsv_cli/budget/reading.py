@@ -21,6 +21,7 @@ from convsv_cli.budget.configuration import (
 )
 from convsv_cli.budget.toml import Entry, Keys, key_lines
 from convsv_cli.errors import ConfigurationError, UsageError, expecting
+from convsv_cli.missing import is_url, nothing_at
 from convsv_cli.names import LONGEST_NAME
 from convsv_cli.report import EFFORTS
 
@@ -159,6 +160,8 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
+        if isinstance(error, FileNotFoundError) or is_url(path):
+            raise nothing_at(ConfigurationError, path, "--config takes a TOML file") from error
         raise ConfigurationError(
             f"cannot be read: {error.strerror or error}", where=str(path), hint="--config takes a TOML file"
         ) from error

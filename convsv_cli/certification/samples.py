@@ -15,6 +15,7 @@ from convsv_cli.digits import short
 from convsv_cli.empirical.npz import arrays_of
 from convsv_cli.empirical.points import LARGEST, SCALED, UNSCALED, are_pixels, otherwise_arranged, spread
 from convsv_cli.errors import UsageError
+from convsv_cli.missing import nothing_at
 from convsv_cli.renderers.numbers import as_written
 from convsv_cli.report import CertifySettings
 
@@ -157,7 +158,7 @@ def _speaks_of_pixels(asked: CertifySettings) -> bool:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
-        raise UsageError("no such file", where=str(path), hint=f"--data must be a .npz file: {EXPLAIN}")
+        raise nothing_at(UsageError, path, f"--data must be a .npz file: {EXPLAIN}")
     return arrays_of(path, EXPLAIN, (*IMAGES, *LABELS))
 
 

@@ -26,6 +26,7 @@ from convsv_cli.empirical.npz import shapes_of
 from convsv_cli.empirical.points import EXPLAIN, from_file, random_points
 from convsv_cli.empirical.search import MARGIN, Search, secant, without_jumps
 from convsv_cli.errors import UnsafeModelError, UsageError
+from convsv_cli.missing import nothing_at
 from convsv_cli.report import BOUNDED, Empirical, NetworkBound, Settings
 
 if TYPE_CHECKING:  # the child process runs without torch
@@ -132,8 +133,7 @@ def check_empirical(network: Network, source: str) -> None:
             "--empirical runs ONNX graphs and programs of torch.export only", where=network.path, hint=hint
         )
     if source != RANDOM and not Path(source).is_file():
-        hint = "--empirical takes random, or an .npz file of inputs"
-        raise UsageError("no such file", where=source, hint=hint)
+        raise nothing_at(UsageError, source, "--empirical takes random, or an .npz file of inputs")
     if source != RANDOM:
         shapes_of(Path(source), EXPLAIN)
 

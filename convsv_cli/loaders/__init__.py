@@ -11,7 +11,8 @@ from convsv_cli.confinement import prepare
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
 from convsv_cli.limits import allowing, credit
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
-from convsv_cli.loaders.files import first_to_recognise, locating, model_file, refusing
+from convsv_cli.loaders.files import first_to_recognise, head_of, locating, model_file, refusing
+from convsv_cli.loaders.foreign import explaining, foreign, not_read
 from convsv_cli.loaders.loader import Loader, check_network
 from convsv_cli.loaders.onnx import LOADER as ONNX
 from convsv_cli.loaders.pt2 import LOADER as PT2
@@ -85,6 +86,7 @@ def warm_up(path: Path) -> None:
 
 
 @locating
+@explaining
 @refusing
 def _read(path: Path, input_size: InputSize) -> Network:
     loader = _loader(path)
@@ -121,6 +123,7 @@ def _parts(path: Path) -> tuple[Path, ...]:
 
 
 @locating
+@explaining
 @refusing
 def _transplanted(path: Path, graph: Path, input_size: InputSize) -> Network:
     from convsv_cli.loaders.onnx.reading import transplanted
@@ -141,6 +144,9 @@ def _loader(path: Path) -> Loader:
     credit(path)
     loader = first_to_recognise(path, LOADERS)
     if loader is None:
+        other = foreign(path.name, head_of(path))
+        if other is not None:
+            raise not_read(other)
         known = "; ".join(each.description for each in LOADERS)
         raise UnreadableModelError("not a model file that convsv reads", hint=f"it reads {known}")
     return loader

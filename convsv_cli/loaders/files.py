@@ -14,7 +14,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError, UsageError
 from convsv_cli.limits import credit
+from convsv_cli.loaders.foreign import foreign
 from convsv_cli.loaders.loader import Loader
+from convsv_cli.missing import is_url, nothing_at
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -105,7 +107,9 @@ def model_file(path: Path) -> Path:
             raise UsageError(f"a folder with several models: {shown}", hint="pass one of the files")
         if found:
             return path / found[0]
-    raise UnreadableModelError("this is a folder without a model", hint="pass a model file")
+    other = next(filter(None, map(foreign, [path.name, *names])), None)
+    hint = f"it holds {other.name}: {other.instead}" if other else "pass a model file"
+    raise UnreadableModelError("this is a folder without a model", hint=hint)
 
 
 def may_be_model(name: str) -> bool:
@@ -132,11 +136,16 @@ def first_to_recognise(path: Path, loaders: Iterable[Loader]) -> Loader | None:
         UnreadableModelError: there is no such file, it is not a regular file, it may not be read, or it is
             empty, a git-LFS pointer or a web page.
     """
-    head, suffix = _head(path), path.suffix.lower()
+    head, suffix = head_of(path), path.suffix.lower()
     return next((loader for loader in loaders if loader.recognises(head, suffix)), None)
 
 
-def _head(path: Path) -> bytes:
+def head_of(path: Path) -> bytes:
+    """Its first 4 KiB.
+
+    Raises:
+        UnreadableModelError: as `first_to_recognise`.
+    """
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
@@ -144,9 +153,9 @@ def _head(path: Path) -> bytes:
             raise UnreadableModelError(f"this is {kind}", hint="pass a model file")
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-    except FileNotFoundError as error:
-        raise UnreadableModelError("no such file", hint="check the path") from error
     except OSError as error:
+        if isinstance(error, FileNotFoundError) or is_url(path):
+            raise nothing_at(UnreadableModelError, path) from error
         reason = error.strerror or str(error)
         raise UnreadableModelError(f"cannot be read: {reason}", hint="check the path") from error
     except ValueError as error:

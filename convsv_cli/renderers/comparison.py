@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from convsv_cli.comparison.changes import growth
 from convsv_cli.digits import short
 from convsv_cli.names import inert
-from convsv_cli.renderers import json, markdown
+from convsv_cli.renderers import csv, json, markdown
 from convsv_cli.renderers.html.page import page
 from convsv_cli.renderers.html.verdict import INFO, Headline, headline_of
 from convsv_cli.renderers.numbers import counted, figure

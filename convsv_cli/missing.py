@@ -1,0 +1,63 @@
+"""Paths at which there is nothing to read: one wording for all commands, with a guess at what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from convsv_cli.errors import ConvsvError
+
+E = TypeVar("E", bound=ConvsvError)
+URL = re.compile(r"(https?|ftps?|s3|gs|hf|git)[:][/\\]+(?=[^/\\])", re.IGNORECASE)
+"""Also without the second slash, of which a path keeps one."""
+MOST = 10_000
+"""Entries of a folder that are looked at."""
+
+
+def nothing_at(kind: type[E], path: Path | str, hint: str = "check the path") -> E:
+    """The error to raise where there is no file.
+
+    Args:
+        kind: of the error.
+        path: as users gave it.
+        hint: what to do where no file there has a name like that.
+    """
+    address = _address(str(path))
+    if address:
+        what = "this is a URL, and convsv only opens files"
+        return kind(what, where=address, hint="download it first, as curl -LO does")
+    if str(path) == "-":
+        return kind("only a file will do here, not stdin", where="-", hint="save it, and name the file")
+    near = _near(Path(path))
+    return kind("no such file", where=str(path), hint=f"did you mean {near}?" if near else hint)
+
+
+def is_url(path: Path | str) -> bool:
+    """Whether a path is rather the address of something in a network."""
+    return bool(_address(str(path)))
+
+
+def _address(text: str) -> str:
+    """The URL that a path was before its slashes were counted; empty for any other."""
+    found = URL.match(text)
+    return f"{found[1]}://{text[found.end() :]}" if found else ""
+
+
+def _near(path: Path) -> Path | None:
+    """The file beside it whose name is most like its own; None where none is, or nothing may be listed."""
+    try:
+        with os.scandir(path.parent) as entries:
+            names = sorted(entry.name for entry in islice(entries, MOST))
+    except (OSError, ValueError):
+        return None
+    alike = [name for name in names if Path(name).suffix.lower() == path.suffix.lower()]
+    for each in (alike, names):
+        forms = {name.lower(): name for name in each}
+        found = difflib.get_close_matches(path.name.lower(), forms, n=1)
+        if found:
+            return path.parent / forms[found[0]]
+    return None
