@@ -15,7 +15,7 @@ from tests.support.sampling import one_in
 SCRIPT = """
 import re, sys
 from convsv_cli import audit
-result = audit(sys.argv[1], exact=True, input_size=224, layers=sys.argv[2:])
+result = audit(sys.argv[1], exact=True, input_size=224, layers=sys.argv[2:], work_limit=2e9)
 kilobytes = re.search(r"VmHWM:\\s*([0-9]+) kB", open("/proc/self/status").read()).group(1)
 print(len(result.layers), result.audited, int(kilobytes) * 1024)
 """

@@ -56,7 +56,7 @@ def _sparse(folder: Path) -> Path:
 
 def _parameters(folder: Path) -> Path:
     """Parameters that all have one large dict of attributes."""
-    state = b"}(" + b"".join(b"J" + struct.pack("<i", 300 + i) + b"N" for i in range(50_000)) + b"u" + PUT
+    state = b"}(" + b"".join(b"J" + struct.pack("<i", 300 + i) + b"N" for i in range(25_000)) + b"u" + PUT
     function = b"ctorch._utils\n_rebuild_parameter_with_state\nq\xc90"
     call = b"(h\xcaNNh\xc8tR0"
     return _beside(
@@ -85,16 +85,16 @@ def _references(folder: Path) -> Path:
 
 def _states(folder: Path, *, pair: bool) -> Path:
     """Objects that all have one state."""
-    state = b"}(" + b"".join(b"J" + struct.pack("<i", 300 + i) + b"N" for i in range(50_000)) + b"u"
+    state = b"}(" + b"".join(b"J" + struct.pack("<i", 300 + i) + b"N" for i in range(25_000)) + b"u"
     state += b"N\x86" if pair else b""
-    objects = b"cx\nY\nq\xc90](" + b"h\xc9)\x81h\xc8b" * 80_000 + b"e"
+    objects = b"cx\nY\nq\xc90](" + b"h\xc9)\x81h\xc8b" * 40_000 + b"e"
     return _saved(folder, state + PUT + b"0" + b"}" + text("a") + objects + b"s" + text("b") + WEIGHT + b"s")
 
 
 def _updates(folder: Path) -> Path:
     """One dict that is given one state again and again."""
-    state = b"}(" + b"".join(b"J" + struct.pack("<i", 300 + i) + b"N" for i in range(50_000)) + b"u"
-    return _beside(folder, state + PUT + b"0}" + b"h\xc8b" * 150_000)
+    state = b"}(" + b"".join(b"J" + struct.pack("<i", 300 + i) + b"N" for i in range(25_000)) + b"u"
+    return _beside(folder, state + PUT + b"0}" + b"h\xc8b" * 75_000)
 
 
 def _key(folder: Path) -> Path:
@@ -104,7 +104,7 @@ def _key(folder: Path) -> Path:
 
 
 def _keyed_numbers(folder: Path) -> Path:
-    return _saved(folder, LONG + PUT + b"0](" + (b"}" + GET + b"Ns") * 80_000 + STATE + b"e")
+    return _saved(folder, LONG + PUT + b"0](" + (b"}" + GET + b"Ns") * 40_000 + STATE + b"e")
 
 
 def _keyed_modules(folder: Path) -> Path:

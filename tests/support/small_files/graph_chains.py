@@ -21,76 +21,76 @@ def many_outer_products() -> ModelProto:
 
 
 def recurrent(op: str, gates: int) -> ModelProto:
-    """400 of them, over 1,000 steps."""
+    """200 of them, over 1,000 steps."""
     weights = {"w": normal(1, gates * 2, 4), "r": normal(1, gates * 2, 2)}
-    nodes = [NODE(op, ["s", "w", "r"], [f"y{i}"], hidden_size=2) for i in range(400)]
+    nodes = [NODE(op, ["s", "w", "r"], [f"y{i}"], hidden_size=2) for i in range(200)]
     return graph_model(
         [conv(), *nodes],
         {"s": [1000, 1, 4], **IMAGE},
         {**weights, **WEIGHT},
-        ["c", *(f"y{i}" for i in range(400))],
+        ["c", *(f"y{i}" for i in range(200))],
     )
 
 
 def recurrent_chain() -> ModelProto:
     weights = {"w": normal(1, 8, 2), "r": normal(1, 8, 2), "to": integers(1000, 1, 2)}
     nodes = []
-    for i in range(300):
+    for i in range(150):
         nodes.append(NODE("LSTM", [f"s{i}", "w", "r"], [f"h{i}"], hidden_size=2))
         nodes.append(NODE("Reshape", [f"h{i}", "to"], [f"s{i + 1}"]))
-    return graph_model([conv(), *nodes], {"s0": [1000, 1, 2], **IMAGE}, {**weights, **WEIGHT}, ["c", "s300"])
+    return graph_model([conv(), *nodes], {"s0": [1000, 1, 2], **IMAGE}, {**weights, **WEIGHT}, ["c", "s150"])
 
 
 def terms(op: str) -> ModelProto:
-    """20,000 terms, each by a node of its own."""
-    nodes = [NODE("Relu", ["c"], [f"t{i}"]) for i in range(12_000)]
-    return graph_model([conv(), *nodes, NODE(op, [f"t{i}" for i in range(12_000)], ["y"])], IMAGE, WEIGHT)
+    """6,000 terms, each by a node of its own."""
+    nodes = [NODE("Relu", ["c"], [f"t{i}"]) for i in range(6_000)]
+    return graph_model([conv(), *nodes, NODE(op, [f"t{i}" for i in range(6_000)], ["y"])], IMAGE, WEIGHT)
 
 
 def one_term() -> ModelProto:
-    """One term, 200,000 times."""
-    return after_a_layer(NODE("Sum", ["c"] * 200_000, ["y"]))
+    """One term, 100,000 times."""
+    return after_a_layer(NODE("Sum", ["c"] * 100_000, ["y"]))
 
 
-def long_chain(op: str, count: int = 12_000) -> ModelProto:
+def long_chain(op: str, count: int = 6_000) -> ModelProto:
     nodes = [NODE(op, [f"t{i}"], [f"t{i + 1}"]) for i in range(count)]
     return graph_model([conv("x", "t0"), *nodes], IMAGE, WEIGHT, [f"t{count}"])
 
 
 def doubling() -> ModelProto:
-    """Sums of a tensor with itself, 20,000 times: paths beyond any number."""
-    nodes = [NODE("Add", [f"t{i}", f"t{i}"], [f"t{i + 1}"]) for i in range(20_000)]
-    return graph_model([conv("x", "t0"), *nodes], IMAGE, WEIGHT, ["t20000"])
+    """Sums of a tensor with itself, 10,000 times: paths beyond any number."""
+    nodes = [NODE("Add", [f"t{i}", f"t{i}"], [f"t{i + 1}"]) for i in range(10_000)]
+    return graph_model([conv("x", "t0"), *nodes], IMAGE, WEIGHT, ["t10000"])
 
 
 def skips() -> ModelProto:
     """Products with a gate, one after the other: regions of many nodes."""
     nodes = []
-    for i in range(3000):
+    for i in range(1500):
         nodes += [NODE("Sigmoid", [f"t{i}"], [f"g{i}"]), NODE("Mul", [f"t{i}", f"g{i}"], [f"t{i + 1}"])]
-    return graph_model([conv("x", "t0"), *nodes], IMAGE, WEIGHT, ["t3000"])
+    return graph_model([conv("x", "t0"), *nodes], IMAGE, WEIGHT, ["t1500"])
 
 
 def scalings() -> ModelProto:
     """Scalings before a layer that cannot take them all, one after the other."""
-    nodes = [NODE("Mul", [f"t{i}", "s"], [f"t{i + 1}"]) for i in range(8_000)]
+    nodes = [NODE("Mul", [f"t{i}", "s"], [f"t{i + 1}"]) for i in range(4_000)]
     weights = {"s": np.full((1, 4, 1, 1), 1.5, np.float32), **WEIGHT, "k.weight": normal(4, 4, 1, 1)}
-    return graph_model([conv("x", "t0"), *nodes, NODE("Conv", ["t8000", "k.weight"], ["y"])], IMAGE, weights)
+    return graph_model([conv("x", "t0"), *nodes, NODE("Conv", ["t4000", "k.weight"], ["y"])], IMAGE, weights)
 
 
 def different_sines() -> ModelProto:
     """Functions that all differ."""
     nodes, weights = [], dict(WEIGHT)
-    for i in range(1200):
+    for i in range(600):
         weights[f"k{i}"] = np.float32(i + 0.5)
         nodes += [NODE("Mul", [f"t{i}", f"k{i}"], [f"m{i}"]), NODE("Sin", [f"m{i}"], [f"s{i}"])]
         nodes += [NODE("Mul", [f"s{i}", f"t{i}"], [f"t{i + 1}"])]
-    return graph_model([conv("x", "t0"), *nodes], IMAGE, weights, ["t1200"])
+    return graph_model([conv("x", "t0"), *nodes], IMAGE, weights, ["t600"])
 
 
 def many_outputs() -> ModelProto:
-    """A Split into 30,000 parts that are all joined again."""
-    names = [f"p{i}" for i in range(30_000)]
+    """A Split into 15,000 parts that are all joined again."""
+    names = [f"p{i}" for i in range(15_000)]
     nodes = [
         NODE("Split", ["x"], names, axis=1, num_outputs=len(names)),
         NODE("Concat", names, ["m"], axis=1),
@@ -150,19 +150,19 @@ def deep_ifs(depth: int = 25) -> ModelProto:
 
 MAKERS: Mapping[str, Callable[[], ModelProto]] = {
     "chain of outer products": many_outer_products,
-    "400 LSTMs": partial(recurrent, "LSTM", 4),
-    "400 GRUs": partial(recurrent, "GRU", 3),
-    "400 RNNs": partial(recurrent, "RNN", 1),
-    "300 LSTMs in a chain": recurrent_chain,
-    **{f"{op} of 12,000 terms": partial(terms, op) for op in ("Sum", "Concat")},
-    "one term 200,000 times": one_term,
-    "12,000 sines": partial(long_chain, "Sin"),
-    "12,000 Relus": partial(long_chain, "Relu"),
-    "20,000 sums of one tensor": doubling,
-    "3,000 gates": skips,
-    "8,000 scalings": scalings,
-    "1,200 functions": different_sines,
-    "30,000 parts": many_outputs,
+    "200 LSTMs": partial(recurrent, "LSTM", 4),
+    "200 GRUs": partial(recurrent, "GRU", 3),
+    "200 RNNs": partial(recurrent, "RNN", 1),
+    "150 LSTMs in a chain": recurrent_chain,
+    **{f"{op} of 6,000 terms": partial(terms, op) for op in ("Sum", "Concat")},
+    "one term 100,000 times": one_term,
+    "6,000 sines": partial(long_chain, "Sin"),
+    "6,000 Relus": partial(long_chain, "Relu"),
+    "10,000 sums of one tensor": doubling,
+    "1,500 gates": skips,
+    "4,000 scalings": scalings,
+    "600 functions": different_sines,
+    "15,000 parts": many_outputs,
     "ifs in ifs": nested_ifs,
     "deep ifs": deep_ifs,
 }

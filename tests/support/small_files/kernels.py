@@ -64,7 +64,7 @@ def sized(name: str, size: int, *shape: int, **attributes: int | list[int]) -> S
     return SmallFile(name=f"size: {name}", make=make, codes=SOME_MISSING, says="certified", command=EXACT)
 
 
-def one_for_all(folder: Path, count: int = 300) -> Path:
+def one_for_all(folder: Path, count: int = 150) -> Path:
     """A kernel that convolutions of many dilations share."""
     nodes = [
         helper.make_node("Conv", [f"t{i}", "w"], [f"t{i + 1}"], dilations=[i + 1, 1]) for i in range(count)
@@ -129,15 +129,15 @@ FILES: tuple[SmallFile, ...] = (
         command=("spectrum",),
     ),
     SmallFile(
-        name="layers: one kernel for 300",
+        name="layers: one kernel for 150",
         make=one_for_all,
         codes=SOME_MISSING,
         says="certified",
     ),
-    deep("200 of 15 x 15 taps", lambda: [random(2, 2, 15, 15, seed=i) for i in range(200)], 32, [7] * 4),
+    deep("100 of 15 x 15 taps", lambda: [random(2, 2, 15, 15, seed=i) for i in range(100)], 32, [7] * 4),
     deep("250 flat ones of 7 x 7 taps", lambda: flat(250, 4, 7, 7), 32, [3] * 4),
     deep("400 of 8 channels", lambda: [random(8, 8, 3, 3, seed=i) for i in range(400)], 32, [1] * 4),
-    deep("2,000 of 3 channels", lambda: [random(3, 3, 3, 3, seed=i) for i in range(2000)], 32, [1] * 4),
+    deep("1,000 of 3 channels", lambda: [random(3, 3, 3, 3, seed=i) for i in range(1000)], 32, [1] * 4),
     SmallFile(
         name="layers: 40 of small groups",
         make=partial(
