@@ -12,6 +12,8 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
+STDIN = "<stdin>"
+"""What reports call a model that came from there."""
 MAX_LINE = 1000
 """Characters of an error message."""
 _FORMULA = re.compile(r"(?:^|(?<=[;,|]))(?=\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]|[\t\r\n])")

@@ -19,14 +19,14 @@ from convsv_cli.cli.audit import audit
 from convsv_cli.cli.certify import certify
 from convsv_cli.cli.check import check
 from convsv_cli.cli.diff import diff
+from convsv_cli.cli.helping import CONTEXT, Group
 from convsv_cli.cli.report import report
 from convsv_cli.cli.spectrum import spectrum
+from convsv_cli.cli.topics import READER_GONE, TOPICS, help_
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report.verdict import CTRL_C, INTERNAL, USAGE
 from convsv_cli.version import __version__
 
-READER_GONE = 141
-"""What shells say of what a closed pipe has ended."""
 FULL = "stdout: cannot write: No space left on device"
 
 
@@ -34,7 +34,7 @@ class ReaderGoneError(Exception):
     """Nobody reads stdout any more. No OSError, of which click makes exit code 1: that is a budget's."""
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Commands that raise `ReaderGoneError` for a closed pipe, also where they only print help."""
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:  # noqa: ANN401
@@ -57,9 +57,12 @@ def _noticing() -> Iterator[None]:
 
 
 @click.group(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True
+    cls=Commands,
+    context_settings=CONTEXT,
+    invoke_without_command=True,
+    see_also=[f"help {topic}" for topic in TOPICS],
 )
-@click.version_option(__version__, prog_name="convsv")
+@click.version_option(__version__, "-V", "--version", prog_name="convsv", help="Show the version.")
 @options.NO_COLOR
 @click.pass_context
 def cli(ctx: click.Context) -> None:
@@ -75,8 +78,6 @@ def cli(ctx: click.Context) -> None:
       convsv spectrum resnet18.onnx --layer conv1 --input-size 224
       convsv methods
     """  # noqa: D301  (click takes \b for "keep these lines")
-    if os.environ.get("NO_COLOR"):
-        ctx.color = False
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
@@ -85,6 +86,7 @@ cli.add_command(audit)
 cli.add_command(certify)
 cli.add_command(check)
 cli.add_command(diff)
+cli.add_command(help_)
 cli.add_command(options.methods)
 cli.add_command(report)
 cli.add_command(spectrum)

@@ -8,14 +8,20 @@ from typing import Any
 import click
 
 from convsv_cli.cli import options
+from convsv_cli.cli.helping import FIGURES, OUTPUT, Command, option
 from convsv_cli.cli.output import prepare, write_report
 from convsv_cli.cli.running import Progress, audited, ended, progress_bar, report_of
+from convsv_cli.cli.stdin import check_once, with_file
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.report import Audit, Report, exit_code
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Audit every layer with weights, and bound the network.",
+    see_also=["check", "spectrum", "help formats", "help columns", "help exit-codes"],
+)
 @options.MODELS
 @options.EXACT
 @options.INPUT_SIZE
@@ -33,18 +39,21 @@ from convsv_cli.report import Audit, Report, exit_code
 @options.FROM
 @options.TO
 @options.EXPLAIN
-@click.option(
+@option(
     "--empirical",
+    section=FIGURES,
     metavar="random|DATA.npz",
     help="Also search for large ratios |f(x)-f(y)|/|x-y| with onnxruntime: an estimate from below.",
 )
-@options.globs("--spectra", "Also compute all singular values of matching layers, for HTML and JSON.")
+@options.globs(
+    "--spectra", "Also compute all singular values of matching layers, for HTML and JSON.", FIGURES
+)
 @options.GRAPH
 @options.FORMAT
-@options.OUTPUT
+@options.OUTPUT_
 @options.QUIET
 @options.NO_COLOR
-@click.option("--exit-zero", is_flag=True, help="Exit with 0 even if layers could not be audited.")
+@option("--exit-zero", section=OUTPUT, is_flag=True, help="Exit with 0 even if layers could not be audited.")
 @options.limited
 def audit(
     *,
@@ -59,9 +68,10 @@ def audit(
 ) -> int:
     """Audit every layer with weights of each MODEL: an ONNX graph, a PyTorch checkpoint, or safetensors.
 
-    If there is a graph, the Lipschitz constant of the whole network is bounded as well. convsv never executes
-    code from the file; only --empirical runs the model, in onnxruntime. Exits with 3 if a layer could not be
-    audited. Ctrl-C ends with a report of what is proven by then; a second one ends without.
+    If there is a graph, the Lipschitz constant of the whole network is bounded as well. A MODEL of - is read
+    from stdin. convsv never executes code from the file; only --empirical runs the model, in onnxruntime.
+    Exits with 3 if a layer could not be audited. Ctrl-C ends with a report of what is proven by then; a
+    second one ends without.
 
     \b
     Examples:
@@ -74,7 +84,9 @@ def audit(
       convsv audit checkpoint.pth --layers 'layer4.*' --format csv
       convsv audit model.safetensors -o audit.json -o audit.html
       convsv audit epoch1.pt epoch2.pt --format csv
+      cat model.onnx | convsv audit -
     """  # noqa: D301  (click takes \b for "keep these lines")
+    check_once([*models, graph])
     targets = prepare(RENDERERS, outputs, format_name, [*models, *([graph] if graph else [])])
     warm_up(graph or models[0])
     from convsv_cli.auditing import audit_file
@@ -82,7 +94,7 @@ def audit(
     settings = options.settings(asked)
 
     def run(model: Path, progress: Progress) -> Audit:
-        return audit_file(model, settings, graph=graph, progress=progress)
+        return with_file(model, lambda file: audit_file(file, settings, graph=graph, progress=progress))
 
     with progress_bar(hidden=quiet) as progress:
         if len(models) == 1:  # whose error is that of the command

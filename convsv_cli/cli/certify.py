@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from convsv_cli import arguments
 from convsv_cli.cli import options
+from convsv_cli.cli.helping import FIGURES, NETWORK, SAMPLES, Command, option
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.running import progress_bar
+from convsv_cli.cli.values import input_range, per_channel, radii
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers.certification import RENDERERS
@@ -27,101 +28,105 @@ from convsv_cli.report import (
 DEFAULT_EPS = 0.5
 
 
-def radii(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Each 0.5 or 36/255, as it was written."""
-    try:
-        for value in values:
-            arguments.radius(value)
-    except UsageError as error:
-        raise click.BadParameter(error.what, ctx, param) from error
-    return values
-
-
-def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...]:
-    """0.5 or 0.229,0.224,0.225."""
-    if value is None:
-        return ()
-    try:
-        return tuple(map(float, value.split(",")))
-    except ValueError as error:
-        what = f"invalid numbers {value!r}: use one, such as 0.5, or one per channel: 0.229,0.224,0.225"
-        raise click.BadParameter(what, ctx, param) from error
-
-
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Certify a classifier at samples: accuracy and radii.",
+    see_also=["audit", "help formats"],
+)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
+@option(
     "--data",
+    section=SAMPLES,
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE.npz",
     help="Samples (x) and true classes (y); bytes are divided by 255 unless other options go up to that.",
 )
-@click.option(
+@option(
     "--eps",
-    metavar="0.5|36/255",
+    section=FIGURES,
+    metavar="RADIUS",
     multiple=True,
     callback=radii,
-    help="Radius at which accuracy is certified, without looking for the radius of each sample (faster)."
-    f" Repeatable.  [default: {DEFAULT_EPS}, with --radii]",
+    help="Radius, such as 0.5 or 36/255, at which accuracy is certified, without looking for the radius of"
+    f" each sample (faster). Repeatable.  [default: {DEFAULT_EPS}, with --radii]",
 )
-@click.option(
-    "--radii", "wants_radii", is_flag=True, help="Look for the radius of each sample although --eps is given."
+@option(
+    "--radii",
+    "wants_radii",
+    section=FIGURES,
+    is_flag=True,
+    help="Look for the radius of each sample although --eps is given.",
 )
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="Only the first N samples.")
-@click.option(
-    "--attack", is_flag=True, help="Also attack the samples (PGD), which bounds the accuracy from above."
+@option("--limit", section=SAMPLES, metavar="N", type=click.IntRange(min=1), help="Only the first N samples.")
+@option(
+    "--attack",
+    section=FIGURES,
+    is_flag=True,
+    help="Also attack the samples (PGD), which bounds the accuracy from above.",
 )
-@click.option(
+@option(
     "--input-mean",
+    section=SAMPLES,
     metavar="M[,M...]",
     callback=per_channel,
     help="Mean that is subtracted before the network: one number, or one per channel.",
 )
-@click.option(
+@option(
     "--input-std",
+    section=SAMPLES,
     metavar="S[,S...]",
     callback=per_channel,
     help="Standard deviation to divide by; radii stay in the units of the data before that.",
 )
-@click.option("--normalized", is_flag=True, help="The data are already normalized.")
-@click.option(
+@option("--normalized", section=SAMPLES, is_flag=True, help="The data are already normalized.")
+@option(
     "--pixel-range",
+    section=SAMPLES,
     metavar="LO,HI",
-    callback=options.input_range,
+    callback=input_range,
     help="Range of all samples before the normalization, such as 0,1: radii hold for inputs that stay there.",
 )
 @options.INPUT_RANGE
-@click.option(
+@option(
     "--arithmetic",
+    section=FIGURES,
+    metavar="TYPE",
     type=click.Choice(ARITHMETICS),
-    help="Certify the network as runtimes of this format execute it, in any order of summation; real: as if"
-    " nothing were rounded.  [default: the type that the network computes in]",
+    help=f"Certify the network as runtimes execute it in {', '.join(ARITHMETICS[1:])}, in any order of"
+    f" summation; {ARITHMETICS[0]}: as if nothing were rounded."
+    "  [default: the type that the network computes in]",
 )
-@click.option(
+@option(
     "--effort",
+    section=FIGURES,
+    metavar="EFFORT",
     type=click.Choice(LOCAL_EFFORTS),
     default=NORMAL,
     show_default=True,
-    help="How hard to look for local certificates; more never proves less, and none leaves them out.",
+    help=f"How hard to look for local certificates: {', '.join(LOCAL_EFFORTS)}. More never proves less, and"
+    " none leaves them out.",
 )
-@click.option(
+@option(
     "--norm",
+    section=FIGURES,
     type=click.Choice(NORMS),
     default=EUCLIDEAN,
     show_default=True,
     help="How distances are measured: in the Euclidean norm (2), or by the largest change of an entry (inf).",
 )
-@click.option(
+@option(
     "--from",
     "source",
+    section=NETWORK,
     metavar="INPUT",
     default="",
     help="The input that takes the samples, of several; the others are held at 0.",
 )
-@click.option(
+@option(
     "--to",
     "target",
+    section=NETWORK,
     metavar="OUTPUT",
     default="",
     help="The output that holds the logits, of several.",
@@ -132,7 +137,7 @@ def per_channel(ctx: click.Context, param: click.Parameter, value: str | None) -
 @options.NETWORK_EFFORT
 @options.TIME_LIMIT
 @options.format_option(RENDERERS)
-@options.OUTPUT
+@options.OUTPUT_
 @options.QUIET
 @options.NO_COLOR
 @options.limited

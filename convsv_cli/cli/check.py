@@ -21,17 +21,20 @@ from convsv_cli.budget import (
     with_unused,
 )
 from convsv_cli.cli import options
+from convsv_cli.cli.helping import BUDGET, OUTPUT, Command, option
 from convsv_cli.cli.output import check_replaceable, echo, is_file, prepare, replacement, write_report
 from convsv_cli.cli.running import (
     Progress,
     audited,
-    complain,
     complain_of,
     ended,
+    note,
     progress_bar,
     report_of,
     whole,
 )
+from convsv_cli.cli.stdin import check_once, is_stdin, with_file
+from convsv_cli.cli.values import share
 from convsv_cli.comparison import with_effort
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import recognised, warm_up
@@ -54,40 +57,50 @@ A budget, in convsv.toml:
 """
 
 
-@click.command(epilog=EXAMPLE)
-@click.argument("models", metavar="[MODEL]...", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
+@click.command(
+    cls=Command,
+    epilog=EXAMPLE,
+    short_help="Hold models against a budget or a saved audit, as a gate of CI.",
+    see_also=["audit", "diff", "help formats", "help exit-codes"],
+)
+@click.argument("models", metavar="[MODEL]...", nargs=-1, type=click.Path(path_type=Path, allow_dash=True))
+@option(
     "--config",
+    section=BUDGET,
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
     help="The budget.  [default: convsv.toml, or pyproject.toml with [tool.convsv], here or above]",
 )
-@click.option(
+@option(
     "--baseline",
+    section=BUDGET,
     metavar="AUDIT.json",
     type=click.Path(path_type=Path, allow_dash=True),
     help="A saved JSON report; no norm or bound may be larger than it was there.",
 )
-@click.option(
+@option(
     "--max-increase",
     "increase",
-    metavar="5%",
-    callback=options.share,
-    help="How much larger they may be.  [default: 0%]",
+    section=BUDGET,
+    metavar="PERCENT",
+    callback=share,
+    help="How much larger they may be, such as 5%.  [default: 0%]",
 )
-@click.option(
+@option(
     "--baseline-strict",
     "strict",
+    section=BUDGET,
     is_flag=True,
     help="Fail if the model has layers that the baseline lacks, or lacks layers that it has.",
 )
-@click.option(
+@option(
     "--changed",
+    section=BUDGET,
     is_flag=True,
     help="The MODELs are changed files of any kind: parts of models, or the budget, stand for the models.",
 )
-@click.option("--init", is_flag=True, help="Write a first budget: to stdout, or to -o convsv.toml.")
-@click.option("--force", is_flag=True, help="With --init: replace an existing file.")
+@option("--init", section=BUDGET, is_flag=True, help="Write a first budget: to stdout, or to -o convsv.toml.")
+@option("--force", section=BUDGET, is_flag=True, help="With --init: replace an existing file.")
 @options.EXACT
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
@@ -103,10 +116,16 @@ A budget, in convsv.toml:
 @options.TO
 @options.GRAPH
 @options.FORMAT
-@options.OUTPUT
+@options.OUTPUT_
+@options.verbose_option("Show every layer, not only what does not pass.")
 @options.QUIET
 @options.NO_COLOR
-@click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever the gates say; errors remain errors.")
+@option(
+    "--exit-zero",
+    section=OUTPUT,
+    is_flag=True,
+    help="Exit with 0 whatever the gates say; errors remain errors.",
+)
 @options.limited
 def check(
     *,
@@ -121,6 +140,7 @@ def check(
     graph: Path | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
+    verbose: bool,
     quiet: bool,
     exit_zero: bool,
     **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
@@ -129,7 +149,8 @@ def check(
 
     A gate passes only if a proven upper bound keeps its limit. If a limit lies within what is proven of a
     layer, its norm is first measured more closely. With --baseline, a model is audited with the tolerance,
-    the work limit and the effort for the network of the baseline, unless others are given.
+    the work limit and the effort for the network of the baseline, unless others are given. A MODEL of - is
+    read from stdin.
 
     Exits with 0 if all gates pass, 1 if a budget is exceeded, 2 for usage errors and unreadable files, 3 if
     something is left open, 4 if a file is refused; if several apply, with the first of 4, 2, 1, 3.
@@ -159,6 +180,7 @@ def check(
     chosen = _concerned(models, found.models, shared) if changed else _named(models, found)
     if not chosen:
         return 0
+    check_once([*chosen, *shared])
     targets = prepare(RENDERERS, outputs, format_name, [*chosen, *shared])
     if baseline is None:
         found.budget.check_limited()
@@ -168,7 +190,7 @@ def check(
     every = {path.resolve() for path in chosen}.issuperset(path.resolve() for path in found.models)
     report = with_unused(found.budget, report, whole=every and not deadline.interrupted())
     _complain_of_mistakes(report)
-    write_report(report, targets)
+    write_report(report, targets, full=verbose)
     return ended(exit_code(report, exit_zero=exit_zero))
 
 
@@ -190,7 +212,10 @@ def _run(
         judge, known = judge_of(model), options.DEFAULTS
         if judge.baseline is not None:
             known = with_effort(known, judge.baseline.audit.settings)
-        return check_file(model, judge, found.settings(asked, known), graph=graph, progress=progress)
+        settings = found.settings(asked, known)
+        return with_file(
+            model, lambda file: check_file(file, judge, settings, graph=graph, progress=progress)
+        )
 
     return run
 
@@ -213,6 +238,8 @@ def _check_init(
     """Complain before any work is done."""
     if len(models) != 1:
         raise UsageError("--init takes exactly one MODEL")
+    if is_stdin(models[0]):
+        raise UsageError("--init writes the name of a file, and stdin has none", hint="save the model first")
     if any(other is not None for other in others):
         raise UsageError("--init cannot be combined with --config, --baseline, --changed or --format")
     if len(outputs) > 1:
@@ -252,10 +279,10 @@ def _concerned(files: Sequence[Path], models: Sequence[Path], shared: Iterable[P
 def _concerned_by(file: Path, models: Sequence[Path], common: Sequence[Path]) -> Iterator[Path]:
     if file.exists() and any(file.samefile(path) for path in common):
         if not models:
-            complain(f"{file}: the budget names no models to check")
+            note(f"{file}: the budget names no models to check")
         yield from models
     elif file.name in BUDGETS:
-        complain(f"{file}: not the budget in use, skipped")
+        note(f"{file}: not the budget in use, skipped")
     elif not file.is_file():
         yield file
     elif owning := owners(file, models):
@@ -263,4 +290,4 @@ def _concerned_by(file: Path, models: Sequence[Path], common: Sequence[Path]) ->
     elif recognised(file):
         yield file
     else:
-        complain(f"{file}: neither a model nor part of one next to it, skipped")
+        note(f"{file}: neither a model nor part of one next to it, skipped")

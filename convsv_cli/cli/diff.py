@@ -10,23 +10,30 @@ import click
 
 from convsv_cli.budget import Judge, growth_judge, judged, with_unused
 from convsv_cli.cli import options
+from convsv_cli.cli.helping import BUDGET, Command, option
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.running import Progress, progress_bar, whole
+from convsv_cli.cli.values import share
 from convsv_cli.comparison import audited_like, difference
 from convsv_cli.renderers.comparison import DIFFERENCES
 from convsv_cli.report import Audit, Report, Settings, exit_code
 from convsv_cli.saved import is_report, read_one
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Compare two models or saved audits, layer by layer.",
+    see_also=["check", "report", "help formats"],
+)
 @click.argument("old", metavar="OLD", type=click.Path(path_type=Path, allow_dash=True))
 @click.argument("new", metavar="NEW", type=click.Path(path_type=Path, allow_dash=True))
-@click.option(
+@option(
     "--max-increase",
     "increase",
-    metavar="5%",
-    callback=options.share,
-    help="Exit with 1 if a norm or the bound of the network grew by more.",
+    section=BUDGET,
+    metavar="PERCENT",
+    callback=share,
+    help="Exit with 1 if a norm or the bound of the network grew by more, such as 5%.",
 )
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
@@ -39,7 +46,8 @@ from convsv_cli.saved import is_report, read_one
 @options.TOLERANCE_
 @options.NETWORK_EFFORT
 @options.format_option(DIFFERENCES)
-@options.OUTPUT
+@options.OUTPUT_
+@options.verbose_option("Show every layer, not only what has changed.")
 @options.QUIET
 @options.NO_COLOR
 @options.limited
@@ -50,6 +58,7 @@ def diff(
     increase: float | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
+    verbose: bool,
     quiet: bool,
     **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
 ) -> int:
@@ -82,7 +91,7 @@ def diff(
     report = Report(command="diff", audits=(after,))
     if judge is not None:
         report = with_unused(judge.budget, report)
-    write(difference(before, report.audits[0]), targets)
+    write(difference(before, report.audits[0]), targets, full=verbose)
     return 0 if judge is None else exit_code(report)
 
 

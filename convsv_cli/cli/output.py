@@ -57,55 +57,73 @@ def prepare(
     return targets
 
 
-def write(value: T, targets: Sequence[Target[T]], *, explain: bool = False) -> None:
-    """Render and write each document.
+def write(value: T, targets: Sequence[Target[T]], *, explain: bool = False, full: bool = True) -> None:
+    """Render and write each document; `full` is about stdout, and files always are.
 
     Raises:
         UsageError: a file cannot be written; what was there is untouched.
     """
     for target in targets:
         here, root = folders()
-        shown = replace(Terminal() if target.path else terminal(), explain=explain, here=here, root=root)
+        screen = Terminal() if target.path else replace(terminal(), full=full)
+        shown = replace(screen, explain=explain, here=here, root=root)
         text = target.renderer.render(value, shown)
         if target.path is None:
-            echo(text)
+            echo(text, colored=shown.color)
             continue
         with replacement(target.path) as file:
             file.write(text.encode("utf-8"))
 
 
-def write_report(report: Report, targets: Sequence[Target[Report]], *, explain: bool = False) -> None:
-    """Render and write each document; with annotations for GitHub Actions goes its step summary.
+def write_report(
+    report: Report, targets: Sequence[Target[Report]], *, explain: bool = False, full: bool = True
+) -> None:
+    """As `write`; with annotations for GitHub Actions goes its step summary.
 
     Raises:
         UsageError: a file cannot be written; what was there is untouched.
     """
-    write(report, targets, explain=explain)
+    write(report, targets, explain=explain, full=full)
     if any(target.renderer is github.RENDERER for target in targets):
         summarise(report)
 
 
-def echo(text: str) -> None:
-    """A document to stdout.
+def echo(text: str, *, colored: bool = False) -> None:
+    """A document to stdout, whose colours reach it only where it has some.
 
     Raises:
         UsageError: it cannot be written, other than because its reader has gone.
     """
     with blaming("stdout"):
-        click.echo(text, nl=False)
+        click.echo(text, nl=False, color=colored)
 
 
 def terminal() -> Terminal:
     """What stdout is."""
-    if sys.stdout is None or not sys.stdout.isatty():
-        return Terminal(blocks=_shows_blocks())
-    return Terminal(width=shutil.get_terminal_size().columns, color=colored(), blocks=_shows_blocks())
+    shown = sys.stdout is not None and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if shown else None
+    return Terminal(width=width, color=colored(terminal=shown), blocks=_shows_blocks())
 
 
-def colored() -> bool:
-    """Whether nobody asked for no colours: neither `--no-color` nor NO_COLOR (https://no-color.org)."""
+def colored(*, terminal: bool) -> bool:
+    """Whether a stream gets colours: a terminal does unless somebody minds, another one if somebody asks."""
     context = click.get_current_context(silent=True)
-    return not os.environ.get("NO_COLOR") and (context is None or context.color is not False)
+    asked = colour_asked_for() if context is None else context.color
+    return terminal if asked is None else asked
+
+
+def colour_asked_for() -> bool | None:
+    """What the environment says of colours; None for nothing.
+
+    NO_COLOR (https://no-color.org) comes first, then FORCE_COLOR (https://force-color.org), CLICOLOR_FORCE
+    and CLICOLOR (https://bixense.com/clicolors), then terminals that have none.
+    """
+    said = os.environ.get
+    if said("NO_COLOR"):
+        return False
+    if any(said(name, "0").lower() not in ("", "0", "false") for name in ("FORCE_COLOR", "CLICOLOR_FORCE")):
+        return True
+    return False if said("CLICOLOR") == "0" or said("TERM") == "dumb" else None
 
 
 def _shows_blocks() -> bool:

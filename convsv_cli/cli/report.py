@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from convsv_cli.cli import options
+from convsv_cli.cli.helping import Command
 from convsv_cli.cli.output import Target, prepare, write, write_report
 from convsv_cli.cli.running import complain_of
 from convsv_cli.comparison import side_by_side
@@ -15,7 +16,11 @@ from convsv_cli.renderers.comparison import TRENDS
 from convsv_cli.saved import read
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Show saved audits in other formats, or side by side.",
+    see_also=["audit", "diff", "help formats"],
+)
 @click.argument(
     "files",
     metavar="REPORT.json...",
@@ -25,10 +30,18 @@ from convsv_cli.saved import read
 )
 @options.EXPLAIN
 @options.FORMAT
-@options.OUTPUT
+@options.OUTPUT_
+@options.verbose_option("Of a check, show every layer, not only what does not pass.")
+@options.QUIET
 @options.NO_COLOR
 def report(
-    *, files: tuple[Path, ...], explain: bool, format_name: str | None, outputs: tuple[Path, ...]
+    *,
+    files: tuple[Path, ...],
+    explain: bool,
+    format_name: str | None,
+    outputs: tuple[Path, ...],
+    verbose: bool,
+    quiet: bool,
 ) -> None:
     """Show REPORT.json, the saved JSON of an audit or a check, in any format (- is stdin).
 
@@ -48,13 +61,14 @@ def report(
     targets = prepare(RENDERERS, outputs, format_name, files)
     found = [("stdin" if str(file) == "-" else str(file), read(file)) for file in files]
     if len(found) == 1:
-        write_report(found[0][1], targets, explain=explain)
+        write_report(found[0][1], targets, explain=explain, full=verbose)
         return
     together, figures = side_by_side(found)
-    complain_of([failure.message for failure in together.failures])
+    if not quiet:
+        complain_of([failure.message for failure in together.failures])
     trends = {renderer.name: renderer for renderer in TRENDS}
     for target in targets:
         if target.renderer.name in trends:
             write(figures, [Target(renderer=trends[target.renderer.name], path=target.path)])
         else:
-            write_report(together, [target], explain=explain)
+            write_report(together, [target], explain=explain, full=verbose)

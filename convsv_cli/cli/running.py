@@ -17,6 +17,7 @@ import click
 
 from convsv_cli import deadline
 from convsv_cli.cli.output import colored
+from convsv_cli.cli.stdin import shown
 from convsv_cli.cli.streams import give_up
 from convsv_cli.errors import ConvsvError
 from convsv_cli.names import one_line, printable
@@ -37,6 +38,13 @@ def complain(message: str) -> None:
         click.echo(f"convsv: {one_line(message)}", err=True)
     except OSError:
         give_up(sys.stderr)
+
+
+def note(message: str) -> None:
+    """One line on stderr about what is no error, unless `--quiet` was given."""
+    context = click.get_current_context(silent=True)
+    if context is None or not context.params.get("quiet"):
+        complain(message)
 
 
 def complain_of(messages: Sequence[str]) -> None:
@@ -99,7 +107,9 @@ def _bar(*, hidden: bool) -> Iterator[Progress]:
         TaskProgressColumn(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=Console(stderr=True, no_color=not colored()), transient=True) as bar:
+    with Bar(
+        *columns, console=Console(stderr=True, no_color=not colored(terminal=True)), transient=True
+    ) as bar:
         task = bar.add_task("reading", total=1.0)
         yield lambda layer, share: bar.update(task, description=printable(layer), completed=share)
 
@@ -235,7 +245,7 @@ def _complain_of_more(count: int) -> None:
 
 
 def _failure(model: Path, message: str, code: int) -> Failure:
-    return Failure(path=str(model), message=" ".join(message.split()), exit_code=code)
+    return Failure(path=shown(model), message=" ".join(message.split()), exit_code=code)
 
 
 def _part(progress: Progress, models: Sequence[Path], index: int) -> Progress:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from convsv_cli.cli import options
+from convsv_cli.cli.helping import AUDITED, FIGURES, Command, option
 from convsv_cli.cli.output import check_replaceable, prepare, replacement, write
 from convsv_cli.cli.running import progress_bar
 from convsv_cli.errors import UsageError
@@ -21,17 +22,30 @@ from convsv_cli.report.verdict import LEFT_OPEN, PASS
 BINS = 12
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    short_help="Compute all singular values of chosen layers.",
+    see_also=["audit", "help formats"],
+)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--layer", "layers", metavar="GLOB", multiple=True, help="Only matching layers. Repeatable.")
+@option(
+    "--layer",
+    "layers",
+    section=AUDITED,
+    metavar="GLOB",
+    multiple=True,
+    help="Only matching layers. Repeatable.",
+)
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
 @options.AS_LAYER
 @options.AS_TABLE
 @options.AS_STRIDE_1
 @options.DEVICE
-@click.option(
+@option(
     "--bins",
+    section=FIGURES,
+    metavar="N",
     type=click.IntRange(1, 1000),
     default=BINS,
     show_default=True,

@@ -91,7 +91,7 @@ def test_a_pair_that_no_model_has_is_a_mistake(model: Path) -> None:
 def test_a_pair_holds_the_models_that_have_it(model: Path, tmp_path: Path) -> None:
     nodes = [node("MatMul", ["x", "v"], ["z"], name="only")]
     other = saved(graph_model(nodes, {"x": [1, 2]}, {"v": WEIGHTS["v"]}, ["z"]), tmp_path, "other.onnx")
-    code, table, _ = check(model, f"max-layer = 9.0\n{PAIR.format('a', 'y', 9.0)}", other)
+    code, table, _ = check(model, f"max-layer = 9.0\n{PAIR.format('a', 'y', 9.0)}", other, "-v")
     assert code == 0
     assert "note: no limit from 'a' to 'y': 'a': there is no such tensor" in table
 
@@ -123,7 +123,7 @@ def test_mistakes_are_told_by_key_and_line(tmp_path: Path, text: str, message: s
 def test_the_network_is_limited_between_chosen_tensors(model: Path) -> None:
     limits = 'from = ["t"]\nto = ["u"]\nmax-lipschitz = 3.01\n'
     assert check(model, limits)[0] == 0
-    code, table, _ = check(model, limits, "--from", "a")
+    code, table, _ = check(model, limits, "--from", "a", "-v")
     assert code == 1
     assert "from a to u" in table
 

@@ -60,4 +60,7 @@ def test_colours_can_be_turned_off_and_say_nothing_by_themselves(arguments: list
     assert lines[verdict + 1].split()[:2] == ["exceeded", "fc1:"]
     assert "20 % above its limit 2.5" in lines[verdict + 1]
     assert "convsv.toml:1" in plain
-    assert verdict < next(i for i, line in enumerate(lines) if line.startswith("layer"))
+    assert "--verbose" in lines[-1]
+    whole = on_a_terminal(*arguments, "--no-color", "--verbose").splitlines()
+    assert whole[verdict] == lines[verdict]
+    assert verdict < next(i for i, line in enumerate(whole) if line.startswith("layer"))

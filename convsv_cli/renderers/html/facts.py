@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from convsv_cli.digits import short
-from convsv_cli.names import printable
+from convsv_cli.names import STDIN, printable
 from convsv_cli.renderers.numbers import size, times
 from convsv_cli.report import ERROR, NORMAL, NOTE, TOLERANCE, WARNING, WORK_LIMIT, Audit, Model, Settings
 
@@ -102,7 +102,7 @@ def command_of(audit: Audit) -> str:
 def _words(audit: Audit) -> Iterator[str]:
     """Only what differs from the defaults."""
     settings, model = audit.settings, audit.model
-    yield from ("convsv", "audit", model.path)
+    yield from ("convsv", "audit", "-" if model.path == STDIN else model.path)
     if model.format == "checkpoint" and model.opset is not None:
         yield from ("--graph", *model.files[1:2])
     yield from (flag for flag, asked in _flags(settings).items() if asked)
