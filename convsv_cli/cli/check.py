@@ -157,10 +157,11 @@ def check(
 
     \b
     Examples:
-      convsv check --init sample_models/resnet20.onnx
+      convsv check --init sample_models/mnist_curvature.onnx
       convsv check --init model.onnx -o convsv.toml
       convsv check
       convsv check model.onnx --config convsv.toml
+      convsv check model.onnx --verbose
       convsv check model.onnx --network-effort thorough
       convsv check detector.onnx --to scores
       convsv check a.onnx b.onnx --format json -o check.json -o check.txt

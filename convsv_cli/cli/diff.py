@@ -73,7 +73,8 @@ def diff(
 
     \b
     Examples:
-      convsv diff sample_models/resnet20.onnx sample_models/resnet20_regularised.onnx
+      convsv diff sample_models/resnet20.onnx sample_models/resnet20_regularised.onnx \\
+                  --network-effort quick
       convsv diff old.onnx new.onnx
       convsv diff main.json new.onnx --max-increase 5%
       convsv diff old.onnx new.onnx --to logits

@@ -53,7 +53,7 @@ def report(
 
     \b
     Examples:
-      convsv audit sample_models/resnet20.onnx --format json | convsv report -
+      convsv audit sample_models/mnist_curvature.onnx --format json | convsv report -
       convsv audit model.onnx --format json | convsv report - -o report.html
       convsv report check.json -o check.sarif -o check.xml
       convsv report epoch1.json epoch2.json epoch3.json -o training.csv

@@ -63,7 +63,7 @@ def _tells(change: Change) -> bool:
 def _left_out(kinds: Counter[str]) -> str:
     """How many layers are not listed, by what is said of them."""
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
-    return f"{counted(kinds.total(), 'more layer')}: {counts} (--verbose lists all)"
+    return f"not listed: {counts} (--verbose lists every layer)"
 
 
 def _difference_markdown(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001

@@ -97,7 +97,7 @@ def _judged(audit: Audit, verdict: Verdict) -> list[Part]:
     urgent, further = _urgent(audit, {gate.node for gate in verdict.gates}), _further(audit)
     remarks = f" and {counted(len(further), 'remark')}" if further else ""
     kept = sum(gate.outcome == PASSED for gate in verdict.gates)
-    limits = f"{kept:,} of {counted(len(verdict.gates), 'limit')} kept; " if verdict.gates else ""
+    limits = f"{kept:,} of {len(verdict.gates):,} limits kept; " if gates else ""
     return [
         _title(audit),
         "",

@@ -19,8 +19,8 @@ CASES = {
     "convsv che": ["check"],
     "convsv check --bas": ["--baseline"],
     "convsv check --format sar": ["sarif"],
-    "convsv di": ["diff"],
-    "convsv audit --device cu": ["cuda"],
+    "convsv help exi": ["exit-codes"],
+    "convsv help chec": ["check"],
     "convsv audit --network-effort th": ["thorough"],
 }
 LIVE = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -47,11 +48,24 @@ def test_options_are_in_sections_and_the_help_says_where_to_read_on(name: str) -
     if name in MODELS[:4]:
         assert {"What to audit", "Figures", "Network", "Output", "Limits"} <= set(found)
     assert re.findall(r"^ +(-\S+)", parts(text)[OTHER], re.MULTILINE) == ["-h,"], "all others have a section"
-    assert "Examples:\n    convsv" in text or "\n  Examples:" in text
+    assert re.search(rf"^  Examples:\n    .*convsv {name}", text, re.MULTILINE)
     assert name == "help" or re.search(r"^See also: convsv \w", text, re.MULTILINE)
     for reference in re.findall(r"^See also: convsv (.*)$", text, re.MULTILINE):
         for each in reference.split(", "):
             assert asked(*each.split(), *([] if each.startswith("help") else ["-h"])).exit_code == 0, each
+
+
+@pytest.mark.parametrize("name", ["", *cli.commands])
+def test_every_example_can_be_asked_for(name: str) -> None:
+    """The first one of each also runs as it stands, in an environment of its own (tests/system)."""
+    text = asked(*name.split(), "--help").stdout.replace("\\\n", " ")
+    lines = re.search(r"^  Examples:\n((?:    .*\n)+)", text, re.MULTILINE)[1].splitlines()
+    asking = [part.split(">")[0] for line in lines for part in line.split("|") if part.split()[0] == "convsv"]
+    assert len(asking) >= len(lines)
+    for line in asking:
+        _, command, *arguments = shlex.split(line)
+        with cli.make_context("convsv", [command]) as outer:
+            cli.commands[command].make_context(command, arguments, parent=outer).close()
 
 
 @pytest.mark.parametrize("name", cli.commands)

@@ -47,7 +47,7 @@ def test_what_passes_or_is_ignored_is_only_counted() -> None:
     ]
     fine = replace(AUDIT, verdict=Verdict(budget="convsv.toml", gates=tuple(gates)), findings=())
     text = checked(fine)
-    assert "budget passed: 1 ignored, 1 passed (convsv.toml)\n\n1 of 2 limits kept" in text
+    assert "budget passed: 1 ignored, 1 passed (convsv.toml)\n\n--verbose shows 2 layers" in text
     assert "conv1" not in text
     assert "a table" not in text
     whole = checked(fine, terminal=Terminal())
@@ -80,7 +80,7 @@ def test_a_difference_lists_what_has_changed() -> None:
     found = difference(old, new)
     lines = DIFFERENCES[0].render(found, BRIEF).splitlines()
     assert [line.split()[0] for line in lines[4:-2]] == ["network", "grown", "shrunk", "gone"]
-    assert lines[-1] == "1,200 more layers: 1,200 too close to tell (--verbose lists all)"
+    assert lines[-1] == "not listed: 1,200 too close to tell (--verbose lists every layer)"
     assert len(DIFFERENCES[0].render(found, Terminal()).splitlines()) == 1200 + 8
     narrow = DIFFERENCES[0].render(found, replace(BRIEF, width=40)).splitlines()
     assert max(map(len, narrow)) <= 40

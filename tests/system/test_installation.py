@@ -18,7 +18,6 @@ import pytest
 from packaging.requirements import Requirement
 
 from convsv_cli.cli import cli
-from tests.support.command_line import convsv
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -152,9 +151,3 @@ def test_the_first_example_of_every_help_runs_as_it_stands(root: Path, shared: P
     run = re.findall(r"^\$ (?:convsv .* \| )?convsv (\w+)", process.stdout, re.MULTILINE)
     assert sorted(run) == sorted(cli.commands)
     assert "certified at 0.5" in process.stdout
-
-
-@pytest.mark.parametrize("command", ["", *cli.commands])
-def test_every_help_has_an_example(command: str) -> None:
-    text = convsv(*command.split(), "--help").stdout
-    assert re.search(rf"^  Examples:\n    .*convsv {command}", text, re.MULTILINE)

@@ -27,6 +27,7 @@ HEAVY = {"jinja2", "msgspec", "numpy", "onnx", "onnxruntime", "rich", "safetenso
         ["check", "--help"],
         ["diff", "--help"],
         ["report", "--help"],
+        ["help", "formats"],
     ],
 )
 def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
@@ -94,7 +95,7 @@ def test_importing_the_package_is_light() -> None:
 
 
 def test_version() -> None:
-    assert convsv_anew("--version").stdout == f"convsv, version {__version__}\n"
+    assert convsv_anew("-V").stdout == f"convsv, version {__version__}\n"
 
 
 def test_methods_names_every_calculator_with_its_reference() -> None:

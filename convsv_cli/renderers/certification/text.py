@@ -13,6 +13,7 @@ from convsv_cli.renderers.certification.state import state
 from convsv_cli.renderers.csv import comma_separated
 from convsv_cli.renderers.numbers import LOWER, counted, figure, sample_share, whole_percent
 from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.renderers.screen import indented, shown
 from convsv_cli.report import (
     BOUNDED,
     COVARIANCE,
@@ -68,19 +69,18 @@ def table(certification: Certification, terminal: Terminal) -> str:
     """The document, which ends with a line break; texts from files are made inert here."""
     certification = inert(certification)
     lines = [
-        title(certification),
+        *indented([title(certification)], 2),
         "",
         *_levels(certification),
         "",
         *_quantiles(certification),
         *_curve(certification),
-        *(f"{each}." for each in _sentences(certification)),
+        *indented([f"{each}." for each in _sentences(certification)], 2),
         "",
-        LEGEND[0].format(MEASURES[certification.settings.norm]),
-        *(LEGEND[1:] if certification.attack is not None else ()),
+        *indented([LEGEND[0].format(MEASURES[certification.settings.norm])], 2),
+        *indented(LEGEND[1:] if certification.attack is not None else (), 2),
     ]
-    del terminal  # colours would say nothing that the words do not
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return shown(lines, terminal)
 
 
 def document(certification: Certification, terminal: Terminal) -> str:  # noqa: ARG001
