@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, UnsetType, field
 
 from convsv_cli import report
+from convsv_cli.digits import short
 from convsv_cli.report import AUDITED, BOUNDED, COVARIANCE, RULES, UNKNOWN, LayerAudit
 from convsv_cli.wire.form import (
     Count,
@@ -201,7 +202,7 @@ class Network(Form, frozen=True, kw_only=True):
             ValueError: it is beyond what any network has.
         """
         if self.log10 is not None and abs(self.log10) > LARGEST_LOG10:
-            raise ValueError(f"network: a logarithm beyond {LARGEST_LOG10:g}")
+            raise ValueError(f"network: a logarithm beyond {short(LARGEST_LOG10)}")
         return self.made(
             report.NetworkBound,
             reason=self.reason or (UNTOLD if self.status == UNKNOWN else ""),

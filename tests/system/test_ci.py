@@ -183,9 +183,11 @@ def test_the_set_ups_on_the_page_do_what_they_say(root: Path, project: Path, mon
     assert set(re.findall(r"(\w+)(?:\('\w+'\))? \{$", jenkins, re.MULTILINE)) == {
         "pipeline", "environment", "stages", "stage", "steps", "post", "always",
     }  # fmt: skip
-    kept = [*gitlab_job["artifacts"]["paths"], *gitlab_job["artifacts"]["reports"].values()]
-    assert sorted(kept) == sorted(re.findall(r"'(convsv\.\w+)'", jenkins)) == ["convsv.html", "convsv.xml"]
-    for script in (gitlab_job["script"], [step.replace(".venv/bin/", "") for step in steps]):
+    files = ["convsv.html", "convsv.xml", "gl-code-quality-report.json"]
+    assert [*gitlab_job["artifacts"]["paths"], *gitlab_job["artifacts"]["reports"].values()] == files
+    assert sorted(re.findall(r"'(convsv\.\w+)'", jenkins)) == files[:2]
+    of_jenkins = [step.replace(".venv/bin/", "") for step in steps]
+    for script, kept in ((gitlab_job["script"], files), (of_jenkins, files[:2])):
         *setting_up, check = map(shlex.split, script)
         assert setting_up[-1] == ["pip", "install", "convsv @ git+https://github.com/OWNER/convsv@main"]
         assert exit_code(monkeypatch, *check[1:]) == 0

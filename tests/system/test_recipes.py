@@ -16,7 +16,6 @@ import duckdb
 import jq
 import jsonschema
 import pytest
-import yaml
 
 from convsv_cli import saved
 from convsv_cli.cli import cli
@@ -164,12 +163,3 @@ def test_the_other_tables_have_the_columns_that_the_page_names(output: str) -> N
         (row,) = re.findall(rf"^\| `{command}` \| (`kind`.*|`sample`.*) \|$", output, re.MULTILINE)
         said = re.sub(r" \([^)]*\)|:.*", "", row)
         assert re.findall(r"`(\w+)`", said) == list(columns)
-
-
-def test_the_job_for_gitlab_is_one_and_its_file_is_known(output: str) -> None:
-    from convsv_cli.renderers.gitlab import RENDERER
-
-    (job,) = yaml.safe_load(*blocks(output, "yaml")).values()
-    report = job["artifacts"]["reports"]["codequality"]
-    assert f"-o {report} " in job["script"][1]
-    assert report in RENDERER.suffixes

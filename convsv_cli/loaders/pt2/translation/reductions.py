@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from onnx import TensorProto
 
+from convsv_cli.digits import short
 from convsv_cli.loaders.pt2.translation.writer import Build, Call, UntranslatedError
 
 
@@ -102,7 +103,7 @@ def _norm(call: Call) -> str:
     if order in (math.inf, -math.inf):
         op = "ReduceMax" if order > 0 else "ReduceMin"
         return call.emit(op, call.emit("Abs", x), axes, keepdims=keep)
-    raise UntranslatedError(f"a norm of order {order:g}")
+    raise UntranslatedError(f"a norm of order {short(order)}")
 
 
 def _along(op: str) -> Build:
