@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -32,12 +33,21 @@ def project(root: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the source distribution, as `python -m build` does it."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, root]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    (built,) = folder.iterdir()
+    hatchling(root, "sdist", folder)
+    (archive,) = folder.iterdir()
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    hatchling(next(path for path in folder.iterdir() if path.is_dir()), "wheel", folder)
+    (built,) = folder.glob("*.whl")
     return built
+
+
+def hatchling(project: Path, target: str, folder: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", folder]
+    process = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
 
 
 def names(requirements: list[str]) -> set[str]:
@@ -91,6 +101,8 @@ def test_the_wheel_has_all_that_the_package_has(root: Path, wheel: Path) -> None
         if path.parent.name != "__pycache__"
     ]
     assert {"convsv_cli/py.typed", "convsv_cli/renderers/schema/audit-2.schema.json"} <= set(files)
+    assert "convsv_cli/renderers/html/templates/page.html" in files
+    assert wheel.stat().st_size < 3 * 2**20
     (licence,) = (name for name in held if name.endswith("licenses/LICENSE"))
     assert zipfile.ZipFile(wheel).read(licence) == (root / "LICENSE").read_bytes()
     assert sorted(name for name in held if ".dist-info/" not in name) == sorted(files)

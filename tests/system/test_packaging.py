@@ -82,8 +82,8 @@ def assert_one_package(environment: Environment, home: Path) -> None:
         "no types for users"
     )
     assert found == {"same": True, "names": True, "unknown": False}
-    for name in ("convsv", "convsv_cli"):
-        assert environment.run("-m", name, "--version") == f"convsv, version {__version__}\n"
+    for command in (["-m", "convsv"], ["-m", "convsv_cli"], [str(environment.python.with_name("convsv"))]):
+        assert environment.run(*command, "--version") == f"convsv, version {__version__}\n"
 
 
 def test_both_names_are_one_package_where_it_is_installed(installed: Environment) -> None:

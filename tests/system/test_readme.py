@@ -61,13 +61,28 @@ def test_the_training_examples_run(readme: str, root: Path, capsys) -> None:
 
 
 def test_every_option_that_the_pages_name_exists(readme: str, root: Path) -> None:
-    """Of some command; lines that start a script are about options of its own."""
+    """Of some command; lines that start another program are about options of its own."""
     known = {name for command in cli.commands.values() for each in command.params for name in each.opts}
     pages = [readme, *(path.read_text(encoding="utf-8") for path in root.glob("docs/*.md"))]
-    lines = [line for line in "\n".join(pages).splitlines() if "python " not in line]
+    others = re.compile(r"python |^(?:\$ |\(`)(?:pip|pipx|uv|uvx) ")
+    lines = [line for line in "\n".join(pages).splitlines() if not others.search(line)]
     named = set(re.findall(r"--[a-z][a-z0-9-]+", "\n".join(lines)))
     assert len(named) > 20
     assert named <= known
+
+
+def test_torch_without_cuda_is_from_one_index_wherever_it_is_shown(readme: str, root: Path) -> None:
+    """By pip, uv and pipx; of uvx, what follows is a command of this package."""
+    (block,) = re.findall(r"<!-- install -->\n```console\n(.*?)```", readme, re.DOTALL)
+    programs = [line.split()[1] for line in block.splitlines()]
+    assert programs == ["pip", "uv", "uv", "uvx", "pipx"]
+    assert all("/whl/cpu" in line or "--torch-backend cpu" in line for line in block.splitlines())
+    shown = re.findall(
+        r"https://download\.pytorch\.org[\w/.-]*", readme + (root / "docs" / "ci.md").read_text()
+    )
+    assert set(shown) == {"https://download.pytorch.org/whl/cpu"}
+    (once,) = re.findall(r"--from \. convsv (\w+)", block)
+    assert once in cli.commands
 
 
 def test_every_pipe_that_the_docs_show_runs(
