@@ -68,9 +68,10 @@ def test_what_was_reached_is_written_in_every_format(tmp_path: Path, monkeypatch
     assert exit_code(monkeypatch, "audit", scaled(tmp_path, 2, 3, 4), *written) == 130
     assert capsys.readouterr() == ("", "convsv: interrupted\n")
     texts = {path.suffix[1:]: path.read_text() for path in outputs}
-    document = json.loads(texts["json"])
-    schema = root / "convsv_cli" / "renderers" / "schema" / "audit-1.schema.json"
-    jsonschema.validate(document, json.loads(schema.read_text()))
+    whole = json.loads(texts["json"])
+    (document,) = whole["audits"]
+    schema = root / "convsv_cli" / "renderers" / "schema" / "audit-2.schema.json"
+    jsonschema.validate(whole, json.loads(schema.read_text()))
     assert document["status"] == "interrupted"
     assert [row["reason"] for row in document["layers"]] == [None, NOT_REACHED, NOT_REACHED]
     assert document["layers"][0]["certified"]["upper"] == pytest.approx(2, rel=1e-3)
@@ -92,7 +93,7 @@ def test_a_search_ends_with_what_it_has(tmp_path: Path, monkeypatch, capsys) -> 
     assert searched < 0.999 * quick, "a search gains something"
     monkeypatch.setattr(SEARCH, "_objective", before(12, ctrl_c, SEARCH._objective))
     assert exit_code(monkeypatch, "audit", model, "--format", "json") == 130
-    document = json.loads(capsys.readouterr().out)
+    (document,) = json.loads(capsys.readouterr().out)["audits"]
     assert document["status"] == "interrupted"
     assert searched <= document["network"]["lipschitz_upper"] <= quick
     assert all(row["status"] == "audited" for row in document["layers"])
@@ -108,7 +109,7 @@ def test_an_interrupted_check_decides_nothing_of_a_network(
     assert (
         exit_code(monkeypatch, "check", model, "--config", config, "--format", "json", "--exit-zero") == 130
     )
-    verdict = json.loads(capsys.readouterr().out)["verdict"]
+    verdict = json.loads(capsys.readouterr().out)["audits"][0]["verdict"]
     assert verdict["outcome"] == "incomplete"
     assert [gate["outcome"] for gate in verdict["gates"]] == ["passed" if limit > 1 else "undecided"]
 
@@ -219,7 +220,7 @@ def test_a_check_that_the_clock_ends_is_undecided(
     late(clock, monkeypatch, 1)
     arguments = ("check", model, "--config", config, "--time-limit", "90s", "--format", "json")
     assert exit_code(monkeypatch, *arguments) == code
-    (gate,) = json.loads(capsys.readouterr().out)["verdict"]["gates"]
+    (gate,) = json.loads(capsys.readouterr().out)["audits"][0]["verdict"]["gates"]
     assert gate["outcome"] == ("passed" if code == 0 else "undecided")
     assert code == 0 or "stopped by --time-limit" in gate["reason"]
 
@@ -239,7 +240,7 @@ def test_a_baseline_that_ended_early_holds_no_network(
             assert exit_code(patched, "audit", model, "-o", base) == 130
     clock[0] = 0.0
     document = json.loads(base.read_text())
-    document["model"]["sha256"] = "0" * 64
+    document["audits"][0]["model"]["sha256"] = "0" * 64
     base.write_text(json.dumps(document))
     assert exit_code(monkeypatch, "check", model, "--baseline", base, "--max-increase", "500%") == 3
     said = capsys.readouterr().out
