@@ -95,12 +95,15 @@ def _digest(path: Path | None) -> str:
 
 
 def totals(rows: tuple[LayerAudit, ...]) -> NetworkTotals:
-    """Products by calculator, coverage, and each assumption once."""
+    """Products by calculator, coverage, and each assumption once; no products of what was reached alone."""
     layers = [row for row in rows if row.status != NOT_APPLICABLE]
     audited = [row for row in layers if row.status == AUDITED]
+    whole = all(row.reason != NOT_REACHED for row in layers)
     return NetworkTotals(
         product=tuple(
-            (c.method.name, _product(audited, c.method.name)) for c in CALCULATORS if c.method.column
+            (c.method.name, _product(audited if whole else [], c.method.name))
+            for c in CALCULATORS
+            if c.method.column
         ),
         coverage=len(audited) / len(layers) if layers else 1.0,
         assumptions=tuple(dict.fromkeys(line for row in rows for line in row.assumed)),

@@ -150,7 +150,12 @@ def _blocks(blocks: tuple[Block, ...]) -> Table:
 
 
 def _largest(audit: Audit) -> str:
-    """The layer with the largest exact norm, certified norm or bound: the first that all layers have."""
+    """The layer with the largest exact norm, certified norm or bound: the first that all layers have.
+
+    Empty where there is none, or not all were reached.
+    """
+    if any(layer.reason == NOT_REACHED for layer in audit.layers):
+        return ""
     for kind in (EXACT, CERTIFIED, UPPER):
         for method in audit.methods:
             measured = [

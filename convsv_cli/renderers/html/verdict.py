@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from convsv_cli.deadline import WORDS
 from convsv_cli.digits import short
 from convsv_cli.renderers.audit_text import bound_figure, for_inputs, quantised_line
 from convsv_cli.renderers.numbers import DIGITS, LOWER, counted, figure, whole_percent
@@ -14,9 +15,11 @@ from convsv_cli.report import (
     ADDED,
     BOUNDED,
     CERTIFIED,
+    COMPLETE,
     EXCEEDED,
     FAILED,
     IGNORED,
+    INTERRUPTED,
     MISSING,
     MISTAKEN,
     PASSED,
@@ -86,10 +89,12 @@ def headline_of(audit: Audit) -> Headline:
         _bound(audit) if verdict is None else _other_layers(verdict, findings) or _judged(verdict, findings)
     )
     missing = audit.applicable - audit.audited
-    if not missing:
-        return said
-    said = replace(said, text=f"{said.text} {counted(missing, 'layer')} could not be audited.")
-    if said.tone == FAIL:
+    if audit.status != COMPLETE:
+        said = replace(said, text=f"{said.text} The audit was {WORDS[audit.status]}.")
+    if missing:
+        why = "had no figures by then" if audit.status == INTERRUPTED else "could not be audited"
+        said = replace(said, text=f"{said.text} {counted(missing, 'layer')} {why}.")
+    if said.tone == FAIL or not (missing or audit.status == INTERRUPTED):
         return said
     short = said.short if said.tone == WARN else f"{said.short}, incomplete"
     return replace(said, title=said.title.replace(said.short, short, 1), tone=WARN, sign="")
