@@ -1,25 +1,38 @@
-"""Tables 6 and 7 of Singla & Feizi (arXiv 1911.10258) beside convsv's figures for a ResNet-18 state dict.
+r"""Tables 1, 6 and 7 of Singla & Feizi (arXiv 1911.10258) for a ResNet-18.
 
     python benchmarks/paper_tables.py resnet18-f37072fd.pth
+    python benchmarks/paper_tables.py ../shared/models/resnet18-imagenet-bn-folded \
+        --alone --page docs/paper.md
 
-The checkpoint has torchvision's names (`layer1.0.conv1.weight` ...); layers that it lacks are left out. As in
-the paper, strides are ignored and padding is circular, at the size of each layer's input for 224x224 images.
-The paper's times are its authors', on their machine.
+The checkpoint has torchvision's names (`layer1.0.conv1.weight` ...), or is a folder of such arrays (.npy);
+layers that it lacks are left out. As in the paper, strides are ignored and padding is circular, at the size
+of each layer's input for 224x224 images. The paper's columns stand beside those of its own network only: the
+figures of any other are printed with `--alone`. The paper's times are its authors', on their machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from convsv_cli.api import load
 from convsv_cli.auditing import audit_network
+from convsv_cli.errors import ConvsvError
 from convsv_cli.model.layer import Layer
 from convsv_cli.report import LayerAudit, Measurement, Settings
+
+CLOSE = 0.01
+"""Of a figure: the paper's come from single precision, and those of another network are further off."""
+FIRST = 6
+"""Layers in Table 1."""
+HEURISTIC_SECONDS = (0.003, 0.004, 0.003, 0.004, 0.004, 0.007)
+"""Of Table 1, which says nothing of the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,80 +80,211 @@ PAPER = (
 """In the tables' order, which is that of the layers."""
 
 
-def measure(checkpoint: Path) -> dict[str, LayerAudit]:
-    """The layers of the tables that the checkpoint holds, by name, each at its own input size."""
-    network = load(checkpoint)
-    sizes = {row.layer: (row.n, row.n) for row in PAPER}
-    layers = tuple(
-        replace(layer, input_size=sizes[layer.name])
-        for layer in network.layers
-        if isinstance(layer, Layer) and layer.name in sizes
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What convsv says of a layer; figures that the paper has, too, have the same names in `Row`."""
+
+    layer: str
+    shape: str
+    r: float
+    s: float
+    exact: float
+    heuristic: float
+    bound: float
+    exact_seconds: float
+    heuristic_seconds: float
+    bound_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of the paper, or a part of one that fits 80 columns: a heading and an attribute per column."""
+
+    title: str
+    columns: tuple[tuple[str, str], ...]
+    first: int = len(PAPER)
+
+
+NORMS = (("exact", "exact"), ("heuristic", "heuristic"), ("bound", "bound"))
+SECONDS = (("exact", "exact_seconds"), ("bound", "bound_seconds"))
+TABLES = (
+    Table(title="Table 1: spectral norms of the first layers", columns=NORMS, first=FIRST),
+    Table(
+        title="Table 1: seconds",
+        columns=(SECONDS[0], ("heuristic", "heuristic_seconds"), SECONDS[1]),
+        first=FIRST,
+    ),
+    Table(title="Table 6: sqrt(hw) |R| and sqrt(hw) |S|", columns=(("R", "r"), ("S", "s"))),
+    Table(title="Table 7: spectral norms", columns=NORMS),
+    Table(title="Table 7: seconds", columns=SECONDS),
+)
+
+
+def measure(source: Path) -> list[Found]:
+    """The layers of the tables that the checkpoint or folder holds, each at its own input size.
+
+    Raises:
+        ConvsvError: it cannot be read, or holds none of them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        network = load(_gathered(source, Path(folder)) if source.is_dir() else source)
+        sizes = {row.layer: (row.n, row.n) for row in PAPER}
+        layers = tuple(
+            replace(layer, input_size=sizes[layer.name])
+            for layer in network.layers
+            if isinstance(layer, Layer) and layer.name in sizes
+        )
+        if not layers:
+            raise ConvsvError(f"no layer has a name of the paper's network, such as {PAPER[1].layer}")
+        audit = audit_network(replace(network, layers=layers), Settings(exact=True, as_stride_1=True))
+    by_name = {layer.name: layer for layer in audit.layers}
+    return [_found(by_name[row.layer]) for row in PAPER if row.layer in by_name]
+
+
+def _gathered(source: Path, folder: Path) -> Path:
+    """The arrays of a folder as one checkpoint."""
+    import numpy as np
+    import torch
+
+    paths = {row.layer: source / f"{row.layer}.weight.npy" for row in PAPER}
+    arrays = {
+        f"{layer}.weight": torch.from_numpy(np.load(path, allow_pickle=False))
+        for layer, path in paths.items()
+        if path.is_file()
+    }
+    torch.save(arrays, folder / "gathered.pth")
+    return folder / "gathered.pth"
+
+
+def _found(layer: LayerAudit) -> Found:
+    exact, heuristic, bound = (_measured(layer, name) for name in ("exact", "heuristic", "bound"))
+    r, s = (dict(bound.parts)[part] for part in ("R", "S"))
+    return Found(
+        layer=layer.name,
+        shape="x".join(map(str, layer.kernel_shape)),
+        r=r,
+        s=s,
+        exact=exact.value,
+        heuristic=heuristic.value,
+        bound=min(r, s),
+        exact_seconds=exact.seconds,
+        heuristic_seconds=heuristic.seconds,
+        bound_seconds=bound.seconds,
     )
-    if not layers:
-        raise SystemExit(f"{checkpoint}: no layer has one of the names {', '.join(sizes)}")
-    result = audit_network(replace(network, layers=layers), Settings(exact=True, as_stride_1=True))
-    return {layer.name: layer for layer in result.layers}
 
 
-def table_6(measured: dict[str, LayerAudit]) -> Table:
-    """The two bounds of Theorem 1."""
-    table = _table("Table 6: sqrt(hw) |R| and sqrt(hw) |S|", "R paper", "R convsv", "S paper", "S convsv")
-    for row, layer in _pairs(measured):
-        parts = dict(_figure(layer, "bound").parts)
-        _add(table, layer, row.r, parts["R"], row.s, parts["S"])
-    return table
-
-
-def table_7(measured: dict[str, LayerAudit]) -> Table:
-    """Exact norm, heuristic, and the lesser of R and S, with seconds."""
-    columns = [f"{name} {who}" for name in ("exact", "heuristic", "bound") for who in ("paper", "convsv")]
-    seconds = [f"{name} s {who}" for name in ("exact", "bound") for who in ("paper", "convsv")]
-    table = _table("Table 7: exact norm, heuristic and bound", *columns, *seconds)
-    for row, layer in _pairs(measured):
-        exact, heuristic, bound = (_figure(layer, name) for name in ("exact", "heuristic", "bound"))
-        least = min(dict(bound.parts)[part] for part in ("R", "S"))
-        pairs = ((row.exact, exact.value), (row.heuristic, heuristic.value), (row.bound, least))
-        times = ((row.exact_seconds, exact.seconds), (row.bound_seconds, bound.seconds))
-        _add(table, layer, *(figure for pair in (*pairs, *times) for figure in pair))
-    return table
-
-
-def _pairs(measured: dict[str, LayerAudit]) -> list[tuple[Row, LayerAudit]]:
-    return [(row, measured[row.layer]) for row in PAPER if row.layer in measured]
-
-
-def _figure(layer: LayerAudit, calculator: str) -> Measurement:
+def _measured(layer: LayerAudit, calculator: str) -> Measurement:
     measurement = layer.measurement(calculator)
     if measurement is None:
-        raise SystemExit(f"{layer.name}: {layer.reason or f'no {calculator}'}")
+        raise ConvsvError(f"{layer.name}: {layer.reason or f'no {calculator}'}")
     return measurement
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("layer")
-    table.add_column("filter shape")
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
+def stranger(found: Sequence[Found]) -> str:
+    """Where the network differs from the paper's, in words; empty for the paper's own.
+
+    R, S and the heuristic are exact functions of the kernel: where all agree for all layers, it is the same.
+    """
+    paper = {row.layer: row for row in PAPER}
+    for layer in found:
+        for name in ("r", "s", "heuristic"):
+            here, there = getattr(layer, name), getattr(paper[layer.layer], name)
+            if abs(here - there) > CLOSE * there:
+                return f"{name} of {layer.layer} is {here:.3f}, in the paper {there:.3f}"
+    return ""
 
 
-def _add(table: Table, layer: LayerAudit, *figures: float) -> None:
-    shape = "x".join(map(str, layer.kernel_shape))
-    table.add_row(layer.name, shape, *(f"{figure:.3f}" for figure in figures))
+def cells(table: Table, found: Sequence[Found], *, alone: bool) -> Iterator[list[str]]:
+    """The heading and the rows; with the paper's column before each of convsv's unless it is `alone`."""
+    names = [name if alone else f"{name} {who}" for name, _ in table.columns for who in ("paper", "convsv")]
+    yield ["layer", "filter", *(names[::2] if alone else names)]
+    paper = {row.layer: row for row in PAPER[: table.first]}
+    heuristic = dict(zip(paper, HEURISTIC_SECONDS, strict=False))
+    for layer in found:
+        if layer.layer not in paper:
+            continue
+        figures = []
+        for _, field in table.columns:
+            theirs = getattr(paper[layer.layer], field, heuristic.get(layer.layer))
+            figures += [getattr(layer, field)] if alone else [theirs, getattr(layer, field)]
+        yield [layer.layer, layer.shape, *(f"{figure:.3f}" for figure in figures)]
 
 
-def main() -> None:
-    """Print both tables."""
+def text(table: Table, found: Sequence[Found], *, alone: bool) -> str:
+    """For a terminal of 80 columns: two lines of headings, where there are the paper's."""
+    heading, *rows = cells(table, found, alone=alone)
+    tops = [name.split(" ") for name in heading]
+    lines = [[top[0] for top in tops], *([[top[-1] if len(top) > 1 else "" for top in tops]] * (not alone))]
+    widths = [max(map(len, column)) for column in zip(*lines, *rows, strict=True)]
+    return "\n".join(
+        [table.title, *(" ".join(_aligned(line, widths)).rstrip() for line in [*lines, *rows]), ""]
+    )
+
+
+def _aligned(line: list[str], widths: list[int]) -> Iterator[str]:
+    for i, (cell, width) in enumerate(zip(line, widths, strict=True)):
+        yield cell.ljust(width) if i < 2 else cell.rjust(width)
+
+
+def markdown(table: Table, found: Sequence[Found], *, alone: bool) -> str:
+    """For a page."""
+    heading, *rows = cells(table, found, alone=alone)
+    marks = ["---", "---", *["---:"] * (len(heading) - 2)]
+    return "\n".join(
+        [f"## {table.title}", "", *(f"| {' | '.join(line)} |" for line in [heading, marks, *rows]), ""]
+    )
+
+
+def page(found: Sequence[Found], *, alone: bool) -> str:
+    """The page of the documentation."""
+    which = STRANGER if alone else "They stand beside the paper's own."
+    tables = [markdown(table, found, alone=alone) for table in TABLES]
+    return (
+        "\n".join([PAGE.format(which=which, count=len(found), all=len(PAPER)), *tables]).rstrip("\n") + "\n"
+    )
+
+
+PAGE = """\
+# Figures of the paper
+
+`python benchmarks/paper_tables.py resnet18-f37072fd.pth` prints Tables 1, 6 and 7 of Singla & Feizi
+([arXiv 1911.10258](https://arxiv.org/abs/1911.10258)) for a checkpoint of torchvision's ResNet-18, with the
+paper's figures beside convsv's. As in the paper, strides are ignored and padding is circular, at the size of
+each layer's input for images of 224×224; `bound` is the lesser of `R` and `S`. convsv encloses every exact
+norm to about ten digits, and its seconds include that proof.
+
+The figures on this page are those of {count} of the {all} layers. {which}
+"""
+STRANGER = """\
+They are not of the paper's network, but of
+one whose BatchNorm is folded into its kernels, of which the four largest are missing. So the paper's figures
+have no place beside them: the script refuses that, and wrote this page with `--alone --page docs/paper.md`.
+Seconds are of one thread of a shared AMD EPYC."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the tables, or write the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path, help="a ResNet-18 state dict with torchvision's names")
-    measured = measure(parser.parse_args().checkpoint)
-    console = Console(width=200)
-    for table in (table_6(measured), table_7(measured)):
-        console.print(table, "")
-    console.print(f"{len(measured)} of the paper's {len(PAPER)} layers; strides ignored, circular padding.")
+    parser.add_argument("checkpoint", type=Path, help="a ResNet-18 with torchvision's names")
+    parser.add_argument("--alone", action="store_true", help="convsv's figures only, of any network")
+    parser.add_argument("--page", type=Path, help="write them to this page instead")
+    given = parser.parse_args(arguments)
+    try:
+        found = measure(given.checkpoint)
+        different = "" if given.alone else stranger(found)
+    except (ConvsvError, OSError, ValueError) as error:
+        raise SystemExit(f"error: {given.checkpoint}: {error}") from error
+    if different:
+        raise SystemExit(f"error: {given.checkpoint}: not the paper's network: {different}; see --alone")
+    if given.page:
+        given.page.write_text(page(found, alone=given.alone), encoding="utf-8")
+        return
+    sys.stdout.write("\n".join(text(table, found, alone=given.alone) for table in TABLES))
+    sys.stdout.write(
+        f"\n{len(found)} of the paper's {len(PAPER)} layers; strides ignored, circular padding.\n"
+    )
 
 
 if __name__ == "__main__":

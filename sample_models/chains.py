@@ -21,10 +21,8 @@ def chain(model: nn.Sequential, name: str, shape: tuple[int, ...], results: Sequ
         results: names of what the layers put out, one each.
     """
     sources = ["image", *results]
-    nodes = [
-        _node(layer, number, sources[number], result)
-        for number, (layer, result) in enumerate(zip(model, results, strict=True))
-    ]
+    steps = zip(model.named_children(), sources[:-1], results, strict=True)
+    nodes = [_node(layer, key, source, result) for (key, layer), source, result in steps]
     ends = [
         helper.make_tensor_value_info(end, onnx.TensorProto.FLOAT, ["batch", *axes])
         for end, axes in ((sources[0], shape), (sources[-1], (model[-1].out_features,)))
@@ -38,8 +36,8 @@ def chain(model: nn.Sequential, name: str, shape: tuple[int, ...], results: Sequ
     return proto
 
 
-def _node(layer: nn.Module, number: int, source: str, result: str) -> onnx.NodeProto:
-    inputs = [source, *(f"{number}.{key}" for key, _ in layer.named_parameters())]
+def _node(layer: nn.Module, key: str, source: str, result: str) -> onnx.NodeProto:
+    inputs = [source, *(f"{key}.{name}" for name, _ in layer.named_parameters())]
     if isinstance(layer, nn.Conv2d):
         pads = {"pads": layer.padding * 2} if any(layer.padding) else {}
         return helper.make_node(

@@ -128,7 +128,7 @@ def test_the_hook_checks_what_is_committed(budget: str, code: int, root: Path, p
     (project / "convsv.toml").write_text(budget)
     files = [f"sample_models/{path.name}" for path in (root / "sample_models").iterdir()]
     chosen = sorted(name for name in files if re.search(hook["files"], name))
-    models = ("cifar10_cnn", "mnist_curvature", "resnet20", "resnet20_regularised")
+    models = ("cifar10_cnn", "digits", "mnist_curvature", "resnet20", "resnet20_regularised")
     assert chosen == [f"sample_models/{name}{suffix}" for name in models for suffix in (".onnx", ".pt")]
     command = shlex.join([*shlex.split(hook["entry"]), MODEL])
     process = shell(command, project, installed(project))

@@ -33,10 +33,13 @@ def test_outputs_are_what_the_commands_print(
     readme: str, root: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root)
-    outputs = shown_outputs.shown(readme)
-    assert outputs
-    for arguments, output in outputs.items():
-        assert shown_outputs.printed(arguments, shared) == output, shown_outputs.COMMAND
+    shown = [path.read_text(encoding="utf-8") for path in shown_outputs.pages()]
+    blocks = [block for page in shown for block in shown_outputs.BLOCK.finditer(page)]
+    assert len(blocks) >= 2
+    assert sum("<!-- output" in line for page in shown for line in page.splitlines()) == len(blocks)
+    assert shown_outputs.BLOCK.search(readme)
+    for block in blocks:
+        assert shown_outputs.printed(block, shared) == block["output"], shown_outputs.COMMAND
 
 
 def test_the_python_example_runs(readme: str, root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
