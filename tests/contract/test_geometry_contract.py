@@ -20,7 +20,8 @@ from tests.support.onnx_models import saved
 
 def figures(path: Path, *, exact: bool) -> dict[str, Any]:
     """The report as a reader gets it."""
-    return document(Report(command="audit", audits=(audit(path, exact=exact),)))
+    (found,) = document(Report(command="audit", audits=(audit(path, exact=exact),)))["audits"]
+    return found
 
 
 def check(node: Drawn, truth: float, folder: Path) -> None:
