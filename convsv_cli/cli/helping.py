@@ -105,11 +105,3 @@ class Group(Command, click.Group):
         known = MEANT.get(name.lower())
         near = [known] if known else difflib.get_close_matches(name.lower(), self.commands, n=1)
         return near[0] if near else ""
-
-
-def plainly(value: float) -> str:
-    """A default as users would write it: 5e10 and 1e-4, not 5e+10, 50000000000.0 or 0.0001."""
-    if 1e-3 <= abs(value) < 1e6:
-        return f"{value:g}"
-    mantissa, _, exponent = f"{value:e}".partition("e")
-    return f"{float(mantissa):g}e{int(exponent)}"

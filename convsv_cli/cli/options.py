@@ -21,10 +21,10 @@ from convsv_cli.cli.helping import (
     Command,
     Decorator,
     option,
-    plainly,
 )
 from convsv_cli.cli.output import colour_asked_for, prepare, write
 from convsv_cli.cli.values import duration, input_range, input_shapes, input_size, memory
+from convsv_cli.digits import short
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.methods import RENDERERS as METHODS
 from convsv_cli.renderers.renderer import Renderer
@@ -137,7 +137,7 @@ TOLERANCE_ = option(
     section=FIGURES,
     metavar="WIDTH",
     type=float,
-    help=f"Relative width at which a certified interval is narrow enough.  [default: {plainly(TOLERANCE)}]",
+    help=f"Relative width at which a certified interval is narrow enough.  [default: {short(TOLERANCE)}]",
 )
 WORK_LIMIT_ = option(
     "--work-limit",
@@ -145,7 +145,7 @@ WORK_LIMIT_ = option(
     metavar="N",
     type=float,
     help="Multiplications after which the search for a norm stops, with the interval proven by then."
-    f"  [default: {plainly(WORK_LIMIT)}]",
+    f"  [default: {short(WORK_LIMIT)}]",
 )
 MEMORY_LIMIT = option(
     limits.MEMORY_OPTION,
@@ -162,7 +162,7 @@ STEP_LIMIT = option(
     metavar="N",
     type=click.FloatRange(min=0),
     help="Elements that may be touched to read a file and bound its network."
-    f"  [default: {plainly(limits.STEPS)}, and {plainly(limits.STEPS_PER_BYTE)} per byte of the files]",
+    f"  [default: {short(limits.STEPS)}, and {short(limits.STEPS_PER_BYTE)} per byte of the files]",
 )
 TIME_LIMIT = option(
     deadline.TIME_OPTION,

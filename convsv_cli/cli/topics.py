@@ -12,6 +12,7 @@ from convsv_cli.calculators import CALCULATORS
 from convsv_cli.cli.helping import Command
 from convsv_cli.loaders import LOADERS
 from convsv_cli.renderers import RENDERERS
+from convsv_cli.renderers.csv import COLUMNS as IN_CSV
 from convsv_cli.report.verdict import (
     CTRL_C,
     INTERNAL,
@@ -28,7 +29,7 @@ READER_GONE = 141
 WRITTEN = {
     "table": "for people; a narrow terminal goes without some columns, a file never does",
     "json": "for programs and for convsv report; a schema describes it",
-    "csv": "for spreadsheets: a row per layer",
+    "csv": "for spreadsheets: a row per layer, and one for the network",
     "markdown": "for pull requests: the verdict, the worst layers, then all of them folded away",
     "html": "for a browser or a printer: one file that loads nothing",
     "sarif": "for code scanning: findings at the line of the budget",
@@ -99,6 +100,8 @@ def _columns(group: click.Group) -> Parts:  # noqa: ARG001
     proven = {each.column: each.proves for each in methods}
     yield "The columns of an audit, and what each figure proves", COLUMNS | proven | ratio
     yield "", "Upper bounds are rounded up when they are printed, lower ones down."
+    plain = {name: what.replace("`", "") for name, what in IN_CSV.items()}
+    yield "The columns of its CSV, which are always all there, in full precision", plain
 
 
 TOPICS: Mapping[str, Callable[[click.Group], Parts]] = {

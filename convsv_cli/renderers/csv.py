@@ -69,8 +69,8 @@ COLUMNS: Mapping[str, str] = {
     "output_padding": "of a transposed layer, per axis",
     "dtype": "as stored",
     "weight": "name of the weight tensor in the file",
-    "aliases": "further names of the same layer, separated by `; `",
-    "assumed": "what the file does not say and was taken for granted, separated by `; `",
+    "aliases": "further names of the same layer, separated by semicolons",
+    "assumed": "what the file does not say and was taken for granted, separated by semicolons",
     "weight_sha256": "of the shape and the values of the effective weight",
     "seconds": "wall time of the row's figures",
 }

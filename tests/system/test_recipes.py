@@ -152,7 +152,8 @@ def test_the_page_lists_every_schema_and_command(output: str) -> None:
         json_schemas.SCHEMAS
     )
     (commands,) = re.findall(r"^\| `command` \| (.*) \|$", output, re.MULTILINE)
-    assert set(re.findall(r"`(\w+)`", commands)) == set(cli.commands)
+    write = {name for name, each in cli.commands.items() if any(p.name == "format_name" for p in each.params)}
+    assert set(re.findall(r"`(\w+)`", commands)) == write
 
 
 def test_the_other_tables_have_the_columns_that_the_page_names(output: str) -> None:
