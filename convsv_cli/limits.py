@@ -123,6 +123,11 @@ def granting(memory: float | None = None, steps: float | None = None) -> Iterato
         _granted.reset(token)
 
 
+def granted() -> tuple[float | None, float | None]:
+    """The memory and the steps that users grant each model; None for what suits its files."""
+    return _granted.get()
+
+
 @contextmanager
 def allowing() -> Iterator[None]:
     """Limit what is done within, as one piece of work; nothing is limited elsewhere.

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from convsv_cli import arguments, deadline
+from convsv_cli.auditing.cached import Known
 from convsv_cli.auditing.measure import bound_of, measure, not_reached, unbounded_because
 from convsv_cli.auditing.plan import Meter, Task, check_asked, declared, plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import ended_early, findings, model_of, totals
+from convsv_cli.cache import Store
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.empirical import check_empirical, empirical_of
 from convsv_cli.limits import allowing, expect
@@ -41,6 +43,7 @@ def audit_file(
     *,
     graph: str | Path | None = None,
     progress: Progress | None = None,
+    cache: Store | None = None,
 ) -> Audit:
     """Audit the chosen layers of a model file.
 
@@ -48,7 +51,7 @@ def audit_file(
         model: the file.
         settings: which layers and figures, and where to compute them.
         graph: an ONNX graph for the weights of a checkpoint.
-        progress: as in `audit_network`.
+        progress, cache: as in `audit_network`.
 
     Raises:
         UnreadableModelError: the file is missing, damaged or no model.
@@ -56,7 +59,7 @@ def audit_file(
         UsageError: a setting is out of its range; as `audit_network`.
     """
     with allowing():
-        return audit_network(loaded(model, settings, graph), settings, progress)
+        return audit_network(loaded(model, settings, graph), settings, progress, cache)
 
 
 def loaded(model: str | Path, settings: Settings, graph: str | Path | None = None) -> Network:
@@ -70,7 +73,9 @@ def loaded(model: str | Path, settings: Settings, graph: str | Path | None = Non
     return load(model, size) if graph is None else load_with_graph(model, graph, size)
 
 
-def audit_network(network: Network, settings: Settings, progress: Progress | None = None) -> Audit:
+def audit_network(
+    network: Network, settings: Settings, progress: Progress | None = None, cache: Store | None = None
+) -> Audit:
     """Audit the chosen layers of a network.
 
     Within a run (see `deadline`), Ctrl-C and the end of its time give the audit as far as it got.
@@ -79,6 +84,7 @@ def audit_network(network: Network, settings: Settings, progress: Progress | Non
         network: as a loader gave it, at the input size of `settings`.
         settings: which layers and figures, and where to compute them.
         progress: called with the layer that is being worked on and the share of all work done, 0 to 1.
+        cache: what earlier audits have found, to which what this one finds is added; None for none.
 
     Raises:
         UsageError: no layer matches one of `settings.layers`; the rows are not what `declared` is to make of
@@ -94,6 +100,10 @@ def audit_network(network: Network, settings: Settings, progress: Progress | Non
         check_spectra(network, settings)
     device = resolve_device(settings.device)
     tasks = plan(network, settings)
+    known, model = Known(cache), model_of(network)
+    before = known.audit(model, settings)
+    if before is not None:
+        return replace(before, seconds=time.perf_counter() - start)
     effort = Effort(level=settings.network_effort, work=sum(task.work for task in tasks))
     expect(effort.patience)
     search = 0.0 if unbounded_because(network, settings) else effort.planned
@@ -102,7 +112,7 @@ def audit_network(network: Network, settings: Settings, progress: Progress | Non
     rows, bound = _figures(
         tasks,
         NetworkBound(status=UNKNOWN, reason=because, effort=effort.level),
-        lambda task: measure(task, device, meter),
+        lambda task: measure(task, device, meter, known),
         lambda rows: bound_of(network, rows, settings, device, meter, effort=effort),
     )
     spectra: tuple[Spectrum, ...] = ()
@@ -113,9 +123,9 @@ def audit_network(network: Network, settings: Settings, progress: Progress | Non
         if settings.spectra and not deadline.ended():
             spectra, missing = spectra_of(network, settings, progress)
     status = deadline.outcome() or COMPLETE
-    return Audit(
+    audit = Audit(
         version=__version__,
-        model=model_of(network),
+        model=model,
         settings=settings,
         methods=tuple(calculator.method for calculator in CALCULATORS),
         layers=rows,
@@ -126,6 +136,8 @@ def audit_network(network: Network, settings: Settings, progress: Progress | Non
         spectra=spectra,
         status=status,
     )
+    known.keep_audit(audit)
+    return audit
 
 
 def _figures(

@@ -17,6 +17,7 @@ from functools import cache, partial
 
 import torch
 
+from convsv_cli.auditing.cached import NOTHING, Known
 from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.auditing.plan import AnyLayer, Meter, Task
 from convsv_cli.calculators.calculator import Calculator, Problem
@@ -26,7 +27,7 @@ from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.lipschitz.ends import Ends
 from convsv_cli.lipschitz.norms import Norms, kernel_norm, rows_by_key
 from convsv_cli.lipschitz.operation import UnboundedError
-from convsv_cli.model.kernel import reduce_kernel
+from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
 from convsv_cli.model.network import Network
 from convsv_cli.report import (
@@ -57,18 +58,22 @@ LARGE = 10**6
 """Entries of a weight after which there is something to give back."""
 
 
-def measure(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
-    """The row of one layer: its measurements, or why there are none."""
+def measure(task: Task, device: torch.device, meter: Meter, known: Known = NOTHING) -> LayerAudit:
+    """The row of one layer: its measurements, or why there are none.
+
+    `known` is what earlier audits have found.
+    """
     blank = row_of(task.layer)
     row = guarded(
-        lambda: _measured(task, device, meter), lambda why: replace(blank, status=UNSUPPORTED, reason=why)
+        lambda: _measured(task, device, meter, known),
+        lambda why: replace(blank, status=UNSUPPORTED, reason=why),
     )
     if math.prod(row.kernel_shape) >= LARGE:
         trim_heap()
     return row
 
 
-def _measured(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
+def _measured(task: Task, device: torch.device, meter: Meter, known: Known) -> LayerAudit:
     layer = task.layer
     if not isinstance(layer, Layer):
         return unmeasured(layer)
@@ -79,7 +84,17 @@ def _measured(task: Task, device: torch.device, meter: Meter) -> LayerAudit:
     if fault:
         meter.advance(task.work)
         return replace(blank, status=INVALID, reason=fault)
-    kernel = reduce_kernel(weight.to(device), layer.geometry)
+    row = known.row(task, blank)
+    if row is not None:
+        meter.advance(task.work)
+        return row
+    row = _computed(task, blank, reduce_kernel(weight.to(device), layer.geometry), meter)
+    known.keep_row(task, blank, row)
+    return row
+
+
+def _computed(task: Task, blank: LayerAudit, kernel: Kernel, meter: Meter) -> LayerAudit:
+    """The row with what each calculator says of its kernel."""
     problem = task.problem(kernel)
     measurements, missing = {}, []
     for calculator in task.calculators:

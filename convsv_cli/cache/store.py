@@ -1,0 +1,145 @@
+"""Entries in a folder: bytes by a key, each signed, replaced whole or not at all.
+
+The folder is flat, so that no link in it leads anywhere, and an entry is one file: its mark, the signature of
+key and content, and the content, compressed. Entries that several processes write at once are equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import stat
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from convsv_cli.errors import UsageError
+
+READ, WRITE = MODES = ("read", "write")
+SIZE = 1e9
+"""Bytes of all entries, unless another size is asked for."""
+MARK = b"convsv-cache 1\n"
+SIGNED = hashlib.sha256().digest_size
+LARGEST = 64 * 2**20
+"""Bytes of one entry, compressed and not."""
+NAME = re.compile(r"[0-9a-f]{64}\.entry")
+AFTER_TRIMMING = 0.9
+"""The share of the size that is left once it was exceeded, so that not every run has to look."""
+
+
+class Store:
+    """A cache that is open: what it has is read, and what is new is kept.
+
+    Attributes:
+        hits: how many entries were used.
+        rejected: how many were there, but not signed by this user for this key, or damaged.
+    """
+
+    def __init__(self, folder: str | Path, secret: bytes, *, mode: str = WRITE, most: float = SIZE) -> None:
+        self._folder, self._secret, self._most = Path(folder), secret, most
+        self._writes = mode == WRITE
+        self._grown = 0
+        self.hits = self.rejected = 0
+        try:
+            if self._writes:
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not self._folder.is_dir():
+                raise UsageError("no such folder", where=str(folder), hint="--cache-mode write makes it")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UsageError(f"cannot be a cache: {reason}", where=str(folder)) from error
+
+    def get(self, key: str) -> bytes | None:
+        """The content of an entry; None where there is none that is to be believed."""
+        path = self._path(key)
+        try:
+            data = _regular_bytes(path)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            data = b""
+        content = self._verified(key, data)
+        if content is None:
+            self.rejected += 1
+            return None
+        self.hits += 1
+        if self._writes:
+            with suppress(OSError):  # it counts as used now
+                os.utime(path, follow_symlinks=os.utime not in os.supports_follow_symlinks)
+        return content
+
+    def put(self, key: str, content: bytes) -> None:
+        """Keep an entry; one that cannot be written, on a full disk say, is not kept."""
+        if not self._writes or len(content) > LARGEST:
+            return
+        packed = zlib.compress(content, 1)
+        data = b"".join((MARK, self._signature(key, packed), packed))
+        with suppress(OSError):
+            handle, name = tempfile.mkstemp(prefix=".new.", dir=self._folder)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                Path(name).replace(self._path(key))
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+            self._grown += len(data)
+
+    def close(self) -> None:
+        """Remove what was not used for longest, where all entries take more than they may."""
+        if not self._grown:
+            return
+        entries = sorted(self._entries())
+        total = sum(size for _, size, _ in entries)
+        if total <= self._most:
+            return
+        for _, size, path in entries:
+            if total <= AFTER_TRIMMING * self._most:
+                break
+            with suppress(OSError):  # which another process removed
+                path.unlink()
+            total -= size
+
+    def _entries(self) -> Iterator[tuple[float, int, Path]]:
+        """When each was used last, its bytes, and its file."""
+        with suppress(OSError), os.scandir(self._folder) as found:
+            for entry in found:
+                if not NAME.fullmatch(entry.name):
+                    continue
+                with suppress(OSError):
+                    status = entry.stat(follow_symlinks=False)
+                    yield status.st_mtime, status.st_size, Path(entry.path)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.entry"
+
+    def _signature(self, key: str, packed: bytes) -> bytes:
+        return hmac.digest(self._secret, MARK + key.encode() + b"\n" + packed, "sha256")
+
+    def _verified(self, key: str, data: bytes) -> bytes | None:
+        start = len(MARK) + SIGNED
+        packed = data[start:]
+        if not data.startswith(MARK) or not hmac.compare_digest(
+            data[len(MARK) : start], self._signature(key, packed)
+        ):
+            return None
+        return zlib.decompress(packed)
+
+
+def _regular_bytes(path: Path) -> bytes:
+    """All of a regular file that is no link, and not too long.
+
+    Raises:
+        OSError, ValueError: it is none.
+    """
+    names = ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
+    flags = sum(getattr(os, name, 0) for name in names)  # each system has its own
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+            raise ValueError("no entry")
+        return file.read(LARGEST)
