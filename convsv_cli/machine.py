@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
@@ -14,6 +15,35 @@ def free_memory() -> int:
     """Bytes of memory that this process could have, as far as the system says."""
     known = [size for size in (_available(), _left_to_container()) if size is not None]
     return min(known, default=UNKNOWN)
+
+
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def private_memory() -> int:
+    """Bytes that this process has for itself, where the system says; else 0."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:")), 0)
+
+
+def limit_memory(more: float) -> None:
+    """Let this process have no more than so many bytes beyond what it has, where the system can."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    most = private_memory() + int(more)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard)
+    )
 
 
 def _available() -> int | None:

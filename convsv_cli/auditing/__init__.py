@@ -13,7 +13,7 @@ from convsv_cli.auditing.measure import bound_of, measure, not_reached, unbounde
 from convsv_cli.auditing.plan import Meter, Task, check_asked, declared, plan, resolve_device
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import ended_early, findings, model_of, totals
-from convsv_cli.cache import Store
+from convsv_cli.cache import Entries
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.empirical import check_empirical, empirical_of
 from convsv_cli.limits import allowing, expect
@@ -43,7 +43,7 @@ def audit_file(
     *,
     graph: str | Path | None = None,
     progress: Progress | None = None,
-    cache: Store | None = None,
+    cache: Entries | None = None,
 ) -> Audit:
     """Audit the chosen layers of a model file.
 
@@ -74,7 +74,7 @@ def loaded(model: str | Path, settings: Settings, graph: str | Path | None = Non
 
 
 def audit_network(
-    network: Network, settings: Settings, progress: Progress | None = None, cache: Store | None = None
+    network: Network, settings: Settings, progress: Progress | None = None, cache: Entries | None = None
 ) -> Audit:
     """Audit the chosen layers of a network.
 

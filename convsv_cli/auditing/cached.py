@@ -13,7 +13,7 @@ from typing import Any
 
 from convsv_cli import limits
 from convsv_cli.auditing.plan import Task
-from convsv_cli.cache import Store, key_of
+from convsv_cli.cache import Entries, key_of
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.model.layer import Layer
 from convsv_cli.report import (
@@ -41,7 +41,7 @@ class Known:
         store: the cache; None for none.
     """
 
-    def __init__(self, store: Store | None = None) -> None:
+    def __init__(self, store: Entries | None = None) -> None:
         self._store = store
 
     def row(self, task: Task, blank: LayerAudit) -> LayerAudit | None:

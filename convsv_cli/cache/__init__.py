@@ -10,9 +10,9 @@ from __future__ import annotations
 from convsv_cli.cache.fingerprint import fingerprint
 from convsv_cli.cache.key import key_of
 from convsv_cli.cache.secret import secret
-from convsv_cli.cache.store import READ, SIZE, WRITE, Store
+from convsv_cli.cache.store import READ, SIZE, WRITE, Entries, Store
 
-__all__ = ["READ", "SIZE", "WRITE", "Store", "fingerprint", "key_of", "open_cache"]
+__all__ = ["READ", "SIZE", "WRITE", "Entries", "Store", "fingerprint", "key_of", "open_cache"]
 
 
 def open_cache(folder: str, *, mode: str = WRITE, most: float = SIZE) -> Store:

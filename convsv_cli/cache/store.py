@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from convsv_cli.errors import UsageError
 
@@ -29,6 +30,16 @@ LARGEST = 64 * 2**20
 NAME = re.compile(r"[0-9a-f]{64}\.entry")
 AFTER_TRIMMING = 0.9
 """The share of the size that is left once it was exceeded, so that not every run has to look."""
+
+
+class Entries(Protocol):
+    """What has entries: a cache, or part of one that somebody carries."""
+
+    def get(self, key: str) -> bytes | None:
+        """The content of an entry; None where there is none that is to be believed."""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Keep an entry."""
 
 
 class Store:

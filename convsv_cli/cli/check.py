@@ -22,7 +22,7 @@ from convsv_cli.budget import (
 )
 from convsv_cli.cli import options
 from convsv_cli.cli.helping import BUDGET, OUTPUT, Command, option
-from convsv_cli.cli.output import check_replaceable, echo, is_file, prepare, replacement, write_report
+from convsv_cli.cli.output import check_replaceable, echo, is_file, prepare, write_report
 from convsv_cli.cli.running import (
     Progress,
     audited,
@@ -40,6 +40,7 @@ from convsv_cli.errors import UsageError
 from convsv_cli.loaders import recognised, warm_up
 from convsv_cli.loaders.owners import owners
 from convsv_cli.renderers import RENDERERS
+from convsv_cli.replacing import replacement
 from convsv_cli.report import ERROR, UNUSED, Audit, Report, exit_code
 
 EXAMPLE = """\b

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import click
 
@@ -20,6 +17,7 @@ from convsv_cli.errors import UsageError
 from convsv_cli.loaders.files import may_be_model
 from convsv_cli.renderers import github, markdown
 from convsv_cli.renderers.renderer import BLOCKS, Renderer, Terminal
+from convsv_cli.replacing import blaming, replacement
 from convsv_cli.report import Report
 
 T = TypeVar("T")
@@ -202,61 +200,6 @@ def check_replaceable(path: Path, models: Sequence[Path]) -> None:
         raise UsageError(f"invalid path: {error.strerror}", where=str(error.filename)) from error
 
 
-@contextmanager
-def replacement(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, next to `path`, that takes its place at the end: readers see the old or the new one.
-
-    Where the block ends in an exception, Ctrl-C included, what was there stays and nothing else is left.
-
-    Raises:
-        UsageError: the file cannot be written; whoever writes to it need not look for other errors.
-    """
-    with blaming(path):
-        home = Path(os.path.realpath(path))  # which takes a circle of links for a file
-        handle, name = tempfile.mkstemp(prefix=f".{home.name}.", dir=home.parent)
-    temporary = Path(name)
-    try:
-        with io.BufferedWriter(_Blaming(handle, path)) as file:
-            yield file
-        with blaming(path):
-            temporary.chmod(home.stat().st_mode & 0o777 if home.exists() else 0o666 & ~_umask())
-            temporary.replace(home)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-class _Blaming(io.FileIO):
-    """A file whose errors name the path that it is to replace."""
-
-    def __init__(self, handle: int, path: Path) -> None:
-        super().__init__(handle, "wb")
-        self._path = path
-
-    def write(self, data: Any, /) -> int:  # noqa: ANN401  (whatever its base class takes)
-        with blaming(self._path):
-            return super().write(data)
-
-    def close(self) -> None:
-        with blaming(self._path):
-            super().close()
-
-
-@contextmanager
-def blaming(where: Path | str) -> Iterator[None]:
-    """Errors of the operating system as one line that says what could not be written.
-
-    Raises:
-        UsageError: for any but that the reader of a pipe has gone.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UsageError(f"cannot write: {error.strerror or error}", where=str(where)) from error
-
-
 def _check(path: Path) -> None:
     if not path.parent.is_dir():
         raise UsageError("no such folder", where=str(path.parent), hint="create it first")
@@ -271,9 +214,3 @@ def _check_beside(path: Path, model: Path) -> None:
         raise UsageError("the output would replace an input", where=str(path), hint=ELSEWHERE)
     if path.exists() and model.is_dir() and path.parent.samefile(model) and may_be_model(path.name):
         raise UsageError("the output would replace a model", where=str(path), hint=ELSEWHERE)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

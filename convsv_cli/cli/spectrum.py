@@ -10,12 +10,13 @@ import click
 
 from convsv_cli.cli import options
 from convsv_cli.cli.helping import AUDITED, FIGURES, Command, option
-from convsv_cli.cli.output import check_replaceable, prepare, replacement, write
+from convsv_cli.cli.output import check_replaceable, prepare, write
 from convsv_cli.cli.running import progress_bar
 from convsv_cli.errors import UsageError
 from convsv_cli.limits import allowing
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers.spectrum import KEEPERS, RENDERERS
+from convsv_cli.replacing import replacement
 from convsv_cli.report import NOT_APPLICABLE
 from convsv_cli.report.verdict import LEFT_OPEN, PASS
 

@@ -7,12 +7,12 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO
 
 from convsv_cli.confinement import protocol
 from convsv_cli.confinement.protocol import Limits
 from convsv_cli.errors import ConvsvError
+from convsv_cli.machine import private_memory
 
 Report = Callable[[float], None]
 Task = Callable[[bytes, Report], bytes]
@@ -90,7 +90,7 @@ def confine(limits: Limits) -> None:
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CPU: limits.processor,
-        resource.RLIMIT_DATA: _data() + limits.memory,
+        resource.RLIMIT_DATA: private_memory() + limits.memory,
     }
     if not limits.reads:
         wanted[resource.RLIMIT_NOFILE] = 0
@@ -99,12 +99,3 @@ def confine(limits: Limits) -> None:
         most = value if hard == resource.RLIM_INFINITY else min(value, hard)
         above = most + 1 if kind == resource.RLIMIT_CPU and most != hard else most  # the soft one has a name
         resource.setrlimit(kind, (most, above))
-
-
-def _data() -> int:
-    """Bytes of private memory that this process has, where the system says."""
-    try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:")), 0)

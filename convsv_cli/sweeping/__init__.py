@@ -1,0 +1,15 @@
+"""Audits of many model files: found, given to workers, and kept one by one, so that a run can go on later.
+
+One way for all machines: an `Executor` runs `Order`s, in processes of this machine or on a Dask cluster.
+"""
+
+from __future__ import annotations
+
+from convsv_cli.sweeping.discovery import Found, discover
+from convsv_cli.sweeping.driver import sweep
+from convsv_cli.sweeping.executor import Executor
+from convsv_cli.sweeping.local import LocalExecutor
+from convsv_cli.sweeping.outcomes import Outcome, Outcomes
+from convsv_cli.sweeping.tables import write_tables
+
+__all__ = ["Executor", "Found", "LocalExecutor", "Outcome", "Outcomes", "discover", "sweep", "write_tables"]

@@ -1,0 +1,143 @@
+"""Which models there are in folders: files by their names, those in several files once, links once.
+
+Links to folders are followed, each folder once, so that circles end; of Hugging Face's caches, snapshots are
+looked at, and the blobs that these link to are not.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from convsv_cli.errors import ConvsvError, UsageError
+from convsv_cli.loaders import parts_of
+from convsv_cli.loaders.files import may_be_model
+
+MOST = 1_000_000
+"""Entries of folders that are looked at."""
+PASSED_OVER = frozenset((".git", ".locks", ".no_exist", "__pycache__", "node_modules"))
+BLOBS, SNAPSHOTS = "blobs", "snapshots"
+STATE = re.compile(r"(optimizer|scheduler|scaler|rng_state|training_args|random_states)[\w.-]*\.(pt|pth|bin)")
+"""What trainers save beside a model."""
+INDEX = ".index.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A file to be audited.
+
+    Attributes:
+        path: as a user would name it.
+        same_as: the path of the same file under the name that came first; empty for that itself.
+    """
+
+    path: str
+    same_as: str = ""
+
+
+def discover(named: Iterable[str]) -> Iterator[Found]:
+    """The models that paths and globs name: files as they are, of folders all in them, in order.
+
+    Args:
+        named: paths, or globs where there is no such path; ** is any number of folders.
+
+    Raises:
+        UsageError: one of them names nothing, or there is too much to look at.
+    """
+    known: dict[tuple[int, int] | str, str] = {}
+    walk = _Walk()
+    for name in named:
+        matches = [name] if os.path.lexists(name) else sorted(glob.glob(name, recursive=True))  # noqa: PTH207  (absolute ones, too)
+        if not matches:
+            raise UsageError("no such file or folder", where=name)
+        for path in (path for match in matches for path in walk.models(Path(match))):
+            first = known.setdefault(_identity(path), str(path))
+            yield Found(path=str(path), same_as="" if first == str(path) else first)
+
+
+class _Walk:
+    """Through folders, each once."""
+
+    def __init__(self) -> None:
+        self._folders: set[tuple[int, int] | str] = set()
+        self._left = MOST
+
+    def models(self, path: Path) -> Iterator[Path]:
+        """The models in a folder and those below; a path that is none as it is."""
+        if not path.is_dir():
+            yield path
+            return
+        todo = [path]
+        while todo:
+            folder = todo.pop()
+            entries = self._entries(folder)
+            shards = set(_shards(entries))
+            for entry in entries:
+                if entry.path not in shards and _is_model(entry):
+                    yield Path(entry.path)
+            below = [Path(entry.path) for entry in entries if _is_folder(entry, entries)]
+            todo += reversed(below)
+
+    def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
+        """What is in a folder, by name; nothing of one that was looked at, or that may not be read."""
+        key = _identity(folder)
+        if key in self._folders:
+            return []
+        self._folders.add(key)
+        found: list[os.DirEntry[str]] = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    self._left -= 1
+                    if self._left < 0:
+                        what = f"more than {MOST:,} files and folders to look at"
+                        raise UsageError(what, where=str(folder), hint="sweep its folders one by one")
+                    found.append(entry)
+        except OSError:
+            return []
+        return sorted(found, key=lambda entry: entry.name)
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    """What two names of one file have in common."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return str(path)
+    return (status.st_dev, status.st_ino) if status.st_ino else str(path.resolve())
+
+
+def _is_model(entry: os.DirEntry[str]) -> bool:
+    """Whether a file's name is that of a model; one that leads nowhere is, for it cannot be audited."""
+    name = entry.name.lower()
+    if not may_be_model(name) or STATE.fullmatch(name):
+        return False
+    try:
+        return not entry.is_dir()
+    except OSError:
+        return True
+
+
+def _is_folder(entry: os.DirEntry[str], beside: list[os.DirEntry[str]]) -> bool:
+    if entry.name in PASSED_OVER:
+        return False
+    if entry.name == BLOBS and any(other.name == SNAPSHOTS for other in beside):
+        return False
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _shards(entries: list[os.DirEntry[str]]) -> Iterator[str]:
+    """The files that an index among them names, which are no models by themselves."""
+    for entry in entries:
+        if entry.name.endswith(INDEX) and _is_model(entry):
+            try:
+                yield from (str(Path(entry.path).parent / part.name) for part in parts_of(Path(entry.path)))
+            except (ConvsvError, OSError):  # which auditing it will say
+                continue

@@ -1,0 +1,157 @@
+"""What became of each model, a file each in the results' folder: all that a run that goes on later needs.
+
+A file is a line of JSON that says of what it is, then the document of the report, as `convsv audit` writes
+it. It is replaced whole, so that a run that is killed loses what was being worked on, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convsv_cli.cache import fingerprint
+from convsv_cli.errors import ConvsvError, UsageError
+from convsv_cli.replacing import replacement
+from convsv_cli.report import Failure, Report, Settings
+from convsv_cli.report.verdict import INTERNAL
+from convsv_cli.saved import LARGEST, parsed
+from convsv_cli.sweeping.executor import Answer, Order
+
+FOLDER = "outcomes"
+SUFFIX = ".outcome"
+MOST = 1_000_000
+"""Outcomes in a folder."""
+LONGEST_HEAD = 2**20
+"""Bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a model.
+
+    Attributes:
+        path: as it was found.
+        same_as: the path of the same file under which it was audited; empty where it is that itself.
+        report: with one audit, or one failure; None where `same_as` has it.
+    """
+
+    path: str
+    same_as: str = ""
+    report: Report | None = None
+
+
+class Outcomes:
+    """The outcomes in a results' folder, for audits that are asked for in one way.
+
+    Args:
+        results: the folder, which is made.
+        settings: what is asked for; what was found otherwise is found again.
+
+    Raises:
+        UsageError: the folder cannot be one.
+    """
+
+    def __init__(self, results: Path, settings: Settings) -> None:
+        self._folder = results / FOLDER
+        self._asked = _digest(repr(settings), fingerprint())
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot write: {error.strerror}", where=str(results)) from error
+
+    def has(self, path: str) -> bool:
+        """Whether a model was audited in this way, and none of its files has changed since."""
+        head = _head(self._file(path))
+        if head is None or head.get("asked") != self._asked or head.get("path") != path:
+            return False
+        files = head.get("files")
+        return isinstance(files, list) and files == [_state(str(file)) for file, *_ in _pairs(files)]
+
+    def keep(self, order: Order, answer: Answer) -> None:
+        """Write down what became of a model.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        files = sorted({order.path, *answer.files})
+        head = {"path": order.path, "asked": self._asked, "files": [_state(file) for file in files]}
+        self._write(order.path, head, answer.document)
+
+    def keep_link(self, path: str, same_as: str) -> None:
+        """Write down that a path leads to a file of another name."""
+        self._write(path, {"path": path, "same_as": same_as, "asked": "", "files": []}, b"")
+
+    def _write(self, path: str, head: dict[str, Any], document: bytes) -> None:
+        with replacement(self._file(path)) as file:
+            file.write(json.dumps(head).encode() + b"\n" + document)
+
+    def _file(self, path: str) -> Path:
+        return self._folder / f"{_digest(path)}{SUFFIX}"
+
+
+def outcomes_in(results: Path) -> Iterator[Outcome]:
+    """All outcomes in a results' folder, by path; those that cannot be read are failures.
+
+    Raises:
+        UsageError: there is no such folder, or it has too many.
+    """
+    try:
+        files = [file for file in (results / FOLDER).iterdir() if file.suffix == SUFFIX]
+    except OSError as error:
+        raise UsageError("not the results of a sweep", where=str(results)) from error
+    if len(files) > MOST:
+        raise UsageError(f"more than {MOST:,} outcomes", where=str(results))
+    heads = [(str((_head(file) or {}).get("path", file.name)), file) for file in files]
+    for path, file in sorted(heads):
+        yield _read(path, file)
+
+
+def _read(path: str, file: Path) -> Outcome:
+    head = _head(file)
+    if head is None:
+        return Outcome(path=path, report=_unreadable(path))
+    same_as = head.get("same_as")
+    if isinstance(same_as, str) and same_as:
+        return Outcome(path=path, same_as=same_as)
+    try:
+        with file.open("rb") as stream:
+            stream.readline(LONGEST_HEAD)
+            return Outcome(path=path, report=parsed(stream.read(LARGEST), str(file)))
+    except (OSError, ConvsvError):
+        return Outcome(path=path, report=_unreadable(path))
+
+
+def _unreadable(path: str) -> Report:
+    failure = Failure(path=path, message="its outcome cannot be read: sweep it again", exit_code=INTERNAL)
+    return Report(command="audit", audits=(), failures=(failure,))
+
+
+def _head(file: Path) -> dict[str, Any] | None:
+    """The first line; None where there is none that says of what the outcome is."""
+    with suppress(OSError, ValueError, RecursionError), file.open("rb") as stream:
+        head = json.loads(stream.readline(LONGEST_HEAD))
+        if isinstance(head, dict) and isinstance(head.get("path"), str):
+            return head
+    return None
+
+
+def _pairs(files: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    return [file for file in files if isinstance(file, list) and file]
+
+
+def _state(path: str) -> list[Any]:
+    """What says whether a file was changed, without reading it: as version control does."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return [path]
+    return [path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _digest(*said: str) -> str:
+    return hashlib.sha256("\0".join(said).encode("utf-8", "surrogatepass")).hexdigest()

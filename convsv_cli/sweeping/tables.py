@@ -1,0 +1,174 @@
+"""The three tables of a sweep as files: JSON lines, and Parquet where pyarrow is installed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from convsv_cli.replacing import replacement
+from convsv_cli.report.verdict import worst
+from convsv_cli.sweeping.columns import (
+    FLAG,
+    REAL,
+    TABLES,
+    TEXT,
+    TEXTS,
+    VERSION,
+    WHOLE,
+    WHOLES,
+    Column,
+    File,
+    Row,
+)
+from convsv_cli.sweeping.outcomes import Outcome
+
+BATCH = 10_000
+"""Rows that are written at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What the tables say in short.
+
+    Attributes:
+        files: how many files there are of each status.
+        layers: how many layers have figures.
+        exit_code: the worst of all files.
+        parquet: whether there are tables in Parquet.
+    """
+
+    files: Mapping[str, int]
+    layers: int
+    exit_code: int
+    parquet: bool
+
+
+def write_tables(outcomes: Iterable[Outcome], results: Path) -> Totals:
+    """Write the tables of all outcomes to a folder, each replaced whole.
+
+    One outcome is in memory at a time.
+
+    Args:
+        outcomes: see `outcomes_in`.
+        results: the folder.
+
+    Raises:
+        UsageError: one of them cannot be written.
+    """
+    arrow, statuses, layers, codes = _has_arrow(), Counter[str](), 0, set[int]()
+    with ExitStack() as stack:
+        writers: list[_Lines | _Parquet] = []
+        for name, columns in TABLES.items():
+            lines = stack.enter_context(replacement(results / f"{name}.jsonl"))
+            writers.append(_Lines(lines))
+            if arrow:
+                parquet = stack.enter_context(replacement(results / f"{name}.parquet"))
+                writers.append(stack.enter_context(_Parquet(parquet, columns)))
+        each = 2 if arrow else 1
+        for outcome in outcomes:
+            file = _file(outcome)
+            statuses[file.status] += 1
+            codes.add(file.exit_code)
+            layers += file.audit.audited if file.audit else 0
+            for index, (name, rows) in enumerate(_rows(file)):
+                values = [_values(row, TABLES[name]) for row in rows]
+                for writer in writers[each * index : each * (index + 1)]:
+                    writer.write(values)
+    return Totals(files=statuses, layers=layers, exit_code=worst(codes), parquet=arrow)
+
+
+def _file(outcome: Outcome) -> File:
+    report = outcome.report
+    audit = next(iter(report.audits), None) if report else None
+    failure = next(iter(report.failures), None) if report else None
+    return File(path=outcome.path, same_as=outcome.same_as, audit=audit, failure=failure)
+
+
+def _rows(file: File) -> Iterator[tuple[str, list[Any]]]:
+    """Of each table, in the order of `TABLES`, the rows that a file has."""
+    audit = file.audit
+    yield "files", [file]
+    yield "networks", [audit] if audit else []
+    yield "layers", [Row(path=file.path, layer=layer) for layer in audit.layers] if audit else []
+
+
+def _values(row: Any, columns: tuple[Column, ...]) -> dict[str, Any]:  # noqa: ANN401
+    return {column.name: _plain(column.of(row)) for column in columns}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return list(value) if isinstance(value, tuple) else value
+
+
+class _Lines:
+    """JSON lines."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows."""
+        for row in rows:
+            self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+
+
+class _Parquet:
+    """A Parquet file, a row group per so many rows."""
+
+    def __init__(self, file: BinaryIO, columns: tuple[Column, ...]) -> None:
+        self._file, self._columns = file, columns
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> _Parquet:  # noqa: PYI034  (3.10 has no Self)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        kinds: Mapping[str, Any] = {
+            TEXT: pa.string(),
+            WHOLE: pa.int64(),
+            REAL: pa.float64(),
+            FLAG: pa.bool_(),
+            WHOLES: pa.list_(pa.int64()),
+            TEXTS: pa.list_(pa.string()),
+        }
+        fields = [
+            pa.field(column.name, kinds[column.kind], metadata={"about": column.about})
+            for column in self._columns
+        ]
+        self._schema = pa.schema(fields, metadata={"convsv_sweep": VERSION})
+        self._writer = pq.ParquetWriter(self._file, self._schema)
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self._flush()
+        self._writer.close()
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """Append rows."""
+        self._rows += rows
+        if len(self._rows) >= BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
+            self._rows = []
+
+
+def _has_arrow() -> bool:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        return False
+    return True

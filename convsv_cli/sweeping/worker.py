@@ -1,0 +1,93 @@
+"""What a worker does with an order: everything that may go wrong with a model is part of the answer."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from convsv_cli.auditing import audit_network, loaded
+from convsv_cli.auditing.cached import Known
+from convsv_cli.auditing.measure import measure
+from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
+from convsv_cli.cache import Store, open_cache
+from convsv_cli.errors import ConvsvError
+from convsv_cli.limits import allowing
+from convsv_cli.report import Audit, Failure, Report
+from convsv_cli.report.verdict import INTERNAL
+from convsv_cli.sweeping.executor import Answer, Order
+from convsv_cli.wire.audit import document
+from convsv_cli.wire.form import text
+
+
+class Carried:
+    """Entries that come with an order, and those that go with its answer, before those of a cache."""
+
+    def __init__(self, entries: tuple[tuple[str, bytes], ...], store: Store | None) -> None:
+        self._given, self._store = dict(entries), store
+        self.new: dict[str, bytes] = {}
+
+    def get(self, key: str) -> bytes | None:
+        """As `Store.get`."""
+        return self._given.get(key) or (self._store.get(key) if self._store else None)
+
+    def put(self, key: str, content: bytes) -> None:
+        """As `Store.put`."""
+        self.new[key] = content
+        if self._store:
+            self._store.put(key, content)
+
+    def close(self) -> None:
+        """As `Store.close`."""
+        if self._store:
+            self._store.close()
+
+
+def answer(order: Order) -> Answer:
+    """What is found."""
+    store = open_cache(order.cache, mode=order.cache_mode) if order.cache else None
+    carried = Carried(order.known, store)
+    try:
+        with allowing():
+            if order.plan:
+                return Answer(work=_planned(order))
+            if order.layers:
+                _measured(order, carried)
+                return Answer(known=tuple(carried.new.items()))
+            audit = audit_network(loaded(order.path, order.settings), order.settings, cache=carried)
+            return _reported(audit, order)
+    except ConvsvError as error:
+        return _failed(order, str(error), error.exit_code)
+    except Exception as error:
+        if os.environ.get("CONVSV_TRACEBACK"):
+            raise
+        return _failed(order, f"internal error: {type(error).__name__}: {error}", INTERNAL)
+    finally:
+        carried.close()
+
+
+def _planned(order: Order) -> tuple[tuple[str, float], ...]:
+    network = declared(loaded(order.path, order.settings), order.settings)
+    return tuple((task.layer.name, float(task.work)) for task in plan(network, order.settings))
+
+
+def _measured(order: Order, carried: Carried) -> None:
+    network = declared(loaded(order.path, order.settings), order.settings)
+    device, wanted = resolve_device(order.settings.device), set(order.layers)
+    meter = Meter(None, 1.0)
+    for task in plan(network, order.settings):
+        if task.layer.name in wanted:
+            measure(task, device, meter, Known(carried))
+
+
+def _reported(audit: Audit, order: Order) -> Answer:
+    files = tuple(str(Path(order.path).parent / name) for name in audit.model.files)
+    return Answer(document=_document(Report(command="audit", audits=(audit,))), files=files)
+
+
+def _failed(order: Order, message: str, code: int) -> Answer:
+    failure = Failure(path=order.path, message=" ".join(message.split()), exit_code=code)
+    return Answer(document=_document(Report(command="audit", audits=(), failures=(failure,))))
+
+
+def _document(report: Report) -> bytes:
+    return text(document(report)).encode()
