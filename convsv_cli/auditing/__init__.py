@@ -27,6 +27,7 @@ from convsv_cli.report import (
     Audit,
     Finding,
     LayerAudit,
+    Model,
     NetworkBound,
     Settings,
     Spectrum,
@@ -98,12 +99,24 @@ def audit_network(
         check_empirical(network, settings.empirical)
     if settings.spectra:
         check_spectra(network, settings)
-    device = resolve_device(settings.device)
-    tasks = plan(network, settings)
     known, model = Known(cache), model_of(network)
     before = known.audit(model, settings)
     if before is not None:
         return replace(before, seconds=time.perf_counter() - start)
+    audit = replace(_audited(network, model, settings, known, progress), seconds=time.perf_counter() - start)
+    known.keep_audit(audit)
+    return audit
+
+
+def _audited(
+    network: Network,
+    model: Model,
+    settings: Settings,
+    known: Known,
+    progress: Progress | None,
+) -> Audit:
+    """The audit, but for the time that it took."""
+    device, tasks = resolve_device(settings.device), plan(network, settings)
     effort = Effort(level=settings.network_effort, work=sum(task.work for task in tasks))
     expect(effort.patience)
     search = 0.0 if unbounded_because(network, settings) else effort.planned
@@ -123,7 +136,7 @@ def audit_network(
         if settings.spectra and not deadline.ended():
             spectra, missing = spectra_of(network, settings, progress)
     status = deadline.outcome() or COMPLETE
-    audit = Audit(
+    return Audit(
         version=__version__,
         model=model,
         settings=settings,
@@ -132,12 +145,10 @@ def audit_network(
         network=totals(rows),
         bound=bound,
         findings=(*ended_early(status, rows, bound), *findings(rows, bound, network, settings), *missing),
-        seconds=time.perf_counter() - start,
+        seconds=0.0,
         spectra=spectra,
         status=status,
     )
-    known.keep_audit(audit)
-    return audit
 
 
 def _figures(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from convsv_cli import limits
+from convsv_cli import deadline, limits
 from convsv_cli.auditing.plan import Task
 from convsv_cli.cache import Entries, key_of
 from convsv_cli.calculators import CALCULATORS
@@ -19,6 +19,7 @@ from convsv_cli.model.layer import Layer
 from convsv_cli.report import (
     AUDITED,
     BOUNDED,
+    COMPLETE,
     NOT_APPLICABLE,
     UNBOUNDED,
     Audit,
@@ -64,11 +65,12 @@ class Known:
         return replace(blank, measurements=known.measurements, assumed=(*blank.assumed, *known.assumed))
 
     def keep_row(self, task: Task, blank: LayerAudit, row: LayerAudit) -> None:
-        """Keep the figures of a row, unless a limit has cut them short."""
+        """Keep the figures of a row, unless a limit, or the end of the run, has cut them short."""
         notes = row.assumed[len(blank.assumed) :]
         asked = {calculator.method.name for calculator in task.calculators}
         whole = {name for name, _ in row.measurements} == asked
-        if self._store is None or not whole or any(limits.STEP_OPTION in note for note in notes):
+        limited = any(limits.STEP_OPTION in note for note in notes)
+        if self._store is None or not whole or limited or deadline.outcome():
             return
         from convsv_cli.wire.form import members
         from convsv_cli.wire.layer import Layer as Form
@@ -131,4 +133,4 @@ def _is_complete(audit: Audit) -> bool:
     notes = (note for row in audit.layers for note in row.assumed)
     bounded = audit.bound.status in (BOUNDED, UNBOUNDED) or bool(audit.settings.layers)
     limited = any(limits.STEP_OPTION in note or limits.MEMORY_OPTION in note for note in notes)
-    return rows and bounded and not limited and not audit.settings.empirical
+    return audit.status == COMPLETE and rows and bounded and not limited and not audit.settings.empirical
