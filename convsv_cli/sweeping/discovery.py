@@ -138,6 +138,6 @@ def _shards(entries: list[os.DirEntry[str]]) -> Iterator[str]:
     for entry in entries:
         if entry.name.endswith(INDEX) and _is_model(entry):
             try:
-                yield from (str(Path(entry.path).parent / part.name) for part in parts_of(Path(entry.path)))
+                yield from map(str, parts_of(Path(entry.path)))
             except (ConvsvError, OSError):  # which auditing it will say
                 continue

@@ -1,0 +1,128 @@
+"""Sweeps: what is done, in which steps, and what a later run does again."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from convsv_cli.auditing import audit_file
+from convsv_cli.report import Settings
+from convsv_cli.sweeping import Outcomes, discover, driver, sweep, write_tables
+from convsv_cli.sweeping.outcomes import outcomes_in
+from tests.support.inline_executor import InlineExecutor
+from tests.support.model_tree import EXECUTED, make, weights
+
+SETTINGS = Settings()
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch):
+    monkeypatch.setenv("CONVSV_CACHE_KEY", "a secret of tests")
+
+
+def run(root, results, executor, settings=SETTINGS, cache=""):
+    found = list(discover([str(root)]))
+    tally = sweep(found, settings, Outcomes(results, settings), executor, cache=cache, cache_mode="write")
+    totals = write_tables(outcomes_in(results), results)
+    return tally, totals
+
+
+def rows(results, table):
+    lines = (results / f"{table}.jsonl").read_text().splitlines()
+    found = [json.loads(line) for line in lines]
+    for row in found:
+        row.pop("seconds", None)
+    return found
+
+
+def test_a_tree_is_a_complete_table(tmp_path):
+    kinds = make(tmp_path / "tree", 6)
+    executor = InlineExecutor()
+    _, totals = run(tmp_path / "tree", tmp_path / "results", executor)
+    assert dict(totals.files) == kinds
+    assert totals.exit_code == 4  # one of the hostile files is refused as unsafe
+    files = rows(tmp_path / "results", "files")
+    assert all(row["reason"] for row in files if row["status"] == "failed")
+    assert [row["path"] for row in files] == sorted(row["path"] for row in files)
+    layers = rows(tmp_path / "results", "layers")
+    assert len(layers) == 2 * kinds["audited"]
+    first = next(row for row in layers if row["layer"] == "conv")
+    (audited, _) = audit_file(first["path"], SETTINGS).layers
+    assert first["certified_upper"] == audited.measurement("certified").enclosure.upper
+    assert first["kernel_shape"] == [4, 3, 3, 3]
+    assert not Path(EXECUTED).exists()
+
+
+def test_what_has_not_changed_is_not_done_again(tmp_path):
+    make(tmp_path / "tree", 3)
+    run(tmp_path / "tree", tmp_path / "results", InlineExecutor())
+    before = [rows(tmp_path / "results", table) for table in ("files", "networks", "layers")]
+    again = InlineExecutor()
+    tally, _ = run(tmp_path / "tree", tmp_path / "results", again)
+    assert (tally.done, tally.before, again.orders) == (tally.models, tally.models, [])
+    assert [rows(tmp_path / "results", table) for table in ("files", "networks", "layers")] == before
+    torch.save(weights(77), tmp_path / "tree" / "run0" / "epoch000.pt")
+    run(tmp_path / "tree", tmp_path / "results", again)
+    assert [order.path for order in again.orders] == [str(tmp_path / "tree" / "run0" / "epoch000.pt")]
+
+
+def test_what_is_asked_in_another_way_is_done_again(tmp_path):
+    torch.save(weights(0), tmp_path / "a.pt")
+    run(tmp_path / "a.pt", tmp_path / "results", InlineExecutor())
+    again = InlineExecutor()
+    run(tmp_path / "a.pt", tmp_path / "results", again, Settings(tolerance=1e-3))
+    assert len(again.orders) == 1
+
+
+def test_a_worker_that_dies_is_a_row(tmp_path):
+    torch.save(weights(0), tmp_path / "a.pt")
+    torch.save(weights(1), tmp_path / "b.pt")
+    deadly = InlineExecutor(deadly=frozenset([str(tmp_path / "a.pt")]))
+    _, totals = run(tmp_path, tmp_path / "results", deadly)
+    assert totals.files == {"failed": 1, "audited": 1}
+    assert rows(tmp_path / "results", "files")[0]["reason"] == "killed"
+
+
+def test_large_models_are_measured_layer_by_layer(tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "LARGE", 1)
+    torch.save(weights(0), tmp_path / "a.pt")
+    executor = InlineExecutor(slots=2)
+    run(tmp_path / "a.pt", tmp_path / "results", executor)
+    plan, *parts, whole = executor.orders
+    assert plan.plan
+    assert sorted(name for part in parts for name in part.layers) == ["conv", "fc"]
+    assert len(whole.known) == 2
+    alone = InlineExecutor()
+    run(tmp_path / "a.pt", tmp_path / "alone", alone)
+    assert len(alone.orders) == 1
+    assert rows(tmp_path / "results", "layers") == rows(tmp_path / "alone", "layers")
+
+
+def test_equal_weights_are_measured_once(tmp_path, monkeypatch):
+    torch.save(weights(0), tmp_path / "a.pt")
+    torch.save({"model": weights(0)}, tmp_path / "b.pt")
+    cache = str(tmp_path / "cache")
+    run(tmp_path / "a.pt", tmp_path / "results", InlineExecutor(), cache=cache)
+    import importlib
+
+    monkeypatch.setattr(importlib.import_module("convsv_cli.auditing.measure"), "_computed", None)
+    run(tmp_path / "b.pt", tmp_path / "results", InlineExecutor(), cache=cache)
+    layers = rows(tmp_path / "results", "layers")
+    figures = [{**row, "path": "", "layer": "", "weight": "", "assumed": []} for row in layers]
+    assert figures[:2] == figures[2:]
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\xff\n{}", b"{}", b'{"path": 3}\n{}', b"[" * 99999, b'{"path": "x"}\nno']
+)
+def test_outcomes_that_others_wrote_are_data(tmp_path, text):
+    torch.save(weights(0), tmp_path / "a.pt")
+    run(tmp_path / "a.pt", tmp_path / "results", InlineExecutor())
+    (outcome,) = (tmp_path / "results" / "outcomes").iterdir()
+    outcome.write_bytes(text)
+    totals = write_tables(outcomes_in(tmp_path / "results"), tmp_path / "results")
+    assert totals.files == {"failed": 1}
+    again = InlineExecutor()
+    run(tmp_path / "a.pt", tmp_path / "results", again)
+    assert len(again.orders) == 1
