@@ -22,8 +22,8 @@ from convsv_cli.cli.diff import diff
 from convsv_cli.cli.helping import CONTEXT, Group
 from convsv_cli.cli.report import report
 from convsv_cli.cli.spectrum import spectrum
-from convsv_cli.cli.topics import READER_GONE, TOPICS, help_
 from convsv_cli.cli.sweep import sweep
+from convsv_cli.cli.topics import READER_GONE, TOPICS, help_
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report.verdict import CTRL_C, INTERNAL, USAGE
 from convsv_cli.version import __version__

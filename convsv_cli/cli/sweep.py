@@ -11,48 +11,60 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convsv_cli.cli import options
-from convsv_cli.cli.running import complain, progress_bar
+from convsv_cli.cli.helping import LIMITS, OUTPUT, Command, option
+from convsv_cli.cli.running import note, progress_bar
+from convsv_cli.cli.values import memory
+from convsv_cli.report.verdict import LEFT_OPEN, OVER_BUDGET, PASS
 
 if TYPE_CHECKING:
-    from convsv_cli.sweeping.driver import Tally
+    from convsv_cli.sweeping import Tally, Totals
 
 OWN_CACHE = "cache"
-"""In the results' folder."""
+"""In the folder of results."""
 
 
-@click.command()
-@click.argument("models", metavar="PATH|GLOB...", nargs=-1, required=True)
-@click.option(
-    "-o",
-    "--output",
-    "results",
-    metavar="FOLDER",
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the results. One that has results of the same models is completed.",
+@click.command(
+    cls=Command,
+    short_help="Audit all models in folders, into tables; go on later.",
+    see_also=["audit", "report", "help exit-codes"],
 )
+@click.argument("models", metavar="PATH|GLOB...", nargs=-1, required=True)
 @options.EXACT
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
+@options.DEVICE
 @options.TOLERANCE_
-@options.WORK_LIMIT_
 @options.NETWORK_EFFORT
 @options.INPUT_RANGE
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=0),
-    default=0,
-    help="Models, or layers of large models, that are worked on at once.  [default: the number of cores]",
-)
-@click.option(
-    "--worker-memory",
-    metavar="SIZE",
-    callback=options.memory,
-    help="Memory that each worker may take, such as 8G; a model that needs more fails alone.",
+@option(
+    "-o",
+    "--output",
+    "results",
+    section=OUTPUT,
+    metavar="FOLDER",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the results; what it has of an earlier run is not done again.",
 )
 @options.QUIET
 @options.NO_COLOR
-@click.option("--exit-zero", is_flag=True, help="Exit with 0 even if models could not be audited.")
+@option("--exit-zero", section=OUTPUT, is_flag=True, help="Exit with 0 even if layers could not be audited.")
+@option(
+    "--jobs",
+    section=LIMITS,
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Models, or groups of layers of large models, at a time.  [default: the number of cores]",
+)
+@option(
+    "--worker-memory",
+    section=LIMITS,
+    metavar="SIZE",
+    callback=memory,
+    help="Memory that each worker may have, such as 8G: a model that needs more fails alone.",
+)
+@options.WORK_LIMIT_
 def sweep(
     *,
     models: tuple[str, ...],
@@ -63,21 +75,21 @@ def sweep(
     exit_zero: bool,
     **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
 ) -> int:
-    """Audit all models in folders, and keep tables of files, networks and layers in a folder of results.
+    """Audit all models in folders, and write tables of files, networks and layers to a folder.
 
-    Each model is audited in a process of its own: one that is broken is a row with the reason. A run that
-    was interrupted, or killed, goes on where it was; models that have not changed are not read again.
-    The tables are JSON lines, and Parquet where pyarrow is installed (pip install 'convsv[sweep]').
+    Each model is audited in a process of its own: one that is broken, or hostile, is a row with the reason. A
+    run that was interrupted goes on where it was, and models that have not changed are not read again. Each
+    file, whatever links to it, is audited once. The tables are JSON lines, and Parquet where pyarrow is
+    installed.
 
     \b
     Examples:
-      convsv sweep checkpoints/ -o results/
+      convsv sweep sample_models/ -o results/ --network-effort quick
       convsv sweep 'runs/**/*.safetensors' -o results/ --jobs 8
-      convsv sweep ~/.cache/huggingface/hub -o results/ --network-effort quick
+      convsv sweep ~/.cache/huggingface/hub -o results/ --worker-memory 16G
     """  # noqa: D301  (click takes \b for "keep these lines")
-    from convsv_cli.sweeping import LocalExecutor, Outcomes, discover, write_tables
+    from convsv_cli.sweeping import LocalExecutor, Outcomes, discover, outcomes_in, write_tables
     from convsv_cli.sweeping import sweep as run
-    from convsv_cli.sweeping.outcomes import outcomes_in
 
     settings = options.settings(asked)
     outcomes = Outcomes(results, settings)
@@ -97,17 +109,27 @@ def sweep(
     finally:
         executor.close()
         totals = write_tables(outcomes_in(results), results)
-    return totals.exit_code * (not exit_zero)
+        note(_summary(totals, results))
+    return PASS if exit_zero and totals.exit_code in (OVER_BUDGET, LEFT_OPEN) else totals.exit_code
+
+
+def _summary(totals: Totals, results: Path) -> str:
+    """What became of all files, in one line."""
+    counts = ", ".join(f"{count:,} {status}" for status, count in sorted(totals.files.items()))
+    kinds = "*.jsonl and *.parquet" if totals.parquet else "*.jsonl (and Parquet where pyarrow is installed)"
+    return f"{counts or 'no models'}; {totals.layers:,} layers with figures; tables: {results}/{kinds}"
 
 
 @contextmanager
 def _telling(*, hidden: bool) -> Iterator[Callable[[Tally], None]]:
-    """Gives what tells users how far a sweep is: a bar on a terminal, a line now and then elsewhere."""
+    """Gives what tells users how far a sweep is, and how fast."""
     start = time.monotonic()
     with progress_bar(hidden=hidden) as progress:
 
         def tell(tally: Tally) -> None:
-            progress(f"{tally.done} of {tally.models} models", tally.done / max(1, tally.models))
+            minutes = (time.monotonic() - start) / 60
+            rate = f", {(tally.done - tally.before) / minutes:,.0f} a minute" if minutes > 0.05 else ""
+            what = f"{tally.done:,} of {tally.models:,} models, {tally.layers:,} layers{rate}"
+            progress(what, tally.done / max(1, tally.models))
 
         yield tell
-    complain(f"{time.monotonic() - start:.1f} s")

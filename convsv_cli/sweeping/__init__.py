@@ -6,10 +6,22 @@ One way for all machines: an `Executor` runs `Order`s, in processes of this mach
 from __future__ import annotations
 
 from convsv_cli.sweeping.discovery import Found, discover
-from convsv_cli.sweeping.driver import sweep
+from convsv_cli.sweeping.driver import Tally, sweep
 from convsv_cli.sweeping.executor import Executor
 from convsv_cli.sweeping.local import LocalExecutor
-from convsv_cli.sweeping.outcomes import Outcome, Outcomes
-from convsv_cli.sweeping.tables import write_tables
+from convsv_cli.sweeping.outcomes import Outcome, Outcomes, outcomes_in
+from convsv_cli.sweeping.tables import Totals, write_tables
 
-__all__ = ["Executor", "Found", "LocalExecutor", "Outcome", "Outcomes", "discover", "sweep", "write_tables"]
+__all__ = [
+    "Executor",
+    "Found",
+    "LocalExecutor",
+    "Outcome",
+    "Outcomes",
+    "Tally",
+    "Totals",
+    "discover",
+    "outcomes_in",
+    "sweep",
+    "write_tables",
+]

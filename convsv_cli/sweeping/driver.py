@@ -29,13 +29,13 @@ class Tally:
         models: how many there are, links left out.
         done: how many of these are done, those of earlier runs among them.
         before: how many were done by earlier runs.
-        latest: the path of the one that was done last; empty before there is one.
+        layers: how many layers this run has looked at.
     """
 
     models: int
     done: int
     before: int
-    latest: str = ""
+    layers: int = 0
 
 
 def sweep(
@@ -73,7 +73,7 @@ def sweep(
     orders = (Order(path=path, settings=settings, cache=cache, cache_mode=cache_mode) for path in left)
     for order, answer in _run(orders, executor):
         outcomes.keep(order, answer)
-        tally = replace(tally, done=tally.done + 1, latest=order.path)
+        tally = replace(tally, done=tally.done + 1, layers=tally.layers + answer.layers)
         progress(tally)
     return tally
 

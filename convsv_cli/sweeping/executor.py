@@ -40,7 +40,8 @@ class Answer:
         document: JSON of the report on the model, with one audit or one failure; empty for other orders.
         work: of each layer by name, where the plan was asked for.
         known: entries for the cache, where the figures of layers were asked for.
-        files: those that were read, as `Outcome` has them.
+        files: paths of those that were read.
+        layers: how many rows the report has.
         died: why the worker ended without an answer; empty where it has one.
     """
 
@@ -48,6 +49,7 @@ class Answer:
     work: tuple[tuple[str, float], ...] = ()
     known: tuple[tuple[str, bytes], ...] = ()
     files: tuple[str, ...] = ()
+    layers: int = 0
     died: str = ""
 
 

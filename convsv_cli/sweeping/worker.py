@@ -81,7 +81,8 @@ def _measured(order: Order, carried: Carried) -> None:
 
 def _reported(audit: Audit, order: Order) -> Answer:
     files = tuple(str(Path(order.path).parent / name) for name in audit.model.files)
-    return Answer(document=_document(Report(command="audit", audits=(audit,))), files=files)
+    report = Report(command="audit", audits=(audit,))
+    return Answer(document=_document(report), files=files, layers=len(audit.layers))
 
 
 def _failed(order: Order, message: str, code: int) -> Answer:
