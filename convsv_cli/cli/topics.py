@@ -70,7 +70,9 @@ def _formats(group: click.Group) -> Parts:
         "What convsv reads, whatever the name of the file",
         {**read, "a folder": "with one of these", **stdin},
     )
-    known = {f"{each.name} {' '.join(each.suffixes)}".strip(): WRITTEN[each.name] for each in RENDERERS}
+    known = {
+        f"{each.name} {' '.join(each.suffixes)}".strip(): WRITTEN.get(each.name, "") for each in RENDERERS
+    }
     yield "What --format and the suffix of -o choose", known
     yield (
         "Which of them a command writes",
