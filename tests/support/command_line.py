@@ -14,7 +14,7 @@ from tests.support.measured import Runner
 INTERRUPTIBLE = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
-from convsv_cli.cli import main
+from convsv_cli.__main__ import main
 main()
 """
 """`python -c` code for the command line."""
