@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import math
 import signal
@@ -23,6 +24,7 @@ from tests.support.budget_models import exit_code, scaled
 from tests.support.onnx_models import normal, small_network
 
 AUDITING = importlib.import_module("convsv_cli.auditing")
+ROUTE = importlib.import_module("convsv_cli.lipschitz.density.route")
 SEARCH = importlib.import_module("convsv_cli.lipschitz.density.search")
 COMMAND = importlib.import_module("convsv_cli.cli.audit")
 FORMATS = ("json", "txt", "html", "md", "csv", "sarif", "xml")
@@ -30,10 +32,10 @@ FORMATS = ("json", "txt", "html", "md", "csv", "sarif", "xml")
 
 def before(call: int, act, function):
     """The function, before whose call of that number something happens."""
-    left = iter(range(1, call))
+    numbers = itertools.count(1)
 
     def called(*arguments, **options):
-        if next(left, None) is None:
+        if next(numbers) == call:
             act()
         return function(*arguments, **options)
 
@@ -102,6 +104,22 @@ def test_a_search_ends_with_what_it_has(tmp_path: Path, monkeypatch, capsys) -> 
     assert document["status"] == "interrupted"
     assert searched <= document["network"]["lipschitz_upper"] <= quick
     assert all(row["status"] == "audited" for row in document["layers"])
+
+
+@pytest.mark.parametrize("place", ["route.stretches", "search.valued", "attempts._run", "attempts.switches"])
+def test_wherever_it_ends_a_network_has_a_bound(place: str, tmp_path: Path, monkeypatch) -> None:
+    """By rules, before anything is lowered and at the first guess; then by what was found, once proven."""
+    model = small_network(tmp_path)
+    name, _, function = place.partition(".")
+    module = importlib.import_module(f"convsv_cli.lipschitz.density.{name}")
+    with monkeypatch.context() as patched:
+        patched.setattr(ROUTE, "stretches", lambda _graph, segments, *_: list(segments))
+        rules = api.audit(model).bound.lipschitz
+    monkeypatch.setattr(module, function, before(1, ctrl_c, getattr(module, function)))
+    found = api.audit(model)
+    assert found.status == "interrupted"
+    assert found.bound.lipschitz <= rules
+    assert (found.bound.lipschitz < 0.999 * rules) == place.startswith("attempts.")
 
 
 @pytest.mark.parametrize("limit", [1e9, 1e-3])

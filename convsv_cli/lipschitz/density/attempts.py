@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from convsv_cli import limits
+from convsv_cli import deadline, limits
 from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.levels import level
 from convsv_cli.lipschitz.density.multipliers import GREEDY
@@ -103,12 +103,19 @@ def best_of(run: Run, effort: Effort) -> Outcome | None:
         return None
     for attempt in sorted(_affordable(_attempts(run, effort)), key=lambda attempt: attempt.log):
         try:
-            outcome = attempt.proven(run)
+            outcome = _proven(attempt, run)
         except InfeasibleError:
             continue
         if math.isfinite(outcome.bound):
             return outcome
     return None
+
+
+def _proven(attempt: _Attempt, run: Run) -> Outcome:
+    """What an attempt leads to; the first Ctrl-C ends the search, but not the proof, which begins again."""
+    with deadline.ending():
+        return attempt.proven(run)
+    return attempt.proven(run)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -182,8 +189,8 @@ def _entrance(
 
 
 def _affordable(attempts: Iterator[_Attempt]) -> Iterator[_Attempt]:
-    """Those before the first one that would take more than the model may."""
-    with suppress(limits.LimitError):
+    """Those before the first one that would take more than the model may, or that Ctrl-C ends."""
+    with suppress(limits.LimitError), deadline.ending():
         yield from attempts
 
 

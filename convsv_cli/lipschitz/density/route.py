@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 
-from convsv_cli import limits
+from convsv_cli import deadline, limits
 from convsv_cli.lipschitz.density.attempts import Outcome, Run, best_of
 from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.lowering import lowered
@@ -68,10 +69,9 @@ def routed(graph: Graph, segments: Sequence[Segment], effort: Effort, ranges: Ra
     """
     found: list[Segment] = []
     output = None
-    try:
+    chosen: list[Stretch | Segment] = [*segments]  # the rules' bounds are all that there is without another
+    with suppress(limits.LimitError), deadline.ending():
         chosen = stretches(graph, segments, effort, ranges)
-    except limits.LimitError:  # then the rules' bounds are all that there is
-        return Routed(segments=tuple(segments))
     count, done = sum(isinstance(each, Stretch) for each in chosen), 0
     for stretch in chosen:
         output = None
@@ -79,8 +79,10 @@ def routed(graph: Graph, segments: Sequence[Segment], effort: Effort, ranges: Ra
             found.append(stretch)
             continue
         part = replace(effort, searches=count).part(done / count, (done + 1) / count)
-        outcome, done = best_of(stretch.run, part), done + 1
-        part.tell(1.0)
+        outcome, done = None, done + 1
+        with deadline.ending():
+            outcome = best_of(stretch.run, part)
+            part.tell(1.0)
         if outcome is None or not outcome.bound < math.prod(each.factor for each in stretch.segments):
             found.extend(stretch.segments)
         else:
