@@ -68,6 +68,9 @@ COLUMNS: Mapping[str, str] = {
     "padding_mode": "`zeros`, `reflect`, `replicate` or `circular`",
     "output_padding": "of a transposed layer, per axis",
     "dtype": "as stored",
+    "parameters": "entries of the weight, without a bias",
+    "macs": "multiplications, each with an addition, that one sample takes; of a matrix, one vector; empty"
+    " where the input size or the padding is not known",
     "weight": "name of the weight tensor in the file",
     "aliases": "further names of the same layer, separated by semicolons",
     "assumed": "what the file does not say and was taken for granted, separated by semicolons",

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 AUDITED, UNSUPPORTED, INVALID = "audited", "unsupported", "invalid"
 NOT_APPLICABLE = "not_applicable"
 """The status of what is stored like a weight and is no layer, such as an embedding table."""
+MATRIX_AXES = 2
+"""Of the weight of a layer without spatial axes."""
 ESTIMATE, UPPER, EXACT, CERTIFIED, PADDED = "estimate", "upper", "exact", "certified", "padded"
 
 
@@ -138,6 +140,45 @@ class LayerAudit:
     status: str = AUDITED
     reason: str = ""
     measurements: tuple[tuple[str, Measurement], ...] = ()
+
+    @property
+    def parameters(self) -> int | None:
+        """Entries of the weight, without a bias; None where it has no shape."""
+        return math.prod(self.kernel_shape) if self.kernel_shape else None
+
+    @property
+    def macs(self) -> int | None:
+        """Multiplications, each with an addition, that one sample takes; of a matrix, one vector.
+
+        Taps that fall on the padding count, as they do in all such figures. None where it is not known; see
+        `no_macs`.
+        """
+        if self.no_macs:
+            return None
+        weights, axes = math.prod(self.kernel_shape), self.input_size or ()
+        if len(self.kernel_shape) == MATRIX_AXES:
+            return weights
+        if self.transposed:  # each entry of the input meets each tap once
+            return weights * math.prod(axes)
+        pads = zip(self.padding[: len(axes)], self.padding[len(axes) :], strict=True)
+        ends = zip(axes, self.kernel_shape[2:], self.stride, self.dilation, pads, strict=True)
+        outputs = ((n + sum(pad) - d * (k - 1) - 1) // s + 1 for n, k, s, d, pad in ends)
+        return weights * math.prod(max(0, size) for size in outputs)
+
+    @property
+    def no_macs(self) -> str:
+        """Why `macs` is None, in plain words; empty where it is known."""
+        axes = len(self.kernel_shape) - MATRIX_AXES
+        if self.status == NOT_APPLICABLE or axes < 0:
+            return "it is no layer"
+        if not axes:
+            return ""
+        if self.input_size is None or len(self.input_size) != axes:
+            return "the size of its input is not known"
+        geometry = (len(self.stride), len(self.dilation), len(self.padding))
+        if not self.transposed and (geometry != (axes, axes, 2 * axes) or not all(self.stride)):
+            return "its padding is not known"
+        return ""
 
     def measurement(self, calculator: str) -> Measurement | None:
         """What the named calculator said; None where it did not run.

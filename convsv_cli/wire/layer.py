@@ -11,6 +11,7 @@ from convsv_cli import report
 from convsv_cli.names import LONGEST_NAME
 from convsv_cli.report import ESTIMATE, EXACT, PADDED, UPPER, Interval, Measurement
 from convsv_cli.wire.form import (
+    Count,
     Counts,
     Digest,
     Ends,
@@ -91,6 +92,9 @@ class Layer(Form, frozen=True, kw_only=True):
         output_padding: Further outputs of a transposed layer at the end of each axis; empty for none.
         input_size: Spatial size of the layer's input; null where unknown.
         dtype: As stored.
+        parameters: Entries of the weight, without a bias; null where it has no shape.
+        macs: Multiplications, each with an addition, that one sample takes; of a matrix, one vector. Null
+            where the input size or the padding is not known.
         assumed: What the file does not say and was taken for granted.
         weight_sha256: Of the shape and the values of the effective weight, the same in every format; null
             where it was not read.
@@ -134,6 +138,8 @@ class Layer(Form, frozen=True, kw_only=True):
     output_padding: Counts = ()
     input_size: Counts | None = None
     dtype: str = ""
+    parameters: Count | None = None
+    macs: Count | None = None
     assumed: Texts = ()
     weight_sha256: Digest | None = None
     status: LayerStatus = "audited"

@@ -141,6 +141,15 @@ def deep(layers: int) -> Audit:
     return judged(replace(sample, layers=rows, bound=replace(sample.bound, blocks=blocks)))
 
 
+def measured(sample: Audit) -> Audit:
+    """With a spectrum of each layer: those of the sample, in turn."""
+    spectra = tuple(
+        replace(sample.spectra[i % len(sample.spectra)], layer=layer.name)
+        for i, layer in enumerate(sample.layers)
+    )
+    return replace(sample, spectra=spectra)
+
+
 def named(*names: str) -> Audit:
     """A small audit in which every text that a file can bring is one of these names."""
     sample = unbounded()

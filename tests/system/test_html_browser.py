@@ -14,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
+from convsv_cli.report import Interval, LayerAudit
 from tests.support import html_reports as samples
 from tests.support.sampling import one_in
 
@@ -133,6 +134,58 @@ def test_tables_sort_by_mouse_and_by_keyboard(browser: Browser, folder: Path) ->
         assert visit.complaints == []
 
 
+def test_a_deep_network_is_filtered_and_grouped(browser: Browser, folder: Path) -> None:
+    sample = samples.deep(300)
+    (folder / "deep.html").write_text(samples.render(sample), encoding="utf-8")
+    with visiting(browser, folder / "deep.html", **LIGHT) as visit:
+        page, rows = visit.page, visit.page.locator("table.layers tbody tr:not(.group):visible")
+        groups = page.locator("table.layers tr.group:visible").get_by_role("button")
+        assert groups.all_inner_texts() == [f"features.stage{i}" for i in range(6)]
+        page.get_by_label("Filter").fill("STAGE3 conv1")
+        wanted = [each.name for each in sample.layers if "stage3" in each.name and "conv1" in each.name]
+        assert rows.locator(".name").all_inner_texts() == wanted
+        assert (groups.count(), page.get_by_text(f"{len(wanted)} of 300 layers").count()) == (1, 1)
+        page.get_by_label("Filter").fill("")
+        groups.first.focus()
+        page.keyboard.press("Enter")
+        assert (rows.count(), groups.first.get_attribute("aria-expanded")) == (250, "false")
+        assert groups.first.evaluate("element => element === document.activeElement")
+        page.get_by_role("button", name="Open all").click()
+        page.locator(BY_CERTIFIED).get_by_role("button").click()
+        assert rows.count() == 300, "sorted, each group is there once, whole"
+        assert groups.count() == 6
+        page.get_by_label("group by module").uncheck()
+        assert (groups.count(), rows.count()) == (0, 300)
+        page.locator(".scroll.tall").evaluate("element => element.scrollTop = 3000")
+        assert page.locator(BY_CERTIFIED).is_visible()
+        boxes = [page.locator(each).first.bounding_box() for each in (".scroll.tall", "table.layers th")]
+        tops = [box["y"] for box in boxes if box is not None]
+        assert tops[0] <= tops[1] <= tops[0] + 30, "the header stays"
+        assert (issues(page), visit.complaints) == ([], [])
+
+
+def test_figures_of_a_chart_are_said_in_full(browser: Browser, folder: Path) -> None:
+    sample = samples.resnet()
+    ends = [certified(layer) for layer in sample.layers]
+    said = [f"certified {each.lower!r} to {each.upper!r}" for each in ends]
+    with visiting(browser, folder / "bounded.html", **LIGHT) as visit:
+        slider, output = visit.page.get_by_label("Figures of one layer"), visit.page.locator(".reader output")
+        slider.focus()
+        assert output.inner_text().startswith(f"{sample.layers[0].name}: {said[0]}")
+        visit.page.keyboard.press("ArrowRight")
+        assert said[1] in output.inner_text()
+        assert slider.get_attribute("aria-valuetext") == output.inner_text()
+        visit.page.locator("figure.profile g.stop").nth(7).hover()
+        assert output.inner_text().startswith(f"{sample.layers[7].name}: {said[7]}")
+
+
+def certified(layer: LayerAudit) -> Interval:
+    found = layer.measurement("certified")
+    assert found is not None
+    assert found.enclosure is not None
+    return found.enclosure
+
+
 def tab_to(page: Page, target: Locator) -> None:
     """Press Tab until the target has the focus, as someone without a mouse does."""
     page.evaluate("document.activeElement.blur()")
@@ -180,7 +233,7 @@ def test_limits_are_drawn_where_they_are(browser: Browser, folder: Path) -> None
 def test_it_reads_without_javascript(browser: Browser, folder: Path) -> None:
     with visiting(browser, folder / "judged.html", java_script_enabled=False) as visit:
         assert visit.page.locator("table.layers tbody tr").count() == len(samples.resnet().layers)
-        assert visit.page.get_by_role("button").count() == 0
+        assert visit.page.locator("button, input, output").count() == 0
         assert visit.page.get_by_text("Budget exceeded").is_visible()
         visit.page.locator("summary", has_text="limits kept").click()
         assert visit.page.get_by_role("table", name="Limits kept").is_visible()

@@ -29,11 +29,36 @@ class Tick:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Where ticks are: at these multiples of each power of ten, or at 1 only of every so many powers."""
+
+    mantissas: tuple[float, ...]
+    step: int = 1
+
+    def places(self, low: float, high: float) -> list[tuple[float, float, int]]:
+        """Of ticks from `low` to `high`, and one beyond either end: logarithm, mantissa and exponent each."""
+        first = (math.floor(low) // self.step - 1) * self.step
+        exponents = range(first, math.ceil(high) + self.step + 1, self.step)
+        found = [(e + math.log10(m), m, e) for e in exponents for m in self.mantissas]
+        start = max(i for i, (log10, _, _) in enumerate(found) if log10 <= low)
+        end = min(i for i, (log10, _, _) in enumerate(found) if log10 >= high)
+        return found[start : end + 1]
+
+
+def grid_of(span: float) -> Grid:
+    """What suits so many decades."""
+    mantissas = next(some for most, some in MANTISSAS if span < most)
+    step = max(1, math.ceil(span / LABELS)) if len(mantissas) == 1 else 1
+    return Grid(mantissas=mantissas, step=step)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scale:
-    """An axis from 10^low to 10^high."""
+    """An axis from 10^low to 10^high; without a `grid` it has the one that suits it."""
 
     low: float
     high: float
+    grid: Grid | None = None
 
     def at(self, log10: float) -> float:
         """Percent from the low end; what lies beyond an end is put there."""
@@ -43,15 +68,10 @@ class Scale:
     @property
     def ticks(self) -> tuple[Tick, ...]:
         """At powers of ten, and between these where there are few."""
-        span = self.high - self.low
-        mantissas = next(some for most, some in MANTISSAS if span < most)
-        step = max(1, math.ceil(span / LABELS)) if len(mantissas) == 1 else 1
-        first = math.floor(self.low)
-        exponents = range(first + -first % step, math.ceil(self.high) + 1, step)
-        found = [(e + math.log10(m), m, e) for e in exponents for m in mantissas]
+        grid = self.grid or grid_of(self.high - self.low)
         return tuple(
             Tick(at=self.at(log10), label=_label(m, e))
-            for log10, m, e in found
+            for log10, m, e in grid.places(self.low, self.high)
             if self.low <= log10 <= self.high
         )
 
@@ -81,12 +101,18 @@ def log(value: float | None) -> float:
 
 
 def scale_of(logs: Iterable[float]) -> Scale:
-    """An axis that shows all of these with some room at its ends; -inf and inf do not count."""
+    """An axis that shows all of these, with a tick beyond either end; -inf and inf do not count.
+
+    Nothing then lies above the topmost tick, where a reader could only guess how large it is.
+    """
     finite = [value for value in logs if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)
     missing = max(0.0, NARROWEST - (high - low)) / 2
     room = MARGIN * max(high - low, NARROWEST)
-    return Scale(low=low - missing - room, high=high + missing + room)
+    low, high = low - missing - room, high + missing + room
+    grid = grid_of(high - low)
+    places = grid.places(low, high)
+    return Scale(low=places[0][0], high=places[-1][0], grid=grid)
 
 
 def point(kind: str, at: float) -> Mark:

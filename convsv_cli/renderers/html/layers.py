@@ -38,6 +38,10 @@ from convsv_cli.report import (
     Method,
 )
 
+PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+"""Of thousands, their squares, and so on."""
+CROWDED = 40
+"""Layers in a table, from which on it scrolls below its header."""
 TOP = 100
 """The height of a histogram, whose bins are one unit wide."""
 
@@ -98,6 +102,11 @@ class LayerTable:
     rows: tuple[tuple[Figures, Track | None], ...]
     marks: tuple[str, ...]
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the header would be out of sight for most of the rows."""
+        return len(self.rows) > CROWDED
+
 
 def figures_of(audit: Audit) -> tuple[Figures, ...]:
     """The figures of each layer, in the network's order."""
@@ -128,6 +137,34 @@ def cell(measurement: Measurement | None, method: Method) -> tuple[str, str | No
         ends = measurement.enclosure
         return f"{figure(ends.lower, LOWER)} … {figure(ends.upper, CERTIFIED)}", sort_key(ends.upper)
     return figure(measurement.value, method.kind), sort_key(measurement.value)
+
+
+def parameters(layer: LayerAudit) -> tuple[str, str, str | None]:
+    """How many the layer has: short, in full, and as its column is sorted."""
+    return _count(layer.parameters, "its shape is not known")
+
+
+def multiplications(layer: LayerAudit) -> tuple[str, str, str | None]:
+    """How many a sample takes, or a matrix' vector; nothing, and why, where that is not known."""
+    return _count(layer.macs, layer.no_macs)
+
+
+def _count(value: int | None, missing: str) -> tuple[str, str, str | None]:
+    if value is None:
+        return "", missing, None
+    return short(value), f"{value:,}", str(value)
+
+
+def short(count: int) -> str:
+    """Exact as far as it has five digits; then three digits and a prefix, never up."""
+    if count < 10**5:
+        return f"{count:,}"
+    thousands = (len(str(count)) - 1) // 3
+    if thousands >= len(PREFIXES):
+        return f"{count:.2e}" if count < 10**300 else "∞"
+    scaled = str(count // 10 ** (3 * thousands - 2)).zfill(3)
+    whole, rest = scaled[:-2], scaled[-2:][: max(0, 5 - len(scaled))]
+    return f"{whole}{'.' if rest else ''}{rest} {PREFIXES[thousands]}"
 
 
 def geometry(layer: LayerAudit) -> str:

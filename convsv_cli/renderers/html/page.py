@@ -19,7 +19,7 @@ from convsv_cli.renderers.audit_text import (
     share_text,
     why_no_figures,
 )
-from convsv_cli.renderers.html import facts, layers, network, profile, verdict
+from convsv_cli.renderers.html import facts, layers, network, pictures, profile, verdict
 from convsv_cli.renderers.html.axis import INTERVAL, Scale, Track, log, point, scale_of, sort_key
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import BOUNDED, Audit, Report
@@ -42,6 +42,9 @@ VIEWS = (
     network.block_table,
     network.ruler_of,
     network.story_of,
+    pictures.density_of,
+    pictures.ranks_of,
+    pictures.stable_ranks_of,
     obstacles,
     profile.profile_of,
     quantised_line,
@@ -54,13 +57,16 @@ VIEWS = (
 TEXTS = (
     factor,
     layers.geometry,
+    layers.multiplications,
     layers.outline,
+    layers.parameters,
     layers.spread,
     numbers.as_written,
     numbers.counted,
     numbers.figure,
     numbers.size,
     pair_figure,
+    pictures.few,
     share_text,
     sort_key,
     verdict.proven,

@@ -22,9 +22,13 @@ FEWEST = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """A layer in the chart: places in percent, from the left and from the top; None where there is none."""
+    """A layer in the chart: places in percent, from the left and from the top; None where there is none.
+
+    `words` has all figures of the layer, with all of their digits.
+    """
 
     name: str
+    words: str
     at: float
     left: float
     right: float
@@ -60,7 +64,7 @@ def profile_of(audit: Audit) -> Profile | None:
         stops=stops,
         largest=min(stops, key=lambda stop: stop.top),
         crowded=len(stops) > CROWDED,
-        numbers=_numbers(len(figures)),
+        numbers=numbers_below(len(figures)),
         words=_words(audit, stops),
     )
 
@@ -77,6 +81,7 @@ def _stops(figures: tuple[Figures, ...], scale: Scale) -> Iterator[Stop]:
         lower, upper = each.ends
         yield Stop(
             name=each.layer.name,
+            words=_exactly(each),
             at=round((i + 0.5) * width, 2),
             left=round(i * width, 2),
             right=round((i + 1) * width, 2),
@@ -89,11 +94,24 @@ def _stops(figures: tuple[Figures, ...], scale: Scale) -> Iterator[Stop]:
         )
 
 
-def _numbers(count: int) -> tuple[tuple[float, int], ...]:
-    """The numbers below the chart: where each layer that has one is, and its number."""
+def numbers_below(count: int) -> tuple[tuple[float, int], ...]:
+    """The numbers below a chart of so many layers: where each layer that has one is, and its number."""
     every = next(step for step in STEPS if count <= FEW * step)
     chosen = [i for i in range(1, count + 1) if i == 1 or i % every == 0]
     return tuple((round((i - 0.5) * 100 / count, 2), i) for i in chosen)
+
+
+def _exactly(each: Figures) -> str:
+    """The figures of a layer, as a reader sees them who points at it."""
+    proven, layer = each.enclosure, each.layer
+    said = [] if proven is None else [f"certified {proven.lower!r} to {proven.upper!r}"]
+    for name in ("exact", "bound", "heuristic"):
+        found = layer.measurement(name)
+        said += [] if found is None else [f"{name} {found.value!r}"]
+    said += [] if each.gate is None else [f"limit {each.gate.limit!r}, {each.gate.outcome}"]
+    said += [] if layer.parameters is None else [f"{layer.parameters:,} parameters"]
+    said += [] if layer.macs is None else [f"{layer.macs:,} MACs"]
+    return f"{layer.name}: {', '.join(said)}"
 
 
 def _words(audit: Audit, stops: tuple[Stop, ...]) -> str:
