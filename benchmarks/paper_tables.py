@@ -258,7 +258,8 @@ The figures on this page are those of {count} of the {all} layers. {which}
 STRANGER = """\
 They are not of the paper's network, but of
 one whose BatchNorm is folded into its kernels, of which the four largest are missing. So the paper's figures
-have no place beside them: the script refuses that, and wrote this page with `--alone --page docs/paper.md`.
+have no place beside them: the script refuses that. The page was written by
+`python benchmarks/paper_tables.py ../shared/models/resnet18-imagenet-bn-folded --alone --page docs/paper.md`.
 Seconds are of one thread of a shared AMD EPYC."""
 
 

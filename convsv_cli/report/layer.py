@@ -8,6 +8,9 @@ from dataclasses import dataclass
 AUDITED, UNSUPPORTED, INVALID = "audited", "unsupported", "invalid"
 NOT_APPLICABLE = "not_applicable"
 """The status of what is stored like a weight and is no layer, such as an embedding table."""
+MOST_ENTRIES = 2**63 - 1
+"""Whatever has more is no figure of a network that anyone has."""
+BEYOND = "it is beyond all bounds"
 MATRIX_AXES = 2
 """Of the weight of a layer without spatial axes."""
 ESTIMATE, UPPER, EXACT, CERTIFIED, PADDED = "estimate", "upper", "exact", "certified", "padded"
@@ -143,8 +146,9 @@ class LayerAudit:
 
     @property
     def parameters(self) -> int | None:
-        """Entries of the weight, without a bias; None where it has no shape."""
-        return math.prod(self.kernel_shape) if self.kernel_shape else None
+        """Entries of the weight, without a bias; None where it has no shape, or one that no file can hold."""
+        found = math.prod(self.kernel_shape) if self.kernel_shape else None
+        return found if found is None or found <= MOST_ENTRIES else None
 
     @property
     def macs(self) -> int | None:
@@ -153,8 +157,11 @@ class LayerAudit:
         Taps that fall on the padding count, as they do in all such figures. None where it is not known; see
         `no_macs`.
         """
-        if self.no_macs:
-            return None
+        return None if self.no_macs else self._macs
+
+    @property
+    def _macs(self) -> int:
+        """Where all is known that decides it."""
         weights, axes = math.prod(self.kernel_shape), self.input_size or ()
         if len(self.kernel_shape) == MATRIX_AXES:
             return weights
@@ -171,6 +178,8 @@ class LayerAudit:
         axes = len(self.kernel_shape) - MATRIX_AXES
         if self.status == NOT_APPLICABLE or axes < 0:
             return "it is no layer"
+        if self.parameters is None:
+            return BEYOND
         if not axes:
             return ""
         if self.input_size is None or len(self.input_size) != axes:
@@ -178,7 +187,7 @@ class LayerAudit:
         geometry = (len(self.stride), len(self.dilation), len(self.padding))
         if not self.transposed and (geometry != (axes, axes, 2 * axes) or not all(self.stride)):
             return "its padding is not known"
-        return ""
+        return BEYOND if self._macs > MOST_ENTRIES else ""
 
     def measurement(self, calculator: str) -> Measurement | None:
         """What the named calculator said; None where it did not run.

@@ -59,3 +59,6 @@ def test_a_matrix_takes_its_entries_and_the_rest_says_why_not() -> None:
     assert row(layer, (8, 8), status=NOT_APPLICABLE).no_macs == "it is no layer"
     assert row(layer, (1, 1), padding=(0,) * 4).macs == 0
     assert row(layer, (8, 8), kernel_shape=()).parameters is None
+    assert row(layer, (8, 8), kernel_shape=(10**5000, 3, 3, 3)).parameters is None
+    endless = row(layer, (10**5000, 8))
+    assert (endless.macs, endless.no_macs) == (None, "it is beyond all bounds")
