@@ -17,6 +17,7 @@ from convsv_cli.auditing.measure import COARSE, bound_of
 from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
 from convsv_cli.auditing.summary import ended_early, findings, totals
 from convsv_cli.budget import Judge, PairBudget, judged
+from convsv_cli.cache import Entries
 from convsv_cli.limits import allowing
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.lipschitz.ends import fault_of_pair
@@ -63,22 +64,27 @@ def check_file(
     *,
     graph: str | Path | None = None,
     progress: Progress | None = None,
+    cache: Entries | None = None,
 ) -> Audit:
     """Audit a model file and judge it.
 
     Args:
-        model, settings, graph, progress: as in `audit_file`.
+        model, settings, graph, progress, cache: as in `audit_file`.
         judge: the limits.
 
     Raises:
         UnreadableModelError, UnsafeModelError, UsageError: as `audit_file` and `check_network`.
     """
     with allowing():
-        return check_network(loaded(model, settings, graph), settings, judge, progress)
+        return check_network(loaded(model, settings, graph), settings, judge, progress, cache)
 
 
 def check_network(
-    network: Network, settings: Settings, judge: Judge, progress: Progress | None = None
+    network: Network,
+    settings: Settings,
+    judge: Judge,
+    progress: Progress | None = None,
+    cache: Entries | None = None,
 ) -> Audit:
     """Audit a network and judge it.
 
@@ -89,12 +95,13 @@ def check_network(
         settings: as for an audit.
         judge: the limits.
         progress: called with the layer that is being worked on and the share of all work done, 0 to 1.
+        cache: as in `audit_network`; what is measured more closely for a gate is not kept.
 
     Raises:
         UsageError: as `audit_network`; the baseline does not speak of the same thing.
     """
     network = declared(network, settings)
-    audit = audit_network(network, settings, progress)
+    audit = audit_network(network, settings, progress, cache)
     absent: tuple[Finding, ...] = ()
     with deadline.ending(), one_thread_each():
         audit = _with_rows_refined(audit, network, judge, progress)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from convsv_cli.cli import options
+from convsv_cli.cli.caching import caching
 from convsv_cli.cli.helping import FIGURES, OUTPUT, Command, option
 from convsv_cli.cli.output import prepare, write_report
 from convsv_cli.cli.running import Progress, audited, ended, progress_bar, report_of
@@ -15,6 +16,9 @@ from convsv_cli.cli.stdin import check_once, with_file
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.report import Audit, Report, exit_code
+
+if TYPE_CHECKING:
+    from convsv_cli.cache import Store
 
 
 @click.command(
@@ -54,6 +58,7 @@ from convsv_cli.report import Audit, Report, exit_code
 @options.QUIET
 @options.NO_COLOR
 @option("--exit-zero", section=OUTPUT, is_flag=True, help="Exit with 0 even if layers could not be audited.")
+@caching
 @options.limited
 def audit(
     *,
@@ -64,6 +69,7 @@ def audit(
     outputs: tuple[Path, ...],
     quiet: bool,
     exit_zero: bool,
+    cache: Store | None,
     **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
 ) -> int:
     """Audit every layer with weights of each MODEL: an ONNX graph, a PyTorch checkpoint, or safetensors.
@@ -94,7 +100,9 @@ def audit(
     settings = options.settings(asked)
 
     def run(model: Path, progress: Progress) -> Audit:
-        return with_file(model, lambda file: audit_file(file, settings, graph=graph, progress=progress))
+        return with_file(
+            model, lambda file: audit_file(file, settings, graph=graph, progress=progress, cache=cache)
+        )
 
     with progress_bar(hidden=quiet) as progress:
         if len(models) == 1:  # whose error is that of the command

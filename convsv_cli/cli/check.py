@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,12 +22,13 @@ from convsv_cli.budget import (
     with_unused,
 )
 from convsv_cli.cli import options
+from convsv_cli.cli.caching import caching
 from convsv_cli.cli.helping import BUDGET, OUTPUT, Command, option
 from convsv_cli.cli.output import check_replaceable, echo, is_file, prepare, write_report
 from convsv_cli.cli.running import (
     Progress,
     audited,
-    complain_of,
+    complain_of_mistakes,
     ended,
     note,
     progress_bar,
@@ -41,7 +43,10 @@ from convsv_cli.loaders import recognised, warm_up
 from convsv_cli.loaders.owners import owners
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.replacing import replacement
-from convsv_cli.report import ERROR, UNUSED, Audit, Report, exit_code
+from convsv_cli.report import Audit, exit_code
+
+if TYPE_CHECKING:
+    from convsv_cli.cache import Store
 
 EXAMPLE = """\b
 A budget, in convsv.toml:
@@ -127,6 +132,7 @@ A budget, in convsv.toml:
     is_flag=True,
     help="Exit with 0 whatever the gates say; errors remain errors.",
 )
+@caching
 @options.limited
 def check(
     *,
@@ -139,6 +145,7 @@ def check(
     init: bool,
     force: bool,
     graph: Path | None,
+    cache: Store | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
     verbose: bool,
@@ -172,7 +179,7 @@ def check(
     if init:
         _check_init(models, outputs, force=force, others=(config, baseline, format_name, changed or None))
         found = Configuration(budget=Budget(path=""))
-        run = _run(found, judges(found.budget, None, increase, models, strict=strict), graph, asked)
+        run = _run(found, judges(found.budget, None, increase, models, strict=strict), (graph, cache), asked)
         with progress_bar(hidden=quiet) as progress:
             _write_budget(whole(audited(run, models[0], progress)), models[0], outputs)
         return 0
@@ -186,12 +193,12 @@ def check(
     targets = prepare(RENDERERS, outputs, format_name, [*chosen, *shared])
     if baseline is None:
         found.budget.check_limited()
-    run = _run(found, judges(found.budget, baseline, increase, chosen, strict=strict), graph, asked)
+    run = _run(found, judges(found.budget, baseline, increase, chosen, strict=strict), (graph, cache), asked)
     with progress_bar(hidden=quiet) as progress:
         report = report_of("check", chosen, run, progress)
     every = {path.resolve() for path in chosen}.issuperset(path.resolve() for path in found.models)
     report = with_unused(found.budget, report, whole=every and not deadline.interrupted())
-    _complain_of_mistakes(report)
+    complain_of_mistakes(report)
     write_report(report, targets, full=verbose)
     return ended(exit_code(report, exit_zero=exit_zero))
 
@@ -203,9 +210,13 @@ def _named(models: Sequence[Path], found: Configuration) -> Sequence[Path]:
 
 
 def _run(
-    found: Configuration, judge_of: Callable[[Path], Judge], graph: Path | None, asked: Mapping[str, Any]
+    found: Configuration,
+    judge_of: Callable[[Path], Judge],
+    beside: tuple[Path | None, Store | None],
+    asked: Mapping[str, Any],
 ) -> Callable[[Path, Progress], Audit]:
     """What is done with each model: audited and judged, with a baseline's effort unless more is asked for."""
+    graph, cache = beside
 
     def run(model: Path, progress: Progress) -> Audit:
         warm_up(graph or model)
@@ -215,23 +226,10 @@ def _run(
         if judge.baseline is not None:
             known = with_effort(known, judge.baseline.audit.settings)
         settings = found.settings(asked, known)
-        return with_file(
-            model, lambda file: check_file(file, judge, settings, graph=graph, progress=progress)
-        )
+        judged = partial(check_file, judge=judge, settings=settings, graph=graph, cache=cache)
+        return with_file(model, partial(judged, progress=progress))
 
     return run
-
-
-def _complain_of_mistakes(report: Report) -> None:
-    """Also on stderr, as of every budget that is wrong."""
-    found = (finding for audit in report.audits for finding in audit.findings)
-    complain_of(
-        [
-            f"{finding.place.path}:{finding.place.line}: {finding.message}"
-            for finding in found
-            if finding.rule == UNUSED and finding.severity == ERROR and finding.place is not None
-        ]
-    )
 
 
 def _check_init(

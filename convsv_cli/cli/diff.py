@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from convsv_cli.budget import Judge, growth_judge, judged, with_unused
 from convsv_cli.cli import options
+from convsv_cli.cli.caching import caching
 from convsv_cli.cli.helping import BUDGET, Command, option
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.running import Progress, progress_bar, whole
@@ -18,6 +19,9 @@ from convsv_cli.comparison import audited_like, difference
 from convsv_cli.renderers.comparison import DIFFERENCES
 from convsv_cli.report import Audit, Report, Settings, exit_code
 from convsv_cli.saved import is_report, read_one
+
+if TYPE_CHECKING:
+    from convsv_cli.cache import Store
 
 
 @click.command(
@@ -50,6 +54,7 @@ from convsv_cli.saved import is_report, read_one
 @options.verbose_option("Show every layer, not only what has changed.")
 @options.QUIET
 @options.NO_COLOR
+@caching
 @options.limited
 def diff(
     *,
@@ -60,6 +65,7 @@ def diff(
     outputs: tuple[Path, ...],
     verbose: bool,
     quiet: bool,
+    cache: Store | None,
     **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
 ) -> int:
     """Compare the certified norms of OLD and NEW, each a model or a JSON report of convsv (- is stdin).
@@ -84,9 +90,9 @@ def diff(
     saved = [read_one(path) if is_report(path) else None for path in (old, new)]
     settings = _settings(asked, next(filter(None, saved), None))
     with progress_bar(hidden=quiet) as progress:
-        before = saved[0] or _audit(old, settings, progress)
+        before = saved[0] or _audit(old, settings, progress, cache)
         judge = None if increase is None else growth_judge(str(old), before, increase)
-        after = saved[1] or _audit(new, settings, progress, judge)
+        after = saved[1] or _audit(new, settings, progress, cache, judge)
     if saved[1] and judge is not None:
         after = judged(judge, after)
     report = Report(command="diff", audits=(after,))
@@ -105,11 +111,13 @@ def _settings(asked: Mapping[str, Any], known: Audit | None) -> Settings:
     return audited_like(known.settings, settings, **given)
 
 
-def _audit(path: Path, settings: Settings, progress: Progress, judge: Judge | None = None) -> Audit:
+def _audit(
+    path: Path, settings: Settings, progress: Progress, cache: Store | None, judge: Judge | None = None
+) -> Audit:
     """The audit of a model; judged where there is a judge."""
     from convsv_cli.auditing import audit_file
     from convsv_cli.auditing.checking import check_file
 
     if judge is None:
-        return whole(audit_file(path, settings, progress=progress))
-    return whole(check_file(path, judge, settings, progress=progress))
+        return whole(audit_file(path, settings, progress=progress, cache=cache))
+    return whole(check_file(path, judge, settings, progress=progress, cache=cache))

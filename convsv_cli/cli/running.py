@@ -21,7 +21,7 @@ from convsv_cli.cli.stdin import shown
 from convsv_cli.cli.streams import give_up
 from convsv_cli.errors import ConvsvError
 from convsv_cli.names import one_line, printable
-from convsv_cli.report import INTERRUPTED, NOT_REACHED, Audit, Failure, Report
+from convsv_cli.report import ERROR, INTERRUPTED, NOT_REACHED, UNUSED, Audit, Failure, Report
 from convsv_cli.report.verdict import CTRL_C, INTERNAL
 
 Progress = Callable[[str, float], None]
@@ -74,6 +74,18 @@ def interrupted() -> bool:
 def forget_interrupts() -> None:
     """What was to be done is done: whoever was interrupted before, as a search is, has made do with less."""
     _interrupted.clear()
+
+
+def complain_of_mistakes(report: Report) -> None:
+    """Also on stderr, as of every budget that is wrong."""
+    found = (finding for audit in report.audits for finding in audit.findings)
+    complain_of(
+        [
+            f"{finding.place.path}:{finding.place.line}: {finding.message}"
+            for finding in found
+            if finding.rule == UNUSED and finding.severity == ERROR and finding.place is not None
+        ]
+    )
 
 
 @contextmanager

@@ -28,7 +28,7 @@ OWN_CACHE = "cache"
     short_help="Audit all models in folders, into tables; go on later.",
     see_also=["audit", "report", "help exit-codes"],
 )
-@click.argument("models", metavar="PATH|GLOB...", nargs=-1, required=True)
+@click.argument("models", metavar="FOLDER|FILE|GLOB...", nargs=-1, required=True)
 @options.EXACT
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
