@@ -139,6 +139,10 @@ def test_what_concerns_no_model_is_said_and_left_out(monkeypatch, capsys) -> Non
     Path("convsv.toml").write_text("max-layer = 1e3\n")
     assert exit_code(monkeypatch, "check", "--changed", "convsv.toml") == 0
     assert "names no models" in capsys.readouterr().err
+    assert exit_code(monkeypatch, "check", "--changed", "convsv.toml", "--quiet") == 0
+    assert capsys.readouterr().err == ""
+    assert exit_code(monkeypatch, "check", "--changed", "absent.onnx", "--quiet") == 2
+    assert "absent.onnx: no such file" in capsys.readouterr().err, "an error is no note"
 
 
 @pytest.mark.usefixtures("project")
