@@ -7,7 +7,9 @@ import itertools
 import json
 import math
 import signal
+import sys
 import time
+import types
 from pathlib import Path
 
 import click
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 
 from convsv_cli import api, deadline
+from convsv_cli.__main__ import main as program
 from convsv_cli.cli import options, running
 from convsv_cli.report import NOT_REACHED, TIME_LIMIT
 from convsv_cli.saved import read
@@ -61,6 +64,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     shown = [0.0]
     monkeypatch.setattr(deadline, "time", type("Clock", (), {"monotonic": staticmethod(lambda: shown[0])}))
     return shown
+
+
+def test_before_the_command_line_is_imported_it_is_one_line_too(monkeypatch, capsys) -> None:
+    class Importing(types.ModuleType):
+        def __getattr__(self, name: str):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "convsv_cli.cli", Importing("convsv_cli.cli"))
+    with pytest.raises(SystemExit, match="130"):
+        program()
+    assert capsys.readouterr() == ("", "convsv: interrupted\n")
 
 
 def test_what_was_reached_is_written_in_every_format(tmp_path: Path, monkeypatch, capsys, root: Path) -> None:
