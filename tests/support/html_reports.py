@@ -208,6 +208,7 @@ def cases() -> dict[str, str]:
         "bounded": render(resnet()),
         "judged": render(judged(resnet()), command="check"),
         "unbounded": render(unbounded()),
+        "spectra": render(measured(resnet())),
         "without graph": render(without_graph()),
         "hostile": render(named(*HOSTILE)),
         "several": render(*everything, command="check", failures=(failure,)),

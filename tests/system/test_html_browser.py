@@ -19,7 +19,7 @@ from tests.support import html_reports as samples
 from tests.support.sampling import one_in
 
 INSTALL = "no Chromium: apt-get update && apt-get install -y --no-install-recommends chromium"
-CASES = ("bounded", "judged", "unbounded", "without graph", "hostile", "several", "nothing")
+CASES = ("bounded", "judged", "unbounded", "spectra", "without graph", "hostile", "several", "nothing")
 OTHERS = ("certified", "not certified", "difference")
 LIGHT: dict[str, Any] = {"color_scheme": "light", "viewport": {"width": 1240, "height": 900}}
 DARK: dict[str, Any] = {**LIGHT, "color_scheme": "dark"}
