@@ -74,8 +74,8 @@ def test_what_options_take_and_begin_with_is_told_plainly(name: str) -> None:
     text = asked(name, "--help").stdout
     assert not re.search(r"\b(FLOAT|INTEGER|TEXT|PATH)\b", text)
     assert not re.search(r"\de[+-]?0|\d{5}", text.partition("Examples:")[0] + text.partition("Output:")[2])
-    assert ("[default: 5e10]" in text) == (name in ("audit", "check"))
-    assert ("[default: 1e-4]" in text) == (name in MODELS[:4])
+    assert ("[default: 5e10]" in text) == (name in ("audit", "check", "sweep"))
+    assert ("[default: 1e-4]" in text) == (name in (*MODELS[:4], "sweep"))
 
 
 def test_topics_name_all_that_there_is() -> None:
