@@ -11,6 +11,7 @@ from typing import Any
 
 from convsv_cli.loaders.checkpoint.archives import PICKLE, read_pickle
 from convsv_cli.loaders.checkpoint.containers import mark, nested
+from convsv_cli.loaders.checkpoint.contents import Contents
 from convsv_cli.loaders.checkpoint.modules import module_usage, plain_class_name, walk
 from convsv_cli.loaders.checkpoint.script_code import (
     CONSTANT,
@@ -44,15 +45,57 @@ def script_tensors(path: Path, members: Mapping[str, ZipRecord]) -> NamedTensors
         UnsafeModelError, UnreadableModelError: see `read_pickle`.
     """
     code = _code(path, members)
-    attributes = read_pickle(path, members, PICKLE, "data")
-    stored = attributes.stored(_module_tensors(attributes.value, code))
-    if CONSTANTS in members:
-        constants = read_pickle(path, members, CONSTANTS, "constants")
-        stored |= constants.stored(_constant_tensors(constants.value, code))
+    found = _script(path, members, code)
+    stored = found.attributes.stored(found.own)
+    if found.constants is not None:
+        stored |= found.constants.stored(found.further)
     calls = [call for facts in code.all() for call in facts.calls.get(None, ())]
     opaque = sum(call.function == "mkldnn_convolution" for call in calls)
     notes = (OPAQUE.format(opaque),) if opaque else ()
     return NamedTensors(tensors=stored, format="torchscript", notes=notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """What an archive holds.
+
+    Attributes:
+        attributes: of its modules.
+        constants: of its code; None where there are none.
+        own: the tensors among the attributes, by name.
+        further: those among the constants, by name.
+    """
+
+    attributes: Contents
+    constants: Contents | None
+    own: dict[str, Tensor]
+    further: dict[str, Tensor]
+
+
+def script(path: Path, members: Mapping[str, ZipRecord]) -> Script:
+    """What an archive holds.
+
+    Raises:
+        UnsafeModelError, UnreadableModelError: see `read_pickle`.
+    """
+    return _script(path, members, _code(path, members))
+
+
+def _script(path: Path, members: Mapping[str, ZipRecord], code: _Code) -> Script:
+    attributes = read_pickle(path, members, PICKLE, "data")
+    constants = read_pickle(path, members, CONSTANTS, "constants") if CONSTANTS in members else None
+    return Script(
+        attributes=attributes,
+        constants=constants,
+        own=_module_tensors(attributes.value, code),
+        further={} if constants is None else _constant_tensors(constants.value, code),
+    )
+
+
+def children(module: Record) -> list[tuple[str, Record]]:
+    """The modules that one has as attributes, by name."""
+    items = module.attributes.items()
+    return [(name, child) for name, child in items if isinstance(name, str) and isinstance(child, Record)]
 
 
 def _module_tensors(root: Any, code: _Code) -> dict[str, Tensor]:
@@ -62,7 +105,7 @@ def _module_tensors(root: Any, code: _Code) -> dict[str, Tensor]:
     further: dict[str, Tensor] = {}
     seen: set[int] = set()
     borrowed: dict[str, set[str]] = {}
-    for prefix, module, _ in walk(root, _children):
+    for prefix, module, _ in walk(root, children):
         facts = code.of(module.maker)
         attributes = ChainMap(facts.constants, module.attributes)
         borrowed[prefix] = facts.borrowed
@@ -86,11 +129,6 @@ def _with_borrowers(name: str, tensor: Tensor, borrowed: Mapping[str, set[str]])
     ends = (0, *(found.end() for found in re.finditer(r"\.", name)))
     is_borrowed = any(name[end:] in borrowed.get(name[:end], ()) for end in ends)
     return tensor.used(BORROWED) if is_borrowed else tensor
-
-
-def _children(module: Record) -> list[tuple[str, Record]]:
-    items = module.attributes.items()
-    return [(name, child) for name, child in items if isinstance(name, str) and isinstance(child, Record)]
 
 
 def _usage(

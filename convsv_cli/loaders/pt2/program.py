@@ -166,7 +166,7 @@ def program(model: Any, asked: InputSize) -> Program:  # noqa: ANN401
         )
         if not told
         else frozenset(),
-        makers=_makers(nodes, stored),
+        makers=makers_of(nodes, stored),
         batch=batch,
     )
 
@@ -267,7 +267,13 @@ def _shape(value: Any, sizes: Sizes) -> tuple[int, ...] | None:  # noqa: ANN401
     return found if min(found, default=0) >= 0 else None
 
 
-def _makers(nodes: tuple[Node, ...], stored: Mapping[str, str]) -> dict[str, Node]:
+def makers_of(nodes: tuple[Node, ...], stored: Mapping[str, str]) -> dict[str, Node]:
+    """The node that computes a constant, by the constant's name.
+
+    Args:
+        nodes: in the order in which they are called.
+        stored: names of constants in the file, by those in the program.
+    """
     makers: dict[str, Node] = {}
     for node in nodes:
         by_chance = any(word in node.target for word in RANDOM)

@@ -88,7 +88,7 @@ def _network(path: Path, input_size: InputSize) -> Network:
     rows = rows_of(found, tensors)
     if not rows:
         raise UnreadableModelError("no weights found in this program", hint=HINT)
-    content, graph, reason = _graph(found, tensors, path)
+    content, graph, reason = graph_of(found, tensors, path, NO_GRAPH)
     return Network(
         path=str(path),
         format="pt2",
@@ -102,16 +102,23 @@ def _network(path: Path, input_size: InputSize) -> Network:
     )
 
 
-def _graph(found: Program, tensors: Tensors, path: Path) -> tuple[bytes, Graph | None, str]:
-    """What the program computes, as an ONNX model and its graph; or nothing, and why."""
+def graph_of(found: Program, tensors: Tensors, path: Path, refusal: str) -> tuple[bytes, Graph | None, str]:
+    """What a program computes, as an ONNX model and its graph; or nothing, and why.
+
+    Args:
+        found: the program.
+        tensors: that are stored, by name.
+        path: of the file that they are in.
+        refusal: what to say where there is none, with a place for the reason.
+    """
     try:
         model = translated(found, tensors, path)
         content = model.SerializeToString()  # reading it changes it
         network = network_of(model, path, InputSize())
     except (UntranslatedError, LimitError, ConvsvError) as error:
-        return b"", None, NO_GRAPH.format(error.what if isinstance(error, ConvsvError) else error)
+        return b"", None, refusal.format(error.what if isinstance(error, ConvsvError) else error)
     except MALFORMED as error:
-        return b"", None, NO_GRAPH.format(f"it is damaged ({type(error).__name__})")
+        return b"", None, refusal.format(f"it is damaged ({type(error).__name__})")
     if network.graph is None:
         return b"", None, network.graph_missing
     assumed = (*(ONE_SAMPLE.format(name) for name in found.batch), *network.graph.assumed)
