@@ -130,7 +130,9 @@ def check_empirical(network: Network, source: str) -> None:
     if network.format != "onnx" and network.executable is None:
         hint = "export the model to ONNX"
         raise UsageError(
-            "--empirical runs ONNX graphs and programs of torch.export only", where=network.path, hint=hint
+            "--empirical runs ONNX graphs, and what has one: programs of torch.export, TorchScript at a size",
+            where=network.path,
+            hint=hint,
         )
     if source != RANDOM and not Path(source).is_file():
         raise nothing_at(UsageError, source, "--empirical takes random, or an .npz file of inputs")

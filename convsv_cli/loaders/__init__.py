@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LARGEST = 2**31
 """Bytes of a message that protobuf writes."""
-PICKLED = "pickled_module"
+PICKLED, SCRIPT = "pickled_module", "torchscript"
 EVALUATION = "the pickled module is looked at as in evaluation, without dropout"
 LOADERS: tuple[Loader, ...] = (PT2, SHARDED, SAFETENSORS, CHECKPOINT, ONNX)
 
@@ -52,8 +52,8 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
 
     Args:
         path: a PyTorch checkpoint, module or TorchScript archive, or a safetensors file.
-        graph: an ONNX graph, or a program of torch.export, with a stored tensor of the same name and shape
-            for each of the weights.
+        graph: an ONNX graph, a program of torch.export or a TorchScript archive, with a stored tensor of the
+            same name and shape for each of the weights.
         input_size: as in `load`.
 
     Raises:
@@ -91,6 +91,10 @@ def warm_up(path: Path) -> None:
 def _read(path: Path, input_size: InputSize) -> Network:
     loader = _loader(path)
     network = check_network(loader.load(path, input_size))
+    if network.format == SCRIPT:
+        from convsv_cli.loaders.torchscript.reading import with_graph
+
+        return with_graph(network, path, input_size)
     if network.format != PICKLED or loader.onnx is None:
         return network
     return _chained(network, path, loader.onnx, input_size)
@@ -131,12 +135,21 @@ def _transplanted(path: Path, graph: Path, input_size: InputSize) -> Network:
     loader = _loader(path)
     if loader.tensors is None:
         raise UsageError("it has a graph of its own", where=str(path), hint="leave --graph out")
-    home = _loader(graph)
-    if home.onnx is None or home is CHECKPOINT:  # the modules of a chain have weights of their own, by number
-        hint = "--graph takes an ONNX export, or a program of torch.export"
-        raise UsageError("not a graph", where=str(graph), hint=hint)
     tensors, parts = loader.tensors(path), loader.parts(path)
-    return transplanted(path, tensors, (graph, home.onnx(graph, input_size)), input_size, parts)
+    return transplanted(path, tensors, (graph, _graph(graph, input_size)), input_size, parts)
+
+
+def _graph(path: Path, input_size: InputSize) -> ModelProto:
+    """The ONNX model that a file is, or computes; a chain is none: its modules are numbered, not named."""
+    from convsv_cli.loaders.torchscript.reading import is_archive, onnx_model
+
+    home = _loader(path)
+    if home is CHECKPOINT and is_archive(path):
+        return onnx_model(path, input_size)
+    if home.onnx is None or home is CHECKPOINT:
+        hint = "--graph takes an ONNX export, a program of torch.export, or a TorchScript archive"
+        raise UsageError("not a graph", where=str(path), hint=hint)
+    return home.onnx(path, input_size)
 
 
 @locating

@@ -27,6 +27,7 @@ from convsv_cli.model.network import InputSize, Network
 
 _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
 GEOMETRY = "stride 1, dilation 1, groups 1: the file does not say otherwise, and this overestimates the norm"
+AS_LARGE = "the layer's input is {}, as large as the network's"
 NO_LAYERS = "not treated as layers, because they shift or scale each element or are vectors: {} {} ({})"
 NAMED = 4
 LINEAR = "a linear layer, not an embedding table: the file does not say (--as-table does)"
@@ -53,10 +54,10 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
         UnreadableModelError: there are no weights; or as `read`.
         UnsafeModelError: more than any network has; or as `read`.
     """
-    if input_size.shapes:
+    found = read(path)
+    if input_size.shapes and found.format != "torchscript":
         instead = "leave --input-shape out" if input_size.size else "use --input-size"
         raise UsageError("a state dict or module has no named inputs", hint=instead)
-    found = read(path)
     check_tensors((name, tensor.shape) for name, tensor in found.tensors.items())
     begin_reading(sum(map(len, found.tensors)), "its tensors")
     tensors = effective(dequantised(without_training_state(found.plain)))
@@ -151,7 +152,7 @@ def _audited(names: list[str], tensor: StoredTensor, usage: Usage, input_size: I
     """The layer that uses a tensor so."""
     axes = len(tensor.shape) - 2
     size = input_size.for_axes(axes) if axes else ()
-    assumed = [f"the layer's input is {'x'.join(map(str, size))}, as large as the network's"] if size else []
+    assumed = [AS_LARGE.format("x".join(map(str, size)))] if size else []
     return Layer(
         name=layer_name(names[0]),
         weight=names[0],

@@ -19,6 +19,8 @@ from torch.nn import functional as F  # noqa: N812
 from convsv_cli import audit, certify
 from convsv_cli.report import BOUNDED
 from tests.support.exported_programs import as_onnx, computed, exported, translation
+from tests.support.scripted_modules import computed as computed_by
+from tests.support.scripted_modules import network, saved, scripts_of
 from tests.support.torch_networks import Of, networks
 
 Tensor = torch.Tensor
@@ -41,6 +43,11 @@ def test_the_bound_is_that_of_the_onnx_export(name: str, tmp_path: Path) -> None
     other = audit(as_onnx(module, [x], tmp_path / "m.onnx"), network_effort="quick").bound
     assert own.status == other.status == BOUNDED
     assert own.lipschitz == pytest.approx(other.lipschitz, rel=FOLDED)
+    for script, fed in scripts_of(module, x, tmp_path):
+        found = network(script, fed, x)
+        np.testing.assert_allclose(computed_by(found, tmp_path, x)[0], module(x).detach().numpy(), atol=1e-5)
+        bound = audit(script, input_shapes={fed: tuple(x.shape)}, network_effort="quick").bound
+        assert bound.lipschitz == pytest.approx(own.lipschitz, rel=1e-9)
 
 
 @pytest.mark.exhaustive
@@ -183,6 +190,11 @@ def test_values_of_functions_are_torchs(
     x = torch.randn(2, 4, 6, 8)
     wrapped = Of(lambda x, _: tuple(function(x)), nn.Linear(1, 1))
     agree(wrapped, [x], tmp_path / "m.pt2", core=core)
+    if not core and function is not without_gradient:  # a trace has one branch
+        path, name = saved(wrapped, x, tmp_path / "m.pt", "traced")
+        own = computed_by(network(path, name, x), tmp_path, x)
+        for one, other in zip(own, function(x), strict=True):
+            np.testing.assert_allclose(one, other.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def agree(module: nn.Module, inputs: list[Tensor], path: Path, *, core: bool) -> None:

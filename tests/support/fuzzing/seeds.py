@@ -6,7 +6,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -93,8 +93,8 @@ def _module(folder: Path) -> Iterator[Seed]:
 def _script(folder: Path) -> Iterator[Seed]:
     torch.jit.trace(_net(), torch.zeros(1, 3, 8, 8)).save(str(folder / "a.pt"))
     torch.jit.script(_net()).save(str(folder / "b.jit"))
-    yield _read(folder, "a.pt")
-    yield _read(folder, "b.jit")
+    for name in ("a.pt", "b.jit"):  # at a size, its code is followed
+        yield replace(_read(folder, name), command=(*AUDIT, "--input-size", "8", "--network-effort", "quick"))
 
 
 def _program(folder: Path) -> Iterator[Seed]:

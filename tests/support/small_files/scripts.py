@@ -57,6 +57,19 @@ def _lines(folder: Path) -> Path:
     return _script(folder, "class A(Module):\n  def forward(self: A):\n" + (calls + strings) * 500)
 
 
+def _calls_of_calls(folder: Path) -> Path:
+    """Methods that each call the next one twice, on a tensor."""
+    twice = (
+        f"  def f{i}(self: A, x: Tensor) -> Tensor:\n"
+        f"    y = (self).f{i + 1}(x, )\n    return (self).f{i + 1}(y, )\n"
+        for i in range(30)
+    )
+    begin = "class A(Module):\n  def forward(self: A, x: Tensor) -> Tensor:\n    return (self).f0(x, )\n"
+    last = "  def f30(self: A, x: Tensor) -> Tensor:\n    return torch.relu(x)\n"
+    root = PROTO + b"c__torch__\nA\n)\x81}" + text("weight") + WEIGHT + b"sb" + END
+    return _script(folder, begin + "".join(twice) + last, root)
+
+
 def _keys(folder: Path) -> Path:
     """A dict of tensors below a long key, in a TorchScript module."""
     shared = LONG + PUT + b"0" + WEIGHT + b"q\xc90"
@@ -82,6 +95,10 @@ FILES: tuple[SmallFile, ...] = (
     SmallFile(name="code of many constants", codes=(AUDITED, BROKEN, UNSAFE), make=_constants),
     SmallFile(name="code that borrows much", codes=(AUDITED, BROKEN, UNSAFE), make=_borrowed),
     SmallFile(name="code of long lines", codes=(BROKEN,), make=_lines),
+    SmallFile(
+        name="calls of calls", codes=(AUDITED,), make=_calls_of_calls, says="of TorchScript would take",
+        command=("audit", "{}", "--input-shape", "x:1x8", "--step-limit", "2e8"),
+    ),
     SmallFile(name="one long key in TorchScript", codes=(UNSAFE,), make=_keys),
     SmallFile(name="one list tagged again and again", codes=(BROKEN, UNSAFE), make=_references),
 )  # fmt: skip
