@@ -203,7 +203,7 @@ UNREAD = {
         (
             "GroupQueryAttention",
             ["x", "x", "x", "", "", "n", "n"],
-            {"num_heads": 1, "kv_num_heads": 1, "local_window_size": 2},
+            {"num_heads": 1, "kv_num_heads": 1, "local_window_size": 2, "causal": 0},
         ),
         "which has a window",
     ),

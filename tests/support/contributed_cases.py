@@ -275,14 +275,14 @@ def _grouped_queries() -> dict[str, Case]:
         f"{op}, not causal": case(op, wide, keys, keys, *rest, causal=0, **heads),
         f"{op}, turned": case(op, (1, 4, 64), wide, wide, *rest, *tables, do_rotary=1, scale=0.3, **heads),
         f"{op}, packed": case(op, (1, 4, 64), None, None, *rest, **heads),
+        f"{op}, windowed": case(op, wide, keys, keys, *rest, local_window_size=2, softcap=0.3, **heads),
     }
 
 
 def _others() -> dict[str, Case]:
     ids, segments = np.array([[3, 1, 4]], np.int32), np.array([[0, 1, 1]], np.int32)
     tables = (drawn(7, 8), drawn(5, 8), drawn(2, 8), drawn(8), drawn(8))
-    places = np.array([[2, 0, 5, 1]], np.int64)
-    random = np.random.default_rng(1)
+    places, random = np.array([[2, 0, 5, 1]], np.int64), np.random.default_rng(1)
     grid = random.uniform(-1.2, 1.2, (1, 3, 4, 2)).astype(np.float32)
     angles = random.uniform(0, 6, (9, 2))
     caches = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)

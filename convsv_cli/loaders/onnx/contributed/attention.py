@@ -112,8 +112,8 @@ def _split(node: Expansion, name: str, count: int) -> list[str]:
 def _grouped_query(node: Expansion) -> None:
     """Of a prompt without padding, causal as a rule, in which several heads of Q share one of K and V."""
     node.expect(inputs=11, outputs=(0, 1, 2), absent=(3, 4, 10))
-    node.refuse("softcap", "sliding_window_cache", "kv_cache_bit_width", "qk_output")
-    _refuse_options(node)
+    node.refuse("sliding_window_cache", "kv_cache_bit_width", "qk_output")
+    window, cap = _options(node)
     heads, shared = heads_of(node, "num_heads"), heads_of(node, "kv_num_heads")
     last, total = set(node.numbers(node.needed(5))), node.numbers(node.needed(6))
     if heads % shared or len(total) != 1 or last != {total[0] - 1} or total[0] < 1:
@@ -127,15 +127,21 @@ def _grouped_query(node: Expansion) -> None:
         parts = [node.reshaped(parts[0], [0, 0, shared, each, -1])] + [
             node.reshaped(part, [0, 0, shared, 1, -1]) for part in parts[1:]
         ]
-    _finish(node, parts, causal=node.flag("causal", default=True))
+    _finish(node, parts, causal=node.flag("causal", default=True), window=window, cap=cap)
 
 
-def _refuse_options(node: Expansion) -> None:
-    """Those whose default is not zero."""
-    if node.attribute("local_window_size", -1) != -1 or node.attribute("smooth_softmax", -1) > 0:
-        raise UnreadableNodeError("which has a window, or a softmax of its own")
+def _options(node: Expansion) -> tuple[int, float]:
+    """How many keys a query sees, itself included, 0 for all before it; and what scores are capped at."""
+    window, cap = node.attribute("local_window_size", -1), node.attribute("softcap", 0.0)
+    if node.attribute("smooth_softmax", -1) > 0:
+        raise UnreadableNodeError("which has a softmax of its own")
+    if window == 0 or window < -1 or (window > 0 and not node.flag("causal", default=True)):
+        raise UnreadableNodeError("which has a window that convsv does not read")
+    if not 0 <= cap < math.inf:
+        raise UnreadableNodeError(f"whose softcap is {cap}, which convsv does not read")
     if any(node.attribute(f"{part}_quant_type", "NONE") != "NONE" for part in "kv"):
         raise UnreadableNodeError(PAST)
+    return max(window, 0), cap
 
 
 def _queries(node: Expansion, heads: int, shared: int, length: int) -> list[str]:
@@ -165,6 +171,8 @@ def _finish(
     bias: str = "",
     scale: float = 0.0,
     causal: bool | None = None,
+    window: int = 0,
+    cap: float = 0.0,
 ) -> None:
     """The attention of Q, K and V, [batch, length, ..., size]; without a scale, it follows from Q's shape."""
     middle = "hg"[: (node.rank(parts[0]) or 4) - 3]
@@ -175,13 +183,16 @@ def _finish(
     scores = node.emit("MatMul", query, key, what="scores", rank=rank)
     given = node.attribute("scale", 0.0) or scale
     scores = node.times(scores, given) if given else _scaled(node, scores, query)
+    if cap:
+        capped = node.emit("Div", scores, node.real(cap), what="capped", rank=rank)
+        scores = node.times(node.emit("Tanh", capped, what="tanh", rank=rank), cap)
     if mask:
         scores = node.plus(scores, _additive(node, mask), "masked")
     scores = node.plus(scores, bias, "biased")
     if causal is None:
         causal = node.flag("unidirectional")
     if causal:
-        scores = _causal(node, scores)
+        scores = _causal(node, scores, window)
     weights = node.emit("Softmax", scores, what="weights", rank=rank, axis=-1)
     found = node.permuted(node.emit("MatMul", weights, value, rank=rank), heads_first, before)
     node.result(node.reshaped(found, [0, 0, -1]))
@@ -216,8 +227,8 @@ def _additive(node: Expansion, mask: str) -> str:
     return node.emit("Where", keep, *map(node.real, values), what="filter", rank=4)
 
 
-def _causal(node: Expansion, scores: str) -> str:
-    """Scores, but the lowest number where a key comes after the query."""
+def _causal(node: Expansion, scores: str, window: int) -> str:
+    """Scores, but the lowest number where a key comes after the query, or a window or more before it."""
     if node.known.opset < RANGE:
         raise UnreadableNodeError("which is causal, in an operator set without Range")
     shape, rank = node.emit("Shape", scores, what="shape", rank=1), node.rank(scores) or 4
@@ -225,9 +236,14 @@ def _causal(node: Expansion, scores: str) -> str:
     rows, columns = (
         node.emit("Range", node.whole(0), count, node.whole(1), what="places", rank=1) for count in counts
     )
-    later = node.emit("Less", node.reshaped(rows, [-1, 1]), columns, what="later", rank=2)
+    rows = node.reshaped(rows, [-1, 1])
+    hidden = node.emit("Less", rows, columns, what="later", rank=2)
+    if window:
+        last = node.emit("Add", columns, node.whole(window - 1), what="last", rank=1)
+        earlier = node.emit("Less", last, rows, what="earlier", rank=2)
+        hidden = node.emit("Or", hidden, earlier, what="hidden", rank=2)
     lowest = node.real(np.finfo(np.float32).min if node.known.real.itemsize > 2 else -65504.0)
-    return node.emit("Where", later, lowest, scores, what="causal", rank=rank)
+    return node.emit("Where", hidden, lowest, scores, what="causal", rank=rank)
 
 
 RULES = {
