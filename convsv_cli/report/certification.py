@@ -70,7 +70,11 @@ class CertifySettings:
     eps_given: tuple[str, ...] = ()
 
     def spelled(self, eps: float) -> str:
-        """One of the radii, in six digits; a fraction as it was written, and its value."""
+        """A radius in six digits; one that was given as a fraction as it was written, and its value.
+
+        Args:
+            eps: one of the radii.
+        """
         given = dict(zip(self.eps, self.eps_given, strict=False)).get(eps, "")
         return f"{given} ({short(eps)})" if "/" in given else short(eps)
 
