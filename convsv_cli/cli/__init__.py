@@ -100,6 +100,7 @@ def main() -> None:
     atexit.register(gc.freeze)  # or Python looks for garbage in all of torch before it ends
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # what libraries say to programmers
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # the same, which torch's C++ writes by itself
     running.remember_interrupts()
     try:
         code = cli.main(prog_name="convsv", standalone_mode=False)

@@ -36,6 +36,7 @@ from convsv_cli.model.graph import Graph, Names
 from convsv_cli.model.layer import Layer
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.network import NO_GRAPH, InputSize, Network
+from convsv_cli.names import plain_names
 
 REFUSAL = f"{NO_GRAPH['torchscript']}: {{}}"
 FORWARD, TRACED = "forward", "traced_inputs.pkl"
@@ -186,7 +187,8 @@ def _followed(
     held: Script, sources: Sources, modules: dict[int, str], run: tuple[Function, Fed, torch.dtype]
 ) -> Found:
     forward, fed, kind = run
-    taken = {*held.own, *held.further}
+    held_names = (*held.own, *held.further)
+    taken = {*held_names, *plain_names(held_names).values()}
     calls = Calls(names=Names(taken))
     stored = Stored(script=held, calls=calls)
     following = Following(
