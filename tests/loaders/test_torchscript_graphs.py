@@ -150,6 +150,11 @@ def test_training_is_seen(tmp_path: Path) -> None:
     path, _ = saved(module.train(), torch.ones(1), tmp_path / "m.pt")
     found = quick(path, input_shapes={"input": (1, 4)}).bound
     assert [obstacle.reason for obstacle in found.obstacles] == ["dropout in training"]
+    module = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    path, _ = saved(module.train(), torch.ones(1), tmp_path / "m.pt")
+    reason = quick(path, input_shapes={"input": (2, 4)}).bound.reason
+    assert "forward changes a stored tensor by torch.add_" in reason
+    assert "the module was saved in training: call eval() before" in reason
 
 
 BEGINNING = "class Hooked(Module):\n  def forward(self: Hooked, x: Tensor) -> Tensor:\n"

@@ -39,6 +39,7 @@ from convsv_cli.model.network import NO_GRAPH, InputSize, Network
 from convsv_cli.names import plain_names
 
 REFUSAL = f"{NO_GRAPH['torchscript']}: {{}}"
+IN_TRAINING = "; the module was saved in training: call eval() before"
 FORWARD, TRACED = "forward", "traced_inputs.pkl"
 ZIP = b"PK\x03\x04"
 
@@ -158,7 +159,11 @@ def _found(path: Path, asked: InputSize) -> Found:
                 return _followed(held, sources, modules, (forward, fed, kind))
             if not isinstance(refused[-1].__cause__, RefusedError):
                 break
-    raise refused[0]
+    raise (
+        UnfollowedError(f"{refused[0]}{IN_TRAINING}")
+        if root.attributes.get("training") is True
+        else refused[0]
+    )
 
 
 def _traced(path: Path, members: Mapping[str, ZipRecord]) -> list[torch.Tensor]:
