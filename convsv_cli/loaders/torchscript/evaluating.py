@@ -24,6 +24,10 @@ EACH = 10 * limits.OBJECT
 """Steps of the model's allowance for each statement and each expression."""
 CODE = "__torch__."
 ASKS = "the code asks whether gradients are recorded, and is followed as where they are, without autocast"
+NUMBERS: Mapping[str, Callable[[float], float]] = {
+    "int": int, "float": float, "number": lambda value: value,
+}  # fmt: skip
+"""What tensors of one number become where the code says such a type."""
 TYPES: Mapping[str, type] = {
     "Tensor": Tensor, "int": int, "float": float, "bool": bool, "str": str, "NoneType": type(None),
 }  # fmt: skip
@@ -160,7 +164,8 @@ class Evaluation(ABC):
         if name in {"annotate", "unchecked_cast"}:
             kind, value = arguments
             found = self.value(value, frame)
-            return (int(number(found)) if kind == tree.Name("int") and isinstance(found, Tensor) else found,)
+            as_number = NUMBERS.get(kind.text) if isinstance(kind, tree.Name) else None
+            return (as_number(number(found)) if as_number and isinstance(found, Tensor) else found,)
         if name == "isinstance":
             value, kind = arguments
             if not isinstance(kind, tree.Name) or kind.text not in TYPES:
