@@ -201,7 +201,8 @@ def test_the_set_ups_on_the_page_do_what_they_say(root: Path, project: Path, mon
     }
     action = yaml.safe_load((root / "action.yml").read_text())["inputs"]
     assert steps["github/codeql-action/upload-sarif"]["sarif_file"] == action["sarif"]["default"]
-    assert steps["actions/cache"]["path"] == "~/.cache/pip"
+    assert steps["actions/cache"]["path"].split() == ["~/.cache/pip", github["env"]["CONVSV_CACHE"]]
+    assert gitlab_job["cache"]["paths"] == [".cache/pip", ".cache/convsv"]
     (used,) = pre_commit["repos"][0]["hooks"]
     (hook,) = yaml.safe_load((root / ".pre-commit-hooks.yaml").read_text())
     assert used["id"] == hook["id"]
