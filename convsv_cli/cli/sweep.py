@@ -14,10 +14,11 @@ from convsv_cli.cli import options
 from convsv_cli.cli.helping import LIMITS, OUTPUT, Command, option
 from convsv_cli.cli.running import note, progress_bar
 from convsv_cli.cli.values import memory
+from convsv_cli.errors import UsageError
 from convsv_cli.report.verdict import LEFT_OPEN, OVER_BUDGET, PASS
 
 if TYPE_CHECKING:
-    from convsv_cli.sweeping import Tally, Totals
+    from convsv_cli.sweeping import Executor, Tally, Totals
 
 OWN_CACHE = "cache"
 """In the folder of results."""
@@ -64,6 +65,14 @@ OWN_CACHE = "cache"
     callback=memory,
     help="Memory that each worker may have, such as 8G: a model that needs more fails alone.",
 )
+@option(
+    "--scheduler",
+    section=LIMITS,
+    metavar="URL",
+    default="",
+    help="Use the workers of a Dask cluster, whose scheduler is at tcp://HOST:PORT, instead of this machine;"
+    " they must find the models at the same paths.",
+)
 @options.WORK_LIMIT_
 def sweep(
     *,
@@ -71,6 +80,7 @@ def sweep(
     results: Path,
     jobs: int,
     worker_memory: float | None,
+    scheduler: str,
     quiet: bool,
     exit_zero: bool,
     **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
@@ -87,14 +97,17 @@ def sweep(
       convsv sweep sample_models/ -o results/ --network-effort quick
       convsv sweep 'runs/**/*.safetensors' -o results/ --jobs 8
       convsv sweep ~/.cache/huggingface/hub -o results/ --worker-memory 16G
+      convsv sweep /shared/runs -o results/ --scheduler tcp://10.0.0.1:8786
     """  # noqa: D301  (click takes \b for "keep these lines")
-    from convsv_cli.sweeping import LocalExecutor, Outcomes, discover, outcomes_in, write_tables
+    from convsv_cli.sweeping import Outcomes, discover, outcomes_in, write_tables
     from convsv_cli.sweeping import sweep as run
 
+    if scheduler and (jobs or worker_memory is not None):
+        raise UsageError("--jobs and --worker-memory are about this machine, not about a cluster")
     settings = options.settings(asked)
     outcomes = Outcomes(results, settings)
     found = list(discover(models))
-    executor = LocalExecutor(jobs, worker_memory)
+    executor = _executor(scheduler, jobs, worker_memory)
     try:
         with _telling(hidden=quiet) as progress:
             run(
@@ -111,6 +124,13 @@ def sweep(
         totals = write_tables(outcomes_in(results), results)
         note(_summary(totals, results))
     return PASS if exit_zero and totals.exit_code in (OVER_BUDGET, LEFT_OPEN) else totals.exit_code
+
+
+def _executor(scheduler: str, jobs: int, worker_memory: float | None) -> Executor:
+    """What runs the audits: the cluster of a scheduler, or this machine where none is named."""
+    from convsv_cli.sweeping import ClusterExecutor, LocalExecutor
+
+    return ClusterExecutor(scheduler) if scheduler else LocalExecutor(jobs, worker_memory)
 
 
 def _summary(totals: Totals, results: Path) -> str:

@@ -5,6 +5,7 @@ One way for all machines: an `Executor` runs `Order`s, in processes of this mach
 
 from __future__ import annotations
 
+from convsv_cli.sweeping.cluster import ClusterExecutor
 from convsv_cli.sweeping.discovery import Found, discover
 from convsv_cli.sweeping.driver import Tally, sweep
 from convsv_cli.sweeping.executor import Executor
@@ -13,6 +14,7 @@ from convsv_cli.sweeping.outcomes import Outcome, Outcomes, outcomes_in
 from convsv_cli.sweeping.tables import Totals, write_tables
 
 __all__ = [
+    "ClusterExecutor",
     "Executor",
     "Found",
     "LocalExecutor",

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from convsv_cli.report import Failure, Report, Settings
 from convsv_cli.report.verdict import INTERNAL
 from convsv_cli.sweeping.discovery import Found
-from convsv_cli.sweeping.executor import Answer, Executor, Order
+from convsv_cli.sweeping.executor import Answer, Executor, Order, size_of
 from convsv_cli.sweeping.outcomes import Outcomes
 
 LARGE = 64 * 2**20
@@ -67,7 +66,7 @@ def sweep(
             outcomes.keep_link(each.path, each.same_as)
         else:
             models.append(each.path)
-    left = sorted((path for path in models if not outcomes.has(path)), key=_size, reverse=True)
+    left = sorted((path for path in models if not outcomes.has(path)), key=size_of, reverse=True)
     tally = Tally(models=len(models), done=len(models) - len(left), before=len(models) - len(left))
     progress(tally)
     orders = (Order(path=path, settings=settings, cache=cache, cache_mode=cache_mode) for path in left)
@@ -121,7 +120,7 @@ def _begin(
 def _steps(order: Order, slots: int) -> Steps:
     """The orders that answer one, batch by batch; each batch needs the answers of the one before."""
     known: list[tuple[str, bytes]] = []
-    if slots > 1 and _size(order.path) >= LARGE:
+    if slots > 1 and size_of(order.path) >= LARGE:
         (planned,) = yield [replace(order, plan=True)]
         groups = _groups(planned.work, slots)
         answers = (yield [replace(order, layers=names) for names in groups]) if len(groups) > 1 else []
@@ -151,10 +150,3 @@ def _explained(order: Order, answer: Answer) -> Answer:
     failure = Failure(path=order.path, message=answer.died, exit_code=INTERNAL)
     report = Report(command="audit", audits=(), failures=(failure,))
     return replace(answer, document=text(document(report)).encode())
-
-
-def _size(path: str) -> int:
-    try:
-        return Path(path).stat().st_size
-    except (OSError, ValueError):
-        return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from convsv_cli.report import Settings
@@ -69,3 +70,11 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """End all work at once; what runs is given up."""
+
+
+def size_of(path: str) -> int:
+    """Bytes of a file, which is about what auditing it costs; 0 where there is none."""
+    try:
+        return Path(path).stat().st_size
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,179 @@
+"""Orders on a Dask cluster: what carries them there, begins them again and counts workers is Dask.
+
+A worker must have this version of convsv, and find the models at the same paths.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from convsv_cli.errors import UsageError
+from convsv_cli.sweeping.executor import Answer, Order, size_of
+
+PATIENCE = 20.0
+"""Seconds in which a scheduler answers."""
+GRACE = 1.0
+"""Seconds more in which Dask may itself say that none does, and why."""
+FRESH = 2.0
+"""Seconds for which the number of workers is taken to be the same."""
+INSTALL = "pip install 'convsv[distributed]'"
+HINT = "its log has one such as tcp://10.0.0.1:8786"
+DIED = "the workers that it was given to ended without an answer: killed by the system, or by the file"
+_one_at_a_time = threading.Lock()
+
+
+class ClusterExecutor:
+    """An order per worker: one of several threads begins the next order when it has ended this one.
+
+    An order whose worker has died goes to another, as often as the scheduler allows (thrice, unless
+    `distributed.scheduler.allowed-failures` says otherwise).
+
+    Args:
+        address: of the scheduler, such as tcp://10.0.0.1:8786.
+        patience: seconds in which it must answer.
+
+    Raises:
+        UsageError: Dask is not installed here, no scheduler answers, or a worker has another convsv.
+    """
+
+    def __init__(self, address: str, patience: float = PATIENCE) -> None:
+        try:
+            from distributed import Client
+        except ImportError as error:
+            what = "a cluster takes dask.distributed, which is not installed"
+            raise UsageError(what, hint=INSTALL) from error
+        try:
+            make = partial(Client, address, timeout=patience, set_as_default=False)
+            self._client: Any = _within(patience, make)
+        except ValueError as error:
+            raise UsageError("no address of a Dask scheduler", where=address, hint=HINT) from error
+        except Exception as error:  # Dask's, of tornado, and of the system: whatever an address leads to
+            what = f"no Dask scheduler answers within {patience:g} s ({type(error).__name__})"
+            raise UsageError(what, where=address, hint=HINT) from error
+        self._address, self._futures, self._folder = address, set[Any](), str(Path.cwd())
+        self._known, self._known_at = 0, -FRESH
+        try:
+            self._compare()
+        except BaseException:
+            self._client.close()
+            raise
+
+    @property
+    def slots(self) -> int:
+        """How many workers there are now; one where there are none yet, as on a cluster that adapts."""
+        if time.monotonic() - self._known_at > FRESH:
+            self._known, self._known_at = len(self._asked(self._client.nthreads)), time.monotonic()
+        return max(1, self._known)
+
+    def submit(self, order: Order) -> Future[Answer]:
+        """See `Executor`; the largest file first, so that none is begun when all others have ended."""
+        answer: Future[Answer] = Future()
+        answer.set_running_or_notify_cancel()
+        future = self._asked(
+            lambda: self._client.submit(work, order, self._folder, pure=False, priority=size_of(order.path))
+        )
+        self._futures.add(future)
+        future.add_done_callback(lambda done: self._answered(done, answer))
+        return answer
+
+    def close(self) -> None:
+        """See `Executor`; an order that has begun ends on its worker, and its answer is forgotten."""
+        with suppress(Exception):  # a scheduler that has gone has forgotten them
+            self._client.cancel(list(self._futures), force=True)
+        self._client.close(timeout=PATIENCE)
+
+    def _answered(self, future: Any, answer: Future[Answer]) -> None:  # noqa: ANN401
+        """Pass on what became of an order, on a thread of Dask's."""
+        self._futures.discard(future)
+        if future.status == "finished":
+            answer.set_result(future.result())
+        elif future.status != "error":
+            answer.set_exception(self._gone())
+        elif type(error := future.exception()).__name__ == "KilledWorker":
+            answer.set_result(Answer(died=DIED))
+        else:
+            what = f"a worker cannot work: {type(error).__name__}: {error}"
+            answer.set_exception(UsageError(what, where=self._address))
+
+    def _asked(self, ask: Callable[[], Any]) -> Any:  # noqa: ANN401
+        """What the scheduler says.
+
+        Raises:
+            UsageError: it does not answer any more.
+        """
+        try:
+            return ask()
+        except Exception as error:
+            raise self._gone() from error
+
+    def _gone(self) -> UsageError:
+        hint = "the same command goes on once it is there again"
+        return UsageError("the scheduler has gone", where=self._address, hint=hint)
+
+    def _compare(self) -> None:
+        """See that the workers that are there see the folder, and have this version of convsv.
+
+        That is what figures depend on, and what is kept of them would not say which it was.
+        """
+        from convsv_cli.cache import fingerprint
+
+        found = self._asked(lambda: self._client.run(_version, self._folder, on_error="return"))
+        for worker, said in found.items():
+            if isinstance(said, Exception):
+                raise UsageError(f"this worker cannot work: {type(said).__name__}: {said}", where=worker)
+            if said != fingerprint():
+                raise UsageError("this worker has another version of convsv, Python or torch", where=worker)
+
+
+def work(order: Order, folder: str) -> Answer:
+    """On a worker, one at a time: names of files, and threads of torch, are the whole process's.
+
+    Args:
+        order: what is asked for.
+        folder: what names of files begin from where they do not begin at the root.
+    """
+    with _one_at_a_time:
+        from convsv_cli.spectral.cores import one_thread_each
+        from convsv_cli.sweeping.worker import answer
+
+        before = Path.cwd()
+        os.chdir(folder)
+        try:
+            with one_thread_each():
+                return answer(order)
+        finally:
+            os.chdir(before)
+
+
+def _within(seconds: float, make: Callable[[], Any]) -> Any:  # noqa: ANN401
+    """What is made; Dask itself waits for ever for a server that takes the call and says nothing.
+
+    Raises:
+        TimeoutError: it takes longer.
+    """
+    made: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:  # noqa: BLE001  (which the caller raises)
+            made.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return made.result(timeout=seconds + GRACE)
+
+
+def _version(folder: str) -> str:
+    """How a worker computes; an error where it does not see the folder."""
+    from convsv_cli.cache import fingerprint
+
+    os.scandir(folder).close()
+    return fingerprint()
