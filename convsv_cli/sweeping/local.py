@@ -32,6 +32,7 @@ class LocalExecutor:
         self._threads = ThreadPoolExecutor(self._slots)
         self._own = threading.local()
         self._pools: set[ProcessPoolExecutor] = set()
+        self._lock, self._closed = threading.Lock(), False
 
     @property
     def slots(self) -> int:
@@ -45,28 +46,38 @@ class LocalExecutor:
     def close(self) -> None:
         """See `Executor`."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for pool in self._pools:
+        with self._lock:
+            self._closed = True
+            pools = list(self._pools)
+        for pool in pools:
             for process in list((pool._processes or {}).values()):  # noqa: SLF001  (there is no other way)
                 process.kill()
+        for pool in pools:
             pool.shutdown(wait=True, cancel_futures=True)
         self._threads.shutdown(wait=True)
 
     def _answer(self, order: Order) -> Answer:
-        pool: ProcessPoolExecutor | None = getattr(self._own, "pool", None)
-        if pool is None:
-            pool = self._own.pool = ProcessPoolExecutor(
-                1,
-                multiprocessing.get_context("spawn"),
-                _begin,
-                (self._memory, max(1, cores() // self._slots)),
-            )
-            self._pools.add(pool)
         try:
-            return pool.submit(_work, order).result()
+            with self._lock:  # no process begins once all of them are being ended
+                if self._closed:
+                    return Answer(died=DIED)
+                answer = self._own_pool().submit(_work, order)
+            return answer.result()
         except BrokenProcessPool:
-            self._pools.discard(pool)
+            with self._lock:
+                self._pools.discard(self._own.pool)
             self._own.pool = None
             return Answer(died=DIED)
+
+    def _own_pool(self) -> ProcessPoolExecutor:
+        """The one process of this thread, which begins when it is first asked."""
+        pool: ProcessPoolExecutor | None = getattr(self._own, "pool", None)
+        if pool is None:
+            context = multiprocessing.get_context("spawn")
+            limits = self._memory, max(1, cores() // self._slots)
+            pool = self._own.pool = ProcessPoolExecutor(1, context, _begin, limits)
+            self._pools.add(pool)
+        return pool
 
 
 def _begin(memory: float | None, threads: int) -> None:
