@@ -32,6 +32,8 @@ def nothing_at(kind: type[E], path: Path | str, hint: str = "check the path") ->
         return kind(what, where=address, hint="download it first, as curl -LO does")
     if str(path) == "-":
         return kind("only a file will do here, not stdin", where="-", hint="save it, and name the file")
+    if os.path.islink(path):  # noqa: PTH114  (which takes whatever a path is)
+        return kind(f"the link leads nowhere: there is no {_target(path)}", where=str(path), hint=hint)
     near = _near(Path(path))
     return kind("no such file", where=str(path), hint=f"did you mean {near}?" if near else hint)
 
@@ -45,6 +47,14 @@ def _address(text: str) -> str:
     """The URL that a path was before its slashes were counted; empty for any other."""
     found = URL.match(text)
     return f"{found[1]}://{text[found.end() :]}" if found else ""
+
+
+def _target(link: Path | str) -> str:
+    """What a link says that it leads to."""
+    try:
+        return os.readlink(link)  # noqa: PTH115  (as it is written)
+    except OSError:
+        return "such file"
 
 
 def _near(path: Path) -> Path | None:

@@ -67,3 +67,9 @@ def test_urls_are_not_missing_files(url: str) -> None:
 def test_what_only_looks_like_a_url_is_a_path() -> None:
     for path in ("c:/models/m.onnx", "https/m.onnx", "weird:name.onnx", "https:"):
         assert nothing_at(UnreadableModelError, Path(path)).what == "no such file"
+
+
+def test_a_link_that_leads_nowhere_is_called_that(tmp_path: Path) -> None:
+    (tmp_path / "resnet.onnx").symlink_to("gone/net.onnx")
+    told = "resnet.onnx: the link leads nowhere: there is no gone/net.onnx (check the path)"
+    assert complaint("audit", "resnet.onnx") == told
