@@ -99,7 +99,7 @@ def sweep(
       convsv sweep ~/.cache/huggingface/hub -o results/ --worker-memory 16G
       convsv sweep /shared/runs -o results/ --scheduler tcp://10.0.0.1:8786
     """  # noqa: D301  (click takes \b for "keep these lines")
-    from convsv_cli.sweeping import Outcomes, discover, outcomes_in, write_tables
+    from convsv_cli.sweeping import Outcomes, discover, update_tables
     from convsv_cli.sweeping import sweep as run
 
     if scheduler and (jobs or worker_memory is not None):
@@ -121,7 +121,7 @@ def sweep(
             )
     finally:
         executor.close()
-        totals = write_tables(outcomes_in(results), results)
+        totals = update_tables(results)
         note(_summary(totals, results))
     return PASS if exit_zero and totals.exit_code in (OVER_BUDGET, LEFT_OPEN) else totals.exit_code
 

@@ -11,7 +11,7 @@ from convsv_cli.sweeping.driver import Tally, sweep
 from convsv_cli.sweeping.executor import Executor
 from convsv_cli.sweeping.local import LocalExecutor
 from convsv_cli.sweeping.outcomes import Outcome, Outcomes, outcomes_in
-from convsv_cli.sweeping.tables import Totals, write_tables
+from convsv_cli.sweeping.tables import Totals, update_tables, write_tables
 
 __all__ = [
     "ClusterExecutor",
@@ -25,5 +25,6 @@ __all__ = [
     "discover",
     "outcomes_in",
     "sweep",
+    "update_tables",
     "write_tables",
 ]

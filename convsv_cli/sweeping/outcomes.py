@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,7 +85,9 @@ class Outcomes:
 
     def keep_link(self, path: str, same_as: str) -> None:
         """Write down that a path leads to a file of another name."""
-        self._write(path, {"path": path, "same_as": same_as, "asked": "", "files": []}, b"")
+        head = {"path": path, "same_as": same_as, "asked": "", "files": []}
+        if _head(self._file(path)) != head:
+            self._write(path, head, b"")
 
     def _write(self, path: str, head: dict[str, Any], document: bytes) -> None:
         with replacement(self._file(path)) as file:
@@ -109,6 +112,16 @@ def outcomes_in(results: Path) -> Iterator[Outcome]:
     heads = [(str((_head(file) or {}).get("path", file.name)), file) for file in files]
     for path, file in sorted(heads):
         yield _read(path, file)
+
+
+def state_of(results: Path) -> str:
+    """What changes when an outcome does, without any of them being read; empty where there are none."""
+    found = []
+    with suppress(OSError), os.scandir(results / FOLDER) as entries:
+        for entry in entries:
+            status = entry.stat()
+            found.append(f"{entry.name} {status.st_size} {status.st_mtime_ns} {status.st_ino}")
+    return _digest(*sorted(found)) if found else ""
 
 
 def _read(path: str, file: Path) -> Outcome:

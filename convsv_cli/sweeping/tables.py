@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from convsv_cli.cache import fingerprint
 from convsv_cli.replacing import replacement
 from convsv_cli.report.verdict import worst
 from convsv_cli.sweeping.columns import (
@@ -26,8 +28,11 @@ from convsv_cli.sweeping.columns import (
     File,
     Row,
 )
-from convsv_cli.sweeping.outcomes import Outcome
+from convsv_cli.sweeping.outcomes import Outcome, outcomes_in, state_of
 
+TOTALS = "totals.json"
+LARGEST_TOTALS = 2**16
+"""Bytes."""
 BATCH = 10_000
 """Rows that are written at once."""
 
@@ -47,6 +52,38 @@ class Totals:
     layers: int
     exit_code: int
     parquet: bool
+
+
+def update_tables(results: Path) -> Totals:
+    """Write the tables of a folder's outcomes to it, unless nothing has changed since they were written.
+
+    Raises:
+        UsageError: as `outcomes_in` and `write_tables`.
+    """
+    state = _digest(state_of(results), fingerprint(), str(_has_arrow()))
+    totals = _standing(results, state)
+    if totals is None:
+        totals = write_tables(outcomes_in(results), results)
+        with replacement(results / TOTALS) as file:
+            file.write(json.dumps({"state": state, **asdict(totals)}).encode())
+    return totals
+
+
+def _standing(results: Path, state: str) -> Totals | None:
+    """What the tables that are there say in short; None where they are of other outcomes, or not there."""
+    try:
+        with (results / TOTALS).open("rb") as file:
+            said = json.loads(file.read(LARGEST_TOTALS))
+        if said.pop("state") != state:
+            return None
+        totals = Totals(**said)
+        sound = all(isinstance(count, int) for count in (totals.layers, totals.exit_code))
+        counts = {str(status): int(count) for status, count in totals.files.items()}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return None
+    suffixes = ("jsonl", "parquet") if totals.parquet else ("jsonl",)
+    there = all((results / f"{name}.{suffix}").is_file() for name in TABLES for suffix in suffixes)
+    return replace(totals, files=counts) if sound and there else None
 
 
 def write_tables(outcomes: Iterable[Outcome], results: Path) -> Totals:
@@ -80,7 +117,7 @@ def write_tables(outcomes: Iterable[Outcome], results: Path) -> Totals:
                 values = [_values(row, TABLES[name]) for row in rows]
                 for writer in writers[each * index : each * (index + 1)]:
                     writer.write(values)
-    return Totals(files=statuses, layers=layers, exit_code=worst(codes), parquet=arrow)
+    return Totals(files=dict(statuses), layers=layers, exit_code=worst(codes), parquet=arrow)
 
 
 def _file(outcome: Outcome) -> File:
@@ -172,3 +209,7 @@ def _has_arrow() -> bool:
     except ImportError:
         return False
     return True
+
+
+def _digest(*said: str) -> str:
+    return hashlib.sha256("\0".join(said).encode()).hexdigest()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+Draw = Callable[[int], dict[str, torch.Tensor]]
 BROKEN = 10
 HOSTILE = 3
 EXECUTED = "/tmp/convsv-was-here"
@@ -31,8 +33,14 @@ def weights(seed: int) -> dict[str, torch.Tensor]:
     }
 
 
-def make(root: Path, models: int) -> dict[str, int]:
-    """Fill a folder with so many models that can be audited; how many files there are of each kind."""
+def make(root: Path, models: int, weights: Draw = weights) -> dict[str, int]:
+    """Fill a folder with so many models that can be audited; how many files there are of each kind.
+
+    Args:
+        root: the folder, which is made.
+        models: how many, two of which are links and copies may lead to.
+        weights: the state dict of each, by its number.
+    """
     for number in range(models):
         folder = root / f"run{number % 7}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,13 +48,13 @@ def make(root: Path, models: int) -> dict[str, int]:
             save_file(weights(number), folder / f"epoch{number:03}.safetensors")
         else:
             torch.save({"model": weights(number), "epoch": number}, folder / f"epoch{number:03}.pt")
-    links = _links(root)
+    links = _links(root, weights)
     _broken(root / "broken")
     _hostile(root / "hostile")
     return {"audited": models + 2, "same": links, "failed": BROKEN + HOSTILE}
 
 
-def _links(root: Path) -> int:
+def _links(root: Path, weights: Draw) -> int:
     """A copy, a cache as Hugging Face lays it out, links to files and folders, and a circle of them."""
     (root / "copy").mkdir()
     (root / "copy" / "epoch000.pt").write_bytes((root / "run0" / "epoch000.pt").read_bytes())

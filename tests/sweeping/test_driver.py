@@ -8,7 +8,7 @@ import torch
 
 from convsv_cli.auditing import audit_file
 from convsv_cli.report import Settings
-from convsv_cli.sweeping import Outcomes, discover, driver, sweep, write_tables
+from convsv_cli.sweeping import Outcomes, discover, driver, sweep, tables, update_tables, write_tables
 from convsv_cli.sweeping.outcomes import outcomes_in
 from tests.support.inline_executor import InlineExecutor
 from tests.support.model_tree import EXECUTED, make, weights
@@ -21,10 +21,10 @@ def secret(monkeypatch):
     monkeypatch.setenv("CONVSV_CACHE_KEY", "a secret of tests")
 
 
-def run(root, results, executor, settings=SETTINGS, cache=""):
+def run(root, results, executor, settings=SETTINGS, cache="", tables=True):
     found = list(discover([str(root)]))
     tally = sweep(found, settings, Outcomes(results, settings), executor, cache=cache, cache_mode="write")
-    totals = write_tables(outcomes_in(results), results)
+    totals = write_tables(outcomes_in(results), results) if tables else None
     return tally, totals
 
 
@@ -65,6 +65,25 @@ def test_what_has_not_changed_is_not_done_again(tmp_path):
     torch.save(weights(77), tmp_path / "tree" / "run0" / "epoch000.pt")
     run(tmp_path / "tree", tmp_path / "results", again)
     assert [order.path for order in again.orders] == [str(tmp_path / "tree" / "run0" / "epoch000.pt")]
+
+
+def test_tables_of_outcomes_that_have_not_changed_are_left_alone(tmp_path, monkeypatch):
+    make(tmp_path / "tree", 2)
+    results = tmp_path / "results"
+    run(tmp_path / "tree", results, InlineExecutor())
+    first = update_tables(results)
+    monkeypatch.setattr(tables, "write_tables", None)
+    run(tmp_path / "tree", tmp_path / "results", InlineExecutor(), tables=False)
+    assert update_tables(results) == first
+    monkeypatch.undo()
+    for spoil in (b"", b"[]", b"{}", b"[" * 9999, (results / "totals.json").read_bytes()[:-9]):
+        (results / "totals.json").write_bytes(spoil)
+        assert update_tables(results) == first
+    (results / "files.jsonl").unlink()
+    assert update_tables(results) == first
+    assert (results / "files.jsonl").exists()
+    next((results / "outcomes").iterdir()).unlink()
+    assert sum(update_tables(results).files.values()) == sum(first.files.values()) - 1
 
 
 def test_what_is_asked_in_another_way_is_done_again(tmp_path):
