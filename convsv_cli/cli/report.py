@@ -11,8 +11,10 @@ from convsv_cli.cli.helping import Command
 from convsv_cli.cli.output import Target, prepare, write, write_report
 from convsv_cli.cli.running import complain_of
 from convsv_cli.comparison import side_by_side
+from convsv_cli.errors import UsageError
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.comparison import TRENDS
+from convsv_cli.renderers.sweep import SWEEPS
 from convsv_cli.saved import read
 
 
@@ -23,7 +25,7 @@ from convsv_cli.saved import read
 )
 @click.argument(
     "files",
-    metavar="REPORT.json...",
+    metavar="REPORT.json...|FOLDER",
     nargs=-1,
     required=True,
     type=click.Path(path_type=Path, allow_dash=True),
@@ -49,6 +51,9 @@ def report(
     training run: the certified norm of each layer in each, and the bound of the network. The other formats
     show them one after the other.
 
+    Of a folder that `convsv sweep` has filled, as a table, Markdown, CSV, JSON or HTML: what became of each
+    file, which of them are far above the others, and what becomes of files with numbers, such as epochs.
+
     Exits with 0 whatever the reports say.
 
     \b
@@ -57,7 +62,11 @@ def report(
       convsv audit model.onnx --format json | convsv report - -o report.html
       convsv report check.json -o check.sarif -o check.xml
       convsv report epoch1.json epoch2.json epoch3.json -o training.csv
+      convsv report results/ -o sweep.html
     """  # noqa: D301  (click takes \b for "keep these lines")
+    if len(files) == 1 and files[0].is_dir():
+        _of_sweep(files[0], outputs, format_name)
+        return
     targets = prepare(RENDERERS, outputs, format_name, files)
     found = [("stdin" if str(file) == "-" else str(file), read(file)) for file in files]
     if len(found) == 1:
@@ -72,3 +81,14 @@ def report(
             write(figures, [Target(renderer=trends[target.renderer.name], path=target.path)])
         else:
             write_report(together, [target], explain=explain, full=verbose)
+
+
+def _of_sweep(results: Path, outputs: tuple[Path, ...], format_name: str | None) -> None:
+    """Show the results of a sweep."""
+    from convsv_cli.sweeping import summary_of
+
+    if format_name not in (None, *(renderer.name for renderer in SWEEPS)):
+        known = ", ".join(renderer.name for renderer in SWEEPS)
+        raise UsageError(f"the results of a sweep have no format {format_name}", hint=f"they have {known}")
+    targets = prepare(SWEEPS, outputs, format_name, ())
+    write(summary_of(results), targets)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import Difference, Methods, Report, Spectra, Trend
+from convsv_cli.report import Difference, Methods, Report, Spectra, Sweep, Trend
 
-Result = Report | Trend | Difference | Methods | Spectra
+Result = Report | Trend | Difference | Methods | Spectra | Sweep
 
 
 def render(result: Result, terminal: Terminal) -> str:  # noqa: ARG001
@@ -20,7 +20,7 @@ def render(result: Result, terminal: Terminal) -> str:  # noqa: ARG001
 
 def document(result: Result) -> dict[str, Any]:
     """The result as JSON values; the schema of its command in `schema/` describes it."""
-    from convsv_cli.wire import audit, comparison, methods, spectra
+    from convsv_cli.wire import audit, comparison, methods, spectra, sweep
 
     documents: dict[type[Result], Callable[[Any], dict[str, Any]]] = {
         Report: audit.document,
@@ -28,6 +28,7 @@ def document(result: Result) -> dict[str, Any]:
         Difference: comparison.difference_document,
         Methods: methods.document,
         Spectra: spectra.document,
+        Sweep: sweep.document,
     }
     return documents[type(result)](result)
 

@@ -74,6 +74,7 @@ from convsv_cli.report.network import (
     shared,
 )
 from convsv_cli.report.spectrum import Distribution, LayerSpectrum, Spectra, Spectrum
+from convsv_cli.report.sweep import Series, Step, Sweep, Swept
 from convsv_cli.report.verdict import (
     ABSENT,
     ADDED,
@@ -202,9 +203,13 @@ __all__ = [
     "Report",
     "Route",
     "SampleRadius",
+    "Series",
     "Settings",
     "Spectra",
     "Spectrum",
+    "Step",
+    "Sweep",
+    "Swept",
     "Trend",
     "Verdict",
     "conclusion",

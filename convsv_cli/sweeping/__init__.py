@@ -11,6 +11,7 @@ from convsv_cli.sweeping.driver import Tally, sweep
 from convsv_cli.sweeping.executor import Executor
 from convsv_cli.sweeping.local import LocalExecutor
 from convsv_cli.sweeping.outcomes import Outcome, Outcomes, outcomes_in
+from convsv_cli.sweeping.summary import summary_of
 from convsv_cli.sweeping.tables import Totals, update_tables, write_tables
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Totals",
     "discover",
     "outcomes_in",
+    "summary_of",
     "sweep",
     "update_tables",
     "write_tables",

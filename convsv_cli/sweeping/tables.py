@@ -109,7 +109,7 @@ def write_tables(outcomes: Iterable[Outcome], results: Path) -> Totals:
                 writers.append(stack.enter_context(_Parquet(parquet, columns)))
         each = 2 if arrow else 1
         for outcome in outcomes:
-            file = _file(outcome)
+            file = file_of(outcome)
             statuses[file.status] += 1
             codes.add(file.exit_code)
             layers += file.audit.audited if file.audit else 0
@@ -120,7 +120,8 @@ def write_tables(outcomes: Iterable[Outcome], results: Path) -> Totals:
     return Totals(files=dict(statuses), layers=layers, exit_code=worst(codes), parquet=arrow)
 
 
-def _file(outcome: Outcome) -> File:
+def file_of(outcome: Outcome) -> File:
+    """What became of a file, as the tables have it."""
     report = outcome.report
     audit = next(iter(report.audits), None) if report else None
     failure = next(iter(report.failures), None) if report else None

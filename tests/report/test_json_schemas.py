@@ -16,6 +16,7 @@ from convsv_cli.renderers import certification as certificates
 from convsv_cli.renderers import json as documents
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.wire import audit, certification, comparison, layer, methods, network, spectra
+from convsv_cli.wire import sweep as sweeps
 from convsv_cli.wire.form import Form
 from convsv_cli.wire.verdict import Finding, Gate, Verdict
 from tests.support import json_schemas
@@ -28,6 +29,7 @@ ROOTS = (
     certification.Certification,
     comparison.Difference,
     spectra.Spectra,
+    sweeps.Sweep,
     comparison.Trend,
     methods.Methods,
 )
@@ -54,12 +56,20 @@ SPECTRA = report.Spectra(
         report.LayerSpectrum(row=SKIPPED, size=(), distribution=None),
     ),
 )
+SWEPT = report.Swept(path="epoch1.pt", status="audited", layers=1, audited=1, largest=2.0, bound="unknown")
+SWEEP = report.Sweep(
+    version="1",
+    path="results",
+    files=(SWEPT, report.Swept(path="b.pt", status="failed", reason="damaged", exit_code=2)),
+    series=(report.Series(name="*", steps=(report.Step(number=1, file=SWEPT),), norms=1.0, bounds=None),),
+)
 WRITTEN = {
     "audit": of(AUDIT),
     "check of two": BOTH,
     "nothing": of(),
     "diff": difference(AUDIT, JUDGED),
     "report of two": trend([("a", AUDIT), ("b", JUDGED)]),
+    "report of a sweep": SWEEP,
     "methods": METHODS,
     "spectrum": SPECTRA,
     "certify": CERTIFICATION,

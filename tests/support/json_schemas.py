@@ -18,7 +18,7 @@ from msgspec import UNSET, structs
 from msgspec.json import schema_components
 
 import convsv_cli
-from convsv_cli.wire import audit, certification, comparison, methods, spectra
+from convsv_cli.wire import audit, certification, comparison, methods, spectra, sweep
 from convsv_cli.wire.form import ADDED, Form
 
 FOLDER = Path(convsv_cli.__file__).parent / "renderers" / "schema"
@@ -96,6 +96,7 @@ ABOUT: Sequence[tuple[type[Form], str, str]] = (
     (methods.Methods, "convsv methods", "What `convsv methods --format json` prints."),
     (spectra.Spectra, "convsv spectrum", "What `convsv spectrum --format json` prints."),
     (comparison.Trend, "convsv report", "What `convsv report --format json` prints of several reports."),
+    (sweep.Sweep, "convsv report of a sweep", "What `convsv report FOLDER --format json` prints."),
 )
 SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
     called(form).rpartition(":")[2]: partial(schema, title, about, form) for form, title, about in ABOUT

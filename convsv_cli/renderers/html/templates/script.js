@@ -53,6 +53,7 @@ function modulesOf(names) {
 
 function tools(table) {
   const body = table.tBodies[0];
+  const { kind = "layer", holder = "module" } = table.dataset; // what there is a row of, and what these are in
   const nameOf = new Map(Array.from(layersOf(table), (row) => [row, row.querySelector(".name").textContent]));
   if (nameOf.size < MANY) return;
   const moduleOf = modulesOf([...nameOf.values()]);
@@ -63,14 +64,14 @@ function tools(table) {
   const count = made("output");
 
   function heading(module, rows) {
-    const button = made("button", { type: "button" }, module || "(no module)");
+    const button = made("button", { type: "button" }, module || `(no ${holder})`);
     button.setAttribute("aria-expanded", String(!folded.has(module)));
     button.addEventListener("click", () => {
       folded.delete(module) || folded.add(module);
       arrange();
       body.querySelector(`tr.group[data-number="${row.dataset.number}"] button`).focus();
     });
-    const said = rows.length === 1 ? "1 layer" : `${rows.length} layers`;
+    const said = rows.length === 1 ? `1 ${kind}` : `${rows.length} ${kind}s`;
     const cell = made("th", { colSpan: table.tHead.rows[0].cells.length, scope: "rowgroup" }, button, ` ${said}`);
     cell.setAttribute("role", "rowheader");
     const row = made("tr", { className: "group" }, cell);
@@ -83,7 +84,7 @@ function tools(table) {
     const modules = new Map();
     let shown = 0;
     for (const row of layersOf(table)) {
-      const text = row.cells[1].textContent.toLowerCase();
+      const text = (table.dataset.kind ? row : row.cells[1]).textContent.toLowerCase(); // of files also the status
       const found = wanted.every((word) => text.includes(word));
       const module = grouped.checked ? moduleOf(nameOf.get(row)) : "";
       modules.set(module, [...(modules.get(module) ?? []), row]);
@@ -103,7 +104,7 @@ function tools(table) {
     }
     fold.hidden = !grouped.checked;
     fold.textContent = folded.size ? "Open all" : "Close all";
-    count.textContent = `${shown} of ${nameOf.size} layers`;
+    count.textContent = `${shown} of ${nameOf.size} ${kind}s`;
   }
 
   fold.addEventListener("click", () => {
@@ -116,7 +117,7 @@ function tools(table) {
   for (const input of [words, grouped]) input.addEventListener("input", arrange);
   table.addEventListener("sorted", arrange);
   const bar = made("div", { className: "tools" }, made("label", {}, "Filter ", words));
-  if (moduleOf !== null) bar.append(made("label", {}, grouped, " group by module"), fold);
+  if (moduleOf !== null) bar.append(made("label", {}, grouped, ` group by ${holder}`), fold);
   bar.append(count);
   table.closest(".scroll").before(bar);
   arrange();
