@@ -17,6 +17,7 @@ from convsv_cli import deadline
 from convsv_cli.digits import short
 from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.machine import free_memory
+from convsv_cli.remote import files as remote
 
 GIB = 2**30
 MEMORY = 4 * GIB
@@ -150,7 +151,7 @@ def credit(path: Path) -> None:
     allowance = _current.get()
     if allowance is not None:
         with suppress(OSError, ValueError, RuntimeError):  # links in a circle among them
-            allowance.files.setdefault(path.resolve(), path.stat().st_size)
+            allowance.files.setdefault(path.resolve(), remote.size(path))
 
 
 def spend(steps: float, what: str | Callable[[], str], share: float = 1.0) -> None:

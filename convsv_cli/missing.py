@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from convsv_cli.errors import ConvsvError
+from convsv_cli.remote.address import address, public
 
 E = TypeVar("E", bound=ConvsvError)
-URL = re.compile(r"(https?|ftps?|s3|gs|hf|git)[:][/\\]+(?=[^/\\])", re.IGNORECASE)
-"""Also without the second slash, of which a path keeps one."""
 MOST = 10_000
 """Entries of a folder that are looked at."""
 
@@ -26,10 +24,9 @@ def nothing_at(kind: type[E], path: Path | str, hint: str = "check the path") ->
         path: as users gave it.
         hint: what to do where no file there has a name like that.
     """
-    address = _address(str(path))
-    if address:
+    if url := address(path):
         what = "this is a URL, and convsv only opens files"
-        return kind(what, where=address, hint="download it first, as curl -LO does")
+        return kind(what, where=public(url), hint="download it first, as curl -LO does")
     if str(path) == "-":
         return kind("only a file will do here, not stdin", where="-", hint="save it, and name the file")
     if os.path.islink(path):  # noqa: PTH114  (which takes whatever a path is)
@@ -40,13 +37,7 @@ def nothing_at(kind: type[E], path: Path | str, hint: str = "check the path") ->
 
 def is_url(path: Path | str) -> bool:
     """Whether a path is rather the address of something in a network."""
-    return bool(_address(str(path)))
-
-
-def _address(text: str) -> str:
-    """The URL that a path was before its slashes were counted; empty for any other."""
-    found = URL.match(text)
-    return f"{found[1]}://{text[found.end() :]}" if found else ""
+    return bool(address(path))
 
 
 def _target(link: Path | str) -> str:

@@ -11,12 +11,13 @@ from convsv_cli import arguments, deadline
 from convsv_cli.auditing.cached import Known
 from convsv_cli.auditing.measure import bound_of, measure, not_reached, unbounded_because
 from convsv_cli.auditing.plan import Meter, Task, check_asked, declared, plan, resolve_device
+from convsv_cli.auditing.reaching import reached
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import ended_early, findings, model_of, totals
 from convsv_cli.cache import Entries
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.empirical import check_empirical, empirical_of
-from convsv_cli.limits import allowing, expect
+from convsv_cli.limits import expect
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.loaders import load, load_with_graph
 from convsv_cli.model.network import InputSize, Network
@@ -49,7 +50,7 @@ def audit_file(
     """Audit the chosen layers of a model file.
 
     Args:
-        model: the file.
+        model: the file, or the address of a remote one.
         settings: which layers and figures, and where to compute them.
         graph: an ONNX graph for the weights of a checkpoint.
         progress, cache: as in `audit_network`.
@@ -59,8 +60,11 @@ def audit_file(
         UnsafeModelError: reading it would be unsafe; nothing of it was executed.
         UsageError: a setting is out of its range; as `audit_network`.
     """
-    with allowing():
-        return audit_network(loaded(model, settings, graph), settings, progress, cache)
+    return reached(
+        lambda file, place: audit_network(loaded(file, settings, place), settings, progress, cache),
+        model,
+        graph,
+    )
 
 
 def loaded(model: str | Path, settings: Settings, graph: str | Path | None = None) -> Network:

@@ -80,7 +80,7 @@ class Known:
 
     def audit(self, model: Model, settings: Settings) -> Audit | None:
         """The audit of a file of the same content, asked for in the same way, as one of this file."""
-        data = self._store and self._store.get(_audit_key(model, settings))
+        data = model.sha256 and self._store and self._store.get(_audit_key(model, settings))
         if not data:
             return None
         from convsv_cli.wire.audit import report_of
@@ -90,7 +90,7 @@ class Known:
 
     def keep_audit(self, audit: Audit) -> None:
         """Keep an audit that found all that there is to find."""
-        if self._store is None or not _is_complete(audit):
+        if self._store is None or not audit.model.sha256 or not _is_complete(audit):
             return
         from convsv_cli.wire.audit import document
 

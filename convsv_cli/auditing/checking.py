@@ -15,10 +15,10 @@ from convsv_cli.auditing import Progress, audit_network, loaded
 from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.auditing.measure import COARSE, bound_of
 from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
+from convsv_cli.auditing.reaching import reached
 from convsv_cli.auditing.summary import ended_early, findings, totals
 from convsv_cli.budget import Judge, PairBudget, judged
 from convsv_cli.cache import Entries
-from convsv_cli.limits import allowing
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.lipschitz.ends import fault_of_pair
 from convsv_cli.lipschitz.pairs import because
@@ -75,8 +75,11 @@ def check_file(
     Raises:
         UnreadableModelError, UnsafeModelError, UsageError: as `audit_file` and `check_network`.
     """
-    with allowing():
-        return check_network(loaded(model, settings, graph), settings, judge, progress, cache)
+    return reached(
+        lambda file, place: check_network(loaded(file, settings, place), settings, judge, progress, cache),
+        model,
+        graph,
+    )
 
 
 def check_network(

@@ -13,6 +13,7 @@ from convsv_cli.calculators import CALCULATORS
 from convsv_cli.errors import ConvsvError
 from convsv_cli.loaders.files import locate
 from convsv_cli.model.network import Network
+from convsv_cli.remote.files import is_partial
 from convsv_cli.renderers.numbers import counted, percent
 from convsv_cli.report import (
     AUDITED,
@@ -45,10 +46,11 @@ TIMED = (
 def model_of(network: Network) -> Model:
     """What a report says of the file that a network is from."""
     digests = digests_of(network)
+    whole = not any(source and is_partial(source) for source in _files(network))
     return Model(
         path=network.path,
         format=network.format,
-        sha256=combined(network.files, digests),
+        sha256=combined(network.files, digests) if whole else "",
         files=network.files,
         files_sha256=digests if len(digests) > 1 else (),
         opset=network.opset,
@@ -59,14 +61,21 @@ def model_of(network: Network) -> Model:
 def digests_of(network: Network) -> tuple[str, ...]:
     """Of each of the network's files, hexadecimal; empty for one that is not there, and was not needed.
 
+    Of a remote one that is not here as a whole, it is empty, too.
+
     A file that has several names is read once.
     """
-    sources = network.sources or (Path(network.path),) * len(network.files)
     digest = cache(_digest)
-    return tuple(
-        digest(source if name == source.name else _part(source, name))
+    return tuple(map(digest, _files(network)))
+
+
+def _files(network: Network) -> list[Path | None]:
+    """Where each of the network's files is; None for one that is not there."""
+    sources = network.sources or (Path(network.path),) * len(network.files)
+    return [
+        source if name == source.name else _part(source, name)
         for source, name in zip(sources, network.files, strict=True)
-    )
+    ]
 
 
 def combined(files: tuple[str, ...], digests: tuple[str, ...]) -> str:
@@ -85,7 +94,7 @@ def _part(model: Path, name: str) -> Path | None:
 
 
 def _digest(path: Path | None) -> str:
-    if path is None:
+    if path is None or is_partial(path):
         return ""
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -14,6 +14,7 @@ from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelErro
 from convsv_cli.loaders import recognised
 from convsv_cli.loaders.files import HEAD_BYTES
 from convsv_cli.names import STDIN
+from convsv_cli.remote import address, is_remote, public
 from convsv_cli.report import Audit
 
 DASH = "-"
@@ -30,7 +31,7 @@ def is_stdin(path: Path) -> bool:
 
 def shown(path: Path) -> str:
     """What reports call it."""
-    return STDIN if is_stdin(path) else str(path)
+    return STDIN if is_stdin(path) else public(address(path)) if is_remote(path) else str(path)
 
 
 def check_once(paths: Iterable[Path | None]) -> None:

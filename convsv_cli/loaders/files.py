@@ -17,6 +17,7 @@ from convsv_cli.limits import credit
 from convsv_cli.loaders.foreign import foreign
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.missing import is_url, nothing_at
+from convsv_cli.remote.files import look_beside, opened
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -151,7 +152,7 @@ def head_of(path: Path) -> bytes:
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
             raise UnreadableModelError(f"this is {kind}", hint="pass a model file")
-        with path.open("rb") as file:
+        with opened(path) as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         if isinstance(error, FileNotFoundError) or is_url(path):
@@ -184,6 +185,7 @@ def locate(model: Path, location: str, what: str) -> Path:
     path = model.parent / location
     if Path(location).anchor or ".." in Path(location).parts or not location or "\0" in location:
         raise UnsafeModelError(f"{what} refers to data at {location!r}, outside the model's folder")
+    look_beside(model, location)
     if not os.path.exists(path):  # noqa: PTH110  (which takes a name that no file can have for a missing one)
         raise UnreadableModelError(
             f"the data file {location!r} is missing", hint="put it in the model's folder"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from convsv_cli import limits
+from convsv_cli.remote.files import view
 
 
 def mapped(path: Path, start: int, count: int, dtype: torch.dtype, *, swapped: bool = False) -> torch.Tensor:
@@ -24,7 +24,7 @@ def mapped(path: Path, start: int, count: int, dtype: torch.dtype, *, swapped: b
     if not count:
         return torch.zeros(0, dtype=dtype)
     item = dtype.itemsize
-    stored = np.memmap(path, np.uint8, "c", start, (count * item,))
+    stored = view(path, start, count * item, "c")
     turned = swapped and item > 1
     flat = torch.from_numpy(stored.reshape(-1, item)[:, ::-1].reshape(-1) if turned else stored)
     if flat.data_ptr() % item:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.files import MAX_JSON, locating, parse_json
 from convsv_cli.loaders.loader import Loader, NamedTensors, StoredTensor, check_tensors, state_dict
+from convsv_cli.remote.files import opened, outline
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ def _tensors(path: Path) -> NamedTensors:
     """The tensors of the file, each read when its values are asked for."""
     from safetensors import SafetensorError, safe_open
 
-    places = _checked_places(path)
+    begin, places = _checked_places(path)
 
     def stored(name: str) -> StoredTensor:
         header = file.get_slice(name)
@@ -45,7 +46,7 @@ def _tensors(path: Path) -> NamedTensors:
         return StoredTensor(shape=shape, dtype=dtype, read=lambda: _values(path, places[name], shape, dtype))
 
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(outline(path, begin), framework="pt") as file:
             found = {name: stored(name) for name in file.offset_keys()}
     except SafetensorError as error:
         raise UnreadableModelError(f"the file is damaged ({error})", hint=HINT) from error
@@ -61,14 +62,14 @@ def _values(path: Path, start: int, shape: tuple[int, ...], dtype: str) -> torch
     return mapped(path, start, math.prod(shape), getattr(torch, dtype)).reshape(shape)
 
 
-def _checked_places(path: Path) -> dict[str, int]:
-    """Where each tensor begins in the file, as its header says, which is of bounded length.
+def _checked_places(path: Path) -> tuple[int, dict[str, int]]:
+    """Where the header ends, and each tensor begins, as it says, which is of bounded length.
 
     Raises:
         UnreadableModelError: it is damaged, or says one thing twice: readers differ in what they take.
         UnsafeModelError: it is too long.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         length = int.from_bytes(file.read(LENGTH_BYTES), "little")
         header = file.read(min(length, MAX_JSON + 1))
     if length > MAX_JSON >= len(header):
@@ -78,7 +79,10 @@ def _checked_places(path: Path) -> dict[str, int]:
     check_tensors((name, tuple(_list(entry.get("shape")))) for name, entry in entries.items())
     places = {name: _list(entry.get("data_offsets"))[:1] for name, entry in entries.items()}
     begin = LENGTH_BYTES + length
-    return {name: begin + start for name, starts in places.items() for start in starts if type(start) is int}
+    starts = {
+        name: begin + start for name, starts in places.items() for start in starts if type(start) is int
+    }
+    return begin, starts
 
 
 def _items(value: object) -> list[tuple[str, Any]]:

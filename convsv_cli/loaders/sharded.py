@@ -12,6 +12,7 @@ from convsv_cli.loaders.files import MAX_JSON, first_to_recognise, locate, locat
 from convsv_cli.loaders.loader import Loader, NamedTensors, StoredTensor, state_dict
 from convsv_cli.loaders.names import begin_reading, owners
 from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
+from convsv_cli.remote.files import opened
 
 KINDS = (SAFETENSORS, CHECKPOINT)
 HINT = "download the model again"
@@ -66,7 +67,7 @@ def _parts(path: Path) -> tuple[str, ...]:
 
 
 def _weight_map(path: Path) -> dict[str, str]:
-    with path.open("rb") as file:
+    with opened(path) as file:
         index = parse_json(file.read(MAX_JSON + 1), "the index")
     homes = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(homes, dict) or not homes or not all(isinstance(home, str) for home in homes.values()):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
+from convsv_cli.remote.files import opened
 
 _END, _END_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
 _ENTRY, _LOCAL = b"PK\x01\x02", b"PK\x03\x04"
@@ -45,7 +46,7 @@ def zip_records(path: Path) -> dict[str, ZipRecord]:
         UnsafeModelError: names twice, records that overlap, encryption, or an endless directory.
     """
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             return _checked(list(_entries(file)), file)
     except (struct.error, UnicodeDecodeError, IndexError, OverflowError) as error:
         raise _damaged() from error
@@ -60,7 +61,7 @@ def record_bytes(path: Path, record: ZipRecord, limit: int) -> bytes:
     """
     if max(record.size, record.length) > limit:
         raise UnsafeModelError(f"the record {record.name!r} has {record.size} bytes")
-    with path.open("rb") as file:
+    with opened(path) as file:
         file.seek(record.start)
         data = file.read(record.length)
     if record.method == DEFLATED:

@@ -17,6 +17,7 @@ from convsv_cli.loaders.checkpoint.contents import Contents, Span
 from convsv_cli.loaders.checkpoint.unpickler import unpickle
 from convsv_cli.loaders.checkpoint.values import ITEM_BYTES, Storage, storage_dtype
 from convsv_cli.loaders.zip_records import STORED, ZipRecord, record_bytes
+from convsv_cli.remote.files import opened
 
 MAX_PICKLE = 256 << 20
 PICKLE = "data.pkl"
@@ -91,7 +92,7 @@ def read_legacy(path: Path) -> Contents:
     def persistent_load(reference: Any) -> Any:
         return _referred_before(reference, storages)
 
-    with path.open("rb") as file:
+    with opened(path) as file:
         _check_header(file)
         value = unpickle(file, persistent_load)
         keys = unpickle(file, persistent_load)

@@ -22,6 +22,7 @@ from convsv_cli.loaders.files import locating
 from convsv_cli.loaders.loader import NamedTensors
 from convsv_cli.loaders.names import notes_on, training_state, without_training_state
 from convsv_cli.loaders.zip_records import zip_records
+from convsv_cli.remote.files import opened
 
 _INVISIBLE = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 MAX_LEADS = 8
@@ -65,7 +66,7 @@ def onnx_model(path: Path) -> ModelProto:
 
 def _pickled(path: Path) -> Contents | None:
     """What is pickled in a file; None for a TorchScript archive."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         zipped = file.read(len(ZIP)) == ZIP
     if not zipped:
         return read_legacy(path)

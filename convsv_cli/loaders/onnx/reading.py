@@ -29,6 +29,7 @@ from convsv_cli.loaders.scaled import dequantised
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.network import InputSize, Network
 from convsv_cli.names import counterparts
+from convsv_cli.remote.files import whole
 
 KEPT = "the graph is from {graph}, with {replaced} tensors from the checkpoint and {kept} of its own"
 LISTED = 4
@@ -150,6 +151,7 @@ def parse(path: Path) -> ModelProto:
         UnreadableModelError: damaged, or no ONNX model.
         UnsafeModelError: see `check_wire`.
     """
+    whole(path)
     check_wire(path)
     try:
         model = onnx.load(path, format="protobuf", load_external_data=False)

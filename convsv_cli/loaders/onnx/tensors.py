@@ -14,6 +14,7 @@ from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.files import locate
 from convsv_cli.loaders.loader import outgrows
 from convsv_cli.model.graph import UnknownValueError
+from convsv_cli.remote.files import size, view
 
 Array = NDArray[np.generic]
 Stored = TensorProto | SparseTensorProto
@@ -135,13 +136,12 @@ def _dense(tensor: TensorProto, model: Path) -> Array:
         return _embedded(tensor, model)
     path, offset, length = _external_span(tensor, model)
     if _type_name(tensor) in PACKED_BITS:
-        packed = np.fromfile(path, np.uint8, length, offset=offset).tobytes()
+        packed = view(path, offset, length).tobytes() if length else b""
         return _embedded(TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=packed), model)
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     if not length:
         return np.zeros(tuple(tensor.dims), dtype)
-    stored = np.memmap(path, np.uint8, "r", offset, (length,))
-    return stored.view(dtype).reshape(tuple(tensor.dims))
+    return view(path, offset, length).view(dtype).reshape(tuple(tensor.dims))
 
 
 def _embedded(tensor: TensorProto, model: Path) -> Array:
@@ -173,7 +173,7 @@ def _external_span(tensor: TensorProto, model: Path) -> tuple[Path, int, int]:
         length = int(entries.get("length", needed))
     except ValueError:
         offset = length = -1
-    if length != needed or offset < 0 or offset + length > path.stat().st_size:
+    if length != needed or offset < 0 or offset + length > size(path):
         raise UnreadableModelError(
             f"the external data of {tensor.name!r} in {path.name!r} are too short, or have the wrong length",
             where=str(model),

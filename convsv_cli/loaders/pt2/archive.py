@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
@@ -20,6 +19,8 @@ from convsv_cli.loaders.files import MAX_JSON, parse_json
 from convsv_cli.loaders.loader import StoredTensor, repeats
 from convsv_cli.loaders.mapped import strided
 from convsv_cli.loaders.zip_records import STORED, ZipRecord, zip_records
+from convsv_cli.remote.files import opened
+from convsv_cli.remote.files import view as bytes_of
 
 MODELS, WEIGHTS, CONSTANTS = "models/", "data/weights/", "data/constants/"
 PICKLED = ("serialized_state_dict.pt", "serialized_state_dict.json")
@@ -79,7 +80,7 @@ class Archive:
         return default if record is None else self._begin(record, 64).decode("utf-8", "replace").strip()
 
     def _begin(self, record: ZipRecord, most: int) -> bytes:
-        with self.path.open("rb") as file:
+        with opened(self.path) as file:
             file.seek(record.start)
             return file.read(min(record.size, most))
 
@@ -202,6 +203,6 @@ def _read(archive: Archive, record: ZipRecord, dtype: torch.dtype, view: View) -
     if not math.prod(shape):
         return torch.empty(shape, dtype=dtype)
     size = record.size // dtype.itemsize * dtype.itemsize
-    mapped = torch.from_numpy(np.memmap(archive.path, np.uint8, "c", record.start, (size,)))
+    mapped = torch.from_numpy(bytes_of(archive.path, record.start, size, "c"))
     aligned = mapped if record.start % dtype.itemsize == 0 else mapped.clone()
     return strided(aligned.view(dtype)[offset:], shape, strides)

@@ -1,0 +1,110 @@
+"""Files of object stores and hubs, through fsspec and the package that speaks their protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
+from convsv_cli.remote.address import PROTOCOLS
+from convsv_cli.remote.server import Described
+from convsv_cli.remote.waiting import within
+
+T = TypeVar("T")
+MOST = 100_000
+"""Entries of a folder that are looked at."""
+VERSIONS = ("ETag", "etag", "generation", "blob_id", "md5Hash", "LastModified", "last_modified", "mtime")
+"""What stores call that by which the versions of a file differ, the best first."""
+
+
+def file_system(protocol: str) -> Any:  # noqa: ANN401
+    """The file system of a protocol, as users have configured it for fsspec or its own package.
+
+    Raises:
+        UsageError: a package is missing.
+        UnreadableModelError: it does not start, as without credentials.
+    """
+    try:
+        import fsspec
+
+        return asked(lambda: fsspec.filesystem(protocol))
+    except ImportError as error:
+        package = PROTOCOLS[protocol]
+        what = f"reading {protocol}:// needs fsspec and {package}"
+        raise UsageError(what, hint=f"pip install 'convsv[{protocol}]'") from error
+
+
+def asked(function: Callable[[], T]) -> T:
+    """What a file system answers; whatever else it raises as an error that is meant for users.
+
+    Raises:
+        UnreadableModelError: it does not answer in time, or with an error.
+        FileNotFoundError, ImportError: as it is.
+    """
+    try:
+        return within(function)
+    except (ConvsvError, FileNotFoundError, ImportError, KeyboardInterrupt):
+        raise
+    except PermissionError as error:
+        raise UnreadableModelError("may not be read", hint="check the credentials") from error
+    except Exception as error:
+        words = " ".join(str(error).split())[:200]
+        raise UnreadableModelError(f"cannot be read: {type(error).__name__}: {words}") from error
+
+
+class StoreServer:
+    """A folder of an object store.
+
+    Args:
+        system: of fsspec.
+        folder: its path there, without the protocol and a slash at the end.
+    """
+
+    watches = False
+
+    def __init__(self, system: Any, folder: str) -> None:  # noqa: ANN401
+        self._system, self._folder = system, folder
+
+    def describe(self, name: str) -> Described | None:
+        """As `Server.describe`."""
+        try:
+            return described(asked(lambda: self._info(name)))
+        except FileNotFoundError:
+            return None
+
+    def read(self, name: str, start: int, end: int, known: Described) -> bytes:  # noqa: ARG002
+        """As `Server.read`."""
+        try:
+            data: bytes = asked(lambda: self._system.cat_file(self._path(name), start=start, end=end))
+        except FileNotFoundError as error:
+            raise UnreadableModelError("the file is there no longer") from error
+        if len(data) != end - start:
+            raise UnreadableModelError("the server sent another part than was asked for", hint="try again")
+        return data
+
+    def names(self) -> Iterator[tuple[str, Described]]:
+        """As `Server.names`."""
+        entries = asked(lambda: self._system.ls(self._folder, detail=True))
+        if len(entries) > MOST:
+            raise UsageError(f"a folder with more than {MOST:,} files", hint="name the file")
+        for entry in entries:
+            if (known := described(entry)) is not None:
+                yield str(entry["name"]).rpartition("/")[2], known
+
+    def _info(self, name: str) -> Mapping[str, Any]:
+        self._system.invalidate_cache()
+        found: Mapping[str, Any] = self._system.info(self._path(name))
+        return found
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}"
+
+
+def described(info: Mapping[str, Any]) -> Described | None:
+    """What fsspec says of a file; None for a folder, or what has no size."""
+    size = info.get("size")
+    if info.get("type") != "file" or type(size) is not int or size < 0:
+        return None
+    found = ((key, info.get(key)) for key in VERSIONS)
+    version = next((f"{key} {value}" for key, value in found if value is not None), "")
+    return Described(size=size, version=version)
