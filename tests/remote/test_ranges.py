@@ -1,0 +1,165 @@
+"""Remote models: the figures of local ones, from those bytes alone that are wanted."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from convsv_cli import audit
+from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
+from convsv_cli.loaders import files as loading
+from convsv_cli.loaders import mapped
+from convsv_cli.remote.mirror import mirrored
+from convsv_cli.report import Audit
+from tests.support.onnx_models import graph_model, normal
+from tests.support.range_server import serving
+from tests.support.sparse_models import sparse_safetensors
+from tests.support.store_system import storing
+
+SIZE, MOST = 10**9, 0.05
+
+
+def figures(report: Audit) -> list[object]:
+    """What both a local file and a remote one give."""
+    return [
+        (row.name, row.weight_sha256, [(name, m.value, m.enclosure) for name, m in row.measurements])
+        for row in report.layers
+    ]
+
+
+def test_two_layers_of_a_gigabyte(tmp_path):
+    path = sparse_safetensors(tmp_path / "model.safetensors", SIZE)
+    small = sparse_safetensors(tmp_path / "small.safetensors", 10**5)  # of the same two layers
+    with serving(tmp_path) as web, storing(tmp_path.parent) as store:
+        address = f"s3://{tmp_path.name}/model.safetensors"
+        over_web = audit(f"{web.url}/model.safetensors?signature=secret", layers=["a.*"])
+        from_store = audit(address, layers=["a.*"])
+    local = audit(small, layers=["a.*"])
+    assert len(local.layers) == 2
+    assert figures(over_web) == figures(from_store) == figures(local)
+    assert 0 < web.sent < MOST * path.stat().st_size
+    assert 0 < store.sent < MOST * path.stat().st_size
+    assert (over_web.model.path, from_store.model.path) == (f"{web.url}/model.safetensors", address)
+    assert over_web.model.sha256 == from_store.model.sha256 == ""
+    note = over_web.findings[0].message
+    assert note.startswith("read 66.7 kB of 1 GB from http://127.0.0.1:")
+    assert note.endswith('; no digest of what was read in part (model.safetensors: ETag "1")')
+    assert "secret" not in repr(over_web)
+    assert all("secret" in path for path, _, _ in web.asked)  # of which every request needs it
+
+
+def external(folder: Path) -> Path:
+    """An ONNX model with its weights beside it: a small one and a large one."""
+    weights = {"small": normal(4, 3, 3, 3), "large": np.zeros((1, 2048, 1024), np.float32)}
+    makers = onnx.helper.make_node
+    nodes = [makers("Conv", ["x", "small"], ["y"]), makers("Identity", ["large"], ["z"])]
+    model = graph_model(nodes, {"x": (1, 3, 8, 8)}, weights)
+    beside = {"save_as_external_data": True, "location": "sub.data", "size_threshold": 0}
+    onnx.save(model, folder / "model.onnx", **beside)
+    return folder / "model.onnx"
+
+
+def sharded(folder: Path) -> Path:
+    """A model in two files, with an index."""
+    sparse_safetensors(folder / "one.safetensors", 10**7)
+    shutil.copy(folder / "one.safetensors", folder / "two.safetensors")
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a.0.weight": "one.safetensors"}}')
+    return folder / "model.safetensors.index.json"
+
+
+def checkpoint(folder: Path) -> Path:
+    """A zip archive of storages."""
+    torch.save({"a.weight": torch.ones(3, 3, 2, 2), "z.weight": torch.zeros(2048, 1024)}, folder / "model.pt")
+    return folder / "model.pt"
+
+
+def legacy(folder: Path) -> Path:
+    """Pickles, and storages after them."""
+    state = {"a.weight": torch.ones(3, 3, 2, 2), "z.weight": torch.zeros(2048, 1024)}
+    torch.save(state, folder / "model.pth", _use_new_zipfile_serialization=False)
+    return folder / "model.pth"
+
+
+@pytest.mark.parametrize("made", [external, sharded, checkpoint, legacy])
+def test_other_formats(made, tmp_path):
+    path = made(tmp_path)
+    size = sum(each.stat().st_size for each in tmp_path.iterdir())
+    layers = [] if made is external else ["a*"]
+    with serving(tmp_path) as web, storing(tmp_path.parent) as store:
+        over_web = audit(f"{web.url}/{path.name}", layers=layers)
+        from_store = audit(f"s3://{tmp_path.name}/{path.name}", layers=layers)
+    assert figures(over_web) == figures(from_store) == figures(audit(path, layers=layers))
+    assert 0 < max(web.sent, store.sent) < MOST * size
+
+
+def test_what_is_read_whole_has_its_digest(tmp_path):
+    model = graph_model(
+        [onnx.helper.make_node("Conv", ["x", "w"], ["y"])], {"x": (1, 3, 8, 8)}, {"w": normal(4, 3, 3, 3)}
+    )
+    onnx.save(model, tmp_path / "model.onnx")
+    local = audit(tmp_path / "model.onnx")
+    with storing(tmp_path.parent):
+        remote = audit(f"s3://{tmp_path.name}/")  # the only model in the folder
+    assert remote.model.sha256 == local.model.sha256 != ""
+    assert remote.model.path == f"s3://{tmp_path.name}/model.onnx"
+    assert (figures(remote), remote.bound.lipschitz) == (figures(local), local.bound.lipschitz)
+
+
+def test_a_reader_that_does_not_ask_finds_nothing(tmp_path, monkeypatch):
+    sparse_safetensors(tmp_path / "model.safetensors", 10**6)
+    with serving(tmp_path) as web, mirrored(f"{web.url}/model.safetensors") as mirror:
+        assert mirror.path.read_bytes() == b""
+    monkeypatch.setattr(mapped, "view", lambda path, *place: np.memmap(path, np.uint8, place[2], *place[:2]))
+    with serving(tmp_path) as web, pytest.raises((ConvsvError, ValueError, OSError)):
+        audit(f"{web.url}/model.safetensors", layers=["a.*"])
+
+
+def test_loaders_open_no_file_themselves():
+    """But for the one that has fetched all of it, and one of files that changed in a repository."""
+    own = {"open", "read_bytes", "read_text", "memmap", "fromfile", "load"}
+    found = set()
+    for path in Path(loading.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in own:
+                found.add((path.name, ast.unparse(node.func)))
+    assert {each for each in found if each[1] != "loader.load"} == {
+        ("owners.py", "path.open"),
+        ("reading.py", "onnx.load"),
+        ("unfolding.py", "path.open"),
+    }
+
+
+def test_nothing_is_asked_for_that_lies_elsewhere(tmp_path):
+    path = external(tmp_path)
+    model = onnx.load(path, load_external_data=False)
+    for location in ("../sub.data", "http://127.0.0.1:1/x", "/etc/passwd", "s3://b/k", "file:///etc/passwd"):
+        for tensor in model.graph.initializer:
+            tensor.external_data[0].value = location
+        path.write_bytes(model.SerializeToString())
+        with serving(tmp_path) as web, pytest.raises(ConvsvError):
+            audit(f"{web.url}/model.onnx")
+        assert {asked for asked, _, _ in web.asked} == {"/model.onnx"}, location
+
+
+def test_addresses_that_cannot_be_read():
+    with pytest.raises(UsageError, match="web servers do not list folders"), mirrored("https://host/folder/"):
+        pass
+    with pytest.raises(UsageError, match="a password in an address"), mirrored("https://a:b@host/m.pt"):
+        pass
+    with pytest.raises(UsageError, match="not the name of a file"), mirrored("https://host/%2e%2e"):
+        pass
+    with pytest.raises(UsageError, match=r"reading gs:// needs .*gcsfs") as missing, mirrored("gs://b/k"):
+        pass
+    assert missing.value.hint == "pip install 'convsv[gs]'"
+    with (
+        storing(Path("/nonexistent")),
+        pytest.raises(UnreadableModelError, match="no such file"),
+        mirrored("s3://b/k"),
+    ):
+        pass
