@@ -9,6 +9,6 @@ Nothing remote is looked at but what the user's own argument names, and files be
 
 from __future__ import annotations
 
-from convsv_cli.remote.address import PROTOCOLS, address, is_remote, public
+from convsv_cli.remote.address import PROTOCOLS, address, beside, is_remote, public
 
-__all__ = ["PROTOCOLS", "address", "is_remote", "public"]
+__all__ = ["PROTOCOLS", "address", "beside", "is_remote", "public"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 PROTOCOLS: Mapping[str, str] = {
     "s3": "s3fs",
@@ -47,6 +47,14 @@ def public(url: str) -> str:
     return (
         f"{url.partition(':')[0]}://{host.rpartition('@')[2]}{slash}{re.split('[?#]', rest, maxsplit=1)[0]}"
     )
+
+
+def beside(path: str, name: str) -> str:
+    """The path, or the address, of a file of that name in the folder of another one."""
+    url = address(path)
+    if url.partition(":")[0] not in PROTOCOLS:
+        return str(Path(path).parent / name)
+    return f"{url.rpartition('/')[0]}/{quote(name) if url.startswith('http') else name}"
 
 
 def last_part(url: str) -> str:

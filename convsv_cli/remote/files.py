@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
-from convsv_cli.errors import UnreadableModelError, UnsafeModelError
+from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError
 from convsv_cli.remote.server import Described, Server, changed
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class RemoteFile:
     def __init__(self, server: Server, name: str, known: Described, path: Path, kept: Path) -> None:
         self._server, self._name, self.known, self._path, self._kept = server, name, known, path, kept
         self._ranges: list[tuple[int, int]] = []
+        self._failure: ConvsvError | None = None
         self._lock = threading.RLock()
 
     @property
@@ -65,7 +66,7 @@ class RemoteFile:
             UnsafeModelError: they take too much room.
         """
         with self._lock:
-            for begin, stop in list(self._gaps(start, min(end, self.known.size))):
+            for begin, stop in self._gaps(start, min(end, self.known.size)):
                 self._check_room(stop - begin)
                 for first in range(begin, stop, PIECE):
                     self._fetch(first, min(first + PIECE, stop))
@@ -88,12 +89,14 @@ class RemoteFile:
             file.truncate(self.known.size)
         return at
 
-    def check_unchanged(self) -> None:
-        """See that it is what it was.
+    def check(self) -> None:
+        """See that all that was asked for came, whatever a reader made of it, and that it is what it was.
 
         Raises:
-            UnreadableModelError: it is not.
+            UnreadableModelError: it is not; or as what was asked for did.
         """
+        if self._failure is not None:
+            raise self._failure
         if self._ranges and not self._server.watches and self._server.describe(self._name) != self.known:
             raise changed()
 
@@ -111,7 +114,11 @@ class RemoteFile:
         return gaps
 
     def _fetch(self, start: int, end: int) -> None:
-        data = self._server.read(self._name, start, end, self.known)
+        try:
+            data = self._server.read(self._name, start, end, self.known)
+        except ConvsvError as error:
+            self._failure = error
+            raise
         with self._made().open("r+b") as file:
             file.seek(start)
             file.write(data)
@@ -127,6 +134,8 @@ class RemoteFile:
     def _made(self) -> Path:
         """The file for ranges, made where there is none."""
         if not self._kept.exists():
+            if self._ranges:  # a file made anew would have zeros in their place
+                raise UnreadableModelError("what was fetched of it is here no longer", hint="run it again")
             try:
                 with self._kept.open("wb") as file:
                     file.truncate(self.known.size)

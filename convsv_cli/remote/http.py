@@ -125,6 +125,7 @@ class _Redirects(request.HTTPRedirectHandler):
         """As urllib has it."""
         scheme = urlsplit(newurl).scheme
         if scheme not in {"http", "https"} or (req.type == "https" and scheme == "http"):
+            fp.close()
             raise UnsafeModelError(f"the server redirects to {scheme}:, which convsv does not follow")
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 

@@ -41,7 +41,7 @@ class Mirror:
         self._here.mkdir()
         self._kept.mkdir()
         self._files: dict[str, RemoteFile] = {}
-        self._server, name = _server_of(url)
+        self._server, name = server_of(url)
         if name:
             self.path, self._base = self._here / name, self.url.rpartition("/")[0]
             if not self._look(name):
@@ -70,14 +70,14 @@ class Mirror:
         digest = f"; no digest of what was read in part ({shown})" if parts else ""
         return f"read {_readable(read)} of {_readable(size)} from {self.url}{digest}"
 
-    def check_unchanged(self) -> None:
-        """See that all files that were read are what they were.
+    def check(self) -> None:
+        """See that all files that were read came, and are what they were.
 
         Raises:
-            UnreadableModelError: one is not.
+            ConvsvError: one is not.
         """
         for name, file in self._files.items():
-            _about(f"{self._base}/{name}", file.check_unchanged)
+            _about(f"{self._base}/{name}", file.check)
 
     def _look(self, name: str) -> bool:
         """Register a file, if there is one."""
@@ -124,7 +124,7 @@ def mirrored(path: Path | str) -> Iterator[Mirror]:
             except ConvsvError as error:
                 error.where, error.what = mirror.told(error.where), mirror.told(error.what)
                 raise
-            mirror.check_unchanged()
+            mirror.check()
         finally:
             files.forget(folder / HERE)
 
@@ -138,7 +138,7 @@ def _about(where: str, function: Callable[[], T]) -> T:
         raise
 
 
-def _server_of(url: str) -> tuple[Server, str]:
+def server_of(url: str) -> tuple[Server, str]:
     """The server of a file's folder, and the file's name; no name for a folder."""
     return _of_web(url) if url.startswith("http") else _of_store(url)
 

@@ -58,12 +58,15 @@ class StoreServer:
     Args:
         system: of fsspec.
         folder: its path there, without the protocol and a slash at the end.
+
+    Attributes:
+        system, folder: as given.
     """
 
     watches = False
 
     def __init__(self, system: Any, folder: str) -> None:  # noqa: ANN401
-        self._system, self._folder = system, folder
+        self.system, self.folder = system, folder
 
     def describe(self, name: str) -> Described | None:
         """As `Server.describe`."""
@@ -75,7 +78,7 @@ class StoreServer:
     def read(self, name: str, start: int, end: int, known: Described) -> bytes:  # noqa: ARG002
         """As `Server.read`."""
         try:
-            data: bytes = asked(lambda: self._system.cat_file(self._path(name), start=start, end=end))
+            data: bytes = asked(lambda: self.system.cat_file(self._path(name), start=start, end=end))
         except FileNotFoundError as error:
             raise UnreadableModelError("the file is there no longer") from error
         if len(data) != end - start:
@@ -84,20 +87,32 @@ class StoreServer:
 
     def names(self) -> Iterator[tuple[str, Described]]:
         """As `Server.names`."""
-        entries = asked(lambda: self._system.ls(self._folder, detail=True))
-        if len(entries) > MOST:
-            raise UsageError(f"a folder with more than {MOST:,} files", hint="name the file")
-        for entry in entries:
+        for entry in self.entries(self.folder):
             if (known := described(entry)) is not None:
                 yield str(entry["name"]).rpartition("/")[2], known
 
+    def entries(self, folder: str) -> list[dict[str, Any]]:
+        """What is in a folder, as fsspec says it.
+
+        Raises:
+            UnreadableModelError: there is no such folder, or the server does not say.
+            UsageError: there is too much in it.
+        """
+        try:
+            entries: list[dict[str, Any]] = asked(lambda: self.system.ls(folder, detail=True))
+        except FileNotFoundError as error:
+            raise UnreadableModelError("no such file", hint="check the address") from error
+        if len(entries) > MOST:
+            raise UsageError(f"a folder with more than {MOST:,} files", hint="name the file")
+        return entries
+
     def _info(self, name: str) -> Mapping[str, Any]:
-        self._system.invalidate_cache()
-        found: Mapping[str, Any] = self._system.info(self._path(name))
+        self.system.invalidate_cache()
+        found: Mapping[str, Any] = self.system.info(self._path(name))
         return found
 
     def _path(self, name: str) -> str:
-        return f"{self._folder}/{name}"
+        return f"{self.folder}/{name}"
 
 
 def described(info: Mapping[str, Any]) -> Described | None:

@@ -16,6 +16,9 @@ from pathlib import Path
 from convsv_cli.errors import ConvsvError, UsageError
 from convsv_cli.loaders import parts_of
 from convsv_cli.loaders.files import may_be_model
+from convsv_cli.remote import is_remote
+from convsv_cli.remote.listing import folders
+from convsv_cli.remote.mirror import mirrored
 
 MOST = 1_000_000
 """Entries of folders that are looked at."""
@@ -43,7 +46,7 @@ def discover(named: Iterable[str]) -> Iterator[Found]:
     """The models that paths and globs name: files as they are, of folders all in them, in order.
 
     Args:
-        named: paths, or globs where there is no such path; ** is any number of folders.
+        named: paths, addresses, or globs where there is no such path; ** is any number of folders.
 
     Raises:
         UsageError: one of them names nothing, or there is too much to look at.
@@ -51,12 +54,38 @@ def discover(named: Iterable[str]) -> Iterator[Found]:
     known: dict[tuple[int, int] | str, str] = {}
     walk = _Walk()
     for name in named:
+        if is_remote(name):
+            yield from _remote(name)
+            continue
         matches = [name] if os.path.lexists(name) else sorted(glob.glob(name, recursive=True))  # noqa: PTH207  (absolute ones, too)
         if not matches:
             raise UsageError("no such file or folder", where=name)
         for path in (path for match in matches for path in walk.models(Path(match))):
             first = known.setdefault(_identity(path), str(path))
             yield Found(path=str(path), same_as="" if first == str(path) else first)
+
+
+def _remote(url: str) -> Iterator[Found]:
+    """The models that an address leads to."""
+    for folder, names in folders(url, lambda name: name in PASSED_OVER):
+        if not folder:
+            yield from (Found(path=name) for name in names)
+            continue
+        chosen = [name for name in names if _is_named(name)]
+        shards = {
+            part for name in chosen if name.endswith(INDEX) for part in _remote_parts(f"{folder}/{name}")
+        }
+        for name in chosen:
+            if name not in shards:
+                yield Found(path=f"{folder}/{name}")
+
+
+def _remote_parts(index: str) -> list[str]:
+    try:
+        with mirrored(index) as mirror:
+            return [part.relative_to(mirror.path.parent).as_posix() for part in parts_of(mirror.path)]
+    except (ConvsvError, ValueError):  # which auditing it will say
+        return []
 
 
 class _Walk:
@@ -113,13 +142,14 @@ def _identity(path: Path) -> tuple[int, int] | str:
 
 def _is_model(entry: os.DirEntry[str]) -> bool:
     """Whether a file's name is that of a model; one that leads nowhere is, for it cannot be audited."""
-    name = entry.name.lower()
-    if not may_be_model(name) or STATE.fullmatch(name):
-        return False
     try:
-        return not entry.is_dir()
+        return _is_named(entry.name) and not entry.is_dir()
     except OSError:
         return True
+
+
+def _is_named(name: str) -> bool:
+    return may_be_model(name) and not STATE.fullmatch(name.lower())
 
 
 def _is_folder(entry: os.DirEntry[str], beside: list[os.DirEntry[str]]) -> bool:

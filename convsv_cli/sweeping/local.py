@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from tempfile import TemporaryDirectory
 
 from convsv_cli.machine import cores, limit_memory
 from convsv_cli.sweeping.executor import Answer, Order
@@ -28,6 +30,7 @@ class LocalExecutor:
 
     def __init__(self, jobs: int = 0, memory: float | None = None) -> None:
         self._memory = memory
+        self._scratch = TemporaryDirectory(prefix="convsv-", ignore_cleanup_errors=True)
         self._slots = jobs or cores()
         self._threads = ThreadPoolExecutor(self._slots)
         self._own = threading.local()
@@ -55,6 +58,7 @@ class LocalExecutor:
         for pool in pools:
             pool.shutdown(wait=True, cancel_futures=True)
         self._threads.shutdown(wait=True)
+        self._scratch.cleanup()
 
     def _answer(self, order: Order) -> Answer:
         try:
@@ -74,14 +78,18 @@ class LocalExecutor:
         pool: ProcessPoolExecutor | None = getattr(self._own, "pool", None)
         if pool is None:
             context = multiprocessing.get_context("spawn")
-            limits = self._memory, max(1, cores() // self._slots)
-            pool = self._own.pool = ProcessPoolExecutor(1, context, _begin, limits)
+            asked = self._memory, max(1, cores() // self._slots), self._scratch.name
+            pool = self._own.pool = ProcessPoolExecutor(1, context, _begin, asked)
             self._pools.add(pool)
         return pool
 
 
-def _begin(memory: float | None, threads: int) -> None:
-    """What a process does first: Ctrl-C is for the one that started it, and without that it ends."""
+def _begin(memory: float | None, threads: int, scratch: str) -> None:
+    """What a process does first: Ctrl-C is for the one that started it, and without that it ends.
+
+    That one also removes the folder for temporary files, as this process may be killed.
+    """
+    tempfile.tempdir = scratch
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(dict.fromkeys(THREADS, str(threads)))
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import Any
 
 from convsv_cli.cache import fingerprint
 from convsv_cli.errors import ConvsvError, UsageError
+from convsv_cli.remote import is_remote
+from convsv_cli.remote.listing import version_of
 from convsv_cli.replacing import replacement
 from convsv_cli.report import Failure, Report, Settings
 from convsv_cli.report.verdict import INTERNAL
@@ -159,6 +162,9 @@ def _pairs(files: Sequence[Any]) -> Sequence[Sequence[Any]]:
 
 def _state(path: str) -> list[Any]:
     """What says whether a file was changed, without reading it: as version control does."""
+    if is_remote(path):
+        known = version_of(path)
+        return [path, known.size, known.version] if known else [path, time.time_ns()]
     try:
         status = Path(path).stat()
     except (OSError, ValueError):

@@ -9,9 +9,11 @@ from convsv_cli.auditing import audit_network, loaded
 from convsv_cli.auditing.cached import Known
 from convsv_cli.auditing.measure import measure
 from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
+from convsv_cli.auditing.reaching import reached
 from convsv_cli.cache import Store, open_cache
 from convsv_cli.errors import ConvsvError
 from convsv_cli.limits import allowing
+from convsv_cli.remote import beside
 from convsv_cli.report import Audit, Failure, Report
 from convsv_cli.report.verdict import INTERNAL
 from convsv_cli.sweeping.executor import Answer, Order
@@ -53,8 +55,7 @@ def answer(order: Order) -> Answer:
             if order.layers:
                 _measured(order, carried)
                 return Answer(known=tuple(carried.new.items()))
-            audit = audit_network(loaded(order.path, order.settings), order.settings, cache=carried)
-            return _reported(audit, order)
+        return _reported(reached(lambda file, _: _audited(file, order, carried), order.path), order)
     except ConvsvError as error:
         return _failed(order, str(error), error.exit_code)
     except Exception as error:
@@ -63,6 +64,10 @@ def answer(order: Order) -> Answer:
         return _failed(order, f"internal error: {type(error).__name__}: {error}", INTERNAL)
     finally:
         carried.close()
+
+
+def _audited(file: Path, order: Order, carried: Carried) -> Audit:
+    return audit_network(loaded(file, order.settings), order.settings, cache=carried)
 
 
 def _planned(order: Order) -> tuple[tuple[str, float], ...]:
@@ -80,7 +85,7 @@ def _measured(order: Order, carried: Carried) -> None:
 
 
 def _reported(audit: Audit, order: Order) -> Answer:
-    files = tuple(str(Path(order.path).parent / name) for name in audit.model.files)
+    files = tuple(beside(order.path, name) for name in audit.model.files)
     report = Report(command="audit", audits=(audit,))
     return Answer(document=_document(report), files=files, layers=len(audit.layers))
 
