@@ -41,6 +41,7 @@ from convsv_cli.comparison import with_effort
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import recognised, warm_up
 from convsv_cli.loaders.owners import owners
+from convsv_cli.remote import is_remote
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.replacing import replacement
 from convsv_cli.report import Audit, exit_code
@@ -240,6 +241,8 @@ def _check_init(
         raise UsageError("--init takes exactly one MODEL")
     if is_stdin(models[0]):
         raise UsageError("--init writes the name of a file, and stdin has none", hint="save the model first")
+    if is_remote(models[0]):
+        raise UsageError("--init writes the name of a file, and this is an address", hint="download it first")
     if any(other is not None for other in others):
         raise UsageError("--init cannot be combined with --config, --baseline, --changed or --format")
     if len(outputs) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from convsv_cli.cli.running import progress_bar
 from convsv_cli.errors import UsageError
 from convsv_cli.limits import allowing
 from convsv_cli.loaders import warm_up
+from convsv_cli.remote import is_remote
+from convsv_cli.remote.mirror import mirrored
 from convsv_cli.renderers.spectrum import KEEPERS, RENDERERS
 from convsv_cli.replacing import replacement
 from convsv_cli.report import NOT_APPLICABLE
@@ -95,9 +98,12 @@ def spectrum(
     with progress_bar(hidden=quiet) as progress, ExitStack() as stack:
         files = [(path, stack.enter_context(replacement(path))) for path in outputs]
         keepers = [stack.enter_context(KEEPERS[path.suffix.lower()](path, file)) for path, file in files]
+        mirror = stack.enter_context(mirrored(model)) if is_remote(model) else None
         stack.enter_context(allowing())
-        network = loaded(model, settings)
+        network = loaded(mirror.path if mirror else model, settings)
         spectra = layer_spectra(network, settings, bins=bins, keepers=keepers, progress=progress)
+        if mirror:
+            spectra = replace(spectra, path=mirror.told(spectra.path))
     write(spectra, targets)
     complete = (layer.distribution or layer.row.status == NOT_APPLICABLE for layer in spectra.layers)
     return PASS if all(complete) else LEFT_OPEN

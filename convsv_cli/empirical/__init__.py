@@ -27,6 +27,7 @@ from convsv_cli.empirical.points import EXPLAIN, from_file, random_points
 from convsv_cli.empirical.search import MARGIN, Search, secant, without_jumps
 from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.missing import nothing_at
+from convsv_cli.remote.files import whole
 from convsv_cli.report import BOUNDED, Empirical, NetworkBound, Settings
 
 if TYPE_CHECKING:  # the child process runs without torch
@@ -158,7 +159,7 @@ def empirical_of(
     """
     limit = bound.lipschitz if bound.status == BOUNDED else math.inf
     folder = Path(network.path).parent
-    files = (folder / name for name in network.files)
+    files = [whole(folder / name) for name in network.files]  # onnxruntime opens them itself
     limits = limits_of(sum(file.stat().st_size for file in files if file.is_file()))
     request = {
         "model": network.path,

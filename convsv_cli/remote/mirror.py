@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
 from convsv_cli.remote import files
 from convsv_cli.remote.address import address, last_part, public
-from convsv_cli.remote.files import RemoteFile
+from convsv_cli.remote.ranges import RemoteFile
 from convsv_cli.remote.server import Described, Server
 
 T = TypeVar("T")

@@ -37,6 +37,7 @@ from convsv_cli.model.layer import Layer
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.network import NO_GRAPH, InputSize, Network
 from convsv_cli.names import plain_names
+from convsv_cli.remote.files import opened
 
 REFUSAL = f"{NO_GRAPH['torchscript']}: {{}}"
 IN_TRAINING = "; the module was saved in training: call eval() before"
@@ -65,7 +66,7 @@ def is_archive(path: Path) -> bool:
     Raises:
         UnreadableModelError, UnsafeModelError: it is a zip archive that none of PyTorch's is.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         zipped = file.read(len(ZIP)) == ZIP
     return zipped and is_script(archive_members(zip_records(path)))
 

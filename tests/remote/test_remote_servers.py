@@ -10,7 +10,7 @@ import pytest
 
 from convsv_cli import audit
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError, UsageError
-from convsv_cli.remote import files, http, stores, waiting
+from convsv_cli.remote import files, http, ranges, stores, waiting
 from convsv_cli.remote.mirror import mirrored
 from tests.support.range_server import serving, silent
 from tests.support.sparse_models import sparse_safetensors
@@ -190,7 +190,7 @@ def test_headers_that_lead_beyond_the_file(tmp_path):
 
 def test_no_more_than_there_is_room_for(tmp_path, monkeypatch):
     sparse_safetensors(tmp_path / NAME, 10**6)
-    monkeypatch.setattr(files, "SHARE", 10**12)
+    monkeypatch.setattr(ranges, "SHARE", 10**12)
     with serving(tmp_path) as web, pytest.raises(UnsafeModelError, match="are to be fetched"):
         audit(f"{web.url}/{NAME}")
 
