@@ -4,6 +4,7 @@
   `weight_g`, `weight_v`, or `parametrizations.weight.original0`, `.original1`.
 * spectral_norm (Miyato et al. 2018) as in evaluation: weight / (u' W v) with the stored u and v. Parts
   `weight_orig`, `weight_u`, `weight_v`, or `parametrizations.weight.original`, `.0._u`, `.0._v`.
+* convsv's own `limit_norm`, as in evaluation. Parts `parametrizations.weight.original`, and its record.
 * pruning: weight * mask. Parts `weight_orig`, `weight_mask`.
 """
 
@@ -15,7 +16,9 @@ from dataclasses import replace
 
 import torch
 
+from convsv_cli.loaders.limited import limited
 from convsv_cli.loaders.loader import StoredTensor
+from convsv_cli.spectral.limited import RECORD
 
 Parts = Mapping[str, StoredTensor]
 UNKNOWN = "a parametrization that convsv does not know: save the model after remove_parametrizations"
@@ -121,5 +124,6 @@ _RULES: dict[frozenset[str], Callable[[Parts], StoredTensor]] = {
     ),
     frozenset(("orig", "u", "v")): lambda p: _spectral(p["orig"], p["u"], p["v"]),
     frozenset(("original", "0._u", "0._v")): lambda p: _spectral(p["original"], p["0._u"], p["0._v"]),
+    frozenset(("original", f"0.{RECORD}")): lambda p: limited(p["original"], p[f"0.{RECORD}"]),
     frozenset(("orig", "mask")): lambda p: _combined(p["orig"], torch.mul, p["orig"], p["mask"]),
 }

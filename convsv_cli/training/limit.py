@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from convsv_cli.errors import UsageError
-from convsv_cli.model.kernel import reduce_kernel
 from convsv_cli.model.layer import Geometry
-from convsv_cli.spectral.cores import one_thread_each
-from convsv_cli.spectral.norms import norms_of
+from convsv_cli.spectral.limited import RECORD, proven_factor, record_of
 from convsv_cli.torch_modules.modules import geometry_of, weight_of
 from convsv_cli.training.unfoldings import Unfoldings, norms
 
 Layer = TypeVar("Layer", bound=nn.Module)
-SPARE = 2.0**-22  # what rounding to float32 takes
 
 
 def limit_norm(layer: Layer, limit: float = 1.0) -> Layer:
@@ -30,7 +27,8 @@ def limit_norm(layer: Layer, limit: float = 1.0) -> Layer:
 
     It holds at every input size, with zero padding, or circular padding of at most `dilation * (k - 1)` in
     all and a size that the stride divides. `torch.nn.utils.parametrize.remove_parametrizations(layer,
-    "weight")` makes the weight as it is then a plain parameter.
+    "weight")` makes the weight as it is then a plain parameter. An audit of a state dict takes the weight as
+    in evaluation mode.
 
     Args:
         layer: Linear, or a convolution of one to three dimensions, transposed or not.
@@ -51,6 +49,9 @@ def limit_norm(layer: Layer, limit: float = 1.0) -> Layer:
 class NormLimit(nn.Module):
     """The parametrisation that `limit_norm` registers.
 
+    A state dict has a record of it, from which an audit knows what the layer multiplies by. It is for readers
+    alone: a module that loads a state dict keeps to the limit that it was made with.
+
     Args:
         weight: to begin with; it is not kept.
         geometry: how it is applied.
@@ -62,6 +63,7 @@ class NormLimit(nn.Module):
         self._geometry, self._limit = geometry, limit
         self._unfoldings = Unfoldings(weight, geometry)
         self._proven: tuple[torch.Tensor, float] | None = None
+        self.register_buffer(RECORD, record_of(geometry, limit))
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """The weight times a factor of at most 1."""
@@ -77,22 +79,19 @@ class NormLimit(nn.Module):
         known = self._proven
         if known is not None and same_kind(known[0], weight) and torch.equal(known[0], weight):
             return known[1]
-        factor = 1.0
-        with one_thread_each():
-            while (bound := proven_bound(weight * factor, self._geometry)) > self._limit:
-                factor *= self._limit / bound * (1 - SPARE)
+        factor = proven_factor(weight, self._geometry, self._limit)
         self._proven = (weight.clone(), factor)
         return factor
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:  # noqa: ANN401
+        """A state dict of before there was a record has none, and another's may tell of another limit."""
+        own = {**state_dict, f"{prefix}{RECORD}": self.get_buffer(RECORD)}
+        super()._load_from_state_dict(own, prefix, *others)
 
 
 def same_kind(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether the tensors can be compared."""
     return one.device == other.device and one.dtype == other.dtype
-
-
-def proven_bound(weight: torch.Tensor, geometry: Geometry) -> float:
-    """The least of sqrt(prod k) times the norms of all unfoldings, proven from above."""
-    return norms_of(reduce_kernel(weight.detach(), geometry)).bound()
 
 
 def _check_padding(layer: nn.Module, geometry: Geometry) -> None:

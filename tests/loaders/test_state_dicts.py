@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,13 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from convsv_cli import audit, load
+from convsv_cli import audit, deadline, limit_norm, load
 from convsv_cli.errors import UsageError
-from convsv_cli.model.layer import Layer, UnsupportedLayer
+from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
+from convsv_cli.spectral import norms
+from convsv_cli.spectral.limited import NO_TIME, RECORD, proven_bound, record_of
+from convsv_cli.torch_modules.modules import geometry_of
+from tests.support import trained
 
 
 def net() -> nn.Sequential:
@@ -272,6 +278,54 @@ def test_effective_weights(kind: str, index: int, tmp_path: Path) -> None:
     assert (layer.name, layer.weight) == ("block", "block.weight")
     assert layer.kernel_shape == tuple(module.weight.shape)
     torch.testing.assert_close(layer.read(), module.weight.detach().double(), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["linear", "strided and dilated", "grouped", "transposed, grouped"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weights_under_a_limit_are_those_of_the_module(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    module = limit_norm(trained.layer(kind).to(dtype), 0.3).eval()
+    module.half().to(dtype)
+    (layer,) = load(saved(module.state_dict(), tmp_path)).layers
+    assert torch.equal(layer.read(), module.weight)
+    assert layer.geometry == replace(geometry_of(module), padding=())
+    assert layer.assumed == ()
+    other = limit_norm(trained.layer(kind, seed=1).to(dtype), 0.2).eval()
+    other.load_state_dict({name: each for name, each in module.state_dict().items() if RECORD not in name})
+    other.load_state_dict(module.state_dict())
+    assert proven_bound(other.weight, geometry_of(other)) <= 0.2
+    assert torch.equal(load(saved(other.state_dict(), tmp_path)).layers[0].read(), other.weight)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        record_of(Geometry(stride=(1,), dilation=(1,)), 1.0),
+        record_of(Geometry(stride=(1, 1), dilation=(1, 1), groups=3), 1.0),
+        record_of(Geometry(stride=(0, 1), dilation=(1, 1)), 1.0),
+        record_of(Geometry(stride=(1, 1), dilation=(1, 1)), math.nan),
+        record_of(Geometry(stride=(1, 1), dilation=(1, 1)), -1.0),
+        record_of(Geometry(stride=(1, 1), dilation=(1, 1)), 1.0).double(),
+        torch.tensor(5),
+    ],
+    ids=["axes", "groups", "stride", "nan", "negative", "type", "scalar"],
+)
+def test_a_record_of_a_limit_that_does_not_fit(record: torch.Tensor, tmp_path: Path) -> None:
+    parts = {"original": torch.ones(4, 3, 3, 3), f"0.{RECORD}": record}
+    state = {f"conv.parametrizations.weight.{name}": tensor for name, tensor in parts.items()}
+    (layer,) = load(saved(state, tmp_path)).layers
+    assert (layer.name, layer.reason) == ("conv", "limit_norm whose record does not fit the weight")
+
+
+def test_what_a_limit_makes_of_a_weight_is_never_found_in_a_hurry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coarser norm would make the weight smaller than it is; nor does the least limit take forever."""
+    monkeypatch.setattr(norms, "LATE", 0)
+    module = limit_norm(nn.Linear(4, 3), 5e-324).eval()
+    path = saved(module.state_dict(), tmp_path)
+    assert not load(path).layers[0].read().any()
+    with deadline.running(1e-9):
+        assert audit(path).layers[0].reason == NO_TIME
 
 
 def test_an_unknown_parametrization_is_listed(tmp_path: Path) -> None:

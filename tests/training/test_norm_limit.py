@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from convsv_cli.errors import UsageError
+from convsv_cli.spectral import limited as module
+from convsv_cli.spectral.limited import proven_bound
 from convsv_cli.torch_modules.modules import geometry_of
-from convsv_cli.training import limit as module
-from convsv_cli.training.limit import limit_norm, proven_bound
+from convsv_cli.training.limit import limit_norm
 from tests.support import oracles, trained
 
 
