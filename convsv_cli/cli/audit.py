@@ -74,10 +74,11 @@ def audit(
 ) -> int:
     """Audit every layer with weights of each MODEL: an ONNX graph, a PyTorch checkpoint, or safetensors.
 
-    If there is a graph, the Lipschitz constant of the whole network is bounded as well. A MODEL of - is read
-    from stdin; one at s3://, gs://, az://, hf:// or https:// is read where it is, in part. convsv never executes code from the file; only --empirical runs the model, in onnxruntime.
-    Exits with 3 if a layer could not be audited. Ctrl-C ends with a report of what is proven by then; a
-    second one ends without.
+    If there is a graph, the Lipschitz constant of the whole network is bounded as well. A MODEL of - is
+    read from stdin; one at s3://, gs://, az://, hf:// or https:// is read where it is, in part. convsv
+    never executes code from the file; only --empirical runs the model, in onnxruntime. Exits with 3 if a
+    layer could not be audited. Ctrl-C ends with a report of what is proven by then; a second one ends
+    without.
 
     \b
     Examples:

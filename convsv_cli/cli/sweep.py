@@ -87,10 +87,10 @@ def sweep(
 ) -> int:
     """Audit all models in folders, and write tables of files, networks and layers to a folder.
 
-    Each model is audited in a process of its own: one that is broken, or hostile, is a row with the reason. A
-    run that was interrupted goes on where it was, and models that have not changed are not read again. Each
-    file, whatever links to it, is audited once. Folders may be remote, such as s3://bucket/runs/. The tables are JSON lines, and Parquet where pyarrow is
-    installed.
+    Each model is audited in a process of its own: one that is broken, or hostile, is a row with the
+    reason. A run that was interrupted goes on where it was, and models that have not changed are not read
+    again. Each file, whatever links to it, is audited once. Folders may be remote, such as
+    s3://bucket/runs/. The tables are JSON lines, and Parquet where pyarrow is installed.
 
     \b
     Examples:
