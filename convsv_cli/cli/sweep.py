@@ -90,7 +90,8 @@ def sweep(
     Each model is audited in a process of its own: one that is broken, or hostile, is a row with the
     reason. A run that was interrupted goes on where it was, and models that have not changed are not read
     again. Each file, whatever links to it, is audited once. Folders may be remote, such as
-    s3://bucket/runs/. The tables are JSON lines, and Parquet where pyarrow is installed.
+    s3://bucket/runs/. The tables are JSON lines, and Parquet where pyarrow is installed
+    (pip install 'convsv[sweep]').
 
     \b
     Examples:

@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 import torch
 
 from convsv_cli.auditing import audit_file
 from convsv_cli.report import Settings
 from convsv_cli.sweeping import Outcomes, discover, driver, sweep, tables, update_tables, write_tables
+from convsv_cli.sweeping.columns import TABLES, VERSION
 from convsv_cli.sweeping.outcomes import outcomes_in
 from tests.support.inline_executor import InlineExecutor
 from tests.support.model_tree import EXECUTED, make, weights
@@ -52,6 +54,19 @@ def test_a_tree_is_a_complete_table(tmp_path):
     assert first["certified_upper"] == audited.measurement("certified").enclosure.upper
     assert first["kernel_shape"] == [4, 3, 3, 3]
     assert not Path(EXECUTED).exists()
+
+
+def test_parquet_has_what_the_lines_have(tmp_path):
+    torch.save(weights(0), tmp_path / "a.pt")
+    (tmp_path / "b.pt").touch()
+    _, totals = run(tmp_path, tmp_path / "results", InlineExecutor())
+    assert totals.parquet
+    for table, columns in TABLES.items():
+        found = pyarrow.parquet.read_table(tmp_path / "results" / f"{table}.parquet")
+        assert found.schema.names == [column.name for column in columns]
+        assert found.schema.metadata == {b"convsv_sweep": VERSION.encode()}
+        lines = (tmp_path / "results" / f"{table}.jsonl").read_text().splitlines()
+        assert found.to_pylist() == [json.loads(line) for line in lines]
 
 
 def test_what_has_not_changed_is_not_done_again(tmp_path):
