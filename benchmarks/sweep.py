@@ -10,7 +10,6 @@ time.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import resource
@@ -26,7 +25,7 @@ import click
 import torch
 
 from convsv_cli.machine import cores
-from tests.support.model_tree import BROKEN, HOSTILE, make
+from tests.support.model_tree import BROKEN, HOSTILE, make, rows
 
 KILLS = 3
 SOON, LATE = 0.1, 0.3
@@ -70,10 +69,7 @@ def swept(folder: Path, results: str, jobs: int) -> Run:
 
 def tables(results: Path) -> dict[str, list[dict[str, Any]]]:
     """All rows, without the time that they took."""
-    found = {name: [json.loads(line) for line in (results / f"{name}.jsonl").open()] for name in TABLES}
-    for row in found["files"]:
-        del row["seconds"]
-    return found
+    return {name: rows(results, name) for name in TABLES}
 
 
 def killed(folder: Path, whole: Run, chance: random.Random) -> Run:

@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -52,6 +53,14 @@ def make(root: Path, models: int, weights: Draw = weights) -> dict[str, int]:
     _broken(root / "broken")
     _hostile(root / "hostile")
     return {"audited": models + 2, "same": links, "failed": BROKEN + HOSTILE}
+
+
+def rows(results: Path, table: str) -> list[dict[str, Any]]:
+    """The rows of a table in the results of a sweep, without the time that they took."""
+    found = [json.loads(line) for line in (results / f"{table}.jsonl").read_text().splitlines()]
+    for row in found:
+        row.pop("seconds", None)
+    return found
 
 
 def _links(root: Path, weights: Draw) -> int:

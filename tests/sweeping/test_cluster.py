@@ -15,8 +15,7 @@ from convsv_cli.report import Settings
 from convsv_cli.sweeping import ClusterExecutor, Outcomes, cluster, discover, sweep, write_tables
 from convsv_cli.sweeping.outcomes import outcomes_in
 from tests.support.inline_executor import InlineExecutor
-from tests.support.model_tree import make
-from tests.sweeping.test_driver import rows
+from tests.support.model_tree import make, rows
 
 QUICK = Settings(network_effort="quick")
 TABLES = ("files", "networks", "layers")

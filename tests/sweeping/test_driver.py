@@ -1,6 +1,5 @@
 """Sweeps: what is done, in which steps, and what a later run does again."""
 
-import json
 from pathlib import Path
 
 import pyarrow.parquet
@@ -13,7 +12,7 @@ from convsv_cli.sweeping import Outcomes, discover, driver, sweep, tables, updat
 from convsv_cli.sweeping.columns import TABLES, VERSION
 from convsv_cli.sweeping.outcomes import outcomes_in
 from tests.support.inline_executor import InlineExecutor
-from tests.support.model_tree import EXECUTED, make, weights
+from tests.support.model_tree import EXECUTED, make, rows, weights
 
 SETTINGS = Settings()
 
@@ -28,14 +27,6 @@ def run(root, results, executor, settings=SETTINGS, cache="", tables=True):
     tally = sweep(found, settings, Outcomes(results, settings), executor, cache=cache, cache_mode="write")
     totals = write_tables(outcomes_in(results), results) if tables else None
     return tally, totals
-
-
-def rows(results, table):
-    lines = (results / f"{table}.jsonl").read_text().splitlines()
-    found = [json.loads(line) for line in lines]
-    for row in found:
-        row.pop("seconds", None)
-    return found
 
 
 def test_a_tree_is_a_complete_table(tmp_path):

@@ -16,8 +16,7 @@ from convsv_cli.sweeping import Outcomes, discover, sweep, write_tables
 from convsv_cli.sweeping.local import DIED
 from convsv_cli.sweeping.outcomes import outcomes_in
 from tests.support.inline_executor import InlineExecutor
-from tests.support.model_tree import weights
-from tests.sweeping.test_driver import rows
+from tests.support.model_tree import rows, weights
 
 SETTINGS = Settings(device="auto", network_effort="quick")
 LONG = 60.0
