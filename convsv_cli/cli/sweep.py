@@ -91,7 +91,7 @@ def sweep(
     reason. A run that was interrupted goes on where it was, and models that have not changed are not read
     again. Each file, whatever links to it, is audited once. Folders may be remote, such as
     s3://bucket/runs/. The tables are JSON lines, and Parquet where pyarrow is installed
-    (pip install 'convsv[sweep]').
+    (pip install 'convsv[parquet]').
 
     \b
     Examples:

@@ -67,7 +67,7 @@ def test_every_option_that_the_pages_name_exists(readme: str, root: Path) -> Non
     """Of some command; lines that start another program are about options of its own."""
     known = {name for command in cli.commands.values() for each in command.params for name in each.opts}
     pages = [readme, *(path.read_text(encoding="utf-8") for path in root.glob("docs/*.md"))]
-    others = re.compile(r"python |^(?:\$ |\(`)(?:pip|pipx|uv|uvx) ")
+    others = re.compile(r"python |^(?:\$ |\(`)(?:pip|pipx|uv|uvx|dask) ")
     known |= {"--help", "--version"}
     lines = [line for line in "\n".join(pages).splitlines() if not others.search(line)]
     named = set(re.findall(r"--[a-z][a-z0-9-]+", "\n".join(lines)))
