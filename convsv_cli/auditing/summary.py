@@ -13,7 +13,7 @@ from convsv_cli.calculators import CALCULATORS
 from convsv_cli.errors import ConvsvError
 from convsv_cli.loaders.files import locate
 from convsv_cli.model.network import Network
-from convsv_cli.remote.files import is_partial
+from convsv_cli.remote.files import is_partial, opened
 from convsv_cli.renderers.numbers import counted, percent
 from convsv_cli.report import (
     AUDITED,
@@ -97,7 +97,7 @@ def _digest(path: Path | None) -> str:
     if path is None or is_partial(path):
         return ""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with opened(path) as file:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
