@@ -16,6 +16,7 @@ from convsv_cli import audit
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
 from convsv_cli.loaders import files as loading
 from convsv_cli.loaders import mapped
+from convsv_cli.remote import files, ranges
 from convsv_cli.remote.mirror import mirrored
 from convsv_cli.report import Audit
 from tests.support.onnx_models import graph_model, normal
@@ -142,6 +143,33 @@ def test_loaders_open_no_file_themselves():
         ("reading.py", "onnx.load"),
         ("unfolding.py", "path.open"),
     }
+
+
+def test_any_ranges_in_any_order(tmp_path, monkeypatch):
+    """Against the bytes themselves, and the set of their places: each is fetched once, and no other one."""
+    monkeypatch.setattr(ranges, "PIECE", 7)
+    monkeypatch.setattr(ranges, "BLOCK", 4)
+    random = np.random.default_rng(0)
+    content = random.bytes(101)
+    (tmp_path / "model.bin").write_bytes(content)
+    for _ in range(20):
+        with storing(tmp_path.parent) as store, mirrored(f"s3://{tmp_path.name}/model.bin") as mirror:
+            wanted: set[int] = set()
+            for _ in range(12):
+                start, end = sorted(random.choice(len(content) + 1, 2, replace=False).tolist())
+                if random.random() < 0.5:
+                    assert bytes(files.view(mirror.path, start, end - start)) == content[start:end]
+                    wanted |= set(range(start, end))
+                else:
+                    with files.opened(mirror.path) as file:
+                        file.raw.seek(start)
+                        assert file.raw.read(end - start) == content[start:end]
+                    wanted |= set(range(start // 4 * 4, min(-(-end // 4) * 4, len(content))))
+            asked = [place for _, first, last in store.asked for place in range(first, last)]
+            assert sorted(asked) == sorted(wanted)
+            assert max(last - first for _, first, last in store.asked) <= 7
+            assert files.whole(mirror.path).read_bytes() == content
+            assert store.sent == len(content)
 
 
 def test_nothing_is_asked_for_that_lies_elsewhere(tmp_path):
