@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from decimal import ROUND_UP
 from pathlib import Path
 
 from convsv_cli import deadline
@@ -31,6 +32,8 @@ PRODUCTS, PRODUCTS_PER_BYTE, SMALL_FILE = 4e11, 1.2e6, 2**20
 more than layers take whose searches end. What takes longer than its multiplications counts as more."""
 NORMS, SEARCHED = 0.25, 0.225
 """The shares of these that the norms of all layers may take, and the searches for them alone."""
+PLAUSIBLE = 1e13
+"""Steps that a user might grant: hours."""
 UNCOUNTED = 1e300
 """As many steps as any number of them that no float can hold."""
 OBJECT = 500
@@ -175,7 +178,7 @@ def spend(steps: float, what: str | Callable[[], str], share: float = 1.0) -> No
         raise LimitError(
             f"{_said(what)} would take {short(steps, 2)} steps, and {short(left, 2)} of {short(whole, 2)} are"
             " left",
-            hint=f"{STEP_OPTION} raises the limit",
+            hint=_more((allowance.spent + steps) / share),
         )
     allowance.spent += steps
 
@@ -205,12 +208,14 @@ def multiply(count: float, what: str | Callable[[], str], share: float = NORMS) 
     allowance = _current.get()
     if allowance is None:
         return
-    if not allowance.multiplied + count <= share * allowance.products:
-        left = max(0.0, share * allowance.products - allowance.multiplied)
+    whole = share * allowance.products
+    if not allowance.multiplied + count <= whole:
+        left = max(0.0, whole - allowance.multiplied)
+        times = (allowance.multiplied + count) / whole if whole else math.inf
         raise LimitError(
             f"{_said(what)} would take {short(count, 2)} multiplications, and {short(left, 2)} of"
             f" {short(allowance.products, 2)} are left",
-            hint=f"{STEP_OPTION} raises the limit",
+            hint=_more(times * allowance.steps),
         )
     allowance.multiplied += count
 
@@ -229,6 +234,23 @@ def searchable(share: float = SEARCHED) -> float:
     if allowance is None:
         return math.inf
     return max(0.0, share * allowance.products - allowance.multiplied) / 2
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Count the multiplications within by themselves: of what users ask for beside all bounds.
+
+    So it has as many as if it had been asked for alone, however long the searches before it took.
+    """
+    allowance = _current.get()
+    if allowance is None:
+        yield
+        return
+    before, allowance.multiplied = allowance.multiplied, 0.0
+    try:
+        yield
+    finally:
+        allowance.multiplied = before
 
 
 def begin_search(count: float, what: str | Callable[[], str], share: float = SEARCHED) -> None:
@@ -293,6 +315,13 @@ def most(count: int) -> int:
     """
     allowance = _current.get()
     return count if allowance is None else int(count * allowance.scale)
+
+
+def _more(steps: float) -> str:
+    """The option that permits it, with its value where somebody might want to wait for that."""
+    if not steps <= PLAUSIBLE:
+        return f"{STEP_OPTION} raises the limit"
+    return f"{STEP_OPTION} {short(steps, 2, ROUND_UP)} permits it"
 
 
 def _said(what: str | Callable[[], str]) -> str:

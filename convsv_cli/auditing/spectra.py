@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from convsv_cli import deadline
+from convsv_cli import deadline, limits
 from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.auditing.measure import fault_of, row_of, unmeasured
 from convsv_cli.auditing.plan import AnyLayer, Meter, chosen_layers, declared, resolve_device
@@ -92,7 +92,8 @@ def spectra_of(
     Raises:
         UsageError: as `layer_spectra`.
     """
-    found = layer_spectra(network, _for_spectra(settings), bins=AUDIT_BINS, progress=progress).layers
+    with limits.apart():
+        found = layer_spectra(network, _for_spectra(settings), bins=AUDIT_BINS, progress=progress).layers
     spectra = tuple(
         Spectrum(layer=each.row.name, size=each.size, distribution=each.distribution)
         for each in found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from convsv_cli import audit, limits, load
+from convsv_cli.auditing.spectra import spectra_of
 from convsv_cli.cli import cli
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError, UsageError
 from convsv_cli.limits import (
@@ -28,6 +30,7 @@ from convsv_cli.limits import (
 )
 from convsv_cli.loaders import checkpoint, files
 from convsv_cli.loaders.checkpoint import unpickler
+from convsv_cli.report import Settings
 
 
 @pytest.fixture
@@ -47,9 +50,8 @@ def test_nothing_is_limited_outside() -> None:
 def test_steps_are_counted_together() -> None:
     with granting(steps=1000), allowing():
         spend(600, "one")
-        with pytest.raises(
-            LimitError, match=r"two would take 6e\+02 steps, and 4e\+02 of 1e\+03 are left \(--step-limit"
-        ):
+        said = r"two would take 600 steps, and 400 of 1000 are left \(--step-limit 1200 permits it\)"
+        with pytest.raises(LimitError, match=said):
             spend(600, lambda: "two")
         spend(400, "three")
         with pytest.raises(LimitError):
@@ -181,13 +183,40 @@ def test_who_asks_for_a_longer_search_gets_it() -> None:
     most = limits.NORMS * limits.PRODUCTS
     with allowing():
         multiply(most, "one")
-        with pytest.raises(LimitError, match="two would take 4e\\+11 multiplications, and 0 of"):
+        with pytest.raises(LimitError, match="two would take 4e11 multiplications, and 0 of"):
             multiply(limits.PRODUCTS, "two")
         expect(100)
         expect(1)
         multiply(98 * most, "three")
         with pytest.raises(LimitError):
             multiply(2 * most, "four")
+
+
+def test_the_limit_that_is_named_permits_it() -> None:
+    def work() -> None:
+        multiply(limits.NORMS * limits.PRODUCTS, "one")
+        multiply(3 * limits.PRODUCTS, "two")
+
+    with allowing(), pytest.raises(LimitError) as refused:
+        work()
+    named = re.search(r"--step-limit (\S+) permits it", str(refused.value))
+    assert named
+    with granting(steps=float(named[1])), allowing():
+        work()
+    with granting(steps=0.8 * float(named[1])), allowing(), pytest.raises(LimitError):
+        work()
+    with granting(steps=0), allowing(), pytest.raises(LimitError, match="--step-limit raises the limit"):
+        work()
+
+
+def test_spectra_have_as_much_as_without_a_search_before(model: Path) -> None:
+    with allowing():
+        network, settings = load(model, input_size=8), Settings(spectra=("conv",))
+        limits.searched(2 * limits.PRODUCTS)
+        spectra, missing = spectra_of(network, settings, None)
+        assert ([each.layer for each in spectra], missing) == (["conv"], ())
+        with pytest.raises(LimitError):
+            multiply(1, "what comes after")
 
 
 def test_objects_of_a_pickle_grow_with_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
