@@ -58,7 +58,7 @@ def share(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)(%?)", value.replace(" ", ""))
     number = float(match.group(1)) / (100 if match.group(2) else 1) if match else math.nan
     if not math.isfinite(number):
-        raise click.BadParameter(f"invalid share {value!r}: use 5% or 0.05", ctx, param)
+        raise click.BadParameter(f"invalid share {value!r}: use 5% or 0.05, not less than 0", ctx, param)
     if number >= 1 and "%" not in value:
         raise click.BadParameter(f"invalid share {value!r}: did you mean {value}%?", ctx, param)
     return number

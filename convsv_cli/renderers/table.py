@@ -24,7 +24,7 @@ from convsv_cli.renderers.audit_text import (
 from convsv_cli.renderers.numbers import counted
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.screen import BAD, FAINT, STRESSED, Line, Part, Table, indented, shown, width_of
-from convsv_cli.renderers.verdict_text import open_gates, verdict_lines, where
+from convsv_cli.renderers.verdict_text import in_words, open_gates, verdict_lines, where
 from convsv_cli.report import (
     AUDITED,
     CERTIFIED,
@@ -111,7 +111,7 @@ def _judged(audit: Audit, verdict: Verdict) -> list[Part]:
 def _counted(report: Report) -> list[Part]:
     """How many models ended in which way."""
     ends = Counter(conclusion(audit.verdict, audit.findings) for audit in report.audits)
-    parts = [f"{ends[end]} {end}" for end in CODES if ends[end]]
+    parts = [f"{ends[end]} {in_words(end)}" for end in CODES if ends[end]]
     parts += [f"{len(report.failures)} could not be checked"] if report.failures else []
     return [f"{counted(len(report.audits) + len(report.failures), 'model')}: {', '.join(parts)}"]
 

@@ -18,6 +18,7 @@ from convsv_cli.report import (
     IGNORED,
     LEFT_OUT,
     MISSING,
+    MISTAKEN,
     NOT_AUDITED,
     NOT_HELD,
     PASSED,
@@ -48,6 +49,8 @@ COUNTED = (
     ("part of the budget unused", "parts of the budget unused", (UNUSED,)),
 )
 """Findings that a verdict counts: the noun for one, and for several."""
+WORDS = {MISTAKEN: "invalid"}
+"""Conclusions that people are told in another word than programs."""
 TERMS = {QUANTISED: "network beside its steps", STEPS: "steps of the network"}
 """What is limited of a network that rounds."""
 
@@ -62,13 +65,19 @@ def headline(verdict: Verdict, findings: Sequence[Finding]) -> str:
     for one, more, rules in COUNTED:
         count = sum(finding.rule in rules for finding in findings)
         parts += [f"{count} {one if count == 1 else more}"] if count else []
-    return f"{ended}: {', '.join(parts)} ({printable(verdict.budget)})"
+    return f"{in_words(ended)}: {', '.join(parts)} ({printable(verdict.budget)})"
+
+
+def in_words(ended: str) -> str:
+    """A conclusion, for people."""
+    return WORDS.get(ended, ended)
 
 
 def verdict_lines(verdict: Verdict, findings: Sequence[Finding], gates: Sequence[Gate]) -> list[Line]:
     """The conclusion of a budget, and what became of these gates, for people."""
     ended = conclusion(verdict, findings)
-    text = headline(verdict, findings).removeprefix(ended)
+    word = in_words(ended)
+    text = headline(verdict, findings).removeprefix(word)
     width = max((len(gate.outcome) for gate in gates), default=0)
     lines = [
         Line(
@@ -80,7 +89,7 @@ def verdict_lines(verdict: Verdict, findings: Sequence[Finding], gates: Sequence
         )
         for gate in gates
     ]
-    return [Line(before="budget ", word=ended, after=text, style=STYLE_OF.get(ended, ""), indent=2), *lines]
+    return [Line(before="budget ", word=word, after=text, style=STYLE_OF.get(ended, ""), indent=2), *lines]
 
 
 def open_gates(verdict: Verdict) -> list[Gate]:

@@ -255,4 +255,8 @@ def test_a_mistake_in_a_budget_is_an_error_in_every_format(
     config.write_text(LAYER.format(9) + "\n" + DEAD)
     asked = ("check", honest(tmp_path), "--config", config, "--format", renderer.name)
     assert exit_code(monkeypatch, *asked) == exit_code(monkeypatch, *asked, "--exit-zero") == 2
-    assert capsys.readouterr().err.count(f"convsv: {config}:4: no layer matches the glob 'lyer*'") == 2
+    said = capsys.readouterr()
+    assert said.err.count(f"convsv: {config}:4: no layer matches the glob 'lyer*'") == 2
+    words = {"table": "budget invalid: ", "markdown": "**Budget invalid", "github": "budget invalid: "}
+    page = {"html": ("Invalid budget", "1 part of", "applies to nothing in the models.")}
+    assert all(word in said.out for word in page.get(renderer.name, [words.get(renderer.name, "")]))

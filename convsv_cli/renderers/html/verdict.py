@@ -182,7 +182,9 @@ def _judged(verdict: Verdict, findings: Sequence[Finding]) -> Headline:
     ignored = f" {counts[IGNORED]} ignored." if counts[IGNORED] else ""
     kept = f"{counts[PASSED]} {of} {_are(counts[PASSED])} kept"
     if conclusion(verdict, findings) == MISTAKEN:
-        text = f"{counted(_number(findings, UNUSED), 'glob')} of {verdict.budget} apply to no layer."
+        unused = _number(findings, UNUSED)
+        applies = "applies" if unused == 1 else "apply"
+        text = f"{counted(unused, 'part')} of {verdict.budget} {applies} to nothing in the models."
         return Headline(tone=FAIL, title="Invalid budget", text=text)
     if counts[EXCEEDED]:
         beside = f", {missing} undecided" if missing else ""
