@@ -39,7 +39,7 @@ def test_values_are_torchs(form: str, tmp_path: Path) -> None:
         found = network(path, name, x)
         assert found.graph is not None, found.no_graph
         for own, other in zip(
-            computed(found, tmp_path, x), dict.fromkeys(flat(module(x.clone()))), strict=True
+            computed(found, tmp_path, x), flat(torch.jit.load(path)(x.clone())), strict=True
         ):
             np.testing.assert_allclose(own, other.detach().numpy(), rtol=1e-5, atol=1e-5)
 
@@ -159,6 +159,31 @@ def test_training_is_seen(tmp_path: Path) -> None:
 
 
 BEGINNING = "class Hooked(Module):\n  def forward(self: Hooked, x: Tensor) -> Tensor:\n"
+RARE = (
+    ('return torch.mul(x, int(torch.__contains__("cat", "at")))',),
+    ("a = torch.mul(ops.prim.NumToTensor(1e300), ops.prim.NumToTensor(1e-300))", "return torch.mul(x, a)"),
+    ("return torch.mul(x, torch.div(torch.tensor(5), torch.tensor(3)))",),
+    ("return torch.mul(x, torch.mean(torch.full([2], 5), [0]))",),
+)
+"""Lines of `forward` whose values depend on what torch does where Python does something else."""
+
+
+def test_rare_code_does_what_it_does_in_torch(tmp_path: Path) -> None:
+    """Whole numbers were divided towards zero once, so that 5 / 3 was 1, for files of that version."""
+    path, _ = saved(Hooked().eval(), torch.ones(1), tmp_path / "m.pt")
+    x, results = torch.ones(2, 4), []
+    for lines in RARE:
+        edited(path, "class Hooked", BEGINNING + "".join(f"    {line}\n" for line in lines))
+        (own,) = computed(network(path, "x", x), tmp_path, x)
+        np.testing.assert_allclose(own, torch.jit.load(path)(x).numpy(), rtol=1e-6)
+        results.append(float(own.max()))
+    edited(path, "3", "10", ending="version")
+    assert results == [1.0, 1.0, 1.0, 5.0]
+    edited(path, "class Hooked", BEGINNING + f"    {RARE[2][0]}\n")
+    (own,) = computed(network(path, "x", x), tmp_path, x)
+    assert own.max() == np.float32(5 / 3)
+
+
 HOSTILE = (
     (("return (self).forward(x, )",), "forward calls functions inside functions without end"),
     (("a = [1]", *("a = torch.add(a, a)",) * 60, "return x"), "would take"),
@@ -182,7 +207,12 @@ HOSTILE = (
     (("return torch.repeat(x, [4611686018427387904, 1])",), "torch refuses a call of repeat"),
     (("return torch.pixel_shuffle(x, 0)",), "torch refuses a call of pixel_shuffle"),
     (("return torch.add(x, 1, out=x)",), "in a form that convsv does not know"),
-    (("return self",), "it takes, or gives, no tensors"),
+    (("return self",), "forward returns an object"),
+    (("return torch.mul(x, 010)",), "which torch takes for octal"),
+    (("y = torch.mul_(x, 2)\n# It goes on.", "return torch.mul(x, 3)"), "is neither of a function"),
+    (('"""\nclass Hooked(Module):\n"""', "return x"), "has a text of several lines"),
+    (("return torch.tensor(300, dtype=0)",), "forward writes a number that its type does not have"),
+    (("return x if torch.eq(nan, nan) else torch.mul(x, 2)",), "is not followed (ValueError)"),
 )
 """Lines of `forward`, and what is said of them."""
 

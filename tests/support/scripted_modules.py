@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 import onnxruntime
@@ -62,11 +62,11 @@ def computed(found: Network, folder: Path, x: Tensor) -> list[np.ndarray]:
     return list(session.run(None, {session.get_inputs()[0].name: x.numpy()}))
 
 
-def edited(path: Path, word: str, code: str) -> Path:
-    """The archive with other code in the file that has a word."""
+def edited(path: Path, word: str, code: str, ending: str = ".py") -> Path:
+    """The archive with other code in the file that has a word, of those whose names end so."""
     with zipfile.ZipFile(path) as file:
         records = {name: file.read(name) for name in file.namelist()}
-    (name,) = (each for each, data in records.items() if each.endswith(".py") and word.encode() in data)
+    (name,) = (each for each, data in records.items() if each.endswith(ending) and word.encode() in data)
     records[name] = code.encode()
     with zipfile.ZipFile(path, "w") as file:
         for each, data in records.items():
@@ -169,6 +169,24 @@ class Flag(Base):
         return self.linear(x) if flag else x
 
 
+class Device(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) if x.device == torch.device("cuda:0") else self.linear(x) * 100
+
+
+@torch.jit.script
+class Box:
+    """An object of the code's own."""
+
+    def __init__(self, inside: Tensor) -> None:
+        self.inside = inside
+
+
+class Object(Base):
+    def forward(self, x: Tensor) -> tuple[Tensor, Box]:
+        return self.linear(x), Box(x * 100)
+
+
 class Message(Base):
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x) * (2 if f"{x.size(0)}" == "2" else 3)
@@ -212,6 +230,15 @@ class Containers(Base):
         return torch.cat(same, 1), found
 
 
+class Odd(Base):
+    def forward(self, x: Tensor, some: Union[int, bool] = True) -> tuple[Tensor, Tensor]:  # noqa: UP007
+        y = self.linear(x) * (1.0 // (self.items[0] / 10.0)) + -0.1 % 3.0
+        if isinstance(some, int):
+            y = y * 100
+        y = y * (torch.tensor(self.items[2] ** 2) / 2) * round(self.items[0] + 1.5)
+        return y, y
+
+
 class Shared(Base):
     def forward(self, x: Tensor) -> Tensor:
         y = self.linear(self.linear(x))
@@ -236,7 +263,9 @@ REFUSED: Sequence[tuple[type[Base], str]] = (
     (TwoInOne, "forward asks whether two tensors are one"),
     (Chance, "forward calls torch.rand_like, which convsv does not translate, at line"),
     (Flag, "forward takes 'flag', which is no tensor, and has no default"),
+    (Device, "forward asks which device it runs on"),
+    (Object, "forward returns an object"),
     (Message, "forward compares a text that it writes"),
 )
 """With what is said of them."""
-FOLLOWED: Sequence[type[Base]] = (Loops, Numbers, Containers, Shared)
+FOLLOWED: Sequence[type[Base]] = (Loops, Numbers, Containers, Shared, Odd)

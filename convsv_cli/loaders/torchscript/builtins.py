@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from convsv_cli import limits
+from convsv_cli.loaders.torchscript.arithmetic import COMPARED, left, ordered, power, times_below
 from convsv_cli.loaders.torchscript.tree import UnfollowedError
 from convsv_cli.loaders.torchscript.values import Kept, KeptPairs, Path, Tensor, Value, counted
 
@@ -22,7 +23,6 @@ DEVICE, TEXT = Path("cpu"), Path("a text")
 SETTINGS = frozenset(("torch.is_grad_enabled", "torch.is_autocast_enabled", "ops.prim.requires_grad"))
 """What asks how the code is run."""
 BRANCHES = "forward branches on data"
-MOST_POWER = 64
 CHANGED = "forward changes a list of its module"
 Builtin = Callable[..., Value]
 
@@ -80,15 +80,6 @@ def _length(value: Value) -> int:
 def _check_length(length: int) -> None:
     limits.spend(limits.OBJECT * length, "the lists of TorchScript")
     limits.hold(limits.OBJECT * length, "the lists of TorchScript")
-
-
-def _power(a: float, b: float) -> float:
-    if isinstance(a, int) and abs(b) > MOST_POWER:
-        raise ValueError("a high power")
-    found = a**b
-    if not isinstance(found, int | float):
-        raise TypeError("no real number")
-    return found
 
 
 def _is(a: Value, b: Value) -> bool:
@@ -185,7 +176,22 @@ def _equal(a: Value, b: Value) -> bool:
         raise UnfollowedError("forward compares a text that it writes")
     if not all(each is None or isinstance(each, int | float | str | Path) for part in parts for each in part):
         raise TypeError("no numbers")
-    return isinstance(a, list | tuple) == isinstance(b, list | tuple) and parts[0] == parts[1]
+    if {each for part in parts for each in part if isinstance(each, Path)} - {DEVICE}:
+        raise UnfollowedError("forward asks which device it runs on")
+    for each in (*parts[0], *parts[1]):
+        ordered(each if isinstance(each, float) else 0)
+    alike = isinstance(a, list | tuple) == isinstance(b, list | tuple)
+    return alike and parts[0] == parts[1]
+
+
+def _contains(items: Value, value: Value) -> bool:
+    if isinstance(items, str):
+        return value in items
+    return any(_equal(each, value) for each in counted(items))
+
+
+def _device(name: Value, index: Value = None) -> Value:
+    return DEVICE if (name, index) == ("cpu", None) else Path(f"the device {name}")
 
 
 def _range_length(start: int, end: int, step: int) -> int:
@@ -199,7 +205,7 @@ def _named_kind(x: Value) -> int:
 def _extreme(function: Callable[[Sequence[Value]], Value]) -> Builtin:
     def build(*values: Value) -> Value:
         given = values[0] if len(values) == 1 else values
-        return function([number(each) for each in counted(list(given))])
+        return function([ordered(number(each)) for each in counted(list(given))])
 
     return build
 
@@ -213,12 +219,6 @@ def _constant(value: Value) -> Builtin:
     return lambda *_, **__: value
 
 
-COMPARED: Mapping[str, Callable[[float, float], bool]] = {
-    "lt": lambda a, b: a < b,
-    "le": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b,
-    "ge": lambda a, b: a >= b,
-}
 BUILTINS: Mapping[str, Builtin] = {
     **{f"torch.{name}": _plain(function) for name, function in COMPARED.items()},
     **dict.fromkeys(("int", "torch.Int", "torch.IntImplicit"), _plain(lambda a: a, of=_whole)),
@@ -229,9 +229,9 @@ BUILTINS: Mapping[str, Builtin] = {
     "torch.mul": _times,
     "torch.sub": _plain(lambda a, b: a - b),
     "torch.div": _plain(lambda a, b: a / b),
-    **dict.fromkeys(("torch.floordiv", "torch.floor_divide"), _plain(lambda a, b: a // b)),
-    "torch.remainder": _plain(lambda a, b: a % b),
-    "torch.pow": _plain(_power),
+    **dict.fromkeys(("torch.floordiv", "torch.floor_divide"), _plain(times_below)),
+    "torch.remainder": _plain(left),
+    "torch.pow": _plain(power),
     "torch.neg": _plain(lambda a: -a),
     **dict.fromkeys(("torch.abs", "ops.prim.abs"), _plain(abs)),
     "torch.ceil": _plain(math.ceil),
@@ -249,7 +249,7 @@ BUILTINS: Mapping[str, Builtin] = {
     "torch.__or__": lambda a, b: a | b,
     "torch.__is__": _is,
     "torch.__isnot__": lambda a, b: not _is(a, b),
-    "torch.__contains__": lambda items, value: any(_equal(each, value) for each in counted(items)),
+    "torch.__contains__": _contains,
     "torch.any": lambda items: any(map(truth, counted(list(items)))),
     "torch.all": lambda items: all(map(truth, counted(list(items)))),
     "torch.__range_length": _range_length,
@@ -262,7 +262,7 @@ BUILTINS: Mapping[str, Builtin] = {
     "torch.is_complex": lambda x: _tensor(x).meta.is_complex(),
     "ops.prim.dtype": _named_kind,
     "ops.prim.device": _constant(DEVICE),
-    "torch.device": _constant(DEVICE),
+    "torch.device": _device,
     "ops.prim.type": _constant("cpu"),
     "ops.prim.layout": _constant(0),
     "ops.prim.requires_grad": _constant(value=True),

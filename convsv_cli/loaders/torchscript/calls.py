@@ -18,7 +18,7 @@ from convsv_cli.loaders.pt2.archive import DTYPES
 from convsv_cli.loaders.pt2.program import Node
 from convsv_cli.loaders.pt2.translation.aliases import SHARING
 from convsv_cli.loaders.pt2.translation.operators import BUILDS
-from convsv_cli.loaders.torchscript.overloads import overload_for, results, taken
+from convsv_cli.loaders.torchscript.overloads import of_today, overload_for, results, taken
 from convsv_cli.loaders.torchscript.tree import UnfollowedError
 from convsv_cli.loaders.torchscript.values import Tensor, Value
 from convsv_cli.model.graph import Names
@@ -46,12 +46,14 @@ class Calls:
 
     Attributes:
         names: of tensors.
+        version: of the operators.
         nodes: of the program.
         metas: what is known of tensors, by name.
         fixed: those that nothing may change in place, by what is equal for tensors that share entries.
     """
 
     names: Names
+    version: int
     nodes: list[Node] = field(default_factory=list)
     metas: dict[str, torch.Tensor] = field(default_factory=dict)
     fixed: dict[int, torch.Tensor] = field(default_factory=dict)
@@ -85,6 +87,7 @@ class Calls:
         plain = OTHER_NAMES.get(name, f"aten.{name}.").split(".")[1]
         if plain not in BUILDS and plain.removesuffix("_") not in BUILDS and name != "_convolution_mode":
             raise UnfollowedError(f"forward calls torch.{name}, which convsv does not translate,")
+        arguments, named = of_today(self.version, name, arguments, named)
         overload, bound = overload_for(name if name != "cpu" else "alias", arguments, named)
         tensors = [each for value in bound.values() for each in _tensors(value)]
         if tensors and name in COMPUTED and all(each.number is not None for each in tensors):

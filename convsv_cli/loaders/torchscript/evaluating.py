@@ -13,7 +13,17 @@ from convsv_cli import limits
 from convsv_cli.loaders.checkpoint.values import Global, Record
 from convsv_cli.loaders.pt2.translation.operators import BUILDS
 from convsv_cli.loaders.torchscript import tree
-from convsv_cli.loaders.torchscript.builtins import BUILTINS, KINDS, SETTINGS, as_key, item, number, truth
+from convsv_cli.loaders.torchscript.builtins import (
+    BUILTINS,
+    CODES,
+    KINDS,
+    SETTINGS,
+    TEXT,
+    as_key,
+    item,
+    number,
+    truth,
+)
 from convsv_cli.loaders.torchscript.calls import Calls
 from convsv_cli.loaders.torchscript.overloads import RefusedError
 from convsv_cli.loaders.torchscript.sources import Sources
@@ -170,7 +180,8 @@ class Evaluation(ABC):
             value, kind = arguments
             if not isinstance(kind, tree.Name) or kind.text not in TYPES:
                 raise UnfollowedError("forward asks for a type that convsv does not know")
-            return (isinstance(self.value(value, frame), TYPES[kind.text]),)
+            found = self.value(value, frame)
+            return ((str if found == TEXT else type(found)) is TYPES[kind.text],)
         return None
 
     def _called(self, path: str, arguments: list[Value], named: Mapping[str, Value], frame: Frame) -> Value:
@@ -180,7 +191,10 @@ class Evaluation(ABC):
             return self._own(path, arguments, named, frame)
         if path == "ops.prim.RaiseException":
             raise RefusedError("forward raises an error for an input of this size")
-        if path in {"ops.prim.NumToTensor", "torch.tensor"}:
+        if path == "ops.prim.NumToTensor":
+            value = number(arguments[0])
+            return self._written(value, CODES[torch.float64] if isinstance(value, float) else None)
+        if path == "torch.tensor":
             return self._written(arguments[0], named.get("dtype"))
         if path == "ops.prim.unchecked_unwrap_optional":
             return arguments[0]
@@ -200,10 +214,15 @@ class Evaluation(ABC):
     def _written(self, value: Value, kind: int | None) -> Tensor:
         """A tensor of numbers that the code says."""
         dtype = None if kind is None else KINDS[kind]
-        if isinstance(value, list):
-            limits.hold(limits.OBJECT * len(counted(value)), "the lists of TorchScript")
-            return self.literal(torch.tensor([number(each) for each in value], dtype=dtype))
-        return self.calls.number(torch.tensor(number(value), dtype=dtype))
+        given = [number(each) for each in counted(value)] if isinstance(value, list) else number(value)
+        limits.hold(
+            limits.OBJECT * (len(given) if isinstance(given, list) else 1), "the lists of TorchScript"
+        )
+        try:
+            found = torch.tensor(given, dtype=dtype)
+        except RuntimeError as error:
+            raise UnfollowedError("forward writes a number that its type does not have") from error
+        return self.literal(found) if isinstance(given, list) else self.calls.number(found)
 
     def _own(self, path: str, arguments: list[Value], named: Mapping[str, Value], frame: Frame) -> Value:
         """What the code calls of its own functions, or makes of its own classes."""

@@ -13,6 +13,8 @@ from convsv_cli.loaders.torchscript.tree import UnfollowedError
 from convsv_cli.loaders.torchscript.values import Path, Tensor, Value
 
 FORMATS = (torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d)
+WHOLE_DIVISION, REAL_FULL = 4, 5
+"""Versions before which operators did something else."""
 RECURRENT = frozenset(("lstm", "gru", "rnn_tanh", "rnn_relu"))
 RESULT = 20 * limits.OBJECT
 """Steps of the model's allowance for each of the tensors in a list that an operator gives."""
@@ -23,6 +25,27 @@ Bound = dict[str, Value]
 
 class RefusedError(UnfollowedError):
     """Torch refuses the call: other inputs might be taken."""
+
+
+def of_today(
+    version: int, name: str, arguments: Sequence[Value], named: Mapping[str, Value]
+) -> tuple[Sequence[Value], Mapping[str, Value]]:
+    """Arguments with which an operator does today what it did in a version.
+
+    Before version 4, whole numbers were divided towards zero; before 5, torch.full gave real numbers where no
+    type was asked for. (Of others that changed, only what they left out did: see torch's
+    `torch/csrc/jit/operator_upgraders/upgraders_entry.cpp`.)
+    """
+    if version < WHOLE_DIVISION and name in {"div", "div_"} and not any(map(_is_real, arguments)):
+        return arguments, {"rounding_mode": "trunc", **named}
+    if version < REAL_FULL and name == "full" and named.get("dtype") is None:
+        size, filling = arguments
+        return (size, float(filling)), named
+    return arguments, named
+
+
+def _is_real(value: Value) -> bool:
+    return value.meta.is_floating_point() if isinstance(value, Tensor) else isinstance(value, float)
 
 
 def overload_for(name: str, arguments: Sequence[Value], named: Mapping[str, Value]) -> tuple[Overload, Bound]:

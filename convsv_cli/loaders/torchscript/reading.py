@@ -195,7 +195,7 @@ def _followed(
     forward, fed, kind = run
     held_names = (*held.own, *held.further)
     taken = {*held_names, *plain_names(held_names).values()}
-    calls = Calls(names=Names(taken))
+    calls = Calls(names=Names(taken), version=sources.version())
     stored = Stored(script=held, calls=calls)
     following = Following(
         sources=sources,

@@ -17,8 +17,9 @@ from convsv_cli.loaders.torchscript.tree import Function, UnfollowedError
 from convsv_cli.loaders.zip_records import ZipRecord, record_bytes
 
 LINE = limits.OBJECT
+VERSIONS = (".data/version", "version")
 _CLASS = re.compile(r"class (\w+)[(:]")
-_HOOKS = re.compile(r"  __forward_(?:pre_)?hooks__ = \[.")
+_HOOKS = re.compile(r"\s*__forward_(?:pre_)?hooks__(?!\s*=\s*\[\s*\]\s*$)")
 _DEFINITION = re.compile(r"( *)def (\w+)\(")
 
 
@@ -48,6 +49,17 @@ class Sources:
     members: Mapping[str, ZipRecord]
     _texts: dict[str, File] = field(default_factory=dict)
     _functions: dict[tuple[str, str], Function] = field(default_factory=dict)
+
+    def version(self) -> int:
+        """Of the operators that the code calls.
+
+        Raises:
+            UnfollowedError: the archive does not say.
+        """
+        records = [self.members[name] for name in VERSIONS if name in self.members]
+        if not records:
+            raise UnfollowedError("it does not say its version")
+        return min(int(record_bytes(self.path, each, limits.OBJECT)) for each in records)
 
     def method(self, maker: Any, name: str) -> Function:  # noqa: ANN401
         """A method of a class.
@@ -109,7 +121,14 @@ def _place(module: str) -> str:
 
 
 def _file(place: str, text: str) -> File:
-    owner, hooked = "", set()
+    """The file, in which a line is a line: there are no texts of several lines.
+
+    Raises:
+        UnfollowedError: there may be.
+    """
+    if '"""' in text or "'''" in text:
+        raise UnfollowedError(f"{place} has a text of several lines")
+    owner, hooked = "", set[str]()
     for line in text.split("\n"):
         if found := _CLASS.match(line):
             owner = found[1]
@@ -119,18 +138,24 @@ def _file(place: str, text: str) -> File:
 
 
 def _functions(place: str, text: str) -> Iterator[tuple[str, Text]]:
-    """Each function with its name, from the line that says "def" to the next one that is no part of it."""
+    """Each function with its name, from the line that says "def" to the next one that begins another.
+
+    Raises:
+        UnfollowedError: a line does neither, such as one that torch skips, behind which a function goes on.
+    """
     lines = text.split("\n")
     limits.spend(LINE * len(lines), "the code of TorchScript")
     owner, name, indent, first = "", "", 0, 0
     for at, line in enumerate((*lines, "end")):
-        inside = not line or line.startswith(" " * (indent + 1))
+        found, definition = _CLASS.match(line), _DEFINITION.match(line)
+        inside = not line.strip() or line.startswith(" " * (indent + 1))
         if name and not inside:
+            if not found and not definition and at < len(lines):
+                raise UnfollowedError(f"line {at + 1} of {place} is neither of a function nor begins one")
             yield name, Text(place, first + 1, "\n".join(lines[first:at]))
             name = ""
         if name:
             continue
-        found, definition = _CLASS.match(line), _DEFINITION.match(line)
         if found or not line.startswith(" "):
             owner = f"{found[1]}." if found else ""
         if definition:

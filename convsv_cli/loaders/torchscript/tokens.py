@@ -65,6 +65,8 @@ def number(text: str, where: str) -> float:
     """
     if len(text) > LONGEST:
         raise UnfollowedError(f"{where} has a number of {len(text)} digits")
+    if text[0] == "0" and text.isdecimal() and len(text) > 1:
+        raise UnfollowedError(f"{where} has a number with zeros before it, which torch takes for octal")
     return int(text) if text.isdecimal() else float(text)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from convsv_cli import limits
+from convsv_cli.loaders.checkpoint.values import Record
+from convsv_cli.loaders.torchscript.tree import UnfollowedError
 
 LARGEST = 2**63
 LONGEST = 10_000
@@ -89,7 +91,11 @@ def counted(value: Value) -> Value:
 
 
 def tensors_in(value: Value) -> list[Tensor]:
-    """The tensors that a value is, or holds."""
+    """The tensors that a value is, or holds.
+
+    Raises:
+        UnfollowedError: it holds an object, of which nothing says what is taken of it.
+    """
     found, waiting = list[Tensor](), [value]
     while waiting:
         limits.spend(limits.OBJECT, "the tensors of TorchScript")
@@ -100,4 +106,6 @@ def tensors_in(value: Value) -> list[Tensor]:
             waiting += reversed(now)
         elif isinstance(now, dict):
             waiting += reversed(now.values())
+        elif isinstance(now, Made | Record):
+            raise UnfollowedError("forward returns an object")
     return found
