@@ -32,6 +32,7 @@ def translated(x: Tensor) -> Sequence[Tensor]:
         torch.round(x, decimals=0),
         x * x.sum().softmax(0) + x.sum().log_softmax(0),
         x + torch.arange(0.5, 3, 1.5, dtype=torch.int64)[-1],
+        x * torch.bitwise_not(torch.arange(3)),
     ]
 
 
@@ -49,7 +50,7 @@ def test_values_of_rare_arguments_are_torchs(tmp_path: Path) -> None:
             self.scaled = module
 
         def forward(self, x: Tensor) -> list[Tensor]:
-            return [*translated(x), *(each(x) for each in self.scaled.values())]
+            return [*translated(x), *(each(x) for each in self.scaled.values()), *(2 * [x + 1])]
 
     both = Both()
     found = computed(exported(both, [x], tmp_path / "m.pt2"), [x])

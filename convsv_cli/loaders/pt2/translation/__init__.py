@@ -6,7 +6,7 @@ What has no translation stays as a node of the domain "aten", for which there is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -67,14 +67,17 @@ class _Translation:
                 self._call(node)
             else:
                 self._aliases.check_kept(node)
-        outputs = list(dict.fromkeys(self._program.outputs))
-        if not outputs or not self._program.inputs:
+        if not self._program.outputs or not self._program.inputs:
             raise UntranslatedError("it takes, or gives, no tensors")
+        outputs: dict[str, ValueInfoProto] = {}
+        for name in self._program.outputs:
+            found = self._result(name, outputs)
+            outputs[found.name] = found
         graph = helper.make_graph(
             self._writer.nodes,
             "program",
             [self._value(name) for name in self._program.inputs],
-            [self._result(name) for name in outputs],
+            list(outputs.values()),
             [*self._initializers(), *self._writer.constants],
             value_info=list(self._foreign.values()),
         )
@@ -156,12 +159,12 @@ class _Translation:
             raise UntranslatedError(f"{name!r} has a type of numbers that is not translated")
         return helper.make_tensor_value_info(name, kind, self._program.shapes.get(name))
 
-    def _result(self, name: str) -> ValueInfoProto:
-        """An output, which some node must give."""
+    def _result(self, name: str, others: Container[str]) -> ValueInfoProto:
+        """An output, which some node must give: one of its own, for what is given twice changes twice."""
         now = self._writer.named(name)
         if name not in self._known:
             raise UntranslatedError(f"nothing gives the output {name!r}")
-        if now in self._program.inputs or now in self._program.stored.values():
+        if now in self._program.inputs or now in self._program.stored.values() or now in others:
             (given,) = self._writer.emit("Identity", now, base=name)
             value = self._value(name)
             value.name = given

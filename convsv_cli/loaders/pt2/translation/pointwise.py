@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+from onnx import TensorProto
+
 from convsv_cli.loaders.pt2.translation.writer import Build, Call, UntranslatedError
 
 SAME = {
@@ -167,6 +169,11 @@ def _fraction(call: Call, x: str, kind: int) -> str:
     return call.emit("Sub", x, towards_zero(call, x, kind))
 
 
+def _inverted(call: Call) -> str:
+    op = "Not" if call.kind() == TensorProto.BOOL else "BitwiseNot"
+    return call.emit(op, call.tensor())
+
+
 def _ranged(name: str, low: float, high: float) -> Mapping[str, Build]:
     def build(call: Call) -> str:
         x = call.operand("self", call.kind())
@@ -184,7 +191,7 @@ BUILDS: Mapping[str, Build] = {
     **{name: _same(op) for name, op in SAME.items()},
     **_ranged("hardtanh", -1.0, 1.0),
     **_ranged("relu6", 0.0, 6.0),
-    "bitwise_not": _same("Not"),
+    "bitwise_not": _inverted,
     "round": _of(_rounded),
     "trunc": _of(towards_zero),
     "fix": _of(towards_zero),
