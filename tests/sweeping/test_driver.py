@@ -1,5 +1,6 @@
 """Sweeps: what is done, in which steps, and what a later run does again."""
 
+import json
 from pathlib import Path
 
 import pyarrow.parquet
