@@ -17,7 +17,7 @@ from convsv_cli.sweeping.executor import Answer, Order
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """What libraries read when they are loaded."""
-DIED = "its process ended without an answer: killed by the system, or by the file (it is not tried again)"
+DIED = "its process ended without an answer: killed by the system, or by the file"
 
 
 class LocalExecutor:

@@ -77,13 +77,14 @@ class Outcomes:
         return isinstance(files, list) and files == [_state(str(file)) for file, *_ in _pairs(files)]
 
     def keep(self, order: Order, answer: Answer) -> None:
-        """Write down what became of a model.
+        """Write down what became of a model; a later run looks again at one whose worker has died.
 
         Raises:
             UsageError: it cannot be written.
         """
         files = sorted({order.path, *answer.files})
-        head = {"path": order.path, "asked": self._asked, "files": [_state(file) for file in files]}
+        asked = "" if answer.died else self._asked
+        head = {"path": order.path, "asked": asked, "files": [_state(file) for file in files]}
         self._write(order.path, head, answer.document)
 
     def keep_link(self, path: str, same_as: str) -> None:

@@ -108,6 +108,8 @@ def test_a_worker_that_dies_is_a_row(tmp_path):
     _, totals = run(tmp_path, tmp_path / "results", deadly)
     assert totals.files == {"failed": 1, "audited": 1}
     assert rows(tmp_path / "results", "files")[0]["reason"] == "killed"
+    _, totals = run(tmp_path, tmp_path / "results", InlineExecutor())
+    assert totals.files == {"audited": 2}
 
 
 def test_large_models_are_measured_layer_by_layer(tmp_path, monkeypatch):
