@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +32,20 @@ DIED = "the workers that it was given to ended without an answer: killed by the 
 _one_at_a_time = threading.Lock()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """An order that is under way, and whether that is so again, after its worker has died."""
+
+    order: Order
+    answer: Future[Answer]
+    again: bool = False
+
+
 class ClusterExecutor:
     """An order per worker: one of several threads begins the next order when it has ended this one.
 
     An order whose worker has died goes to another, as often as the scheduler allows (thrice, unless
-    `distributed.scheduler.allowed-failures` says otherwise).
+    `distributed.scheduler.allowed-failures` says otherwise), and then as often again with no other suspect.
 
     Args:
         address: of the scheduler, such as tcp://10.0.0.1:8786.
@@ -60,6 +71,7 @@ class ClusterExecutor:
             raise UsageError(what, where=address, hint=HINT) from error
         self._address, self._futures, self._folder = address, set[Any](), str(Path.cwd())
         self._known, self._known_at = 0, -FRESH
+        self._lock, self._suspects = threading.Lock(), deque[_Trial]()
         try:
             self._compare()
         except BaseException:
@@ -73,16 +85,17 @@ class ClusterExecutor:
             self._known, self._known_at = len(self._asked(self._client.nthreads)), time.monotonic()
         return max(1, self._known)
 
+    @property
+    def waiting(self) -> int:
+        """None: with an order that kills its worker, Dask blames those that wait there."""
+        return 0
+
     def submit(self, order: Order) -> Future[Answer]:
         """See `Executor`; the largest file first, so that none is begun when all others have ended."""
-        answer: Future[Answer] = Future()
-        answer.set_running_or_notify_cancel()
-        future = self._asked(
-            lambda: self._client.submit(work, order, self._folder, pure=False, priority=size_of(order.path))
-        )
-        self._futures.add(future)
-        future.add_done_callback(lambda done: self._answered(done, answer))
-        return answer
+        trial = _Trial(order=order, answer=Future())
+        trial.answer.set_running_or_notify_cancel()
+        self._send(trial)
+        return trial.answer
 
     def close(self) -> None:
         """See `Executor`; an order that has begun ends on its worker, and its answer is forgotten."""
@@ -90,18 +103,55 @@ class ClusterExecutor:
             self._client.cancel(list(self._futures), force=True)
         self._client.close(timeout=PATIENCE)
 
-    def _answered(self, future: Any, answer: Future[Answer]) -> None:  # noqa: ANN401
+    def _send(self, trial: _Trial) -> None:
+        future = self._asked(
+            lambda: self._client.submit(
+                work, trial.order, self._folder, pure=False, priority=size_of(trial.order.path)
+            )
+        )
+        self._futures.add(future)
+        future.add_done_callback(lambda done: self._answered(done, trial))
+
+    def _answered(self, future: Any, trial: _Trial) -> None:  # noqa: ANN401
         """Pass on what became of an order, on a thread of Dask's."""
         self._futures.discard(future)
         if future.status == "finished":
-            answer.set_result(future.result())
+            trial.answer.set_result(future.result())
         elif future.status != "error":
-            answer.set_exception(self._gone())
-        elif type(error := future.exception()).__name__ == "KilledWorker":
-            answer.set_result(Answer(died=DIED))
-        else:
+            trial.answer.set_exception(self._gone())
+        elif type(error := future.exception()).__name__ != "KilledWorker":
             what = f"a worker cannot work: {type(error).__name__}: {error}"
-            answer.set_exception(UsageError(what, where=self._address))
+            trial.answer.set_exception(UsageError(what, where=self._address))
+        elif trial.again:
+            trial.answer.set_result(Answer(died=DIED))
+        else:
+            self._try_again(_Trial(order=trial.order, answer=trial.answer, again=True))
+            return
+        if trial.again:
+            self._try_again(None)
+
+    def _try_again(self, suspect: _Trial | None) -> None:
+        """Orders whose workers have died run again, one after the other.
+
+        Dask blames all that a worker had when it died; of those, only the one that kills workers does it
+        again when no other suspect runs.
+
+        Args:
+            suspect: a further one; None where the one that ran has an answer.
+        """
+        with self._lock:
+            if suspect is None:
+                self._suspects.popleft()
+            else:
+                self._suspects.append(suspect)
+                if len(self._suspects) > 1:
+                    return
+            following = self._suspects[0] if self._suspects else None
+        if following is not None:
+            try:
+                self._send(following)
+            except UsageError as error:
+                following.answer.set_exception(error)
 
     def _asked(self, ask: Callable[[], Any]) -> Any:  # noqa: ANN401
         """What the scheduler says.

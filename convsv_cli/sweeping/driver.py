@@ -14,8 +14,6 @@ from convsv_cli.sweeping.outcomes import Outcomes
 
 LARGE = 64 * 2**20
 """Bytes of a file whose layers are worth being measured by several workers."""
-WAITING = 2
-"""Orders that wait for a slot: more would only take memory."""
 
 Steps = Generator[Sequence[Order], Sequence[Answer], Answer]
 
@@ -91,7 +89,7 @@ def _run(orders: Iterable[Order], executor: Executor) -> Generator[tuple[Order, 
     running: dict[Future[Answer], tuple[_Job, int]] = {}
     waiting = iter(orders)
     while True:
-        while len(running) < executor.slots + WAITING and (order := next(waiting, None)):
+        while len(running) < executor.slots + executor.waiting and (order := next(waiting, None)):
             job = _Job(order=order, steps=_steps(order, executor.slots))
             _begin(job, next(job.steps), executor, running)
         if not running:

@@ -59,7 +59,12 @@ class Executor(Protocol):
 
     Attributes:
         slots: how many it runs at once.
+        waiting: how many more are worth being submitted, so that no slot is without work: others take memory.
     """
+
+    @property
+    def waiting(self) -> int:
+        """How many orders may wait for a slot."""
 
     @property
     def slots(self) -> int:

@@ -5,7 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-from concurrent.futures import Future
+import threading
+from collections import deque
 from contextlib import ExitStack
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from convsv_cli.errors import UsageError
 from convsv_cli.report import Settings
 from convsv_cli.sweeping import ClusterExecutor, Outcomes, cluster, discover, sweep, write_tables
+from convsv_cli.sweeping.executor import Answer, Order
 from convsv_cli.sweeping.outcomes import outcomes_in
 from tests.support.inline_executor import InlineExecutor
 from tests.support.model_tree import make, rows
@@ -99,35 +101,75 @@ def test_without_dask_there_is_a_hint(monkeypatch):
     assert "pip install 'convsv[distributed]'" in str(raised.value)
 
 
+class Fake:
+    """A client of Dask's whose futures end as they are told to; orders on x.pt kill their workers."""
+
+    def __init__(self, ends):
+        self.ends, self.running = ends, []
+
+    def submit(self, _work, order, _folder, **_options):
+        future = Done(*self.ends(order))
+        self.running.append((order.path, future))
+        return future
+
+
 class Done:
-    """A future of Dask's that has ended."""
+    """A future of Dask's that ends when it is told to."""
 
     def __init__(self, status, error=None):
         self.status, self._error = status, error
 
+    def add_done_callback(self, call):
+        self.end = lambda: call(self)
+
     def exception(self):
         return self._error
 
+    def result(self):
+        return Answer(layers=1)
+
+
+def killed():
+    return "error", type("KilledWorker", (Exception,), {})()
+
+
+def executor_of(ends):
+    executor = object.__new__(ClusterExecutor)
+    executor._address, executor._folder, executor._futures = "tcp://x:1", ".", set()
+    executor._client, executor._lock, executor._suspects = Fake(ends), threading.Lock(), deque()
+    return executor
+
 
 @pytest.mark.parametrize(
-    ("done", "why"),
+    ("ended", "why"),
     [
-        (Done("error", ImportError("no torch")), "a worker cannot work: ImportError: no torch"),
-        (Done("cancelled"), "the scheduler has gone"),
-        (Done("lost"), "the scheduler has gone"),
+        (("error", ImportError("no torch")), "a worker cannot work: ImportError: no torch"),
+        (("cancelled",), "the scheduler has gone"),
+        (("lost",), "the scheduler has gone"),
     ],
 )
-def test_what_is_wrong_with_the_cluster_is_no_row(done, why):
+def test_what_is_wrong_with_the_cluster_is_no_row(ended, why):
+    executor = executor_of(lambda _order: ended)
+    answer = executor.submit(Order(path="a.pt", settings=QUICK))
+    executor._client.running[0][1].end()
     with pytest.raises(UsageError, match=why):
-        passed_on(done).result()
+        answer.result(timeout=0)
 
 
-def test_a_model_that_kills_every_worker_is_a_row():
-    assert passed_on(Done("error", type("KilledWorker", (Exception,), {})())).result().died == cluster.DIED
-
-
-def passed_on(done):
-    executor = object.__new__(ClusterExecutor)
-    executor._address, executor._futures, answer = "tcp://x:1", set(), Future()
-    executor._answered(done, answer)
-    return answer
+def test_only_what_kills_workers_when_no_other_suspect_runs_is_to_blame():
+    """Dask blames what waited on the worker as well."""
+    executor = executor_of(lambda order: killed() if order.path == "x.pt" or first else ("finished",))
+    first, running = True, executor._client.running
+    answers = [executor.submit(Order(path=path, settings=QUICK)) for path in ("a.pt", "x.pt", "b.pt")]
+    first = False
+    for _, future in list(running):
+        future.end()
+    seen = []
+    while len(running) > 3 + len(seen):
+        path, future = running[-1]
+        seen.append(path)
+        assert len(running) == 3 + len(seen)  # one at a time
+        future.end()
+    assert seen == ["a.pt", "x.pt", "b.pt"]
+    died = [answer.result(timeout=0).died for answer in answers]
+    assert died == ["", cluster.DIED, ""]
