@@ -141,9 +141,12 @@ def _values(row: Any, columns: tuple[Column, ...]) -> dict[str, Any]:  # noqa: A
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
+    """As tables have it: no number that is not finite, and what is no text in a name, spelled out."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(each) for each in value] if isinstance(value, (tuple, list)) else value
 
 
 class _Lines:
@@ -186,9 +189,11 @@ class _Parquet:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            self._writer.close()
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Append rows."""

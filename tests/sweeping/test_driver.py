@@ -1,13 +1,17 @@
 """Sweeps: what is done, in which steps, and what a later run does again."""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 import torch
+from click.testing import CliRunner
 
 from convsv_cli.auditing import audit_file
+from convsv_cli.cli import cli
 from convsv_cli.report import Settings
 from convsv_cli.sweeping import Outcomes, discover, driver, sweep, tables, update_tables, write_tables
 from convsv_cli.sweeping.columns import TABLES, VERSION
@@ -91,6 +95,21 @@ def test_tables_of_outcomes_that_have_not_changed_are_left_alone(tmp_path, monke
     assert (results / "files.jsonl").exists()
     next((results / "outcomes").iterdir()).unlink()
     assert sum(update_tables(results).files.values()) == sum(first.files.values()) - 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
+def test_a_name_that_is_no_text_is_spelled_out(tmp_path):
+    torch.save(weights(0), tmp_path / "a.pt")
+    (tmp_path / "a.pt").rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.pt"))
+    results = tmp_path / "results"
+    for _ in range(2):
+        tally, totals = run(tmp_path, results, InlineExecutor())
+        assert totals.files == {"audited": 1}
+    assert tally.before == 1
+    for table in ("files", "networks", "layers"):
+        assert rows(results, table)[0]["path"].endswith(r"/\udcff.pt")
+    again = CliRunner().invoke(cli, ["report", str(results), "-f", "csv"])
+    assert r"/\udcff.pt,audited" in again.stdout
 
 
 def test_what_is_asked_in_another_way_is_done_again(tmp_path):
