@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from convsv_cli.names import printable
+from convsv_cli.remote import is_remote
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.rules import UNREADABLE, Rule, fingerprinted, rule_of
 from convsv_cli.report import ERROR, INTERRUPTED, Audit, Failure, Finding, Model, Report
@@ -148,7 +149,9 @@ def _physical(path: str, line: int, terminal: Terminal) -> dict[str, Any]:
 
 
 def _uri(path: str, terminal: Terminal) -> str:
-    """The path in the checkout, as a relative reference of RFC 3986."""
+    """The path in the checkout, as a relative reference of RFC 3986; an address as it is."""
+    if is_remote(path):
+        return quote(path, safe="/:@[]", errors="surrogatepass")
     return quote(terminal.relative(path), safe="/", errors="surrogatepass")
 
 
@@ -156,7 +159,11 @@ def _artifacts(report: Report, terminal: Terminal) -> list[dict[str, Any]]:
     """Each model once, with the digest of its own file."""
     models = {(_uri(a.model.path, terminal), printable(_own(a.model))): None for a in report.audits}
     return [
-        {"location": {"uri": uri}, "roles": ["analysisTarget"], "hashes": {"sha-256": digest}}
+        {
+            "location": {"uri": uri},
+            "roles": ["analysisTarget"],
+            **({"hashes": {"sha-256": digest}} if digest else {}),
+        }
         for uri, digest in models
     ]
 

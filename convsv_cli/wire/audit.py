@@ -17,6 +17,7 @@ from convsv_cli.wire.form import (
     Digest,
     Finite,
     Form,
+    Known,
     Norm,
     Pair,
     Shape,
@@ -48,7 +49,7 @@ class Model(Form, frozen=True, kw_only=True):
 
     Attributes:
         sha256: Of the file; of a model in several files, of the lines that sha256sum prints for `files`, in
-            that order.
+            that order. Empty for a remote model that was not read as a whole.
         input_shape: By the name of the graph's input.
         files_sha256: Of each of `files`; null for one that is missing and was not needed. Absent for a single
             file.
@@ -56,7 +57,7 @@ class Model(Form, frozen=True, kw_only=True):
 
     path: str
     format: Format
-    sha256: Digest = ""
+    sha256: Known = ""
     files: Texts = ()
     opset: Count | None = None
     input_shape: dict[str, Shape] = field(default_factory=dict)

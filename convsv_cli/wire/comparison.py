@@ -11,7 +11,7 @@ from msgspec import Meta, field
 
 from convsv_cli import report
 from convsv_cli.version import __version__
-from convsv_cli.wire.form import ADDED, Digest, Ends, Form, Norm, Text, Texts, Tool, identifier, members
+from convsv_cli.wire.form import ADDED, Ends, Form, Known, Norm, Text, Texts, Tool, identifier, members
 from convsv_cli.wire.verdict import Conclusion, Outcome
 
 DIFFERENCE_VERSION, TREND_VERSION = "1.1", "2.0"
@@ -22,7 +22,7 @@ class Side(Form, frozen=True, kw_only=True):
     """One of the models."""
 
     path: str
-    sha256: Digest
+    sha256: Known
 
 
 class Change(Form, frozen=True, kw_only=True):

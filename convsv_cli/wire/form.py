@@ -32,6 +32,8 @@ NOTHING = (None, "", ())
 Count = Annotated[int, Meta(ge=0)]
 Counts = tuple[Count, ...]
 Digest = Annotated[str, Meta(extra_json_schema={"pattern": "^[0-9a-f]{64}$"})]
+Known = Annotated[str, Meta(extra_json_schema={"pattern": "^([0-9a-f]{64})?$"})]
+"""A digest, or nothing where it is not known."""
 Finite = Annotated[float, Meta(ge=0)]
 Norm = Finite | None
 """JSON has no word for infinity: null."""

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 from hashlib import sha256
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import onnx
 import pytest
 import torch
+from click.testing import CliRunner
 
 from convsv_cli import audit
+from convsv_cli.cli import cli
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
 from convsv_cli.loaders import files as loading
 from convsv_cli.loaders import mapped
 from convsv_cli.remote import files, ranges
 from convsv_cli.remote.mirror import mirrored
 from convsv_cli.report import Audit
+from tests.support import json_schemas
 from tests.support.onnx_models import graph_model, normal
 from tests.support.range_server import serving
 from tests.support.sparse_models import sparse_safetensors
@@ -143,6 +148,24 @@ def test_loaders_open_no_file_themselves():
         ("reading.py", "onnx.load"),
         ("unfolding.py", "path.open"),
     }
+
+
+def test_reports_without_a_digest(tmp_path, monkeypatch):
+    """Every form of them; JSON by its schema."""
+    sparse_safetensors(tmp_path / "model.safetensors", 10**5)
+    monkeypatch.chdir(tmp_path)
+    address = f"s3://{tmp_path.name}/model.safetensors"
+    with storing(tmp_path.parent):
+        found = CliRunner().invoke(cli, ["audit", address, "--format", "json", "--layers", "a.*"])
+        Path("remote.json").write_text(found.stdout)
+        same = CliRunner().invoke(cli, ["diff", "remote.json", address, "--format", "json"])
+    for command, text in {"audit-2": found.stdout, "diff-1": same.stdout}.items():
+        schema = json.loads((json_schemas.FOLDER / f"{command}.schema.json").read_text())
+        jsonschema.Draft202012Validator(schema).validate(json.loads(text))
+    assert (found.exit_code, same.exit_code) == (0, 0)
+    sarif = CliRunner().invoke(cli, ["report", "remote.json", "--format", "sarif"])
+    (artifact,) = json.loads(sarif.stdout)["runs"][0]["artifacts"]
+    assert artifact == {"location": {"uri": address}, "roles": ["analysisTarget"]}
 
 
 def test_any_ranges_in_any_order(tmp_path, monkeypatch):
