@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from convsv_cli.errors import ConvsvError
-from convsv_cli.remote.address import address, public
+from convsv_cli.remote.address import address, is_remote, public
 
 E = TypeVar("E", bound=ConvsvError)
 MOST = 10_000
@@ -25,7 +25,8 @@ def nothing_at(kind: type[E], path: Path | str, hint: str = "check the path") ->
         hint: what to do where no file there has a name like that.
     """
     if url := address(path):
-        what = "this is a URL, and convsv only opens files"
+        here = "only a file will do here" if is_remote(url) else "convsv does not read such ones"
+        what = f"this is a URL, and {here}"
         return kind(what, where=public(url), hint="download it first, as curl -LO does")
     if str(path) == "-":
         return kind("only a file will do here, not stdin", where="-", hint="save it, and name the file")

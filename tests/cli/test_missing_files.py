@@ -58,13 +58,13 @@ def test_without_a_name_like_it_there_is_a_hint() -> None:
     ["https://example.org/model.onnx", "http://example.org/" + "a" * 300, "s3://bucket/m.pt", "hf://a/b?x=y"],
 )
 def test_urls_are_not_missing_files(url: str) -> None:
-    told = f"{url}: this is a URL, and convsv only opens files (download it first, as curl -LO does)"
+    told = f"{url}: this is a URL, and only a file will do here (download it first, as curl -LO does)"
     assert complaint("report", url) == told
     assert complaint("check", "resnet20.onnx", "--config", url) == told
 
 
 def test_models_at_addresses_that_convsv_does_not_read() -> None:
-    told = "this is a URL, and convsv only opens files (download it first, as curl -LO does)"
+    told = "this is a URL, and convsv does not read such ones (download it first, as curl -LO does)"
     assert complaint("audit", "FTP://example.org/m.onnx") == f"ftp://example.org/m.onnx: {told}"
 
 
