@@ -26,7 +26,7 @@ OWN_CACHE = "cache"
 
 @click.command(
     cls=Command,
-    short_help="Audit all models in folders, into tables; go on later.",
+    short_help="Audit all models in folders into tables; can be resumed.",
     see_also=["audit", "report", "help exit-codes"],
 )
 @click.argument("models", metavar="FOLDER|FILE|GLOB...", nargs=-1, required=True)

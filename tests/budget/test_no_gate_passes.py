@@ -257,6 +257,6 @@ def test_a_mistake_in_a_budget_is_an_error_in_every_format(
     assert exit_code(monkeypatch, *asked) == exit_code(monkeypatch, *asked, "--exit-zero") == 2
     said = capsys.readouterr()
     assert said.err.count(f"convsv: {config}:4: no layer matches the glob 'lyer*'") == 2
-    words = {"table": "budget invalid: ", "markdown": "**Budget invalid", "github": "budget invalid: "}
+    words = {"table": "budget invalid: ", "markdown": "invalid: ", "github": "budget invalid: "}
     page = {"html": ("Invalid budget", "1 part of", "applies to nothing in the models.")}
     assert all(word in said.out for word in page.get(renderer.name, [words.get(renderer.name, "")]))
