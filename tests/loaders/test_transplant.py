@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 import torch
 from onnx import helper
 from safetensors.torch import save_file
+from torch import nn
+from torch.nn.utils import parametrizations
 
+from convsv_cli import limit_norm
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import load, load_with_graph
 from tests.support.command_line import convsv
@@ -49,6 +53,38 @@ def test_the_geometry_is_the_graphs_and_the_values_are_the_checkpoints(graph: Pa
     assert network.graph is not None
     bias = network.graph.constants["conv.bias"]().read()
     assert np.array_equal(bias, state["conv.bias"].numpy())
+
+
+@pytest.mark.parametrize(
+    "parametrise", [limit_norm, parametrizations.weight_norm, parametrizations.spectral_norm]
+)
+def test_a_graph_takes_what_parametrisations_make_of_weights(
+    parametrise: Callable[[nn.Module], nn.Module], graph: Path, tmp_path: Path
+) -> None:
+    conv = parametrise(nn.Conv2d(3, 8, 3, padding=1)).eval()
+    last = nn.Conv2d(8, 4, 1, stride=2, bias=False)
+    model = nn.ModuleDict({"conv": conv, "last": last})
+    torch.save(model.state_dict(), tmp_path / "limited.pt")
+    network = load_with_graph(tmp_path / "limited.pt", graph)
+    for layer, module in zip(network.layers, model.values(), strict=True):
+        torch.testing.assert_close(layer.read(), module.weight.detach(), rtol=1e-6, atol=1e-7)
+
+
+def test_a_graph_that_computes_a_weight_takes_the_parts(tmp_path: Path) -> None:
+    parts = {"fc.weight_g": normal(4, 1), "fc.weight_v": normal(4, 4)}
+    nodes = [
+        helper.make_node("ReduceL2", ["fc.weight_v", "axes"], ["n"]),
+        helper.make_node("Div", ["fc.weight_g", "n"], ["q"]),
+        helper.make_node("Mul", ["fc.weight_v", "q"], ["w"]),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    graph = saved(graph_model(nodes, {"x": [1, 4]}, parts | {"axes": np.array([1])}), tmp_path)
+    state = {name: torch.from_numpy(normal(*part.shape)) + 1 for name, part in parts.items()}
+    torch.save(state, tmp_path / "normed.pt")
+    network = load_with_graph(tmp_path / "normed.pt", graph)
+    assert network.graph is not None
+    for name, tensor in state.items():
+        assert np.array_equal(network.graph.constants[name]().read(), tensor.numpy())
 
 
 def test_half_precision_and_safetensors_and_prefixes(graph: Path, tmp_path: Path) -> None:

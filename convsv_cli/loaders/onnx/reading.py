@@ -14,6 +14,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from convsv_cli.confinement import lacking
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
+from convsv_cli.loaders.effective import effective
 from convsv_cli.loaders.loader import NamedTensors, StoredTensor, is_real
 from convsv_cli.loaders.names import without_training_state
 from convsv_cli.loaders.onnx import contributed
@@ -96,13 +97,10 @@ def transplanted(
     """
     place, model = graph
     known = dequantised(without_training_state(found.tensors))
-    tensors = {name: tensor for name, tensor in known.items() if tensor.shape}
     stored = {initializer.name: initializer for initializer in model.graph.initializer}
-    parameters = [name for name, tensor in tensors.items() if _is_parameter(tensor)]
-    homes = {name: stored[home] for name, home in counterparts(stored, parameters).items()}
-    homes |= {name: stored[name] for name in tensors if name in stored and name not in homes}
-    wanted = {name: tensor for name, tensor in tensors.items() if _counts(tensor, homes.get(name))}
-    strangers = [name for name, tensor in wanted.items() if not _fits(tensor, homes.get(name))]
+    wanted, homes, strangers = _placed(known, stored)
+    if strangers:  # a graph that does not compute it from the parts holds what a layer multiplies by
+        wanted, homes, strangers = _placed(effective(known), stored)
     unusable = [f"{name} ({tensor.unusable})" for name, tensor in wanted.items() if tensor.unusable]
     if unusable:
         raise UsageError(f"it has no values for {unusable[0]}", where=str(path))
@@ -127,6 +125,18 @@ def transplanted(
         notes=(*network.notes, note, *found.notes, *_assumed(wanted)),
         left_out=found.left_out,
     )
+
+
+def _placed(
+    known: Mapping[str, StoredTensor], stored: Mapping[str, TensorProto]
+) -> tuple[dict[str, StoredTensor], dict[str, TensorProto], list[str]]:
+    """What replaces tensors of the graph, these by the names of those, and names of what has no place."""
+    tensors = {name: tensor for name, tensor in known.items() if tensor.shape}
+    parameters = [name for name, tensor in tensors.items() if _is_parameter(tensor)]
+    homes = {name: stored[home] for name, home in counterparts(stored, parameters).items()}
+    homes |= {name: stored[name] for name in tensors if name in stored and name not in homes}
+    wanted = {name: tensor for name, tensor in tensors.items() if _counts(tensor, homes.get(name))}
+    return wanted, homes, [name for name, tensor in wanted.items() if not _fits(tensor, homes.get(name))]
 
 
 @contextmanager
