@@ -57,12 +57,12 @@ class Baseline:
                 raise UsageError(
                     f"the {which} was made with --layers, so it covers only some layers", where=path
                 )
-        if self.audit.bound.status == BOUNDED:
-            self._check_inputs(audit)
         ratchet = Ratchet(baseline=self, audit=audit)
         if ratchet.pairs and not any(pair.old and pair.new for pair in ratchet.pairs):
             hint = "is it of another network?"
             raise UsageError(f"the baseline has no layer of {audit.model.path}", where=self.path, hint=hint)
+        if self.audit.bound.status == BOUNDED:
+            self._check_inputs(audit)
         return ratchet
 
     def _check_inputs(self, audit: Audit) -> None:
@@ -78,8 +78,8 @@ class Baseline:
             hint = f"use the same --input-range: {','.join(short(end) for end in known) if known else 'none'}"
             raise UsageError("the baseline holds for another input range", where=self.path, hint=hint)
         if new.bound.status == BOUNDED and not same_sizes(old, new):
-            shapes = ", ".join("×".join(map(str, shape)) for _, shape in old.model.input_shape)
-            hint = f"use the same --input-size or --input-shape: {shapes}"
+            shapes = [f"{name}:{'x'.join(map(str, shape))}" for name, shape in old.model.input_shape]
+            hint = "use the same: " + " ".join(f"--input-shape {shape}" for shape in shapes)
             raise UsageError("the baseline holds for another input size", where=self.path, hint=hint)
 
 
