@@ -45,7 +45,7 @@ from convsv_cli.report import (
 from convsv_cli.spectral.norms import norms_of as kernel_norms
 
 WHOLE = "the whole network"
-SUPPLY = "{}; --graph MODEL.onnx supplies one"
+SUPPLY = "{} (--graph MODEL.onnx supplies the graph)"
 SOME = "only some layers were audited"
 AS_STRIDE_1 = "the strides are not the network's own, as asked"
 CERTIFIED = ("certified", "bound", "zero_padded")

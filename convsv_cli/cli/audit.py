@@ -72,13 +72,13 @@ def audit(
     cache: Store | None,
     **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
 ) -> int:
-    """Audit every layer with weights of each MODEL: an ONNX graph, a PyTorch checkpoint, or safetensors.
+    """Audit every layer with weights of each MODEL: ONNX, PyTorch, TorchScript, torch.export or safetensors.
 
-    If there is a graph, the Lipschitz constant of the whole network is bounded as well. A MODEL of - is
-    read from stdin; one at s3://, gs://, az://, hf:// or https:// is read where it is, in part. convsv
-    never executes code from the file; only --empirical runs the model, in onnxruntime. Exits with 3 if a
-    layer could not be audited. Ctrl-C ends with a report of what is proven by then; a second one ends
-    without.
+    A MODEL may also be a folder with one of these, and - is read from stdin; one at s3://, gs://, az://,
+    hf:// or https:// is read where it is, in part. If there is a graph, the Lipschitz constant of the whole
+    network is bounded as well. convsv never executes code from the file; only --empirical runs the model, in
+    onnxruntime. Exits with 3 if a layer could not be audited. Ctrl-C ends with a report of what is proven by
+    then; a second one ends without.
 
     \b
     Examples:

@@ -179,8 +179,7 @@ def certify(
 
     \b
     Examples:
-      convsv certify sample_models/mnist_curvature.onnx --data ../shared/data/mnist10k.npz --limit 20 \\
-                     --effort none
+      convsv certify sample_models/digits.onnx --data sample_models/digits.npz --limit 5 --eps 0.1
       convsv certify resnet20_regularised.onnx --data test.npz --eps 36/255
       convsv certify mnist.onnx --data mnist.npz --attack -o certificate.html
       convsv certify mnist.onnx --data mnist.npz --effort thorough --pixel-range 0,1

@@ -200,7 +200,7 @@ class _Composition:
         shapes = {name: self._graph.shapes.get(name) for name in self._graph.inputs}
         open_ = [name for name, shape in shapes.items() if shape is None or None in shape]
         if lacks == SIZES and open_:
-            return f": the size of the input {open_[0]!r} is open, which --input-shape tells"
+            return f": the size of the input {open_[0]!r} is open; --input-shape sets it"
         return ""
 
     def _branch(self, node: Node) -> None:

@@ -23,6 +23,8 @@ from convsv_cli.model.network import InputSize, Network
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+INDEX_KEY = b'"weight_map"'
+"""What an index of shards has, which names files beside it, and so is read from a path only."""
 LARGEST = 2**31
 """Bytes of a message that protobuf writes."""
 PICKLED, SCRIPT = "pickled_module", "torchscript"
@@ -157,7 +159,11 @@ def _loader(path: Path) -> Loader:
     credit(path)
     loader = first_to_recognise(path, LOADERS)
     if loader is None:
-        other = foreign(path.name, head_of(path))
+        head = head_of(path)
+        if head.lstrip().startswith(b"{") and INDEX_KEY in head:
+            hint = "pass the path of a file that ends in .index.json, beside its shards"
+            raise UnreadableModelError("an index of shards is found by its name", hint=hint)
+        other = foreign(path.name, head)
         if other is not None:
             raise not_read(other)
         known = "; ".join(each.description for each in LOADERS)

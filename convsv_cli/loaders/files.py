@@ -105,7 +105,9 @@ def model_file(path: Path) -> Path:
         found = [name for name in names if _matches(name, patterns)]
         if len(found) > 1:
             shown = ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")
-            raise UsageError(f"a folder with several models: {shown}", hint="pass one of the files")
+            raise UsageError(
+                f"a folder with several models: {shown}", hint="pass one of the files, or see convsv sweep"
+            )
         if found:
             return path / found[0]
     other = next(filter(None, map(foreign, [path.name, *names])), None)

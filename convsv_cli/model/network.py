@@ -16,7 +16,7 @@ NO_GRAPH = {
     "checkpoint": "a checkpoint holds weights, but no graph to bound",
     "safetensors": "a safetensors file holds weights, but no graph to bound",
     "pickled_module": "a pickled module holds its layers, but not the code that connects them",
-    "torchscript": "convsv takes no graph from the code of a TorchScript archive",
+    "torchscript": "the code of this TorchScript archive gives no graph",
 }
 """Why there is no graph in a `Network`, by the format of its file; see `Network.graph_missing`."""
 

@@ -115,3 +115,8 @@ def test_where_stdin_makes_no_sense(arguments: list[str], what: str, tmp_path: P
     error = complaint(b"", *arguments)
     assert isinstance(error, UsageError | UnreadableModelError)
     assert what in str(error)
+
+
+def test_an_index_cannot_come_from_stdin() -> None:
+    error = complaint(b'{"weight_map": {"a.weight": "a.safetensors"}}', "audit", "-")
+    assert "(pass the path of a file that ends in .index.json" in str(error)

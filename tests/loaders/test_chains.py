@@ -101,7 +101,7 @@ def changed(**settings: object) -> nn.Module:
 
 
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "a class of its own": (lambda: Own(nn.Linear(3, 3)), "only an nn.Sequential needs no code"),
+    "a class of its own": (lambda: Own(nn.Linear(3, 3)), "only an nn.Sequential needs none"),
     "a part with code": (
         lambda: nn.Sequential(Own(nn.Linear(3, 3))),
         "'0' is a tests.loaders.test_chains.Own",

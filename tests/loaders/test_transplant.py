@@ -141,4 +141,4 @@ def test_the_command_line(graph: Path, tmp_path: Path) -> None:
     assert "from model.onnx, with 3 tensors from the checkpoint and 0 of its own" in result.stdout
     assert "network: certified Lipschitz bound" in result.stdout
     alone = convsv("audit", checkpoint(tmp_path))
-    assert "no graph to bound; --graph MODEL.onnx supplies one" in alone.stdout
+    assert "no graph to bound (--graph MODEL.onnx supplies the graph)" in alone.stdout

@@ -43,7 +43,7 @@ def chain_of(contents: Contents) -> ModelProto:
     """
     root = contents.value
     if not is_module(root) or root.name != SEQUENTIAL:
-        raise NoChainError("only an nn.Sequential needs no code that connects its modules")
+        raise NoChainError("only an nn.Sequential needs none")
     chain = Chain(contents)
     chain.follow(root, "", DEEPEST)
     return chain.model()

@@ -15,9 +15,9 @@ from convsv_cli.model.network import InputSize
 AXES = (1, 2, 3)
 MOST_TRIED = 3
 """Numbers of channels, where only the other sizes are asked for."""
-UNSAID = "its code does not say the size of its input, which {} would"
+UNSAID = "its code does not say the size of its input: pass it, as in {}"
 TAKEN = "the input {!r} is {}, with as many channels as {} takes: the file does not say"
-AS_TRACED = "the input {!r} is as it was traced, but for the size that is asked for"
+AS_TRACED = "the input {!r} has the shape that it was traced with, except for a size that was asked for"
 AT_DEFAULT = "{!r} is left at its default"
 Sizes = Mapping[str, tuple[int, ...]]
 
@@ -94,7 +94,7 @@ def _options(missing: list[str], tensors: Mapping[str, StoredTensor]) -> str:
     """What says the sizes of inputs."""
     by_shape = " ".join(f"--input-shape {name}:1x3x32x32" for name in missing[:2])
     axes = {len(tensor.shape) - 2 for tensor in tensors.values() if tensor.usage is not None}
-    return f"--input-size 32, or {by_shape}," if len(missing) == 1 and axes & set(AXES) else by_shape
+    return f"--input-size 32, or {by_shape}" if len(missing) == 1 and axes & set(AXES) else by_shape
 
 
 def types(tensors: Mapping[str, StoredTensor]) -> tuple[torch.dtype, torch.dtype]:
