@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from convsv_cli import deadline, limits
+from convsv_cli import allowance, deadline, limits
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.cli.helping import (
     AUDITED,
@@ -162,7 +162,7 @@ STEP_LIMIT = option(
     metavar="N",
     type=click.FloatRange(min=0),
     help="Elements that may be touched to read a file and bound its network."
-    f"  [default: {short(limits.STEPS)}, and {short(limits.STEPS_PER_BYTE)} per byte of the files]",
+    f"  [default: {short(allowance.STEPS)}, and {short(allowance.STEPS_PER_BYTE)} per byte of the files]",
 )
 TIME_LIMIT = option(
     deadline.TIME_OPTION,

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from convsv_cli import audit, limits, load
+from convsv_cli import allowance, audit, limits, load
+from convsv_cli.allowance import GIB
 from convsv_cli.auditing.spectra import spectra_of
 from convsv_cli.cli import cli
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError, UsageError
 from convsv_cli.limits import (
-    GIB,
     LimitError,
     allowing,
     credit,
@@ -94,20 +94,20 @@ def test_larger_files_may_take_more(tmp_path: Path) -> None:
     with allowing():
         for each in (path, path, link):
             credit(each)
-        spend(limits.STEPS + limits.STEPS_PER_BYTE * 2**20, "it")
+        spend(allowance.STEPS + allowance.STEPS_PER_BYTE * 2**20, "it")
         with pytest.raises(LimitError):
             spend(1, "one more")
-        hold(limits.SMALL_MEMORY + limits.MEMORY_PER_BYTE * 2**20, "it")
+        hold(allowance.SMALL_MEMORY + allowance.MEMORY_PER_BYTE * 2**20, "it")
         with pytest.raises(LimitError):
-            hold(limits.SMALL_MEMORY + limits.MEMORY_PER_BYTE * 2**20 + 1, "it")
+            hold(allowance.SMALL_MEMORY + allowance.MEMORY_PER_BYTE * 2**20 + 1, "it")
 
 
 def test_no_file_may_take_more_than_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "data"
     path.touch()
     os.truncate(path, 2**40)
-    for free, usual in ((2**60, limits.MEMORY), (2**30, 2**29)):
-        monkeypatch.setattr(limits, "free_memory", lambda free=free: free)
+    for free, usual in ((2**60, allowance.MEMORY), (2**30, 2**29)):
+        monkeypatch.setattr(allowance, "free_memory", lambda free=free: free)
         with allowing():
             credit(path)
             hold(usual, "it")
@@ -115,7 +115,7 @@ def test_no_file_may_take_more_than_is_free(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_counts_grow_with_the_memory_that_is_granted() -> None:
-    for memory, count in ((GIB, 10), (limits.MEMORY, 10), (3 * limits.MEMORY, 30)):
+    for memory, count in ((GIB, 10), (allowance.MEMORY, 10), (3 * allowance.MEMORY, 30)):
         with granting(memory=memory), allowing():
             assert most(10) == count
 
@@ -180,11 +180,11 @@ def test_a_file_is_credited_before_it_is_read(model: Path, monkeypatch: pytest.M
 
 
 def test_who_asks_for_a_longer_search_gets_it() -> None:
-    most = limits.NORMS * limits.PRODUCTS
+    most = limits.NORMS * allowance.PRODUCTS
     with allowing():
         multiply(most, "one")
         with pytest.raises(LimitError, match="two would take 4e11 multiplications, and 0 of"):
-            multiply(limits.PRODUCTS, "two")
+            multiply(allowance.PRODUCTS, "two")
         expect(100)
         expect(1)
         multiply(98 * most, "three")
@@ -194,8 +194,8 @@ def test_who_asks_for_a_longer_search_gets_it() -> None:
 
 def test_the_limit_that_is_named_permits_it() -> None:
     def work() -> None:
-        multiply(limits.NORMS * limits.PRODUCTS, "one")
-        multiply(3 * limits.PRODUCTS, "two")
+        multiply(limits.NORMS * allowance.PRODUCTS, "one")
+        multiply(3 * allowance.PRODUCTS, "two")
 
     with allowing(), pytest.raises(LimitError) as refused:
         work()
@@ -212,7 +212,7 @@ def test_the_limit_that_is_named_permits_it() -> None:
 def test_spectra_have_as_much_as_without_a_search_before(model: Path) -> None:
     with allowing():
         network, settings = load(model, input_size=8), Settings(spectra=("conv",))
-        limits.searched(2 * limits.PRODUCTS)
+        limits.searched(2 * allowance.PRODUCTS)
         spectra, missing = spectra_of(network, settings, None)
         assert ([each.layer for each in spectra], missing) == (["conv"], ())
         with pytest.raises(LimitError):
@@ -225,7 +225,7 @@ def test_objects_of_a_pickle_grow_with_memory(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(unpickler, "OPERATIONS", 2000)
     with pytest.raises(UnsafeModelError, match=r"more than 2,000 operations \(--memory-limit above 4G"):
         load(path)
-    with granting(memory=4 * limits.MEMORY):
+    with granting(memory=4 * allowance.MEMORY):
         assert load(path).layers
 
 
