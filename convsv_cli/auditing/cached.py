@@ -112,6 +112,7 @@ def _layer_key(task: Task, blank: LayerAudit) -> str:
         "work_limit": asked.work_limit,
         "dtype": asked.dtype,
         "device": asked.device,
+        "limits": limits.granted(),
     }
     return key_of(LAYER, depends)
 

@@ -87,10 +87,10 @@ def _measured(task: Task, device: torch.device, meter: Meter, known: Known) -> L
     row = known.row(task, blank)
     if row is not None:
         meter.advance(task.work)
-        return row
-    row = _computed(task, blank, reduce_kernel(weight.to(device), layer.geometry), meter)
-    known.keep_row(task, blank, row)
-    return row
+    else:
+        row = _computed(task, blank, reduce_kernel(weight.to(device), layer.geometry), meter)
+        known.keep_row(task, blank, row)
+    return replace(row, assumed=(*row.assumed, *_moved(row)))  # of the figures that are asked for now
 
 
 def _computed(task: Task, blank: LayerAudit, kernel: Kernel, meter: Meter) -> LayerAudit:
@@ -107,7 +107,7 @@ def _computed(task: Task, blank: LayerAudit, kernel: Kernel, meter: Meter) -> La
         else:
             missing.append(f"no {name.replace('_', '-')} norm: {found}")
     row = replace(blank, measurements=tuple(measurements.items()))
-    return replace(row, assumed=(*row.assumed, *_moved(row), *missing, *kernel_norms(kernel).notes))
+    return replace(row, assumed=(*row.assumed, *missing, *kernel_norms(kernel).notes))
 
 
 def _timed(calculator: Calculator, problem: Problem, meter: Meter) -> Measurement | LimitError:

@@ -9,6 +9,7 @@ from torch import nn
 
 from convsv_cli.auditing import audit_file, cached
 from convsv_cli.cache import Store
+from convsv_cli.limits import granting
 from convsv_cli.report import Settings
 
 SECRET = b"a secret of tests"
@@ -32,7 +33,8 @@ def bare(audit):
     return replace(audit, seconds=0, layers=rows, bound=replace(audit.bound, seconds=0))
 
 
-SETTINGS = Settings(exact=True, input_size=(12,), network_effort="quick")
+SETTINGS = Settings(exact=True, input_size=(13,), network_effort="quick")
+"""At this size the exact norm of the second layer is another one's, which is noted."""
 
 
 def test_a_second_audit_is_the_first_one_and_measures_nothing(model, tmp_path, monkeypatch):
@@ -72,6 +74,13 @@ def test_what_is_asked_in_another_way_is_not_that(model, tmp_path, change):
     assert bare(audit_file(model, asked, cache=store)) == bare(audit_file(model, asked))
 
 
+def test_a_limit_counts_for_layers_too(model, tmp_path):
+    asked, store = replace(SETTINGS, exact=False), Store(tmp_path / "cache", SECRET)
+    audit_file(model, asked, cache=store)
+    with granting(steps=3e4):
+        assert bare(audit_file(model, asked, cache=store)) == bare(audit_file(model, asked))
+
+
 def test_other_code_does_not_believe_it(model, tmp_path, monkeypatch):
     audit_file(model, SETTINGS, cache=Store(tmp_path / "cache", SECRET))
     monkeypatch.setattr("convsv_cli.cache.key.fingerprint", lambda: "another")
@@ -81,8 +90,6 @@ def test_other_code_does_not_believe_it(model, tmp_path, monkeypatch):
 
 
 def test_what_a_limit_cut_short_is_not_kept(model, tmp_path):
-    from convsv_cli.limits import granting
-
     with granting(steps=3e4):
         short = audit_file(
             model, replace(SETTINGS, input_size=None, exact=False), cache=Store(tmp_path / "c", SECRET)

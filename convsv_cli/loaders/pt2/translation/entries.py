@@ -99,7 +99,7 @@ def _grid(call: Call) -> Sequence[str]:
     names, swapped = call.listed("tensors"), call.text("indexing", "ij") == "xy"
     rank, found = len(names), []
     for i, (name, result) in enumerate(zip(names, call.node.outputs, strict=True)):
-        axis = 1 - i if swapped and i < 2 else i
+        axis = 1 - i if swapped and i < 2 <= rank else i
         sizes = [-1 if each == axis else 1 for each in range(rank)]
         along = call.reshaped(call.named(name), sizes)
         found.append(call.emit("Expand", along, call.integers(*call.sizes_of(result))))
