@@ -106,7 +106,7 @@ def sweep(
     if scheduler and (jobs or worker_memory is not None):
         raise UsageError("--jobs and --worker-memory are about this machine, not about a cluster")
     settings = options.settings(asked)
-    outcomes = Outcomes(results, settings)
+    outcomes = Outcomes(results, settings, memory=worker_memory)
     found = list(discover(models))
     executor = _executor(scheduler, jobs, worker_memory)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
@@ -67,8 +67,13 @@ def sweep(
     left = sorted((path for path in models if not outcomes.has(path)), key=size_of, reverse=True)
     tally = Tally(models=len(models), done=len(models) - len(left), before=len(models) - len(left))
     progress(tally)
-    orders = (Order(path=path, settings=settings, cache=cache, cache_mode=cache_mode) for path in left)
-    for order, answer in _run(orders, executor):
+
+    def orders() -> Iterator[Order]:
+        for path in left:
+            outcomes.begin(path)
+            yield Order(path=path, settings=settings, cache=cache, cache_mode=cache_mode)
+
+    for order, answer in _run(orders(), executor):
         outcomes.keep(order, answer)
         tally = replace(tally, done=tally.done + 1, layers=tally.layers + answer.layers)
         progress(tally)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -55,12 +56,15 @@ class Outcomes:
     Args:
         results: the folder, which is made.
         settings: what is asked for; what was found otherwise is found again.
+        memory: bytes that each worker may have; what failed is tried again with others.
 
     Raises:
         UsageError: the folder cannot be one.
     """
 
-    def __init__(self, results: Path, settings: Settings) -> None:
+    def __init__(self, results: Path, settings: Settings, *, memory: float | None = None) -> None:
+        self._memory = memory
+        self._before: dict[str, tuple[int, list[Any]]] = {}
         self._folder = results / FOLDER
         self._asked = _digest(repr(settings), fingerprint())
         try:
@@ -73,8 +77,14 @@ class Outcomes:
         head = _head(self._file(path))
         if head is None or head.get("asked") != self._asked or head.get("path") != path:
             return False
+        if head.get("failed") and head.get("memory") != self._memory:
+            return False
         files = head.get("files")
         return isinstance(files, list) and files == [_state(str(file)) for file, *_ in _pairs(files)]
+
+    def begin(self, path: str) -> None:
+        """Note that a model is read from now on: what is written later is none of its outcome's."""
+        self._before[path] = time.time_ns(), _state(path)
 
     def keep(self, order: Order, answer: Answer) -> None:
         """Write down what became of a model; a later run looks again at one whose worker has died.
@@ -82,9 +92,15 @@ class Outcomes:
         Raises:
             UsageError: it cannot be written.
         """
-        files = sorted({order.path, *answer.files})
-        asked = "" if answer.died else self._asked
-        head = {"path": order.path, "asked": asked, "files": [_state(file) for file in files]}
+        start, before = self._before.pop(order.path)
+        others = sorted({*answer.files} - {order.path})
+        head = {
+            "path": order.path,
+            "asked": "" if answer.died else self._asked,
+            "files": [before, *(_state(file, start) for file in others)],
+            "failed": not answer.files,
+            "memory": self._memory,
+        }
         self._write(order.path, head, answer.document)
 
     def keep_link(self, path: str, same_as: str) -> None:
@@ -161,8 +177,11 @@ def _pairs(files: Sequence[Any]) -> Sequence[Sequence[Any]]:
     return [file for file in files if isinstance(file, list) and file]
 
 
-def _state(path: str) -> list[Any]:
-    """What says whether a file was changed, without reading it: as version control does."""
+def _state(path: str, start: float = math.inf) -> list[Any]:
+    """What says whether a file was changed, without reading it: as version control does.
+
+    Of one that was written after the start, what its state never is again.
+    """
     if is_remote(path):
         known = version_of(path)
         return [path, known.size, known.version] if known else [path, time.time_ns()]
@@ -170,6 +189,8 @@ def _state(path: str) -> list[Any]:
         status = Path(path).stat()
     except (OSError, ValueError):
         return [path]
+    if max(status.st_mtime_ns, status.st_ctime_ns) > start:
+        return [path, None]
     return [path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 

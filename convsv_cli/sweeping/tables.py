@@ -33,6 +33,7 @@ from convsv_cli.sweeping.outcomes import Outcome, outcomes_in, state_of
 TOTALS = "totals.json"
 LARGEST_TOTALS = 2**16
 """Bytes."""
+LARGEST = 2**63
 BATCH = 10_000
 """Rows that are written at once."""
 
@@ -197,7 +198,7 @@ class _Parquet:
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Append rows."""
-        self._rows += rows
+        self._rows += [{name: _storable(value) for name, value in row.items()} for row in rows]
         if len(self._rows) >= BATCH:
             self._flush()
 
@@ -207,6 +208,18 @@ class _Parquet:
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
             self._rows = []
+
+
+def _storable(value: Any) -> Any:  # noqa: ANN401
+    """A value as Parquet can have it: nothing where it is too large, and escapes for bytes of no character.
+
+    Names of files may have such bytes, which Python has as halves of pairs; JSON has them as they are.
+    """
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    return None if isinstance(value, int) and abs(value) >= LARGEST else value
 
 
 def _has_arrow() -> bool:

@@ -120,6 +120,52 @@ def test_what_is_asked_in_another_way_is_done_again(tmp_path):
     assert len(again.orders) == 1
 
 
+def test_names_that_are_no_text_are_in_all_tables(tmp_path):
+    pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    torch.save(weights(0), tmp_path / "a.pt")
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\n.pt")
+    try:
+        Path(name).hardlink_to(tmp_path / "a.pt")
+    except OSError:
+        pytest.skip("names of files are text here")
+    (tmp_path / "a.pt").unlink()
+    run(tmp_path, tmp_path / "results", InlineExecutor(), Settings(input_size=(2**40, 2**40)))
+    assert [row["path"] for row in rows(tmp_path / "results", "files")] == [name]
+    (found,) = parquet.read_table(tmp_path / "results" / "files.parquet").column("path").to_pylist()
+    assert found == name.encode(errors="backslashreplace").decode()
+
+
+class Overtaken(InlineExecutor):
+    """While a model is audited, another one is written in its place."""
+
+    def submit(self, order):
+        """As `InlineExecutor.submit`."""
+        future = super().submit(order)
+        torch.save(weights(7), order.path)
+        return future
+
+
+def test_what_changed_while_it_was_audited_is_done_again(tmp_path):
+    torch.save(weights(0), tmp_path / "a.pt")
+    run(tmp_path / "a.pt", tmp_path / "results", Overtaken())
+    again = InlineExecutor()
+    run(tmp_path / "a.pt", tmp_path / "results", again)
+    assert len(again.orders) == 1
+
+
+def test_a_failure_is_tried_again_with_other_memory(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"no model")
+    found = list(discover([str(tmp_path / "a.pt")]))
+    orders = []
+    for memory in (1e9, 1e9, 2e9):
+        executor = InlineExecutor()
+        sweep(found, SETTINGS, Outcomes(tmp_path / "results", SETTINGS, memory=memory), executor)
+        orders.append(len(executor.orders))
+    assert orders == [1, 0, 1]
+
+
 def test_a_worker_that_dies_is_a_row(tmp_path):
     torch.save(weights(0), tmp_path / "a.pt")
     torch.save(weights(1), tmp_path / "b.pt")
