@@ -187,6 +187,34 @@ class Object(Base):
         return self.linear(x), Box(x * 100)
 
 
+class Restored(nn.Module):
+    """What makes its weight of what it stores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.weight = nn.Linear(4, 4), torch.ones(4)
+
+    @torch.jit.export
+    def __getstate__(self) -> dict[str, Tensor]:
+        return {"weight": self.weight / 100}
+
+    @torch.jit.export
+    def __setstate__(self, state: dict[str, Tensor]) -> None:
+        self.weight, self.training = state["weight"] * 100, False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
+
+
+class Restoring(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Restored()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.inner(x))
+
+
 class Message(Base):
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x) * (2 if f"{x.size(0)}" == "2" else 3)
@@ -264,6 +292,7 @@ REFUSED: Sequence[tuple[type[Base], str]] = (
     (Chance, "forward calls torch.rand_like, which convsv does not translate, at line"),
     (Flag, "forward takes 'flag', which is no tensor, and has no default"),
     (Device, "forward asks which device it runs on"),
+    (Restoring, "a module makes its attributes of what is stored (Restored)"),
     (Object, "forward returns an object"),
     (Message, "forward compares a text that it writes"),
 )

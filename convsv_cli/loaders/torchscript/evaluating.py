@@ -123,6 +123,7 @@ class Evaluation(ABC):
     def _(self, expression: tree.Attribute, frame: Frame) -> Value:
         owner = self.value(expression.of, frame)
         if isinstance(owner, Record):
+            self.sources.check_state(owner.maker)
             return self.attribute(owner, expression.name)
         if isinstance(owner, Made):
             return owner.attributes[expression.name]

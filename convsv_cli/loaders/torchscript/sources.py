@@ -17,6 +17,7 @@ from convsv_cli.loaders.torchscript.tree import Function, UnfollowedError
 from convsv_cli.loaders.zip_records import ZipRecord, record_bytes
 
 LINE = limits.OBJECT
+RESTORED = "{}.__setstate__"
 VERSIONS = (".data/version", "version")
 _CLASS = re.compile(r"class (\w+)[(:]")
 _HOOKS = re.compile(r"\s*__forward_(?:pre_)?hooks__(?!\s*=\s*\[\s*\]\s*$)")
@@ -84,6 +85,18 @@ class Sources:
         """
         if isinstance(maker, Global) and maker.name in self._file(_place(maker.module)).hooked:
             raise UnfollowedError("its module has hooks, which run beside forward")
+
+    def check_state(self, maker: Any) -> None:  # noqa: ANN401
+        """See that objects of a class have the attributes that are stored.
+
+        Raises:
+            UnfollowedError: code makes them of what is stored.
+        """
+        if (
+            isinstance(maker, Global)
+            and RESTORED.format(maker.name) in self._file(_place(maker.module)).functions
+        ):
+            raise UnfollowedError(f"a module makes its attributes of what is stored ({maker.name})")
 
     def function(self, path: str) -> Function:
         """A function, by its path, such as "__torch__.torch.nn.functional.relu".
