@@ -17,14 +17,7 @@ from convsv_cli.lipschitz.density.ranges import alike, hulls, ranges_of
 from convsv_cli.lipschitz.density.route import Routed, routed
 from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, relevant, sources
 from convsv_cli.lipschitz.effort import DEFAULT, Effort
-from convsv_cli.lipschitz.ends import (
-    WHOLE,
-    Ends,
-    about,
-    between,
-    depends,
-    no_ends,
-)
+from convsv_cli.lipschitz.ends import WHOLE, Ends, about, between, depends, no_ends
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.pairs import Remembered, apart, norm_of_pairs, pair_bounds, skipped, tightened

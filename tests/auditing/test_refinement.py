@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convsv_cli import api, report
-from convsv_cli.auditing import checking
+from convsv_cli.auditing import checking, refining
 from convsv_cli.auditing.checking import check_file
 from convsv_cli.budget import Budget, Ignore, Judge, LayerBudget, Limit
 from convsv_cli.report import EXCEEDED, IGNORED, PASSED, UNDECIDED, Audit, Gate, Place, Settings
@@ -82,7 +82,7 @@ def test_a_budget_within_what_is_proven_is_decided_as_the_truth_has_it(
     limit = loose.lower + share * (loose.upper - loose.lower)
     gate = gate_of(check_file(model, judge(layer=limit), Settings(tolerance=COARSE)))
     if gate.outcome == UNDECIDED:
-        assert limit == pytest.approx(truth, rel=COARSE * checking.FINER**checking.STEPS * 2)
+        assert limit == pytest.approx(truth, rel=COARSE * refining.FINER**refining.STEPS * 2)
     else:
         assert gate.outcome == (PASSED if truth <= limit else EXCEEDED)
     assert gate.enclosure.lower <= truth * (1 + 1e-6)
@@ -99,7 +99,7 @@ def test_the_loose_upper_end_alone_would_have_failed_the_gate(
     assert row.measurement("certified").enclosure == gate_of(audit).enclosure, "the report shows why"
     assert dict(audit.network.product)["certified"] == row.measurement("certified").value
     assert tolerances[0] == COARSE
-    assert 1 < len(tolerances) <= 1 + checking.STEPS
+    assert 1 < len(tolerances) <= 1 + refining.STEPS
 
 
 @pytest.mark.parametrize("share", [0.5, 0.999, 1.3, 2.0])
@@ -119,7 +119,7 @@ def test_a_budget_of_the_norm_itself_stays_undecided_after_some_steps(
     gate = gate_of(audit)
     assert gate.outcome == UNDECIDED
     assert "refining did not decide" in gate.reason
-    assert len(tolerances) == 1 + checking.STEPS
+    assert len(tolerances) == 1 + refining.STEPS
     assert tolerances == sorted(tolerances, reverse=True)
     (finding,) = audit.findings
     assert (finding.rule, finding.severity) == ("layer-undecided", report.WARNING)
@@ -180,8 +180,8 @@ def test_a_work_limit_is_raised_until_it_does_or_steps_end(model: Path, truth: f
         seen.clear()
         gate = gate_of(check_file(model, judge(layer=truth * 1.001), Settings(work_limit=work)))
         assert gate.outcome in (PASSED, UNDECIDED)
-        assert seen == [work * checking.LONGER**step for step in range(len(seen))]
-        assert len(seen) <= 1 + checking.STEPS
+        assert seen == [work * refining.LONGER**step for step in range(len(seen))]
+        assert len(seen) <= 1 + refining.STEPS
 
 
 @pytest.mark.parametrize("gap", [1e-5, 1e-2, 0.1])
@@ -192,7 +192,7 @@ def test_a_network_bound_is_refined_where_that_could_help(gap: float, tmp_path: 
     assert loose > truth * 1.01
     audit = check_file(path, judge(network=truth * (1 + gap)), Settings(tolerance=COARSE))
     gate = gate_of(audit)
-    if gap >= COARSE * checking.FINER**2:
+    if gap >= COARSE * refining.FINER**2:
         assert gate.outcome == PASSED
         assert truth <= audit.bound.lipschitz == gate.enclosure.upper <= truth * (1 + gap)
     else:
