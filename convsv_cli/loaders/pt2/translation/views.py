@@ -22,6 +22,8 @@ def itself(call: Call) -> str:
 
 def _shaped(call: Call) -> str:
     """Whatever gives all entries in their order, in the shape that the program says."""
+    if call.kind("self") != call.kind():
+        raise UntranslatedError("bits that are taken for those of another type")
     return call.reshaped(call.tensor(), call.result_shape())
 
 
@@ -227,11 +229,11 @@ def _dropped(call: Call) -> str:
 
 COPIES = (
     "alias", "clone", "contiguous", "detach", "detach_", "lift_fresh_copy", "lift_fresh", "to", "_to_copy",
-    "type_as", "float", "double", "half", "positive", "requires_grad_", "view_copy",
+    "type_as", "float", "double", "half", "positive", "requires_grad_",
 )  # fmt: skip
 SHAPES = (
     "view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "ravel",
-    "reshape_as", "squeeze_copy", "_reshape_alias",
+    "reshape_as", "squeeze_copy", "view_copy", "_reshape_alias",
 )  # fmt: skip
 PADS = (
     "pad",
