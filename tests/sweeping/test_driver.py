@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pyarrow.parquet
@@ -97,7 +96,6 @@ def test_tables_of_outcomes_that_have_not_changed_are_left_alone(tmp_path, monke
     assert sum(update_tables(results).files.values()) == sum(first.files.values()) - 1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
 def test_a_name_that_is_no_text_is_spelled_out(tmp_path):
     torch.save(weights(0), tmp_path / "a.pt")
     (tmp_path / "a.pt").rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.pt"))
