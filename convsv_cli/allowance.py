@@ -27,6 +27,7 @@ class Allowance:
         asked_memory, asked_steps: what users grant instead of what suits the files; None where they do not.
         free: bytes of memory that this process could have when work began.
         files: bytes of each file that was opened.
+        states: what says whether one of them has changed since.
         spent: steps so far.
         multiplied: multiplications for bounds so far.
         patience: how many times as many as usual these may be.
@@ -36,6 +37,7 @@ class Allowance:
     asked_steps: float | None = None
     free: int = field(default_factory=lambda: free_memory())  # noqa: PLW0108  (which tests replace)
     files: dict[Path, int] = field(default_factory=dict)
+    states: dict[Path, tuple[int, ...]] = field(default_factory=dict)
     spent: float = 0.0
     multiplied: float = 0.0
     patience: float = 1.0

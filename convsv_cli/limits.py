@@ -17,6 +17,7 @@ from convsv_cli import deadline
 from convsv_cli.allowance import GIB, MEMORY, Allowance
 from convsv_cli.digits import short
 from convsv_cli.errors import UnsafeModelError, UsageError
+from convsv_cli.machine import file_state
 from convsv_cli.remote import files as remote
 
 NORMS, SEARCHED = 0.25, 0.225
@@ -89,7 +90,15 @@ def credit(path: Path) -> None:
     allowance = _current.get()
     if allowance is not None:
         with suppress(OSError, ValueError, RuntimeError):  # links in a circle among them
-            allowance.files.setdefault(path.resolve(), remote.size(path))
+            resolved = path.resolve()
+            allowance.files.setdefault(resolved, remote.size(path))
+            allowance.states.setdefault(resolved, file_state(resolved))
+
+
+def unchanged() -> bool:
+    """Whether every file that was opened for this piece of work is what it was then; False elsewhere."""
+    allowance = _current.get()
+    return allowance is not None and all(file_state(p) == known for p, known in allowance.states.items())
 
 
 def spend(steps: float, what: str | Callable[[], str], share: float = 1.0) -> None:

@@ -17,6 +17,18 @@ def free_memory() -> int:
     return min(known, default=UNKNOWN)
 
 
+def file_state(path: Path) -> tuple[int, ...]:
+    """What says whether a file was changed, without reading it, as version control looks at it.
+
+    Size, both times in nanoseconds, and inode; nothing of one that is not there.
+    """
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
 def cores() -> int:
     """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):

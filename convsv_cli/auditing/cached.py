@@ -89,8 +89,9 @@ class Known:
         return replace(known, model=model, settings=settings)
 
     def keep_audit(self, audit: Audit) -> None:
-        """Keep an audit that found all that there is to find."""
-        if self._store is None or not audit.model.sha256 or not _is_complete(audit):
+        """Keep an audit that found all that there is to find, of files that were the same all the time."""
+        kept = audit.model.sha256 and _is_complete(audit) and limits.unchanged()
+        if self._store is None or not kept:
             return
         from convsv_cli.wire.audit import document
 

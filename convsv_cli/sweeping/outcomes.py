@@ -19,6 +19,7 @@ from typing import Any
 
 from convsv_cli.cache import fingerprint
 from convsv_cli.errors import ConvsvError, UsageError
+from convsv_cli.machine import file_state
 from convsv_cli.remote import is_remote
 from convsv_cli.remote.listing import version_of
 from convsv_cli.replacing import replacement
@@ -185,13 +186,10 @@ def _state(path: str, start: float = math.inf) -> list[Any]:
     if is_remote(path):
         known = version_of(path)
         return [path, known.size, known.version] if known else [path, time.time_ns()]
-    try:
-        status = Path(path).stat()
-    except (OSError, ValueError):
-        return [path]
-    if max(status.st_mtime_ns, status.st_ctime_ns) > start:
+    state = file_state(Path(path))
+    if state and max(state[1:3]) > start:
         return [path, None]
-    return [path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    return [path, *state]
 
 
 def _digest(*said: str) -> str:

@@ -107,3 +107,25 @@ def test_an_entry_of_the_right_signature_is_read_by_its_form(model, tmp_path, mo
     for key in keys:
         store.put(key, b'{"name": "", "op": "", "seconds": {"certified": 1}, "certified": null}')
     assert bare(audit_file(model, SETTINGS, cache=store)) == bare(first)
+
+
+def test_a_file_that_changes_meanwhile_is_not_kept(model, tmp_path, monkeypatch):
+    """Its digest and its figures may be of two contents."""
+    honest = MEASURING.measure
+
+    def overtaken(*arguments):
+        model.write_bytes(other)
+        return honest(*arguments)
+
+    before = model.read_bytes()
+    net = torch.load(model, weights_only=False)
+    net[0].weight.data *= 2
+    torch.save(net, model)
+    other = model.read_bytes()
+    model.write_bytes(before)
+    with monkeypatch.context() as planted:
+        planted.setattr(importlib.import_module("convsv_cli.auditing"), "measure", overtaken)
+        audit_file(model, SETTINGS, cache=Store(tmp_path / "cache", SECRET))
+    model.write_bytes(before)
+    store = Store(tmp_path / "cache", SECRET)
+    assert bare(audit_file(model, SETTINGS, cache=store)) == bare(audit_file(model, SETTINGS))
