@@ -53,7 +53,7 @@ class Command(click.Command):
     """
 
     def __init__(self, *args: Any, see_also: Sequence[str] = (), **settings: Any) -> None:  # noqa: ANN401
-        super().__init__(*args, **settings)
+        super().__init__(*args, **{"context_settings": CONTEXT, **settings})
         self.see_also = see_also
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

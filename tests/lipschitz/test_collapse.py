@@ -341,7 +341,7 @@ def test_a_jump_that_rounding_hides_is_told():
     """Softplus(x > 20) is x, in torch; it jumps by 2e-9."""
     graph = collapsed(graph_of(double_model(SOFTPLUS, {"x": [4]}, {"t": np.array(20.0)})))
     assert [each.op for each in graph.main.nodes] == [COLLAPSED]
-    assert "'y' jumps by at most 2.1e-09, which single precision does not tell from no jump" in graph.assumed
+    assert "'y' jumps by at most 2.1e-9, which single precision does not tell from no jump" in graph.assumed
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0, 8.0])

@@ -95,7 +95,7 @@ def test_the_input_size_is_the_users(two: Path) -> None:
     assert not any(row.assumed for row in asked.layers)
     assert any("with as many channels as first takes" in line for line in asked.bound.assumptions)
     unsaid = quick(two).bound.reason
-    assert "which --input-size 32, or --input-shape x:1x3x32x32, would" in unsaid
+    assert "pass it, as in --input-size 32, or --input-shape x:1x3x32x32" in unsaid
     assert "torch refuses a call of linear in forward" in quick(two, input_size=16).bound.reason
     with pytest.raises(UsageError, match="forward takes no tensor called 'y'"):
         audit(two, input_shapes={"y": (1, 3, 8, 8)})

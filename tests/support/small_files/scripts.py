@@ -17,6 +17,7 @@ def _script(folder: Path, code: str, root: bytes | None = None) -> Path:
             ("data.pkl", root),
             ("data/0", bytes(4 * 36)),
             ("constants.pkl", PROTO + b")" + END),
+            ("version", b"10\n"),
         ):
             file.writestr(f"net/{name}", data, zipfile.ZIP_STORED)
         file.writestr("net/code/__torch__.py", code)
