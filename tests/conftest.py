@@ -19,8 +19,12 @@ ROOT = Path(__file__).parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, or all processes but one would wait for it at the end."""
-    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+    """Begin with the files of what takes longest, or all processes but one would wait for it at the end.
+
+    With whole files: a process each would make what all tests of a file share.
+    """
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(autouse=True)

@@ -52,7 +52,7 @@ def one_term() -> ModelProto:
     return after_a_layer(NODE("Sum", ["c"] * 100_000, ["y"]))
 
 
-def long_chain(op: str, count: int = 6_000) -> ModelProto:
+def long_chain(op: str, count: int = 4_000) -> ModelProto:
     nodes = [NODE(op, [f"t{i}"], [f"t{i + 1}"]) for i in range(count)]
     return graph_model([conv("x", "t0"), *nodes], IMAGE, WEIGHT, [f"t{count}"])
 
@@ -66,9 +66,9 @@ def doubling() -> ModelProto:
 def skips() -> ModelProto:
     """Products with a gate, one after the other: regions of many nodes."""
     nodes = []
-    for i in range(1500):
+    for i in range(1000):
         nodes += [NODE("Sigmoid", [f"t{i}"], [f"g{i}"]), NODE("Mul", [f"t{i}", f"g{i}"], [f"t{i + 1}"])]
-    return graph_model([conv("x", "t0"), *nodes], IMAGE, WEIGHT, ["t1500"])
+    return graph_model([conv("x", "t0"), *nodes], IMAGE, WEIGHT, ["t1000"])
 
 
 def scalings() -> ModelProto:
@@ -81,11 +81,11 @@ def scalings() -> ModelProto:
 def different_sines() -> ModelProto:
     """Functions that all differ."""
     nodes, weights = [], dict(WEIGHT)
-    for i in range(600):
+    for i in range(400):
         weights[f"k{i}"] = np.float32(i + 0.5)
         nodes += [NODE("Mul", [f"t{i}", f"k{i}"], [f"m{i}"]), NODE("Sin", [f"m{i}"], [f"s{i}"])]
         nodes += [NODE("Mul", [f"s{i}", f"t{i}"], [f"t{i + 1}"])]
-    return graph_model([conv("x", "t0"), *nodes], IMAGE, weights, ["t600"])
+    return graph_model([conv("x", "t0"), *nodes], IMAGE, weights, ["t400"])
 
 
 def many_outputs() -> ModelProto:
@@ -156,12 +156,12 @@ MAKERS: Mapping[str, Callable[[], ModelProto]] = {
     "150 LSTMs in a chain": recurrent_chain,
     **{f"{op} of 6,000 terms": partial(terms, op) for op in ("Sum", "Concat")},
     "one term 100,000 times": one_term,
-    "6,000 sines": partial(long_chain, "Sin"),
-    "6,000 Relus": partial(long_chain, "Relu"),
+    "4,000 sines": partial(long_chain, "Sin"),
+    "4,000 Relus": partial(long_chain, "Relu"),
     "10,000 sums of one tensor": doubling,
-    "1,500 gates": skips,
+    "1,000 gates": skips,
     "4,000 scalings": scalings,
-    "600 functions": different_sines,
+    "400 functions": different_sines,
     "15,000 parts": many_outputs,
     "ifs in ifs": nested_ifs,
     "deep ifs": deep_ifs,

@@ -70,8 +70,8 @@ def one_for_all(folder: Path, count: int = 150) -> Path:
         helper.make_node("Conv", [f"t{i}", "w"], [f"t{i + 1}"], dilations=[i + 1, 1]) for i in range(count)
     ]
     nodes.append(helper.make_node("Relu", [f"t{count}"], ["y"]))
-    kernel = nearly_orthogonal(64, 5, 5)
-    return saved(graph_model(nodes, {"t0": [1, 64, "h", "w"]}, {"w": kernel}), folder)
+    kernel = nearly_orthogonal(32, 5, 5)
+    return saved(graph_model(nodes, {"t0": [1, 32, "h", "w"]}, {"w": kernel}), folder)
 
 
 def dense(folder: Path, *, shape: tuple[int, int]) -> Path:
@@ -135,8 +135,8 @@ FILES: tuple[SmallFile, ...] = (
         says="certified",
     ),
     deep("100 of 15 x 15 taps", lambda: [random(2, 2, 15, 15, seed=i) for i in range(100)], 32, [7] * 4),
-    deep("250 flat ones of 7 x 7 taps", lambda: flat(250, 4, 7, 7), 32, [3] * 4),
-    deep("400 of 8 channels", lambda: [random(8, 8, 3, 3, seed=i) for i in range(400)], 32, [1] * 4),
+    deep("120 flat ones of 7 x 7 taps", lambda: flat(120, 4, 7, 7), 32, [3] * 4),
+    deep("200 of 8 channels", lambda: [random(8, 8, 3, 3, seed=i) for i in range(200)], 32, [1] * 4),
     deep("1,000 of 3 channels", lambda: [random(3, 3, 3, 3, seed=i) for i in range(1000)], 32, [1] * 4),
     SmallFile(
         name="layers: 40 of small groups",
