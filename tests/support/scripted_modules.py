@@ -42,7 +42,7 @@ def scripts_of(module: nn.Module, x: Tensor, folder: Path) -> Iterator[tuple[Pat
     """Archives as torch traces it, and as it compiles its code where it can."""
     for form in ("traced", "scripted"):
         path = folder / f"{form}.pt"
-        with suppress(RuntimeError, torch.jit.frontend.NotSupportedError):
+        with suppress(RuntimeError, torch.jit.Error, torch.jit.frontend.NotSupportedError):
             made = saved(module, x, path, form)
             torch.jit.load(path)(x)  # raises where the code is there, and does not run
             yield made
