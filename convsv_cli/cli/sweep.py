@@ -95,7 +95,7 @@ def sweep(
 
     \b
     Examples:
-      convsv sweep sample_models/ -o results/ --network-effort quick
+      convsv sweep 'sample_models/*.pt' -o results/
       convsv sweep 'runs/**/*.safetensors' -o results/ --jobs 8
       convsv sweep ~/.cache/huggingface/hub -o results/ --worker-memory 16G
       convsv sweep /shared/runs -o results/ --scheduler tcp://10.0.0.1:8786
