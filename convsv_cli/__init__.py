@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from convsv_cli.version import __version__
 
 if TYPE_CHECKING:
-    from convsv_cli.api import audit, certify, load, spectral_norm
+    from convsv_cli.api import audit, certify, load, network_bound, spectral_norm
     from convsv_cli.certification.curvature_bounds import curvature_bounds
     from convsv_cli.certification.routes.curvature import curvature_radii
     from convsv_cli.certification.routes.margin import margin_radii
     from convsv_cli.errors import ConvsvError
-    from convsv_cli.report import Audit, Certification, Interval
+    from convsv_cli.report import Audit, Certification, Interval, NetworkBound
     from convsv_cli.training.curvature import CurvatureBound, CurvatureLoss
     from convsv_cli.training.limit import limit_norm
     from convsv_cli.training.penalty import LipschitzPenalty
@@ -30,6 +30,7 @@ __all__ = [
     "CurvatureLoss",
     "Interval",
     "LipschitzPenalty",
+    "NetworkBound",
     "PowerState",
     "__version__",
     "audit",
@@ -39,6 +40,7 @@ __all__ = [
     "limit_norm",
     "load",
     "margin_radii",
+    "network_bound",
     "spectral_norm",
 ]
 
@@ -50,6 +52,7 @@ _HOME = {
     "CurvatureLoss": "training.curvature",
     "Interval": "report",
     "LipschitzPenalty": "training.penalty",
+    "NetworkBound": "report",
     "PowerState": "training.unfoldings",
     "audit": "api",
     "certify": "api",
@@ -58,6 +61,7 @@ _HOME = {
     "limit_norm": "training.limit",
     "load": "api",
     "margin_radii": "certification.routes.margin",
+    "network_bound": "api",
     "spectral_norm": "api",
 }
 

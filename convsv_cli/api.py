@@ -8,17 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from convsv_cli import arguments
 from convsv_cli.arguments import Size
-from convsv_cli.auditing import audit_file, loaded
+from convsv_cli.auditing import audit_file, audit_network, loaded
 from convsv_cli.deadline import running
 from convsv_cli.errors import UsageError
 from convsv_cli.limits import allowing, granting
 from convsv_cli.loaders import load as load_network
 from convsv_cli.loaders import load_with_graph
+from convsv_cli.loaders.convolution import torch_geometry
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Geometry
 from convsv_cli.model.network import InputSize, Network
@@ -31,16 +34,21 @@ from convsv_cli.report import (
     Certification,
     CertifySettings,
     Interval,
+    NetworkBound,
     Settings,
 )
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.zero_padding import zero_padded_norm
 
+if TYPE_CHECKING:
+    from convsv_cli.loaders.live import Example
+
 
 def audit(
-    model: str | Path,
+    model: str | Path | nn.Module,
     *,
+    example_input: Example | None = None,
     exact: bool = False,
     input_size: Size | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -63,11 +71,15 @@ def audit(
     time_limit: float | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Audit:
-    """Audit every layer with weights of a model file, and bound the whole network where there is a graph.
+    """Audit every layer with weights of a model, and bound the whole network where there is a graph.
 
     Args:
         model: an ONNX graph, a PyTorch checkpoint, module, TorchScript archive or torch.export program, a
-            safetensors file, the index of a model in several files, or a folder with one of these.
+            safetensors file, the index of a model in several files, or a folder with one of these; or a
+            module in memory, which is looked at as in evaluation and left as it is.
+        example_input: what to call a module in memory with, so that its graph is known: its only argument, a
+            tuple of all, or a mapping of all by name. torch.export runs the module on it, and the network is
+            bounded for inputs of these shapes. None for files, and for the layers alone.
         exact: also compute the exact norm at each layer's input size (circular padding).
         input_size: spatial size of the network's input, for every axis or one entry per axis.
         input_shapes: full shapes of named ONNX inputs; they win over `input_size`.
@@ -95,7 +107,8 @@ def audit(
     Raises:
         UnreadableModelError: the file is missing, damaged or no model.
         UnsafeModelError: reading it would be unsafe; nothing of it was executed.
-        UsageError: the request does not fit the model, or a number is out of its range.
+        UsageError: the request does not fit the model, or a number is out of its range; torch.export does
+            not follow the module.
     """
     settings = Settings(
         exact=exact,
@@ -116,7 +129,62 @@ def audit(
         targets=tuple(targets),
     )
     with granting(memory_limit, step_limit), running(time_limit):
+        if isinstance(model, nn.Module):
+            return _audit_in_memory(model, example_input, settings, graph, progress)
+        if example_input is not None:
+            raise UsageError("a file needs no example_input", where=str(model), hint="leave it out")
         return audit_file(model, settings, graph=graph, progress=progress)
+
+
+def _audit_in_memory(
+    module: nn.Module,
+    example: Example | None,
+    settings: Settings,
+    graph: str | Path | None,
+    progress: Callable[[str, float], None] | None,
+) -> Audit:
+    from convsv_cli.loaders.live import network_in_memory
+
+    arguments.check(settings)
+    if graph is not None:
+        raise UsageError("a module in memory takes no graph from a file", hint="pass example_input")
+    size = InputSize(size=settings.input_size, shapes=settings.input_shapes)
+    with network_in_memory(module, example, size) as network:
+        return audit_network(network, settings, progress)
+
+
+def network_bound(
+    model: str | Path | nn.Module,
+    example_input: Example | None = None,
+    *,
+    input_size: Size | None = None,
+    input_range: tuple[float, float] | None = None,
+    effort: str = NORMAL,
+    sources: Sequence[str] = (),
+    targets: Sequence[str] = (),
+    time_limit: float | None = None,
+) -> NetworkBound:
+    """A certified Lipschitz bound of a whole network, in the Euclidean norm.
+
+    Args:
+        model, example_input, input_size, input_range, sources, targets, time_limit: as in `audit`.
+        effort: its `network_effort`.
+
+    The bound's `status` says whether there is one, and its `reason` or `obstacles` why there is none.
+
+    Raises:
+        UnreadableModelError, UnsafeModelError, UsageError: as `audit`.
+    """
+    return audit(
+        model,
+        example_input=example_input,
+        input_size=input_size,
+        input_range=input_range,
+        network_effort=effort,
+        sources=sources,
+        targets=targets,
+        time_limit=time_limit,
+    ).bound
 
 
 def certify(
@@ -239,7 +307,7 @@ def load(
 
 
 def spectral_norm(
-    kernel: torch.Tensor,
+    kernel: torch.Tensor | nn.Module,
     *,
     input_size: Size | None = None,
     padding: Size | None = None,
@@ -259,7 +327,9 @@ def spectral_norm(
 
     Args:
         kernel: real [c_out, c_in / groups, *k], or [c_in, c_out / groups, *k] where transposed; computed
-            in float64 on the kernel's device. A matrix [c_out, c_in] has no spatial axes.
+            in float64 on the kernel's device. A matrix [c_out, c_in] has no spatial axes. Or a convolution or
+            linear layer of torch.nn, with the weight that it has by now, which says itself how it is applied:
+            with an `input_size`, the norm is that with its own padding.
         input_size: spatial size of the input, which each stride must divide where the padding is circular.
         padding: zeros on both sides of each axis, or before each axis and then after each.
         stride, dilation, groups, transposed, output_padding: as in torch.nn.
@@ -267,17 +337,23 @@ def spectral_norm(
         work_limit: multiplications after which a search stops with the wider enclosure that it has by then.
 
     Raises:
-        UsageError: the sizes, the channels or the values make no convolution.
+        UsageError: the sizes, the channels or the values make no convolution; the layer is none, or pads
+            otherwise than with zeros or around.
     """
-    axes = kernel.ndim - 2
-    geometry = Geometry(
-        stride=arguments.per_axis(stride, axes),
-        dilation=arguments.per_axis(dilation, axes),
-        groups=groups,
-        transposed=transposed,
-        padding=() if padding is None else arguments.pads(padding, axes),
-        output_padding=arguments.output_padding(output_padding, axes, transposed=transposed),
-    )
+    if isinstance(kernel, nn.Module):
+        if (padding, stride, dilation, groups, transposed, output_padding) != (None, 1, 1, 1, False, 0):
+            raise UsageError("a layer says itself how it is applied", hint="leave its geometry out")
+        kernel, geometry = _as_applied(kernel)
+    else:
+        axes = kernel.ndim - 2
+        geometry = Geometry(
+            stride=arguments.per_axis(stride, axes),
+            dilation=arguments.per_axis(dilation, axes),
+            groups=groups,
+            transposed=transposed,
+            padding=() if padding is None else arguments.pads(padding, axes),
+            output_padding=arguments.output_padding(output_padding, axes, transposed=transposed),
+        )
     if not kernel.numel() or not kernel.isfinite().all():
         raise UsageError("the kernel is empty, or holds NaN or infinity")
     try:
@@ -286,6 +362,17 @@ def spectral_norm(
         raise UsageError(str(error)) from error
     with one_thread_each():
         return _norm(reduced, input_size, arguments.tolerance(tolerance), arguments.work_limit(work_limit))
+
+
+def _as_applied(layer: nn.Module) -> tuple[torch.Tensor, Geometry]:
+    """Its weight, and how it is applied: with its own padding, where that is of zeros."""
+    from convsv_cli.torch_modules.modules import check_padding, geometry_of, weight_of
+
+    weight, geometry = weight_of(layer), geometry_of(layer)
+    check_padding(layer, geometry)
+    if not geometry.stride or layer.padding_mode == "circular":
+        return weight, geometry
+    return weight, torch_geometry(vars(layer), tuple(weight.shape)) or geometry
 
 
 def _norm(kernel: Kernel, input_size: Size | None, tolerance: float, limit: float) -> Interval:

@@ -95,6 +95,13 @@ def credit(path: Path) -> None:
             allowance.states.setdefault(resolved, file_state(resolved))
 
 
+def credit_held(size: int) -> None:
+    """Allow more for a model of so many bytes that is in memory already."""
+    allowance = _current.get()
+    if allowance is not None:
+        allowance.files.setdefault(Path(), size)
+
+
 def unchanged() -> bool:
     """Whether every file that was opened for this piece of work is what it was then; False elsewhere."""
     allowance = _current.get()

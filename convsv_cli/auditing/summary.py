@@ -50,7 +50,7 @@ def model_of(network: Network) -> Model:
     return Model(
         path=network.path,
         format=network.format,
-        sha256=combined(network.files, digests) if whole else "",
+        sha256=combined(network.files, digests) if whole and digests else "",
         files=network.files,
         files_sha256=digests if len(digests) > 1 else (),
         opset=network.opset,

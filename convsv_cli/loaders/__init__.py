@@ -99,10 +99,10 @@ def _read(path: Path, input_size: InputSize) -> Network:
         return with_graph(network, path, input_size)
     if network.format != PICKLED or loader.onnx is None:
         return network
-    return _chained(network, path, loader.onnx, input_size)
+    return chained(network, path, loader.onnx, input_size)
 
 
-def _chained(
+def chained(
     network: Network, path: Path, model: Callable[[Path, InputSize], ModelProto], input_size: InputSize
 ) -> Network:
     """A pickled module with its graph, where it is a chain of modules that are known; or why it is none."""

@@ -16,6 +16,7 @@ NO_GRAPH = {
     "checkpoint": "a checkpoint holds weights, but no graph to bound",
     "safetensors": "a safetensors file holds weights, but no graph to bound",
     "pickled_module": "a pickled module holds its layers, but not the code that connects them",
+    "module": "a module alone does not say what it is called with: pass example_input",
     "torchscript": "the code of this TorchScript archive gives no graph",
 }
 """Why there is no graph in a `Network`, by the format of its file; see `Network.graph_missing`."""

@@ -8,6 +8,7 @@ the transformers library keeps it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -42,6 +43,19 @@ def unwrapped(model: nn.Module) -> nn.Module:
         return unwrapped(model.module)
     inner = next((each for name in INNER if isinstance(each := getattr(model, name, None), nn.Module)), None)
     return model if inner is None else unwrapped(inner)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model as in evaluation, without gradients; then each of its modules has its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def modules_of(model: nn.Module, *, parts: bool = False) -> Iterator[tuple[str, nn.Module]]:
@@ -96,6 +110,24 @@ def geometry_of(module: nn.Module) -> Geometry:
     if not maps:
         raise UsageError(f"{name} is not a Linear or convolution layer")
     return maps["weight"]
+
+
+def check_padding(layer: nn.Module, geometry: Geometry) -> None:
+    """See that a layer pads with zeros, or around by no more than its kernel's extent.
+
+    Raises:
+        UsageError: what it does instead may itself amplify.
+    """
+    mode = getattr(layer, "padding_mode", "zeros")
+    if mode == "zeros":
+        return
+    if mode != "circular":
+        raise UsageError(f"{mode} padding amplifies by itself", hint="use zeros or circular padding")
+    padding: Any = layer.padding
+    pads = padding if isinstance(padding, tuple) else ()
+    extent = [d * (k - 1) for d, k in zip(geometry.dilation, weight_of(layer).shape[2:], strict=True)]
+    if any(2 * int(pad) > most for pad, most in zip(pads, extent, strict=False)):
+        raise UsageError("circular padding beyond the kernel's extent amplifies by itself")
 
 
 def weight_of(module: nn.Module, parameter: str = "weight") -> torch.Tensor:

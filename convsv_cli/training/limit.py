@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 from convsv_cli.errors import UsageError
 from convsv_cli.model.layer import Geometry
 from convsv_cli.spectral.limited import RECORD, proven_factor, record_of
-from convsv_cli.torch_modules.modules import geometry_of, weight_of
+from convsv_cli.torch_modules.modules import check_padding, geometry_of, weight_of
 from convsv_cli.training.unfoldings import Unfoldings, norms
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -41,7 +41,7 @@ def limit_norm(layer: Layer, limit: float = 1.0) -> Layer:
     if not 0 < limit < float("inf"):
         raise UsageError(f"the limit must be a positive number, not {limit}")
     geometry = geometry_of(layer)
-    _check_padding(layer, geometry)
+    check_padding(layer, geometry)
     parametrize.register_parametrization(layer, "weight", NormLimit(weight_of(layer), geometry, limit))
     return layer
 
@@ -92,15 +92,3 @@ class NormLimit(nn.Module):
 def same_kind(one: torch.Tensor, other: torch.Tensor) -> bool:
     """Whether the tensors can be compared."""
     return one.device == other.device and one.dtype == other.dtype
-
-
-def _check_padding(layer: nn.Module, geometry: Geometry) -> None:
-    mode = getattr(layer, "padding_mode", "zeros")
-    if mode == "zeros":
-        return
-    if mode != "circular":
-        raise UsageError(f"{mode} padding amplifies by itself", hint="use zeros or circular padding")
-    pads = layer.padding if isinstance(layer.padding, tuple) else ()
-    extent = [d * (k - 1) for d, k in zip(geometry.dilation, weight_of(layer).shape[2:], strict=True)]
-    if any(2 * int(pad) > most for pad, most in zip(pads, extent, strict=False)):
-        raise UsageError("circular padding beyond the kernel's extent amplifies by itself")

@@ -15,7 +15,7 @@ import torch
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from convsv_cli import limits
-from convsv_cli.loaders.checkpoint.contents import Contents
+from convsv_cli.loaders.checkpoint.contents import Source
 from convsv_cli.loaders.checkpoint.modules import is_module
 from convsv_cli.loaders.checkpoint.steps import BUILDS, NoChainError, Step
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
@@ -23,6 +23,7 @@ from convsv_cli.loaders.checkpoint.values import Record, Tensor
 TORCH = "torch.nn.modules."
 SEQUENTIAL = f"{TORCH}container.Sequential"
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+PARAMETRISATIONS = "parametrizations"
 DEEPEST, MOST = 50, 10_000
 INPUT, OUTPUT = "input", "output"
 OPSET, IR_VERSION = 20, 10
@@ -31,11 +32,11 @@ MALFORMED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError
 """What settings raise that are not those of the class."""
 
 
-def chain_of(contents: Contents) -> ModelProto:
+def chain_of(contents: Source) -> ModelProto:
     """The model that a pickled Sequential is.
 
     Args:
-        contents: of the file.
+        contents: what it is in.
 
     Raises:
         NoChainError: it holds something else.
@@ -56,7 +57,7 @@ class Chain:
         now: the last tensor.
     """
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(self, contents: Source) -> None:
         self._contents, self._nodes, self._constants = contents, list[NodeProto](), dict[str, TensorProto]()
         self.now, self._shape, self._kind = INPUT, list[int | str](), 0
 
@@ -65,7 +66,7 @@ class Chain:
         for name, child in module.attributes["_modules"].items():
             if not (isinstance(name, str) and is_module(child) and depth) or len(self._nodes) > MOST:
                 raise NoChainError("a Sequential that holds something else than modules, or too many")
-            _without_hooks(child, f"{prefix}{name}")
+            _plain(child, f"{prefix}{name}")
             if child.name == SEQUENTIAL:
                 self.follow(child, f"{prefix}{name}.", depth - 1)
             else:
@@ -136,6 +137,8 @@ class Chain:
         return self.constant(name, found.read().contiguous().to(torch.float64).numpy().astype(found.dtype))
 
 
-def _without_hooks(module: Record, name: str) -> None:
+def _plain(module: Record, name: str) -> None:
     if any(module.attributes.get(hooks) for hooks in HOOKS):
         raise NoChainError(f"{name!r} has hooks, whose code the file does not hold")
+    if PARAMETRISATIONS in module.attributes["_modules"]:
+        raise NoChainError(f"{name!r} has a weight that is parametrised")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -15,6 +15,20 @@ from convsv_cli.loaders.loader import StoredTensor, repeats
 from convsv_cli.loaders.mapped import mapped, strided
 
 MAX_EXTENT = 1 << 62
+
+
+class Source(Protocol):
+    """What tensors are in, wherever that is.
+
+    Attributes:
+        value: whatever holds them.
+    """
+
+    @property
+    def value(self) -> Any: ...  # noqa: D102
+
+    def stored(self, tensors: Mapping[str, Tensor]) -> dict[str, StoredTensor]:
+        """Tensors with their values behind `read`."""
 
 
 @dataclass(frozen=True, kw_only=True)

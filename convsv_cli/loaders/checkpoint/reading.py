@@ -14,7 +14,7 @@ from convsv_cli.errors import UsageError
 from convsv_cli.loaders.checkpoint.archives import PICKLE, archive_members, read_legacy, read_pickle
 from convsv_cli.loaders.checkpoint.chain import chain_of
 from convsv_cli.loaders.checkpoint.containers import is_matrix, mark
-from convsv_cli.loaders.checkpoint.contents import Contents
+from convsv_cli.loaders.checkpoint.contents import Contents, Source
 from convsv_cli.loaders.checkpoint.script import is_script, script_tensors
 from convsv_cli.loaders.checkpoint.search import AVERAGES, OPTIMISER, WRAPPERS, LeftOut, Search, Tensors
 from convsv_cli.loaders.checkpoint.steps import NoChainError
@@ -44,7 +44,7 @@ def tensors_of(path: Path) -> NamedTensors:
     contents = _pickled(path)
     if contents is None:
         return script_tensors(path, archive_members(zip_records(path)))
-    return _unwrapped(contents)
+    return unwrapped(contents)
 
 
 @locating
@@ -58,6 +58,15 @@ def onnx_model(path: Path) -> ModelProto:
     contents = _pickled(path)
     if contents is None:
         raise UsageError("a TorchScript archive has its code, which convsv does not follow")
+    return chain_in(contents)
+
+
+def chain_in(contents: Source) -> ModelProto:
+    """The ONNX model that an `nn.Sequential` is.
+
+    Raises:
+        UsageError: as `onnx_model`.
+    """
     try:
         return chain_of(contents)
     except NoChainError as error:
@@ -74,7 +83,7 @@ def _pickled(path: Path) -> Contents | None:
     return None if is_script(members) else read_pickle(path, members, PICKLE, "data")
 
 
-def _unwrapped(contents: Contents) -> NamedTensors:
+def unwrapped(contents: Source) -> NamedTensors:
     """The tensors of the network in a checkpoint, by name.
 
     At the top, a wrapper such as "state_dict" is opened, the first in the order of `WRAPPERS`; averaged
