@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -16,7 +15,7 @@ import click
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders.files import may_be_model
 from convsv_cli.renderers import github, markdown
-from convsv_cli.renderers.renderer import BLOCKS, Renderer, Terminal
+from convsv_cli.renderers.renderer import BLOCKS, Renderer, Terminal, by_suffix
 from convsv_cli.replacing import blaming, replacement
 from convsv_cli.report import Report
 
@@ -140,9 +139,7 @@ def _target(
     if not is_file(path):
         return Target(renderer=named or renderers[0], path=None)
     check_replaceable(path, inputs)
-    name = path.name.lower()
-    fitting = [(len(end), each) for each in renderers for end in each.suffixes if name.endswith(end)]
-    renderer = max(fitting, key=itemgetter(0), default=(0, named))[1]
+    renderer = by_suffix(renderers, path.name) or named
     if renderer is None:
         known = " ".join(suffix for each in renderers for suffix in each.suffixes)
         raise UsageError(

@@ -79,6 +79,9 @@ COLUMNS: Mapping[str, str] = {
 }
 """What is in each, for the documentation; figures have their full precision, and lists are text."""
 
+OF_NETWORKS = ("kind", "lipschitz_upper", "log10_lipschitz_upper", "added_upper", "from", "to")
+"""Columns that no layer has, and what tells one from a network."""
+
 
 def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
     """The header, and the rows of each model: those of its layers, then the network's; failures come last.
@@ -88,6 +91,17 @@ def render(report: Report, terminal: Terminal) -> str:  # noqa: ARG001
     rows = [row for audit in report.audits for row in _rows(audit)]
     rows += [{"kind": FAILURE, "model": each.path, "reason": each.message} for each in report.failures]
     return comma_separated([COLUMNS, *([row.get(column) for column in COLUMNS] for row in rows)])
+
+
+def layer_rows(audit: Audit) -> list[dict[str, Any]]:
+    """The rows of the layers with the columns that are about layers; what is true or false is that."""
+    truths = {"true": True, "false": False}
+    names = [name for name in COLUMNS if name not in OF_NETWORKS]
+    rows: list[dict[str, Any]] = []
+    for row in filter(lambda row: row["kind"] == LAYER, _rows(audit)):
+        whole = truths.get(str(row.get("transposed")))
+        rows.append({name: whole if name == "transposed" else row.get(name) for name in names})
+    return rows
 
 
 def comma_separated(rows: Iterable[Iterable[Cell]]) -> str:

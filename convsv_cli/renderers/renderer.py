@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import PurePath
 from typing import Generic, TypeVar
 
+T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 BLOCKS = " ▏▎▍▌▋▊▉█"
 """Eighths of a character."""
@@ -65,3 +67,10 @@ class Renderer(Generic[T_contra]):
     name: str
     suffixes: tuple[str, ...]
     render: Callable[[T_contra, Terminal], str]
+
+
+def by_suffix(renderers: Sequence[Renderer[T]], name: str) -> Renderer[T] | None:
+    """The format that a file's name implies by the longest suffix that fits; None for no format."""
+    lower = name.lower()
+    fitting = [(len(end), each) for each in renderers for end in each.suffixes if lower.endswith(end)]
+    return max(fitting, key=itemgetter(0), default=(0, None))[1]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from convsv_cli.deadline import INTERRUPTED, TIME_LIMIT
 from convsv_cli.report.layer import AUDITED, NOT_APPLICABLE, LayerAudit, Method
 from convsv_cli.report.network import NORMAL, NetworkBound, NetworkTotals
+from convsv_cli.report.shown import Shown
 from convsv_cli.report.spectrum import Spectrum
 from convsv_cli.report.verdict import Finding, Verdict
 
@@ -85,8 +86,8 @@ class Settings:
     targets: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Audit:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Audit(Shown):
     """Everything that a renderer needs, in a deterministic order.
 
     Attributes:

@@ -10,6 +10,7 @@ from functools import cached_property
 from convsv_cli.digits import short
 from convsv_cli.report.audit import TOLERANCE, Model
 from convsv_cli.report.network import EFFORTS, NORMAL, NetworkBound
+from convsv_cli.report.shown import Shown
 
 MARGIN, CURVATURE, LOCAL = "margin", "curvature", "local"
 REAL, FLOAT32, FLOAT16, BFLOAT16 = ARITHMETICS = ("real", "float32", "float16", "bfloat16")
@@ -171,8 +172,8 @@ class Attack:
     failure: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Certification:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Certification(Shown):
     """Everything that a renderer needs.
 
     Attributes:
