@@ -75,7 +75,9 @@ def _exported(module: nn.Module, example: Example, folder: Path) -> Path:
     try:
         with evaluating(module), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch says of recurrent modules of its own
-            torch.export.save(torch.export.export(module, arguments, keywords), path)
+            program = torch.export.export(module, arguments, keywords)
+            program.example_inputs = None  # of which only the shapes matter
+            torch.export.save(program, path)
     except Exception as error:
         said = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UsageError(NOT_EXPORTED.format(said), where=type(module).__name__, hint=HINT) from error
