@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
 UNKNOWN = 8 * 2**30
@@ -27,6 +29,21 @@ def file_state(path: Path) -> tuple[int, ...]:
     except (OSError, ValueError):
         return ()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def regular(path: Path) -> BinaryIO:
+    """A file that is read, and no link, pipe or device, with which one might wait for ever.
+
+    Raises:
+        OSError, ValueError: it is none.
+    """
+    names = ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
+    flags = sum(getattr(os, name, 0) for name in names)  # each system has its own
+    handle = os.open(path, flags)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    raise ValueError("no regular file")
 
 
 def cores() -> int:

@@ -14,16 +14,20 @@ from convsv_cli.errors import UsageError
 
 
 @contextmanager
-def replacement(path: Path) -> Iterator[BinaryIO]:
+def replacement(path: Path, *, links: bool = True) -> Iterator[BinaryIO]:
     """A file to write, next to `path`, that takes its place at the end: readers see the old or the new one.
 
     Where the block ends in an exception, Ctrl-C included, what was there stays and nothing else is left.
+
+    Args:
+        path: of the file.
+        links: whether it is what a link leads to that is replaced, as users expect of names that they give.
 
     Raises:
         UsageError: the file cannot be written; whoever writes to it need not look for other errors.
     """
     with blaming(path):
-        home = Path(os.path.realpath(path))  # which takes a circle of links for a file
+        home = Path(os.path.realpath(path)) if links else path  # which takes a circle of links for a file
         handle, name = tempfile.mkstemp(prefix=f".{home.name}.", dir=home.parent)
     temporary = Path(name)
     try:

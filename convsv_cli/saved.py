@@ -73,11 +73,20 @@ def parsed(data: bytes, file: str) -> Report:
         return _parsed(data, file)
 
 
+def strict(data: bytes) -> object:
+    """The value in JSON that has nothing which is not JSON's, and no number that a float cannot hold.
+
+    Raises:
+        ValueError, RecursionError: there is none.
+    """
+    return json.loads(data, parse_float=_float, parse_int=_integer, parse_constant=_refused)
+
+
 def _parsed(data: bytes, file: str) -> Report:
     from convsv_cli.wire.audit import report_of
 
     try:
-        document = json.loads(data, parse_float=_float, parse_int=_integer, parse_constant=_refused)
+        document = strict(data)
     except RecursionError:
         raise UnreadableReportError("not a report: nested too deeply", where=file) from None
     except ValueError as error:

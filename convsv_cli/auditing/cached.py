@@ -1,7 +1,7 @@
 """Figures of earlier audits: those of a layer by its weight, those of a network by its file.
 
 Only what another run would find again is kept: nothing that a limit on memory or steps, or an interruption,
-has cut short.
+has cut short. What cannot be read is as if it were not there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from convsv_cli import deadline, limits
 from convsv_cli.auditing.plan import Task
 from convsv_cli.cache import Entries, key_of
-from convsv_cli.calculators import CALCULATORS
+from convsv_cli.errors import ConvsvError
 from convsv_cli.model.layer import Layer
 from convsv_cli.report import (
     AUDITED,
@@ -55,11 +55,15 @@ class Known:
         data = self._store and self._store.get(_layer_key(task, blank))
         if not data:
             return None
+        from convsv_cli.saved import strict
         from convsv_cli.wire.form import read
         from convsv_cli.wire.layer import Layer as Form
 
         names = [calculator.method.name for calculator in task.calculators]
-        known = read(json.loads(data), Form).layer(names)
+        try:
+            known = read(strict(data), Form).layer(names)
+        except (ValueError, RecursionError):
+            return None
         if len(known.measurements) < len(names):
             return None
         return replace(blank, measurements=known.measurements, assumed=(*blank.assumed, *known.assumed))
@@ -83,9 +87,12 @@ class Known:
         data = model.sha256 and self._store and self._store.get(_audit_key(model, settings))
         if not data:
             return None
-        from convsv_cli.wire.audit import report_of
+        from convsv_cli.saved import parsed
 
-        (known,) = report_of(json.loads(data), [calculator.method for calculator in CALCULATORS]).audits
+        try:
+            (known,) = parsed(data, model.path).audits
+        except (ConvsvError, ValueError):
+            return None
         return replace(known, model=model, settings=settings)
 
     def keep_audit(self, audit: Audit) -> None:

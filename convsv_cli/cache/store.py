@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import os
 import re
-import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from convsv_cli.errors import UsageError
+from convsv_cli.machine import regular
 
 READ, WRITE = MODES = ("read", "write")
 SIZE = 1e9
@@ -68,7 +68,7 @@ class Store:
         """The content of an entry; None where there is none that is to be believed."""
         path = self._path(key)
         try:
-            data = _regular_bytes(path)
+            data = _bytes(path)
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
@@ -138,19 +138,26 @@ class Store:
             data[len(MARK) : start], self._signature(key, packed)
         ):
             return None
-        return zlib.decompress(packed)
+        return _unpacked(packed)
 
 
-def _regular_bytes(path: Path) -> bytes:
-    """All of a regular file that is no link, and not too long.
+def _unpacked(packed: bytes) -> bytes | None:
+    """The content; None where it is none, or longer than any that is kept."""
+    unpacking = zlib.decompressobj()
+    try:
+        content = unpacking.decompress(packed, LARGEST)
+    except zlib.error:
+        return None
+    return content if unpacking.eof else None
+
+
+def _bytes(path: Path) -> bytes:
+    """All of an entry.
 
     Raises:
-        OSError, ValueError: it is none.
+        OSError, ValueError: it is no regular file, or too long.
     """
-    names = ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY")
-    flags = sum(getattr(os, name, 0) for name in names)  # each system has its own
-    with os.fdopen(os.open(path, flags), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
+    with regular(path) as file:
+        if os.fstat(file.fileno()).st_size > LARGEST:
             raise ValueError("no entry")
         return file.read(LARGEST)

@@ -19,7 +19,7 @@ from typing import Any
 
 from convsv_cli.cache import fingerprint
 from convsv_cli.errors import ConvsvError, UsageError
-from convsv_cli.machine import file_state
+from convsv_cli.machine import file_state, regular
 from convsv_cli.remote import is_remote
 from convsv_cli.remote.listing import version_of
 from convsv_cli.replacing import replacement
@@ -111,7 +111,7 @@ class Outcomes:
             self._write(path, head, b"")
 
     def _write(self, path: str, head: dict[str, Any], document: bytes) -> None:
-        with replacement(self._file(path)) as file:
+        with replacement(self._file(path), links=False) as file:
             file.write(json.dumps(head).encode() + b"\n" + document)
 
     def _file(self, path: str) -> Path:
@@ -137,11 +137,9 @@ def outcomes_in(results: Path) -> Iterator[Outcome]:
 
 def state_of(results: Path) -> str:
     """What changes when an outcome does, without any of them being read; empty where there are none."""
-    found = []
+    found: list[str] = []
     with suppress(OSError), os.scandir(results / FOLDER) as entries:
-        for entry in entries:
-            status = entry.stat()
-            found.append(f"{entry.name} {status.st_size} {status.st_mtime_ns} {status.st_ino}")
+        found += (f"{entry.name} {file_state(Path(entry.path))}" for entry in entries)
     return _digest(*sorted(found)) if found else ""
 
 
@@ -153,10 +151,10 @@ def _read(path: str, file: Path) -> Outcome:
     if isinstance(same_as, str) and same_as:
         return Outcome(path=path, same_as=same_as)
     try:
-        with file.open("rb") as stream:
+        with regular(file) as stream:
             stream.readline(LONGEST_HEAD)
             return Outcome(path=path, report=parsed(stream.read(LARGEST), str(file)))
-    except (OSError, ConvsvError):
+    except (OSError, ValueError, ConvsvError):
         return Outcome(path=path, report=_unreadable(path))
 
 
@@ -167,7 +165,7 @@ def _unreadable(path: str) -> Report:
 
 def _head(file: Path) -> dict[str, Any] | None:
     """The first line; None where there is none that says of what the outcome is."""
-    with suppress(OSError, ValueError, RecursionError), file.open("rb") as stream:
+    with suppress(OSError, ValueError, RecursionError), regular(file) as stream:
         head = json.loads(stream.readline(LONGEST_HEAD))
         if isinstance(head, dict) and isinstance(head.get("path"), str):
             return head

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from convsv_cli.cache import fingerprint
+from convsv_cli.machine import file_state, regular
 from convsv_cli.replacing import replacement
 from convsv_cli.report.verdict import worst
 from convsv_cli.sweeping.columns import (
@@ -65,26 +66,31 @@ def update_tables(results: Path) -> Totals:
     totals = _standing(results, state)
     if totals is None:
         totals = write_tables(outcomes_in(results), results)
-        with replacement(results / TOTALS) as file:
-            file.write(json.dumps({"state": state, **asdict(totals)}).encode())
+        with replacement(results / TOTALS, links=False) as file:
+            said = {"state": state, "tables": _tables(results, totals.parquet), **asdict(totals)}
+            file.write(json.dumps(said).encode())
     return totals
 
 
 def _standing(results: Path, state: str) -> Totals | None:
     """What the tables that are there say in short; None where they are of other outcomes, or not there."""
     try:
-        with (results / TOTALS).open("rb") as file:
+        with regular(results / TOTALS) as file:
             said = json.loads(file.read(LARGEST_TOTALS))
-        if said.pop("state") != state:
-            return None
+        before, written = said.pop("state"), said.pop("tables")
         totals = Totals(**said)
         sound = all(isinstance(count, int) for count in (totals.layers, totals.exit_code))
         counts = {str(status): int(count) for status, count in totals.files.items()}
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
-    suffixes = ("jsonl", "parquet") if totals.parquet else ("jsonl",)
-    there = all((results / f"{name}.{suffix}").is_file() for name in TABLES for suffix in suffixes)
-    return replace(totals, files=counts) if sound and there else None
+    stands = sound and before == state and written == _tables(results, bool(totals.parquet))
+    return replace(totals, files=counts) if stands else None
+
+
+def _tables(results: Path, parquet: bool) -> list[list[int]]:  # noqa: FBT001  (of `Totals`)
+    """The states of the tables, so that one that others have changed is written again."""
+    suffixes = ("jsonl", "parquet") if parquet else ("jsonl",)
+    return [list(file_state(results / f"{name}.{suffix}")) for name in TABLES for suffix in suffixes]
 
 
 def write_tables(outcomes: Iterable[Outcome], results: Path) -> Totals:
@@ -103,10 +109,10 @@ def write_tables(outcomes: Iterable[Outcome], results: Path) -> Totals:
     with ExitStack() as stack:
         writers: list[_Lines | _Parquet] = []
         for name, columns in TABLES.items():
-            lines = stack.enter_context(replacement(results / f"{name}.jsonl"))
+            lines = stack.enter_context(replacement(results / f"{name}.jsonl", links=False))
             writers.append(_Lines(lines))
             if arrow:
-                parquet = stack.enter_context(replacement(results / f"{name}.parquet"))
+                parquet = stack.enter_context(replacement(results / f"{name}.parquet", links=False))
                 writers.append(stack.enter_context(_Parquet(parquet, columns)))
         each = 2 if arrow else 1
         for outcome in outcomes:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
-from tests.support.fuzzing.inputs import write_input
+from convsv_cli.cache import store
+from convsv_cli.sweeping import outcomes, tables
+from tests.support.fuzzing import kept
+from tests.support.fuzzing.inputs import KEPT, write_input
 from tests.support.fuzzing.runs import fuzz
 from tests.support.fuzzing.seeds import MAKERS
 from tests.support.fuzzing.watching import Watch
-from tests.support.fuzzing.worker import AUDITED, PLANTED, REFUSED, SNIFFED, UNSAFE
+from tests.support.fuzzing.worker import AUDITED, PLANTED, REFUSED, SNIFFED, UNSAFE, one, warm_up
 
 COUNT = 30
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind not in KEPT])
 def test_no_file_does_any_harm(kind: str) -> None:
     tally = fuzz(kind, 0, COUNT, seconds=300)
     assert tally.faults == {}
@@ -24,6 +30,45 @@ def test_no_file_does_any_harm(kind: str) -> None:
     assert tally.outcomes[AUDITED] > COUNT // 10, "mutations must leave some files whole"
     assert tally.outcomes[AUDITED] < COUNT * 9 // 10, "mutations must damage most files"
     assert tally.outcomes[SNIFFED] < COUNT // 10
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What is wrong with the inputs of what sweeps and caches keep, read here; `kept.prepare` is undone."""
+    command = import_module("convsv_cli.cli.sweep")
+    for holder, name in ((outcomes, "file_state"), (tables, "file_state"), (command, "_executor")):
+        monkeypatch.setattr(holder, name, getattr(holder, name))
+    monkeypatch.setenv("CONVSV_CACHE_KEY", kept.SECRET)
+    monkeypatch.chdir(tmp_path)
+
+    def run(kind: str, count: int) -> dict[int, list[str]]:
+        warm_up(kind, tmp_path)
+        watch = Watch()
+        found = {number: one(kind, number, tmp_path, watch) for number in range(count)}
+        assert {each["outcome"] for each in found.values()} <= {AUDITED, REFUSED}
+        return {number: each["faults"] for number, each in found.items() if each["faults"]}
+
+    return run
+
+
+@pytest.mark.parametrize("kind", sorted(KEPT))
+def test_nothing_that_others_wrote_for_sweeps_and_caches_does_any_harm(kind, runs) -> None:
+    assert runs(kind, COUNT) == {}
+
+
+def test_a_cache_that_believes_anything_is_seen(runs, monkeypatch) -> None:
+    unpacked = store._unpacked
+
+    def doubled(packed: bytes) -> bytes:
+        return re.sub(rb"[0-9]+\.[0-9]+", lambda n: repr(2 * float(n[0])).encode(), unpacked(packed) or b"")
+
+    monkeypatch.setattr(store, "_unpacked", doubled)
+    assert "entries that nobody signed have changed the audit" in str(runs("cache", 6))
+
+
+def test_tables_of_which_one_is_not_whole_are_seen(runs, monkeypatch) -> None:
+    monkeypatch.setattr(tables._Lines, "write", lambda _lines, _rows: None)
+    assert "has 0 lines, and 3 rows" in str(runs("sweep results", 4))
 
 
 def test_the_same_number_is_the_same_input(tmp_path) -> None:

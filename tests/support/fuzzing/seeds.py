@@ -19,12 +19,13 @@ from torch import nn
 
 from convsv_cli.cli import cli
 from tests.support.constant_cases import CASES
+from tests.support.fuzzing import kept
 from tests.support.node_cases import NODE_CASES
 from tests.support.onnx_models import graph_model, normal
 from tests.support.opset_cases import LAST, Case
 
 Files = dict[str, bytes]
-
+Maker = Callable[[Path], Iterator["Seed"]]
 
 AUDIT = ("audit", "{}", "--quiet", "--work-limit", "0")
 
@@ -300,7 +301,12 @@ def _samples(folder: Path) -> Iterator[Seed]:
         yield Seed(files=files, command=empirical)
 
 
-MAKERS: dict[str, Callable[[Path], Iterator[Seed]]] = {
+def _kept(make: Callable[[Path, kept.Run], Iterator[tuple[Files, kept.Command]]]) -> Maker:
+    """Of what is kept, in a folder of its own."""
+    return lambda folder: (Seed(files=files, command=command) for files, command in make(folder, _run))
+
+
+MAKERS: dict[str, Maker] = {
     "onnx": _onnx,
     "legacy checkpoint": _legacy,
     "zip checkpoint": _zipped,
@@ -313,4 +319,6 @@ MAKERS: dict[str, Callable[[Path], Iterator[Seed]]] = {
     "report": _reports,
     "budget": _budgets,
     "samples": _samples,
+    "sweep results": _kept(kept.results),
+    "cache": _kept(kept.entries),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -25,6 +26,7 @@ from convsv_cli.confinement import prepare
 from convsv_cli.errors import ConvsvError, UnreadableModelError
 from convsv_cli.loaders import _loader
 from convsv_cli.wire.form import Form, _kinds
+from tests.support.fuzzing import kept
 from tests.support.fuzzing.inputs import write_input
 from tests.support.fuzzing.pickles import CANARY
 from tests.support.fuzzing.seeds import Seed, seeds
@@ -62,6 +64,7 @@ def warm_up(kind: str, folder: Path) -> None:
         home = folder / f"valid{index}"
         home.mkdir()
         for name, data in seed.files.items():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
             (home / name).write_bytes(data)
         outcome = judge(seed, home)
         if outcome["outcome"] != AUDITED:
@@ -93,7 +96,7 @@ def one(kind: str, number: int, folder: Path, watch: Watch) -> dict[str, Any]:
     home = folder / str(number)
     home.mkdir()
     seed = write_input(kind, number, home)
-    before = {entry.name for entry in home.iterdir()}
+    before = _entries(home)
     start, cpu = time.monotonic(), time.process_time()
     watch.begin()
     outcome = judge(seed, home)
@@ -104,13 +107,16 @@ def one(kind: str, number: int, folder: Path, watch: Watch) -> dict[str, Any]:
     if (folder / CANARY).exists() or (home / CANARY).exists():
         faults.append("the canary is there: code of the file was executed")
     faults += outcome.pop("faults", [])
-    after = {entry.name for entry in home.iterdir()}
-    if after - before - (set(outputs(seed)) if outcome["outcome"] == AUDITED else set()):
-        faults.append(f"left behind: {after - before}")
-    for entry in home.iterdir():
-        entry.unlink()
-    home.rmdir()
+    left = _entries(home) - before - (set(outputs(seed)) if outcome["outcome"] == AUDITED else set())
+    if left := {name for name in left if not kept.may_write(name)}:
+        faults.append(f"left behind: {left}")
+    shutil.rmtree(home)
     return {**outcome, "faults": faults, "seconds": took}
+
+
+def _entries(home: Path) -> set[str]:
+    """All that is in a folder, and below."""
+    return {path.relative_to(home).as_posix() for path in home.rglob("*")}
 
 
 PLANTED: tuple[tuple[str, Callable[[Path], object]], ...] = (
@@ -135,14 +141,16 @@ def _spin() -> None:
 def judge(seed: Seed, home: Path) -> dict[str, Any]:
     """Do what the command line does with its files, to a file."""
     output = home / OUTPUT
+    os.chdir(home)
     try:
-        if seed.command[0] == "audit" and not _recognised(home / seed.main):
+        if seed.command[0] == "audit" and "{}" in seed.command and not _recognised(home / seed.main):
             return {"outcome": SNIFFED}
         if "CONVSV_FUZZ_PLANT" in os.environ and home.name.isdecimal():
             PLANTED[int(home.name)][1](output)
             return {"outcome": AUDITED, "faults": _incomplete(output) if output.exists() else []}
-        cli.main(arguments(seed, home), prog_name="convsv", standalone_mode=False)
-        return {"outcome": AUDITED, "faults": _incomplete(output)}
+        code = cli.main(arguments(seed, home), prog_name="convsv", standalone_mode=False)
+        faults = _incomplete(output) if OUTPUT in outputs(seed) else []
+        return {"outcome": AUDITED, "faults": [*faults, *kept.wrong(home, seed.command, code)]}
     except ConvsvError as error:
         return {"outcome": UNSAFE if error.exit_code == 4 else REFUSED, "why": error.what[:300]}
     except click.ClickException as error:
@@ -150,12 +158,15 @@ def judge(seed: Seed, home: Path) -> dict[str, Any]:
     except BaseException as error:  # noqa: BLE001  (the fault that this looks for)
         where = traceback.format_tb(error.__traceback__)[-3:]
         return {"outcome": "crashed", "faults": [f"{type(error).__name__}: {error}"[:300] + "".join(where)]}
+    finally:
+        os.chdir(home.parent)
 
 
 def outputs(seed: Seed) -> list[str]:
     """Names of the files that its command writes."""
     words = seed.command
-    return [OUTPUT, *(word for before, word in pairwise(words) if before == "-o")]
+    own = [word for before, word in pairwise(words) if before == "-o"]
+    return own if words[0] == "sweep" else [OUTPUT, *own]
 
 
 def arguments(seed: Seed, home: Path) -> list[str]:
@@ -166,7 +177,7 @@ def arguments(seed: Seed, home: Path) -> list[str]:
         str(home / names[word]) if word in names else str(home / word) if word in written else word
         for word in seed.command
     ]
-    return [*placed, "-o", str(home / OUTPUT)]
+    return [*placed, "-o", str(home / OUTPUT)] if OUTPUT in outputs(seed) else placed
 
 
 def _recognised(path: Path) -> bool:
