@@ -80,6 +80,14 @@ def ended() -> str:
     return reason
 
 
+def left() -> float | None:
+    """Seconds that the run may still take; None for as long as it takes."""
+    deadline = _current.get()
+    if deadline is None or deadline.seconds == math.inf:
+        return None
+    return max(0.0, deadline.start + deadline.seconds - time.monotonic())
+
+
 def words() -> str:
     """As `ended`, for people."""
     return WORDS[ended()]

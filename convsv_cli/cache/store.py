@@ -48,6 +48,7 @@ class Store:
     Attributes:
         hits: how many entries were used.
         rejected: how many were there, but not signed by this user for this key, or damaged.
+        unkept: why new ones could not be written; empty where they could.
     """
 
     def __init__(self, folder: str | Path, secret: bytes, *, mode: str = WRITE, most: float = SIZE) -> None:
@@ -55,6 +56,7 @@ class Store:
         self._writes = mode == WRITE
         self._grown = 0
         self.hits = self.rejected = 0
+        self.unkept = ""
         try:
             if self._writes:
                 self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -84,21 +86,27 @@ class Store:
         return content
 
     def put(self, key: str, content: bytes) -> None:
-        """Keep an entry; one that cannot be written, on a full disk say, is not kept."""
+        """Keep an entry; where it cannot be written, on a full disk say, `unkept` says why."""
         if not self._writes or len(content) > LARGEST:
             return
         packed = zlib.compress(content, 1)
         data = b"".join((MARK, self._signature(key, packed), packed))
-        with suppress(OSError):
-            handle, name = tempfile.mkstemp(prefix=".new.", dir=self._folder)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                Path(name).replace(self._path(key))
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+        try:
+            self._write(self._path(key), data)
+        except OSError as error:
+            self.unkept = error.strerror or str(error)
+        else:
             self._grown += len(data)
+
+    def _write(self, path: Path, data: bytes) -> None:
+        handle, name = tempfile.mkstemp(prefix=".new.", dir=self._folder)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
     def close(self) -> None:
         """Remove what was not used for longest, where all entries take more than they may."""

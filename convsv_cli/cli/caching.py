@@ -8,26 +8,33 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from convsv_cli.cli.helping import LIMITS, option
+from convsv_cli.cli.helping import LIMITS, Decorator, option
 from convsv_cli.cli.running import note
 from convsv_cli.cli.values import memory
 
 if TYPE_CHECKING:
     from convsv_cli.cache import Store
+    from convsv_cli.sweeping import Tally
 
 T = TypeVar("T")
 OFF = "off"
 VARIABLE = "CONVSV_CACHE"
 READ, WRITE = "read", "write"
 
-CACHE = option(
-    "--cache",
-    section=LIMITS,
-    metavar="FOLDER",
-    envvar=VARIABLE,
-    help="Keep what is computed in this folder, and compute nothing twice."
-    f" {OFF}: do not.  [default: {VARIABLE} in the environment, or {OFF}]",
-)
+
+def cache_option(otherwise: str) -> Decorator:
+    """`--cache`, with what is done where neither it nor the environment says anything."""
+    return option(
+        "--cache",
+        section=LIMITS,
+        metavar="FOLDER",
+        envvar=VARIABLE,
+        help="Keep what is computed in this folder, and compute nothing twice."
+        f" {OFF}: do not.  [default: {VARIABLE} in the environment, or {otherwise}]",
+    )
+
+
+CACHE = cache_option(OFF)
 CACHE_MODE = option(
     "--cache-mode",
     section=LIMITS,
@@ -61,15 +68,17 @@ def caching(command: Callable[..., T]) -> Callable[..., T]:
             return command(cache=store, **asked)
         finally:
             store.close()
-            _tell(store, cache)
+            tell_of_cache(store, cache)
 
     return with_cache
 
 
-def _tell(store: Store, folder: str) -> None:
-    """What of the cache was of no use, which may be somebody's attempt to change a verdict."""
-    if store.rejected:
+def tell_of_cache(found: Store | Tally, folder: str) -> None:
+    """What of a cache was of no use, perhaps somebody's attempt to change a verdict; what was not kept."""
+    if found.rejected:
         note(
-            f"{folder}: {store.rejected:,} entries were not written by this user's convsv, or are damaged: "
+            f"{folder}: {found.rejected:,} entries were not written by this user's convsv, or are damaged: "
             "computed again"
         )
+    if found.unkept:
+        note(f"{folder}: cannot write: {found.unkept} (nothing new is kept; --cache-mode read only reads)")

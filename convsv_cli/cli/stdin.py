@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError, UsageError
+from convsv_cli.holding import scratch
 from convsv_cli.loaders import recognised
 from convsv_cli.loaders.files import HEAD_BYTES
 from convsv_cli.names import STDIN
@@ -58,8 +58,8 @@ def with_file(path: Path, run: Callable[[Path], Audit]) -> Audit:
     """
     if not is_stdin(path):
         return run(path)
-    with tempfile.TemporaryDirectory(prefix="convsv-") as folder:
-        file = Path(folder, "stdin")
+    with scratch() as folder:
+        file = folder / "stdin"
         try:
             _keep(file)
             audit = run(file)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from convsv_cli.cli import options
+from convsv_cli.cli.caching import CACHE_MODE, CACHE_SIZE, OFF, cache_option, tell_of_cache
 from convsv_cli.cli.helping import LIMITS, OUTPUT, Command, option
 from convsv_cli.cli.running import note, progress_bar
-from convsv_cli.cli.values import memory
-from convsv_cli.errors import UsageError
-from convsv_cli.report.verdict import LEFT_OPEN, OVER_BUDGET, PASS
+from convsv_cli.cli.values import duration, memory
+from convsv_cli.deadline import TIME_LIMIT, TIME_OPTION, WORDS
+from convsv_cli.errors import ConvsvError, UsageError
+from convsv_cli.report.verdict import LEFT_OPEN, OVER_BUDGET, PASS, worst
 
 if TYPE_CHECKING:
     from convsv_cli.sweeping import Executor, Tally, Totals
@@ -47,6 +49,12 @@ OWN_CACHE = "cache"
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the results; what it has of an earlier run is not done again.",
 )
+@option(
+    "--prune",
+    section=OUTPUT,
+    is_flag=True,
+    help="Forget models that are no longer there, instead of having their figures as gone.",
+)
 @options.QUIET
 @options.NO_COLOR
 @option("--exit-zero", section=OUTPUT, is_flag=True, help="Exit with 0 even if layers could not be audited.")
@@ -74,13 +82,29 @@ OWN_CACHE = "cache"
     " they must find the models at the same paths.",
 )
 @options.WORK_LIMIT_
+@option(
+    TIME_OPTION,
+    section=LIMITS,
+    metavar="DURATION",
+    callback=duration,
+    help="End after 90s, 10m or 1h30m, with the tables of what is done by then; the same command goes on."
+    "  [default: none]",
+)
+@cache_option("the folder cache in that of the results")
+@CACHE_MODE
+@CACHE_SIZE
+@options.limited
 def sweep(
     *,
     models: tuple[str, ...],
     results: Path,
+    prune: bool,
     jobs: int,
     worker_memory: float | None,
     scheduler: str,
+    cache: str | None,
+    cache_mode: str,
+    cache_size: float | None,
     quiet: bool,
     exit_zero: bool,
     **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
@@ -100,6 +124,7 @@ def sweep(
       convsv sweep ~/.cache/huggingface/hub -o results/ --worker-memory 16G
       convsv sweep /shared/runs -o results/ --scheduler tcp://10.0.0.1:8786
     """  # noqa: D301  (click takes \b for "keep these lines")
+    from convsv_cli.cache import SIZE, open_cache
     from convsv_cli.sweeping import Outcomes, discover, update_tables
     from convsv_cli.sweeping import sweep as run
 
@@ -107,24 +132,52 @@ def sweep(
         raise UsageError("--jobs and --worker-memory are about this machine, not about a cluster")
     settings = options.settings(asked)
     outcomes = Outcomes(results, settings, memory=worker_memory)
-    found = list(discover(models))
-    executor = _executor(scheduler, jobs, worker_memory)
-    try:
-        with _telling(hidden=quiet) as progress:
-            run(
-                found,
-                settings,
-                outcomes,
-                executor,
-                cache=str(results / OWN_CACHE),
-                cache_mode="write",
-                progress=progress,
-            )
-    finally:
-        executor.close()
+    folder = "" if cache == OFF else cache or str(results / OWN_CACHE)
+    if folder:
+        open_cache(folder, mode=cache_mode)  # which says at once where it is none
+    with outcomes.alone():
+        found = list(discover(models))
+        outcomes.settle([each.path for each in found], models, prune=prune)
+        with _ending(_executor(scheduler, jobs, worker_memory), results) as executor:
+            with _telling(hidden=quiet) as progress:
+                tally = run(
+                    found,
+                    settings,
+                    outcomes,
+                    executor,
+                    cache=folder,
+                    cache_mode=cache_mode,
+                    cache_size=SIZE if cache_size is None else cache_size,
+                    progress=progress,
+                )
+            executor.close()
         totals = update_tables(results)
-        note(_summary(totals, results))
-    return PASS if exit_zero and totals.exit_code in (OVER_BUDGET, LEFT_OPEN) else totals.exit_code
+    note(_summary(totals, results))
+    tell_of_cache(tally, folder)
+    code = worst((totals.exit_code, _left(tally)))
+    return PASS if exit_zero and code in (OVER_BUDGET, LEFT_OPEN) else code
+
+
+@contextmanager
+def _ending(executor: Executor, results: Path) -> Iterator[Executor]:
+    """However a run ends, so do its workers; Ctrl-C and errors leave tables, if these can be written."""
+    try:
+        yield executor
+    except BaseException:
+        executor.close()
+        with suppress(ConvsvError):
+            from convsv_cli.sweeping import update_tables
+
+            note(_summary(update_tables(results), results))
+        raise
+
+
+def _left(tally: Tally) -> int:
+    """The exit code of a run that has ended by the clock before all was done, which a line says."""
+    left = tally.models - tally.done
+    if left:
+        note(f"{WORDS[TIME_LIMIT]}: {left:,} of {tally.models:,} models are left; the same command goes on")
+    return LEFT_OPEN if left else PASS
 
 
 def _executor(scheduler: str, jobs: int, worker_memory: float | None) -> Executor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TypeVar
 from urllib.parse import unquote
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
+from convsv_cli.holding import scratch
 from convsv_cli.remote import files
 from convsv_cli.remote.address import address, last_part, public
 from convsv_cli.remote.ranges import RemoteFile
@@ -115,8 +115,7 @@ def mirrored(path: Path | str) -> Iterator[Mirror]:
         UnsafeModelError: as `files.opened`.
     """
     url = address(path)
-    with tempfile.TemporaryDirectory(prefix="convsv-", ignore_cleanup_errors=True) as made:
-        folder = Path(made).resolve()
+    with scratch() as folder:
         try:
             mirror = _about(public(url), lambda: Mirror(url, folder))
             try:

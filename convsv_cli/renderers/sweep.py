@@ -25,7 +25,13 @@ CSV_HEADINGS = (
     "path", "status", "same_as", "reason", "exit_code", "layers", "audited", "largest_layer",
     "largest_certified", "bound", "lipschitz_upper", "log10_lipschitz_upper", "outlier", "series", "step",
 )  # fmt: skip
-TONES = {"audited": (PASS, "✓"), "incomplete": (WARN, "!"), "failed": (FAIL, "✕"), "same": ("mute", "=")}
+TONES = {
+    "audited": (PASS, "✓"),
+    "incomplete": (WARN, "!"),
+    "failed": (FAIL, "✕"),
+    "same": ("mute", "="),
+    "gone": ("mute", "∅"),
+}
 """The tone and the symbol of each status."""
 STYLES = {"incomplete": STRESSED, "failed": BAD}
 

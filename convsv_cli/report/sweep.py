@@ -13,7 +13,7 @@ class Swept:
 
     Attributes:
         path: as it was found.
-        status: `audited`, `incomplete` (some layers have no figures), `failed`, or `same` as another.
+        status: `audited`, `incomplete` (some layers have no figures), `failed`, `same` as another, or `gone`.
         same_as: the path of the same file under which it was audited; empty where it is that itself.
         reason: why it failed; empty where it did not.
         exit_code: of `convsv audit`.

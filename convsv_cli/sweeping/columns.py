@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from convsv_cli.report import Audit, Failure, Interval, LayerAudit, Report, exit_code
+from convsv_cli.report.verdict import INTERNAL, PASS, PRECEDENCE
 
 VERSION = "1.0"
 """Of the tables: columns are only ever added within a major version."""
 TEXT, WHOLE, REAL, WHOLES, TEXTS, FLAG = "text", "whole", "real", "wholes", "texts", "flag"
-AUDITED, INCOMPLETE, FAILED, SAME = "audited", "incomplete", "failed", "same"
+AUDITED, INCOMPLETE, FAILED, SAME, GONE = "audited", "incomplete", "failed", "same", "gone"
 """What becomes of a file."""
 
 
@@ -40,10 +41,13 @@ class File:
     same_as: str = ""
     audit: Audit | None = None
     failure: Failure | None = None
+    gone: bool = False
 
     @property
     def status(self) -> str:
-        """One of the four."""
+        """One of the five."""
+        if self.gone:
+            return GONE
         if self.same_as:
             return SAME
         if self.audit is None:
@@ -52,10 +56,12 @@ class File:
 
     @property
     def exit_code(self) -> int:
-        """What `convsv audit` of the file exits with."""
+        """What `convsv audit` of the file exits with; 0 where it is no longer there."""
+        if self.gone:
+            return PASS
         if self.failure is not None:
-            return self.failure.exit_code
-        return exit_code(Report(command="audit", audits=(self.audit,))) if self.audit else 0
+            return self.failure.exit_code if self.failure.exit_code in PRECEDENCE else INTERNAL
+        return exit_code(Report(command="audit", audits=(self.audit,))) if self.audit else PASS
 
     @property
     def largest(self) -> tuple[str, float] | None:
@@ -152,7 +158,7 @@ NETWORKS = (
 )
 FILES = (
     _column("path", TEXT, "the model's file", lambda file: file.path),
-    _column("status", TEXT, "audited, incomplete, failed or same", lambda file: file.status),
+    _column("status", TEXT, "audited, incomplete, failed, same or gone", lambda file: file.status),
     _column("same_as", TEXT, "the path under which it was audited", lambda file: file.same_as or None),
     _column("reason", TEXT, "why it failed", lambda file: file.failure.message if file.failure else None),
     _column("exit_code", WHOLE, "of convsv audit", lambda file: file.exit_code),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
+from convsv_cli import deadline, limits
+from convsv_cli.cache import SIZE
 from convsv_cli.report import Failure, Report, Settings
 from convsv_cli.report.verdict import INTERNAL
 from convsv_cli.sweeping.discovery import Found
@@ -27,12 +29,16 @@ class Tally:
         done: how many of these are done, those of earlier runs among them.
         before: how many were done by earlier runs.
         layers: how many layers this run has looked at.
+        rejected: how many entries of the cache were not to be believed.
+        unkept: why what is new was not kept in the cache; empty where it was.
     """
 
     models: int
     done: int
     before: int
     layers: int = 0
+    rejected: int = 0
+    unkept: str = ""
 
 
 def sweep(
@@ -43,16 +49,19 @@ def sweep(
     *,
     cache: str = "",
     cache_mode: str = "",
+    cache_size: float = SIZE,
     progress: Callable[[Tally], None] = lambda _tally: None,
 ) -> Tally:
     """Audit models, and keep what becomes of each; what was kept before is not done again.
+
+    Where the time of the run is over (see `deadline`), it ends, and the executor has what still runs.
 
     Args:
         found: the models, in any order.
         settings: as for one audit.
         outcomes: where they are kept.
         executor: what runs the audits.
-        cache, cache_mode: see `Order`.
+        cache, cache_mode, cache_size: see `Order`.
         progress: called after each model.
 
     Raises:
@@ -67,15 +76,29 @@ def sweep(
     left = sorted((path for path in models if not outcomes.has(path)), key=size_of, reverse=True)
     tally = Tally(models=len(models), done=len(models) - len(left), before=len(models) - len(left))
     progress(tally)
+    blank = Order(
+        path="",
+        settings=settings,
+        cache=cache,
+        cache_mode=cache_mode,
+        cache_size=cache_size,
+        limits=limits.granted(),
+    )
 
     def orders() -> Iterator[Order]:
         for path in left:
             outcomes.begin(path)
-            yield Order(path=path, settings=settings, cache=cache, cache_mode=cache_mode)
+            yield replace(blank, path=path)
 
     for order, answer in _run(orders(), executor):
         outcomes.keep(order, answer)
-        tally = replace(tally, done=tally.done + 1, layers=tally.layers + answer.layers)
+        tally = replace(
+            tally,
+            done=tally.done + 1,
+            layers=tally.layers + answer.layers,
+            rejected=tally.rejected + answer.rejected,
+            unkept=tally.unkept or answer.unkept,
+        )
         progress(tally)
     return tally
 
@@ -94,12 +117,14 @@ def _run(orders: Iterable[Order], executor: Executor) -> Generator[tuple[Order, 
     running: dict[Future[Answer], tuple[_Job, int]] = {}
     waiting = iter(orders)
     while True:
-        while len(running) < executor.slots + executor.waiting and (order := next(waiting, None)):
+        while _is_room(running, executor) and (order := next(waiting, None)):
             job = _Job(order=order, steps=_steps(order, executor.slots))
             _begin(job, next(job.steps), executor, running)
         if not running:
             return
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
+        done, _ = wait(running, timeout=deadline.left(), return_when=FIRST_COMPLETED)
+        if not done:  # the time is over
+            return
         for future in done:
             job, index = running.pop(future)
             job.answers[index] = future.result()
@@ -110,6 +135,10 @@ def _run(orders: Iterable[Order], executor: Executor) -> Generator[tuple[Order, 
                 _begin(job, job.steps.send(answers), executor, running)
             except StopIteration as end:
                 yield job.order, end.value
+
+
+def _is_room(running: Sized, executor: Executor) -> bool:
+    return len(running) < executor.slots + executor.waiting and not deadline.ended()
 
 
 def _begin(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from convsv_cli.cache import SIZE
 from convsv_cli.report import Settings
 
 
@@ -18,7 +19,8 @@ class Order:
         path: of the model, which the worker can open.
         settings: as for one audit.
         cache: folder of the cache; empty for none.
-        cache_mode: see `cache.open_cache`.
+        cache_mode, cache_size: see `cache.open_cache`.
+        limits: see `limits.granted`.
         layers: names of those whose figures are wanted; empty for the audit of the whole.
         known: entries of a cache that other orders have found.
         plan: only the work of each layer is wanted.
@@ -28,6 +30,8 @@ class Order:
     settings: Settings
     cache: str = ""
     cache_mode: str = ""
+    cache_size: float = SIZE
+    limits: tuple[float | None, float | None] = (None, None)
     layers: tuple[str, ...] = ()
     known: tuple[tuple[str, bytes], ...] = ()
     plan: bool = False
@@ -44,6 +48,8 @@ class Answer:
         files: paths of those that were read.
         layers: how many rows the report has.
         died: why the worker ended without an answer; empty where it has one.
+        rejected: entries of the cache that are not to be believed.
+        unkept: why what is new was not kept in the cache; empty where it was.
     """
 
     document: bytes = b""
@@ -52,6 +58,8 @@ class Answer:
     files: tuple[str, ...] = ()
     layers: int = 0
     died: str = ""
+    rejected: int = 0
+    unkept: str = ""
 
 
 class Executor(Protocol):

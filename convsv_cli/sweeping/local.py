@@ -9,9 +9,10 @@ import tempfile
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from multiprocessing.connection import wait
-from tempfile import TemporaryDirectory
 
+from convsv_cli.holding import scratch
 from convsv_cli.machine import cores, limit_memory
 from convsv_cli.sweeping.executor import Answer, Order
 
@@ -30,7 +31,8 @@ class LocalExecutor:
 
     def __init__(self, jobs: int = 0, memory: float | None = None) -> None:
         self._memory = memory
-        self._scratch = TemporaryDirectory(prefix="convsv-", ignore_cleanup_errors=True)
+        self._ending = ExitStack()
+        self._scratch = str(self._ending.enter_context(scratch()))
         self._slots = jobs or cores()
         self._threads = ThreadPoolExecutor(self._slots)
         self._own = threading.local()
@@ -63,7 +65,7 @@ class LocalExecutor:
         for pool in pools:
             pool.shutdown(wait=True, cancel_futures=True)
         self._threads.shutdown(wait=True)
-        self._scratch.cleanup()
+        self._ending.close()
 
     def _answer(self, order: Order) -> Answer:
         try:
@@ -83,7 +85,7 @@ class LocalExecutor:
         pool: ProcessPoolExecutor | None = getattr(self._own, "pool", None)
         if pool is None:
             context = multiprocessing.get_context("spawn")
-            asked = self._memory, max(1, cores() // self._slots), self._scratch.name
+            asked = self._memory, max(1, cores() // self._slots), self._scratch
             pool = self._own.pool = ProcessPoolExecutor(1, context, _begin, asked)
             self._pools.add(pool)
         return pool

@@ -6,23 +6,27 @@ it. It is replaced whole, so that a run that is killed loses what was being work
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from convsv_cli import limits
 from convsv_cli.cache import fingerprint
 from convsv_cli.errors import ConvsvError, UsageError
+from convsv_cli.holding import LOCK, hold
 from convsv_cli.machine import file_state, regular
 from convsv_cli.remote import is_remote
 from convsv_cli.remote.listing import version_of
-from convsv_cli.replacing import replacement
+from convsv_cli.replacing import blaming, replacement
 from convsv_cli.report import Failure, Report, Settings
 from convsv_cli.report.verdict import INTERNAL
 from convsv_cli.saved import LARGEST, parsed
@@ -34,6 +38,8 @@ MOST = 1_000_000
 """Outcomes in a folder."""
 LONGEST_HEAD = 2**20
 """Bytes."""
+BUSY = "wait for it to end, or choose another folder; several may share one --cache"
+GOES_ON = "once it can be written, the same command goes on where it was"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +50,13 @@ class Outcome:
         path: as it was found.
         same_as: the path of the same file under which it was audited; empty where it is that itself.
         report: with one audit, or one failure; None where `same_as` has it.
+        gone: whether the file is no longer there.
     """
 
     path: str
     same_as: str = ""
     report: Report | None = None
+    gone: bool = False
 
 
 class Outcomes:
@@ -67,16 +75,29 @@ class Outcomes:
         self._memory = memory
         self._before: dict[str, tuple[int, list[Any]]] = {}
         self._folder = results / FOLDER
-        self._asked = _digest(repr(settings), fingerprint())
-        try:
+        self._asked = _digest(repr(settings), fingerprint(), repr(limits.granted()))
+        with blaming(results):
             self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot write: {error.strerror}", where=str(results)) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other sweeps out of the folder: of two, one would write tables without the other's models.
+
+        Raises:
+            UsageError: another one is there, or nothing can be written.
+        """
+        with blaming(self._folder.parent):
+            lock = (self._folder.parent / LOCK).open("ab")
+        with lock:
+            if not hold(lock.fileno()):
+                where = str(self._folder.parent)
+                raise UsageError("another sweep is writing to this folder", where=where, hint=BUSY)
+            yield
 
     def has(self, path: str) -> bool:
         """Whether a model was audited in this way, and none of its files has changed since."""
         head = _head(self._file(path))
-        if head is None or head.get("asked") != self._asked or head.get("path") != path:
+        if head is None or head.get("asked") != self._asked or head.get("path") != path or head.get("gone"):
             return False
         if head.get("failed") and head.get("memory") != self._memory:
             return False
@@ -110,9 +131,41 @@ class Outcomes:
         if _head(self._file(path)) != head:
             self._write(path, head, b"")
 
+    def settle(self, found: Iterable[str], named: Iterable[str], *, prune: bool = False) -> int:
+        """Mark the outcomes of files that are no longer there, among those that the names are about.
+
+        Args:
+            found: the paths of all models that there are now.
+            named: paths and globs, as `discover` takes them; what is elsewhere stays as it is.
+            prune: remove them instead.
+
+        Returns:
+            How many there are.
+
+        Raises:
+            UsageError: one of them cannot be written.
+        """
+        known = {self._file(path).name for path in found}
+        roots, gone = [_root(name) for name in named if not is_remote(name)], 0
+        for file in [file for file in self._folder.iterdir() if file.suffix == SUFFIX]:
+            head = None if file.name in known else _head(file)
+            if head is None or self._file(head["path"]) != file or not _is_gone(head["path"], roots):
+                continue
+            gone += 1
+            if prune:
+                with blaming(file):
+                    file.unlink()
+            elif not head.get("gone"):
+                self._write(head["path"], {**head, "gone": True}, _document(file))
+        return gone
+
     def _write(self, path: str, head: dict[str, Any], document: bytes) -> None:
-        with replacement(self._file(path), links=False) as file:
-            file.write(json.dumps(head).encode() + b"\n" + document)
+        try:
+            with replacement(self._file(path), links=False) as file:
+                file.write(json.dumps(head).encode() + b"\n" + document)
+        except UsageError as error:
+            error.hint = GOES_ON
+            raise
 
     def _file(self, path: str) -> Path:
         return self._folder / f"{_digest(path)}{SUFFIX}"
@@ -148,14 +201,33 @@ def _read(path: str, file: Path) -> Outcome:
     if head is None:
         return Outcome(path=path, report=_unreadable(path))
     same_as = head.get("same_as")
+    gone = head.get("gone") is True
     if isinstance(same_as, str) and same_as:
-        return Outcome(path=path, same_as=same_as)
+        return Outcome(path=path, same_as=same_as, gone=gone)
     try:
-        with regular(file) as stream:
-            stream.readline(LONGEST_HEAD)
-            return Outcome(path=path, report=parsed(stream.read(LARGEST), str(file)))
+        return Outcome(path=path, report=parsed(_document(file), str(file)), gone=gone)
     except (OSError, ValueError, ConvsvError):
         return Outcome(path=path, report=_unreadable(path))
+
+
+def _document(file: Path) -> bytes:
+    with regular(file) as stream:
+        stream.readline(LONGEST_HEAD)
+        return stream.read(LARGEST)
+
+
+def _is_gone(path: str, roots: Sequence[Path]) -> bool:
+    """Whether it is in one of these folders, or one of these files, and not there."""
+    below = any(Path(path).is_relative_to(root) for root in roots)
+    return below and not is_remote(path) and not os.path.lexists(path)
+
+
+def _root(name: str) -> Path:
+    """Of a glob, the folder in which all of it is; a path as it is."""
+    if os.path.lexists(name):
+        return Path(name)
+    parts = Path(name).parts
+    return Path(*takewhile(lambda part: not glob.has_magic(part), parts))
 
 
 def _unreadable(path: str) -> Report:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from convsv_cli.cache import fingerprint
 from convsv_cli.machine import file_state, regular
 from convsv_cli.replacing import replacement
-from convsv_cli.report.verdict import worst
+from convsv_cli.report.verdict import PRECEDENCE, worst
 from convsv_cli.sweeping.columns import (
     FLAG,
     REAL,
@@ -79,7 +79,7 @@ def _standing(results: Path, state: str) -> Totals | None:
             said = json.loads(file.read(LARGEST_TOTALS))
         before, written = said.pop("state"), said.pop("tables")
         totals = Totals(**said)
-        sound = all(isinstance(count, int) for count in (totals.layers, totals.exit_code))
+        sound = isinstance(totals.layers, int) and totals.exit_code in PRECEDENCE
         counts = {str(status): int(count) for status, count in totals.files.items()}
     except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return None
@@ -132,7 +132,7 @@ def file_of(outcome: Outcome) -> File:
     report = outcome.report
     audit = next(iter(report.audits), None) if report else None
     failure = next(iter(report.failures), None) if report else None
-    return File(path=outcome.path, same_as=outcome.same_as, audit=audit, failure=failure)
+    return File(path=outcome.path, same_as=outcome.same_as, audit=audit, failure=failure, gone=outcome.gone)
 
 
 def _rows(file: File) -> Iterator[tuple[str, list[Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from convsv_cli.auditing import audit_network, loaded
@@ -12,7 +13,7 @@ from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
 from convsv_cli.auditing.reaching import reached
 from convsv_cli.cache import Store, open_cache
 from convsv_cli.errors import ConvsvError
-from convsv_cli.limits import allowing
+from convsv_cli.limits import allowing, granting
 from convsv_cli.remote import beside
 from convsv_cli.report import Audit, Failure, Report
 from convsv_cli.report.verdict import INTERNAL
@@ -25,31 +26,35 @@ class Carried:
     """Entries that come with an order, and those that go with its answer, before those of a cache."""
 
     def __init__(self, entries: tuple[tuple[str, bytes], ...], store: Store | None) -> None:
-        self._given, self._store = dict(entries), store
+        self._given, self.store = dict(entries), store
         self.new: dict[str, bytes] = {}
 
     def get(self, key: str) -> bytes | None:
         """As `Store.get`."""
-        return self._given.get(key) or (self._store.get(key) if self._store else None)
+        return self._given.get(key) or (self.store.get(key) if self.store else None)
 
     def put(self, key: str, content: bytes) -> None:
         """As `Store.put`."""
         self.new[key] = content
-        if self._store:
-            self._store.put(key, content)
-
-    def close(self) -> None:
-        """As `Store.close`."""
-        if self._store:
-            self._store.close()
+        if self.store:
+            self.store.put(key, content)
 
 
 def answer(order: Order) -> Answer:
     """What is found."""
-    store = open_cache(order.cache, mode=order.cache_mode) if order.cache else None
-    carried = Carried(order.known, store)
+    if not order.cache:
+        return _answer(order, Carried(order.known, None))
+    store = open_cache(order.cache, mode=order.cache_mode, most=order.cache_size)
     try:
-        with allowing():
+        found = _answer(order, Carried(order.known, store))
+        return replace(found, rejected=store.rejected, unkept=store.unkept)
+    finally:
+        store.close()
+
+
+def _answer(order: Order, carried: Carried) -> Answer:
+    try:
+        with granting(*order.limits), allowing():
             if order.plan:
                 return Answer(work=_planned(order))
             if order.layers:
@@ -62,8 +67,6 @@ def answer(order: Order) -> Answer:
         if os.environ.get("CONVSV_TRACEBACK"):
             raise
         return _failed(order, f"internal error: {type(error).__name__}: {error}", INTERNAL)
-    finally:
-        carried.close()
 
 
 def _audited(file: Path, order: Order, carried: Carried) -> Audit:

@@ -18,7 +18,8 @@ class File(Form, frozen=True, kw_only=True):
 
     Attributes:
         path: As it was found.
-        status: incomplete is an audit in which some layers have no figures.
+        status: incomplete is an audit in which some layers have no figures; gone, of a file that is no longer
+            there.
         same_as: The path of the same file under which it was audited.
         reason: Why it failed.
         exit_code: Of convsv audit.
@@ -33,7 +34,7 @@ class File(Form, frozen=True, kw_only=True):
     """
 
     path: str
-    status: Literal["audited", "incomplete", "failed", "same"]
+    status: Literal["audited", "incomplete", "failed", "same", "gone"]
     same_as: Text
     reason: Text
     exit_code: Count
