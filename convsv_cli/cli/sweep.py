@@ -138,7 +138,7 @@ def sweep(
     with outcomes.alone():
         found = list(discover(models))
         outcomes.settle([each.path for each in found], models, prune=prune)
-        with _ending(_executor(scheduler, jobs, worker_memory), results) as executor:
+        with _ending(_executor(scheduler, jobs, worker_memory, results), results) as executor:
             with _telling(hidden=quiet) as progress:
                 tally = run(
                     found,
@@ -180,11 +180,11 @@ def _left(tally: Tally) -> int:
     return LEFT_OPEN if left else PASS
 
 
-def _executor(scheduler: str, jobs: int, worker_memory: float | None) -> Executor:
+def _executor(scheduler: str, jobs: int, worker_memory: float | None, results: Path) -> Executor:
     """What runs the audits: the cluster of a scheduler, or this machine where none is named."""
     from convsv_cli.sweeping import ClusterExecutor, LocalExecutor
 
-    return ClusterExecutor(scheduler) if scheduler else LocalExecutor(jobs, worker_memory)
+    return ClusterExecutor(scheduler, notes=results) if scheduler else LocalExecutor(jobs, worker_memory)
 
 
 def _summary(totals: Totals, results: Path) -> str:

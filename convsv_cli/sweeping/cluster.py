@@ -5,19 +5,22 @@ A worker must have this version of convsv, and find the models at the same paths
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from convsv_cli.errors import UsageError
+from convsv_cli.holding import scratch
+from convsv_cli.replacing import blaming
 from convsv_cli.sweeping.executor import Answer, Order, size_of
 
 PATIENCE = 20.0
@@ -26,6 +29,8 @@ GRACE = 1.0
 """Seconds more in which Dask may itself say that none does, and why."""
 FRESH = 2.0
 """Seconds for which the number of workers is taken to be the same."""
+TRIES = 2
+"""Workers that an order may cost."""
 INSTALL = "pip install 'convsv[distributed]'"
 HINT = "its log has one such as tcp://10.0.0.1:8786"
 DIED = "the workers that it was given to ended without an answer: killed by the system, or by the file"
@@ -44,18 +49,20 @@ class _Trial:
 class ClusterExecutor:
     """An order per worker: one of several threads begins the next order when it has ended this one.
 
-    An order whose worker has died goes to another, as often as the scheduler allows (thrice, unless
-    `distributed.scheduler.allowed-failures` says otherwise), and then as often again with no other suspect.
+    An order whose worker has died goes to another one, once where workers can write down that they begin it;
+    otherwise as often as the scheduler allows (thrice, unless `distributed.scheduler.allowed-failures` says
+    otherwise), and then as often again with no other suspect, for Dask blames what has not begun as well.
 
     Args:
         address: of the scheduler, such as tcp://10.0.0.1:8786.
         patience: seconds in which it must answer.
+        notes: folder that workers see, too, and may write down in what they begin; None for none.
 
     Raises:
         UsageError: Dask is not installed here, no scheduler answers, or a worker has another convsv.
     """
 
-    def __init__(self, address: str, patience: float = PATIENCE) -> None:
+    def __init__(self, address: str, patience: float = PATIENCE, notes: Path | None = None) -> None:
         try:
             from distributed import Client
         except ImportError as error:
@@ -72,8 +79,12 @@ class ClusterExecutor:
         self._address, self._futures, self._folder = address, set[Any](), str(Path.cwd())
         self._known, self._known_at = 0, -FRESH
         self._lock, self._suspects = threading.Lock(), deque[_Trial]()
+        self._ending, self._notes = ExitStack(), ""
         try:
             self._compare()
+            if notes is not None:
+                with blaming(notes):
+                    self._notes = str(self._ending.enter_context(scratch(notes)))
         except BaseException:
             self._client.close()
             raise
@@ -102,11 +113,12 @@ class ClusterExecutor:
         with suppress(Exception):  # a scheduler that has gone has forgotten them
             self._client.cancel(list(self._futures), force=True)
         self._client.close(timeout=PATIENCE)
+        self._ending.close()
 
     def _send(self, trial: _Trial) -> None:
         future = self._asked(
             lambda: self._client.submit(
-                work, trial.order, self._folder, pure=False, priority=size_of(trial.order.path)
+                work, trial.order, self._folder, self._notes, pure=False, priority=size_of(trial.order.path)
             )
         )
         self._futures.add(future)
@@ -183,14 +195,17 @@ class ClusterExecutor:
                 raise UsageError("this worker has another version of convsv, Python or torch", where=worker)
 
 
-def work(order: Order, folder: str) -> Answer:
+def work(order: Order, folder: str, notes: str = "") -> Answer:
     """On a worker, one at a time: names of files, and threads of torch, are the whole process's.
 
     Args:
         order: what is asked for.
         folder: what names of files begin from where they do not begin at the root.
+        notes: where to write down what is begun; empty for nowhere.
     """
-    with _one_at_a_time:
+    with _one_at_a_time, _noted(order, notes) as may_begin:
+        if not may_begin:
+            return Answer(died=DIED)
         from convsv_cli.spectral.cores import one_thread_each
         from convsv_cli.sweeping.worker import answer
 
@@ -201,6 +216,32 @@ def work(order: Order, folder: str) -> Answer:
                 return answer(order)
         finally:
             os.chdir(before)
+
+
+@contextmanager
+def _noted(order: Order, folder: str) -> Iterator[bool]:
+    """Whether an order may begin: not where so many workers have begun and never ended it.
+
+    Of a worker that dies, the note stays, which says for sure that it had begun. Where none can be written,
+    nothing is known.
+    """
+    said = hashlib.sha256(repr((order.path, order.layers, order.plan)).encode()).hexdigest()
+    notes = [Path(folder, f"{said}.{number}") for number in range(TRIES)] if folder else []
+    own = next(filter(_is_made, notes), None)
+    try:
+        yield own is not None or not notes or not all(note.exists() for note in notes)
+    finally:
+        if own is not None:
+            with suppress(OSError):
+                own.unlink()
+
+
+def _is_made(note: Path) -> bool:
+    try:
+        note.touch(exist_ok=False)
+    except OSError:
+        return False
+    return True
 
 
 def _within(seconds: float, make: Callable[[], Any]) -> Any:  # noqa: ANN401

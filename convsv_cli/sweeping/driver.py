@@ -154,6 +154,8 @@ def _steps(order: Order, slots: int) -> Steps:
     known: list[tuple[str, bytes]] = []
     if slots > 1 and size_of(order.path) >= LARGE:
         (planned,) = yield [replace(order, plan=True)]
+        if planned.died:
+            return _explained(order, planned)
         groups = _groups(planned.work, slots)
         answers = (yield [replace(order, layers=names) for names in groups]) if len(groups) > 1 else []
         known = [entry for answer in answers for entry in answer.known]

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import deque
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_two_workers_of_which_one_is_killed_find_what_one_process_finds(tmp_path
     running("scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", "--no-show")
     options = ("--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path / "dask"))
     workers = [running("worker", address, *options) for _ in range(2)]
-    executor = ClusterExecutor(address, patience=60)
+    executor = ClusterExecutor(address, patience=60, notes=tmp_path)
     executor._client.wait_for_workers(2, timeout=60)
     assert executor.slots == 2
 
@@ -107,7 +108,7 @@ class Fake:
     def __init__(self, ends):
         self.ends, self.running = ends, []
 
-    def submit(self, _work, order, _folder, **_options):
+    def submit(self, _work, order, _folder, _notes, **_options):
         future = Done(*self.ends(order))
         self.running.append((order.path, future))
         return future
@@ -135,7 +136,8 @@ def killed():
 
 def executor_of(ends):
     executor = object.__new__(ClusterExecutor)
-    executor._address, executor._folder, executor._futures = "tcp://x:1", ".", set()
+    executor._address, executor._folder, executor._notes = "tcp://x:1", ".", ""
+    executor._futures = set()
     executor._client, executor._lock, executor._suspects = Fake(ends), threading.Lock(), deque()
     return executor
 
@@ -173,3 +175,21 @@ def test_only_what_kills_workers_when_no_other_suspect_runs_is_to_blame():
     assert seen == ["a.pt", "x.pt", "b.pt"]
     died = [answer.result(timeout=0).died for answer in answers]
     assert died == ["", cluster.DIED, ""]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="has no such processes")
+def test_an_order_costs_two_workers_at_most(tmp_path, monkeypatch):
+    monkeypatch.setattr("convsv_cli.sweeping.worker.answer", lambda _order: os._exit(9))
+    deadly = Order(path="x.pt", settings=QUICK)
+    for _ in range(cluster.TRIES):
+        if (worker := os.fork()) == 0:
+            cluster.work(deadly, str(tmp_path), str(tmp_path))
+        assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == 9
+    assert cluster.work(deadly, str(tmp_path), str(tmp_path)).died == cluster.DIED
+    monkeypatch.setattr("convsv_cli.sweeping.worker.answer", lambda _order: Answer(layers=1))
+    notes = set(tmp_path.iterdir())
+    for order in (replace(deadly, path="y.pt"), replace(deadly, layers=("conv",))):
+        for folder in (tmp_path, tmp_path / "none", ""):
+            for _ in range(1 + cluster.TRIES):
+                assert cluster.work(order, str(tmp_path), str(folder)).layers == 1
+    assert set(tmp_path.iterdir()) == notes
