@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EACCES, EAGAIN, EDEADLK
 from pathlib import Path
+from typing import BinaryIO
 
 from convsv_cli.machine import regular
 
@@ -39,6 +40,17 @@ def hold(handle: int) -> bool:
     except OSError as error:
         return error.errno not in HELD
     return True
+
+
+def lock_file(folder: Path) -> BinaryIO:
+    """The file of a folder that is locked, which is made; no link, and no pipe with which one might wait.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    names = ("O_RDWR", "O_CREAT", "O_NOFOLLOW", "O_NONBLOCK")
+    handle = os.open(folder / LOCK, sum(getattr(os, name, 0) for name in names), 0o666)
+    return os.fdopen(handle, "rb", buffering=0)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from typing import Any
 from convsv_cli import limits
 from convsv_cli.cache import fingerprint
 from convsv_cli.errors import ConvsvError, UsageError
-from convsv_cli.holding import LOCK, hold
+from convsv_cli.holding import hold, lock_file
 from convsv_cli.machine import file_state, regular
 from convsv_cli.remote import is_remote
 from convsv_cli.remote.listing import version_of
@@ -87,7 +87,7 @@ class Outcomes:
             UsageError: another one is there, or nothing can be written.
         """
         with blaming(self._folder.parent):
-            lock = (self._folder.parent / LOCK).open("ab")
+            lock = lock_file(self._folder.parent)
         with lock:
             if not hold(lock.fileno()):
                 where = str(self._folder.parent)

@@ -120,11 +120,11 @@ def test_a_folder_that_cannot_be_written_is_one_line(command, monkeypatch):
     def refuse(*_arguments, **_keywords):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    for holder, name in (("pathlib.Path.mkdir", "mkdir"), ("pathlib.Path.open", "open")):
+    for refusing in ("pathlib.Path.mkdir", "convsv_cli.sweeping.outcomes.lock_file"):
         with monkeypatch.context() as patch:
-            patch.setattr(holder, refuse)
+            patch.setattr(refusing, refuse)
             result, orders = command()
-        assert str(result.exception) == "results: cannot write: Permission denied", name
+        assert str(result.exception) == "results: cannot write: Permission denied", refusing
         assert orders == []
 
 
