@@ -191,7 +191,9 @@ def _summary(totals: Totals, results: Path) -> str:
     """What became of all files, in one line."""
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(totals.files.items()))
     kinds = "*.jsonl and *.parquet" if totals.parquet else "*.jsonl (and Parquet where pyarrow is installed)"
-    return f"{counts or 'no models'}; {totals.layers:,} layers with figures; tables: {results}/{kinds}"
+    return (
+        f"{counts or 'no models audited'}; {totals.layers:,} layers with figures; tables: {results}/{kinds}"
+    )
 
 
 @contextmanager
