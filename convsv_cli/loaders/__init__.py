@@ -11,6 +11,7 @@ from convsv_cli.confinement import prepare
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
 from convsv_cli.limits import allowing, credit
 from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
+from convsv_cli.loaders.distributed import LOADER as DISTRIBUTED
 from convsv_cli.loaders.files import first_to_recognise, head_of, locating, model_file, refusing
 from convsv_cli.loaders.foreign import explaining, foreign, not_read
 from convsv_cli.loaders.loader import Loader, check_network
@@ -29,7 +30,7 @@ LARGEST = 2**31
 """Bytes of a message that protobuf writes."""
 PICKLED, SCRIPT = "pickled_module", "torchscript"
 EVALUATION = "the pickled module is looked at as in evaluation, without dropout"
-LOADERS: tuple[Loader, ...] = (PT2, SHARDED, SAFETENSORS, CHECKPOINT, ONNX)
+LOADERS: tuple[Loader, ...] = (PT2, SHARDED, SAFETENSORS, DISTRIBUTED, CHECKPOINT, ONNX)
 
 
 def load(path: str | Path, input_size: InputSize | None = None) -> Network:

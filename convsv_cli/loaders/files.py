@@ -15,12 +15,15 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError, UsageError
 from convsv_cli.limits import credit
 from convsv_cli.loaders.foreign import foreign
+from convsv_cli.loaders.layouts import run_file
 from convsv_cli.loaders.loader import Loader
 from convsv_cli.missing import is_url, nothing_at
 from convsv_cli.remote.files import look_beside, opened
 
 P = ParamSpec("P")
 T = TypeVar("T")
+LOOSE = ("*.safetensors", "*.pt2", "*.pt", "*.pth", "*.ckpt", "*.th", "*.jit", "*.bin")
+"""Files that may as well be parts of what a training run has left in the folder."""
 CHOICES = (
     ("model.safetensors.index.json",),
     ("pytorch_model.bin.index.json",),
@@ -28,7 +31,8 @@ CHOICES = (
     ("pytorch_model.bin",),
     ("*.index.json",),
     ("*.onnx",),
-    ("*.safetensors", "*.pt2", "*.pt", "*.pth", "*.ckpt", "*.th", "*.jit", "*.bin"),
+    (".metadata",),
+    LOOSE,
 )
 """Patterns of names, those that are looked for first before others; of equal ones there may be one file."""
 HEAD_BYTES = 4096
@@ -98,10 +102,12 @@ def model_file(path: Path) -> Path:
     if not _is_folder(path):
         return path
     try:
-        names = sorted(entry.name for entry in path.iterdir() if entry.is_file())
+        names, run = sorted(entry.name for entry in path.iterdir() if entry.is_file()), run_file(path)
     except OSError as error:
         raise UnreadableModelError(f"cannot be read: {error.strerror}") from error
     for patterns in CHOICES:
+        if patterns is LOOSE and run is not None:
+            return run
         found = [name for name in names if _matches(name, patterns)]
         if len(found) > 1:
             shown = ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")

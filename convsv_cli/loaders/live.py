@@ -63,7 +63,9 @@ def network_in_memory(
 
 def _layers_alone(module: nn.Module, size: InputSize) -> Network:
     memory, path = Memory(module), Path(type(module).__name__)
-    network = check_network(network_of(path, size, lambda _: tensors_of(memory), NO_LAYERS))
+    network = check_network(
+        network_of(path, size, lambda _: tensors_of(memory.value, memory.stored), NO_LAYERS)
+    )
     return _named(module, chained(network, path, lambda *_: chain_in(memory), size))
 
 

@@ -38,8 +38,12 @@ class ZipRecord:
     size: int
 
 
-def zip_records(path: Path) -> dict[str, ZipRecord]:
+def zip_records(path: Path, span: range | None = None) -> dict[str, ZipRecord]:
     """The records of the archive by name.
+
+    Args:
+        path: of the file.
+        span: the bytes of it that are the archive, all of which it has; None for all.
 
     Raises:
         UnreadableModelError: it is damaged, or no zip archive.
@@ -47,7 +51,8 @@ def zip_records(path: Path) -> dict[str, ZipRecord]:
     """
     try:
         with opened(path) as file:
-            return _checked(list(_entries(file)), file)
+            span = range(file.seek(0, 2)) if span is None else span
+            return _checked(list(_entries(file, span)), file, span)
     except (struct.error, UnicodeDecodeError, IndexError, OverflowError) as error:
         raise _damaged() from error
 
@@ -74,9 +79,9 @@ def record_bytes(path: Path, record: ZipRecord, limit: int) -> bytes:
     return data
 
 
-def _entries(file: IO[bytes]) -> Iterator[tuple[ZipRecord, int]]:
+def _entries(file: IO[bytes], span: range) -> Iterator[tuple[ZipRecord, int]]:
     """Records with the position of their local headers, as the central directory has them."""
-    start, length = _directory(file)
+    start, length = _directory(file, span)
     if length > MAX_DIRECTORY:
         raise UnsafeModelError("a zip archive with more records than any checkpoint has")
     file.seek(start)
@@ -95,7 +100,7 @@ def _entries(file: IO[bytes]) -> Iterator[tuple[ZipRecord, int]]:
             raise UnsafeModelError(f"the record {name!r} is encrypted or compressed in an unusual way")
         wide = (fields[9], fields[8], fields[16])
         size, stored, header = _widened(wide, directory[extra_begin : extra_begin + extra_length])
-        yield ZipRecord(name=name, method=fields[4], start=0, length=stored, size=size), header
+        yield ZipRecord(name=name, method=fields[4], start=0, length=stored, size=size), span.start + header
 
 
 def _widened(fields: tuple[int, int, int], extra: bytes) -> tuple[int, ...]:
@@ -112,34 +117,34 @@ def _widened(fields: tuple[int, int, int], extra: bytes) -> tuple[int, ...]:
     return fields
 
 
-def _directory(file: IO[bytes]) -> tuple[int, int]:
-    """Where the central directory is, and its length."""
-    end = file.seek(0, 2)
-    tail_start = max(0, end - MAX_COMMENT - 22)
+def _directory(file: IO[bytes], span: range) -> tuple[int, int]:
+    """Where the central directory is in the file, and its length."""
+    begin, end = span.start, span.stop
+    tail_start = max(begin, end - MAX_COMMENT - 22)
     file.seek(tail_start)
-    tail = file.read()
+    tail = file.read(end - tail_start)
     found = tail.rfind(_END)
     if found < 0:
         raise _damaged()
     length, start = struct.unpack_from("<2L", tail, found + 12)
     locator = tail_start + found - 20
     if _WIDE in {length, start} or struct.unpack_from("<H", tail, found + 10)[0] == 0xFFFF:
-        if locator < 0:
+        if locator < begin:
             raise _damaged()
         file.seek(locator)
         signature, _, position, _ = struct.unpack("<4sLQL", file.read(20))
-        file.seek(min(position, end))
+        file.seek(min(begin + position, end))
         record = file.read(56)
         if signature == _LOCATOR_64 and record.startswith(_END_64):
             length, start = struct.unpack_from("<2Q", record, 40)
-    if start + length > end:
+    if begin + start + length > end:
         raise _damaged()
-    return start, length
+    return begin + start, length
 
 
-def _checked(entries: list[tuple[ZipRecord, int]], file: IO[bytes]) -> dict[str, ZipRecord]:
+def _checked(entries: list[tuple[ZipRecord, int]], file: IO[bytes], span: range) -> dict[str, ZipRecord]:
     """The records with their places; each must lie after the one before it and have a name of its own."""
-    end, position = file.seek(0, 2), 0
+    position, end = span.start, span.stop
     records: dict[str, ZipRecord] = {}
     for record, header in sorted(entries, key=lambda entry: entry[1]):
         if record.name in records:

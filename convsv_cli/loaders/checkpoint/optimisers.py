@@ -62,8 +62,8 @@ def _others(attributes: dict[Any, Any]) -> list[Any]:
 def _keeps_state(key: Any, attributes: dict[Any, Any], count: Count) -> bool:
     """Whether something is kept of each parameter.
 
-    Groups list the parameters that there is a state of; without groups, what is kept of each numbered
-    parameter tells, or the name.
+    Groups list the parameters that there is a state of; without groups, what is kept of each parameter tells
+    where these are numbered or the name says so, or the name alone.
     """
     state, groups = attributes.get("state"), attributes.get("param_groups")
     if isinstance(state, list):
@@ -80,7 +80,9 @@ def _keeps_state(key: Any, attributes: dict[Any, Any], count: Count) -> bool:
     numbered = bool(state) and all(type(number) is int for number in state)
     slots = all(isinstance(kept, dict) and SLOTS.issuperset(kept) for kept in kept_once)
     some = slots and any(kept_once)
-    return numbered and (some or (attributes.keys() == {"state"} and is_named_for_training(key)))
+    if is_named_for_training(key):
+        return some or (numbered and attributes.keys() == {"state"})
+    return numbered and some
 
 
 def _are_copies(key: Any, further: list[Any], attributes: dict[Any, Any], count: Count) -> bool:

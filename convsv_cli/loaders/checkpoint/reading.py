@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 
@@ -19,7 +20,7 @@ from convsv_cli.loaders.checkpoint.script import is_script, script_tensors
 from convsv_cli.loaders.checkpoint.search import AVERAGES, OPTIMISER, WRAPPERS, LeftOut, Search, Tensors
 from convsv_cli.loaders.checkpoint.steps import NoChainError
 from convsv_cli.loaders.files import locating
-from convsv_cli.loaders.loader import NamedTensors
+from convsv_cli.loaders.loader import NamedTensors, StoredTensor
 from convsv_cli.loaders.names import notes_on, training_state, without_training_state
 from convsv_cli.loaders.zip_records import zip_records
 from convsv_cli.remote.files import opened
@@ -44,7 +45,7 @@ def tensors_of(path: Path) -> NamedTensors:
     contents = _pickled(path)
     if contents is None:
         return script_tensors(path, archive_members(zip_records(path)))
-    return unwrapped(contents)
+    return unwrapped(contents.value, contents.stored)
 
 
 @locating
@@ -83,25 +84,29 @@ def _pickled(path: Path) -> Contents | None:
     return None if is_script(members) else read_pickle(path, members, PICKLE, "data")
 
 
-def unwrapped(contents: Source) -> NamedTensors:
+def unwrapped(value: Any, stored: Callable[[Tensors], dict[str, StoredTensor]]) -> NamedTensors:
     """The tensors of the network in a checkpoint, by name.
 
     At the top, a wrapper such as "state_dict" is opened, the first in the order of `WRAPPERS`; averaged
     weights only where there is nothing better. Several networks side by side keep their keys as prefixes.
 
+    Args:
+        value: all that it holds.
+        stored: checks tensors, and gives their values.
+
     Raises:
         UnsafeModelError: containers that hold each other, so that there is no end of names.
     """
-    search = Search(contents.value)
+    search = Search(value)
     tensors = search.run()
     if not any(map(is_matrix, tensors.values())):
-        search = Search(contents.value, trusts_names=False)
+        search = Search(value, trusts_names=False)
         tensors = search.run()
     tensors, averages = _split(tensors, search)
     notes, left_out = _notes(tensors, averages, search)
     from_module = any(id(tensor) in search.of_modules for tensor in tensors.values())
     return NamedTensors(
-        tensors=contents.stored(tensors),
+        tensors=stored(tensors),
         format="pickled_module" if from_module else "checkpoint",
         notes=notes,
         left_out=left_out,
