@@ -231,12 +231,9 @@ def test_what_is_no_layer_and_what_cannot_be_told(tmp_path: Path) -> None:
 
 
 def test_tensors_without_values_are_listed(tmp_path: Path) -> None:
-    state = {"meta.weight": torch.ones(2, 2, device="meta"), "sparse.weight": torch.eye(3).to_sparse()}
-    layers = load(saved(state, tmp_path)).layers
-    assert [layer.reason.split()[0] for layer in layers if isinstance(layer, UnsupportedLayer)] == [
-        "a",
-        "sparse",
-    ]
+    (layer,) = load(saved({"meta.weight": torch.ones(2, 2, device="meta")}, tmp_path)).layers
+    assert isinstance(layer, UnsupportedLayer)
+    assert "meta device" in layer.reason
 
 
 MODULES = [

@@ -11,6 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from convsv_cli.errors import UnsafeModelError
+from convsv_cli.loaders.checkpoint.composed import (
+    COMPRESSED,
+    COO,
+    INTEGERS,
+    quantised,
+    quantised_along,
+    sparse,
+)
 from convsv_cli.loaders.checkpoint.values import (
     Global,
     Record,
@@ -51,8 +59,8 @@ MOST_SIZES = 3
 """Arguments of an allocator: start, stop and step of a range."""
 NESTED = "its values are in a pickle within the pickle, which convsv does not read"
 SPARSE_PARTS = 5
-SPARSE = "sparse weights, which convsv does not read yet"
-QUANTISED = "quantised weights, which convsv does not read yet"
+SPARSE = "sparse weights of a layout that convsv does not know"
+QUANTISED = "quantised weights of a scheme that convsv does not know"
 META = "a tensor on the meta device: it has no values"
 ARRAY = "a NumPy array: save it as a tensor, or the network's state_dict()"
 ATTRIBUTES = "its attribute {!r} may say what its values stand for, which convsv does not know"
@@ -157,12 +165,19 @@ def _described(storage: Any, offset: Any, shape: Any, stride: Any, *, dtype: str
     )
 
 
-def _quantised(storage: Any, _offset: Any, shape: Any, *_rest: Any) -> Tensor:
+def _quantised(storage: Any, offset: Any, shape: Any, stride: Any, quantiser: Any, *_rest: Any) -> Tensor:
+    """_rebuild_qtensor: by (scheme, scale, zero point), or (scheme, scales, zero points, axis)."""
     dtype = storage.dtype if isinstance(storage, Storage) else "unknown"
+    stored = _described(storage, offset, shape, stride, dtype=dtype, metadata=None)
+    match quantiser:
+        case (Global(), float(scale), int(zero)) if dtype in INTEGERS:
+            return quantised(stored, scale, zero)
+        case (Global(), Tensor() as scales, Tensor() as zeros, int(axis)) if dtype in INTEGERS:
+            return quantised_along(stored, scales, zeros, axis)
     return Tensor(shape=as_shape(shape), dtype=dtype, unusable=QUANTISED)
 
 
-def _sparse(_layout: Any, data: Any) -> Tensor:
+def _sparse(layout: Any, data: Any) -> Tensor:
     """Indices (one or two tensors), values, size and perhaps a flag.
 
     Raises:
@@ -171,8 +186,11 @@ def _sparse(_layout: Any, data: Any) -> Tensor:
     if len(data) > SPARSE_PARTS:
         raise TypeError
     *_, size = (part for part in data if isinstance(part, (tuple, list)))
-    *_, values = (part for part in data if isinstance(part, Tensor))
-    return Tensor(shape=as_shape(size), dtype=values.dtype, unusable=SPARSE)
+    parts = tuple(part for part in data if isinstance(part, Tensor))
+    name = layout.args[0] if isinstance(layout, Record) and layout.args else None
+    if (name == COO and len(parts) == 2) or (name in COMPRESSED and len(parts) == 3):
+        return sparse(name, as_shape(size), parts)
+    return Tensor(shape=as_shape(size), dtype=parts[-1].dtype, unusable=SPARSE)
 
 
 def _meta(dtype: Any, shape: Any, *_rest: Any) -> Tensor:

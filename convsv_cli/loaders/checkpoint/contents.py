@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,6 +67,9 @@ class Contents:
 
     def _stored(self, name: str, tensor: Tensor) -> StoredTensor:
         _check_shape(name, tensor)
+        if tensor.made is not None and not tensor.unusable:
+            made = tensor.made([self._stored(name, part) for part in tensor.parts])
+            return replace(made, usage=tensor.usage)
         first, count, stored = (0, 0, 0) if tensor.unusable else self._checked(name, tensor)
         return StoredTensor(
             shape=tensor.shape,

@@ -23,7 +23,7 @@ MAX_NAMES = 200_000_000
 """Characters of all modules' names, counted for each thing that they hold."""
 Children = Callable[[Record], list[tuple[str, Record]]]
 REGISTRIES = ("_modules", "_parameters", "_buffers")
-MODULES = "torch.nn.modules."
+MODULES = ("torch.nn.modules.", "torch.ao.nn.")
 _MANGLED = re.compile(r"(^__torch__\.)|(___torch_mangle_\d+\.)")
 _EMBEDDING = {"Embedding", "EmbeddingBag"}
 _RECURRENT = {"LSTM", "GRU", "RNN"}

@@ -28,6 +28,7 @@ from convsv_cli.loaders.checkpoint.containers import (
 )
 from convsv_cli.loaders.checkpoint.modules import REGISTRIES, is_module, module_tensors, walk
 from convsv_cli.loaders.checkpoint.optimisers import are_optimisers, is_named_for_training, is_optimiser
+from convsv_cli.loaders.checkpoint.packed import unpacked
 from convsv_cli.loaders.checkpoint.values import Record, Tensor
 from convsv_cli.loaders.names import is_direction
 from convsv_cli.loaders.scaled import is_coarse
@@ -118,7 +119,7 @@ class Search:
 
     def items(self, pairs: Iterable[Pair], path: str) -> list[Pair]:
         """The pairs with arrays as tensors; beside weights of few bits, what may scale them too."""
-        plain_pairs = ((key, plain(value)) for key, value in pairs)
+        plain_pairs = ((key, plain(value)) for key, value in unpacked(pairs))
         return [(key, number(below(path, key), item) if self.coarse else item) for key, item in plain_pairs]
 
     def named(self, value: Any, key: Any, path: str, depth: int) -> Tensors:

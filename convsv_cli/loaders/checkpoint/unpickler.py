@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 from convsv_cli import limits
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.checkpoint.calls import rebuilt, refuse_hazards
+from convsv_cli.loaders.checkpoint.packed import restored
 from convsv_cli.loaders.checkpoint.values import Global, Record, Storage, as_key
 
 PersistentLoad = Callable[[Any], Any]
@@ -237,7 +238,7 @@ def _build(machine: _Machine, _: Any) -> None:
     """Set the attributes of a record; of a dict, only those beyond its own description; of tensors, none."""
     state, target = machine.stack.pop(), machine.stack[-1]
     if isinstance(target, Record):
-        target.state = state
+        target.state = restored(target, state)
     elif isinstance(target, dict) and isinstance(state, dict) and len(state) > ("_metadata" in state):
         target["__dict__"] = state
     elif isinstance(target, Storage):

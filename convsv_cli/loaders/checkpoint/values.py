@@ -6,11 +6,12 @@ types go by torch's names for them, such as "float16".
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convsv_cli.errors import UnsafeModelError
-from convsv_cli.loaders.loader import Usage
+from convsv_cli.loaders.loader import StoredTensor, Usage
 
 MAX_NAME = 2000
 MAX_AXES = 32
@@ -120,6 +121,8 @@ class Tensor:
         stride: between elements of each axis.
         unusable: why it cannot be used; empty where it can.
         usage: what its module does with it; None where that is not known.
+        parts: tensors that its values are made of; empty where it has a storage.
+        made: makes it of these; raises `LimitError`.
     """
 
     shape: tuple[int, ...]
@@ -129,6 +132,8 @@ class Tensor:
     stride: tuple[int, ...] = ()
     unusable: str = ""
     usage: Usage | None = None
+    parts: tuple[Tensor, ...] = ()
+    made: Callable[[Sequence[StoredTensor]], StoredTensor] | None = None
 
     @property
     def ndim(self) -> int:
