@@ -5,6 +5,7 @@
 * spectral_norm (Miyato et al. 2018) as in evaluation: weight / (u' W v) with the stored u and v. Parts
   `weight_orig`, `weight_u`, `weight_v`, or `parametrizations.weight.original`, `.0._u`, `.0._v`.
 * convsv's own `limit_norm`, as in evaluation. Parts `parametrizations.weight.original`, and its record.
+* orthogonal, as `orthogonal` says. Parts `parametrizations.weight.original`, and perhaps `.0.base`.
 * pruning: weight * mask. Parts `weight_orig`, `weight_mask`.
 """
 
@@ -18,10 +19,10 @@ import torch
 
 from convsv_cli.loaders.limited import limited
 from convsv_cli.loaders.loader import StoredTensor
+from convsv_cli.loaders.orthogonal import orthogonal, unknown, without_base
 from convsv_cli.spectral.limited import RECORD
 
 Parts = Mapping[str, StoredTensor]
-UNKNOWN = "a parametrization that convsv does not know: save the model after remove_parametrizations"
 _SUFFIXES = frozenset(("g", "v", "u", "orig", "bar", "mask"))
 _WORD = re.compile(r"\w*")
 _REGISTERED = re.compile(r"(?P<module>.*?)parametrizations\.(?P<parameter>[^.]+)\.(?P<part>.+)", re.DOTALL)
@@ -65,7 +66,7 @@ def resolve(parts: Parts) -> StoredTensor | None:
         return rule(parts)
     original = next((parts[part] for part in ("original", "original0", "orig", "bar") if part in parts), None)
     if original is not None:
-        return replace(original, unusable=UNKNOWN)
+        return unknown(original)
     return None
 
 
@@ -125,5 +126,7 @@ _RULES: dict[frozenset[str], Callable[[Parts], StoredTensor]] = {
     frozenset(("orig", "u", "v")): lambda p: _spectral(p["orig"], p["u"], p["v"]),
     frozenset(("original", "0._u", "0._v")): lambda p: _spectral(p["original"], p["0._u"], p["0._v"]),
     frozenset(("original", f"0.{RECORD}")): lambda p: limited(p["original"], p[f"0.{RECORD}"]),
+    frozenset(("original", "0.base")): lambda p: orthogonal(p["original"], p["0.base"]),
+    frozenset(("original",)): lambda p: without_base(p["original"]),
     frozenset(("orig", "mask")): lambda p: _combined(p["orig"], torch.mul, p["orig"], p["mask"]),
 }

@@ -325,14 +325,6 @@ def test_what_a_limit_makes_of_a_weight_is_never_found_in_a_hurry(
         assert audit(path).layers[0].reason == NO_TIME
 
 
-def test_an_unknown_parametrization_is_listed(tmp_path: Path) -> None:
-    module = parametrizations.orthogonal(nn.Linear(4, 4))
-    (layer,) = load(saved(module.state_dict(), tmp_path)).layers
-    assert isinstance(layer, UnsupportedLayer)
-    assert layer.name == "weight"
-    assert "parametrization" in layer.reason
-
-
 @pytest.mark.parametrize(
     "parts",
     [("orig",), ("orig", "u"), ("orig", "u", "v", "mask"), ("bar", "u", "v")],
