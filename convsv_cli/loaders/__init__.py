@@ -14,6 +14,7 @@ from convsv_cli.loaders.checkpoint import LOADER as CHECKPOINT
 from convsv_cli.loaders.distributed import LOADER as DISTRIBUTED
 from convsv_cli.loaders.files import first_to_recognise, head_of, locating, model_file, refusing
 from convsv_cli.loaders.foreign import explaining, foreign, not_read
+from convsv_cli.loaders.gguf import LOADER as GGUF
 from convsv_cli.loaders.loader import Loader, check_network
 from convsv_cli.loaders.onnx import LOADER as ONNX
 from convsv_cli.loaders.pt2 import LOADER as PT2
@@ -30,7 +31,7 @@ LARGEST = 2**31
 """Bytes of a message that protobuf writes."""
 PICKLED, SCRIPT = "pickled_module", "torchscript"
 EVALUATION = "the pickled module is looked at as in evaluation, without dropout"
-LOADERS: tuple[Loader, ...] = (PT2, SHARDED, SAFETENSORS, DISTRIBUTED, CHECKPOINT, ONNX)
+LOADERS: tuple[Loader, ...] = (PT2, SHARDED, SAFETENSORS, GGUF, DISTRIBUTED, CHECKPOINT, ONNX)
 
 
 def load(path: str | Path, input_size: InputSize | None = None) -> Network:
@@ -38,7 +39,7 @@ def load(path: str | Path, input_size: InputSize | None = None) -> Network:
 
     Args:
         path: an ONNX graph, a PyTorch checkpoint, module, TorchScript archive or torch.export program, a
-            safetensors file, the index of a model in several files, or a folder with one of these.
+            safetensors or GGUF file, the index of a model in several files, or a folder with one of these.
         input_size: the input size at which layers are to know their own; None: as in the file.
 
     Raises:

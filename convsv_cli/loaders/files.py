@@ -22,7 +22,7 @@ from convsv_cli.remote.files import look_beside, opened
 
 P = ParamSpec("P")
 T = TypeVar("T")
-LOOSE = ("*.safetensors", "*.pt2", "*.pt", "*.pth", "*.ckpt", "*.th", "*.jit", "*.bin")
+LOOSE = ("*.safetensors", "*.gguf", "*.pt2", "*.pt", "*.pth", "*.ckpt", "*.th", "*.jit", "*.bin")
 """Files that may as well be parts of what a training run has left in the folder."""
 CHOICES = (
     ("model.safetensors.index.json",),
@@ -35,6 +35,8 @@ CHOICES = (
     LOOSE,
 )
 """Patterns of names, those that are looked for first before others; of equal ones there may be one file."""
+SPLIT = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.gguf)", re.IGNORECASE | re.DOTALL)
+"""Names of the parts of a model that llama.cpp has split, of which the first stands for all."""
 HEAD_BYTES = 4096
 MISTAKEN = (
     (rb"\Z", "the file is empty", "download or export it again"),
@@ -127,7 +129,10 @@ def may_be_model(name: str) -> bool:
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
+    """Whether it is so called; what by its name is a further part of a model is none by itself."""
+    split = SPLIT.fullmatch(name)
+    further = split is not None and int(split[2]) != 1
+    return not further and any(fnmatchcase(name.lower(), pattern) for pattern in patterns)
 
 
 def _is_folder(path: Path) -> bool:

@@ -35,10 +35,10 @@ class Foreign:
 SOURCE = "audit the ONNX file or the checkpoint that it was made from"
 FORMATS = (
     Foreign(
-        name="a GGUF file",
-        suffixes=(".gguf", ".ggml"),
-        signature=rb"GGUF|ggjt|lmgg|tjgg",
-        instead="audit the safetensors file or the checkpoint that it was made from",
+        name="a file of llama.cpp from before GGUF",
+        suffixes=(".ggml",),
+        signature=rb"ggjt|lmgg|tjgg",
+        instead="convert the model again, to GGUF",
     ),
     Foreign(
         name="a Keras model",

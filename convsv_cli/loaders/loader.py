@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ MAX_TENSORS = 250_000
 MAX_AXES = 64
 FREE_ELEMENTS = 2**23
 GROWTH = 16
+STACKED = "{} matrices, each by itself: the norm is the largest of theirs"
 REPEATED = "each of its {stored} stored values is in {times} places on average, too many to unfold"
 UNREAL = "{} weights: the real values they stand for are unknown"
 
@@ -60,6 +61,8 @@ class StoredTensor:
         identity: equal for tensors that are one in memory; None where the file does not say.
         assumed: what was taken for granted to get the values.
         usage: what is done with it, where the file says.
+        scheme: how the values are stored, such as "Q4_K", where `read` gives those that they stand for; then
+            `dtype` is of these.
     """
 
     shape: tuple[int, ...]
@@ -69,11 +72,27 @@ class StoredTensor:
     identity: Hashable | None = None
     assumed: tuple[str, ...] = ()
     usage: Usage | None = None
+    scheme: str = ""
 
     @property
     def fault(self) -> str:
         """Why its values cannot be audited, be it for their type alone; empty where they can."""
         return self.unusable or ("" if is_real(self.dtype) else UNREAL.format(self.dtype))
+
+
+def stacked(tensor: StoredTensor, assumed: tuple[str, ...] = ()) -> StoredTensor:
+    """Matrices [n, out, in] of n experts as one layer of n groups, each of which maps inputs of its own.
+
+    That layer is block diagonal, so its norm is the largest of the matrices', whichever are chosen.
+
+    Args:
+        tensor: all of them.
+        assumed: what was taken for granted to say that they are matrices.
+    """
+    count, rows, columns = tensor.shape
+    shape = count * rows, columns
+    usage = Usage(geometry=Geometry(groups=max(1, count)), assumed=(*assumed, STACKED.format(count)))
+    return replace(tensor, shape=shape, read=lambda: tensor.read().reshape(shape), usage=usage)
 
 
 def is_real(dtype: str) -> bool:

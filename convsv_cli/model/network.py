@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 NO_GRAPH = {
     "checkpoint": "a checkpoint holds weights, but no graph to bound",
     "safetensors": "a safetensors file holds weights, but no graph to bound",
+    "gguf": "a GGUF file holds weights, but no graph to bound",
     "pickled_module": "a pickled module holds its layers, but not the code that connects them",
     "module": "a module alone does not say what it is called with: pass example_input",
     "torchscript": "the code of this TorchScript archive gives no graph",
@@ -72,7 +73,7 @@ class Network:
 
     Attributes:
         path: as the user gave it; the model's file where that was a folder.
-        format: "onnx", "checkpoint", "pickled_module", "torchscript", "safetensors", "pt2".
+        format: "onnx", "checkpoint", "pickled_module", "torchscript", "safetensors", "gguf", "pt2".
         files: every file that was read, relative to the model's folder, with `path`'s name first.
         sources: for each of `files`, the model that it belongs to; empty where that is `path` for all.
         opset: of the default ONNX domain; None for other formats.

@@ -73,7 +73,7 @@ def complaint(content: bytes, *arguments: str) -> ConvsvError:
 
 def test_what_is_no_model_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stdin, "_copy", lambda *_: pytest.fail("a stream that may have no end"))
-    streams = {b"y\n" * 10**5: "not a model file", b"GGUF" + bytes(9000): "a GGUF file", b"": "empty"}
+    streams = {b"y\n" * 10**5: "not a model file", b"tjgg" + bytes(9000): "before GGUF", b"": "empty"}
     for content, what in streams.items():
         error = complaint(content, "audit", "-")
         assert (type(error), error.where) == (UnreadableModelError, "<stdin>")

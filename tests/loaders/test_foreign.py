@@ -23,8 +23,8 @@ def zipped() -> bytes:
 
 
 FILES = {
-    "m.gguf": (b"GGUF\3\0\0\0", "safetensors file or the checkpoint"),
-    "m.bin": (b"GGUF\3\0\0\0" * 8, "save"),
+    "m.ggml": (b"tjgg\3\0\0\0", "convert the model again"),
+    "m.bin": (b"tjgg\3\0\0\0" * 8, "save"),
     "m.h5": (b"\x89HDF\r\n\x1a\n", "export it in Keras"),
     "no-suffix": (b"\x89HDF\r\n\x1a\n", "export it in Keras"),
     "m.keras": (zipped(), "export it in Keras"),
