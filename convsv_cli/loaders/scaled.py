@@ -263,6 +263,7 @@ def _applied(tensor: StoredTensor, name: str, scale: StoredTensor) -> StoredTens
     return replace(
         tensor,
         dtype=tensor.dtype if is_real(tensor.dtype) else "float64",
+        scheme=tensor.dtype,
         read=read,
         identity=None if None in identities else identities,
         assumed=(*tensor.assumed, APPLIED.format(tensor.dtype, name, spread)),

@@ -21,6 +21,8 @@ from convsv_cli.loaders.names import (
     training_state,
     without_training_state,
 )
+from convsv_cli.loaders.quantised import assembled
+from convsv_cli.loaders.quantised.config import Config
 from convsv_cli.loaders.scaled import dequantised
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer, layer_name
 from convsv_cli.model.network import InputSize, Network
@@ -60,7 +62,8 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
         raise UsageError("a state dict or module has no named inputs", hint=instead)
     check_tensors((name, tensor.shape) for name, tensor in found.tensors.items())
     begin_reading(sum(map(len, found.tensors)), "its tensors")
-    tensors = effective(dequantised(without_training_state(found.plain)))
+    config = Config(path=path)
+    tensors = effective(dequantised(assembled(without_training_state(found.plain), config)))
     rows = layers(tensors, input_size)
     if not rows:
         besides = f"; it {found.left_out[0]}" if found.left_out else ""
@@ -69,7 +72,7 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
     return Network(
         path=str(path),
         format=found.format,
-        files=(path.name, *found.files),
+        files=(path.name, *found.files, *config.files),
         layers=rows,
         notes=tuple(dict.fromkeys((*found.notes, *directions, *_no_layers(tensors, rows)))),
         left_out=found.left_out,

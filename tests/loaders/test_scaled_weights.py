@@ -193,32 +193,11 @@ def test_no_scale_goes_to_another_layer(tmp_path: Path) -> None:
 
 
 PACKED: dict[str, dict[str, torch.Tensor]] = {
-    "GPTQ": {
-        "qweight": torch.ones(2, 8, dtype=torch.int32), "qzeros": torch.ones(2, 1, dtype=torch.int32),
-        "scales": torch.ones(2, 8).half(), "g_idx": torch.zeros(16, dtype=torch.int32),
-    },
-    "compressed-tensors": {
-        "weight_packed": torch.ones(8, 2, dtype=torch.int32), "weight_scale": torch.ones(8, 2).bfloat16(),
-        "weight_shape": torch.tensor([8, 16]),
-    },
-    "NVFP4": {
-        "weight": torch.ones(8, 8, dtype=torch.uint8), "weight_scale_2": HALF,
-        "weight_scale": torch.ones(8, 1).to(torch.float8_e4m3fn), "input_scale": HALF,
-    },
-    "bitsandbytes": {
-        "weight": torch.ones(64, 1, dtype=torch.uint8), "weight.absmax": torch.ones(2),
-        "weight.quant_map": torch.ones(16),
-        "weight.quant_state.bitsandbytes__nf4": torch.ones(9, dtype=torch.uint8),
-    },
-    "LLM.int8": {"weight": torch.ones(8, 8, dtype=torch.int8), "SCB": torch.ones(8)},
     "torchao": {
         "weight": torch.ones(8, 8, dtype=torch.int8), "scale": torch.ones(8), "zero_point": torch.zeros(8),
     },
     "HQQ": {"W_q": torch.ones(8, 8, dtype=torch.uint8), "scale": torch.ones(8, 1), "zero": torch.ones(8, 1)},
-    "MXFP4": {
-        "proj_blocks": torch.ones(8, 2, 16, dtype=torch.uint8),
-        "proj_scales": torch.ones(8, 2, dtype=torch.uint8),
-    },
+    "EXL2": {"q_weight": torch.ones(2, 8, dtype=torch.int32), "q_scale": torch.ones(4, 1, dtype=torch.int32)},
     "quanto": {"weight._data": torch.ones(8, 8, dtype=torch.int8), "weight._scale": torch.ones(8, 1)},
 }  # fmt: skip
 

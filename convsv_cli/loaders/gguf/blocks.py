@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convsv_cli.errors import UnreadableModelError
+from convsv_cli.loaders.quantised.microscaling import E2M1, powers
 
 if TYPE_CHECKING:
     Bytes = NDArray[np.uint8]
@@ -28,9 +29,6 @@ AT_ONCE = 2**20
 """Entries whose codes are looked at together: what is made of them on the way takes more memory."""
 RUN = 256
 EXTRA = "{} is read by the package gguf: pip install 'convsv[gguf]'"
-E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-"""The floats of four bits, without their sign: one bit of mantissa, two of exponent (OCP MX v1.0)."""
-SIGNED_E2M1 = np.array([*E2M1, *(-value for value in E2M1)])
 _QUANTILES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 """The sixteen values of IQ4_NL and IQ4_XS."""
 
@@ -71,11 +69,6 @@ def _by_library(kind: str) -> Callable[[Bytes], Reals]:
         raise UnreadableModelError(EXTRA.format(kind))
     number = library.GGMLQuantizationType[kind]
     return lambda blocks: np.asarray(library.quants.dequantize(blocks, number), np.float64)
-
-
-def powers(exponents: Bytes) -> Reals:
-    """Numbers of E8M0: two to the power of a byte less 127; 255 is NaN (OCP MX v1.0)."""
-    return np.where(exponents == 255, np.nan, np.ldexp(1.0, exponents.astype(np.int32) - 127))
 
 
 def _half(blocks: Bytes, at: int) -> Reals:
@@ -185,7 +178,7 @@ def _iq4_xs(b: Bytes) -> Reals:
 
 def _mxfp4(b: Bytes) -> Reals:
     """An exponent of two, E8M0, and floats of four bits."""
-    return np.asarray(powers(b[:, :1]) * SIGNED_E2M1[_fields(b[:, 1:], 4, 16)])
+    return np.asarray(powers(b[:, :1]) * E2M1[_fields(b[:, 1:], 4, 16)])
 
 
 READERS: Mapping[str, Callable[[Bytes], Reals]] = {

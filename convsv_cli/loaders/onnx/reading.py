@@ -25,6 +25,8 @@ from convsv_cli.loaders.onnx.shape_inference import infer
 from convsv_cli.loaders.onnx.shapes import dims, impossible, inputs_of
 from convsv_cli.loaders.onnx.tensors import external_file, stored_parts
 from convsv_cli.loaders.onnx.unfolding import check_wire, inlined
+from convsv_cli.loaders.quantised import assembled
+from convsv_cli.loaders.quantised.config import Config
 from convsv_cli.loaders.rows import Found, found_in, rows_of
 from convsv_cli.loaders.scaled import dequantised
 from convsv_cli.model.linear_map import LinearMap
@@ -96,7 +98,7 @@ def transplanted(
         UnreadableModelError, UnsafeModelError: as `read`.
     """
     place, model = graph
-    known = dequantised(without_training_state(found.tensors))
+    known = dequantised(assembled(without_training_state(found.tensors), Config(path=path)))
     stored = {initializer.name: initializer for initializer in model.graph.initializer}
     wanted, homes, strangers = _placed(known, stored)
     if strangers:  # a graph that does not compute it from the parts holds what a layer multiplies by

@@ -6,7 +6,17 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-from tests.support.fuzzing import arrays, attributes, json_values, kept, pickles, protobufs, texts, zips
+from tests.support.fuzzing import (
+    arrays,
+    attributes,
+    ggufs,
+    json_values,
+    kept,
+    pickles,
+    protobufs,
+    texts,
+    zips,
+)
 from tests.support.fuzzing.mutations import Mutation, mutated
 from tests.support.fuzzing.seeds import Seed, seeds
 
@@ -20,6 +30,8 @@ AWARE: dict[str, tuple[Mutation, ...]] = {
     "TorchScript": ZIP,
     "pt2": ZIP,
     "safetensors": SAFETENSORS,
+    "gguf": (*(ggufs.number,) * 4, ggufs.name, ggufs.nested),
+    "quantised": SAFETENSORS,
     "sharded index": (json_values.json_value, json_values.json_value, json_values.nested),
     "ONNX operators": (
         *(attributes.attribute,) * 4,
@@ -39,7 +51,11 @@ KEPT = frozenset(("sweep results", "cache"))
 """Folders, with any number of files that are damaged."""
 SHARES = dict.fromkeys((*READ, "ONNX operators"), 0.95)
 """How often a mutation knows the format where parsers refuse nearly all others."""
-PARTS: dict[str, tuple[Mutation, ...]] = {"sharded index": SAFETENSORS}
+PARTS: dict[str, tuple[Mutation, ...]] = {
+    "sharded index": SAFETENSORS,
+    "gguf": (ggufs.number,),
+    "quantised": (json_values.json_value, json_values.plausible),
+}
 """What knows the format of the files beside the first one."""
 
 MAIN = 0.75

@@ -20,9 +20,11 @@ from torch import nn
 from convsv_cli.cli import cli
 from tests.support.constant_cases import CASES
 from tests.support.fuzzing import kept
+from tests.support.gguf_files import Claim, claim, gguf_file, texts
 from tests.support.node_cases import NODE_CASES
 from tests.support.onnx_models import graph_model, normal
 from tests.support.opset_cases import LAST, Case
+from tests.support.quantised_layouts import LAYOUTS
 
 Files = dict[str, bytes]
 Maker = Callable[[Path], Iterator["Seed"]]
@@ -122,6 +124,30 @@ def _sharded(folder: Path) -> Iterator[Seed]:
     index = {"metadata": {"total_size": 400}, "weight_map": {t: n for n, ts in parts.items() for t in ts}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     yield _read(folder, "model.safetensors.index.json", *parts)
+
+
+def _gguf(_folder: Path) -> Iterator[Seed]:
+    """Floats and blocks of several types, one of which the library reads; and a model in two parts."""
+    kinds = {"Q4_0": (2, 18), "Q4_K": (12, 144), "Q6_K": (14, 210), "IQ2_XS": (17, 74), "MXFP4": (39, 17)}
+    tensors = [claim("token_embd.weight", normal(8, 4)), claim("blk.0.attn_norm.weight", normal(4))]
+    for name, (number, width) in kinds.items():
+        shape = (2, 32 if width < 20 else 256)
+        stored = Claim(name=f"blk.0.{name}.weight", shape=shape, type=number, data=bytes(2 * width))
+        tensors.append(stored)
+    tensors.append(claim("blk.0.ffn_up_exps.weight", normal(2, 3, 4)))
+    pairs = {"general.alignment": 32, "tokenizer.ggml.tokens": texts("a", "bc"), "llama.block_count": 1}
+    yield Seed(files={"a.gguf": gguf_file(tensors, pairs)})
+    split = {"split.count": 2}
+    parts = (gguf_file(tensors[:2], split), gguf_file(tensors[2:4], split))
+    yield Seed(files={f"b-0000{i}-of-00002.gguf": part for i, part in enumerate(parts, 1)})
+
+
+def _quantised(folder: Path) -> Iterator[Seed]:
+    """Weights in several tensors, as quantisers store them, with what is said beside the file."""
+    for layout in (one() for one in LAYOUTS.values()):
+        save_file(layout.named, folder / "a.safetensors")
+        (folder / "config.json").write_text(json.dumps({"quantization_config": layout.config or {}}))
+        yield _read(folder, "a.safetensors", "config.json")
 
 
 def _onnx(folder: Path) -> Iterator[Seed]:
@@ -314,6 +340,8 @@ MAKERS: dict[str, Maker] = {
     "TorchScript": _script,
     "pt2": _program,
     "safetensors": _safetensors,
+    "gguf": _gguf,
+    "quantised": _quantised,
     "sharded index": _sharded,
     "ONNX operators": _operators,
     "report": _reports,
