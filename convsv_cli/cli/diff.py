@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,15 @@ import click
 from convsv_cli.budget import Judge, growth_judge, judged, with_unused
 from convsv_cli.cli import options
 from convsv_cli.cli.caching import caching
-from convsv_cli.cli.helping import BUDGET, Command, option
+from convsv_cli.cli.helping import BUDGET, FIGURES, Command, option
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.running import Progress, progress_bar, whole
+from convsv_cli.cli.stdin import is_stdin
 from convsv_cli.cli.values import share
 from convsv_cli.comparison import audited_like, difference
+from convsv_cli.errors import UsageError
 from convsv_cli.renderers.comparison import DIFFERENCES
-from convsv_cli.report import Audit, Report, Settings, exit_code
+from convsv_cli.report import Audit, Difference, Report, Settings, exit_code
 from convsv_cli.saved import is_report, read_one
 
 if TYPE_CHECKING:
@@ -38,6 +41,13 @@ if TYPE_CHECKING:
     metavar="PERCENT",
     callback=share,
     help="Exit with 1 if a norm or the bound of the network grew by more, such as 5%.",
+)
+@option(
+    "--distance/--no-distance",
+    "measured",
+    section=FIGURES,
+    default=None,
+    help="Certify the norm of the difference of each layer's weights; by default if one model is quantised.",
 )
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
@@ -61,6 +71,7 @@ def diff(
     old: Path,
     new: Path,
     increase: float | None,
+    measured: bool | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
     verbose: bool,
@@ -75,6 +86,9 @@ def diff(
     overlap; of a network, its bound is larger or smaller. A model that is compared with a saved report is
     audited as that was.
 
+    Where one of the models is quantised, or --distance asks for it, the norm of W - W' is certified for each
+    layer that is in both, and what share it is of the norm of W. Then both must be models, not reports.
+
     Exits with 0 whatever the difference, unless --max-increase is given.
 
     \b
@@ -84,22 +98,41 @@ def diff(
       convsv diff old.onnx new.onnx
       convsv diff main.json new.onnx --max-increase 5%
       convsv diff old.onnx new.onnx --to logits
+      convsv diff model.safetensors model-Q4_K_M.gguf
       convsv diff epoch1.pt epoch9.pt --format markdown
     """  # noqa: D301  (click takes \b for "keep these lines")
     targets = prepare(DIFFERENCES, outputs, format_name, [old, new])
     saved = [read_one(path) if is_report(path) else None for path in (old, new)]
     settings = _settings(asked, next(filter(None, saved), None))
+    models = not any(saved) and not any(map(is_stdin, (old, new)))
+    if measured and not models:
+        hint = "pass the files that were audited"
+        raise UsageError("--distance needs two models, not reports or stdin", hint=hint)
     with progress_bar(hidden=quiet) as progress:
         before = saved[0] or _audit(old, settings, progress, cache)
         judge = None if increase is None else growth_judge(str(old), before, increase)
         after = saved[1] or _audit(new, settings, progress, cache, judge)
+        found = difference(before, after)
+        if models and measured is not False:
+            found = _measured(found, (old, new), settings, progress, always=measured is True)
     if saved[1] and judge is not None:
         after = judged(judge, after)
     report = Report(command="diff", audits=(after,))
     if judge is not None:
         report = with_unused(judge.budget, report)
-    write(difference(before, report.audits[0]), targets, full=verbose)
+    write(replace(found, new=report.audits[0]), targets, full=verbose)
     return 0 if judge is None else exit_code(report)
+
+
+def _measured(
+    found: Difference, paths: tuple[Path, Path], settings: Settings, progress: Progress, *, always: bool
+) -> Difference:
+    """The difference of two models with the distances of their layers; if not always, of quantised ones."""
+    from convsv_cli.auditing.distances import is_quantised, with_distances
+
+    if not always and not any(map(is_quantised, (found.old, found.new))):
+        return found
+    return with_distances(found, *paths, settings, progress)
 
 
 def _settings(asked: Mapping[str, Any], known: Audit | None) -> Settings:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from convsv_cli.comparison.llama_cpp import translated
 from convsv_cli.names import counterparts, says_nothing
 from convsv_cli.report import AUDITED, Audit, LayerAudit
 from convsv_cli.report.comparison import BY_NAME, BY_SHAPE, BY_WEIGHT
 
 Rows = Sequence[LayerAudit]
+Rule = Callable[[Rows, Rows], list[tuple[LayerAudit, LayerAudit]]]
+LLAMA_CPP = "gguf"
+"""The format in which layers have llama.cpp's names."""
 _NUMBERED = re.compile(r"(?:^|\.)\d+(?:\.|$)")
 
 
@@ -65,11 +70,12 @@ def pairs(old: Audit, new: Audit) -> tuple[Pair, ...]:
     """
     found: dict[str, Pair] = {}
     left = list(old.layers)
+    by_name = partial(_by_name, _translations(old, new))
     for by, rule in (
-        (BY_NAME, _by_certain_name),
+        (BY_NAME, partial(_by_certain_name, by_name)),
         (BY_WEIGHT, _by_weight),
         (BY_SHAPE, _by_shape),
-        (BY_NAME, _by_name),
+        (BY_NAME, by_name),
     ):
         come = [row for row in new.layers if row.name not in found]
         matches = rule(left, come)
@@ -100,18 +106,29 @@ def geometry(row: LayerAudit) -> tuple[Any, ...]:
     return row.kernel_shape, row.stride, row.dilation, row.groups, row.transposed
 
 
-def _by_name(gone: Rows, come: Rows) -> list[tuple[LayerAudit, LayerAudit]]:
+def _translations(old: Audit, new: Audit) -> Mapping[str, str]:
+    """What else llama.cpp's names of layers mean, where one of two models has these."""
+    sides = [(audit, [row.name for row in audit.layers]) for audit in (old, new)]
+    (theirs, others), (mine, names) = sides if new.model.format == LLAMA_CPP else sides[::-1]
+    if mine.model.format != LLAMA_CPP or theirs.model.format == LLAMA_CPP:
+        return {}
+    return translated(names, others)
+
+
+def _by_name(translations: Mapping[str, str], gone: Rows, come: Rows) -> list[tuple[LayerAudit, LayerAudit]]:
     """By names that mean something, without wrappers."""
-    olds = {row.name: row for row in gone if not says_nothing(row.name, row.op)}
-    news = {row.name: row for row in come if not says_nothing(row.name, row.op)}
+    olds, news = (
+        {translations.get(row.name, row.name): row for row in rows if not says_nothing(row.name, row.op)}
+        for rows in (gone, come)
+    )
     return [(olds[before], news[name]) for name, before in counterparts(olds, news).items()]
 
 
-def _by_certain_name(gone: Rows, come: Rows) -> list[tuple[LayerAudit, LayerAudit]]:
+def _by_certain_name(by_name: Rule, gone: Rows, come: Rows) -> list[tuple[LayerAudit, LayerAudit]]:
     """By name, but for numbers that now stand for a layer of another shape."""
     return [
         (old, new)
-        for old, new in _by_name(gone, come)
+        for old, new in by_name(gone, come)
         if _shape(old) == _shape(new) or not _NUMBERED.search(new.name)
     ]
 

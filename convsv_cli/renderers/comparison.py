@@ -20,12 +20,17 @@ from convsv_cli.report import UPPER, Change, Difference, Finding, Interval, Tren
 from convsv_cli.report.comparison import CLOSE, NOT_A_LAYER, SAME
 
 HEADINGS = ("layer", "before ≤", "after ≤", "ratio", "change")
+FURTHER = ("distance ≤", "of before ≤")
+"""Columns before the last, where the distances of weights are known."""
 RIGHT = (False, True, True, True, False)
 """Columns that are flush right."""
 CSV_HEADINGS = (
     "kind", "layer", "before", "change", "matched",
-    "old_lower", "old_upper", "new_lower", "new_upper", "ratio",
+    "old_lower", "old_upper", "new_lower", "new_upper", "ratio", "distance_lower", "distance_upper", "share",
 )  # fmt: skip
+DISTANCE = (
+    "distance: the certified norm of the difference of both weights, W - W'; of before: as a share of |W|"
+)
 READABLE = 0.01
 GROWTH = "last/first"
 
@@ -35,9 +40,10 @@ def _difference_table(difference: Difference, terminal: Terminal) -> str:
     difference = inert(difference)
     old, new = difference.old, difference.new
     listed = [change for change in difference.changes if terminal.full or _tells(change)]
-    rows = [_row(change, str, str) for change in listed]
-    cells = {name: [row[index] for row in rows] for index, name in enumerate(HEADINGS)}
-    texts = [name for name, right in zip(HEADINGS, RIGHT, strict=True) if not right]
+    headings, right = _columns(difference)
+    rows = [_row(change, str, str, measured=headings != HEADINGS) for change in listed]
+    cells = {name: [row[index] for row in rows] for index, name in enumerate(headings)}
+    texts = [name for name, flush in zip(headings, right, strict=True) if not flush]
     styles = [STYLE_OF.get(change.kind, "") for change in listed]
     verdict: list[Part] = []
     if new.verdict is not None:
@@ -50,13 +56,16 @@ def _difference_table(difference: Difference, terminal: Terminal) -> str:
             "",
             Table(columns=cells, texts=texts, styles=styles),
             *(["", _left_out(left)] if left else []),
+            *(["", DISTANCE] if headings != HEADINGS else []),
         ],
         terminal,
     )
 
 
 def _tells(change: Change) -> bool:
-    """Whether it is a change that is known, one that cannot be, or of the network."""
+    """Whether it is a change that is known, one that cannot be, or of the network; or there is a distance."""
+    if change.distance is not None and change.distance.upper:
+        return True
     return not change.name or change.renamed or change.kind not in (SAME, CLOSE, NOT_A_LAYER)
 
 
@@ -68,8 +77,12 @@ def _left_out(kinds: Counter[str]) -> str:
 
 def _difference_markdown(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
     """A row per layer, as a table of GitHub's Markdown."""
-    rows = [_row(change, markdown.code, markdown.prose) for change in difference.changes]
-    lines = markdown.table(HEADINGS, RIGHT, rows)
+    headings, right = _columns(difference)
+    rows = [
+        _row(change, markdown.code, markdown.prose, measured=headings != HEADINGS)
+        for change in difference.changes
+    ]
+    lines = markdown.table(headings, right, rows)
     new = difference.new
     verdict = ["", markdown.fenced(_verdict(new.verdict, new.findings))] if new.verdict else []
     title = " → ".join(markdown.code(audit.model.path) for audit in (difference.old, new))
@@ -79,7 +92,11 @@ def _difference_markdown(difference: Difference, terminal: Terminal) -> str:  # 
 def _difference_csv(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
     """A row for the network, without a name, and one per layer, in full precision."""
     rows = [
-        (_row_of(c.name), c.name, c.before, c.kind, c.matched, *_ends(c.old), *_ends(c.new), c.ratio)
+        (
+            *(_row_of(c.name), c.name, c.before, c.kind, c.matched),
+            *(*_ends(c.old), *_ends(c.new), c.ratio),
+            *(*_ends(c.distance), c.share),
+        )
         for c in difference.changes
     ]
     return csv.comma_separated([CSV_HEADINGS, *rows])
@@ -92,7 +109,11 @@ def _difference_html(difference: Difference, terminal: Terminal) -> str:  # noqa
         "difference.html",
         difference=difference,
         headline=_counts(difference) if new.verdict is None else headline_of(new),
-        rows=[_row(change, str, str) for change in difference.changes],
+        rows=[
+            _row(change, str, str, measured=_columns(difference)[0] != HEADINGS)
+            for change in difference.changes
+        ],
+        measured=_columns(difference)[0] != HEADINGS,
     )
 
 
@@ -103,19 +124,32 @@ def _counts(difference: Difference) -> Headline:
     return Headline(tone=INFO, title=f"{counted(sum(kinds.values()), 'layer')} compared", text=text)
 
 
-def _row(change: Change, shown: Callable[[str], str], said: Callable[[str], str]) -> tuple[str, ...]:
-    """The cells below `HEADINGS`.
+def _columns(difference: Difference) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+    """The headings, and which columns are flush right: with those of distances, where there are any."""
+    if not any(change.distance or change.no_distance for change in difference.changes):
+        return HEADINGS, RIGHT
+    return (*HEADINGS[:-1], *FURTHER, HEADINGS[-1]), (*RIGHT[:-1], *(True for _ in FURTHER), RIGHT[-1])
+
+
+def _row(
+    change: Change, shown: Callable[[str], str], said: Callable[[str], str], *, measured: bool
+) -> tuple[str, ...]:
+    """The cells below the headings.
 
     Args:
         change: what they are about.
         shown: makes names harmless.
         said: makes sentences harmless.
+        measured: whether there are those of distances.
     """
     was = f" (was {shown(change.before)}, by {change.matched})" if change.renamed else ""
     name = shown(change.name) if change.name else csv.NETWORK
     ratio = "" if change.ratio is None else _ratio(change.ratio)
     why = f": {said(change.reason)}" if change.reason else ""
-    return (name, _upper(change.old), _upper(change.new), ratio, change.kind + was + why)
+    why += f"; no distance: {said(change.no_distance)}" if change.no_distance else ""
+    share = "" if change.share is None else figure(change.share, UPPER)
+    further = (_upper(change.distance), share) if measured else ()
+    return (name, _upper(change.old), _upper(change.new), ratio, *further, change.kind + was + why)
 
 
 def _verdict(verdict: Verdict, findings: Sequence[Finding]) -> list[str]:

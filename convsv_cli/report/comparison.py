@@ -31,6 +31,9 @@ class Change:
         old, new: what is proven of the norm, or Lipschitz constant; None where nothing is.
         reason: why both say nothing of what has changed: bounds of the network for other inputs, or that were
             made in other ways; empty where they do.
+        distance: what is proven of the norm of the difference of both weights; None where that was not asked
+            for, or cannot be said.
+        no_distance: why not, of a layer that is in both; empty where it is known, or was not asked for.
     """
 
     name: str
@@ -40,6 +43,18 @@ class Change:
     old: Interval | None = None
     new: Interval | None = None
     reason: str = ""
+    distance: Interval | None = None
+    no_distance: str = ""
+
+    @property
+    def share(self) -> float | None:
+        """An upper bound of the distance, relative to the old norm; None where there is none."""
+        if self.distance is None or self.old is None:
+            return None
+        share = self.distance.upper / self.old.lower if self.old.lower else math.inf
+        if not self.distance.upper:
+            return 0.0
+        return math.nextafter(share, math.inf) if math.isfinite(share) else None
 
     @property
     def renamed(self) -> bool:

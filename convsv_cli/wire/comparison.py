@@ -1,4 +1,4 @@
-"""Documents of audits compared: `diff`, schema 1.1, and `report` about several reports, schema 2.0.
+"""Documents of audits compared: `diff`, schema 1.2, and `report` about several reports, schema 2.0.
 
 The latter cannot be read back: it is no report of a model.
 """
@@ -14,7 +14,7 @@ from convsv_cli.version import __version__
 from convsv_cli.wire.form import ADDED, Ends, Form, Known, Norm, Text, Texts, Tool, identifier, members
 from convsv_cli.wire.verdict import Conclusion, Outcome
 
-DIFFERENCE_VERSION, TREND_VERSION = "1.1", "2.0"
+DIFFERENCE_VERSION, TREND_VERSION = "1.2", "2.0"
 DIFFERENCE, TREND = identifier("diff", DIFFERENCE_VERSION), identifier("trend", TREND_VERSION)
 
 
@@ -39,6 +39,10 @@ class Change(Form, frozen=True, kw_only=True):
         ratio: Of the upper ends, new to old.
         reason: Why both say nothing of what has changed: bounds of the network for other inputs, or that were
             made in other ways.
+        distance: What was proven of the norm of the difference of both weights; null where that was not asked
+            for, or cannot be said.
+        share: The upper end of the distance, relative to the lower end of the old norm.
+        no_distance: Why there is no distance, where that was asked for.
     """
 
     name: Text = field(name="layer")
@@ -49,6 +53,9 @@ class Change(Form, frozen=True, kw_only=True):
     new: Ends | None
     ratio: Norm
     reason: Text
+    distance: Annotated[Ends | None, ADDED] = None
+    share: Annotated[Norm, ADDED] = None
+    no_distance: Annotated[Text, ADDED] = None
 
 
 class Gate(Form, frozen=True, kw_only=True):

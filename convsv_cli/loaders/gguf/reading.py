@@ -19,6 +19,7 @@ from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.files import SPLIT, locate, locating
 from convsv_cli.loaders.gguf.blocks import missing, values
 from convsv_cli.loaders.gguf.header import BLOCKS, HINT, Entry, Header, read_header
+from convsv_cli.loaders.gguf.order import in_order
 from convsv_cli.loaders.loader import NamedTensors, StoredTensor, Usage, stacked
 from convsv_cli.loaders.mapped import mapped
 from convsv_cli.loaders.names import POSITIONS, TABLE, begin_reading
@@ -151,7 +152,8 @@ def _used(tensors: Mapping[str, StoredTensor], header: Header) -> dict[str, Stor
     """The tensors, with what llama.cpp does with each where its name says so."""
     kind = header.pairs.get("general.architecture")
     ties = not any(word in str(kind) for word in _ENCODERS) and "output.weight" not in tensors
-    return {name: _with_use(name, tensor, ties=ties) for name, tensor in tensors.items()}
+    used = {name: _with_use(name, tensor, ties=ties) for name, tensor in tensors.items()}
+    return {name: in_order(name, tensor, header.pairs) for name, tensor in used.items()}
 
 
 def _with_use(name: str, tensor: StoredTensor, *, ties: bool) -> StoredTensor:
