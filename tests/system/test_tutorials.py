@@ -45,7 +45,7 @@ def checkout(root: Path, tmp_path: Path) -> Path:
 
 
 def language_model(folder: Path) -> None:
-    """Two checkpoints under the names that Llama's layers have, and the graph of a decoder."""
+    """Checkpoints under the names that Llama's layers have, one in eight bits, and the graph of a decoder."""
     from safetensors.torch import save_file
 
     layers = [f"model.layers.0.self_attn.{name}_proj" for name in "qkvo"]
@@ -53,6 +53,9 @@ def language_model(folder: Path) -> None:
     weights["model.embed_tokens.weight"] = torch.from_numpy(normal(16, 8))
     for name, factor in (("model", 1.0), ("tuned", 1.05)):
         save_file({key: factor * weight for key, weight in weights.items()}, folder / f"{name}.safetensors")
+    coarse = {key: (weight / 0.5).to(torch.float8_e4m3fn) for key, weight in weights.items()}
+    scales = {f"{key}_scale": torch.tensor([0.5]) for key in weights}
+    save_file(coarse | scales, folder / "quantised.safetensors")
     nodes = [
         helper.make_node("Gather", ["table", "ids"], ["embeddings"]),
         helper.make_node("LayerNormalization", ["embeddings", "scale"], ["normed"]),
