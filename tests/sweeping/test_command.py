@@ -1,6 +1,7 @@
 """`convsv sweep` as users have it, with its workers in this process: limits, caches, and what goes wrong."""
 
 import errno
+import os
 from importlib import import_module
 
 import pytest
@@ -114,6 +115,32 @@ def test_two_sweeps_do_not_write_to_one_folder(command, tmp_path):
     assert str(result.exception).startswith("results: another sweep is writing to this folder (wait for it")
     assert orders == []
     assert command()[0].return_value == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no such files")
+def test_pipes_and_links_in_a_folder_of_results_are_no_files(command, tmp_path):
+    command()
+    results = tmp_path / "results"
+    (tmp_path / "precious").write_text("of the user")
+    for file in (results / ".lock", results / "totals.json", min((results / "outcomes").iterdir())):
+        file.unlink()
+        os.mkfifo(file)
+    (results / "files.jsonl").unlink()
+    (results / "files.jsonl").symlink_to(tmp_path / "precious")
+    result, orders = command()
+    assert (result.return_value, len(orders), len(rows(results, "files"))) == (0, 1, 3)
+    assert (tmp_path / "precious").read_text() == "of the user"
+    (results / ".lock").unlink()
+    (results / ".lock").symlink_to(tmp_path / "precious")
+    assert str(command()[0].exception).startswith("results: cannot write: Too many levels of symbolic links")
+
+
+def test_an_exit_code_that_is_none_of_ours_is_an_error_of_ours(command, tmp_path):
+    (tmp_path / "tree" / "d.pt").write_bytes(b"no model")
+    command()
+    for outcome in (tmp_path / "results" / "outcomes").iterdir():
+        outcome.write_bytes(outcome.read_bytes().replace(b'"exit_code": 2', b'"exit_code": 77'))
+    assert command()[0].return_value == 70
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(command, monkeypatch):
