@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from convsv_cli.report import Audit, Failure, Interval, LayerAudit, Report, exit_code
-from convsv_cli.report.verdict import INTERNAL, PASS, PRECEDENCE
+from convsv_cli.report.verdict import INTERNAL, PASS, UNSAFE, USAGE
 
 VERSION = "1.0"
 """Of the tables: columns are only ever added within a major version."""
 TEXT, WHOLE, REAL, WHOLES, TEXTS, FLAG = "text", "whole", "real", "wholes", "texts", "flag"
 AUDITED, INCOMPLETE, FAILED, SAME, GONE = "audited", "incomplete", "failed", "same", "gone"
 """What becomes of a file."""
+FAILURES = (USAGE, UNSAFE, INTERNAL)
+"""Exit codes of files that cannot be audited."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class File:
         if self.gone:
             return PASS
         if self.failure is not None:
-            return self.failure.exit_code if self.failure.exit_code in PRECEDENCE else INTERNAL
+            return self.failure.exit_code if self.failure.exit_code in FAILURES else INTERNAL
         return exit_code(Report(command="audit", audits=(self.audit,))) if self.audit else PASS
 
     @property
