@@ -144,14 +144,14 @@ def _is_folder(path: Path) -> bool:
 
 @locating
 def first_to_recognise(path: Path, loaders: Iterable[Loader]) -> Loader | None:
-    """The first of the loaders whose format the file at `path` has, by its first 4 KiB and its suffix.
+    """The first of the loaders whose format the file at `path` has, by its first 4 KiB and its name.
 
     Raises:
         UnreadableModelError: there is no such file, it is not a regular file, it may not be read, or it is
             empty, a git-LFS pointer or a web page.
     """
-    head, suffix = head_of(path), path.suffix.lower()
-    return next((loader for loader in loaders if loader.recognises(head, suffix)), None)
+    head = head_of(path)
+    return next((loader for loader in loaders if loader.recognises(head, path)), None)
 
 
 def head_of(path: Path) -> bytes:

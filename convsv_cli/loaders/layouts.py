@@ -27,7 +27,18 @@ class Layout:
     named: str = "{}"
 
 
-LAYOUTS = (Layout(files=(".metadata", "pytorch_model_fsdp*/.metadata")),)
+LAYOUTS = (
+    Layout(files=(".metadata", "pytorch_model_fsdp*/.metadata", "model/.metadata")),
+    Layout(
+        files=("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt"), pointer="latest"
+    ),
+    Layout(
+        files=(".metadata", "mp_rank_00*/model_optim_rng.pt", "mp_rank_00*/model_rng.pt"),
+        pointer="latest_checkpointed_iteration.txt",
+        named="iter_{}",
+    ),
+    Layout(files=("*_rank0.bin", "*_rank_0.bin")),
+)
 
 
 def run_file(folder: Path) -> Path | None:

@@ -142,6 +142,8 @@ class Loader:
         description: one line for `--help` and error messages, with the usual file endings.
         signatures: regular expressions of how such files begin (of 4 KiB at most), by their suffix (lower
             case, with its dot); that of the empty suffix holds for files of any name.
+        names: a regular expression of how the paths of such files end, whose content alone does not tell that
+            others belong to them; empty for none.
         load: read it; raises `UnreadableModelError`, `UsageError` or `UnsafeModelError`.
         parts: names of the further files that a model is in, relative to its folder, which are not looked at;
             raises `UnreadableModelError` or `UnsafeModelError`.
@@ -154,20 +156,26 @@ class Loader:
     suffixes: tuple[str, ...]
     description: str
     signatures: Mapping[str, bytes]
+    names: str = ""
     load: Callable[[Path, InputSize], Network]
     parts: Callable[[Path], tuple[str, ...]] = alone
     tensors: Callable[[Path], NamedTensors] | None = None
     onnx: Callable[[Path, InputSize], ModelProto] | None = None
 
-    def recognises(self, head: bytes, suffix: str) -> bool:
+    def recognises(self, head: bytes, path: Path) -> bool:
         """Whether a file is of this format.
 
         Args:
             head: how it begins.
-            suffix: how its name ends, lower case, with its dot.
+            path: of it.
         """
-        wanted = (self.signatures.get(key) for key in ("", suffix))
-        return any(pattern is not None and re.match(pattern, head) for pattern in wanted)
+        wanted = (self.signatures.get(key) for key in ("", path.suffix.lower()))
+        begins = any(pattern is not None and re.match(pattern, head) for pattern in wanted)
+        return begins or self.knows(path)
+
+    def knows(self, path: Path) -> bool:
+        """Whether the name of a file tells that it is of this format."""
+        return bool(self.names) and re.search(rf"(?:^|/)(?:{self.names})\Z", path.as_posix()) is not None
 
 
 def state_dict(tensors: Callable[[Path], NamedTensors], hint: str) -> Callable[[Path, InputSize], Network]:

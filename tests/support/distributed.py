@@ -74,3 +74,89 @@ def chunked(
         (folder / name).write_bytes(file.getvalue())
     (folder / ".metadata").write_bytes(pickle.dumps(metadata))
     return folder
+
+
+State = Mapping[str, torch.Tensor]
+Edit = Callable[[str, dict[str, Any]], None]
+"""Changes what a file of this name is to hold."""
+
+
+def _write(folder: Path, name: str, value: dict[str, Any], edit: Edit | None) -> None:
+    if edit is not None:
+        edit(name, value)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(value, folder / name)
+
+
+def zero(
+    folder: Path,
+    groups: Sequence[State],
+    *,
+    stage: int,
+    ranks: int = 2,
+    frozen: State | None = None,
+    buffers: State | None = None,
+    edit: Edit | None = None,
+) -> Path:
+    """What DeepSpeed saves with ZeRO, by the layout of its files, in a tag's folder."""
+    frozen, buffers = frozen or {}, buffers or {}
+    whole = {name: value for group in (*groups, frozen, buffers) for name, value in group.items()}
+    home = folder / "global_step7"
+    for rank in range(ranks):
+        model = {
+            "module": {n: v.half() if stage < 3 else v.new_zeros(0) for n, v in whole.items()}
+            | dict(buffers),
+            "buffer_names": list(buffers),
+            "param_shapes": [{name: value.shape for name, value in group.items()} for group in groups],
+            "frozen_param_shapes": {name: value.shape for name, value in frozen.items()},
+            "frozen_param_fragments": {
+                n: _share(v, rank, ranks) if stage == 3 else v for n, v in frozen.items()
+            },
+            "shared_params": {"tied.weight": next(iter(groups[0]))},
+        }
+        if stage == 3 or not rank:
+            prefix = f"zero_pp_rank_{rank}_" * (stage == 3)
+            _write(home, f"{prefix}mp_rank_00_model_states.pt", model, edit)
+        kept: dict[str, Any] = {"zero_stage": stage, "partition_count": ranks}
+        if stage == 3:
+            shares = [[_share(value, rank, ranks) for value in group.values()] for group in groups]
+            kept["fp32_flat_groups"] = [torch.cat(group) for group in shares]
+        else:
+            flat = [torch.cat([value.reshape(-1) for value in group.values()]) for group in groups]
+            padded = [torch.cat([v, torch.full((-len(v) % (2 * ranks),), 99.0)]) for v in flat]
+            kept["single_partition_of_fp32_groups"] = [v.chunk(ranks)[rank].clone() for v in padded]
+        _write(home, f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt", {"optimizer_state_dict": kept}, edit)
+    (folder / "latest").write_text("global_step7\n")
+    return folder
+
+
+def _share(value: torch.Tensor, rank: int, ranks: int) -> torch.Tensor:
+    """A rank's equal share of all values, padded at the end."""
+    flat = value.reshape(-1)
+    size = -(-len(flat) // ranks)
+    return torch.cat([flat, torch.full((size * ranks - len(flat),), 99.0)])[rank * size :][:size].clone()
+
+
+def megatron(
+    folder: Path,
+    state: State,
+    axes: Mapping[str, int],
+    *,
+    ranks: int = 2,
+    stages: int = 1,
+    edit: Edit | None = None,
+) -> Path:
+    """What Megatron saves: of each tensor that has an axis, each rank has a part along it."""
+    home = folder / "iter_0000010"
+    for rank in range(ranks):
+        own = {n: v.chunk(ranks, axes[n])[rank].clone() if n in axes else v for n, v in state.items()}
+        for stage in range(stages):
+            name = f"mp_rank_{rank:02}" + f"_{stage:03}" * (stages > 1)
+            value = {
+                "model": {n: v + stage for n, v in own.items()},
+                "iteration": 10,
+                "checkpoint_version": 3.0,
+            }
+            _write(home, f"{name}/model_optim_rng.pt", value, edit)
+    (folder / "latest_checkpointed_iteration.txt").write_text("10")
+    return folder

@@ -42,7 +42,7 @@ def tensors_of(path: Path) -> NamedTensors:
         UnreadableModelError: it is damaged, or of another kind.
         UnsafeModelError: it would run code elsewhere, or claims more than it holds.
     """
-    contents = _pickled(path)
+    contents = pickled(path)
     if contents is None:
         return script_tensors(path, archive_members(zip_records(path)))
     return unwrapped(contents.value, contents.stored)
@@ -56,7 +56,7 @@ def onnx_model(path: Path) -> ModelProto:
         UsageError: the file holds something else, or modules of which convsv does not know what they do.
         UnreadableModelError, UnsafeModelError: as `tensors_of`.
     """
-    contents = _pickled(path)
+    contents = pickled(path)
     if contents is None:
         raise UsageError("a TorchScript archive has its code, which convsv does not follow")
     return chain_in(contents)
@@ -74,7 +74,7 @@ def chain_in(contents: Source) -> ModelProto:
         raise UsageError(str(error)) from error
 
 
-def _pickled(path: Path) -> Contents | None:
+def pickled(path: Path) -> Contents | None:
     """What is pickled in a file; None for a TorchScript archive."""
     with opened(path) as file:
         zipped = file.read(len(ZIP)) == ZIP

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
-from convsv_cli.loaders.checkpoint.archives import PICKLE, archive_members, read_pickle
 from convsv_cli.loaders.checkpoint.optimisers import SLOTS, is_named_for_training
 from convsv_cli.loaders.checkpoint.reading import unwrapped
 from convsv_cli.loaders.checkpoint.unpickler import unpickle
@@ -26,22 +25,18 @@ from convsv_cli.loaders.checkpoint.values import (
     Record,
     Storage,
     Tensor,
-    as_shape,
     dtype_name,
 )
 from convsv_cli.loaders.distributed.chunks import Chunk, assembled
+from convsv_cli.loaders.distributed.places import HINT, Index, Place, damaged, place_of, saved, shape_of
 from convsv_cli.loaders.files import locate, locating
 from convsv_cli.loaders.loader import NamedTensors, StoredTensor
-from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
-from convsv_cli.loaders.zip_records import zip_records
 from convsv_cli.remote.files import opened, size
 
-HINT = "save the checkpoint again"
 LARGEST = 1 << 62
 OTHERS = "also holds {} that no tensors are, such as {!r}: not read"
 ABSENT = "its type {} is none that convsv reads"
 ENCODED = "its chunks are encoded ({}), which convsv does not read"
-ZIP = b"PK\x03\x04"
 NAMED = 3
 """Parts of a name that says what an optimiser keeps of a parameter: "state", its name, the slot."""
 
@@ -80,26 +75,12 @@ def _content(path: Path) -> Mapping[Any, Any]:
     with opened(path) as file:
         value = unpickle(file, _no_reference)
     if not isinstance(value, Record) or not value.name.endswith(".metadata.Metadata"):
-        raise _damaged("it is no Metadata")
+        raise damaged("it is no Metadata")
     return value.attributes
 
 
 def _no_reference(_reference: Any) -> Any:
     raise KeyError
-
-
-def _damaged(why: str) -> UnreadableModelError:
-    return UnreadableModelError(f"the metadata of the checkpoint are damaged: {why}", hint=HINT)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Place:
-    """Where a chunk is: so many bytes of a file, perhaps encoded."""
-
-    file: str
-    start: int
-    length: int
-    encoded: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,18 +109,18 @@ class _Metadata:
     def _listed(self) -> list[tuple[str, Record]]:
         listed = self.content.get("state_dict_metadata")
         if not isinstance(listed, dict):
-            raise _damaged("they list no tensors")
+            raise damaged("they list no tensors")
         if not all(isinstance(name, str) and isinstance(entry, Record) for name, entry in listed.items()):
-            raise _damaged("an entry has no name")
+            raise damaged("an entry has no name")
         return list(listed.items())
 
     @cached_property
-    def places(self) -> dict[tuple[str, tuple[int, ...] | None], _Place]:
+    def places(self) -> dict[Index, Place]:
         """Where chunks are, by the tensor and the offsets."""
         stored = self.content.get("storage_data")
         if not isinstance(stored, dict):
-            raise _damaged("they do not say where its tensors are")
-        return dict(_place(*pair) for pair in stored.items())
+            raise damaged("they do not say where its tensors are")
+        return dict(place_of(*pair) for pair in stored.items())
 
     @cached_property
     def files(self) -> tuple[str, ...]:
@@ -192,7 +173,7 @@ class _Metadata:
         found = assembled(tensor.shape, tensor.dtype, chunks)
         return replace(found, unusable=ENCODED.format(encoded), identity=None) if encoded else found
 
-    def _check(self, name: str, place: _Place, least: int) -> None:
+    def _check(self, name: str, place: Place, least: int) -> None:
         """See that the file has the chunk, and that this may have so many bytes of values."""
         end = place.start + place.length
         if place.start < 0 or place.length < 0 or end > self.lengths[place.file]:
@@ -201,12 +182,12 @@ class _Metadata:
             raise UnsafeModelError(f"a chunk of {name!r} claims more values than {place.length} bytes hold")
 
     def _chunk(
-        self, name: str, dtype: str, offsets: tuple[int, ...], sizes: tuple[int, ...], place: _Place
+        self, name: str, dtype: str, offsets: tuple[int, ...], sizes: tuple[int, ...], place: Place
     ) -> Chunk:
         path = self.path.parent / place.file
 
         def read() -> torch.Tensor:
-            found = _saved(path, name, place)
+            found = saved(path, name, place)
             if found is None or (found.shape, found.dtype) != (sizes, dtype) or found.unusable:
                 raise UnreadableModelError(
                     f"a chunk of {name!r} is not what the metadata say", where=str(path), hint=HINT
@@ -214,39 +195,6 @@ class _Metadata:
             return found.read()
 
         return Chunk(offsets=offsets, sizes=sizes, read=read, place=(place.file, place.start, name, offsets))
-
-
-def _saved(path: Path, name: str, place: _Place) -> StoredTensor | None:
-    """The tensor at a place, where there is one."""
-    with opened(path) as file:
-        file.seek(place.start)
-        zipped = file.read(len(ZIP)) == ZIP
-    if not zipped:
-        return SAFETENSORS.tensors(path).tensors.get(name) if SAFETENSORS.tensors else None
-    members = archive_members(zip_records(path, range(place.start, place.start + place.length)))
-    contents = read_pickle(path, members, PICKLE, "data")
-    return contents.stored({name: contents.value})[name] if isinstance(contents.value, Tensor) else None
-
-
-def _place(key: Any, value: Any) -> tuple[tuple[str, tuple[int, ...] | None], _Place]:
-    """Where a chunk is, by its `MetadataIndex`, which is an object and so the argument of a key."""
-    index = key.args[0] if isinstance(key, Record) and isinstance(key.args, tuple) and key.args else None
-    if not isinstance(index, Record) or not isinstance(value, Record):
-        raise _damaged("a chunk without a name")
-    name, offsets = index.attributes.get("fqn"), index.attributes.get("offset")
-    said = value.attributes
-    file, start, length = (said.get(what) for what in ("relative_path", "offset", "length"))
-    if (
-        not isinstance(name, str)
-        or not isinstance(file, str)
-        or type(start) is not int
-        or type(length) is not int
-    ):
-        raise _damaged("a chunk without a place")
-    ways = said.get("transform_descriptors")
-    encoded = ", ".join(str(way)[:20] for way in ways[:2]) if isinstance(ways, (list, tuple)) else ""
-    place = _Place(file=file, start=start, length=length, encoded=encoded)
-    return (name, None if offsets is None else _shape(offsets)), place
 
 
 def _keys(name: str, path: Any) -> Sequence[Any]:
@@ -267,7 +215,7 @@ def _flattened(name: str) -> list[str]:
 
 def _tensor(name: str, entry: Record) -> Tensor:
     """What is said of a tensor; its storage has its name."""
-    shape, dtype = _shape(entry.attributes.get("size")), _dtype(entry.attributes.get("properties"))
+    shape, dtype = shape_of(entry.attributes.get("size")), _dtype(entry.attributes.get("properties"))
     count = math.prod(shape)
     if any(not 0 <= n < LARGEST for n in shape) or count >= LARGEST:
         raise UnsafeModelError(f"the tensor {name!r} has an impossible shape")
@@ -293,15 +241,8 @@ def _dtype(properties: Any) -> str:
 def _boxes(chunks: Any) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Offsets and sizes of each chunk."""
     if not isinstance(chunks, (list, tuple)):
-        raise _damaged("its chunks are no list")
+        raise damaged("its chunks are no list")
     for chunk in chunks:
         if not isinstance(chunk, Record):
-            raise _damaged("a chunk that is none")
-        yield _shape(chunk.attributes.get("offsets")), _shape(chunk.attributes.get("sizes"))
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    try:
-        return as_shape(value)
-    except TypeError as error:
-        raise _damaged("a shape that is none") from error
+            raise damaged("a chunk that is none")
+        yield shape_of(chunk.attributes.get("offsets")), shape_of(chunk.attributes.get("sizes"))
