@@ -140,7 +140,7 @@ def test_what_no_name_tells_is_a_row_of_each_rank(tmp_path: Path) -> None:
     named = [row.weight for row in network.layers if "router" in row.weight]
     assert named == [f"rank{rank}.{LAYER}router.weight" for rank in (0, 1)]
     (said,) = network.left_out
-    assert f"'{LAYER}router.weight': split between the ranks" in said
+    assert f"'{LAYER}router.weight': split between ranks" in said
 
 
 def test_stages_of_a_pipeline_are_apart(tmp_path: Path) -> None:

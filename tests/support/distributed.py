@@ -47,11 +47,8 @@ def halves(tensor: torch.Tensor, axis: int = 0) -> Boxed:
     return Boxed(tensor, list(zip(offsets, sizes, strict=True)))
 
 
-def chunked(
-    folder: Path, state: Mapping[str, Boxed], change: Callable[[Metadata], None] | None = None
-) -> Path:
-    """A folder of `torch.distributed.checkpoint`, of two ranks; `change` edits what its metadata say."""
-    folder.mkdir(parents=True, exist_ok=True)
+def described(state: Mapping[str, Boxed]) -> tuple[Metadata, dict[str, bytes]]:
+    """What `torch.distributed.checkpoint` says of a state, and the files of two ranks that hold it."""
     files = {f"__{rank}_0.distcp": io.BytesIO() for rank in (0, 1)}
     entries: dict[str, Any] = {}
     places: dict[MetadataIndex, _StorageInfo] = {}
@@ -68,11 +65,19 @@ def chunked(
             properties=TensorProperties(dtype=boxed.tensor.dtype), size=boxed.tensor.shape, chunks=chunks
         )
     metadata = Metadata(state_dict_metadata=entries, storage_data=places)
+    return metadata, {name: file.getvalue() for name, file in files.items()}
+
+
+def chunked(
+    folder: Path, state: Mapping[str, Boxed], change: Callable[[Metadata], None] | None = None
+) -> Path:
+    """A folder of such a state; `change` edits what its metadata say."""
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata, files = described(state)
     if change is not None:
         change(metadata)
-    for name, file in files.items():
-        (folder / name).write_bytes(file.getvalue())
-    (folder / ".metadata").write_bytes(pickle.dumps(metadata))
+    for name, data in {**files, ".metadata": pickle.dumps(metadata)}.items():
+        (folder / name).write_bytes(data)
     return folder
 
 

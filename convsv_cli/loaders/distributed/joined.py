@@ -31,7 +31,9 @@ _ROW = re.compile(
     r"\.weight",
     re.DOTALL,
 )
-APART = "{!r}{}: split between the ranks in a way that names do not tell, so that its parts have rows, not the whole"
+APART = (
+    "{!r}{}: split between ranks in a way that names do not tell, so that its parts have rows, not the whole"
+)
 RANKS = "joined from {} ranks"
 
 

@@ -14,6 +14,7 @@ from tests.support.fuzzing import (
     kept,
     pickles,
     protobufs,
+    ranks,
     texts,
     zips,
 )
@@ -32,6 +33,7 @@ AWARE: dict[str, tuple[Mutation, ...]] = {
     "safetensors": SAFETENSORS,
     "gguf": (*(ggufs.number,) * 4, ggufs.name, ggufs.nested),
     "quantised": SAFETENSORS,
+    "distributed": (ranks.file,),
     "sharded index": (json_values.json_value, json_values.json_value, json_values.nested),
     "ONNX operators": (
         *(attributes.attribute,) * 4,
@@ -55,6 +57,7 @@ PARTS: dict[str, tuple[Mutation, ...]] = {
     "sharded index": SAFETENSORS,
     "gguf": (ggufs.number,),
     "quantised": (json_values.json_value, json_values.plausible),
+    "distributed": (ranks.file,),
 }
 """What knows the format of the files beside the first one."""
 

@@ -19,7 +19,8 @@ from torch import nn
 
 from convsv_cli.cli import cli
 from tests.support.constant_cases import CASES
-from tests.support.fuzzing import kept
+from tests.support.distributed import chunked, zero
+from tests.support.fuzzing import kept, ranks
 from tests.support.gguf_files import Claim, claim, gguf_file, texts
 from tests.support.node_cases import NODE_CASES
 from tests.support.onnx_models import graph_model, normal
@@ -148,6 +149,26 @@ def _quantised(folder: Path) -> Iterator[Seed]:
         save_file(layout.named, folder / "a.safetensors")
         (folder / "config.json").write_text(json.dumps({"quantization_config": layout.config or {}}))
         yield _read(folder, "a.safetensors", "config.json")
+
+
+def _distributed(folder: Path) -> Iterator[Seed]:
+    """Of torch.distributed.checkpoint, ZeRO of two stages, and tensor ranks without it."""
+    chunked(folder, ranks.state())
+    yield _read(folder, ".metadata", "__0_0.distcp", "__1_0.distcp")
+    groups = [
+        {"conv.weight": torch.randn(2, 3, 3, 3)},
+        {"fc.weight": torch.randn(3, 5), "fc.bias": torch.ones(3)},
+    ]
+    for stage in (2, 3):
+        home = (
+            zero(folder / str(stage), groups, stage=stage, frozen={"a.weight": torch.ones(2, 3)})
+            / "global_step7"
+        )
+        yield _read(home, *sorted(path.name for path in home.iterdir()))
+    for rank in (0, 1):
+        module = {"mlp.dense_h_to_4h.weight": torch.randn(4, 3), "router.weight": torch.ones(2, 3) * rank}
+        torch.save({"module": module}, folder / f"mp_rank_0{rank}_model_states.pt")
+    yield _read(folder, "mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt")
 
 
 def _onnx(folder: Path) -> Iterator[Seed]:
@@ -343,6 +364,7 @@ MAKERS: dict[str, Maker] = {
     "gguf": _gguf,
     "quantised": _quantised,
     "sharded index": _sharded,
+    "distributed": _distributed,
     "ONNX operators": _operators,
     "report": _reports,
     "budget": _budgets,

@@ -46,7 +46,11 @@ class Watch:
         return event in FORBIDDEN and not self._is_own(event, arguments)
 
     def _is_own(self, event: str, arguments: tuple[Any, ...]) -> bool:
-        """Ending the child process is what confinement does; sweeps and caches have folders."""
+        """Ending the child process is what confinement does; sweeps and caches have folders.
+
+        Looking into oneself loads no library.
+        """
         if event == "os.mkdir":
             return Path(arguments[0]).name in {"outcomes", *kept.OWN}
-        return event == "os.kill" and arguments[1] == 9
+        is_itself = event == "ctypes.dlopen" and arguments[0] is None
+        return is_itself or (event == "os.kill" and arguments[1] == 9)
