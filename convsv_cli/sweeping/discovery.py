@@ -26,6 +26,11 @@ PASSED_OVER = frozenset((".git", ".locks", ".no_exist", "__pycache__", "node_mod
 BLOBS, SNAPSHOTS = "blobs", "snapshots"
 STATE = re.compile(r"(optimizer|scheduler|scaler|rng_state|training_args|random_states)[\w.-]*\.(pt|pth|bin)")
 """What trainers save beside a model."""
+SHARE = re.compile(
+    r".*_optim_states\.pt|.*_rank_?0*[1-9]\d*\.bin|zero_pp_rank_0*[1-9]\d*_mp_rank_\d+_model_states\.pt"
+    r"|(zero_pp_rank_\d+_)?mp_rank_0*[1-9]\d*_model_states\.pt|mp_rank_(?!0+(_0+)*$)\d[\d_]*"
+)
+"""What ranks have of a model by which the first one's file is known: files, and Megatron's folders."""
 INDEX = ".index.json"
 
 
@@ -149,11 +154,11 @@ def _is_model(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_named(name: str) -> bool:
-    return may_be_model(name) and not STATE.fullmatch(name.lower())
+    return may_be_model(name) and not any(each.fullmatch(name.lower()) for each in (STATE, SHARE))
 
 
 def _is_folder(entry: os.DirEntry[str], beside: list[os.DirEntry[str]]) -> bool:
-    if entry.name in PASSED_OVER:
+    if entry.name in PASSED_OVER or SHARE.fullmatch(entry.name):
         return False
     if entry.name == BLOBS and any(other.name == SNAPSHOTS for other in beside):
         return False

@@ -12,6 +12,7 @@ from convsv_cli import audit, load
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders import parts_of
 from convsv_cli.model.layer import Layer
+from convsv_cli.sweeping.discovery import discover
 from tests.support.distributed import Edit, megatron, zero
 
 DRAW = torch.Generator().manual_seed(0)
@@ -147,3 +148,18 @@ def test_stages_of_a_pipeline_are_apart(tmp_path: Path) -> None:
     found = rows(megatron(tmp_path, STATE, AXES, stages=2))
     assert torch.equal(found[f"pipeline_001.{LAYER}router.weight"], STATE[f"{LAYER}router.weight"] + 1)
     assert len(found) == 2 * (len(AXES) - 2) + 2
+
+
+def test_a_sweep_meets_each_model_once(tmp_path: Path) -> None:
+    zero(tmp_path / "a", GROUPS, stage=3)
+    megatron(tmp_path / "b", STATE, AXES, ranks=2, stages=2)
+    for rank in (0, 1):
+        torch.save({"_flat_param": torch.ones(9)}, tmp_path / f"pytorch_model_0_rank{rank}.bin")
+    found = [Path(each.path).relative_to(tmp_path).as_posix() for each in discover([str(tmp_path)])]
+    assert found == [
+        "pytorch_model_0_rank0.bin",
+        "a/global_step7/zero_pp_rank_0_mp_rank_00_model_states.pt",
+        "b/iter_0000010/mp_rank_00_000/model_optim_rng.pt",
+    ]
+    with pytest.raises(UnreadableModelError, match="holds flattened parameters, without their shapes"):
+        load(tmp_path / found[0])

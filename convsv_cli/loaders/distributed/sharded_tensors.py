@@ -1,8 +1,8 @@
 """States of FSDP in a file for each rank: `ShardedTensor`s and `DTensor`s, whose shards are chunks.
 
 A `ShardedTensor` says where each of its shards is. A `DTensor` along one axis of devices says along which of
-its own axes it is split: then the shards follow each other by rank. Flattened parameters say nothing: they
-are rows by rank.
+its own axes it is split: then the shards follow each other by rank. Flattened parameters (LOCAL_STATE_DICT)
+have lost their shapes.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from convsv_cli.loaders.loader import NamedTensors, StoredTensor
 
 SHARDED, DTENSOR = "sharded_tensor.api.ShardedTensor", ".DTensor"
 LEAST, LARGEST = 3, 1 << 62
+FLAT = "holds flattened parameters, without their shapes: save a sharded or a full state"
+MATRIX = 2
 OTHERWISE = "a tensor in shards that convsv does not read"
 
 
@@ -44,7 +46,10 @@ def assembled_state(files: Sequence[tuple[str, Contents]]) -> NamedTensors:
     shards = {key: _tensor(key, files) for key in keys}
     rest = [dict(_rest(name, contents, shards)) for name, contents in files]
     tensors, notes = joined(rest, [f"rank{number}" for number in range(len(rest))])
-    return NamedTensors(tensors={**shards, **tensors}, format="", notes=tuple(notes), left_out=tuple(notes))
+    found = {**shards, **tensors}
+    if all(len(tensor.shape) < MATRIX for tensor in found.values()):
+        notes.append(FLAT)
+    return NamedTensors(tensors=found, format="", notes=tuple(notes), left_out=tuple(notes))
 
 
 def _rest(name: str, contents: Contents, shards: Collection[Any]) -> Iterator[tuple[str, StoredTensor]]:
