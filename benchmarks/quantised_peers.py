@@ -142,10 +142,36 @@ def gguf(folder: Path) -> Iterator[Case]:
         yield f"gguf {kind.name}", path, torch.from_numpy(quants.dequantize(codes, kind).copy())
 
 
+def torchao(folder: Path) -> Iterator[Case]:
+    """The types that it makes on a CPU, in safetensors and in checkpoints."""
+    from torchao import quantization
+    from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict
+
+    kinds = {
+        "int8": quantization.Int8WeightOnlyConfig(version=2),
+        "int4 in groups": quantization.IntxWeightOnlyConfig(
+            weight_dtype=torch.int4, granularity=quantization.PerGroup(32)
+        ),
+        "float8": quantization.Float8WeightOnlyConfig(),
+    }
+    for name, config in kinds.items():
+        layer = torch.nn.Linear(*SHAPE[::-1], bias=False)
+        layer.weight.data = matrix()
+        model = torch.nn.Sequential(layer)
+        quantization.quantize_(model, config)
+        state = model.state_dict()
+        real = state["0.weight"].dequantize()
+        torch.save(state, folder / f"{name}.pt")
+        yield f"torchao {name} (.pt)", folder / f"{name}.pt", real
+        tensors, metadata = flatten_tensor_state_dict(state)
+        save_file(tensors, folder / f"{name}.safetensors", metadata=metadata)
+        yield f"torchao {name} (.safetensors)", folder / f"{name}.safetensors", real
+
+
 def main() -> int:
     """1 where a norm differs by more than 1e-6 of it."""
     bad = 0
-    makers: tuple[Callable[[Path], Iterator[Case]], ...] = (gguf, bitsandbytes, compressed_tensors)
+    makers: tuple[Callable[[Path], Iterator[Case]], ...] = (gguf, bitsandbytes, compressed_tensors, torchao)
     for maker in makers:
         with TemporaryDirectory() as folder:
             try:

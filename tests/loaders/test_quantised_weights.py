@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ from tests.support.quantised_layouts import (
     mxfp4,
     nvfp4,
     text,
+    torchao,
     unpacked_bytes,
 )
 
@@ -75,6 +78,41 @@ def test_the_rows_of_an_audit(tmp_path: Path) -> None:
         assert (report.layers[0].dtype, report.model.files[-1]) == ("GPTQ int4", "quantize_config.json")
 
 
+class Int8Tensor:
+    """What torchao pickles its tensors as, which are classes of its own."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+    def __reduce_ex__(self, _: Any) -> tuple[Any, ...]:
+        made = (Int8Tensor, torch.float32, (OUT, IN), (IN, 1), 0, torch.strided, torch.device("cpu"), False)
+        rebuild = torch._utils._rebuild_wrapper_subclass
+        return torch._tensor._rebuild_from_type_v2, (rebuild, Int8Tensor, made, self.state)
+
+
+@pytest.mark.parametrize("home", ["torchao.quantization", "somewhere.else"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_tensors_of_torchao_in_a_checkpoint(
+    home: str, scaled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = ModuleType(home)
+    module.Int8Tensor = Int8Tensor  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, home.partition(".")[0], ModuleType(home.partition(".")[0]))
+    monkeypatch.setitem(sys.modules, home, module)
+    monkeypatch.setattr(Int8Tensor, "__module__", home)
+    layout = torchao(torch.int8, (1, 16), before="")
+    state = layout.state | {"act_pre_scale": torch.ones(IN) if scaled else None}
+    torch.save({"a.weight": Int8Tensor(state), "b.weight": torch.eye(3)}, tmp_path / "model.pt")
+    found = {row.weight: row for row in load(tmp_path / "model.pt").layers}
+    if home.startswith("torchao") and not scaled:
+        row = found["a.weight"]
+        assert isinstance(row, Layer)
+        assert torch.equal(row.read(), layout.real)
+    else:
+        assert f"part of a {home}.Int8Tensor" in str({getattr(row, "reason", "") for row in found.values()})
+        assert [name for name, row in found.items() if isinstance(row, Layer)] == ["b.weight"]
+
+
 def test_experts_are_one_row(tmp_path: Path) -> None:
     state, real = gpt_oss()
     (row,) = audit(written(state, tmp_path)).layers
@@ -96,6 +134,7 @@ def other(name: str, tensor: torch.Tensor) -> Damage:
 
 GPTQ, AWQ, NF4, TWICE = gptq(4), awq(), bitsandbytes("nf4", twice=False), bitsandbytes("nf4", twice=True)
 PACKED, ZEROS, BYTES = compressed(4), compressed(4, zero=True), unpacked_bytes(zero=True)
+AO = torchao(torch.int8, (1, 16))
 NV, MX, INT8 = nvfp4(divided=True), mxfp4(), llm_int8()
 
 
@@ -158,6 +197,10 @@ REFUSED: dict[str, tuple[Layout, Damage, str]] = {
     "bytes: zeros": (BYTES, other("weight_zero_point", torch.ones(OUT, 3)), "do not fit"),
     "NVFP4: blocks": (NV, other("weight_scale", torch.ones(OUT, 5).to(torch.float8_e4m3fn)), "not fit"),
     "NVFP4: no number": (NV, other("weight_global_scale", torch.zeros(1)), "not one positive number"),
+    "torchao: groups": (AO, other("_weight_scale", torch.ones(OUT, 5)), "64 entries are no 32x5 blocks"),
+    "torchao: zeros": (AO, other("_weight_zero_point", ints(OUT, 5)), "do not fit its scales"),
+    "torchao: packed": (AO, other("_weight_qdata", ints(OUT, IN).byte()), "its qdata is of uint8"),
+    "torchao: inputs": (AO, other("_weight_act_pre_scale", torch.ones(IN)), "its inputs are scaled, too"),
     "MXFP4: floats": (MX, other("weight_scale", torch.ones(OUT, 2)), "its weight_scale is of float32"),
 }
 

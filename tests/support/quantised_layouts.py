@@ -232,6 +232,25 @@ def gpt_oss() -> tuple[State, torch.Tensor]:
     return {"e.gate_up_proj_blocks": pairs(codes), "e.gate_up_proj_scales": powers.to(torch.uint8)}, real
 
 
+def torchao(dtype: torch.dtype, block: tuple[int, int], before: str = "_weight_") -> Layout:
+    rows, columns = OUT // block[0], IN // block[1]
+    codes, scales, zeros = (
+        drawn(-9, 9, OUT, IN).to(dtype),
+        scales_of(rows, columns),
+        drawn(-3, 3, rows, columns),
+    )
+    state = {f"{before}qdata": codes, f"{before}scale": scales}
+    if dtype == torch.int8:
+        state[f"{before}zero_point"] = zeros.to(torch.int8)
+    real = torch.zeros(OUT, IN, dtype=torch.float64)
+    for i in range(OUT):
+        for j in range(IN):
+            at = i // block[0], j // block[1]
+            less = int(zeros[at]) if dtype == torch.int8 else 0
+            real[i, j] = float(scales[at]) * (float(codes[i, j]) - less)
+    return Layout(state=state, real=real)
+
+
 LAYOUTS: dict[str, Callable[[], Layout]] = {
     **{f"GPTQ int{bits}": lambda bits=bits: gptq(bits) for bits in (2, 3, 4, 8)},  # type: ignore[misc]
     "GPTQ int4 v2": lambda: gptq(4, version=2),
@@ -250,4 +269,8 @@ LAYOUTS: dict[str, Callable[[], Layout]] = {
     "NVFP4": lambda: nvfp4(divided=True),
     "NVFP4 of ModelOpt": lambda: nvfp4(divided=False),
     "MXFP4": mxfp4,
+    "torchao int8 by rows": lambda: torchao(torch.int8, (1, IN)),
+    "torchao int8 in groups": lambda: torchao(torch.int8, (1, 16)),
+    "torchao float8_e4m3fn in blocks": lambda: torchao(torch.float8_e4m3fn, (8, 32)),
+    "torchao float8_e5m2 at once": lambda: torchao(torch.float8_e5m2, (OUT, IN)),
 }

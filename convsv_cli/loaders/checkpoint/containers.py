@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 from convsv_cli.errors import UnsafeModelError
 from convsv_cli.loaders.checkpoint.calls import array
-from convsv_cli.loaders.checkpoint.values import Record, Tensor
+from convsv_cli.loaders.checkpoint.values import Global, Record, Tensor
+from convsv_cli.loaders.loader import Usage
 from convsv_cli.loaders.names import begin_reading, owners
 from convsv_cli.names import LONGEST_NAME
 
@@ -17,6 +19,10 @@ Count = Callable[[int], None]
 GLANCES = 4
 """How many things in a container are looked at per step."""
 MAX_DEPTH = 64
+WITHIN = "part of a {}, whose use convsv does not know"
+SUBCLASS = "torch._utils._rebuild_wrapper_subclass"
+TORCHAO, AFFINE = "torchao.", frozenset(("Float8Tensor", "Int8Tensor", "IntxUnpackedToInt8Tensor"))
+"""Classes of tensors whose parts `loaders.quantised` knows."""
 NUMBER = "a number, not a tensor"
 _SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
 
@@ -192,3 +198,14 @@ def heights(root: Any, wanted: Callable[[Any, Any], bool], count: Count) -> dict
         found |= outer
         level = list(outer)
     return found
+
+
+def within(record: Record, tensor: Tensor) -> Tensor:
+    """A tensor of an object, which is none by itself: only whoever knows its class can say what it is for."""
+    is_subclass = record.name == SUBCLASS and isinstance(record.args, tuple) and bool(record.args)
+    made = record.args[0] if is_subclass else record.maker
+    reason = WITHIN.format(made if isinstance(made, Global) else record.name)
+    is_known = isinstance(made, Global) and made.module.startswith(TORCHAO) and made.name in AFFINE
+    if is_known and record.attributes.get("act_pre_scale") is None and not tensor.unusable:
+        return tensor.used(Usage(reason=reason))
+    return replace(tensor, unusable=tensor.unusable or reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from convsv_cli import limits
@@ -25,6 +25,7 @@ from convsv_cli.loaders.checkpoint.containers import (
     number,
     parts,
     plain,
+    within,
 )
 from convsv_cli.loaders.checkpoint.modules import REGISTRIES, is_module, module_tensors, walk
 from convsv_cli.loaders.checkpoint.optimisers import are_optimisers, is_named_for_training, is_optimiser
@@ -51,7 +52,6 @@ MAX_VISITS = 4_000_000
 NAME_VISITS, NAME_LENGTH = 10, 100
 """How many steps one more name counts as, and so many characters of it."""
 ENDLESS = "its containers contain each other without end: more than {:,} of their things"
-WITHIN = "part of a {}, whose use convsv does not know"
 OPTIMISER = "state of an optimiser"
 BESIDE = "could be weights"
 NAMED = "could be weights, despite the name"
@@ -213,9 +213,8 @@ class Search:
         inside = merged(*self.each(made, path, depth))
         matrices = {name: tensor for name, tensor in inside.items() if is_matrix(tensor)}
         strange = [name for name, tensor in matrices.items() if id(tensor) not in self.of_modules]
-        reason = WITHIN.format(record.name)
         for name in strange:
-            matrices[name] = replace(matrices[name], unusable=matrices[name].unusable or reason)
+            matrices[name] = within(record, matrices[name])
         if len(matrices) == len(strange) == 1 and not found:
             return {"": matrices[strange[0]]}
         return merged(("", found), ("", matrices))

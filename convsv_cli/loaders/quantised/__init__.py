@@ -7,11 +7,11 @@ from dataclasses import replace
 from types import ModuleType
 
 from convsv_cli.loaders.loader import StoredTensor, Usage
-from convsv_cli.loaders.quantised import awq, bitsandbytes, compressed_tensors, gptq, microscaling
+from convsv_cli.loaders.quantised import awq, bitsandbytes, compressed_tensors, gptq, microscaling, torchao
 from convsv_cli.loaders.quantised.config import Config
 from convsv_cli.loaders.quantised.scheme import Found, MisfitError, Scheme, check
 
-FAMILIES: tuple[ModuleType, ...] = (awq, bitsandbytes, compressed_tensors, gptq, microscaling)
+FAMILIES: tuple[ModuleType, ...] = (awq, bitsandbytes, compressed_tensors, gptq, microscaling, torchao)
 SCHEMES: tuple[Scheme, ...] = tuple(scheme for family in FAMILIES for scheme in family.SCHEMES)
 
 

@@ -110,6 +110,7 @@ SCHEMES = (
         mark="_blocks",
         required=("_scales",),
         weight="",
+        glued=True,
         read=_experts,
         applies=lambda p: "_scales" in p,
     ),

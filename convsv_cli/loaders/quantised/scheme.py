@@ -83,14 +83,14 @@ class Scheme:
 
     Attributes:
         name: what to call it.
-        mark: how the name of the part ends that it is known by; before it there is a dot, or nothing, unless
-            it begins with "_" itself.
+        mark: how the name of the part ends that it is known by; before it there is a dot, or nothing.
         required: how the names of all parts end that must be there.
         optional: of those that may be.
         codes: how the name of the part ends that has the codes, without which there is no weight; the mark
             where that is empty.
         weight: how the name of the weight ends.
         read: gives the weight of its parts, with its values behind `read`; raises `MisfitError`.
+        glued: whether there need be no dot.
         applies: whether a part of that name is one, by the element types of the parts.
     """
 
@@ -101,6 +101,7 @@ class Scheme:
     codes: str = ""
     weight: str = "weight"
     read: Callable[[Found], StoredTensor]
+    glued: bool = False
     applies: Callable[[Mapping[str, StoredTensor]], bool] = lambda _: True
 
     @property
@@ -113,7 +114,7 @@ class Scheme:
         if not name.endswith(self.mark):
             return None
         owner = name.removesuffix(self.mark)
-        if owner and not owner.endswith(".") and not self.mark.startswith("_"):
+        if owner and not owner.endswith(".") and not self.glued:
             return None
         parts = {part: tensors[owner + part] for part in self.parts if owner + part in tensors}
         return owner if (self.codes or self.mark) in parts and self.applies(parts) else None
