@@ -24,6 +24,7 @@ from convsv_cli.loaders.names import (
 from convsv_cli.loaders.quantised import assembled
 from convsv_cli.loaders.quantised.config import Config
 from convsv_cli.loaders.scaled import dequantised
+from convsv_cli.loaders.transposed import oriented
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer, layer_name
 from convsv_cli.model.network import InputSize, Network
 
@@ -63,7 +64,8 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
     check_tensors((name, tensor.shape) for name, tensor in found.tensors.items())
     begin_reading(sum(map(len, found.tensors)), "its tensors")
     config = Config(path=path)
-    tensors = effective(dequantised(assembled(without_training_state(found.plain), config)))
+    real = dequantised(assembled(without_training_state(found.plain), config))
+    tensors = oriented(effective(real))
     rows = layers(tensors, input_size)
     if not rows:
         besides = f"; it {found.left_out[0]}" if found.left_out else ""
