@@ -66,6 +66,7 @@ def audit(
     sources: Sequence[str] = (),
     targets: Sequence[str] = (),
     graph: str | Path | None = None,
+    base: str | Path | None = None,
     memory_limit: float | None = None,
     step_limit: float | None = None,
     time_limit: float | None = None,
@@ -75,8 +76,8 @@ def audit(
 
     Args:
         model: an ONNX graph, a PyTorch checkpoint, module, TorchScript archive or torch.export program, a
-            safetensors file, the index of a model in several files, or a folder with one of these; or a
-            module in memory, which is looked at as in evaluation and left as it is.
+            safetensors file, the index of a model in several files, an adapter, or a folder with one of
+            them; or a module in memory, which is looked at as in evaluation and left as it is.
         example_input: what to call a module in memory with, so that its graph is known: its only argument, a
             tuple of all, or a mapping of all by name. torch.export runs the module on it, and the network is
             bounded for inputs of these shapes. None for files, and for the layers alone.
@@ -97,6 +98,7 @@ def audit(
         sources, targets: tensors of the graph from which, and to which, the network is bounded, inputs and
             outputs or others; what else the targets depend on is held fixed. None for all real ones.
         graph: an ONNX graph for the weights of a checkpoint.
+        base: the model that an adapter was trained on: then its updates are held against that's weights.
         memory_limit: bytes for one step; None for 512 MiB and 64 times the files, 4 GiB at most.
         step_limit: elements that may be touched; None for 2e9, and 64 per byte of the files.
         time_limit: seconds after which searches end with what is proven by then; None for no limit.
@@ -133,7 +135,7 @@ def audit(
             return _audit_in_memory(model, example_input, settings, graph, progress)
         if example_input is not None:
             raise UsageError("a file needs no example_input", where=str(model), hint="leave it out")
-        return audit_file(model, settings, graph=graph, progress=progress)
+        return audit_file(model, settings, graph=graph, base=base, progress=progress)
 
 
 def _audit_in_memory(

@@ -17,10 +17,11 @@ from convsv_cli.auditing.summary import ended_early, findings, model_of, totals
 from convsv_cli.cache import Entries
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.empirical import check_empirical, empirical_of
+from convsv_cli.errors import UsageError
 from convsv_cli.limits import expect
 from convsv_cli.lipschitz.effort import Effort
-from convsv_cli.loaders import load, load_with_graph
-from convsv_cli.model.network import InputSize, Network
+from convsv_cli.loaders import load, load_with_base, load_with_graph
+from convsv_cli.model.network import ADAPTER, InputSize, Network
 from convsv_cli.report import (
     COMPLETE,
     NOT_REACHED,
@@ -37,6 +38,7 @@ from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.version import __version__
 
 Progress = Callable[[str, float], None]
+BASE_AND_GRAPH = "--base is for an adapter, which has no graph: leave out --base or --graph"
 
 
 def audit_file(
@@ -44,6 +46,7 @@ def audit_file(
     settings: Settings,
     *,
     graph: str | Path | None = None,
+    base: str | Path | None = None,
     progress: Progress | None = None,
     cache: Entries | None = None,
 ) -> Audit:
@@ -53,6 +56,7 @@ def audit_file(
         model: the file, or the address of a remote one.
         settings: which layers and figures, and where to compute them.
         graph: an ONNX graph for the weights of a checkpoint.
+        base: the model that an adapter was trained on; not with a graph.
         progress, cache: as in `audit_network`.
 
     Raises:
@@ -61,13 +65,16 @@ def audit_file(
         UsageError: a setting is out of its range; as `audit_network`.
     """
     return reached(
-        lambda file, place: audit_network(loaded(file, settings, place), settings, progress, cache),
+        lambda file, *places: audit_network(loaded(file, settings, *places), settings, progress, cache),
         model,
         graph,
+        base,
     )
 
 
-def loaded(model: str | Path, settings: Settings, graph: str | Path | None = None) -> Network:
+def loaded(
+    model: str | Path, settings: Settings, graph: str | Path | None = None, base: str | Path | None = None
+) -> Network:
     """The network in a model file, at the input size of the settings, which are checked first.
 
     Raises:
@@ -75,7 +82,11 @@ def loaded(model: str | Path, settings: Settings, graph: str | Path | None = Non
     """
     arguments.check(settings)
     size = InputSize(size=settings.input_size, shapes=settings.input_shapes)
-    return load(model, size) if graph is None else load_with_graph(model, graph, size)
+    if base is None:
+        return load(model, size) if graph is None else load_with_graph(model, graph, size)
+    if graph is not None:
+        raise UsageError(BASE_AND_GRAPH)
+    return load_with_base(model, base, size)
 
 
 def audit_network(
@@ -146,7 +157,7 @@ def _audited(
         settings=settings,
         methods=tuple(calculator.method for calculator in CALCULATORS),
         layers=rows,
-        network=totals(rows),
+        network=totals(rows, of_network=network.format != ADAPTER),
         bound=bound,
         findings=(*ended_early(status, rows, bound), *findings(rows, bound, network, settings), *missing),
         seconds=0.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable
@@ -50,6 +51,14 @@ def weight_of(layer: Layer) -> torch.Tensor:
     grown = math.prod([-(-k // count) * count / k for k, count in phases])
     limits.hold(8 * math.prod(layer.kernel_shape) * (COPIES + grown), "its weight")
     return layer.read().to(torch.float64)
+
+
+def digest(weight: torch.Tensor) -> str:
+    """SHA-256, hexadecimal, of the shape and the values as little-endian float64: one for all formats."""
+    found = hashlib.sha256("x".join(map(str, weight.shape)).encode())
+    if weight.numel():  # NumPy refuses some shapes of nothing
+        found.update(weight.contiguous().numpy().astype("<f8", copy=False).data)
+    return found.hexdigest()
 
 
 def _unexpected(error: Exception) -> str:

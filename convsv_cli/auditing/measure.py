@@ -7,7 +7,6 @@ the norms that its rows have: all of them, or those that it asks for.
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import math
 import sys
 import time
@@ -18,8 +17,9 @@ from functools import cache, partial
 import torch
 
 from convsv_cli.auditing.cached import NOTHING, Known
-from convsv_cli.auditing.guarding import guarded, weight_of
+from convsv_cli.auditing.guarding import guarded
 from convsv_cli.auditing.plan import AnyLayer, Meter, Task
+from convsv_cli.auditing.updates import Held, held_by, update_of, with_update
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.limits import LimitError
 from convsv_cli.lipschitz.bound import network_bound
@@ -29,7 +29,7 @@ from convsv_cli.lipschitz.norms import Norms, kernel_norm, rows_by_key
 from convsv_cli.lipschitz.operation import UnboundedError
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
-from convsv_cli.model.network import Network
+from convsv_cli.model.network import ADAPTER, Network
 from convsv_cli.report import (
     AUDITED,
     INVALID,
@@ -78,22 +78,24 @@ def _measured(task: Task, device: torch.device, meter: Meter, known: Known) -> L
     if not isinstance(layer, Layer):
         return unmeasured(layer)
     meter.start(layer.name)
-    weight = weight_of(layer)
-    blank = replace(row_of(layer), weight_sha256=digest(weight))
-    fault = fault_of(weight, layer.geometry)
+    held = held_by(layer)
+    blank = replace(row_of(layer), weight_sha256=held.digest)
+    fault = fault_of(held.weight, layer.geometry)
     if fault:
         meter.advance(task.work)
         return replace(blank, status=INVALID, reason=fault)
+    kernel = reduce_kernel(held.weight.to(device), layer.geometry)
     row = known.row(task, blank)
     if row is not None:
         meter.advance(task.work)
     else:
-        row = _computed(task, blank, reduce_kernel(weight.to(device), layer.geometry), meter)
+        row = _computed(task, blank, held, kernel, meter)
         known.keep_row(task, blank, row)
+    row = with_update(row, task, held, kernel)
     return replace(row, assumed=(*row.assumed, *_moved(row)))  # of the figures that are asked for now
 
 
-def _computed(task: Task, blank: LayerAudit, kernel: Kernel, meter: Meter) -> LayerAudit:
+def _computed(task: Task, blank: LayerAudit, held: Held, kernel: Kernel, meter: Meter) -> LayerAudit:
     """The row with what each calculator says of its kernel."""
     problem = task.problem(kernel)
     measurements, missing = {}, []
@@ -101,7 +103,7 @@ def _computed(task: Task, blank: LayerAudit, kernel: Kernel, meter: Meter) -> La
         name = calculator.method.name
         found = _timed(calculator, problem, meter)
         if isinstance(found, Measurement):
-            measurements[name] = found
+            measurements[name] = held.said(calculator.method.kind, found)
         elif name in NEEDED:
             return replace(blank, status=UNSUPPORTED, reason=str(found))
         else:
@@ -120,14 +122,6 @@ def _timed(calculator: Calculator, problem: Problem, meter: Meter) -> Measuremen
     finally:
         meter.advance(calculator.work(problem))
     return replace(measurement, seconds=time.perf_counter() - start)
-
-
-def digest(weight: torch.Tensor) -> str:
-    """SHA-256, hexadecimal, of the shape and the values as little-endian float64: one for all formats."""
-    found = hashlib.sha256("x".join(map(str, weight.shape)).encode())
-    if weight.numel():  # NumPy refuses some shapes of nothing
-        found.update(weight.contiguous().numpy().astype("<f8", copy=False).data)
-    return found.hexdigest()
 
 
 def fault_of(weight: torch.Tensor, geometry: Geometry) -> str:
@@ -181,6 +175,7 @@ def row_of(layer: AnyLayer) -> LayerAudit:
         output_padding=geometry.output_padding,
         input_size=layer.input_size if isinstance(layer, Layer) else None,
         dtype=layer.dtype,
+        update=update_of(layer),
         assumed=layer.assumed if isinstance(layer, Layer) else (),
     )
 
@@ -196,7 +191,8 @@ def trim_heap() -> None:
 def unbounded_because(network: Network, settings: Settings) -> str:
     """Why an audit does not bound the network; empty where it does."""
     if network.graph is None:
-        return SUPPLY.format(network.graph_missing)
+        missing = network.graph_missing
+        return missing if network.format == ADAPTER else SUPPLY.format(missing)
     return SOME if settings.layers else AS_STRIDE_1 if settings.as_stride_1 else ""
 
 

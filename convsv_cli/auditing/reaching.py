@@ -16,14 +16,12 @@ READ = "file"
 """The rule of what a report notes about files."""
 
 
-def reached(
-    run: Callable[[Path, Path | None], Audit], model: str | Path, graph: str | Path | None = None
-) -> Audit:
+def reached(run: Callable[..., Audit], model: str | Path, *further: str | Path | None) -> Audit:
     """What is found of a model, as one piece of work, with addresses in place of this machine's paths.
 
     Args:
-        run: audits a file on this machine, with the graph in another.
-        model, graph: paths, or addresses.
+        run: audits a file on this machine, with what is in further ones, as its arguments.
+        model, further: paths, or addresses; None for what there is not.
 
     Raises:
         ConvsvError: as `run`; or a remote file cannot be read.
@@ -38,7 +36,7 @@ def reached(
             return mirrors[-1].path
 
         with allowing():
-            audit = run(here(model), None if graph is None else here(graph))
+            audit = run(here(model), *(None if path is None else here(path) for path in further))
     for mirror in mirrors:
         audit = _addressed(audit, mirror)
     return audit

@@ -34,6 +34,7 @@ from convsv_cli.report import (
     NetworkBound,
     NetworkTotals,
     Settings,
+    Update,
 )
 
 BLOCK = 2**20
@@ -103,11 +104,14 @@ def _digest(path: Path | None) -> str:
     return digest.hexdigest()
 
 
-def totals(rows: tuple[LayerAudit, ...]) -> NetworkTotals:
-    """Products by calculator, coverage, and each assumption once; no products of what was reached alone."""
+def totals(rows: tuple[LayerAudit, ...], *, of_network: bool = True) -> NetworkTotals:
+    """Products by calculator, coverage, and each assumption once; no products of what was reached alone.
+
+    Nor are there any where the rows are not `of_network`: of an adapter's updates they would say nothing.
+    """
     layers = [row for row in rows if row.status != NOT_APPLICABLE]
     audited = [row for row in layers if row.status == AUDITED]
-    whole = all(row.reason != NOT_REACHED for row in layers)
+    whole = of_network and all(row.reason != NOT_REACHED for row in layers)
     return NetworkTotals(
         product=tuple(
             (c.method.name, _product(audited if whole else [], c.method.name))
@@ -167,6 +171,8 @@ def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
     elif settings.exact and row.input_size is None:
         message = "no exact norm: the input size of this layer is unknown"
         yield Finding(rule="exact-unavailable", severity=WARNING, node=row.name, message=message)
+    if row.update is not None and row.update.is_spike:
+        yield Finding(rule="rank-1-spike", severity=NOTE, node=row.name, message=_spike(row.update))
     for name, measurement in row.measurements:
         width = measurement.relative_width
         if name == "certified" and width > 2 * settings.tolerance:
@@ -174,6 +180,13 @@ def _row_findings(row: LayerAudit, settings: Settings) -> Iterator[Finding]:
             yield Finding(rule="work-limit", severity=WARNING, node=row.name, message=message)
     for line in row.assumed:
         yield Finding(rule="assumed", severity=NOTE, node=row.name, message=line)
+
+
+def _spike(update: Update) -> str:
+    """Of an update of which nearly all is its first singular value."""
+    share = 1 / update.stable_rank.upper if update.stable_rank else 0.0
+    of = f" of rank {update.rank}" if update.rank else ""
+    return f"a rank-1 spike: one singular value has {percent(share)} of what the update{of} has in all"
 
 
 def _wide(width: float, settings: Settings, noted: Sequence[str]) -> str:

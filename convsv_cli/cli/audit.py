@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     "--spectra", "Also compute all singular values of matching layers, for HTML and JSON.", FIGURES
 )
 @options.GRAPH
+@options.BASE
 @options.FORMAT
 @options.OUTPUT_
 @options.QUIET
@@ -65,6 +66,7 @@ def audit(
     models: tuple[Path, ...],
     explain: bool,
     graph: Path | None,
+    base: Path | None,
     format_name: str | None,
     outputs: tuple[Path, ...],
     quiet: bool,
@@ -93,8 +95,8 @@ def audit(
       convsv audit epoch1.pt epoch2.pt --format csv
       cat model.onnx | convsv audit -
     """  # noqa: D301  (click takes \b for "keep these lines")
-    check_once([*models, graph])
-    targets = prepare(RENDERERS, outputs, format_name, [*models, *([graph] if graph else [])])
+    check_once([*models, graph, base])
+    targets = prepare(RENDERERS, outputs, format_name, [*models, *filter(None, (graph, base))])
     warm_up(graph or models[0])
     from convsv_cli.auditing import audit_file
 
@@ -102,7 +104,8 @@ def audit(
 
     def run(model: Path, progress: Progress) -> Audit:
         return with_file(
-            model, lambda file: audit_file(file, settings, graph=graph, progress=progress, cache=cache)
+            model,
+            lambda file: audit_file(file, settings, graph=graph, base=base, progress=progress, cache=cache),
         )
 
     with progress_bar(hidden=quiet) as progress:

@@ -188,6 +188,14 @@ GRAPH = option(
     metavar="MODEL.onnx",
     help="The graph of a checkpoint, whose weights replace those of the same name.",
 )
+BASE = option(
+    "--base",
+    section=AUDITED,
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="The model that an adapter was trained on: also show each update's share of the weight's norm, and"
+    " the norm of their sum.",
+)
 EXPLAIN = option(
     "--explain", section=NETWORK, is_flag=True, help="Show where the bound of the network comes from."
 )

@@ -17,10 +17,11 @@ from convsv_cli.loaders.foreign import explaining, foreign, not_read
 from convsv_cli.loaders.gguf import LOADER as GGUF
 from convsv_cli.loaders.loader import Loader, check_network
 from convsv_cli.loaders.onnx import LOADER as ONNX
+from convsv_cli.loaders.peft import LOADER as PEFT
 from convsv_cli.loaders.pt2 import LOADER as PT2
 from convsv_cli.loaders.safetensors import LOADER as SAFETENSORS
 from convsv_cli.loaders.sharded import LOADER as SHARDED
-from convsv_cli.model.network import InputSize, Network
+from convsv_cli.model.network import ADAPTER, InputSize, Network
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -30,8 +31,10 @@ INDEX_KEY = b'"weight_map"'
 LARGEST = 2**31
 """Bytes of a message that protobuf writes."""
 PICKLED, SCRIPT = "pickled_module", "torchscript"
+NO_ADAPTER = ("no adapter", "--base is what the updates of an adapter are added to; leave it out")
+NO_BASE = ("an adapter itself", "--base takes the model that the adapter was trained on")
 EVALUATION = "the pickled module is looked at as in evaluation, without dropout"
-LOADERS: tuple[Loader, ...] = (PT2, SHARDED, SAFETENSORS, GGUF, DISTRIBUTED, CHECKPOINT, ONNX)
+LOADERS: tuple[Loader, ...] = (PT2, PEFT, SHARDED, SAFETENSORS, GGUF, DISTRIBUTED, CHECKPOINT, ONNX)
 
 
 def load(path: str | Path, input_size: InputSize | None = None) -> Network:
@@ -66,6 +69,22 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
     """
     with allowing():
         return _transplanted(model_file(Path(path)), model_file(Path(graph)), input_size or InputSize())
+
+
+def load_with_base(path: str | Path, base: str | Path, input_size: InputSize | None = None) -> Network:
+    """An adapter with the layers of a model that its updates are added to; nothing in either is executed.
+
+    Args:
+        path: an adapter: a folder that PEFT saved, or one file with the names of PEFT, Diffusers or Kohya.
+        base: a model, as in `load`.
+        input_size: as in `load`.
+
+    Raises:
+        UsageError: the first is no adapter, or the second is one.
+        UnreadableModelError, UnsafeModelError: as in `load`.
+    """
+    with allowing():
+        return _on_base(model_file(Path(path)), model_file(Path(base)), input_size or InputSize())
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
@@ -122,6 +141,20 @@ def chained(
     graph = replace(graph, assumed=(*graph.assumed, EVALUATION))
     rows = tuple(with_keys(network.layers, graph))
     return replace(network, layers=rows, graph=graph, executable=(lambda: content) if content else None)
+
+
+def _on_base(path: Path, base: Path, input_size: InputSize) -> Network:
+    from convsv_cli.loaders.adapters.base import on_base
+
+    adapter, model = _read(path, input_size), _read(base, input_size)
+    for network, wanted in ((adapter, True), (model, False)):
+        if (network.format == ADAPTER) is not wanted:
+            what, hint = (NO_ADAPTER, NO_BASE)[not wanted]
+            raise UsageError(what, where=network.path, hint=hint)
+    files = (*adapter.files, *model.files)
+    sources = (*(path for _ in adapter.files), *(model.sources or (base for _ in model.files)))
+    rows = tuple(on_base(adapter.layers, model.layers))
+    return replace(adapter, layers=rows, files=files, sources=sources)
 
 
 @locating

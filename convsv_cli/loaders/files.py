@@ -24,7 +24,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 LOOSE = ("*.safetensors", "*.gguf", "*.pt2", "*.pt", "*.pth", "*.ckpt", "*.th", "*.jit", "*.bin")
 """Files that may as well be parts of what a training run has left in the folder."""
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+"""What PEFT calls the configuration of an adapter and, beside it, its weights."""
 CHOICES = (
+    (ADAPTER_CONFIG,),
     ("model.safetensors.index.json",),
     ("pytorch_model.bin.index.json",),
     ("model.safetensors",),
@@ -95,14 +99,17 @@ def refusing(function: Callable[P, T]) -> Callable[P, T]:
 
 @locating
 def model_file(path: Path) -> Path:
-    """The model in a folder, where there is one obvious candidate; any other path as it is.
+    """The model in a folder, where there is one obvious candidate; of an adapter's weights its configuration.
+
+    Any other path as it is.
 
     Raises:
         UsageError: the folder has several models.
         UnreadableModelError: it has none, or may not be read.
     """
     if not _is_folder(path):
-        return path
+        config = path.with_name(ADAPTER_CONFIG) if path.name in ADAPTER_WEIGHTS else path
+        return config if os.path.exists(config) else path  # noqa: PTH110  (as in `locate`)
     try:
         names, run = sorted(entry.name for entry in path.iterdir() if entry.is_file()), run_file(path)
     except OSError as error:

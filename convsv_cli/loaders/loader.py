@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from onnx import ModelProto
 
+    from convsv_cli.loaders.adapters.config import Config
+
 _PARTS = {"float8_e8m0fnu", "float4_e2m1fn_x2"}
 """Exponents of blocks, and pairs of values: neither is a number in its own right."""
 TOO_LARGE = "a constant expression much larger than what is stored for it"
@@ -111,6 +113,7 @@ class NamedTensors:
         notes: what was left out.
         left_out: those of the notes that are about what could be weights.
         trained: whether a trainer may have put "model." before all names.
+        adapter: what the configuration of an adapter says, where they are one's.
     """
 
     tensors: dict[str, StoredTensor]
@@ -119,6 +122,7 @@ class NamedTensors:
     notes: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     trained: bool = False
+    adapter: Config | None = None
 
     @property
     def plain(self) -> dict[str, StoredTensor]:

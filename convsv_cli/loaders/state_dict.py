@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from convsv_cli.errors import UnreadableModelError, UsageError
+from convsv_cli.loaders.adapters.parts import is_adapter
+from convsv_cli.loaders.adapters.rows import replacing, update_rows, whole_tensors
 from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
 from convsv_cli.loaders.effective import effective
 from convsv_cli.loaders.files import locating
@@ -26,7 +28,7 @@ from convsv_cli.loaders.quantised.config import Config
 from convsv_cli.loaders.scaled import dequantised
 from convsv_cli.loaders.transposed import oriented
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer, layer_name
-from convsv_cli.model.network import InputSize, Network
+from convsv_cli.model.network import ADAPTER, InputSize, Network
 
 _SCALE = re.compile(r"weight_(?:scale|zero_point)(?:_[a-z0-9]+)*$")
 GEOMETRY = "stride 1, dilation 1, groups 1: the file does not say otherwise, and this overestimates the norm"
@@ -64,19 +66,25 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
     check_tensors((name, tensor.shape) for name, tensor in found.tensors.items())
     begin_reading(sum(map(len, found.tensors)), "its tensors")
     config = Config(path=path)
-    real = dequantised(assembled(without_training_state(found.plain), config))
+    updates: tuple[Row, ...] = ()
+    changes = found.adapter is not None or is_adapter(found.tensors)
+    if changes:
+        updates = update_rows(found.tensors, found.adapter, input_size)
+    plain = whole_tensors(found.tensors, found.adapter) if changes else found.plain
+    real = dequantised(assembled(without_training_state(plain), config))
     tensors = oriented(effective(real))
-    rows = layers(tensors, input_size)
+    own = layers(tensors, input_size)
+    rows = tuple(_unique(iter((*updates, *replacing(own))))) if changes else own
     if not rows:
         besides = f"; it {found.left_out[0]}" if found.left_out else ""
         raise UnreadableModelError(f"no weights found in this file{besides}", hint=hint)
     directions = notes_on(training_state(found.tensors))
     return Network(
         path=str(path),
-        format=found.format,
+        format=ADAPTER if changes else found.format,
         files=(path.name, *found.files, *config.files),
         layers=rows,
-        notes=tuple(dict.fromkeys((*found.notes, *directions, *_no_layers(tensors, rows)))),
+        notes=tuple(dict.fromkeys((*found.notes, *directions, *_no_layers(tensors, own)))),
         left_out=found.left_out,
     )
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from convsv_cli.model.update import Update
+
 CONV, TRANSPOSED, MATRIX = "Conv", "ConvTranspose", "Gemm"
 """ONNX operator types of layers."""
 LOOK_UP = "a table look-up by integer indices: it amplifies nothing"
@@ -84,6 +86,7 @@ class Row:
         op: ONNX operator type.
         kernel_shape: [c_out, c_in / groups, *k]; [c_in, c_out / groups, *k] where transposed.
         dtype: as stored, e.g. "float16".
+        update: of the adapter whose row it is; None for a layer's weight itself.
     """
 
     key: Hashable = None
@@ -93,6 +96,7 @@ class Row:
     op: str
     kernel_shape: tuple[int, ...]
     dtype: str
+    update: Update | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,7 @@ class Layer(Row):
     """A layer that is a linear map: a convolution (D >= 1 spatial axes) or a matrix (D = 0).
 
     Attributes:
-        key, name, weight, aliases, op, kernel_shape, dtype: as of `Row`.
+        key, name, weight, aliases, op, kernel_shape, dtype, update: as of `Row`.
         geometry: how the kernel is applied.
         input_size: spatial size of the layer's input; None where unknown.
         assumed: what the file does not say and was taken for granted, in plain words.
@@ -120,7 +124,7 @@ class UnsupportedLayer(Row):
     """A row without figures, and why.
 
     Attributes:
-        key, name, weight, aliases, op, kernel_shape, dtype: as of `Row`.
+        key, name, weight, aliases, op, kernel_shape, dtype, update: as of `Row`.
         reason: why not, in plain words.
         applicable: whether it is a layer, which convsv cannot audit; else it is stored like a weight and is
             none, such as an embedding table, so that there is nothing to audit.

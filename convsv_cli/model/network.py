@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from convsv_cli.model.layer import Layer, UnsupportedLayer
 
 
+ADAPTER = "adapter"
+"""The format of files whose rows are of what they add to the weights of a network that they do not hold."""
 NO_GRAPH = {
+    ADAPTER: "an adapter says what it adds to the weights of a network, not what that network is",
     "checkpoint": "a checkpoint holds weights, but no graph to bound",
     "safetensors": "a safetensors file holds weights, but no graph to bound",
     "gguf": "a GGUF file holds weights, but no graph to bound",
@@ -73,7 +76,8 @@ class Network:
 
     Attributes:
         path: as the user gave it; the model's file where that was a folder.
-        format: "onnx", "checkpoint", "pickled_module", "torchscript", "safetensors", "gguf", "pt2".
+        format: "onnx", "checkpoint", "pickled_module", "torchscript", "safetensors", "gguf", "pt2",
+            "adapter", "module".
         files: every file that was read, relative to the model's folder, with `path`'s name first.
         sources: for each of `files`, the model that it belongs to; empty where that is `path` for all.
         opset: of the default ONNX domain; None for other formats.

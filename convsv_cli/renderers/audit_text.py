@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from convsv_cli.deadline import WORDS
 from convsv_cli.names import printable
 from convsv_cli.renderers.numbers import as_written, counted, figure, percent, size, times
+from convsv_cli.renderers.updates import update_columns, update_words
 from convsv_cli.report import (
     AUDITED,
     BOUNDED,
@@ -30,7 +31,7 @@ from convsv_cli.report import (
     shared,
 )
 
-TEXTS = ("layer", "op", "kernel")
+TEXTS = ("layer", "op", "kernel", "update")
 """Columns that are read from the left."""
 STATUSES = {NOT_APPLICABLE: "not applicable"}
 """Statuses that are other words where people read them."""
@@ -62,11 +63,16 @@ def columns(audit: Audit) -> dict[str, list[str]]:
         "stride": [size(layer.stride) for layer in layers],
         "n": [size(layer.input_size or ()) for layer in layers],
     }
+    updates = any(layer.update for layer in layers)
+    if updates:
+        cells["update"] = [update_words(layer.update) for layer in layers]
     for method in methods:
         cells[method.column] = [_figure(layer, method) for layer in layers]
     exact, upper = (next((m for m in methods if m.kind == kind), None) for kind in (EXACT, UPPER))
     if exact and upper:
         cells[f"{upper.column}/{exact.column}"] = [_ratio(layer, upper, exact) for layer in layers]
+    if updates:
+        cells |= update_columns([layer.update for layer in layers])
     return cells
 
 

@@ -76,6 +76,17 @@ COLUMNS: Mapping[str, str] = {
     "assumed": "what the file does not say and was taken for granted, separated by semicolons",
     "weight_sha256": "of the shape and the values of the effective weight",
     "seconds": "wall time of the row's figures",
+    "update_kind": "`LoRA`, `DoRA`, `LoHa`, `LoKr` or `full` where the row, and all its figures, are of an"
+    " adapter's update; empty for the row of a weight",
+    "update_rank": "of its factors",
+    "update_scale": "what their product is multiplied by",
+    "update_frobenius_upper": "its Frobenius norm, rounded up",
+    "update_stable_rank_upper": "its squared Frobenius norm over its squared norm, as a matrix",
+    "update_base": "name of the base's weight that it is added to; empty without `--base`",
+    "update_base_norm_upper": "norm of that weight",
+    "update_share_upper": "norm of the update over that of the weight",
+    "update_merged_upper": "norm of the sum",
+    "update_no_base": "why these are not known, where a base was given",
 }
 """What is in each, for the documentation; figures have their full precision, and lists are text."""
 
@@ -174,6 +185,15 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def _nested(field: str, value: Mapping[str, Any]) -> Row:
+    """An object within a row, however deep, by the names of its fields behind that of its own."""
+    row: Row = {}
+    for name, each in value.items():
+        inner = field if name == "value" else f"{field}_{name}"
+        row |= _nested(inner, each) if isinstance(each, dict) else {inner: _cell(each, separator="x")}
+    return row
+
+
 def _flat(layer: Mapping[str, Any]) -> Row:
     """A layer's JSON object with nested fields as `outer_inner`, and lists as text."""
     row: Row = {
@@ -184,8 +204,7 @@ def _flat(layer: Mapping[str, Any]) -> Row:
         if field in row:
             continue
         if isinstance(value, dict):
-            inner = {field if name == "value" else f"{field}_{name}": each for name, each in value.items()}
-            row |= {name: _cell(each, separator="x") for name, each in inner.items()}
+            row |= _nested(field, value)
         else:
             row[field] = _cell(value, separator="; " if field in ("aliases", "assumed") else "x")
     return row

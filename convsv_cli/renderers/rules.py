@@ -183,6 +183,13 @@ RULES = (
         " global Lipschitz constant; for inputs from a box, given by --input-range, most of them have one.",
     ),
     Rule(
+        id="rank-1-spike",
+        title="An adapter's update is nearly of rank 1",
+        help="One singular value has at least 95 % of the update's squared Frobenius norm, though its rank"
+        " may be more: the adapter amplifies one direction, and next to nothing else. Trainings that"
+        " collapsed look so, and edits of a single fact or trigger.",
+    ),
+    Rule(
         id="unsupported-layer",
         title="A layer was not audited",
         help="The message says why: its operator, the shape of its weight, or what the file leaves open.",

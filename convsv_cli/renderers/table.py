@@ -46,7 +46,10 @@ from convsv_cli.report import (
 )
 from convsv_cli.report.verdict import CODES
 
-EXPENDABLE = ("op", "bound/exact", "kernel", "heuristic", "stride", "n", "exact", "bound")
+EXPENDABLE = (
+    "op", "bound/exact", "kernel", "heuristic", "stride", "n", "exact", "bound", "base", "stable rank",
+    "update",
+)  # fmt: skip
 """Columns that a narrow terminal goes without, the first ones first; names and certified norms stay."""
 FEWEST = 2
 STYLES = {AUDITED: "", NOT_APPLICABLE: FAINT}

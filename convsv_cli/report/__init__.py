@@ -37,6 +37,7 @@ from convsv_cli.report.certification import (
     SampleRadius,
 )
 from convsv_cli.report.comparison import Change, Difference, Trend
+from convsv_cli.report.interval import Interval
 from convsv_cli.report.layer import (
     AUDITED,
     CERTIFIED,
@@ -47,7 +48,6 @@ from convsv_cli.report.layer import (
     PADDED,
     UNSUPPORTED,
     UPPER,
-    Interval,
     LayerAudit,
     Measurement,
     Method,
@@ -75,6 +75,7 @@ from convsv_cli.report.network import (
 )
 from convsv_cli.report.spectrum import Distribution, LayerSpectrum, Spectra, Spectrum
 from convsv_cli.report.sweep import Series, Step, Sweep, Swept
+from convsv_cli.report.update import Update
 from convsv_cli.report.verdict import (
     ABSENT,
     ADDED,
@@ -211,6 +212,7 @@ __all__ = [
     "Sweep",
     "Swept",
     "Trend",
+    "Update",
     "Verdict",
     "conclusion",
     "exit_code",

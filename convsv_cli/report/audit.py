@@ -25,7 +25,8 @@ class Model:
 
     Attributes:
         path: as the user gave it.
-        format: "onnx", "checkpoint", "pickled_module", "torchscript", "safetensors" or "pt2".
+        format: "onnx", "checkpoint", "pickled_module", "torchscript", "safetensors", "pt2" or
+            "adapter".
         sha256: of the file; of a model in several, of the lines that `sha256sum` prints for `files` (in
             reports of early versions, of the first one).
         files: every file that was read, relative to the model's folder.

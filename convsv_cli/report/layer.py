@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from convsv_cli.report.interval import Interval
+from convsv_cli.report.update import Update
+
 AUDITED, UNSUPPORTED, INVALID = "audited", "unsupported", "invalid"
 NOT_APPLICABLE = "not_applicable"
 """The status of what is stored like a weight and is no layer, such as an embedding table."""
@@ -14,26 +17,6 @@ BEYOND = "it is beyond all bounds"
 MATRIX_AXES = 2
 """Of the weight of a layer without spatial axes."""
 ESTIMATE, UPPER, EXACT, CERTIFIED, PADDED = "estimate", "upper", "exact", "certified", "padded"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A proven enclosure `lower <= x <= upper` of a norm; one end may say nothing.
-
-    Attributes:
-        lower: 0 where nothing is proven from below.
-        upper: infinite where nothing is proven from above.
-
-    Raises:
-        ValueError: the ends are in the wrong order, negative or NaN.
-    """
-
-    lower: float = 0.0
-    upper: float = math.inf
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.lower <= self.upper:
-            raise ValueError(f"not an interval of norms: [{self.lower}, {self.upper}]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +105,7 @@ class LayerAudit:
         status: "audited", or why it has no figures: "unsupported", "invalid".
         reason: the same in words; empty where it was audited.
         measurements: by the calculator's name, in the order of the report's columns.
+        update: of the adapter whose row it is; None for the row of a weight itself.
     """
 
     name: str
@@ -143,6 +127,7 @@ class LayerAudit:
     status: str = AUDITED
     reason: str = ""
     measurements: tuple[tuple[str, Measurement], ...] = ()
+    update: Update | None = None
 
     @property
     def parameters(self) -> int | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from convsv_cli.errors import ConvsvError, UsageError
 from convsv_cli.loaders import parts_of
-from convsv_cli.loaders.files import may_be_model
+from convsv_cli.loaders.files import ADAPTER_CONFIG, may_be_model
 from convsv_cli.remote import is_remote
 from convsv_cli.remote.listing import folders
 from convsv_cli.remote.mirror import mirrored
@@ -31,7 +31,7 @@ SHARE = re.compile(
     r"|(zero_pp_rank_\d+_)?mp_rank_0*[1-9]\d*_model_states\.pt|mp_rank_(?!0+(_0+)*$)\d[\d_]*"
 )
 """What ranks have of a model by which the first one's file is known: files, and Megatron's folders."""
-INDEX = ".index.json"
+NAMING = (".index.json", ADAPTER_CONFIG)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def _remote(url: str) -> Iterator[Found]:
             continue
         chosen = [name for name in names if _is_named(name)]
         shards = {
-            part for name in chosen if name.endswith(INDEX) for part in _remote_parts(f"{folder}/{name}")
+            part for name in chosen if name.endswith(NAMING) for part in _remote_parts(f"{folder}/{name}")
         }
         for name in chosen:
             if name not in shards:
@@ -169,9 +169,9 @@ def _is_folder(entry: os.DirEntry[str], beside: list[os.DirEntry[str]]) -> bool:
 
 
 def _shards(entries: list[os.DirEntry[str]]) -> Iterator[str]:
-    """The files that an index among them names, which are no models by themselves."""
+    """The files that an index or a configuration among them names, which are no models by themselves."""
     for entry in entries:
-        if entry.name.endswith(INDEX) and _is_model(entry):
+        if entry.name.endswith(NAMING) and _is_model(entry):
             try:
                 yield from map(str, parts_of(Path(entry.path)))
             except (ConvsvError, OSError):  # which auditing it will say

@@ -60,7 +60,7 @@ def _answer(order: Order, carried: Carried) -> Answer:
             if order.layers:
                 _measured(order, carried)
                 return Answer(known=tuple(carried.new.items()))
-        return _reported(reached(lambda file, _: _audited(file, order, carried), order.path), order)
+        return _reported(reached(lambda file: _audited(file, order, carried), order.path), order)
     except ConvsvError as error:
         return _failed(order, str(error), error.exit_code)
     except Exception as error:

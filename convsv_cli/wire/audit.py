@@ -34,7 +34,7 @@ from convsv_cli.wire.network import Network
 from convsv_cli.wire.spectra import Spectrum
 from convsv_cli.wire.verdict import Finding, Verdict
 
-FORMATS = ["onnx", "checkpoint", "pickled_module", "torchscript", "safetensors", "pt2", "module"]
+FORMATS = ["onnx", "checkpoint", "pickled_module", "torchscript", "safetensors", "pt2", "module", "adapter"]
 """What the schema says there are; reports of newer versions may have more, and are read."""
 Format = Annotated[str, Meta(extra_json_schema={"enum": FORMATS})]
 LONGEST_PATH = 4096

@@ -79,6 +79,34 @@ class Exact(Form, frozen=True, kw_only=True):
         in_order(self.lower, self.upper)
 
 
+class Update(Form, frozen=True, kw_only=True):
+    """What an adapter adds to a layer's weight, of which the figures of the row are.
+
+    Attributes:
+        kind: LoRA, DoRA, LoHa, LoKr or full.
+        rank: Of the factors; null where these are whole.
+        scale: What their product is multiplied by.
+        frobenius: The Frobenius norm; null where the row has no figures.
+        stable_rank: |D|_F^2 / |D|^2 of the update as a matrix, c_out x (c_in prod k); null for one that is 0.
+        base: Name of the weight in the base that it is added to; null without one.
+        base_norm: Of that weight.
+        share: The norm of the update over that of the base's weight.
+        merged: Of the sum.
+        no_base: Why these three are not known, where a base was given.
+    """
+
+    kind: str
+    rank: Count | None = None
+    scale: float = 1.0
+    frobenius: Ends | None = None
+    stable_rank: Ends | None = None
+    base: Text = None
+    base_norm: Ends | None = None
+    share: Ends | None = None
+    merged: Ends | None = None
+    no_base: Text = None
+
+
 class Layer(Form, frozen=True, kw_only=True):
     """A row.
 
@@ -109,6 +137,7 @@ class Layer(Form, frozen=True, kw_only=True):
         bound: Certified upper bound for every input size (Singla & Feizi).
         bounds: The bound from each unfolding: R, S, T, U for images.
         seconds: Wall time of each calculator that ran.
+        update: Of an adapter; absent where the row is of a weight itself.
     """
 
     CONDITION: ClassVar[Mapping[str, Any]] = {
@@ -151,6 +180,7 @@ class Layer(Form, frozen=True, kw_only=True):
     bound: Norm = None
     bounds: dict[str, Norm] | UnsetType = UNSET
     seconds: dict[str, Finite] = field(default_factory=dict)
+    update: Update | UnsetType = UNSET
 
     @classmethod
     def filled(cls, layer: report.LayerAudit) -> Layer:
@@ -159,6 +189,7 @@ class Layer(Form, frozen=True, kw_only=True):
         return cls.of(
             layer,
             **{name: _figure(kind, measured.get(name)) for name, kind in KINDS.items()},
+            update=UNSET if layer.update is None else Update.of(layer.update),
             bounds=(dict(measured["bound"].parts) or UNSET) if "bound" in measured else UNSET,
             seconds={name: found.seconds for name, found in measured.items()},
         )
