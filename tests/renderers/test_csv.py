@@ -23,9 +23,11 @@ from convsv_cli.report import (
     Interval,
     PairBound,
     Report,
+    Update,
     Verdict,
 )
 from convsv_cli.wire.layer import Layer
+from convsv_cli.wire.layer import Update as UpdateForm
 from tests.support.documents import AUDIT, AUDITED, FAILURE, GATES, JUDGED, ROUNDED, SKIPPED, UNBOUNDED, of
 
 
@@ -55,7 +57,20 @@ def test_the_columns_are_always_the_same(document: Report) -> None:
 def test_no_column_of_a_full_audit_is_without_a_value() -> None:
     """A column that nothing ever fills would be a leftover."""
     layer = replace(
-        AUDITED, aliases=("twin",), weight_sha256="0" * 64, output_padding=(1, 1), transposed=True
+        AUDITED,
+        aliases=("twin",),
+        weight_sha256="0" * 64,
+        output_padding=(1, 1),
+        transposed=True,
+        update=Update(
+            kind="LoRA",
+            rank=4,
+            base="conv1.weight",
+            no_base="why",
+            **dict.fromkeys(
+                ("frobenius", "stable_rank", "base_norm", "share", "merged"), Interval(upper=2.0)
+            ),
+        ),
     )
     pairs = (PairBound(start="a", end="b", lipschitz=2.0),)
     full = replace(
@@ -69,7 +84,9 @@ def test_no_column_of_a_full_audit_is_without_a_value() -> None:
 def test_every_field_of_a_layer_has_a_column() -> None:
     names = {field.name for field in structs.fields(Layer)}
     ends = {"certified", "zero_padded"}
-    assert names - ends <= set(COLUMNS)
+    assert names - ends - {"update"} <= set(COLUMNS)
+    of_updates = {column.removeprefix("update_").removesuffix("_upper") for column in COLUMNS}
+    assert {field.name for field in structs.fields(UpdateForm)} <= of_updates
     assert {f"{name}_{end}" for name in ends | {"exact"} for end in ("lower", "upper")} <= set(COLUMNS)
 
 

@@ -14,6 +14,9 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
+
+from convsv_cli import limits
 from convsv_cli.loaders.adapters.parts import ALPHA, BIAS, DOWN, MAGNITUDE, MIDDLE, UP
 from convsv_cli.loaders.loader import StoredTensor
 from convsv_cli.model.factored import Factored, Product, contracted, factored, hadamard, normal
@@ -53,8 +56,12 @@ class Kind:
     table: bool = False
 
 
-def kind_of(parts: Parts) -> Kind:
+def kind_of(parts: Parts, *, of_peft: bool) -> Kind:
     """The update that has these parts.
+
+    Args:
+        parts: the tensors.
+        of_peft: whether PEFT applies them, which orders the channels of some in a way of its own.
 
     Raises:
         MisfitError: there is none.
@@ -64,7 +71,7 @@ def kind_of(parts: Parts) -> Kind:
             _check(parts, needed, further)
             return made(parts)
     if any(name.startswith("lokr_") for name in parts):
-        return _lokr(parts)
+        return _lokr(parts, of_peft=of_peft)
     raise MisfitError(MISSING.format("its factors"))
 
 
@@ -167,7 +174,7 @@ def _cored(a: StoredTensor, b: StoredTensor, core: StoredTensor) -> tuple[Produc
     return Product(left=left, kernel=made.kernel, error=made.error), shift + more + most
 
 
-def _lokr(parts: Parts) -> Kind:
+def _lokr(parts: Parts, *, of_peft: bool) -> Kind:
     whole = [f"lokr_w{which}" in parts for which in (1, 2)]
     needed = [
         name
@@ -183,12 +190,22 @@ def _lokr(parts: Parts) -> Kind:
 
     def factors(scale: float) -> Factored:
         (one, shift), (other, more) = (read() for _, read in sides)
+        if of_peft and whole[1] and len(inner) == 3:
+            formed = _swapped(one.dense(), other.dense())
+            return factored(Product(kernel=formed), exponent=shift + more, scale=scale)
         return factored(one, other, exponent=shift + more, scale=scale)
 
     ranks = [parts[name].shape[0] for name in ("lokr_w1_b", "lokr_w2_b") if name in parts]
     shape = (outer[0] * inner[0], outer[1] * inner[1], *inner[2:])
     flat = core is None and not whole[1]
     return Kind(name="LoKr", rank=ranks[-1] if ranks else None, shape=shape, factors=factors, flat=flat)
+
+
+def _swapped(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+    """What `torch.kron` makes of [a, b] and [c, d, k], reshaped as by PEFT: the second's channels come first."""
+    limits.hold(8 * 3 * outer.numel() * inner.numel(), "an update that is formed")
+    a, b, (c, d, k) = *outer.shape, inner.shape
+    return torch.einsum("ab,cdk->cadbk", outer, inner).reshape(c * a, d * b, k)
 
 
 def _side(

@@ -98,7 +98,7 @@ def part_of(name: str) -> Part | None:
         return Part(module=module, part=part, adapter=adapter, telling=telling)
     if path and last == ALPHA and not ending:
         return Part(module=_holder(path) or ".".join(path), part=ALPHA, telling=False)
-    module = _holder(path) if last in _HALVES and ending == "weight" else ""
+    module = _holder(path) if path and last in _HALVES and ending == "weight" else ""
     return Part(module=module, part=_HALVES[last]) if module else None
 
 

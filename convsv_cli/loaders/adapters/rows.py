@@ -84,7 +84,7 @@ def replacing(rows: tuple[Row, ...]) -> Iterator[Row]:
 def _row(module: Module, config: Config | None, input_size: InputSize) -> Row:
     reason = _fault(module, config)
     try:
-        kind = kind_of(module.parts)
+        kind = kind_of(module.parts, of_peft=config is not None)
     except MisfitError as error:
         return _none(module, reason or str(error))
     scale, assumed = _scale(module, kind, config)
