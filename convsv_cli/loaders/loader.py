@@ -114,6 +114,7 @@ class NamedTensors:
         left_out: those of the notes that are about what could be weights.
         trained: whether a trainer may have put "model." before all names.
         adapter: what the configuration of an adapter says, where they are one's.
+        metadata: what the file says beside them.
     """
 
     tensors: dict[str, StoredTensor]
@@ -123,6 +124,7 @@ class NamedTensors:
     left_out: tuple[str, ...] = ()
     trained: bool = False
     adapter: Config | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def plain(self) -> dict[str, StoredTensor]:

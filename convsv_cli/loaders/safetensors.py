@@ -37,7 +37,7 @@ def _tensors(path: Path) -> NamedTensors:
     """The tensors of the file, each read when its values are asked for."""
     from safetensors import SafetensorError, safe_open
 
-    begin, places = _checked_places(path)
+    begin, places, metadata = _checked_places(path)
 
     def stored(name: str) -> StoredTensor:
         header = file.get_slice(name)
@@ -50,7 +50,7 @@ def _tensors(path: Path) -> NamedTensors:
             found = {name: stored(name) for name in file.offset_keys()}
     except SafetensorError as error:
         raise UnreadableModelError(f"the file is damaged ({error})", hint=HINT) from error
-    return NamedTensors(tensors=found, format="safetensors")
+    return NamedTensors(tensors=found, format="safetensors", metadata=metadata)
 
 
 def _values(path: Path, start: int, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
@@ -62,8 +62,8 @@ def _values(path: Path, start: int, shape: tuple[int, ...], dtype: str) -> torch
     return mapped(path, start, math.prod(shape), getattr(torch, dtype)).reshape(shape)
 
 
-def _checked_places(path: Path) -> tuple[int, dict[str, int]]:
-    """Where the header ends, and each tensor begins, as it says, which is of bounded length.
+def _checked_places(path: Path) -> tuple[int, dict[str, int], dict[str, str]]:
+    """Where the header ends, and each tensor begins, as it says, which is of bounded length; its metadata.
 
     Raises:
         UnreadableModelError: it is damaged, or says one thing twice: readers differ in what they take.
@@ -82,7 +82,8 @@ def _checked_places(path: Path) -> tuple[int, dict[str, int]]:
     starts = {
         name: begin + start for name, starts in places.items() for start in starts if type(start) is int
     }
-    return begin, starts
+    said = entries.get("__metadata__", {})
+    return begin, starts, {name: value for name, value in said.items() if isinstance(value, str)}
 
 
 def _items(value: object) -> list[tuple[str, Any]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from convsv_cli.errors import UnreadableModelError, UsageError
+from convsv_cli.loaders.adapters.config import configs_in
 from convsv_cli.loaders.adapters.parts import is_adapter
 from convsv_cli.loaders.adapters.rows import replacing, update_rows, whole_tensors
 from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
@@ -66,11 +67,8 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
     check_tensors((name, tensor.shape) for name, tensor in found.tensors.items())
     begin_reading(sum(map(len, found.tensors)), "its tensors")
     config = Config(path=path)
-    updates: tuple[Row, ...] = ()
     changes = found.adapter is not None or is_adapter(found.tensors)
-    if changes:
-        updates = update_rows(found.tensors, found.adapter, input_size)
-    plain = whole_tensors(found.tensors, found.adapter) if changes else found.plain
+    updates, plain = _changes(found, input_size) if changes else ((), found.plain)
     real = dequantised(assembled(without_training_state(plain), config))
     tensors = oriented(effective(real))
     own = layers(tensors, input_size)
@@ -87,6 +85,12 @@ def network_of(path: Path, input_size: InputSize, read: Callable[[Path], NamedTe
         notes=tuple(dict.fromkeys((*found.notes, *directions, *_no_layers(tensors, own)))),
         left_out=found.left_out,
     )
+
+
+def _changes(found: NamedTensors, input_size: InputSize) -> tuple[tuple[Row, ...], Tensors]:
+    """The rows of an adapter's updates, and the whole tensors that it replaces."""
+    configs = configs_in(found.metadata) if found.adapter is None else {"": found.adapter}
+    return update_rows(found.tensors, configs, input_size), whole_tensors(found.tensors, configs)
 
 
 def layers(tensors: Tensors, input_size: InputSize) -> tuple[Row, ...]:

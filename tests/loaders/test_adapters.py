@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,17 @@ def test_names_of_other_writers_find_their_base(down, up, tmp_path):
         (row.update.share, np.linalg.norm(update, 2) / np.linalg.norm(whole, 2)),
     ):
         assert found.lower <= truth <= found.upper <= truth * (1 + 1e-9)
+
+
+def test_diffusers_says_the_scale_in_the_metadata(tmp_path):
+    names = ("unet.q.lora_A.weight", "unet.q.lora_B.weight", "te.q.lora_A.weight", "te.q.lora_B.weight")
+    tensors = dict(zip(names, (A, B, A, B), strict=True))
+    said = {"unet.r": 4, "unet.lora_alpha": 3, "unet.alpha_pattern": {"^q": 6}, "unet.use_rslora": True}
+    path = single_file(tmp_path / "a.safetensors", tensors, lora_adapter_metadata=json.dumps(said))
+    rows = rows_of(audit(path))
+    check(rows["unet.q"], lora(A, B) * 3)
+    check(rows["te.q"], lora(A, B))
+    assert any("not scaled" in line for line in rows["te.q"].assumed)
 
 
 def test_dora_needs_its_base(tmp_path):

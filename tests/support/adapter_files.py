@@ -45,10 +45,10 @@ def peft_folder(folder: Path, tensors: Mapping[str, Array], **config: Any) -> Pa
     return folder
 
 
-def single_file(path: Path, tensors: Mapping[str, Array]) -> Path:
+def single_file(path: Path, tensors: Mapping[str, Array], **metadata: str) -> Path:
     """One file, with names as given."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(dict(tensors), path)
+    save_file(dict(tensors), path, metadata or None)
     return path
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from convsv_cli import limits
 from convsv_cli.errors import UnreadableModelError
+from convsv_cli.loaders.files import parse_json
 from convsv_cli.names import one_line
 
 KINDS = {"LORA": "LoRA", "LOHA": "LoHa", "LOKR": "LoKr"}
@@ -31,6 +32,7 @@ HARMLESS = frozenset((
 """Entries about training, about where updates are, or about what the tensors say by themselves."""
 INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")
 """How factors may have begun without the base having been changed for it."""
+IN_METADATA = "lora_adapter_metadata"
 LONGEST = 60
 MOST = 1e300
 """No alpha is as large."""
@@ -117,6 +119,37 @@ def config_of(values: object) -> Config:
         reason=_fault(values) or (RESIDUAL.format(_shown(initial)) if not _is_plain(initial) else ""),
         no_base=REPLICATED if values.get("layer_replication") else "",
     )
+
+
+def configs_in(metadata: Mapping[str, str]) -> dict[str, Config]:
+    """What Diffusers has put into the metadata of a file, by the part of a pipeline that it is about.
+
+    Args:
+        metadata: of a safetensors file; the entry is a JSON object of entries such as "unet.lora_alpha".
+
+    Raises:
+        UnreadableModelError: it is none.
+    """
+    text = metadata.get(IN_METADATA)
+    values = parse_json(text.encode(), f"the entry {IN_METADATA} of its metadata") if text else {}
+    if not isinstance(values, dict):
+        raise UnreadableModelError(f"the entry {IN_METADATA} of its metadata is no object")
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        part, _, entry = name.partition(".")
+        found.setdefault(part, {})[entry] = value
+    return {part: config_of({"peft_type": "LORA", **entries}) for part, entries in found.items()}
+
+
+def config_for(module: str, configs: Mapping[str, Config]) -> tuple[str, Config | None]:
+    """The name of a module in its network, and the configuration for it; None where there is none.
+
+    Args:
+        module: its name in the file.
+        configs: by the part of a pipeline; the empty one is for all.
+    """
+    part, _, name = module.partition(".")
+    return (name, configs[part]) if part in configs else (module, configs.get(""))
 
 
 def _is_plain(initial: object) -> bool:

@@ -202,7 +202,7 @@ def _lokr(parts: Parts, *, of_peft: bool) -> Kind:
 
 
 def _swapped(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
-    """What `torch.kron` makes of [a, b] and [c, d, k], reshaped as by PEFT: the second's channels come first."""
+    """What `torch.kron` makes of [a, b] and [c, d, k], in PEFT's shape: the second's channels go first."""
     limits.hold(8 * 3 * outer.numel() * inner.numel(), "an update that is formed")
     a, b, (c, d, k) = *outer.shape, inner.shape
     return torch.einsum("ab,cdk->cadbk", outer, inner).reshape(c * a, d * b, k)

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from convsv_cli.loaders.adapters.config import Config
+from convsv_cli.loaders.adapters.config import Config, config_for
 from convsv_cli.loaders.adapters.kinds import Kind, MisfitError, kind_of
 from convsv_cli.loaders.adapters.parts import (
     ALPHA,
@@ -27,6 +27,7 @@ from convsv_cli.model.network import InputSize
 from convsv_cli.model.update import Update
 
 Tensors = Mapping[str, StoredTensor]
+Configs = Mapping[str, Config]
 Row = Layer | UnsupportedLayer
 NO_CONFIG = "its scale is in adapter_config.json, which is not beside its weights"
 NEEDS_BASE = "DoRA rescales the sum with the base's weight: --base MODEL says what that is"
@@ -48,31 +49,33 @@ _NUMBERS = ("float", "bfloat", "int", "uint")
 _TOKENS = "trainable_tokens_"
 
 
-def update_rows(tensors: Tensors, config: Config | None, input_size: InputSize) -> tuple[Row, ...]:
+def update_rows(tensors: Tensors, configs: Configs, input_size: InputSize) -> tuple[Row, ...]:
     """A row for each module that is changed, in the order of the file; those with the same name are numbered.
 
     Args:
         tensors: of the adapter.
-        config: what its configuration says; None where there is none.
+        configs: what its configurations say, by the part of a pipeline that each is for.
         input_size: what the user asks for.
     """
     found, others = modules(tensors)
-    unknown = [name for name in others if may_be_part(name) or (config and config.reason)]
-    rows = [_row(module, config, input_size) for module in found]
-    rows += [_unknown(name, others[name], config) for name in unknown]
+    rows = [_row(module, *config_for(module.name, configs), input_size) for module in found]
+    rows += [_unknown(name, others[name], configs) for name in others if not _is_whole(name, configs)]
     return tuple(rows)
 
 
-def whole_tensors(tensors: Tensors, config: Config | None) -> dict[str, StoredTensor]:
+def whole_tensors(tensors: Tensors, configs: Configs) -> dict[str, StoredTensor]:
     """The tensors of an adapter that are whole parameters of the network, by their names in that."""
     _, others = modules(tensors)
-    if config and config.reason:
-        return {}
     return {
         name.removeprefix(PREFIX).replace(".modules_to_save.", "."): tensor
         for name, tensor in others.items()
-        if not may_be_part(name)
+        if _is_whole(name, configs)
     }
+
+
+def _is_whole(name: str, configs: Configs) -> bool:
+    """Whether a tensor that is no part of a known update is none of an unknown one either."""
+    return not may_be_part(name) and not ("" in configs and configs[""].reason)
 
 
 def replacing(rows: tuple[Row, ...]) -> Iterator[Row]:
@@ -81,13 +84,13 @@ def replacing(rows: tuple[Row, ...]) -> Iterator[Row]:
         yield replace(row, assumed=(*row.assumed, WHOLE)) if isinstance(row, Layer) else row
 
 
-def _row(module: Module, config: Config | None, input_size: InputSize) -> Row:
+def _row(module: Module, name: str, config: Config | None, input_size: InputSize) -> Row:
     reason = _fault(module, config)
     try:
         kind = kind_of(module.parts, of_peft=config is not None)
     except MisfitError as error:
         return _none(module, reason or str(error))
-    scale, assumed = _scale(module, kind, config)
+    scale, assumed = _scale(module, kind, name, config)
     if isinstance(scale, str) or reason:
         return _none(module, reason or str(scale), kind)
     magnitude = module.parts.get(MAGNITUDE)
@@ -134,11 +137,13 @@ def _layer(
     )
 
 
-def _scale(module: Module, kind: Kind, config: Config | None) -> tuple[float | str, tuple[str, ...]]:
+def _scale(
+    module: Module, kind: Kind, name: str, config: Config | None
+) -> tuple[float | str, tuple[str, ...]]:
     """What the factors are multiplied by, or why that is not known; and what was taken for granted."""
     alpha = module.parts.get(ALPHA)
     if config is not None:
-        return (config.scale(module.name, kind.rank) if alpha is None else TWO_ALPHAS), ()
+        return (config.scale(name, kind.rank) if alpha is None else TWO_ALPHAS), ()
     if module.stored.startswith(PREFIX):
         return NO_CONFIG, ()
     if kind.rank is None or alpha is None:  # LyCORIS scales none whose factors are whole
@@ -201,9 +206,9 @@ def _none(module: Module, reason: str, kind: Kind | None = None) -> UnsupportedL
     )
 
 
-def _unknown(name: str, tensor: StoredTensor, config: Config | None) -> UnsupportedLayer:
+def _unknown(name: str, tensor: StoredTensor, configs: Configs) -> UnsupportedLayer:
     """The row of a tensor that is of an update of a kind that is not known, or of another thing."""
-    tokens = _TOKENS in name
+    tokens, config = _TOKENS in name, configs.get("")
     return UnsupportedLayer(
         name=name.removeprefix(PREFIX),
         weight=name,

@@ -23,6 +23,11 @@ from tests.support.fuzzing.seeds import Seed, seeds
 
 ZIP: tuple[Mutation, ...] = (zips.content, zips.content, zips.content, zips.records, zips.directory)
 SAFETENSORS: tuple[Mutation, ...] = (json_values.safetensors_header, json_values.safetensors_claim)
+ADAPTER: tuple[Mutation, ...] = (
+    *SAFETENSORS,
+    *(json_values.safetensors_part,) * 3,
+    json_values.safetensors_value,
+)
 AWARE: dict[str, tuple[Mutation, ...]] = {
     "onnx": (protobufs.field,),
     "legacy checkpoint": (pickles.opcode,),
@@ -35,6 +40,8 @@ AWARE: dict[str, tuple[Mutation, ...]] = {
     "quantised": SAFETENSORS,
     "distributed": (ranks.file,),
     "sharded index": (json_values.json_value, json_values.json_value, json_values.nested),
+    "adapter": (*(json_values.json_value,) * 3, json_values.plausible, json_values.nested),
+    "adapter file": ADAPTER,
     "ONNX operators": (
         *(attributes.attribute,) * 4,
         *(attributes.constant,) * 2,
@@ -58,6 +65,7 @@ PARTS: dict[str, tuple[Mutation, ...]] = {
     "gguf": (ggufs.number,),
     "quantised": (json_values.json_value, json_values.plausible),
     "distributed": (ranks.file,),
+    "adapter": ADAPTER,
 }
 """What knows the format of the files beside the first one."""
 

@@ -41,6 +41,15 @@ NAMES = (
     "a.bias",
 )
 
+PARTS = (
+    "lora_A.weight", "lora_B.weight", "lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha",
+    "dora_scale", "lora_magnitude_vector", "lora_embedding_A", "lora_embedding_B", "hada_w1_a", "hada_w1_b",
+    "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "lokr_w1", "lokr_w2", "lokr_w1_a", "lokr_w1_b",
+    "lokr_w2_a", "lokr_w2_b", "lokr_t2", "diff", "weight", "down.weight", "lora.up.weight",
+    "processor.a_lora.up.weight", "lora_A.x.weight", "oft_blocks", "lora_B.bias", "token_adapter.trainable_tokens_delta",
+)  # fmt: skip
+"""Ends of names in adapters."""
+
 
 def replaced(document: Any, random: Random) -> Any:
     """The document with one value, or one key, changed, dropped or copied."""
@@ -122,6 +131,30 @@ def safetensors_claim(data: bytes, random: Random) -> bytes:
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
+def safetensors_part(data: bytes, random: Random) -> bytes:
+    """A tensor as another part of an adapter, of the same module or another."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    name = random.choice([key for key in header if key != "__metadata__"])
+    module = random.choice([name, *header]).split(".")[0]
+    entry = header.pop(name)
+    if random.random() < 0.3:
+        count = math.prod(entry["shape"])
+        entry["shape"] = random.choice(([count, 1], [1, count], [count, 1, 1, 1], [0, *entry["shape"]], []))
+    header[f"{random.choice((module, module, ''))}.{random.choice(PARTS)}"] = entry
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + size :]
+
+
+def safetensors_value(data: bytes, random: Random) -> bytes:
+    """Other bytes of a value: NaN, infinity, huge or tiny."""
+    size = int.from_bytes(data[:8], "little")
+    place = 8 + size + 4 * random.randrange(max(1, (len(data) - 8 - size) // 4))
+    value = random.choice((b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\xff\xff\x7f\x7f", b"\1\0\0\0", b"\0\0\0\0"))
+    return data[:place] + value + data[place + 4 :]
 
 
 def _width(kind: str) -> str:

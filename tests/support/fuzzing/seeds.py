@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from convsv_cli.cli import cli
+from tests.support.adapter_files import drawn, peft_folder, single_file
 from tests.support.constant_cases import CASES
 from tests.support.distributed import chunked, zero
 from tests.support.fuzzing import kept, ranks
@@ -169,6 +170,50 @@ def _distributed(folder: Path) -> Iterator[Seed]:
         module = {"mlp.dense_h_to_4h.weight": torch.randn(4, 3), "router.weight": torch.ones(2, 3) * rank}
         torch.save({"module": module}, folder / f"mp_rank_0{rank}_model_states.pt")
     yield _read(folder, "mp_rank_00_model_states.pt", "mp_rank_01_model_states.pt")
+
+
+def _adapters(folder: Path) -> Iterator[Seed]:
+    """Folders as PEFT saves them, alone and with a base."""
+    save_file(
+        {"q.weight": torch.randn(8, 12), "c.weight": torch.randn(6, 4, 3, 3)}, folder / "base.safetensors"
+    )
+    base = {"base.safetensors": (folder / "base.safetensors").read_bytes()}
+    lora = {"q.lora_A.weight": drawn(4, 12), "q.lora_B.weight": drawn(8, 4), "head.weight": drawn(3, 8)}
+    conv = {"c.lora_A.weight": drawn(4, 4, 3, 3), "c.lora_B.weight": drawn(6, 4, 1, 1)}
+    dora = {**lora, "q.lora_magnitude_vector": drawn(8)}
+    loha = {"q.hada_w1_a": drawn(8, 2), "q.hada_w1_b": drawn(2, 12)}
+    loha |= {"q.hada_w2_a": drawn(8, 2, seed=1), "q.hada_w2_b": drawn(2, 12, seed=1)}
+    lokr = {"q.lokr_w1": drawn(2, 3), "q.lokr_w2_a": drawn(4, 2), "q.lokr_w2_b": drawn(2, 4)}
+    for number, (tensors, config) in enumerate((
+        ({**lora, **conv}, {"rank_pattern": {"q": 4}, "alpha_pattern": {"^c": 3}}),
+        (dora, {"use_dora": True}),
+        (loha, {"peft_type": "LOHA", "r": 2, "alpha": 3}),
+        (lokr, {"peft_type": "LOKR", "r": 2, "alpha": 3}),
+    )):  # fmt: skip
+        home = peft_folder(folder / str(number), tensors, **config)
+        seed = _read(home, "adapter_config.json", "adapter_model.safetensors")
+        yield Seed(files={**seed.files, **base}, command=(*AUDIT, "--base", "{base.safetensors}"))
+        yield seed
+
+
+def _adapter_files(folder: Path) -> Iterator[Seed]:
+    """Single files as Kohya, LyCORIS and Diffusers save them."""
+    q, c = "lora_unet_q.", "lora_unet_c."
+    alpha = {f"{q}alpha": np.array(3, np.float32)}
+    lora = {f"{q}lora_down.weight": drawn(4, 12), f"{q}lora_up.weight": drawn(8, 4)}
+    cored = {f"{c}lora_down.weight": drawn(2, 4, 1, 1), f"{c}lora_up.weight": drawn(6, 2, 1, 1)}
+    cored |= {f"{c}lora_mid.weight": drawn(2, 2, 3, 3)}
+    loha = {
+        f"{c}hada_{name}": drawn(2, 6 if name[-1] == "a" else 4) for name in ("w1_a", "w1_b", "w2_a", "w2_b")
+    }
+    loha |= {f"{c}hada_t{which}": drawn(2, 2, 3, 3) for which in (1, 2)}
+    lokr = {f"{c}lokr_w1": drawn(2, 2), f"{c}lokr_w2": drawn(3, 2, 3, 3), f"{c}dora_scale": drawn(6, 1, 1, 1)}
+    diffusers = {"unet.q.lora.down.weight": drawn(4, 12), "unet.q.lora.up.weight": drawn(8, 4)}
+    for number, tensors in enumerate(
+        ({**lora, **alpha, **cored}, {**loha, **alpha, **lora}, {**lokr, **lora}, diffusers)
+    ):
+        single_file(folder / f"{number}.safetensors", tensors)
+        yield _read(folder, f"{number}.safetensors")
 
 
 def _onnx(folder: Path) -> Iterator[Seed]:
@@ -365,6 +410,8 @@ MAKERS: dict[str, Maker] = {
     "quantised": _quantised,
     "sharded index": _sharded,
     "distributed": _distributed,
+    "adapter": _adapters,
+    "adapter file": _adapter_files,
     "ONNX operators": _operators,
     "report": _reports,
     "budget": _budgets,
