@@ -76,7 +76,7 @@ def audit(
 ) -> int:
     """Audit every layer with weights of each MODEL: ONNX, PyTorch, TorchScript, torch.export or safetensors.
 
-    A MODEL may also be a folder with one of these, and - is read from stdin; one at s3://, gs://, az://,
+    A MODEL may also be a folder with one of these, or an adapter (LoRA, DoRA, LoHa, LoKr), and - is read from stdin; one at s3://, gs://, az://,
     hf:// or https:// is read where it is, in part. If there is a graph, the Lipschitz constant of the whole
     network is bounded as well. convsv never executes code from the file; only --empirical runs the model, in
     onnxruntime. Exits with 3 if a layer could not be audited. Ctrl-C ends with a report of what is proven by
@@ -93,6 +93,7 @@ def audit(
       convsv audit checkpoint.pth --layers 'layer4.*' --format csv
       convsv audit model.safetensors -o audit.json -o audit.html
       convsv audit epoch1.pt epoch2.pt --format csv
+      convsv audit adapter/ --base model.safetensors
       cat model.onnx | convsv audit -
     """  # noqa: D301  (click takes \b for "keep these lines")
     check_once([*models, graph, base])

@@ -46,7 +46,8 @@ PARTS = (
     "dora_scale", "lora_magnitude_vector", "lora_embedding_A", "lora_embedding_B", "hada_w1_a", "hada_w1_b",
     "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "lokr_w1", "lokr_w2", "lokr_w1_a", "lokr_w1_b",
     "lokr_w2_a", "lokr_w2_b", "lokr_t2", "diff", "weight", "down.weight", "lora.up.weight",
-    "processor.a_lora.up.weight", "lora_A.x.weight", "oft_blocks", "lora_B.bias", "token_adapter.trainable_tokens_delta",
+    "processor.a_lora.up.weight", "lora_A.x.weight", "oft_blocks", "lora_B.bias",
+    "token_adapter.trainable_tokens_delta",
 )  # fmt: skip
 """Ends of names in adapters."""
 
