@@ -67,6 +67,7 @@ def audit(
     targets: Sequence[str] = (),
     graph: str | Path | None = None,
     base: str | Path | None = None,
+    stacked: Sequence[str | Path] = (),
     memory_limit: float | None = None,
     step_limit: float | None = None,
     time_limit: float | None = None,
@@ -99,6 +100,7 @@ def audit(
             outputs or others; what else the targets depend on is held fixed. None for all real ones.
         graph: an ONNX graph for the weights of a checkpoint.
         base: the model that an adapter was trained on: then its updates are held against that's weights.
+        stacked: further adapters that are active at the same time: what they add is added up.
         memory_limit: bytes for one step; None for 512 MiB and 64 times the files, 4 GiB at most.
         step_limit: elements that may be touched; None for 2e9, and 64 per byte of the files.
         time_limit: seconds after which searches end with what is proven by then; None for no limit.
@@ -135,7 +137,7 @@ def audit(
             return _audit_in_memory(model, example_input, settings, graph, progress)
         if example_input is not None:
             raise UsageError("a file needs no example_input", where=str(model), hint="leave it out")
-        return audit_file(model, settings, graph=graph, base=base, progress=progress)
+        return audit_file(model, settings, graph=graph, base=base, stacked=stacked, progress=progress)
 
 
 def _audit_in_memory(

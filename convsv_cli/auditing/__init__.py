@@ -20,7 +20,7 @@ from convsv_cli.empirical import check_empirical, empirical_of
 from convsv_cli.errors import UsageError
 from convsv_cli.limits import expect
 from convsv_cli.lipschitz.effort import Effort
-from convsv_cli.loaders import load, load_with_base, load_with_graph
+from convsv_cli.loaders import load, load_adapters, load_with_graph
 from convsv_cli.model.network import ADAPTER, InputSize, Network
 from convsv_cli.report import (
     COMPLETE,
@@ -38,7 +38,7 @@ from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.version import __version__
 
 Progress = Callable[[str, float], None]
-BASE_AND_GRAPH = "--base is for an adapter, which has no graph: leave out --base or --graph"
+BASE_AND_GRAPH = "--base and --with are for adapters, which have no graph: leave out --graph, or these"
 
 
 def audit_file(
@@ -47,6 +47,7 @@ def audit_file(
     *,
     graph: str | Path | None = None,
     base: str | Path | None = None,
+    stacked: Sequence[str | Path] = (),
     progress: Progress | None = None,
     cache: Entries | None = None,
 ) -> Audit:
@@ -57,6 +58,7 @@ def audit_file(
         settings: which layers and figures, and where to compute them.
         graph: an ONNX graph for the weights of a checkpoint.
         base: the model that an adapter was trained on; not with a graph.
+        stacked: further adapters that are active at the same time.
         progress, cache: as in `audit_network`.
 
     Raises:
@@ -69,11 +71,16 @@ def audit_file(
         model,
         graph,
         base,
+        *stacked,
     )
 
 
 def loaded(
-    model: str | Path, settings: Settings, graph: str | Path | None = None, base: str | Path | None = None
+    model: str | Path,
+    settings: Settings,
+    graph: str | Path | None = None,
+    base: str | Path | None = None,
+    *stacked: str | Path,
 ) -> Network:
     """The network in a model file, at the input size of the settings, which are checked first.
 
@@ -82,11 +89,11 @@ def loaded(
     """
     arguments.check(settings)
     size = InputSize(size=settings.input_size, shapes=settings.input_shapes)
-    if base is None:
+    if base is None and not stacked:
         return load(model, size) if graph is None else load_with_graph(model, graph, size)
     if graph is not None:
         raise UsageError(BASE_AND_GRAPH)
-    return load_with_base(model, base, size)
+    return load_adapters((model, *stacked), base, size)
 
 
 def audit_network(

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 )
 @options.GRAPH
 @options.BASE
+@options.WITH
 @options.FORMAT
 @options.OUTPUT_
 @options.QUIET
@@ -67,6 +68,7 @@ def audit(
     explain: bool,
     graph: Path | None,
     base: Path | None,
+    stacked: tuple[Path, ...],
     format_name: str | None,
     outputs: tuple[Path, ...],
     quiet: bool,
@@ -76,11 +78,11 @@ def audit(
 ) -> int:
     """Audit every layer with weights of each MODEL: ONNX, PyTorch, TorchScript, torch.export or safetensors.
 
-    A MODEL may also be a folder with one of these, or an adapter (LoRA, DoRA, LoHa, LoKr), and - is read from stdin; one at s3://, gs://, az://,
-    hf:// or https:// is read where it is, in part. If there is a graph, the Lipschitz constant of the whole
-    network is bounded as well. convsv never executes code from the file; only --empirical runs the model, in
-    onnxruntime. Exits with 3 if a layer could not be audited. Ctrl-C ends with a report of what is proven by
-    then; a second one ends without.
+    A MODEL may also be a folder with one of these, or an adapter (LoRA, DoRA, LoHa, LoKr), and - is read
+    from stdin; one at s3://, gs://, az://, hf:// or https:// is read where it is, in part. If there is a
+    graph, the Lipschitz constant of the whole network is bounded as well. convsv never executes code from the
+    file; only --empirical runs the model, in onnxruntime. Exits with 3 if a layer could not be audited.
+    Ctrl-C ends with a report of what is proven by then; a second one ends without.
 
     \b
     Examples:
@@ -96,8 +98,8 @@ def audit(
       convsv audit adapter/ --base model.safetensors
       cat model.onnx | convsv audit -
     """  # noqa: D301  (click takes \b for "keep these lines")
-    check_once([*models, graph, base])
-    targets = prepare(RENDERERS, outputs, format_name, [*models, *filter(None, (graph, base))])
+    check_once([*models, graph, base, *stacked])
+    targets = prepare(RENDERERS, outputs, format_name, [*models, *filter(None, (graph, base, *stacked))])
     warm_up(graph or models[0])
     from convsv_cli.auditing import audit_file
 
@@ -106,7 +108,9 @@ def audit(
     def run(model: Path, progress: Progress) -> Audit:
         return with_file(
             model,
-            lambda file: audit_file(file, settings, graph=graph, base=base, progress=progress, cache=cache),
+            lambda file: audit_file(
+                file, settings, graph=graph, base=base, stacked=stacked, progress=progress, cache=cache
+            ),
         )
 
     with progress_bar(hidden=quiet) as progress:

@@ -196,6 +196,15 @@ BASE = option(
     help="The model that an adapter was trained on: also show each update's share of the weight's norm, and"
     " the norm of their sum.",
 )
+WITH = option(
+    "--with",
+    "stacked",
+    section=AUDITED,
+    type=click.Path(path_type=Path),
+    metavar="ADAPTER",
+    multiple=True,
+    help="Another adapter that is active at the same time: what it adds is added up. Repeatable.",
+)
 EXPLAIN = option(
     "--explain", section=NETWORK, is_flag=True, help="Show where the bound of the network comes from."
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +26,14 @@ from convsv_cli.model.network import ADAPTER, InputSize, Network
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from convsv_cli.model.layer import Layer, UnsupportedLayer
+
 INDEX_KEY = b'"weight_map"'
 """What an index of shards has, which names files beside it, and so is read from a path only."""
 LARGEST = 2**31
 """Bytes of a message that protobuf writes."""
 PICKLED, SCRIPT = "pickled_module", "torchscript"
-NO_ADAPTER = ("no adapter", "--base is what the updates of an adapter are added to; leave it out")
+NO_ADAPTER = ("no adapter", "--base and --with are for adapters: leave them out")
 NO_BASE = ("an adapter itself", "--base takes the model that the adapter was trained on")
 EVALUATION = "the pickled module is looked at as in evaluation, without dropout"
 LOADERS: tuple[Loader, ...] = (PT2, PEFT, SHARDED, SAFETENSORS, GGUF, DISTRIBUTED, CHECKPOINT, ONNX)
@@ -71,20 +73,23 @@ def load_with_graph(path: str | Path, graph: str | Path, input_size: InputSize |
         return _transplanted(model_file(Path(path)), model_file(Path(graph)), input_size or InputSize())
 
 
-def load_with_base(path: str | Path, base: str | Path, input_size: InputSize | None = None) -> Network:
-    """An adapter with the layers of a model that its updates are added to; nothing in either is executed.
+def load_adapters(
+    paths: Sequence[str | Path], base: str | Path | None = None, input_size: InputSize | None = None
+) -> Network:
+    """Adapters that are active together, with the model that they are added to; nothing in them is executed.
 
     Args:
-        path: an adapter: a folder that PEFT saved, or one file with the names of PEFT, Diffusers or Kohya.
-        base: a model, as in `load`.
+        paths: of each, a folder that PEFT saved, or one file with the names of PEFT, Diffusers or Kohya.
+        base: a model, as in `load`; None for the updates alone.
         input_size: as in `load`.
 
     Raises:
-        UsageError: the first is no adapter, or the second is one.
+        UsageError: one is no adapter, or the base is one.
         UnreadableModelError, UnsafeModelError: as in `load`.
     """
     with allowing():
-        return _on_base(model_file(Path(path)), model_file(Path(base)), input_size or InputSize())
+        files = [model_file(Path(path)) for path in (*paths, *([] if base is None else [base]))]
+        return _stacked(files, input_size or InputSize(), with_base=base is not None)
 
 
 def parts_of(path: Path) -> tuple[Path, ...]:
@@ -143,18 +148,33 @@ def chained(
     return replace(network, layers=rows, graph=graph, executable=(lambda: content) if content else None)
 
 
-def _on_base(path: Path, base: Path, input_size: InputSize) -> Network:
+def _stacked(paths: Sequence[Path], input_size: InputSize, *, with_base: bool) -> Network:
+    """The last of the paths may be the base's."""
     from convsv_cli.loaders.adapters.base import on_base
+    from convsv_cli.loaders.adapters.stack import stacked
 
-    adapter, model = _read(path, input_size), _read(base, input_size)
-    for network, wanted in ((adapter, True), (model, False)):
-        if (network.format == ADAPTER) is not wanted:
-            what, hint = (NO_ADAPTER, NO_BASE)[not wanted]
+    networks = [_read(path, input_size) for path in paths]
+    adapters, bases = (networks[:-1], networks[-1:]) if with_base else (networks, [])
+    for number, network in enumerate(networks):
+        is_base = number >= len(adapters)
+        if (network.format == ADAPTER) is is_base:
+            what, hint = NO_BASE if is_base else NO_ADAPTER
             raise UsageError(what, where=network.path, hint=hint)
-    files = (*adapter.files, *model.files)
-    sources = (*(path for _ in adapter.files), *(model.sources or (base for _ in model.files)))
-    rows = tuple(on_base(adapter.layers, model.layers))
-    return replace(adapter, layers=rows, files=files, sources=sources)
+    rows: Iterable[Layer | UnsupportedLayer] = stacked([adapter.layers for adapter in adapters])
+    for base in bases:
+        rows = on_base(rows, base.layers)
+    return replace(
+        adapters[0],
+        layers=tuple(rows),
+        files=tuple(name for network in networks for name in network.files),
+        sources=tuple(source for pair in zip(networks, paths, strict=True) for source in _sources(*pair)),
+        notes=tuple(dict.fromkeys(note for adapter in adapters for note in adapter.notes)),
+        left_out=tuple(dict.fromkeys(note for adapter in adapters for note in adapter.left_out)),
+    )
+
+
+def _sources(network: Network, path: Path) -> Sequence[Path]:
+    return network.sources or [path for _ in network.files]
 
 
 @locating

@@ -119,15 +119,32 @@ def model_file(path: Path) -> Path:
             return run
         found = [name for name in names if _matches(name, patterns)]
         if len(found) > 1:
-            shown = ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")
             raise UsageError(
-                f"a folder with several models: {shown}", hint="pass one of the files, or see convsv sweep"
+                f"a folder with several models: {_some(found)}",
+                hint="pass one of the files, or see convsv sweep",
             )
         if found:
             return path / found[0]
+    adapters = _adapters_below(path)
+    if adapters:
+        raise UsageError(
+            f"a folder with adapters in folders of their own: {_some(adapters)}", hint="pass one of them"
+        )
     other = next(filter(None, map(foreign, [path.name, *names])), None)
     hint = f"it holds {other.name}: {other.instead}" if other else "pass a model file"
     raise UnreadableModelError("this is a folder without a model", hint=hint)
+
+
+def _adapters_below(folder: Path) -> list[str]:
+    """The folders within one that hold an adapter, as PEFT saves those that have names."""
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if (entry / ADAPTER_CONFIG).is_file())
+    except OSError:
+        return []
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def may_be_model(name: str) -> bool:

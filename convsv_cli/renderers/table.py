@@ -24,6 +24,7 @@ from convsv_cli.renderers.audit_text import (
 from convsv_cli.renderers.numbers import counted
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.screen import BAD, FAINT, STRESSED, Line, Part, Table, indented, shown, width_of
+from convsv_cli.renderers.updates import LEGEND
 from convsv_cli.renderers.verdict_text import in_words, open_gates, verdict_lines, where
 from convsv_cli.report import (
     AUDITED,
@@ -39,7 +40,6 @@ from convsv_cli.report import (
     Block,
     Finding,
     LayerAudit,
-    Method,
     Report,
     Verdict,
     conclusion,
@@ -85,7 +85,7 @@ def _audit(audit: Audit, terminal: Terminal) -> list[Part]:
         remark = about_routes(audit.bound.blocks)
         parts += ["", _blocks(audit.bound.blocks), *([remark] if remark else [])]
     remarks = [*_urgent(audit), *_further(audit)]
-    return [*parts, *(["", *indented(remarks, 2)] if remarks else []), "", *_legend(methods_of(audit))]
+    return [*parts, *(["", *indented(remarks, 2)] if remarks else []), "", *_legend(audit)]
 
 
 def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[Part]:
@@ -209,9 +209,11 @@ def _remark(finding: Finding) -> str:
     return f"{finding.severity}: {node}{finding.message}{where(finding.place)}"
 
 
-def _legend(methods: list[Method]) -> list[Part]:
-    width = max((len(method.column) for method in methods), default=0)
-    return indented([f"{method.column:{width}}  {method.proves}" for method in methods], width + 2)
+def _legend(audit: Audit) -> list[Part]:
+    said = {method.column: method.proves for method in methods_of(audit)}
+    said |= {name: LEGEND[name] for name in columns(audit) if name in LEGEND}
+    width = max(map(len, said), default=0)
+    return indented([f"{name:{width}}  {meaning}" for name, meaning in said.items()], width + 2)
 
 
 RENDERER = Renderer(name="table", suffixes=(".txt",), render=render)

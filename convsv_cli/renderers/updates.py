@@ -5,6 +5,14 @@ from __future__ import annotations
 from convsv_cli.renderers.numbers import figure, percent
 from convsv_cli.report import UPPER, Interval, Update
 
+LEGEND = {
+    "stable rank": "how many directions the update changes, in effect: its squared Frobenius norm over that norm",
+    "base": "the norm of the weight that is changed",
+    "share ≤": "the update's norm over that",
+    "merged ≤": "the norm of the sum is not larger",
+}
+"""What the columns are, for people."""
+
 
 def update_words(update: Update | None) -> str:
     """What an adapter does to a layer: the kind, the rank, and what the factors are multiplied by."""
@@ -12,6 +20,14 @@ def update_words(update: Update | None) -> str:
         return ""
     rank = "" if update.rank is None else f" rank {update.rank}"
     return f"{update.kind}{rank} ×{figure(abs(update.scale))}"
+
+
+def update_details(update: Update) -> list[str]:
+    """All that is known of an update, one thing an entry, where there are no columns for it."""
+    known = {"stable rank": update.stable_rank, "merged ≤": update.merged}
+    figures = [f"{name} {_end(interval)}" for name, interval in known.items() if interval]
+    share = [f"≤ {_share_of_base(update)} of its base's {_end(update.base_norm)}"] if update.share else []
+    return [update_words(update), *share, *figures]
 
 
 def update_columns(updates: list[Update | None]) -> dict[str, list[str]]:

@@ -317,6 +317,34 @@ def test_what_is_not_finite_is_invalid_and_what_is_zero_is_zero(tmp_path):
     assert 0 < rows["c"].measurement("certified").value < 1e-300
 
 
+def test_adapters_that_are_active_together_add_up(tmp_path):
+    first = peft_folder(
+        tmp_path / "p", {"m.q.lora_A.weight": A, "m.q.lora_B.weight": B, "head.weight": drawn(3, 8)}
+    )
+    third = {"lora_unet_m_q.lokr_w1": drawn(2, 3), "lora_unet_m_q.lokr_w2": drawn(4, 4)}
+    own = {"lora_unet_k.lora_down.weight": A, "lora_unet_k.lora_up.weight": B}
+    second = single_file(tmp_path / "2.safetensors", {**named("unet.m.q.hada_", HADA), **own})
+    base = single_file(tmp_path / "base.safetensors", {"m.q.weight": drawn(8, 12, seed=3)})
+    rows = rows_of(audit(first, stacked=[second], base=base))
+    sum_of_two = lora(A, B) * 2 + loha(*HADA.values())
+    check(rows["m.q"], sum_of_two)
+    check(rows["lora_unet_k"], lora(A, B))
+    assert rows["head"].update is None
+    update = rows["m.q"].update
+    assert (update.kind, update.rank) == ("LoRA + LoHa", 6)
+    whole = np.linalg.norm(drawn(8, 12, seed=3) + sum_of_two, 2)
+    assert update.merged.lower <= whole <= update.merged.upper <= whole * (1 + 1e-9)
+    files = [second, single_file(tmp_path / "3.safetensors", third)]
+    found = audit(first, stacked=files)
+    check(rows_of(found)["m.q"], sum_of_two + lokr(*third.values()))
+    assert found.model.files[-2:] == ("2.safetensors", "3.safetensors")
+    zero = single_file(tmp_path / "0.safetensors", {"m.q.lora_down.weight": A, "m.q.lora_up.weight": B * 0})
+    check(rows_of(audit(zero, stacked=[zero, second]))["m.q"], loha(*HADA.values()))
+    assert rows_of(audit(zero, stacked=[zero]))["m.q"].measurement("certified").value == 0
+    other = single_file(tmp_path / "4.safetensors", {"m.q.lora_down.weight": A, "m.q.lora_up.weight": B[:7]})
+    assert "another shape: 7x12 beside 8x12" in rows_of(audit(first, stacked=[other]))["m.q"].reason
+
+
 def test_bases_that_do_not_fit(tmp_path):
     path = single_file(tmp_path / "a.safetensors", {"q.lora_down.weight": A, "q.lora_up.weight": B})
     for tensors, reason in (
@@ -334,11 +362,15 @@ def test_bases_that_do_not_fit(tmp_path):
         audit(base, base=base)
     with pytest.raises(UsageError, match="an adapter itself"):
         audit(path, base=path)
-    with pytest.raises(UsageError, match="leave out --base or --graph"):
+    with pytest.raises(UsageError, match="leave out --graph, or these"):
         audit(path, base=base, graph=base)
 
 
 def test_folders_that_are_none(tmp_path):
+    for name in "xy":
+        peft_folder(tmp_path / "several" / name, {"q.lora_A.weight": A, "q.lora_B.weight": B})
+    with pytest.raises(UsageError, match="in folders of their own: x, y"):
+        audit(tmp_path / "several")
     folder = peft_folder(tmp_path / "p", {"q.lora_A.weight": A, "q.lora_B.weight": B})
     (folder / "adapter_model.safetensors").unlink()
     with pytest.raises(UnreadableModelError, match="beside this configuration"):

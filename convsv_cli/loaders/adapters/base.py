@@ -48,6 +48,15 @@ def on_base(rows: Iterable[Row], base: Iterable[Row]) -> Iterator[Row]:
         yield row if row.update is None else _joined(row, row.update, index)
 
 
+def plain_module(module: str) -> str:
+    """The name of a module as all writers have it: without what they put first, underscores for points."""
+    return _without_network(module).replace(".", "_")
+
+
+def _without_network(module: str) -> str:
+    return _NETWORK.sub("", module, count=1) if _NETWORK.match(module) else module
+
+
 def _index(base: Iterable[Row]) -> Index:
     """By whole names, and by those without their first parts, with underscores for points."""
     index: Index = {}
@@ -61,8 +70,7 @@ def _index(base: Iterable[Row]) -> Index:
 
 def _found(module: str, index: Index) -> Row | str:
     """The row of a module, by its whole name or without its first parts; or why there is none."""
-    plain = _NETWORK.sub("", module, count=1) if _NETWORK.match(module) else module
-    parts = plain.split(".")
+    parts = _without_network(module).split(".")
     for start in range(min(len(parts), DEPTH)):
         known = index.get("_".join(parts[start:]).replace(".", "_"), {})
         if len(known) == 1:

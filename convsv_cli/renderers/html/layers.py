@@ -22,6 +22,7 @@ from convsv_cli.renderers.html.axis import (
 )
 from convsv_cli.renderers.html.verdict import limits_of
 from convsv_cli.renderers.numbers import LOWER, as_written, counted, figure, size, times
+from convsv_cli.renderers.updates import update_details
 from convsv_cli.report import (
     AUDITED,
     CERTIFIED,
@@ -173,7 +174,8 @@ def geometry(layer: LayerAudit) -> str:
     extras = [f"{name} {size(value)}" for name, value in said.items() if set(value) - {1}]
     n = [f"n {size(layer.input_size)}"] if layer.input_size else []
     also = [f"also {alias}" for alias in layer.aliases]
-    return " · ".join([f"{layer.op} {times(layer.kernel_shape)}", *extras, *n, *also])
+    update = update_details(layer.update) if layer.update else []
+    return " · ".join([f"{layer.op} {times(layer.kernel_shape)}", *extras, *n, *update, *also])
 
 
 def outline(counts: tuple[int, ...]) -> str:
