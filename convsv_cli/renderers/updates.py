@@ -6,7 +6,7 @@ from convsv_cli.renderers.numbers import figure, percent
 from convsv_cli.report import UPPER, Interval, Update
 
 LEGEND = {
-    "stable rank": "how many directions the update changes, in effect: its squared Frobenius norm over that norm",
+    "stable rank": "how many directions the update changes, in effect: |D|_F² / |D|²",
     "base": "the norm of the weight that is changed",
     "share ≤": "the update's norm over that",
     "merged ≤": "the norm of the sum is not larger",
