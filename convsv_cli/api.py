@@ -134,7 +134,7 @@ def audit(
     )
     with granting(memory_limit, step_limit), running(time_limit):
         if isinstance(model, nn.Module):
-            return _audit_in_memory(model, example_input, settings, graph, progress)
+            return _audit_in_memory(model, example_input, settings, (graph, base, *stacked), progress)
         if example_input is not None:
             raise UsageError("a file needs no example_input", where=str(model), hint="leave it out")
         return audit_file(model, settings, graph=graph, base=base, stacked=stacked, progress=progress)
@@ -144,14 +144,15 @@ def _audit_in_memory(
     module: nn.Module,
     example: Example | None,
     settings: Settings,
-    graph: str | Path | None,
+    files: Sequence[str | Path | None],
     progress: Callable[[str, float], None] | None,
 ) -> Audit:
     from convsv_cli.loaders.live import network_in_memory
 
     arguments.check(settings)
-    if graph is not None:
-        raise UsageError("a module in memory takes no graph from a file", hint="pass example_input")
+    if any(file is not None for file in files):
+        what = "a module in memory takes no graph from a file, and is no adapter"
+        raise UsageError(what, hint="pass example_input alone")
     size = InputSize(size=settings.input_size, shapes=settings.input_shapes)
     with network_in_memory(module, example, size) as network:
         return audit_network(network, settings, progress)
