@@ -12,13 +12,16 @@ import torch
 
 from convsv_cli import limits
 from convsv_cli.limits import LimitError
+from convsv_cli.model.kernel import AS_STORED, as_stored
 from convsv_cli.model.layer import Layer
 from convsv_cli.names import one_line
 
 UNEXPECTED = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
 LONGEST = 300
 COPIES = 3
-"""Of a weight in float64, while it is read and reduced."""
+"""Of a weight, while it is read and reduced."""
+DIGESTED = 2**20
+"""Entries that are converted at a time."""
 
 T = TypeVar("T")
 
@@ -41,7 +44,7 @@ def guarded(measured: Callable[[], T], failed: Callable[[str], T]) -> T:
 
 
 def weight_of(layer: Layer) -> torch.Tensor:
-    """A layer's weight, float64, once there is memory for it and for its reduction.
+    """A layer's weight, `as_stored`, once there is memory for it and for its reduction.
 
     Raises:
         LimitError: there is not.
@@ -49,15 +52,19 @@ def weight_of(layer: Layer) -> torch.Tensor:
     axes = zip(layer.kernel_shape[2:], layer.geometry.stride, layer.geometry.dilation, strict=False)
     phases = [(k, min(s // math.gcd(s, d), k)) for k, s, d in axes if k]
     grown = math.prod([-(-k // count) * count / k for k, count in phases])
-    limits.hold(8 * math.prod(layer.kernel_shape) * (COPIES + grown), "its weight")
-    return layer.read().to(torch.float64)
+    stored = getattr(torch, layer.dtype, None)
+    entry = stored.itemsize if stored in AS_STORED and not layer.kernel_shape[2:] else 8
+    limits.hold(entry * math.prod(layer.kernel_shape) * (COPIES + grown), "its weight")
+    return as_stored(layer.read())
 
 
 def digest(weight: torch.Tensor) -> str:
     """SHA-256, hexadecimal, of the shape and the values as little-endian float64: one for all formats."""
     found = hashlib.sha256("x".join(map(str, weight.shape)).encode())
-    if weight.numel():  # NumPy refuses some shapes of nothing
-        found.update(weight.contiguous().numpy().astype("<f8", copy=False).data)
+    values = weight.contiguous().flatten()
+    for start in range(0, len(values), DIGESTED):
+        piece = values[start : start + DIGESTED]
+        found.update(piece.to(torch.float64).numpy().astype("<f8", copy=False).data)
     return found.hexdigest()
 
 

@@ -128,7 +128,7 @@ def fault_of(weight: torch.Tensor, geometry: Geometry) -> str:
     """Why the weight is no kernel; empty where it is one."""
     if not weight.numel():
         return f"the weight is empty: its shape is {'x'.join(map(str, weight.shape))}"
-    if not weight.isfinite().all():
+    if not all(map(math.isfinite, torch.stack(weight.aminmax()).tolist())):  # a NaN is both
         return "the weight holds NaN or infinity"
     if weight.shape[0] % geometry.groups:
         return f"{weight.shape[0]} channels cannot be split into {geometry.groups} groups"

@@ -73,11 +73,12 @@ class Task:
     work: int = 0
 
     def problem(self, kernel: Kernel) -> Problem:
-        """What the calculators are given."""
+        """What the calculators are given; one exact figure of a matrix is all of its figures."""
+        fine = self.settings.exact and not kernel.spatial
         return Problem(
             kernel=kernel,
             input_size=self.layer.input_size or () if isinstance(self.layer, Layer) else (),
-            tolerance=self.settings.tolerance,
+            tolerance=0.0 if fine else self.settings.tolerance,
             work_limit=self.settings.work_limit,
         )
 

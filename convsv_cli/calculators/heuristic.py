@@ -19,7 +19,7 @@ def calculate(problem: Problem) -> Measurement:
     from convsv_cli.spectral.norms import BY_ENTRIES, norms_of
 
     norms = norms_of(problem.kernel)
-    found = norms.unfolding(())
+    found = norms.unfolding((), problem.tolerance)
     if norms.is_coarse(()):
         raise LimitError(BY_ENTRIES)
     return Measurement(value=found.lower)

@@ -16,7 +16,8 @@ def calculate(problem: Problem) -> Measurement:
     from convsv_cli.spectral.norms import norms_of
 
     norms = norms_of(problem.kernel)
-    parts = tuple((label, norms.unfolding_bound(rows)) for label, rows in unfoldings(norms.spatial))
+    splits = unfoldings(norms.spatial)
+    parts = tuple((label, norms.unfolding_bound(rows, problem.tolerance)) for label, rows in splits)
     upper = min(bound for _, bound in parts)
     return Measurement(value=upper, enclosure=Interval(upper=upper), parts=parts)
 

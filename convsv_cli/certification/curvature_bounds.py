@@ -26,7 +26,8 @@ from convsv_cli.errors import UsageError
 from convsv_cli.model.kernel import reduce_kernel
 from convsv_cli.numerics.rounding import gamma, round_up
 from convsv_cli.spectral.cores import one_thread_each
-from convsv_cli.spectral.matrix_norm import proven_level, top_pair
+from convsv_cli.spectral.eigenpairs import top_pair
+from convsv_cli.spectral.matrix_norm import proven_level
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.torch_modules.chain import Chain, chain_of
 from convsv_cli.torch_modules.modules import geometry_of, weight_of

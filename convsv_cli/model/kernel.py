@@ -25,14 +25,18 @@ import torch
 if TYPE_CHECKING:
     from convsv_cli.model.layer import Geometry
 
+AS_STORED = (torch.bfloat16, torch.float16, torch.float32)
+"""Types of matrices that are not converted as a whole: that would take two to four times their memory."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Kernel:
     """A layer reduced to plain kernels.
 
     Attributes:
-        weight: float64 [blocks, c_out, c_in, *k]; polyphase components count as channels.
-        original: the layer's weight, float64, as `reduce_kernel` was given it.
+        weight: [blocks, c_out, c_in, *k]; polyphase components count as channels. It is float64, but for a
+            matrix in a type of `AS_STORED`, which has that: a large one is converted piece by piece.
+        original: the layer's weight in that type, as `reduce_kernel` was given it.
         geometry: of the layer; a transposed one maps the coarse lattice to the fine one.
     """
 
@@ -93,18 +97,23 @@ def unfolding_work(kernel: Kernel, rows: tuple[int, ...]) -> int:
     return blocks * min(height, width) ** 2 * (height + width)
 
 
+def as_stored(weight: torch.Tensor) -> torch.Tensor:
+    """A weight in the type that it has in a kernel: float64, unless it is a matrix of type `AS_STORED`."""
+    return weight if weight.dtype in AS_STORED and not weight.shape[2:] else weight.to(torch.float64)
+
+
 def reduce_kernel(weight: torch.Tensor, geometry: Geometry) -> Kernel:
     """Reduce a layer's weight (see the module's text).
 
     Args:
         weight: real floating point [c_out, c_in / groups, *k], or [c_in, c_out / groups, *k] for
-            a transposed layer; converted to float64, which is exact.
+            a transposed layer; converted to float64, which is exact, unless it stays `as_stored`.
         geometry: with one stride and dilation a spatial axis of `weight`.
 
     Raises:
         ValueError: the channels do not split into `groups`, or an axis lacks a stride or dilation.
     """
-    original = weight.to(torch.float64)
+    original = as_stored(weight)
     return Kernel(weight=reduced_weight(original, geometry), original=original, geometry=geometry)
 
 

@@ -30,6 +30,30 @@ def gamma(n: float, u: float = UNIT_ROUNDOFF) -> float:
     return n * u / (1 - n * u) if n * u < 1 else math.inf
 
 
+def gamma_of_blocks(count: int, length: int, *, exact: bool) -> float:
+    """A bound of the relative error of a sum of `count` products of float32 numbers, by blocks.
+
+    Blocks of up to `length` products are summed in float32, and their sums in float64, all in any order. The
+    error is relative to the sum of the products' moduli, s; nothing underflows.
+
+    Let x be the products, and k of them be in a block. Its sum has k - 1 additions, for the first adds to
+    nothing, and each x has a rounding of its own unless `exact` says that float32 holds it, as it does those
+    of two float16 or bfloat16 numbers, or unless it is fused with the addition. So a block is off by gamma_k
+    of the sum of its |x|, or gamma_(k-1), with the u of float32 (Higham, section 3.1); no sum of m numbers
+    has fewer digits than that says, whatever cancels in it. Float64 holds the blocks' sums, whose moduli sum
+    to at most (1 + gamma_k) s, and adding these c = ceil(count / length) numbers to nothing is off by at most
+    gamma_c of that. Both together are gamma_k + gamma_c (1 + gamma_k), to whose evaluation `up` adds.
+
+    Args:
+        count: of all products.
+        length: of a block, at most.
+        exact: whether float32 holds every product.
+    """
+    longest = min(count, length)
+    block = gamma(longest - 1 if exact else longest, UNIT_ROUNDOFF_32)
+    return (block + gamma(-(-count // length)) * (1 + block)) * up(15)
+
+
 def margin(roundings: int) -> float:
     """A relative error that is larger than what that many roundings in a row do to a number.
 

@@ -10,8 +10,8 @@ import torch
 
 from convsv_cli.spectral.cores import parallel_map
 from convsv_cli.spectral.costs import chunk_size
+from convsv_cli.spectral.eigenpairs import lanczos, start_vector, top_pair
 from convsv_cli.spectral.gram_symbol import GramSymbol
-from convsv_cli.spectral.matrix_norm import lanczos, start_vector, top_pair
 
 NEWTON_STEPS = 2
 STEPS = 6

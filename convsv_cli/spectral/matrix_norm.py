@@ -33,13 +33,11 @@ from convsv_cli.numerics.rounding import (
 )
 from convsv_cli.report import Interval
 from convsv_cli.spectral.cores import CORES, parallel_map
+from convsv_cli.spectral.eigenpairs import largest_pair
+from convsv_cli.spectral.gram import Gram, Wide, coarse_gram, exponent_of, gram, within_range
 
 ZERO = Interval(lower=0.0, upper=0.0)
-LARGEST_EXPONENT = 1000  # of a power of two whose inverse is a normal float64 too
 LARGE = 10**5  # entries of a matrix that is worth a second core
-SMALL = 48  # side up to which LAPACK's eigenvalues of a batch cost less than Lanczos steps
-LANCZOS_STEPS, STARTED_STEPS = 12, 2  # without and with a start that is nearly it
-SHIFT_INVERT_STEPS = 4
 BLOCK, MIDDLE, BATCH = 32, 192, 4  # sizes between which blocks beat LAPACK, one matrix after the other
 SMALLEST = {UNIT_ROUNDOFF: 2.0**-450, UNIT_ROUNDOFF_32: 2.0**-50}
 DOUBLINGS = 200
@@ -55,12 +53,9 @@ class Scale:
     @classmethod
     def of(cls, tensor: torch.Tensor) -> Scale:
         """The scale of a float64 tensor that is not zero: of its Frobenius norm, without overflow."""
-        least, most = tensor.aminmax()
-        largest = math.frexp(max(-float(least), float(most)))[1]
-        largest = min(max(largest, -LARGEST_EXPONENT), LARGEST_EXPONENT)
+        largest = exponent_of(tensor)
         norm = torch.linalg.vector_norm(tensor * math.ldexp(1.0, -largest))
-        exponent = largest + math.frexp(float(norm))[1]
-        return cls(exponent=min(max(exponent, -LARGEST_EXPONENT), LARGEST_EXPONENT))
+        return cls(exponent=within_range(largest + math.frexp(float(norm))[1]))
 
     def apply(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor, scaled."""
@@ -74,26 +69,30 @@ class Scale:
         return Interval(lower=max(0.0, math.nextafter(lower, 0)), upper=math.nextafter(upper, math.inf))
 
 
-def matrix_norm(matrices: torch.Tensor) -> Interval:
+def matrix_norm(matrices: torch.Tensor, tolerance: float = 0.0) -> Interval:
     """The largest spectral norm of matrices.
 
     Args:
-        matrices: finite float64 [b, p, q].
+        matrices: finite [b, p, q], float64, or, where it is one matrix, any real floating-point type.
+        tolerance: relative width of an enclosure that is good enough, where a finer one takes much longer.
 
     Returns:
-        An interval whose ends are proven; its relative width is about max(p, q)^2 2^-53.
+        An interval whose ends are proven; its relative width is about max(p, q)^2 2^-53, or `tolerance`.
 
-    Cost: a Gram matrix on the smaller side c, a few Lanczos steps and a few Cholesky factorizations:
-    O(b c p q). The largest of many matrices is found by eigenvalues, the others cost a factorization each.
+    Cost: a Gram matrix on the smaller side c, of which one half is formed, Lanczos steps and, as a rule, one
+    Cholesky factorization: O(b c p q). The largest of many matrices is found by eigenvalues, the others cost
+    a factorization each.
     """
     if not matrices.any():
         return ZERO
+    if len(matrices) == 1:
+        return _norm_of_one(matrices[0], tolerance)
     scale = Scale.of(matrices)
     scaled = scale.apply(matrices)
     wide = scaled if scaled.shape[1] <= scaled.shape[2] else scaled.mT
     grams = _grams(wide)
-    best = 0 if len(grams) == 1 else int(torch.linalg.eigvalsh(grams)[:, -1].argmax())
-    top, vector = top_pair(grams[best])
+    best = int(torch.linalg.eigvalsh(grams)[:, -1].argmax())
+    top, vector, _ = largest_pair(grams[best])
     # |fl(A A*) - A A*| <= gamma_q |A| |A*| entry by entry (Higham, section 3.5): gamma_q |A|_F^2 in norm.
     frobenius = float(torch.linalg.vector_norm(wide, dim=(1, 2)).max())
     level = proven_level(grams, top, gamma(wide.shape[-1] + 4) * round_up(frobenius) ** 2)
@@ -101,8 +100,30 @@ def matrix_norm(matrices: torch.Tensor) -> Interval:
     return scale.restore(Interval(lower=min(rayleigh_lower(wide[best].mT, vector), upper), upper=upper))
 
 
+def _norm_of_one(matrix: torch.Tensor, tolerance: float) -> Interval:
+    """Of [p, q], not zero."""
+    wide = Wide.of(matrix)
+    coarse = coarse_gram(wide, tolerance)
+    found = None if coarse is None else _proven(wide, coarse)
+    if found is None or found.upper > found.lower * (1 + tolerance):
+        found = _proven(wide, gram(wide))
+    return Scale(exponent=wide.exponent).restore(found)
+
+
+def _proven(wide: Wide, product: Gram) -> Interval:
+    """The norm of A, by that of A A^T as it was computed from above, and by a vector from below."""
+    top, vector, missing = largest_pair(product.matrix)
+    excess = product.error + 2 * cholesky_margin(len(product.matrix), torch.float64) * top + 2 * missing
+    level = proven_level(product.matrix[None], top, product.error, max(excess, TINY))
+    upper = round_up(math.sqrt(level))
+    lower = product.lower(vector)
+    if not product.exact:
+        lower = max(lower, _quotient(wide.transposed_times(vector), vector, product.frobenius))
+    return Interval(lower=min(lower, upper), upper=upper)
+
+
 def norm_by_entries(matrices: torch.Tensor) -> Interval:
-    """The largest spectral norm of finite float64 [b, p, q], from sums of entries alone: O(b p q), and wide.
+    """The largest spectral norm of finite [b, p, q], from sums of entries alone: O(b p q), and wide.
 
     max(|row|, |column|) <= |A| <= min(|A|_F, sqrt(|A|_1 |A|_inf)): a row is e' A, and |A x|^2 <= |A|_1
     |A|_inf |x|^2 (Schur's test). No number here is the result of more than p q + 8 roundings in a row, for no
@@ -110,6 +131,7 @@ def norm_by_entries(matrices: torch.Tensor) -> Interval:
     """
     if not matrices.any():
         return ZERO
+    matrices = matrices.to(torch.float64)
     scale = Scale.of(matrices)
     sizes = scale.apply(matrices).abs()
     frobenius = torch.linalg.vector_norm(sizes, dim=(1, 2))
@@ -127,15 +149,20 @@ def _grams(wide: torch.Tensor) -> torch.Tensor:
 
 
 def rayleigh_lower(matrix: torch.Tensor, vector: torch.Tensor) -> float:
-    """A proven lower end of the spectral norm of [p, q]: `|A v| / |v|`, less its own rounding.
+    """A proven lower end of the spectral norm of [p, q]: `|A v| / |v|`, less its own rounding."""
+    frobenius = float(torch.linalg.vector_norm(matrix))
+    return _quotient(matrix @ vector, vector, frobenius)
+
+
+def _quotient(image: torch.Tensor, vector: torch.Tensor, frobenius: float) -> float:
+    """`|A v| / |v|` of the computed A v [p] and v [q], less the rounding of both.
 
     Products and moduli of complex numbers count as real sums of four times the length.
     """
-    p, q = matrix.shape
-    image = torch.linalg.vector_norm(matrix @ vector)
-    quotient = float(image) / float(torch.linalg.vector_norm(vector))
-    lost = gamma(real_length(matrix.dtype, q + 2)) * float(torch.linalg.vector_norm(matrix))
-    return max(0.0, quotient * (1 - gamma(real_length(matrix.dtype, p + q + 16))) - lost)
+    p, q = len(image), len(vector)
+    quotient = float(torch.linalg.vector_norm(image)) / float(torch.linalg.vector_norm(vector))
+    lost = gamma(real_length(vector.dtype, q + 2)) * frobenius
+    return max(0.0, quotient * (1 - gamma(real_length(vector.dtype, p + q + 16))) - lost)
 
 
 def proven_below(matrices: torch.Tensor, mu: float, error: float = 0.0) -> torch.Tensor:
@@ -185,93 +212,15 @@ def cholesky_margin(p: int, dtype: torch.dtype) -> float:
     return sum(g / (1 - g) for g in gammas) + 8 * u
 
 
-def proven_level(matrices: torch.Tensor, top: float, error: float = 0.0) -> float:
+def proven_level(matrices: torch.Tensor, top: float, error: float = 0.0, excess: float = 0.0) -> float:
     """A level just above `top`, an estimate of the largest eigenvalue, that is proven for all `matrices`.
 
+    `excess` is how far above is tried first; without it, what leaves room for the error and for rounding.
     Gives infinity where no level can be proven.
     """
-    excess = max(2 * (error + cholesky_margin(matrices.shape[-1], matrices.dtype) * top), TINY)
+    excess = excess or max(2 * (error + cholesky_margin(matrices.shape[-1], matrices.dtype) * top), TINY)
     for _ in range(DOUBLINGS):
         if proven_below(matrices.clone(), top + excess, error).all():
             return top + excess
         excess *= 2
     return math.inf
-
-
-def start_vector(n: int, device: torch.device) -> torch.Tensor:
-    """A vector without symmetry, the same each time: float64 [n], entries from 0.25 to 1.25."""
-    return (torch.arange(1, n + 1, dtype=torch.float64, device=device) * 0.6180339887498949).frac() + 0.25
-
-
-def lanczos(matrices: torch.Tensor, start: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The largest Ritz values and unit vectors: Hermitian [n, p, p], [n, p] -> [n], [n, p].
-
-    A few Lanczos steps with reorthogonalisation, all matrices at once.
-    """
-    n, p = start.shape
-    steps = min(steps, p)
-    basis, images = matrices.new_zeros(n, p, steps), matrices.new_zeros(n, p, steps)
-    rest = start[..., None]
-    for step in range(steps):
-        basis[..., step : step + 1] = _unit(rest)
-        image = matrices @ basis[..., step : step + 1]
-        images[..., step : step + 1] = image
-        known, rest = basis[..., : step + 1], image
-        for _ in range(2):  # once is not enough where the rest is nearly nothing
-            rest = rest - known @ (known.mH @ rest)
-    values, vectors = _eigh(basis.mH @ images)
-    return values[..., -1].double(), _unit(basis @ vectors[..., -1:])[..., 0]
-
-
-def top_pair(matrix: torch.Tensor, start: torch.Tensor | None = None) -> tuple[float, torch.Tensor]:
-    """The largest eigenvalue of a Hermitian [p, p], to about working precision, and a unit vector.
-
-    Lanczos steps find it roughly; steps with the inverse of (mu I - H), with mu just above, resolve it.
-    """
-    if matrix.shape[-1] <= SMALL:
-        values, vectors = _eigh(matrix)
-        return float(values[-1]), vectors[:, -1]
-    steps = LANCZOS_STEPS if start is None else STARTED_STEPS
-    start = start_vector(len(matrix), matrix.device) if start is None else start
-    value, vector = lanczos(matrix[None], start.to(matrix.dtype)[None], steps)
-    return _resolved(matrix, float(value), vector[0])
-
-
-def _resolved(matrix: torch.Tensor, value: float, vector: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """Shift and invert: the gap to the next eigenvalue is compared with that to mu."""
-    residual = float(torch.linalg.vector_norm(matrix @ vector - value * vector))
-    excess = max(residual, 1e-13 * value, 1e-300)
-    for _ in range(64):
-        shifted = matrix.neg()
-        shifted.diagonal().add_(value + excess)
-        factor, info = torch.linalg.cholesky_ex(shifted)
-        if info == 0:
-            break
-        excess *= 4
-    else:
-        return value, vector
-    basis = vector[:, None]
-    for _ in range(SHIFT_INVERT_STEPS):
-        basis = torch.cat([basis, torch.cholesky_solve(basis[:, -1:], factor)], 1)
-        basis, _ = torch.linalg.qr(basis)
-    values, vectors = _eigh(basis.mH @ matrix @ basis)
-    return float(values[-1]), basis @ vectors[:, -1]
-
-
-def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """As LAPACK, which gives up on entries that are negligible next to others: without these, then."""
-    try:
-        values, vectors = torch.linalg.eigh(matrices)
-    except RuntimeError:
-        sizes = matrices.abs()
-        least = torch.finfo(matrices.dtype).eps ** 2 * sizes.amax((-2, -1), keepdim=True)
-        wide = torch.complex128 if matrices.is_complex() else torch.float64
-        values, vectors = torch.linalg.eigh(matrices.where(sizes > least, 0).to(wide))
-    return values.to(matrices.real.dtype), vectors.to(matrices.dtype)
-
-
-def _unit(vectors: torch.Tensor) -> torch.Tensor:
-    norms = torch.linalg.vector_norm(vectors, dim=-2, keepdim=True)
-    least = max(1e-30, torch.finfo(vectors.dtype).tiny ** 0.5)  # of shorter ones, squares are zero
-    unit: torch.Tensor = vectors / norms.clamp_min(least)
-    return unit

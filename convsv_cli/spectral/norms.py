@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,6 +17,7 @@ from convsv_cli.numerics.rounding import gamma, round_down, round_up
 from convsv_cli.report import Interval
 from convsv_cli.spectral.ascent import Peaks
 from convsv_cli.spectral.costs import Shape, unfolding_cost
+from convsv_cli.spectral.gram import PIECE
 from convsv_cli.spectral.gram_symbol import GramSymbol, gram_symbol
 from convsv_cli.spectral.grid_maximum import grid_maximum, is_small
 from convsv_cli.spectral.matrix_norm import Scale, matrix_norm, norm_by_entries, rayleigh_lower
@@ -31,8 +32,10 @@ TYPICAL_TESTS = 100
 MOST_AXES = 6
 """Of which all unfoldings are formed."""
 UNFOLDING, SEARCH = "the norm of an unfolding", "the search for the norm"
-COPIES = 4
-"""Of a Gram matrix, while its largest eigenvalue is found and proven."""
+COARSEST = 1e-4
+"""Of the norms of unfoldings: coarser ones take as much time."""
+COPIES, PIECES = 4, 4
+"""Of a Gram matrix, while its largest eigenvalue is found and proven; of a matrix in its pieces."""
 LATE = 2e9
 """Multiplications, about a tenth of a second, that the norm of an unfolding may take once a run is to end."""
 BY_ENTRIES = "bounded by the sums of its entries alone"
@@ -93,7 +96,7 @@ class Norms:
 
     def __init__(self, weight: torch.Tensor) -> None:
         self._weight = weight
-        self._unfolded: dict[tuple[int, ...], Interval] = {}
+        self._unfolded: dict[tuple[int, ...], tuple[float, Interval]] = {}
         self._by_entries: set[tuple[int, ...]] = set()
         self._suprema: dict[tuple[float, float], Supremum] = {}
         self._notes: dict[str, None] = {}
@@ -108,16 +111,16 @@ class Norms:
         """Size of the kernels on each axis."""
         return tuple(self._weight.shape[3:])
 
-    def unfolding(self, rows: tuple[int, ...]) -> Interval:
-        """The largest norm of the unfolding with those spatial axes in its rows.
+    def unfolding(self, rows: tuple[int, ...], tolerance: float = 0.0) -> Interval:
+        """The largest norm of the unfolding with those spatial axes in its rows, once for each of them.
 
-        Axes of one tap make unfoldings coincide.
+        Axes of one tap make unfoldings coincide. `tolerance` is the relative width that is good enough.
         """
-        rows = self._wide(rows)
-        if rows not in self._unfolded:
-            norm = matrix_norm if self._charge(rows) else norm_by_entries
-            self._unfolded[rows] = norm(unfolded(self._weight, rows))
-        return self._unfolded[rows]
+        rows, tolerance = self._wide(rows), min(tolerance, COARSEST)
+        if tolerance < self._unfolded.get(rows, (math.inf,))[0]:
+            norm = partial(matrix_norm, tolerance=tolerance) if self._charge(rows) else norm_by_entries
+            self._unfolded[rows] = tolerance, norm(unfolded(self._weight, rows))
+        return self._unfolded[rows][1]
 
     def is_coarse(self, rows: tuple[int, ...]) -> bool:
         """Whether the norm of an unfolding is what its entries alone say, as it is where a run is to end."""
@@ -138,13 +141,14 @@ class Norms:
             self._by_entries.add(rows)
             self._notes[f"{why}: {BY_ENTRIES}"] = None
             return False
-        limits.hold(8 * (2 * self._weight.numel() + COPIES * blocks * side**2), UNFOLDING)
+        converted = min(2 * self._weight.numel(), PIECES * PIECE if blocks == 1 else math.inf)
+        limits.hold(8 * (converted + COPIES * blocks * side**2), UNFOLDING)
         limits.multiply(cost, UNFOLDING)
         return True
 
-    def unfolding_bound(self, rows: tuple[int, ...]) -> float:
+    def unfolding_bound(self, rows: tuple[int, ...], tolerance: float = 0.0) -> float:
         """`sqrt(prod k)` times the unfolding's norm: a bound at every size (Singla & Feizi, theorem 1)."""
-        return round_up(round_up(math.sqrt(math.prod(self.spatial))) * self.unfolding(rows).upper)
+        return round_up(round_up(math.sqrt(math.prod(self.spatial))) * self.unfolding(rows, tolerance).upper)
 
     def bound(self) -> float:
         """The least of all unfoldings' bounds."""
@@ -158,7 +162,7 @@ class Norms:
         width that is good enough.
         """
         if self._is_matrix:
-            return self.unfolding(())
+            return self.unfolding((), tolerance)
         try:
             found = self._supremum(tolerance, limit)
         except limits.LimitError as error:

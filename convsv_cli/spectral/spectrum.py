@@ -63,7 +63,7 @@ def singular_values(kernel: Kernel, input_size: tuple[int, ...]) -> Iterator[Blo
     blocks, c_out, c_in = kernel.weight.shape[:3]
     grid = kernel.grid(input_size)
     copies = math.prod(kernel.coarse_size(input_size)) // math.prod(grid)
-    weight = wrapped(kernel.weight, grid)
+    weight = wrapped(kernel.weight.double(), grid)
     scale = Scale.of(weight)
     start = 0
     for symbol in symbols(scale.apply(weight), grid):

@@ -30,8 +30,9 @@ from convsv_cli import limits
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma, round_down, round_up
 from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest
 from convsv_cli.spectral.costs import MOST_TILES
+from convsv_cli.spectral.eigenpairs import top_pair
 from convsv_cli.spectral.gram_symbol import GramSymbol
-from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_level, top_pair
+from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_level
 from convsv_cli.spectral.tiles import Prover, Tiles, Tiling, root_tiles
 
 CONTINUUM = 2**40  # grid points on an axis that stand for all frequencies

@@ -26,7 +26,8 @@ from convsv_cli.model.kernel import Kernel
 from convsv_cli.model.layer import Geometry
 from convsv_cli.numerics.rounding import round_down
 from convsv_cli.report import Interval
-from convsv_cli.spectral.matrix_norm import ZERO, Scale, start_vector
+from convsv_cli.spectral.eigenpairs import start_vector
+from convsv_cli.spectral.matrix_norm import ZERO, Scale
 from convsv_cli.spectral.norms import PlaneWave, norms_of
 from convsv_cli.spectral.padded_convolution import PaddedConvolution
 

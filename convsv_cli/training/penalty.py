@@ -166,7 +166,7 @@ def certified_norm(weight: torch.Tensor, geometry: Geometry, *, tolerance: float
 
 def _still_wave(kernel: Kernel) -> PlaneWave:
     """At frequency zero, where the symbol is the sum of all taps: singular vectors of the largest block."""
-    symbols = kernel.weight.reshape(*kernel.weight.shape[:3], -1).sum(-1)
+    symbols = kernel.weight.double().flatten(3).sum(-1) if kernel.spatial else kernel.weight.double()
     left, values, right = torch.linalg.svd(symbols, full_matrices=False)
     block = int(values[:, 0].argmax())
     turns = (0.0,) * len(kernel.spatial)

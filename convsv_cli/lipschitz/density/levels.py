@@ -14,7 +14,8 @@ from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.parts import in_parts
 from convsv_cli.lipschitz.density.sizes import InfeasibleError, size
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, up
-from convsv_cli.spectral.matrix_norm import cholesky_margin, lanczos, proven_level, start_vector
+from convsv_cli.spectral.eigenpairs import lanczos, start_vector
+from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_level
 
 RIDGE = 1e-7
 """What is added to a mean covariance, relative to its largest variance, so that it can be factorized."""

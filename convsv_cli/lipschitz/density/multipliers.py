@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from convsv_cli.lipschitz.density.sizes import InfeasibleError
-from convsv_cli.spectral.matrix_norm import lanczos, start_vector, top_pair
+from convsv_cli.spectral.eigenpairs import lanczos, start_vector, top_pair
 
 DIRECT = 24  # channels up to which LAPACK's eigenvalues of a batch cost less than Lanczos steps
 STEPS = 6
