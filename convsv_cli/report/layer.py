@@ -100,7 +100,7 @@ class LayerAudit:
         input_size: spatial size of the layer's input; None where unknown.
         dtype: as stored, e.g. "float16".
         assumed: what the file does not say and was taken for granted, in plain words.
-        weight_sha256: of the shape and the values (see `auditing.measure`), whatever file and precision they
+        weight_sha256: of the shape and the values (see `auditing.guarding`), whatever file and precision they
             are stored in; empty where the weight was not read.
         status: "audited", or why it has no figures: "unsupported", "invalid".
         reason: the same in words; empty where it was audited.

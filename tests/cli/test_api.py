@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from convsv_cli import Audit, ConvsvError, Interval, audit, load, spectral_norm
-from convsv_cli.auditing.measure import digest
+from convsv_cli.auditing.guarding import digest
 from convsv_cli.spectral.costs import CHUNK_BYTES
 from convsv_cli.spectral.gram_symbol import GramSymbol
 
