@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from convsv_cli.certification.routes.margin import margin_radii
     from convsv_cli.errors import ConvsvError
     from convsv_cli.report import Audit, Certification, Interval, NetworkBound
+    from convsv_cli.training.callbacks import lightning_callback, transformers_callback
     from convsv_cli.training.curvature import CurvatureBound, CurvatureLoss
     from convsv_cli.training.limit import limit_norm
+    from convsv_cli.training.logs import CsvLog, MlflowLog, TensorBoardLog, WandbLog
+    from convsv_cli.training.monitor import NormMonitor
     from convsv_cli.training.penalty import LipschitzPenalty
     from convsv_cli.training.unfoldings import PowerState
 
@@ -26,43 +29,57 @@ __all__ = [
     "Audit",
     "Certification",
     "ConvsvError",
+    "CsvLog",
     "CurvatureBound",
     "CurvatureLoss",
     "Interval",
     "LipschitzPenalty",
+    "MlflowLog",
     "NetworkBound",
+    "NormMonitor",
     "PowerState",
+    "TensorBoardLog",
+    "WandbLog",
     "__version__",
     "audit",
     "certify",
     "curvature_bounds",
     "curvature_radii",
+    "lightning_callback",
     "limit_norm",
     "load",
     "margin_radii",
     "network_bound",
     "spectral_norm",
+    "transformers_callback",
 ]
 
 _HOME = {
     "Audit": "report",
     "Certification": "report",
     "ConvsvError": "errors",
+    "CsvLog": "training.logs",
     "CurvatureBound": "training.curvature",
     "CurvatureLoss": "training.curvature",
     "Interval": "report",
     "LipschitzPenalty": "training.penalty",
+    "MlflowLog": "training.logs",
     "NetworkBound": "report",
+    "NormMonitor": "training.monitor",
     "PowerState": "training.unfoldings",
+    "TensorBoardLog": "training.logs",
+    "WandbLog": "training.logs",
     "audit": "api",
     "certify": "api",
     "curvature_bounds": "certification.curvature_bounds",
     "curvature_radii": "certification.routes.curvature",
+    "lightning_callback": "training.callbacks",
     "limit_norm": "training.limit",
     "load": "api",
     "margin_radii": "certification.routes.margin",
     "network_bound": "api",
     "spectral_norm": "api",
+    "transformers_callback": "training.callbacks",
 }
 
 

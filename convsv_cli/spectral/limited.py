@@ -6,7 +6,7 @@ The module and whoever reads its checkpoint compute the weight alike, here.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -36,14 +36,24 @@ def proven_bound(weight: torch.Tensor, geometry: Geometry) -> float:
     return bound
 
 
-def proven_factor(weight: torch.Tensor, geometry: Geometry, limit: float) -> float:
+def proven_factor(
+    weight: torch.Tensor,
+    geometry: Geometry,
+    limit: float,
+    proven: Callable[[torch.Tensor, Geometry], float] | None = None,
+) -> float:
     """The factor of at most 1 by which a finite weight is multiplied, in its own type, to keep to a limit.
 
     It ends: each round spares twice as much, so that the factor is 0 after some 20 rounds at the latest.
+
+    Args:
+        weight, geometry: of the layer.
+        limit: positive.
+        proven: gives a bound of the layer's norm; None for `proven_bound`.
     """
     factor, spare = 1.0, SPARE
     with one_thread_each():
-        while (bound := proven_bound(weight * factor, geometry)) > limit:
+        while (bound := (proven or proven_bound)(weight * factor, geometry)) > limit:
             factor *= limit / bound * (1 - spare)
             spare *= 2
     return factor

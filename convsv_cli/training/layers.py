@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -17,6 +19,7 @@ from convsv_cli.errors import UsageError
 from convsv_cli.model.layer import Geometry, layer_name
 from convsv_cli.names import glob_forms
 from convsv_cli.torch_modules.modules import (
+    PARAMETRISATIONS,
     PARTS,
     has_packed_weights,
     is_matrix,
@@ -130,6 +133,43 @@ def surveyed(model: nn.Module, *, exclude: Sequence[str] = ()) -> Survey:
             hint=f"there are {listed(list(map(str, left_out)))}" if left_out else "",
         )
     return Survey(layers=tuple(layers), left_out=tuple(left_out))
+
+
+def watched(model: nn.Module, globs: Sequence[str] = ()) -> tuple[TrainedLayer, ...]:
+    """The layers that a glob matches, or all, with a warning that names what is left out of these.
+
+    Raises:
+        UsageError: as of `surveyed`, or a weight is spread over processes.
+    """
+    found = surveyed(model)
+    for glob in globs:
+        check_glob(glob, (*found.layers, *found.left_out))
+    chosen = [each for each in (*found.layers, *found.left_out) if not globs or each.matches(globs)]
+    layers = tuple(each for each in chosen if isinstance(each, TrainedLayer))
+    left_out = [str(each) for each in chosen if isinstance(each, LeftOut)]
+    if not layers:
+        raise UsageError(f"no norms are known of {listed(left_out)}")
+    if left_out:
+        warnings.warn(f"norms are not known of {listed(left_out)}", stacklevel=3)
+    for layer in layers:
+        if hasattr(layer.weight, "full_tensor"):
+            what = f"the weight of {layer.name} is spread over processes"
+            raise UsageError(what, hint="audit a checkpoint that has all of it")
+    return layers
+
+
+@contextmanager
+def untouched(layers: Sequence[TrainedLayer]) -> Iterator[None]:
+    """Put back what parametrisations in training mode move on whenever they are asked for a weight."""
+    modules = {layer.module for layer in layers if parametrize.is_parametrized(layer.module)}
+    buffers = [buffer for each in modules for buffer in each.get_submodule(PARAMETRISATIONS).buffers()]
+    before = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, old in zip(buffers, before, strict=True):
+                buffer.copy_(old)
 
 
 def stacks(layers: Sequence[TrainedLayer]) -> tuple[tuple[TrainedLayer, ...], ...]:

@@ -7,6 +7,8 @@ whose rate the square root of the gap counts. The matrices may change from step 
 training: nothing but directions is kept.
 
 The gradient of sigma = u^T M v is u v^T (Singla & Feizi, arXiv 1911.10258, section 3.1).
+
+The matrices are real, or complex, of which M^T is the adjoint.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def triple(matrix: torch.Tensor, u: torch.Tensor) -> tuple[torch.Tensor, torch.T
 
     sigma is not above the largest singular value, and is it where u is the singular vector.
     """
-    image = matrix.mT @ u
+    image = matrix.mH @ u
     return torch.linalg.vector_norm(image, dim=(1, 2)), unit(image)
 
 
@@ -49,9 +51,9 @@ def step(matrices: Sequence[torch.Tensor], directions: Sequence[torch.Tensor]) -
 
     What is not finite is left as it was, so that a weight that overflowed once does no lasting harm.
     """
-    grams = [x.mT @ x for x in directions]
-    images = [m.mT @ x for m, x in zip(matrices, directions, strict=True)]
-    forms = [y.mT @ y for y in images]
+    grams = [x.mH @ x for x in directions]
+    images = [m.mH @ x for m, x in zip(matrices, directions, strict=True)]
+    forms = [y.mH @ y for y in images]
     best = _best(torch.cat(grams), torch.cat([f.to(grams[0].device) for f in forms]))
     parts = torch.split(best, [len(gram) for gram in grams])
     return [_next(m, x, c.to(x)) for m, x, c in zip(matrices, directions, parts, strict=True)]
@@ -66,9 +68,9 @@ def unit(vectors: torch.Tensor) -> torch.Tensor:
 
 def _next(matrix: torch.Tensor, directions: torch.Tensor, best: torch.Tensor) -> torch.Tensor:
     last, u = directions[..., :1], unit(directions @ best)
-    image = matrix.mT @ u
-    residual = matrix @ image - image.square().sum((1, 2), keepdim=True) * u
-    came = last - u * (u * last).sum(1, keepdim=True)
+    image = matrix.mH @ u
+    residual = matrix @ image - image.abs().square().sum((1, 2), keepdim=True) * u
+    came = last - u * (u.conj() * last).sum(1, keepdim=True)
     found = torch.cat([u, unit(residual), unit(came)], 2)
     return torch.where(found.isfinite(), found, directions)
 
@@ -80,11 +82,11 @@ def _best(grams: torch.Tensor, forms: torch.Tensor) -> torch.Tensor:
         grams: X^T X, [n, 3, 3].
         forms: X^T M M^T X.
     """
-    scale = forms.diagonal(dim1=1, dim2=2).sum(1)[:, None, None]
+    scale = forms.diagonal(dim1=1, dim2=2).sum(1).abs()[:, None, None]
     forms = torch.nan_to_num(torch.where(scale > 0, forms / scale, 0.0))
     squares, axes = torch.linalg.eigh(torch.nan_to_num(grams))
     kept = squares > PARALLEL[squares.dtype] * squares[:, -1:]
     whitened = axes * torch.where(kept, squares.clamp_min(1e-30).rsqrt(), 0.0)[:, None, :]
-    _, vectors = torch.linalg.eigh(whitened.mT @ forms @ whitened)
+    _, vectors = torch.linalg.eigh(whitened.mH @ forms @ whitened)
     best: torch.Tensor = whitened @ vectors[..., -1:]
     return best
