@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -38,11 +39,24 @@ class Times:
     cpu: float
 
 
-def trainer(method: str, x: Tensor, y: Tensor) -> Callable[[], Times]:
-    """One training step of its own ResNet-20."""
+def trainer(
+    x: Tensor,
+    y: Tensor,
+    *,
+    penalty_of: Callable[[nn.Module], Callable[[], Tensor]] | None = None,
+    after_of: Callable[[nn.Module], Callable[[], object]] | None = None,
+) -> Callable[[], Times]:
+    """One training step of its own ResNet-20.
+
+    Args:
+        x, y: images and classes.
+        penalty_of: gives what is added to the loss.
+        after_of: gives what is called after the optimiser.
+    """
     torch.manual_seed(0)
     model = ResNet().to(x.device)
-    penalty = None if method == "none" else LipschitzPenalty(model, method)
+    penalty = None if penalty_of is None else penalty_of(model)
+    after = None if after_of is None else after_of(model)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
 
     def step() -> Times:
@@ -54,21 +68,41 @@ def trainer(method: str, x: Tensor, y: Tensor) -> Callable[[], Times]:
             loss = loss + BETA * penalty()
         loss.backward()
         optimiser.step()
+        if after is not None:
+            after()
         _wait(x)
         return Times(wall=time.perf_counter() - start, cpu=time.process_time() - cpu)
 
     return step
 
 
+def batch_of(size: int, device: str) -> tuple[Tensor, Tensor]:
+    """Random images as those of CIFAR-10, and classes."""
+    return torch.rand(size, 3, 32, 32, device=device), torch.randint(10, (size,), device=device)
+
+
 def measure(steps: int, batch: int, device: str) -> Section:
-    """Rows of the median wall time of a step, and ratios to a step without the penalty.
+    """Steps with each penalty."""
+    x, y = batch_of(batch, device)
+    trainers = {
+        method: trainer(
+            x,
+            y,
+            penalty_of=None if method == "none" else partial(LipschitzPenalty, method=method),
+        )
+        for method in METHODS
+    }
+    title = f"A training step of ResNet-20, batch {batch}, {device}, {steps} steps of each in turns"
+    return Section(title=title, rows=compared(trainers, steps, "penalty"))
+
+
+def compared(trainers: dict[str, Callable[[], Times]], steps: int, what: str) -> list[Row]:
+    """Rows of the median wall time of a step, and ratios to a step of the trainer "none".
 
     A ratio is the median of those of steps that were taken right after each other, for the machine's load
     changes during a run. That of CPU times says more where other programs want the cores too.
     """
-    x, y = torch.rand(batch, 3, 32, 32, device=device), torch.randint(10, (batch,), device=device)
-    trainers = {method: trainer(method, x, y) for method in METHODS}
-    times: dict[str, list[Times]] = {method: [] for method in METHODS}
+    times: dict[str, list[Times]] = {name: [] for name in trainers}
     for number in range(-2, steps):  # two to warm up
         progress(f"step {number + 1} of {steps}")
         for method, step in trainers.items():
@@ -80,14 +114,13 @@ def measure(steps: int, batch: int, device: str) -> Section:
         pairs = list(zip(seen, times["none"], strict=True))
         rows.append(
             {
-                "penalty": method,
+                what: method,
                 "step_s": statistics.median(a.wall for a in seen),
                 "wall_x": statistics.median(a.wall / b.wall for a, b in pairs),
                 "cpu_x": statistics.median(a.cpu / b.cpu for a, b in pairs),
             }
         )
-    title = f"A training step of ResNet-20, batch {batch}, {device}, {steps} steps of each in turns"
-    return Section(title=title, rows=rows)
+    return rows
 
 
 @click.command(context_settings={"show_default": True})

@@ -99,7 +99,7 @@ class Limits:
             for layer in wanted
             if layer.weight.isfinite().all()
         }
-        agreed = _agreed([factors.get(layer.name, 1.0) for layer in self._layers], self._layers[0].weight)
+        agreed = _agreed([factors.get(layer.name, 1.0) for layer in self._layers], self._layers[0].device)
         changed = [pair for pair in zip(self._layers, agreed, strict=True) if pair[1] < 1]
         for layer, factor in changed:
             layer.weight.mul_(factor)
@@ -107,7 +107,7 @@ class Limits:
 
     def is_over(self, above: set[str]) -> bool:
         """Whether any layer is above its limit, as the first process finds."""
-        return bool(self._layers) and _agreed([float(bool(above))], self._layers[0].weight)[0] > 0
+        return bool(self._layers) and _agreed([float(bool(above))], self._layers[0].device)[0] > 0
 
 
 def is_first() -> bool:
@@ -119,11 +119,11 @@ def _has_several() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-def _agreed(numbers: list[float], like: torch.Tensor) -> list[float]:
+def _agreed(numbers: list[float], device: torch.device) -> list[float]:
     """Those of the first process."""
     if not _has_several():
         return numbers
-    sent = torch.tensor(numbers, dtype=torch.float64, device=like.device)
+    sent = torch.tensor(numbers, dtype=torch.float64, device=device)
     distributed.broadcast(sent, src=0)
     found: list[float] = sent.tolist()
     return found

@@ -72,8 +72,13 @@ class TrainedLayer(Weight):
 
     @property
     def weight(self) -> torch.Tensor:
-        """What the layer multiplies by now, with any parametrisation."""
+        """What the layer multiplies by now, with any parametrisation, which may move on by that."""
         return weight_of(self.module, self.parameter)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.module.parameters()).device
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,7 +146,12 @@ def watched(model: nn.Module, globs: Sequence[str] = ()) -> tuple[TrainedLayer, 
     Raises:
         UsageError: as of `surveyed`, or a weight is spread over processes.
     """
-    found = surveyed(model)
+    with untouched(model.modules()):
+        found = surveyed(model)
+        spread = [layer.name for layer in found.layers if hasattr(layer.weight, "full_tensor")]
+    if spread:
+        what = f"the weight of {listed(spread)} is spread over processes"
+        raise UsageError(what, hint="audit a checkpoint that has all of it")
     for glob in globs:
         check_glob(glob, (*found.layers, *found.left_out))
     chosen = [each for each in (*found.layers, *found.left_out) if not globs or each.matches(globs)]
@@ -151,18 +161,14 @@ def watched(model: nn.Module, globs: Sequence[str] = ()) -> tuple[TrainedLayer, 
         raise UsageError(f"no norms are known of {listed(left_out)}")
     if left_out:
         warnings.warn(f"norms are not known of {listed(left_out)}", stacklevel=3)
-    for layer in layers:
-        if hasattr(layer.weight, "full_tensor"):
-            what = f"the weight of {layer.name} is spread over processes"
-            raise UsageError(what, hint="audit a checkpoint that has all of it")
     return layers
 
 
 @contextmanager
-def untouched(layers: Sequence[TrainedLayer]) -> Iterator[None]:
+def untouched(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Put back what parametrisations in training mode move on whenever they are asked for a weight."""
-    modules = {layer.module for layer in layers if parametrize.is_parametrized(layer.module)}
-    buffers = [buffer for each in modules for buffer in each.get_submodule(PARAMETRISATIONS).buffers()]
+    parametrised = {module for module in modules if parametrize.is_parametrized(module)}
+    buffers = [buffer for each in parametrised for buffer in each.get_submodule(PARAMETRISATIONS).buffers()]
     before = [buffer.clone() for buffer in buffers]
     try:
         yield

@@ -110,6 +110,7 @@ class NormMonitor:
         if every < 1 or (certified_every is not None and certified_every < 1):
             raise UsageError("every and certified_every must be 1 or more")
         self._layers = watched(model, layers)
+        self._modules = [layer.module for layer in self._layers]
         search = Search(tolerance=arguments.tolerance(tolerance), work_limit=arguments.work_limit(work_limit))
         self._certifier, self._limits = Certifier(search), Limits(self._layers, limit, on_limit, search)
         self._every, self._certified_every = every, certified_every
@@ -184,8 +185,8 @@ class NormMonitor:
         self.close(finish=kind is None)
 
     def _estimated(self) -> dict[str, float]:
-        device = self._layers[0].weight.device.type
-        with untouched(self._layers), torch.autocast(device, enabled=False), power.few_threads(device):
+        device = self._layers[0].device.type
+        with untouched(self._modules), torch.autocast(device, enabled=False), power.few_threads(device):
             rounds = min(self._every, MOST_ROUNDS)
             if not self._peaks:
                 self._peaks, rounds = peaks_of(self._layers), WARM_UP
@@ -197,7 +198,7 @@ class NormMonitor:
         return _named("norm_estimate", norms) | _named("stable_rank", ranks) | product
 
     def _offer(self) -> None:
-        with untouched(self._layers):
+        with untouched(self._modules):
             taken = self._certifier.offer(self._now, self._layers)
         if not taken and not self.skipped:
             warnings.warn(
