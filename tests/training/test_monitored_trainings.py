@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import monitor_overhead
 from convsv_cli import audit
 
 pytestmark = pytest.mark.exhaustive
@@ -75,3 +76,12 @@ def test_a_lightning_trainer(root: Path, tmp_path: Path) -> None:
     assert set(scalars["norm_estimate/head"]) == {2, 4, 6, 8, 10, 12}
     assert set(scalars["norm_certified/head"]) == {6, 12}
     assert max(norms.values()) <= 1.5
+
+
+def test_the_benchmark_compares_steps_of_the_same_run() -> None:
+    section = monitor_overhead.steps_with_estimates(steps=2, batch=2, device="cpu")
+    assert [row["monitor"] for row in section.rows] == ["none", "estimates"]
+    assert section.rows[0]["wall_x"] == section.rows[0]["cpu_x"] == 1
+    assert section.rows[1]["cpu_x"] > 1
+    (row,) = monitor_overhead.certified_copy("cpu").rows
+    assert row["search_cpu_s"] > 0
