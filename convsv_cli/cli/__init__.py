@@ -18,6 +18,7 @@ from convsv_cli.cli import options, running, streams
 from convsv_cli.cli.audit import audit
 from convsv_cli.cli.certify import certify
 from convsv_cli.cli.check import check
+from convsv_cli.cli.clip import clip
 from convsv_cli.cli.diff import diff
 from convsv_cli.cli.helping import CONTEXT, Group
 from convsv_cli.cli.report import report
@@ -86,6 +87,7 @@ def cli(ctx: click.Context) -> None:
 cli.add_command(audit)
 cli.add_command(certify)
 cli.add_command(check)
+cli.add_command(clip)
 cli.add_command(diff)
 cli.add_command(help_)
 cli.add_command(options.methods)

@@ -20,6 +20,7 @@ import torch
 from convsv_cli.loaders.limited import limited
 from convsv_cli.loaders.loader import StoredTensor
 from convsv_cli.loaders.orthogonal import orthogonal, unknown, without_base
+from convsv_cli.model.home import Home, homeless
 from convsv_cli.spectral.limited import RECORD
 
 Parts = Mapping[str, StoredTensor]
@@ -66,7 +67,7 @@ def resolve(parts: Parts) -> StoredTensor | None:
         return rule(parts)
     original = next((parts[part] for part in ("original", "original0", "orig", "bar") if part in parts), None)
     if original is not None:
-        return unknown(original)
+        return replace(unknown(original), home=homeless)
     return None
 
 
@@ -94,10 +95,30 @@ def _shape(combine: Callable[..., torch.Tensor], parts: Sequence[StoredTensor]) 
         return None
 
 
+def _normed(g: StoredTensor, v: StoredTensor) -> StoredTensor:
+    """As `_weight_norm`; a weight w is stored as v = w and g = |w|."""
+
+    def home() -> Home:
+        (first,), (second,) = g.home().places, v.home().places
+        axes = _normed_axes(g.shape, v.shape)
+
+        def split(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            norms: torch.Tensor = torch.linalg.vector_norm(weight, dim=axes, keepdim=True)
+            return norms.reshape(g.shape), weight
+
+        return Home(places=(first, second), split=split, join=_weight_norm)
+
+    return replace(_combined(v, _weight_norm, g, v), home=home)
+
+
+def _normed_axes(g: Sequence[int], v: Sequence[int]) -> list[int]:
+    """Over which axes of v the norms are."""
+    return [axis for axis in range(len(v)) if len(g) != len(v) or g[axis] == 1]
+
+
 def _weight_norm(g: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     """One entry of g an output channel, [c, 1, ..., 1], or a single one for the whole of v."""
-    axes = [axis for axis in range(v.ndim) if g.ndim != v.ndim or g.shape[axis] == 1]
-    norms: torch.Tensor = torch.linalg.vector_norm(v, dim=axes, keepdim=True)
+    norms: torch.Tensor = torch.linalg.vector_norm(v, dim=_normed_axes(g.shape, v.shape), keepdim=True)
     return v * (g / norms)
 
 
@@ -119,10 +140,8 @@ def _spectral(weight: StoredTensor, u: StoredTensor, v: StoredTensor) -> StoredT
 
 
 _RULES: dict[frozenset[str], Callable[[Parts], StoredTensor]] = {
-    frozenset(("g", "v")): lambda p: _combined(p["v"], _weight_norm, p["g"], p["v"]),
-    frozenset(("original0", "original1")): lambda p: _combined(
-        p["original1"], _weight_norm, p["original0"], p["original1"]
-    ),
+    frozenset(("g", "v")): lambda p: _normed(p["g"], p["v"]),
+    frozenset(("original0", "original1")): lambda p: _normed(p["original0"], p["original1"]),
     frozenset(("orig", "u", "v")): lambda p: _spectral(p["orig"], p["u"], p["v"]),
     frozenset(("original", "0._u", "0._v")): lambda p: _spectral(p["original"], p["0._u"], p["0._v"]),
     frozenset(("original", f"0.{RECORD}")): lambda p: limited(p["original"], p[f"0.{RECORD}"]),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from convsv_cli.loaders.convolution import torch_geometry
 from convsv_cli.loaders.loader import StoredTensor, Usage
+from convsv_cli.model.home import Home
 from convsv_cli.model.layer import Geometry
 from convsv_cli.spectral.limited import RECORD, limit_in, proven_factor
 
@@ -38,9 +39,22 @@ def limited(original: StoredTensor, record: StoredTensor) -> StoredTensor:
             return weight
         return weight * proven_factor(weight, geometry, limit)
 
+    def home() -> Home:
+        import torch
+
+        known = original.home()
+        dtype: torch.dtype = getattr(torch, original.dtype)
+
+        def join(part: torch.Tensor) -> torch.Tensor:
+            weight = part.to(dtype)
+            return (weight * proven_factor(weight, geometry, limit)).double()
+
+        return replace(known, join=join)
+
     return replace(
         original,
         read=read,
+        home=home,
         identity=None if original.identity is None else (original.identity, RECORD, entries),
         usage=original.usage or Usage(geometry=geometry),
     )

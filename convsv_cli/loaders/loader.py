@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from convsv_cli.digits import short
 from convsv_cli.errors import UnsafeModelError
+from convsv_cli.model.home import Home, homeless
 from convsv_cli.model.layer import Geometry
 from convsv_cli.model.network import InputSize, Network
 from convsv_cli.names import LONGEST_NAME, plain_names, without_trainer
@@ -65,6 +66,7 @@ class StoredTensor:
         usage: what is done with it, where the file says.
         scheme: how the values are stored, such as "Q4_K", where `read` gives those that they stand for; then
             `dtype` is of these.
+        home: where the values are; raises `NoHomeError` where others cannot be stored in their place.
     """
 
     shape: tuple[int, ...]
@@ -75,6 +77,7 @@ class StoredTensor:
     assumed: tuple[str, ...] = ()
     usage: Usage | None = None
     scheme: str = ""
+    home: Callable[[], Home] = homeless
 
     @property
     def fault(self) -> str:

@@ -22,6 +22,7 @@ import torch
 from convsv_cli import limits
 from convsv_cli.digits import short
 from convsv_cli.loaders.loader import StoredTensor
+from convsv_cli.model.home import homeless
 
 UNKNOWN = "a parametrization that convsv does not know: save the model after remove_parametrizations"
 KERNELS = "orthogonal taps by one of torch's three maps, which the file does not name"
@@ -42,7 +43,7 @@ def orthogonal(original: StoredTensor, base: StoredTensor) -> StoredTensor:
     if len(original.shape) > 2:
         return replace(original, unusable=KERNELS + _raw(original))
     kind = EXP if original.shape[0] == original.shape[1] else HOUSEHOLDER
-    made = replace(original, read=lambda: _weight(kind, original.read(), base.read()))
+    made = replace(original, read=lambda: _weight(kind, original.read(), base.read()), home=homeless)
     identities = original.identity, base.identity
     return replace(
         made,
@@ -63,6 +64,7 @@ def without_base(original: StoredTensor) -> StoredTensor:
         read=lambda: _weight(HOUSEHOLDER, original.read(), None),
         identity=identity,
         assumed=(*original.assumed, SIGNS),
+        home=homeless,
     )
 
 

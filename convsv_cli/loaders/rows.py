@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import torch
 from convsv_cli.limits import LimitError
 from convsv_cli.loaders.loader import UNREAL, is_real
 from convsv_cli.model.graph import Constant, Graph, Names, Node, Reader, UnknownValueError
+from convsv_cli.model.home import Home, picked
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
 from convsv_cli.model.linear_map import Array, LinearMap, Unsupported
 from convsv_cli.model.linear_maps import linear_maps
@@ -161,7 +163,16 @@ def _row(name: str, group: list[Found]) -> Layer | UnsupportedLayer:
         input_size=item.input_size if min(item.input_size or (1,)) > 0 else None,
         assumed=(*item.constant.assumed, *item.assumed),
         read=lambda: _read(item.kernel),
+        home=lambda: _home(item),
     )
+
+
+def _home(item: LinearMap) -> Home:
+    """Arranging the numbers of a constant's entries tells which of them the kernel's are."""
+    shape = item.constant.shape
+    numbers = np.arange(math.prod(shape), dtype=np.float64).reshape(shape)
+    found = np.array(item.arrange(numbers), dtype=np.int64).reshape(item.kernel_shape)
+    return picked(item.constant.home(), torch.from_numpy(found), item.factor)
 
 
 def _as_matrix(name: str, aliases: tuple[str, ...], item: LinearMap | Unsupported) -> Layer | None:

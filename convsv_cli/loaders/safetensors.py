@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.files import MAX_JSON, locating, parse_json
 from convsv_cli.loaders.loader import Loader, NamedTensors, StoredTensor, check_tensors, state_dict
+from convsv_cli.model.home import Place, plain
 from convsv_cli.remote.files import opened, outline
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ def _tensors(path: Path) -> NamedTensors:
         header = file.get_slice(name)
         dtype = DTYPES.get(header.get_dtype(), header.get_dtype().lower())
         shape = tuple(header.get_shape())
-        return StoredTensor(shape=shape, dtype=dtype, read=lambda: _values(path, places[name], shape, dtype))
+        return StoredTensor(
+            shape=shape,
+            dtype=dtype,
+            read=lambda: _values(path, places[name], shape, dtype),
+            home=lambda: plain(_place(path, places[name], shape, dtype)),
+        )
 
     try:
         with safe_open(outline(path, begin), framework="pt") as file:
@@ -51,6 +57,11 @@ def _tensors(path: Path) -> NamedTensors:
     except SafetensorError as error:
         raise UnreadableModelError(f"the file is damaged ({error})", hint=HINT) from error
     return NamedTensors(tensors=found, format="safetensors", metadata=metadata)
+
+
+def _place(path: Path, start: int, shape: tuple[int, ...], dtype: str) -> Place:
+    stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    return Place(shape=shape, dtype=dtype, file=path, start=start, stride=stride)
 
 
 def _values(path: Path, start: int, shape: tuple[int, ...], dtype: str) -> torch.Tensor:

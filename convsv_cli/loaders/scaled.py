@@ -24,6 +24,7 @@ import torch
 from convsv_cli import limits
 from convsv_cli.loaders.loader import StoredTensor, is_real
 from convsv_cli.loaders.names import MARKER, owners, role
+from convsv_cli.model.home import Home, NoHomeError
 
 BLOCK = 128
 QUANTISED = "quantised: what its values stand for depends on {}"
@@ -242,6 +243,15 @@ def _fit(tensor: StoredTensor, scale: tuple[int, ...], *, ragged: bool) -> str:
     )
 
 
+def scaled_values(scale: str) -> Home:
+    """No home: values of few bits hardly hold others, and their scale is of all of a channel.
+
+    Raises:
+        NoHomeError: always.
+    """
+    raise NoHomeError(f"its values are multiplied by {scale}: clip the model before it is quantised")
+
+
 def _applied(tensor: StoredTensor, name: str, scale: StoredTensor) -> StoredTensor:
     """The products, in float64, in which they are exact for scales of 32 bits and less."""
     factors = scale.read().double()
@@ -267,4 +277,5 @@ def _applied(tensor: StoredTensor, name: str, scale: StoredTensor) -> StoredTens
         read=read,
         identity=None if None in identities else identities,
         assumed=(*tensor.assumed, APPLIED.format(tensor.dtype, name, spread)),
+        home=lambda: scaled_values(name),
     )

@@ -182,6 +182,7 @@ def _audited(names: list[str], tensor: StoredTensor, usage: Usage, input_size: I
         assumed=(*tensor.assumed, *usage.assumed, *assumed),
         presumed=next((line for line in (LINEAR, WITH_BIAS) if line in usage.assumed), ""),
         read=tensor.read,
+        home=tensor.home,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from convsv_cli.loaders.loader import StoredTensor
+from convsv_cli.model.home import Home
 from convsv_cli.model.layer import Geometry
 
 LAYERS = frozenset(("c_attn", "c_fc", "c_proj", "q_attn"))
@@ -46,9 +47,18 @@ def _is_turned(name: str, tensors: Mapping[str, StoredTensor]) -> bool | None:
 
 
 def _turned(tensor: StoredTensor, why: str) -> StoredTensor:
+    def home() -> Home:
+        inner = tensor.home()
+        return replace(
+            inner,
+            split=lambda weight: inner.split(weight.T.contiguous()),
+            join=lambda *parts: inner.join(*parts).T,
+        )
+
     return replace(
         tensor,
         shape=tensor.shape[::-1],
         read=lambda: tensor.read().T,
         assumed=(*tensor.assumed, why),
+        home=home,
     )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from convsv_cli.model.home import Home, homeless
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -64,6 +66,7 @@ class Constant:
         assumed: what was taken for granted of the values.
         rounds: whether the network computes the values by operators that round, each runtime in its own way.
         read: computes the values, an array of `shape`; nothing is kept.
+        home: how they are stored; raises `NoHomeError` where others cannot be.
         error: bounds the Frobenius norm of what rounding did to values that were computed when a graph was
             rewritten; infinite or NaN where that is beyond 1e308.
     """
@@ -75,6 +78,7 @@ class Constant:
     assumed: tuple[str, ...] = ()
     rounds: bool = False
     read: Reader = field(repr=False)
+    home: Callable[[], Home] = field(default=homeless, repr=False)
     error: Callable[[], float] = field(default=exact, repr=False)
 
 

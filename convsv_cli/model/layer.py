@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from convsv_cli.model.home import Home, homeless
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -110,6 +112,7 @@ class Layer(Row):
         assumed: what the file does not say and was taken for granted, in plain words.
         presumed: the one of these that says that it is a layer at all; empty where the file does.
         read: gives the effective weight, a real floating-point tensor of `kernel_shape`.
+        home: how that is stored; raises `NoHomeError` where another one cannot be.
     """
 
     geometry: Geometry
@@ -117,6 +120,7 @@ class Layer(Row):
     assumed: tuple[str, ...] = ()
     presumed: str = ""
     read: Callable[[], Tensor] = field(repr=False)
+    home: Callable[[], Home] = field(default=homeless, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.report import Difference, Methods, Report, Spectra, Sweep, Trend
+from convsv_cli.report import Clipping, Difference, Methods, Report, Spectra, Sweep, Trend
 
-Result = Report | Trend | Difference | Methods | Spectra | Sweep
+Result = Report | Trend | Difference | Methods | Spectra | Sweep | Clipping
 
 
 def render(result: Result, terminal: Terminal) -> str:  # noqa: ARG001
@@ -20,7 +20,7 @@ def render(result: Result, terminal: Terminal) -> str:  # noqa: ARG001
 
 def document(result: Result) -> dict[str, Any]:
     """The result as JSON values; the schema of its command in `schema/` describes it."""
-    from convsv_cli.wire import audit, comparison, methods, spectra, sweep
+    from convsv_cli.wire import audit, clipping, comparison, methods, spectra, sweep
 
     documents: dict[type[Result], Callable[[Any], dict[str, Any]]] = {
         Report: audit.document,
@@ -29,6 +29,7 @@ def document(result: Result) -> dict[str, Any]:
         Methods: methods.document,
         Spectra: spectra.document,
         Sweep: sweep.document,
+        Clipping: clipping.document,
     }
     return documents[type(result)](result)
 

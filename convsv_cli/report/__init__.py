@@ -36,6 +36,16 @@ from convsv_cli.report.certification import (
     Route,
     SampleRadius,
 )
+from convsv_cli.report.clipping import (
+    CLIP,
+    CLIP_METHODS,
+    KEPT,
+    SCALE,
+    Accuracy,
+    ClippedLayer,
+    Clipping,
+    ClipSettings,
+)
 from convsv_cli.report.comparison import Change, Difference, Trend
 from convsv_cli.report.interval import Interval
 from convsv_cli.report.layer import (
@@ -119,6 +129,8 @@ __all__ = [
     "BOUNDED",
     "CERTIFIED",
     "CHANGES",
+    "CLIP",
+    "CLIP_METHODS",
     "COMPLETE",
     "COVARIANCE",
     "CURVATURE",
@@ -136,6 +148,7 @@ __all__ = [
     "INCOMPLETE",
     "INTERRUPTED",
     "INVALID",
+    "KEPT",
     "LEFT_OUT",
     "LOCAL",
     "LOCAL_EFFORTS",
@@ -159,6 +172,7 @@ __all__ = [
     "REMOVED",
     "RENAMED",
     "RULES",
+    "SCALE",
     "STATUSES",
     "STEPS",
     "THOROUGH",
@@ -174,12 +188,16 @@ __all__ = [
     "UPPER",
     "WARNING",
     "WORK_LIMIT",
+    "Accuracy",
     "Attack",
     "Audit",
     "Block",
     "Certification",
     "CertifySettings",
     "Change",
+    "ClipSettings",
+    "ClippedLayer",
+    "Clipping",
     "Difference",
     "Distribution",
     "Empirical",

@@ -18,7 +18,7 @@ from msgspec import UNSET, structs
 from msgspec.json import schema_components
 
 import convsv_cli
-from convsv_cli.wire import audit, certification, comparison, methods, spectra, sweep
+from convsv_cli.wire import audit, certification, clipping, comparison, methods, spectra, sweep
 from convsv_cli.wire.form import ADDED, Form
 
 FOLDER = Path(convsv_cli.__file__).parent / "renderers" / "schema"
@@ -92,6 +92,7 @@ ABOUT: Sequence[tuple[type[Form], str, str]] = (
         "What `convsv audit` and `convsv check` print with `--format json`.",
     ),
     (certification.Certification, "convsv certify", "What `convsv certify --format json` prints."),
+    (clipping.Clipping, "convsv clip", "What `convsv clip --format json` prints."),
     (comparison.Difference, "convsv diff", "What `convsv diff --format json` prints."),
     (methods.Methods, "convsv methods", "What `convsv methods --format json` prints."),
     (spectra.Spectra, "convsv spectrum", "What `convsv spectrum --format json` prints."),

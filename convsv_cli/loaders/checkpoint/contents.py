@@ -13,6 +13,7 @@ from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.checkpoint.values import ITEM_BYTES, Tensor
 from convsv_cli.loaders.loader import StoredTensor, repeats
 from convsv_cli.loaders.mapped import mapped, strided
+from convsv_cli.model.home import Place, plain
 
 MAX_EXTENT = 1 << 62
 
@@ -78,6 +79,17 @@ class Contents:
             unusable=tensor.unusable or repeats(tensor.shape, stored),
             identity=(tensor.storage, tensor.offset, tensor.stride) if count else None,
             usage=tensor.usage,
+            home=lambda: plain(self._place(tensor, first)),
+        )
+
+    def _place(self, tensor: Tensor, first: int) -> Place:
+        return Place(
+            shape=tensor.shape,
+            dtype=tensor.dtype,
+            file=self.path,
+            start=first,
+            stride=tensor.stride,
+            swapped=self.big_endian,
         )
 
     def _checked(self, name: str, tensor: Tensor) -> tuple[int, int, int]:

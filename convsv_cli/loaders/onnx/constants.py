@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from convsv_cli.loaders.onnx.history import own, standard_opset
 from convsv_cli.loaders.onnx.scopes import Key, Scope
 from convsv_cli.loaders.onnx.tensors import Array, Stored
 from convsv_cli.model.graph import Constant, UnknownValueError
+from convsv_cli.model.home import Home, homeless
 from convsv_cli.model.layer import DEQUANTISED
 
 MAX_NODES = 1000
@@ -46,12 +47,15 @@ class Constants:
         model: its file.
         opsets: versions by domain.
         defaults: the initializers of the main graph that are defaults of its inputs.
+        homes: where the values of initializers of the main graph come from, by name, where that is another
+            file; None where they are the model's own.
         found: what was computed before, or why it could not be.
     """
 
     model: Path
     opsets: Mapping[str, int]
     defaults: frozenset[str] = frozenset()
+    homes: Mapping[str, Callable[[], Home]] | None = None
     found: dict[Key, Constant | str] = field(default_factory=dict, repr=False)
 
     @property
@@ -80,6 +84,7 @@ class Constants:
                 identity=(home.path, name),
                 assumed=tuple(self._replaceable(home, name)),
                 read=lambda: self._stored(stored),
+                home=lambda: self._home(stored, name, main=home.parent is None),
             )
         if home.varies(name):
             return None
@@ -106,6 +111,11 @@ class Constants:
             rounds=result.dtype.kind == "f" and any(node.op_type in ROUNDING for _, node in plan),
             read=lambda: self._compute(plan, home, name),
         )
+
+    def _home(self, stored: Stored, name: str, *, main: bool) -> Home:
+        if self.homes is None:
+            return tensors.home(stored, self.model, main=main)
+        return self.homes[name]() if main and name in self.homes else homeless()
 
     def _replaceable(self, home: Scope, name: str) -> Iterator[str]:
         """That callers may replace a stored tensor, if so."""

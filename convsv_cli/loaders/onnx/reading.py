@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from convsv_cli.loaders.quantised import assembled
 from convsv_cli.loaders.quantised.config import Config
 from convsv_cli.loaders.rows import Found, found_in, rows_of
 from convsv_cli.loaders.scaled import dequantised
+from convsv_cli.model.home import Home
 from convsv_cli.model.linear_map import LinearMap
 from convsv_cli.model.network import InputSize, Network
 from convsv_cli.names import counterparts
@@ -51,8 +52,13 @@ def read(path: Path, input_size: InputSize) -> Network:
     return network_of(parse(path), path, input_size)
 
 
-def network_of(model: ModelProto, path: Path, input_size: InputSize) -> Network:
-    """The same of a model that has been read from `path`.
+def network_of(
+    model: ModelProto,
+    path: Path,
+    input_size: InputSize,
+    homes: Mapping[str, Callable[[], Home]] | None = None,
+) -> Network:
+    """The same of a model that has been read from `path`; `homes` as of `Constants`.
 
     Raises:
         UnreadableModelError, UsageError, UnsafeModelError: as `read`.
@@ -60,7 +66,7 @@ def network_of(model: ModelProto, path: Path, input_size: InputSize) -> Network:
     with _damage(path):
         whole = inlined(model)
         contributed.read(whole)
-        return _network(whole, path, input_size)
+        return _network(whole, path, input_size, homes)
 
 
 def parts(path: Path) -> tuple[str, ...]:
@@ -116,7 +122,8 @@ def transplanted(
         )
     for name, tensor in wanted.items():
         _replace(homes[name], tensor)
-    network = network_of(model, place, input_size)
+    origins = {homes[name].name: tensor.home for name, tensor in wanted.items()}
+    network = network_of(model, place, input_size, origins)
     note = KEPT.format(graph=place.name, replaced=len(wanted), kept=len(stored) - len(wanted))
     return replace(
         network,
@@ -176,9 +183,11 @@ def parse(path: Path) -> ModelProto:
     return model
 
 
-def _network(model: ModelProto, path: Path, input_size: InputSize) -> Network:
+def _network(
+    model: ModelProto, path: Path, input_size: InputSize, homes: Mapping[str, Callable[[], Home]] | None
+) -> Network:
     opsets = {entry.domain: entry.version for entry in model.opset_import}
-    constants = Constants(model=path, opsets=opsets, defaults=_defaults(model))
+    constants = Constants(model=path, opsets=opsets, defaults=_defaults(model), homes=homes)
     all_scopes = list(scopes(model.graph))
     fed = inputs_of(model.graph)
     input_size = input_size.of_inputs([(v.name, dims(v)) for v in model.graph.input if v.name in fed])

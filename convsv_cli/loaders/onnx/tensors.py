@@ -14,6 +14,7 @@ from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.files import locate
 from convsv_cli.loaders.loader import outgrows
 from convsv_cli.model.graph import UnknownValueError
+from convsv_cli.model.home import Home, NoHomeError, Place, plain
 from convsv_cli.remote.files import size, view
 
 Array = NDArray[np.generic]
@@ -99,6 +100,29 @@ def values(stored: Stored, model: Path) -> Array:
     dense = np.zeros(math.prod(stored.dims), nonzero.dtype)
     dense[_positions(stored, model)] = nonzero
     return dense.reshape(tuple(stored.dims))
+
+
+def home(stored: Stored, model: Path, *, main: bool) -> Home:
+    """How the values of a tensor that `check` accepted are stored.
+
+    Args:
+        stored: the tensor.
+        model: the file.
+        main: whether it is of the main graph.
+
+    Raises:
+        NoHomeError: others cannot be stored in their place.
+    """
+    if isinstance(stored, SparseTensorProto) or _type_name(stored) in PACKED_BITS:
+        raise NoHomeError("its values are stored in another way than one after the other")
+    shape, dtype = tuple(stored.dims), dtype_name(stored)
+    stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    if external_file(stored) is not None:
+        path, offset, _ = _external_span(stored, model)
+        return plain(Place(shape=shape, dtype=dtype, file=path, start=offset, stride=stride))
+    if not main or not stored.name:
+        raise NoHomeError("it is a constant within the graph, and no initializer")
+    return plain(Place(shape=shape, dtype=dtype, name=stored.name))
 
 
 def embed(tensor: TensorProto, model: Path) -> None:

@@ -1,0 +1,103 @@
+"""Weights written into a copy of a model: their bytes alone are replaced, and nothing else is looked at."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from convsv_cli.clipping.zip_sums import renew_sums
+from convsv_cli.loaders.onnx.reading import parse
+from convsv_cli.loaders.onnx.tensors import TYPED_FIELDS
+from convsv_cli.model.home import Home, Place
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Edit:
+    """Values for a place.
+
+    Attributes:
+        place: where they are to be.
+        values: in the type of the place; all that it has, or those at `positions` [n].
+        positions: as in `Home`.
+    """
+
+    place: Place
+    values: torch.Tensor
+    positions: torch.Tensor | None = None
+
+    @property
+    def bits(self) -> NDArray[Any]:
+        """The values as unsigned integers of as many bits, flat."""
+        flat = self.values.contiguous().flatten()
+        size = flat.element_size()
+        found: NDArray[Any] = flat.view(torch.uint8).numpy().view(f"u{size}")
+        return found.byteswap() if self.place.swapped and size > 1 else found
+
+    def put(self, into: NDArray[Any]) -> None:
+        """Write them into what the place holds, unsigned integers of its shape."""
+        if self.positions is None:
+            into[...] = self.bits.reshape(into.shape)
+        else:
+            into[np.unravel_index(self.positions.numpy(), into.shape)] = self.bits
+
+
+def edits(home: Home, weight: torch.Tensor) -> list[Edit]:
+    """What stores a weight, float64, in its home."""
+    parts = zip(home.places, home.stored(weight), strict=True)
+    return [Edit(place=place, values=values, positions=home.positions) for place, values in parts]
+
+
+def write(model: Path, wanted: Iterable[Edit]) -> None:
+    """Write values into a model.
+
+    Args:
+        model: its file, which is changed, as are those beside it that places name.
+        wanted: the values; of those for one place, the last count.
+    """
+    named: dict[str, list[Edit]] = {}
+    touched: dict[Path, list[int]] = {}
+    for edit in wanted:
+        if edit.place.file is None:
+            named.setdefault(edit.place.name, []).append(edit)
+        elif edit.values.numel():
+            _into_file(edit, edit.place.file)
+            touched.setdefault(edit.place.file, []).append(edit.place.start)
+    for file, positions in touched.items():
+        if zipfile.is_zipfile(file):
+            renew_sums(file, positions)
+    if named:
+        _into_graph(model, named)
+
+
+def _into_file(edit: Edit, file: Path) -> None:
+    place, size = edit.place, edit.values.element_size()
+    extent = 1 + sum((n - 1) * step for n, step in zip(place.shape, place.stride, strict=True))
+    flat = np.memmap(file, dtype=f"u{size}", mode="r+", offset=place.start, shape=(extent,))
+    edit.put(as_strided(flat, place.shape, [size * step for step in place.stride]))
+    flat.flush()
+
+
+def _into_graph(model: Path, named: dict[str, list[Edit]]) -> None:
+    """Initializers of the main graph, with values of their own."""
+    found = parse(model)
+    for tensor in found.graph.initializer:
+        if tensor.name not in named:
+            continue
+        size = named[tensor.name][0].values.element_size()
+        content = np.frombuffer(bytearray(numpy_helper.to_array(tensor).tobytes()), f"u{size}")
+        into = content.reshape(tuple(tensor.dims))
+        for edit in named[tensor.name]:
+            edit.put(into)
+        for field in TYPED_FIELDS:
+            tensor.ClearField(field)
+        tensor.raw_data = content.tobytes()
+    model.write_bytes(found.SerializeToString())
