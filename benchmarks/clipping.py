@@ -1,10 +1,10 @@
-"""`convsv clip` on the sample ResNet-20: norms, accuracy with BatchNorm estimated anew, and the same by scaling.
+"""`convsv clip` on the sample ResNet-20: norms, accuracy, BatchNorm estimated anew, and the same by scaling.
 
 python benchmarks/clipping.py --cifar ../shared/data/cifar10_jpeg.npz
 
 Prints, for both methods, the largest certified norm, how far weights were moved, the accuracy on the test
-images before, after, and after the statistics of BatchNorm were estimated anew from training images; and by how
-much onnxruntime and torch differ on what was written.
+images before, after, and after the statistics of BatchNorm were estimated anew from training images; and by
+how much onnxruntime and torch differ on what was written.
 """
 
 from __future__ import annotations

@@ -94,6 +94,9 @@ def brought_under(
     with one_thread_each():
         proof = _Proof(geometry, rounded, tolerance, work_limit)
         found = weight.to(torch.float64)
+        norm = proof(found)
+        if norm.upper <= limit:
+            return Brought(weight=found, norm=norm)
         if method == CLIP:
             found = _clipped(found, limit, proof)
         return _fitted(found, limit, proof)
@@ -134,17 +137,17 @@ def _clipped(weight: torch.Tensor, limit: float, proof: _Proof) -> torch.Tensor:
     With the flattest level at which the norm is proven in little work, so that audits of it are quick, too.
     """
     support = Support.of(weight, proof.geometry)
-    kernel = support.kernel(weight)
+    kernel = support.kernel(weight / limit)  # so that squares are numbers
     easy = EASY * search_work(reduce_kernel(weight, proof.geometry))
     found = weight
     for slope in SLOPES:
-        level = limit
+        level = 1.0
         for _ in range(LEVELS):
-            found = support.weight(projected(kernel, support.mask, level, slope))
+            found = limit * support.weight(projected(kernel, support.mask, level, slope))
             norm = proof(found, easy)
             if deadline.ended() or not norm.upper <= norm.lower * (1 + proof.tolerance):
                 break
-            level *= limit / norm.upper
+            level *= limit / norm.upper if norm.upper else 1.0
         else:
             break
     return found
