@@ -23,6 +23,7 @@ from convsv_cli.budget import (
 )
 from convsv_cli.cli import options
 from convsv_cli.cli.caching import caching
+from convsv_cli.cli.clip import suggest_clipping
 from convsv_cli.cli.helping import BUDGET, OUTPUT, Command, option
 from convsv_cli.cli.output import check_replaceable, echo, is_file, prepare, write_report
 from convsv_cli.cli.running import (
@@ -201,6 +202,7 @@ def check(
     report = with_unused(found.budget, report, whole=every and not deadline.interrupted())
     complain_of_mistakes(report)
     write_report(report, targets, full=verbose)
+    suggest_clipping(report)
     return ended(exit_code(report, exit_zero=exit_zero))
 
 

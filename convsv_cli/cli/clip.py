@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import click
 from convsv_cli.cli import options
 from convsv_cli.cli.helping import BUDGET, FIGURES, OUTPUT, SAMPLES, Command, option
 from convsv_cli.cli.output import check_replaceable, prepare, write
-from convsv_cli.cli.running import progress_bar
+from convsv_cli.cli.running import note, progress_bar
 from convsv_cli.cli.values import per_channel
+from convsv_cli.digits import short
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
 from convsv_cli.remote import is_remote
 from convsv_cli.renderers.clipping import RENDERERS
-from convsv_cli.report import CLIP, CLIP_METHODS, ClipSettings
+from convsv_cli.report import CLIP, CLIP_METHODS, EXCEEDED, WRITTEN, ClipSettings, Report
 from convsv_cli.report.verdict import OVER_BUDGET, PASS
 
 
@@ -185,3 +187,15 @@ def clip(
         )
     write(found, targets)
     return PASS if found.kept else OVER_BUDGET
+
+
+def suggest_clipping(report: Report) -> None:
+    """A line on stderr for each file of which layers exceed their limits: what brings them down."""
+    for audit in report.audits:
+        gates = audit.verdict.gates if audit.verdict else ()
+        limits = [gate.limit for gate in gates if gate.node and gate.outcome == EXCEEDED and gate.limit > 0]
+        path = Path(audit.model.path)
+        if limits and path.is_file() and audit.model.format in WRITTEN:
+            output = path.with_name(f"{path.stem}-clipped{path.suffix}")
+            command = ["convsv", "clip", str(path), "--max-layer", short(min(limits), 10), "-o", str(output)]
+            note(f"{shlex.join(command)} writes a copy whose layers keep the limit")

@@ -25,6 +25,7 @@ from convsv_cli.report import (
     KEPT,
     NOT_APPLICABLE,
     SCALE,
+    WRITTEN,
     Accuracy,
     Audit,
     ClippedLayer,
@@ -34,7 +35,6 @@ from convsv_cli.report import (
 )
 from convsv_cli.version import __version__
 
-FORMATS = ("onnx", "checkpoint", "pickled_module", "torchscript", "safetensors")
 REPLACED = "the output would replace an input"
 REPAIRS = 4
 """Times that what was written is scaled where it exceeds a cap, as weights that share values may."""
@@ -257,7 +257,7 @@ def _check(asked: ClipSettings) -> None:
 
 
 def _check_format(network: Network, model: Path, output: Path) -> None:
-    if network.format not in FORMATS:
+    if network.format not in WRITTEN:
         what = f"a {network.format} file: convsv clip writes ONNX graphs, checkpoints and safetensors files"
         raise UsageError(what, where=str(model), hint="export the model to ONNX, or save its state dict")
     own, other = Path(network.path).suffix.lower(), output.suffix.lower()

@@ -9,6 +9,8 @@ from convsv_cli.report.interval import Interval
 from convsv_cli.report.layer import LayerAudit
 
 CLIP, SCALE = CLIP_METHODS = ("clip", "scale")
+WRITTEN = ("onnx", "checkpoint", "pickled_module", "torchscript", "safetensors")
+"""The formats of files of which copies can be brought under limits."""
 KEPT = "kept"
 """What was done with a layer's singular values: those above the limit lowered, all of them, or nothing."""
 
