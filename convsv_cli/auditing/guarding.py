@@ -44,18 +44,32 @@ def guarded(measured: Callable[[], T], failed: Callable[[str], T]) -> T:
 
 
 def weight_of(layer: Layer) -> torch.Tensor:
-    """A layer's weight, `as_stored`, once there is memory for it and for its reduction.
+    """A layer's weight, float64, once there is memory for it and for its reduction.
 
     Raises:
         LimitError: there is not.
     """
+    _hold(layer, 8)
+    return layer.read().to(torch.float64)
+
+
+def stored_weight_of(layer: Layer) -> torch.Tensor:
+    """A layer's weight, `as_stored`: for norms of it alone, as what is computed with it is in its type.
+
+    Raises:
+        LimitError: as `weight_of`.
+    """
+    stored = getattr(torch, layer.dtype, None)
+    _hold(layer, stored.itemsize if stored in AS_STORED and not layer.kernel_shape[2:] else 8)
+    return as_stored(layer.read())
+
+
+def _hold(layer: Layer, entry: int) -> None:
+    """Ask for the memory of a weight of so many bytes an entry, and of its reduction."""
     axes = zip(layer.kernel_shape[2:], layer.geometry.stride, layer.geometry.dilation, strict=False)
     phases = [(k, min(s // math.gcd(s, d), k)) for k, s, d in axes if k]
     grown = math.prod([-(-k // count) * count / k for k, count in phases])
-    stored = getattr(torch, layer.dtype, None)
-    entry = stored.itemsize if stored in AS_STORED and not layer.kernel_shape[2:] else 8
     limits.hold(entry * math.prod(layer.kernel_shape) * (COPIES + grown), "its weight")
-    return as_stored(layer.read())
 
 
 def digest(weight: torch.Tensor) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from convsv_cli import deadline
-from convsv_cli.auditing.guarding import guarded, weight_of
+from convsv_cli.auditing.guarding import guarded, stored_weight_of
 from convsv_cli.auditing.measure import COARSE, bound_of
 from convsv_cli.auditing.plan import Meter
 from convsv_cli.lipschitz.effort import Effort
@@ -132,7 +132,7 @@ def _closer_row(network: Network, row: LayerAudit, settings: Settings, device: t
 
 
 def _kernel(layer: Layer, device: torch.device) -> Kernel:
-    return reduce_kernel(weight_of(layer).to(device), layer.geometry)
+    return reduce_kernel(stored_weight_of(layer).to(device), layer.geometry)
 
 
 def _enclosure(row: LayerAudit) -> Interval:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from convsv_cli.auditing.guarding import digest, weight_of
+from convsv_cli.auditing.guarding import digest, stored_weight_of, weight_of
 from convsv_cli.auditing.plan import AnyLayer, Task
 from convsv_cli.limits import LimitError
 from convsv_cli.model.factored import Factored
@@ -57,7 +57,7 @@ def held_by(layer: Layer) -> Held:
         LimitError: there is no memory for it.
     """
     if layer.update is None:
-        weight = weight_of(layer)
+        weight = stored_weight_of(layer)
         return Held(weight=weight, digest=digest(weight))
     factors = layer.update.factors()
     known = all(tensor.isfinite().all() for tensor in factors.factors)
