@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from convsv_cli import audit
-from convsv_cli.auditing.guarding import digest, fault_of
+from convsv_cli.auditing.guarding import digest
+from convsv_cli.auditing.measure import fault_of
 from convsv_cli.model.layer import Geometry
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF_32, gamma_of_blocks
 from convsv_cli.report import Interval
