@@ -197,3 +197,27 @@ def test_names_of_several_libraries() -> None:
     for theirs, mine in cases.items():
         assert theirs.endswith(translated([mine], [theirs])[mine])
     assert translated(["blk.3.unheard"], [])["blk.3.unheard"] == "blk.3.unheard"
+
+
+def test_the_difference_of_types_of_few_digits_is_not_rounded(tmp_path: Path) -> None:
+    """In bfloat16, 256 - 0.5 is 256; and 1 - 1.001 in float16 is another number than in float64."""
+    drawn = torch.Generator().manual_seed(0)
+    old = torch.full((6, 9), 256.0).bfloat16()
+    new = torch.randn(6, 9, generator=drawn).bfloat16() / 2
+    for later in (new, new.half()):
+        for name, weight in (("old", old), ("new", later)):
+            save_file({"fc.weight": weight}, tmp_path / f"{name}.safetensors")
+        ran = CliRunner().invoke(
+            cli,
+            [
+                "diff",
+                *(str(tmp_path / f"{n}.safetensors") for n in ("old", "new")),
+                "--distance",
+                "--format",
+                "json",
+            ],
+        )
+        truth = float(np.linalg.norm(old.double().numpy() - later.double().numpy(), 2))
+        change = next(each for each in json.loads(ran.output)["changes"] if each.get("distance"))
+        assert change["distance"]["lower"] <= truth <= change["distance"]["upper"] * (1 + 1e-13)
+        assert change["distance"]["upper"] <= truth * (1 + 1e-6)
