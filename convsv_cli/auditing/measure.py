@@ -37,12 +37,14 @@ from convsv_cli.report import (
     NOT_REACHED,
     UNKNOWN,
     UNSUPPORTED,
+    Interval,
     LayerAudit,
     Measurement,
     NetworkBound,
     Settings,
 )
 from convsv_cli.spectral.norms import norms_of as kernel_norms
+from convsv_cli.spectral.spread import spread_of
 
 WHOLE = "the whole network"
 SUPPLY = "{} (--graph MODEL.onnx supplies the graph)"
@@ -92,7 +94,20 @@ def _measured(task: Task, device: torch.device, meter: Meter, known: Known) -> L
         row = _computed(task, blank, held, kernel, meter)
         known.keep_row(task, blank, row)
     row = with_update(row, task, held, kernel)
+    if task.settings.spread and row.status == AUDITED and row.update is None:
+        row = _with_spread(row, held.weight.to(device))
     return replace(row, assumed=(*row.assumed, *_moved(row)))  # of the figures that are asked for now
+
+
+def _with_spread(row: LayerAudit, weight: torch.Tensor) -> LayerAudit:
+    """The row with how the singular values of its weight spread."""
+    certified = row.measurement("certified")
+    norm = (certified and certified.enclosure) or Interval()
+    try:
+        return replace(row, spread=spread_of(weight, norm))
+    except LimitError as error:
+        assumed = (*row.assumed, f"no smallest singular value: {error}")
+        return replace(row, assumed=assumed, spread=spread_of(weight, norm, smallest=False))
 
 
 def _computed(task: Task, blank: LayerAudit, held: Held, kernel: Kernel, meter: Meter) -> LayerAudit:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 )
 @options.MODELS
 @options.EXACT
+@options.SPREAD
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
 @options.globs("--layers", "Audit only matching layers.")

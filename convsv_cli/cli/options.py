@@ -79,6 +79,12 @@ MODELS = click.argument(
 EXACT = option(
     "--exact", section=FIGURES, is_flag=True, help="Also compute exact norms at each layer's input size."
 )
+SPREAD = option(
+    "--spread",
+    section=FIGURES,
+    is_flag=True,
+    help="Also compute |W|_F, and of matrices the stable rank and the smallest singular value.",
+)
 INPUT_SIZE = option(
     "--input-size",
     section=AUDITED,

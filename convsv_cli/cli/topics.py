@@ -12,6 +12,7 @@ from convsv_cli.calculators import CALCULATORS
 from convsv_cli.cli.helping import Command
 from convsv_cli.loaders import LOADERS
 from convsv_cli.renderers import RENDERERS
+from convsv_cli.renderers.audit_text import SPREAD
 from convsv_cli.renderers.csv import COLUMNS as IN_CSV
 from convsv_cli.report.verdict import (
     CTRL_C,
@@ -100,7 +101,7 @@ def _columns(group: click.Group) -> Parts:  # noqa: ARG001
     methods = [each.method for each in CALCULATORS if each.method.column]
     ratio = {"bound/exact": "how far the bound is above the exact norm"}
     proven = {each.column: each.proves for each in methods}
-    yield "The columns of an audit, and what each figure proves", COLUMNS | proven | ratio
+    yield "The columns of an audit, and what each figure proves", COLUMNS | proven | ratio | SPREAD
     yield "", "Upper bounds are rounded up when they are printed, lower ones down."
     plain = {name: what.replace("`", "") for name, what in IN_CSV.items()}
     yield "The columns of its CSV, which are always all there, in full precision", plain

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from convsv_cli.deadline import WORDS
 from convsv_cli.names import printable
-from convsv_cli.renderers.numbers import as_written, counted, figure, percent, size, times
+from convsv_cli.renderers.numbers import as_written, counted, enclosure, figure, percent, size, times
 from convsv_cli.renderers.updates import update_columns, update_words
 from convsv_cli.report import (
     AUDITED,
@@ -23,6 +23,7 @@ from convsv_cli.report import (
     Audit,
     Block,
     Empirical,
+    Interval,
     LayerAudit,
     Method,
     NetworkBound,
@@ -33,6 +34,13 @@ from convsv_cli.report import (
 
 TEXTS = ("layer", "op", "kernel", "update")
 """Columns that are read from the left."""
+SPREAD = {
+    "|W|F": "the root of the sum of the squares of the weight's entries, proven",
+    "stable rank": "about how many singular values of a matrix matter, proven: (|W|F / norm)²",
+    "smallest": "the smallest singular value of a matrix is in between; below 1e-5 of the norm, 0 may be the"
+    " lower end",
+}
+"""Columns that are asked for, and what they prove."""
 STATUSES = {NOT_APPLICABLE: "not applicable"}
 """Statuses that are other words where people read them."""
 FEW, MANY = 4, 20
@@ -73,7 +81,17 @@ def columns(audit: Audit) -> dict[str, list[str]]:
         cells[f"{upper.column}/{exact.column}"] = [_ratio(layer, upper, exact) for layer in layers]
     if updates:
         cells |= update_columns([layer.update for layer in layers])
+    for name, found in spread_of(layers).items():
+        others = cells.get(name, [""] * len(layers))  # updates of adapters have a stable rank of their own
+        cells[name] = [enclosure(each) or other for each, other in zip(found, others, strict=True)]
     return cells
+
+
+def spread_of(layers: Sequence[LayerAudit]) -> dict[str, list[Interval | None]]:
+    """The columns of how singular values spread; none where no layer says."""
+    found = [layer.spread for layer in layers]
+    figures = [(each.frobenius, each.stable_rank, each.smallest) if each else (None,) * 3 for each in found]
+    return dict(zip(SPREAD, map(list, zip(*figures, strict=True)), strict=True)) if any(found) else {}
 
 
 def covered(audit: Audit) -> str:

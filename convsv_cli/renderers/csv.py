@@ -87,6 +87,12 @@ COLUMNS: Mapping[str, str] = {
     "update_share_upper": "norm of the update over that of the weight",
     "update_merged_upper": "norm of the sum",
     "update_no_base": "why these are not known, where a base was given",
+    "frobenius_lower": "lower end of the root of the sum of squares of all entries; empty without `--spread`",
+    "frobenius_upper": "upper end of that",
+    "stable_rank_lower": "lower end of the square of that over the norm; empty for convolutions",
+    "stable_rank_upper": "upper end of that",
+    "smallest_lower": "lower end of the smallest singular value; empty for convolutions",
+    "smallest_upper": "upper end of that",
 }
 """What is in each, for the documentation; figures have their full precision, and lists are text."""
 
@@ -200,7 +206,7 @@ def _flat(layer: Mapping[str, Any]) -> Row:
         "bounds": "; ".join(f"{name}={norm}" for name, norm in layer.get("bounds", {}).items()),
         "seconds": math.fsum(layer["seconds"].values()),
     }
-    for field, value in layer.items():
+    for field, value in {**layer, **layer.get("spread", {})}.items():
         if field in row:
             continue
         if isinstance(value, dict):

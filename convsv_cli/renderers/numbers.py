@@ -8,9 +8,11 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decima
 
 from convsv_cli.digits import FIXED, short, written
 from convsv_cli.names import printable
-from convsv_cli.report import CERTIFIED, UPPER
+from convsv_cli.report import CERTIFIED, UPPER, Interval
 
 LOWER = "lower"
+NARROW = 1e-3
+"""Relative width of an enclosure that is one number for people."""
 """The kind of a proven lower end."""
 DIGITS = 4
 LONGEST = 17
@@ -83,3 +85,12 @@ def times(sizes: Iterable[int | str]) -> str:
 def size(sizes: tuple[int, ...]) -> str:
     """One number where all axes are alike."""
     return str(sizes[0]) if len(set(sizes)) == 1 else times(sizes)
+
+
+def enclosure(interval: Interval | None) -> str:
+    """Both ends of what is enclosed; one figure where they are nearly the same."""
+    if interval is None:
+        return ""
+    if interval.upper <= interval.lower * (1 + NARROW):
+        return figure(interval.upper, UPPER)
+    return f"{figure(interval.lower, LOWER)} … {figure(interval.upper, UPPER)}"

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import (
+    SPREAD,
     TEXTS,
     about_routes,
     columns,
@@ -211,7 +212,8 @@ def _remark(finding: Finding) -> str:
 
 def _legend(audit: Audit) -> list[Part]:
     said = {method.column: method.proves for method in methods_of(audit)}
-    said |= {name: LEGEND[name] for name in columns(audit) if name in LEGEND}
+    meanings = LEGEND | SPREAD
+    said |= {name: meanings[name] for name in columns(audit) if name in meanings}
     width = max(map(len, said), default=0)
     return indented([f"{name:{width}}  {meaning}" for name, meaning in said.items()], width + 2)
 

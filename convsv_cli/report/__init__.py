@@ -55,6 +55,7 @@ from convsv_cli.report.layer import (
     ESTIMATE,
     EXACT,
     INVALID,
+    MATRIX_AXES,
     NOT_APPLICABLE,
     PADDED,
     UNSUPPORTED,
@@ -63,6 +64,7 @@ from convsv_cli.report.layer import (
     Measurement,
     Method,
     Methods,
+    Spread,
 )
 from convsv_cli.report.network import (
     BOUNDED,
@@ -154,6 +156,7 @@ __all__ = [
     "LOCAL",
     "LOCAL_EFFORTS",
     "MARGIN",
+    "MATRIX_AXES",
     "MAXIMUM",
     "MISSING",
     "MISTAKEN",
@@ -228,6 +231,7 @@ __all__ = [
     "Settings",
     "Spectra",
     "Spectrum",
+    "Spread",
     "Step",
     "Sweep",
     "Swept",

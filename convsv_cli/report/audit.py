@@ -66,6 +66,7 @@ class Settings:
             reports of versions that did not search.
         sources, targets: tensors from which, and to which, the network is bounded; empty for all its inputs,
             or outputs, of real numbers.
+        spread: whether how singular values spread was asked for.
     """
 
     exact: bool = False
@@ -85,6 +86,7 @@ class Settings:
     network_effort: str = NORMAL
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    spread: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -69,6 +69,22 @@ class Method:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How the singular values of a weight spread, each figure enclosed by proofs.
+
+    Attributes:
+        frobenius: |W|_F, the root of the sum of the squares of all entries.
+        stable_rank: (|W|_F / |W|)^2, about how many values matter; None for a convolution, of which all
+            values depend on the input size.
+        smallest: of the min(m, n) singular values of [m, n]; None likewise, or where that takes too much.
+    """
+
+    frobenius: Interval
+    stable_rank: Interval | None = None
+    smallest: Interval | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Methods:
     """All calculators.
 
@@ -106,6 +122,7 @@ class LayerAudit:
         reason: the same in words; empty where it was audited.
         measurements: by the calculator's name, in the order of the report's columns.
         update: of the adapter whose row it is; None for the row of a weight itself.
+        spread: of the singular values, where it was asked for.
     """
 
     name: str
@@ -128,6 +145,7 @@ class LayerAudit:
     reason: str = ""
     measurements: tuple[tuple[str, Measurement], ...] = ()
     update: Update | None = None
+    spread: Spread | None = None
 
     @property
     def parameters(self) -> int | None:

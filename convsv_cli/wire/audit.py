@@ -79,6 +79,7 @@ class Settings(Form, frozen=True, kw_only=True):
             in reports of versions that did not search.
         sources: Tensors that the bound of the network is from; empty for all inputs.
         targets: Tensors that it is to; empty for all outputs.
+        spread: Whether layers say how their singular values spread.
     """
 
     exact: bool = False
@@ -98,6 +99,7 @@ class Settings(Form, frozen=True, kw_only=True):
     network_effort: Text = None
     sources: Texts = field(name="from", default=())
     targets: Texts = field(name="to", default=())
+    spread: bool = False
 
     def __post_init__(self) -> None:
         if self.input_range:

@@ -107,6 +107,21 @@ class Update(Form, frozen=True, kw_only=True):
     no_base: Text = None
 
 
+class Spread(Form, frozen=True, kw_only=True):
+    """How the singular values of a weight spread.
+
+    Attributes:
+        frobenius: Root of the sum of the squares of all entries.
+        stable_rank: Square of that over the norm; null for a convolution, whose values depend on its input.
+        smallest: Of the min(m, n) singular values of an m x n matrix; null likewise, or where it would take
+            too much.
+    """
+
+    frobenius: Ends
+    stable_rank: Ends | None = None
+    smallest: Ends | None = None
+
+
 class Layer(Form, frozen=True, kw_only=True):
     """A row.
 
@@ -138,6 +153,7 @@ class Layer(Form, frozen=True, kw_only=True):
         bounds: The bound from each unfolding: R, S, T, U for images.
         seconds: Wall time of each calculator that ran.
         update: Of an adapter; absent where the row is of a weight itself.
+        spread: With --spread, how the singular values spread.
     """
 
     CONDITION: ClassVar[Mapping[str, Any]] = {
@@ -181,6 +197,7 @@ class Layer(Form, frozen=True, kw_only=True):
     bounds: dict[str, Norm] | UnsetType = UNSET
     seconds: dict[str, Finite] = field(default_factory=dict)
     update: Update | UnsetType = UNSET
+    spread: Spread | UnsetType = UNSET
 
     @classmethod
     def filled(cls, layer: report.LayerAudit) -> Layer:
@@ -192,6 +209,7 @@ class Layer(Form, frozen=True, kw_only=True):
             update=UNSET if layer.update is None else Update.of(layer.update),
             bounds=(dict(measured["bound"].parts) or UNSET) if "bound" in measured else UNSET,
             seconds={name: found.seconds for name, found in measured.items()},
+            spread=UNSET if layer.spread is None else Spread.of(layer.spread),
         )
 
     def layer(self, methods: Collection[str]) -> report.LayerAudit:
@@ -206,7 +224,9 @@ class Layer(Form, frozen=True, kw_only=True):
             raise ValueError(f"layers: more than {MOST_AXES} axes")
         known = [name for name in self._ran if name in KINDS and name in methods]
         return self.made(
-            report.LayerAudit, measurements=tuple((name, self._measurement(name)) for name in known)
+            report.LayerAudit,
+            measurements=tuple((name, self._measurement(name)) for name in known),
+            spread=None if self.spread is UNSET else self.spread.made(report.Spread),
         )
 
     @property

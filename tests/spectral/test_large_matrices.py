@@ -5,6 +5,7 @@ The reference is NumPy's singular values in float64 of the values as stored.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -191,3 +192,37 @@ def test_what_is_no_number_is_found_wherever_it_is(dtype: torch.dtype) -> None:
 def test_a_digest_is_of_the_values_whatever_their_type() -> None:
     weight = torch.randn(1100, 1000, generator=torch.Generator().manual_seed(0)).bfloat16()
     assert digest(weight) == digest(weight.double()) == digest(weight.double().mT.contiguous().mT)
+
+
+# --- how singular values spread -------------------------------------------------------------------
+
+
+def test_the_spread_encloses_what_lapack_finds(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    matrices = {
+        f"{index}-{power}": (planted(spectrum, shape, random) * 10.0**power).to(dtype)
+        for index, (spectrum, shape, dtype) in enumerate(
+            itertools.product(SPECTRA, [(30, 80), (70, 55)], [torch.bfloat16, torch.float32])
+        )
+        for power in (0, 30, -30)
+    }
+    matrices |= {"zero": torch.zeros(3, 4), "kernel": torch.randn(3, 2, 3, 3)}
+    save_file({f"{name}.weight": matrix for name, matrix in matrices.items()}, tmp_path / "m.safetensors")
+    report = audit(tmp_path / "m.safetensors", spread=True)
+    for layer in report.layers:
+        found, weight = layer.spread, matrices[layer.name].double().numpy()
+        assert found is not None
+        scale = abs(weight).max() or 1.0
+        assert_encloses(found.frobenius, float(np.linalg.norm(weight / scale)) * scale, 1e-9)
+        if layer.name == "kernel":
+            assert (found.stable_rank, found.smallest) == (None, None)
+            continue
+        assert found.stable_rank is not None
+        assert found.smallest is not None
+        values = np.linalg.svd(weight, compute_uv=False)
+        rank = float(((values / values[0]) ** 2).sum()) if weight.any() else 0.0
+        assert found.stable_rank.lower <= rank * (1 + 1e-12)
+        assert rank <= found.stable_rank.upper * (1 + 1e-12)
+        assert found.smallest.lower <= values[-1] + 1e-14 * values[0]
+        assert values[-1] <= found.smallest.upper + 1e-14 * values[0]
+        assert found.smallest.upper - found.smallest.lower <= max(4e-5 * values[0], 1e-6 * values[-1])

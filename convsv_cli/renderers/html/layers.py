@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from convsv_cli.renderers.audit_text import SPREAD, spread_of
 from convsv_cli.renderers.html.axis import (
     BOUND,
     ESTIMATE,
@@ -21,7 +22,7 @@ from convsv_cli.renderers.html.axis import (
     sort_key,
 )
 from convsv_cli.renderers.html.verdict import limits_of
-from convsv_cli.renderers.numbers import LOWER, as_written, counted, figure, size, times
+from convsv_cli.renderers.numbers import LOWER, as_written, counted, enclosure, figure, size, times
 from convsv_cli.renderers.updates import update_details
 from convsv_cli.report import (
     AUDITED,
@@ -92,6 +93,8 @@ class LayerTable:
     Attributes:
         scale: the axis.
         methods: those that ran, a column each.
+        spread: by heading and meaning, the columns of how singular values spread: of each row the text, and
+            how it is sorted.
         judged: whether some layer has a limit.
         rows: each layer with its marks; None where nothing is certified.
         marks: the kinds of marks that there are.
@@ -100,6 +103,7 @@ class LayerTable:
     scale: Scale
     methods: tuple[Method, ...]
     judged: bool
+    spread: Mapping[tuple[str, str], tuple[tuple[str, str | None], ...]]
     rows: tuple[tuple[Figures, Track | None], ...]
     marks: tuple[str, ...]
 
@@ -124,6 +128,12 @@ def layer_table(audit: Audit) -> LayerTable:
     return LayerTable(
         scale=scale,
         methods=tuple(m for m in audit.methods if any(layer.measurement(m.name) for layer in audit.layers)),
+        spread={
+            (name, SPREAD[name]): tuple(
+                (enclosure(each), sort_key(each.upper if each else None)) for each in column
+            )
+            for name, column in spread_of(audit.layers).items()
+        },
         judged=any(each.gate for each in figures),
         rows=rows,
         marks=tuple(kind for kind in (INTERVAL, EXCEEDING, BOUND, ESTIMATE, LIMIT) if kind in drawn),
