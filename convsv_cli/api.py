@@ -51,6 +51,7 @@ def audit(
     example_input: Example | None = None,
     exact: bool = False,
     spread: bool = False,
+    attention: str = "",
     input_size: Size | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     layers: Sequence[str] = (),
@@ -84,19 +85,18 @@ def audit(
             tuple of all, or a mapping of all by name. torch.export runs the module on it, and the network is
             bounded for inputs of these shapes. None for files, and for the layers alone.
         exact, spread: also compute exact norms at each layer's input size; how its singular values spread.
+        attention: also the products of "auto", "H" or "H:K" attention heads.
         input_size: spatial size of the network's input, for every axis or one entry per axis.
         input_shapes: full shapes of named ONNX inputs; they win over `input_size`.
         layers, spectra: globs: only these layers are audited; of these, all singular values are counted.
         as_stride_1: treat strides as 1, as the paper's tables do.
         device, tolerance: "auto", "cpu" or "cuda"; relative width of an enclosure that is good enough.
-        work_limit: multiplications after which the search for a norm stops; 0 or more.
+        work_limit: multiplications after which a search stops; 0 or more.
         input_range: contains all entries of the inputs; with it, products of activations are bounded.
-        empirical: "random" or an .npz file of inputs: look for large |f(x) - f(y)| / |x - y| in onnxruntime.
+        empirical: "random" or an .npz file of inputs: look for large |f(x) - f(y)| / |x - y|.
         as_layer, as_table: globs of weights that are layers, or look-up tables, where the file does not say.
-        network_effort: how long is searched for a small bound of the network: "quick" for not at all,
-            "normal" for as long as the rest takes, "thorough" for minutes; the same bound wherever it runs.
-        sources, targets: tensors of the graph between which the network is bounded; what else the targets
-            depend on is held fixed. None for all real inputs or outputs.
+        network_effort: how long to search for a small bound: "quick", "normal" or "thorough", for minutes.
+        sources, targets: tensors between which the network is bounded, all else held fixed; None for all.
         graph: an ONNX graph for the weights of a checkpoint.
         base: the model that an adapter was trained on: then its updates are held against that's weights.
         stacked: further adapters that are active at the same time: what they add is added up.
@@ -116,6 +116,7 @@ def audit(
     settings = Settings(
         exact=exact,
         spread=spread,
+        attention=attention,
         input_size=None if input_size is None else arguments.sizes(input_size),
         input_shapes=arguments.shapes(input_shapes),
         layers=tuple(layers),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from convsv_cli import arguments, deadline
+from convsv_cli.auditing.attention import heads_of, products_of
 from convsv_cli.auditing.cached import Known
 from convsv_cli.auditing.measure import bound_of, measure, not_reached, unbounded_because
 from convsv_cli.auditing.plan import Meter, Task, check_asked, declared, plan, resolve_device
@@ -121,6 +122,8 @@ def audit_network(
         check_empirical(network, settings.empirical)
     if settings.spectra:
         check_spectra(network, settings)
+    if settings.attention:
+        heads_of(network, settings.attention)
     known, model = Known(cache), model_of(network)
     before = known.audit(model, settings)
     if before is not None:
@@ -157,6 +160,7 @@ def _audited(
             bound = replace(bound, empirical=empirical_of(network, bound, settings, progress))
         if settings.spectra and not deadline.ended():
             spectra, missing = spectra_of(network, settings, progress)
+        products = products_of(network, settings, device) if settings.attention else ()
     status = deadline.outcome() or COMPLETE
     return Audit(
         version=__version__,
@@ -169,6 +173,7 @@ def _audited(
         findings=(*ended_early(status, rows, bound), *findings(rows, bound, network, settings), *missing),
         seconds=0.0,
         spectra=spectra,
+        products=products,
         status=status,
     )
 

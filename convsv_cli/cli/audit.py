@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @options.MODELS
 @options.EXACT
 @options.SPREAD
+@options.ATTENTION
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
 @options.globs("--layers", "Audit only matching layers.")

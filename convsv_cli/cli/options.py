@@ -85,6 +85,13 @@ SPREAD = option(
     is_flag=True,
     help="Also compute |W|_F, and of matrices the stable rank and the smallest singular value.",
 )
+ATTENTION = option(
+    "--attention",
+    section=FIGURES,
+    metavar="auto|H|H:K",
+    help="Also compute the norms of Q·Kᵀ and V·O of each attention head: of H, with K of keys and values, or"
+    " as many as config.json beside the model says.",
+)
 INPUT_SIZE = option(
     "--input-size",
     section=AUDITED,

@@ -28,11 +28,12 @@ Cell = str | int | float | None
 Row = dict[str, Cell]
 Subject = tuple[str, str, str, str]
 """Of a limit: the quantity, the layer, and the two tensors; each may be empty."""
-LAYER, NETWORK, PAIR, FAILURE = "layer", "network", "pair", "failure"
+LAYER, NETWORK, PAIR, PRODUCT, FAILURE = "layer", "network", "pair", "product", "failure"
 """What a row is of; `QUANTISED` and `STEPS` are the terms of a network that rounds."""
 COLUMNS: Mapping[str, str] = {
     "kind": f"`{LAYER}`, `{NETWORK}`, `{PAIR}` (one tensor to another), `{QUANTISED}` or `{STEPS}` (terms of"
-    f" a network that rounds), or `{FAILURE}` (a model that could not be read)",
+    f" a network that rounds), `{PRODUCT}` (of an attention head), or `{FAILURE}` (a model that could not be"
+    " read)",
     "model": "path of the model",
     "name": "of the layer",
     "status": "of a layer: `audited`, `unsupported`, `invalid` or `not_applicable`; empty for one that only"
@@ -135,7 +136,8 @@ def _rows(audit: Audit) -> Iterator[Row]:
     """Each row with the path of the model, and with what became of its limit."""
     gates = sorted(audit.verdict.gates, key=_last_the_worst) if audit.verdict else []
     worst = {(gate.quantity, gate.node, gate.start, gate.end): gate for gate in gates}
-    for subject, row in (*_layers(audit), *_network(audit.bound, audit.settings)):
+    rows = (*_layers(audit), *_network(audit.bound, audit.settings), *_products(audit))
+    for subject, row in rows:
         gate = worst.get(subject)
         judged: Row = {"limit": gate.limit, "outcome": gate.outcome} if gate else {}
         yield {**row, **judged, "model": audit.model.path}
@@ -179,6 +181,15 @@ def _network(bound: NetworkBound, settings: Settings) -> Iterator[tuple[Subject,
     for pair in bound.pairs:
         row = _bounded(PAIR, pair.lipschitz, pair.reason, "lipschitz_upper")
         yield ("", "", pair.start, pair.end), {**row, "from": pair.start, "to": pair.end}
+
+
+def _products(audit: Audit) -> Iterator[tuple[Subject, Row]]:
+    for each in audit.products:
+        name = f"{each.attention}.{each.head}.{each.kind}" if each.norm else each.attention
+        row: Row = {"kind": PRODUCT, "name": name, "reason": each.reason}
+        if each.norm:
+            row |= {"certified_lower": each.norm.lower, "certified_upper": _finite(each.norm.upper)}
+        yield ("", "", name, PRODUCT), row
 
 
 def _bounded(kind: str, upper: float | None, reason: str, column: str) -> Row:

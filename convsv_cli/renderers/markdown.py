@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from convsv_cli.names import inert, printable
 from convsv_cli.renderers.audit_text import TEXTS, columns, covered, network_lines
+from convsv_cli.renderers.products import product_columns
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import OUTCOMES, headline, limit, measured, node, open_gates, where
 from convsv_cli.report import (
@@ -59,6 +60,10 @@ def _section(audit: Audit, share: int) -> str:
         summary = f"<details>\n<summary>All {len(audit.layers)} layers, in the file's order</summary>"
         room = share - sum(len(part.encode()) + 2 for part in parts) - 200
         parts += [summary, rows.table(range(len(audit.layers)), room), "</details>"]
+    if audit.products:
+        cells = product_columns(audit.products)
+        products = table(list(cells), [True] * len(cells), list(map(list, zip(*cells.values(), strict=True))))
+        parts.append("\n".join(fitting(products, share - sum(len(part.encode()) + 2 for part in parts))))
     return "\n\n".join(parts)
 
 

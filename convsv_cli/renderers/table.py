@@ -23,6 +23,7 @@ from convsv_cli.renderers.audit_text import (
     with_shares,
 )
 from convsv_cli.renderers.numbers import counted
+from convsv_cli.renderers.products import product_columns
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.screen import BAD, FAINT, STRESSED, Line, Part, Table, indented, shown, width_of
 from convsv_cli.renderers.updates import LEGEND
@@ -79,6 +80,7 @@ def _audit(audit: Audit, terminal: Terminal) -> list[Part]:
         "",
         _layers(audit, largest, terminal.width),
         "",
+        *_products(audit),
         *indented(network_lines(audit), 4),
         *([f"largest layer: {largest}"] if largest else []),
     ]
@@ -136,6 +138,15 @@ def _layers(audit: Audit, largest: str, width: int | None) -> Table:
         cells.pop(name, None)
     styles = [STRESSED if layer.name == largest else STYLES.get(layer.status, BAD) for layer in audit.layers]
     return Table(columns=cells, texts=TEXTS, styles=styles)
+
+
+def _products(audit: Audit) -> list[Part]:
+    """Those of attention, where they were asked for."""
+    cells = product_columns(audit.products)
+    if not audit.products:
+        return []
+    styles = [""] * len(cells["attention"])
+    return [Table(columns=cells, texts=("attention", "reason"), styles=styles), ""]
 
 
 def _blocks(blocks: tuple[Block, ...]) -> Table:

@@ -64,6 +64,7 @@ from convsv_cli.report.layer import (
     Measurement,
     Method,
     Methods,
+    Product,
     Spread,
 )
 from convsv_cli.report.network import (
@@ -223,6 +224,7 @@ __all__ = [
     "PairBound",
     "Part",
     "Place",
+    "Product",
     "Quantised",
     "Report",
     "Route",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convsv_cli.deadline import INTERRUPTED, TIME_LIMIT
-from convsv_cli.report.layer import AUDITED, NOT_APPLICABLE, LayerAudit, Method
+from convsv_cli.report.layer import AUDITED, NOT_APPLICABLE, LayerAudit, Method, Product
 from convsv_cli.report.network import NORMAL, NetworkBound, NetworkTotals
 from convsv_cli.report.shown import Shown
 from convsv_cli.report.spectrum import Spectrum
@@ -67,6 +67,7 @@ class Settings:
         sources, targets: tensors from which, and to which, the network is bounded; empty for all its inputs,
             or outputs, of real numbers.
         spread: whether how singular values spread was asked for.
+        attention: how many heads attention has, "auto" or "H" or "H:K", where its products were asked for.
     """
 
     exact: bool = False
@@ -87,6 +88,7 @@ class Settings:
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     spread: bool = False
+    attention: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -105,6 +107,7 @@ class Audit(Shown):
         seconds: wall time.
         verdict: what a budget makes of it; None without one.
         spectra: those that were asked for.
+        products: of the matrices of attention, where they were asked for.
         status: one of `STATUSES`; all figures are proven however it ends.
     """
 
@@ -119,6 +122,7 @@ class Audit(Shown):
     seconds: float
     verdict: Verdict | None = None
     spectra: tuple[Spectrum, ...] = ()
+    products: tuple[Product, ...] = ()
     status: str = COMPLETE
 
     @property

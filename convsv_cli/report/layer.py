@@ -85,6 +85,26 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Product:
+    """A product of two matrices of one head of attention.
+
+    Attributes:
+        attention: the name of its module.
+        kind: "qk" for W_q^T W_k, by which x^T W_q^T W_k y compares tokens x and y, before any rotation or
+            scale; "vo" for W_o W_v, which values pass.
+        head: of the queries, from 0; -1 where a reason is that of all heads.
+        norm: the spectral norm, enclosed.
+        reason: why there is none; empty where there is.
+    """
+
+    attention: str
+    kind: str
+    head: int = -1
+    norm: Interval | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Methods:
     """All calculators.
 

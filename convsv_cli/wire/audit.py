@@ -29,7 +29,7 @@ from convsv_cli.wire.form import (
     members,
     read,
 )
-from convsv_cli.wire.layer import KINDS, Layer, Method
+from convsv_cli.wire.layer import KINDS, Layer, Method, Product
 from convsv_cli.wire.network import Network
 from convsv_cli.wire.spectra import Spectrum
 from convsv_cli.wire.verdict import Finding, Verdict
@@ -80,6 +80,8 @@ class Settings(Form, frozen=True, kw_only=True):
         sources: Tensors that the bound of the network is from; empty for all inputs.
         targets: Tensors that it is to; empty for all outputs.
         spread: Whether layers say how their singular values spread.
+        attention: "auto", or how many heads attention has, H or H:K; null where its products were not asked
+            for.
     """
 
     exact: bool = False
@@ -100,6 +102,7 @@ class Settings(Form, frozen=True, kw_only=True):
     sources: Texts = field(name="from", default=())
     targets: Texts = field(name="to", default=())
     spread: bool = False
+    attention: Text = None
 
     def __post_init__(self) -> None:
         if self.input_range:
@@ -130,6 +133,7 @@ class Audit(Form, frozen=True, kw_only=True):
         methods: All methods that there are, in the order of the columns.
         verdict: What a budget makes of the audit; null where none was asked for.
         spectra: All singular values of chosen layers, with circular padding; not certified.
+        products: With --attention, those of the matrices of each head.
         status: complete; interrupted: Ctrl-C ended it, and rows to which it did not get have no figures;
             time_limit: --time-limit ended its searches. Every figure is proven however it ended.
     """
@@ -143,6 +147,7 @@ class Audit(Form, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     verdict: Verdict | None = None
     spectra: tuple[Spectrum, ...] = ()
+    products: tuple[Product, ...] | UnsetType = UNSET
     summary: Summary = Summary()
     status: Literal["complete", "interrupted", "time_limit"] = "complete"
 
@@ -157,6 +162,7 @@ class Audit(Form, frozen=True, kw_only=True):
             network=Network.filled(audit.network, audit.bound),
             verdict=audit.verdict and Verdict.of(audit.verdict, outcome=outcome),
             spectra=tuple(map(Spectrum.filled, audit.spectra)),
+            products=tuple(map(Product.of, audit.products)) or UNSET,
             summary=Summary(layers=len(audit.layers), audited=audit.audited, seconds=audit.seconds),
         )
 
@@ -183,6 +189,7 @@ class Audit(Form, frozen=True, kw_only=True):
             bound=self.network.bound(layers),
             seconds=self.summary.seconds,
             spectra=tuple(spectrum.spectrum for spectrum in self.spectra),
+            products=() if self.products is UNSET else tuple(p.made(report.Product) for p in self.products),
         )
 
     def _check(self) -> None:

@@ -122,6 +122,23 @@ class Spread(Form, frozen=True, kw_only=True):
     smallest: Ends | None = None
 
 
+class Product(Form, frozen=True, kw_only=True):
+    """A product of two matrices of one head of attention.
+
+    Attributes:
+        attention: Name of its module.
+        kind: qk: W_q^T W_k, by which tokens are compared, before any rotation or scale; vo: W_o W_v.
+        head: Of the queries, from 0; -1 where a reason is that of all heads.
+        norm: The spectral norm; null where the reason says why.
+    """
+
+    attention: str
+    kind: Literal["qk", "vo"]
+    head: int = -1
+    norm: Ends | None = None
+    reason: Text = None
+
+
 class Layer(Form, frozen=True, kw_only=True):
     """A row.
 

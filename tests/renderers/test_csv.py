@@ -23,6 +23,7 @@ from convsv_cli.report import (
     Interval,
     PairBound,
     Report,
+    Spread,
     Update,
     Verdict,
 )
@@ -72,6 +73,8 @@ def test_no_column_of_a_full_audit_is_without_a_value() -> None:
             ),
         ),
     )
+    proven = Interval(lower=1.0, upper=2.0)
+    layer = replace(layer, spread=Spread(frobenius=proven, stable_rank=proven, smallest=proven))
     pairs = (PairBound(start="a", end="b", lipschitz=2.0),)
     full = replace(
         JUDGED, layers=(layer, SKIPPED), bound=replace(JUDGED.bound, quantised=ROUNDED.quantised, pairs=pairs)
@@ -84,7 +87,7 @@ def test_no_column_of_a_full_audit_is_without_a_value() -> None:
 def test_every_field_of_a_layer_has_a_column() -> None:
     names = {field.name for field in structs.fields(Layer)}
     ends = {"certified", "zero_padded"}
-    assert names - ends - {"update"} <= set(COLUMNS)
+    assert names - ends - {"spread", "update"} <= set(COLUMNS)
     of_updates = {column.removeprefix("update_").removesuffix("_upper") for column in COLUMNS}
     assert {field.name for field in structs.fields(UpdateForm)} <= of_updates
     assert {f"{name}_{end}" for name in ends | {"exact"} for end in ("lower", "upper")} <= set(COLUMNS)

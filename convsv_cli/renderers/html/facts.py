@@ -125,6 +125,8 @@ def _flags(settings: Settings) -> dict[str, bool]:
     ends = "" if settings.input_range is None else _range(settings.input_range, ",")
     return {
         "--exact": settings.exact,
+        "--spread": settings.spread,
+        f"--attention={settings.attention}": bool(settings.attention),
         "--as-stride-1": settings.as_stride_1,
         f"--input-size={size}": bool(size),
         f"--input-range={ends}": bool(ends),

@@ -21,6 +21,7 @@ from convsv_cli.renderers.audit_text import (
 )
 from convsv_cli.renderers.html import facts, layers, network, pictures, profile, verdict
 from convsv_cli.renderers.html.axis import INTERVAL, Scale, Track, log, point, scale_of, sort_key
+from convsv_cli.renderers.products import product_columns
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import BOUNDED, Audit, Report
 from convsv_cli.version import __version__
@@ -45,6 +46,7 @@ VIEWS = (
     pictures.density_of,
     pictures.ranks_of,
     pictures.stable_ranks_of,
+    product_columns,
     obstacles,
     profile.profile_of,
     quantised_line,
