@@ -28,8 +28,8 @@ MOST_CONFIG = 2**20
 """Bytes of a configuration that is read."""
 MOST_HEADS = 2**14
 WHAT = "the products of attention"
-WORKING, WORK = 32.0, 6.0
-"""Bytes for an entry of a head's matrices; multiplications for one, for each channel of the head."""
+WORKING, WORK, CALLS = 32.0, 6.0, 400
+"""Bytes for an entry of a head's matrices, and multiplications for each channel; calls that a head takes."""
 SEPARATE = (
     ("q_proj", "k_proj", "v_proj", "o_proj"),
     ("q_proj", "k_proj", "v_proj", "out_proj"),
@@ -161,6 +161,7 @@ def _measured(attention: Attention, heads: Heads, device: torch.device) -> list[
         return _left_out(attention, f"matrices of {shapes} are not those of {sharing}")
     group, counts = heads.queries // heads.keys, _counts(heads)
     widths = [len(part) // count for part, count in zip(split, counts, strict=True)]
+    limits.spend(CALLS * limits.OBJECT * heads.queries, WHAT)
     limits.hold(WORKING * max(part.numel() for part in split) / heads.keys, WHAT)
     limits.multiply(WORK * group * sum(p.numel() * w for p, w in zip(split, widths, strict=True)), WHAT)
     products = []

@@ -61,10 +61,16 @@ def _section(audit: Audit, share: int) -> str:
         room = share - sum(len(part.encode()) + 2 for part in parts) - 200
         parts += [summary, rows.table(range(len(audit.layers)), room), "</details>"]
     if audit.products:
-        cells = product_columns(audit.products)
-        products = table(list(cells), [True] * len(cells), list(map(list, zip(*cells.values(), strict=True))))
-        parts.append("\n".join(fitting(products, share - sum(len(part.encode()) + 2 for part in parts))))
+        room = share - sum(len(part.encode()) + 2 for part in parts)
+        parts.append("\n".join(fitting(_products(audit), room)))
     return "\n\n".join(parts)
+
+
+def _products(audit: Audit) -> list[str]:
+    """The table of attention's products."""
+    cells = product_columns(audit.products)
+    rows = [[code(first), *map(prose, others)] for first, *others in zip(*cells.values(), strict=True)]
+    return table([prose(name) for name in cells], [False] + [True] * (len(cells) - 1), rows)
 
 
 class _Rows:

@@ -86,6 +86,7 @@ def test_both_products_of_each_head_are_those_of_dense_matrices(model, tmp_path:
 
 def test_every_format_has_them(tmp_path: Path) -> None:
     stored, truth, heads = phi()
+    stored = {f"<b>*x*|{name}": weight for name, weight in stored.items()}
     save_file(stored, tmp_path / "model.safetensors")
     outputs = [tmp_path / f"a.{suffix}" for suffix in ("json", "csv", "md", "html", "txt")]
     options = [option for path in outputs for option in ("-o", str(path))]
@@ -100,6 +101,7 @@ def test_every_format_has_them(tmp_path: Path) -> None:
     for suffix in (".md", ".html", ".txt"):
         assert f"{largest[0]:.2f}"[:4] in texts[suffix]
         assert "Q·Kᵀ ≤" in texts[suffix]
+    assert "<b>" not in texts[".html"] + texts[".md"]
     saved = CliRunner().invoke(cli, ["report", str(outputs[0]), "--format", "csv"])
     assert saved.output == texts[".csv"]
 
