@@ -25,7 +25,7 @@ from convsv_cli.auditing.plan import Meter, Task, chosen_layers, declared, resol
 from convsv_cli.calculators.certified import CALCULATOR
 from convsv_cli.limits import allowing
 from convsv_cli.model.kernel import reduce_kernel
-from convsv_cli.model.layer import DEQUANTISED, OTHER_ORDER, Layer
+from convsv_cli.model.layer import OTHER_ORDER, Layer
 from convsv_cli.model.network import Network
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, round_down, round_up
 from convsv_cli.remote import is_remote
@@ -38,12 +38,11 @@ OTHER_SHAPE = "its weights have other shapes, or are applied in other ways"
 GUESSED = "which layers are one is a guess"
 ENDED = "the run was to end"
 NOTHING = Interval(lower=0.0, upper=0.0)
-_WORDS = DEQUANTISED.partition("{}")[0]
 
 
 def is_quantised(audit: Audit) -> bool:
     """Whether some of its weights stand for others, so that users will want to know how far off these are."""
-    return any(line.startswith(_WORDS) for layer in audit.layers for line in layer.assumed)
+    return any(layer.is_quantised for layer in audit.layers)
 
 
 def with_distances(

@@ -215,7 +215,8 @@ def share_text(block: Block) -> str:
 def _kernel(layer: LayerAudit) -> str:
     groups = f" groups {layer.groups}" if layer.groups > 1 else ""
     dilation = f" dilation {size(layer.dilation)}" if set(layer.dilation) - {1} else ""
-    return times(layer.kernel_shape) + groups + dilation
+    scheme = f" {layer.scheme}" if layer.scheme else ""
+    return times(layer.kernel_shape) + groups + dilation + scheme
 
 
 def _figure(layer: LayerAudit, method: Method) -> str:

@@ -16,6 +16,9 @@ MOST_ENTRIES = 2**63 - 1
 BEYOND = "it is beyond all bounds"
 MATRIX_AXES = 2
 """Of the weight of a layer without spatial axes."""
+DEQUANTISED = "dequantised weights"
+"""How what was taken for granted begins where the weights are those that codes stand for."""
+PLAIN = frozenset(("float64", "float32", "float16", "bfloat16"))
 ESTIMATE, UPPER, EXACT, CERTIFIED, PADDED = "estimate", "upper", "exact", "certified", "padded"
 
 
@@ -172,6 +175,16 @@ class LayerAudit:
         """Entries of the weight, without a bias; None where it has no shape, or one that no file can hold."""
         found = math.prod(self.kernel_shape) if self.kernel_shape else None
         return found if found is None or found <= MOST_ENTRIES else None
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether its weight is what codes in the file stand for."""
+        return any(line.startswith(DEQUANTISED) for line in self.assumed)
+
+    @property
+    def scheme(self) -> str:
+        """How a quantised weight is stored, where the file says; empty for others."""
+        return self.dtype if self.is_quantised and self.dtype not in PLAIN else ""
 
     @property
     def macs(self) -> int | None:

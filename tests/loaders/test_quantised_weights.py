@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from convsv_cli import audit, load
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.model.layer import Layer, UnsupportedLayer
+from convsv_cli.report import Report
 from tests.support.quantised_layouts import (
     IN,
     LAYOUTS,
@@ -34,6 +35,7 @@ from tests.support.quantised_layouts import (
     torchao,
     unpacked_bytes,
 )
+from tests.support.rendered import rendered
 
 
 def written(state: State, folder: Path, config: dict[str, Any] | None = None) -> Path:
@@ -75,6 +77,7 @@ def test_the_rows_of_an_audit(tmp_path: Path) -> None:
         report = audit(tmp_path / file)
         enclosure = report.layers[0].measurement("certified").enclosure
         assert enclosure.lower <= norm <= enclosure.upper
+        assert "32×64 GPTQ int4" in rendered("table", Report(command="audit", audits=(report,)))
         assert (report.layers[0].dtype, report.model.files[-1]) == ("GPTQ int4", "quantize_config.json")
 
 
