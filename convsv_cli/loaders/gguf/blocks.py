@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Bytes = NDArray[np.uint8]
     Reals = NDArray[np.float64]
 
-AT_ONCE = 2**20
+AT_ONCE = 2**16
 """Entries whose codes are looked at together: what is made of them on the way takes more memory."""
 RUN = 256
 EXTRA = "{} is read by the package gguf: pip install 'convsv[gguf]'"
