@@ -14,7 +14,7 @@ from convsv_cli.calculators import CALCULATORS
 from convsv_cli.certification.routes import ROUTES
 from convsv_cli.lipschitz.density import lowering, ranges
 from convsv_cli.lipschitz.rules import FAMILIES
-from convsv_cli.loaders import LOADERS
+from convsv_cli.loaders import LOADERS, quantised
 from convsv_cli.model import linear_maps
 from convsv_cli.renderers import RENDERERS
 
@@ -25,6 +25,7 @@ FOLDERS = [
     ("convsv_cli.lipschitz.density.ranges", "ROWS", [family.ROWS for family in ranges.FAMILIES]),
     ("convsv_cli.lipschitz.rules", "RULES", FAMILIES),
     ("convsv_cli.loaders", "LOADER", LOADERS),
+    ("convsv_cli.loaders.quantised", "SCHEMES", [family.SCHEMES for family in quantised.FAMILIES]),
     ("convsv_cli.model.linear_maps", "RULES", linear_maps.FAMILIES),
     ("convsv_cli.renderers", "RENDERER", RENDERERS),
 ]
