@@ -19,8 +19,8 @@ from tests.support.fuzzing.watching import Watch
 from tests.support.fuzzing.worker import AUDITED, PLANTED, REFUSED, SNIFFED, UNSAFE, one, warm_up
 
 COUNT = 30
-ALIKE = frozenset(("adapter file",))
-"""What the readers of two other formats read, and `benchmarks/fuzz.py` fuzzes: an adapter, in safetensors."""
+ALIKE = frozenset(("adapter file", "quantised"))
+"""What is in safetensors, whose reader is fuzzed; `benchmarks/fuzz.py` fuzzes these, too."""
 
 
 @pytest.mark.parametrize("kind", [kind for kind in MAKERS if kind not in KEPT | ALIKE])
