@@ -31,6 +31,8 @@ from convsv_cli.torch_modules.modules import (
 )
 
 SHOWN = 10  # names in an error or a warning
+SHARDED = "_flat_param"
+"""What a module has whose parameters FullyShardedDataParallel keeps in pieces."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,12 +148,12 @@ def watched(model: nn.Module, globs: Sequence[str] = ()) -> tuple[TrainedLayer, 
     Raises:
         UsageError: as of `surveyed`, or a weight is spread over processes.
     """
+    if any(hasattr(module, SHARDED) for module in model.modules()) or any(map(_is_part, model.parameters())):
+        raise UsageError(
+            "the weights are spread over processes", hint="audit a checkpoint that has all of them"
+        )
     with untouched(model.modules()):
         found = surveyed(model)
-        spread = [layer.name for layer in found.layers if hasattr(layer.weight, "full_tensor")]
-    if spread:
-        what = f"the weight of {listed(spread)} is spread over processes"
-        raise UsageError(what, hint="audit a checkpoint that has all of it")
     for glob in globs:
         check_glob(glob, (*found.layers, *found.left_out))
     chosen = [each for each in (*found.layers, *found.left_out) if not globs or each.matches(globs)]
@@ -248,6 +250,11 @@ def _weights_in(name: str, module: nn.Module) -> Iterator[tuple[object, TrainedL
             yield tensors[parameter], LeftOut(name=_named(name, parameter), module=module)
     if not maps and has_packed_weights(module):
         yield module, LeftOut(name=name, module=module)
+
+
+def _is_part(weight: torch.Tensor) -> bool:
+    """Whether it is a DTensor, as of fully_shard and tensor parallelism."""
+    return hasattr(weight, "full_tensor")
 
 
 def _named(module: str, parameter: str) -> str:

@@ -351,7 +351,7 @@ def test_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert spectral_norm(model[0].weight).upper <= 0.5
         mesh = distributed.device_mesh.init_device_mesh("cpu", (1,))
         spread = distributed.tensor.distribute_module(nn.Linear(4, 4), mesh)
-        with pytest.raises(UsageError, match="is spread over processes"):
+        with pytest.raises(UsageError, match="weights are spread over processes"):
             NormMonitor(spread)
         second = NormMonitor(model, limit=0.25, on_limit="rescale", log=lambda *entry: logged.append(entry))
         monkeypatch.setattr(distributed, "get_rank", lambda: 1)
