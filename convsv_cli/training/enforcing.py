@@ -16,6 +16,8 @@ from convsv_cli.training.layers import TrainedLayer, listed, matching
 
 Action = Literal["warn", "rescale", "stop"]
 ACTIONS = ("warn", "rescale", "stop")
+UNNAMED = "weight"
+"""What the one layer of a model that is that layer is called."""
 SPARE = 1e-5
 """An estimate above a limit by no more than that, relative, may be so by rounding."""
 
@@ -65,10 +67,11 @@ class Limits:
         """
         found = {}
         for name, most in self._limits.items():
+            known = name or UNNAMED
             if name in certified and not certified[name] <= most:
-                found[name] = f"{name} (certified only to be at most {certified[name]:.5g}, not {most:g})"
+                found[name] = f"{known} (certified only to be at most {certified[name]:.5g}, not {most:g})"
             if name in estimates and not estimates[name] <= most * (1 + SPARE):
-                found[name] = f"{name} (estimated at {estimates[name]:.5g}, above {most:g})"
+                found[name] = f"{known} (estimated at {estimates[name]:.5g}, above {most:g})"
         new = [words for name, words in found.items() if name not in self._warned]
         if new:
             warnings.warn(f"step {step}: norms above their limits: {listed(new)}", stacklevel=4)

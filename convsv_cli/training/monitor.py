@@ -14,7 +14,7 @@ from convsv_cli.errors import UsageError
 from convsv_cli.report import WORK_LIMIT, Interval
 from convsv_cli.training import power
 from convsv_cli.training.certifying import Certifier, Search
-from convsv_cli.training.enforcing import Action, Limits, is_first
+from convsv_cli.training.enforcing import UNNAMED, Action, Limits, is_first
 from convsv_cli.training.layers import untouched, watched
 from convsv_cli.training.peaks import WARM_UP, Estimate, Peaks, advance, peaks_of
 
@@ -22,8 +22,6 @@ Log = Callable[[dict[str, float], int], object]
 """Called with figures by name, and the step that they are of."""
 MOST_ROUNDS = 8
 PRODUCT = "product_of_layer_norms"
-UNNAMED = "weight"
-"""What figures call the one layer of a model that is that layer."""
 
 
 class NormMonitor:
