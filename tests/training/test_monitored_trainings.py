@@ -52,9 +52,13 @@ def check(scalars: dict[str, dict[int, float]], checkpoint: Path) -> dict[str, f
             assert 0.95 * upper <= estimates[step] <= upper * (1 + 1e-5), (name, step)
     report = audit(checkpoint)
     assert report.status == "complete"
-    assert report.audited >= len(certified) > 0
     audited = [layer for layer in report.layers if layer.status == "audited"]
-    return {layer.name: layer.measurement("certified").enclosure.upper for layer in audited}
+    norms = {layer.name: layer.measurement("certified").enclosure.upper for layer in audited}
+    same = norms.keys() & certified.keys()
+    assert len(same) >= 3
+    for name in same:  # the last copy is of the last step, after which a limit may have made it less
+        assert norms[name] <= certified[name][max(certified[name])] * 1.002
+    return norms
 
 
 def test_a_plain_loop(root: Path, tmp_path: Path) -> None:
