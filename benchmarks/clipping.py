@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 from sample_models import cifar10, resnet  # noqa: E402  (found by the line above)
 
 MODEL = ROOT / "sample_models/resnet20.onnx"
-TRAINING = 1000
-"""Images that BatchNorm is estimated from."""
+TRAINING = 2000
+"""Images that BatchNorm is estimated from: cropped and flipped at random, as the training saw them."""
 
 
 def main() -> None:
@@ -54,12 +54,15 @@ def main() -> None:
 
 
 def saved(archive: Path, folder: Path, count: int) -> dict[str, Path]:
-    """Test images, and some training images, as `convsv clip` takes them."""
-    paths = {}
-    for split, most in (("test", count), ("train", TRAINING)):
-        images, labels = cifar10.load(archive, split)
-        paths[split] = folder / f"{split}.npz"
-        np.savez(paths[split], x=images[:most].numpy(), y=labels[:most].numpy())
+    """Test images, and some images as the training saw them, as `convsv clip` takes them."""
+    paths = {split: folder / f"{split}.npz" for split in ("test", "train")}
+    images, labels = cifar10.load(archive, "test")
+    np.savez(paths["test"], x=images[:count].numpy(), y=labels[:count].numpy())
+    generator = torch.Generator().manual_seed(0)
+    images, labels = next(
+        cifar10.augmented_batches(*cifar10.load(archive, "train"), size=TRAINING, generator=generator)
+    )
+    np.savez(paths["train"], x=images.numpy(), y=labels.numpy())
     return paths
 
 

@@ -12,7 +12,7 @@ from convsv_cli.clipping.writing import Edit, edits
 from convsv_cli.differentiable import OPERATORS, UndifferentiableError
 from convsv_cli.differentiable.operators import Values
 from convsv_cli.errors import UsageError
-from convsv_cli.limits import allowing, hold
+from convsv_cli.limits import allowing, credit, hold
 from convsv_cli.model.graph import Graph, Node, UnknownValueError
 from convsv_cli.model.home import NoHomeError
 from convsv_cli.model.layer import CONV, MATRIX, TRANSPOSED
@@ -42,6 +42,7 @@ def reestimated(model: Path, graph: Path | None, data: Data) -> list[Edit]:
         UsageError: the network has no BatchNorm, is no classifier, or one of its operators is not known.
     """
     with allowing(), torch.no_grad(), one_thread_each():
+        credit(Path(data.settings.data))
         classifier = data.classifier(model, graph)
         samples = torch.from_numpy(data.inputs(classifier)).float()
         if not any(node.op == BATCHNORM for node in classifier.nodes):

@@ -9,7 +9,7 @@ from convsv_cli.loaders.convolution import torch_geometry
 from convsv_cli.loaders.loader import StoredTensor, Usage
 from convsv_cli.model.home import Home
 from convsv_cli.model.layer import Geometry
-from convsv_cli.spectral.limited import RECORD, limit_in, proven_factor
+from convsv_cli.spectral.limited import CERTIFIED, RECORD, limit_in, proof_of, proven_factor
 
 if TYPE_CHECKING:
     import torch
@@ -24,10 +24,14 @@ def limited(original: StoredTensor, record: StoredTensor) -> StoredTensor:
     The record also says how the weight is applied, which a state dict does not.
     """
     axes = len(original.shape) - 2
-    if record.unusable or record.dtype != "int64" or record.shape != (3 + 2 * axes,):
+    own = 3 + 2 * axes
+    if record.unusable or record.dtype != "int64" or record.shape not in {(own,), (own + 1,)}:
         return replace(original, unusable=MISFIT)
     entries = tuple(record.read().tolist())
-    limit, arguments = limit_in(entries)
+    limit, arguments = limit_in(entries[:own])
+    certified = entries[own:] == (CERTIFIED,)
+    if entries[own:] and not certified:
+        return replace(original, unusable=MISFIT)
     geometry = torch_geometry({**arguments, "output_padding": None}, original.shape) if axes else Geometry()
     if not 0 < limit < float("inf") or original.dtype not in _FLOATS or geometry is None:
         return replace(original, unusable=original.fault or MISFIT)
@@ -37,7 +41,7 @@ def limited(original: StoredTensor, record: StoredTensor) -> StoredTensor:
         weight = original.read()
         if not weight.isfinite().all():
             return weight
-        return weight * proven_factor(weight, geometry, limit)
+        return weight * proven_factor(weight, geometry, limit, proof_of(certified=certified))
 
     def home() -> Home:
         import torch
@@ -47,7 +51,7 @@ def limited(original: StoredTensor, record: StoredTensor) -> StoredTensor:
 
         def join(part: torch.Tensor) -> torch.Tensor:
             weight = part.to(dtype)
-            return (weight * proven_factor(weight, geometry, limit)).double()
+            return (weight * proven_factor(weight, geometry, limit, proof_of(certified=certified))).double()
 
         return replace(known, join=join)
 

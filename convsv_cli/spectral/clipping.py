@@ -188,7 +188,9 @@ class Support:
         return found[1:].reshape(self.shape)
 
 
-def projected(kernel: torch.Tensor, mask: torch.Tensor, level: float, slope: float) -> torch.Tensor:
+def projected(
+    kernel: torch.Tensor, mask: torch.Tensor, level: float, slope: float, rounds: int = ROUNDS
+) -> torch.Tensor:
     """A kernel near to this one with the same support and, nearly, at most this norm on a torus.
 
     Args:
@@ -196,13 +198,14 @@ def projected(kernel: torch.Tensor, mask: torch.Tensor, level: float, slope: flo
         mask: where it may be other than 0.
         level: the norm.
         slope: by how much less it is to be, relatively, at the frequencies farthest from zero.
+        rounds: of projections, at most.
 
     Raises:
         LimitError: as `brought_under`.
     """
     grid = torus(kernel)
     levels = level * _tent(grid, slope)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         above = excess(_symbol(kernel, grid), levels)
         if above is None or deadline.ended():
             break

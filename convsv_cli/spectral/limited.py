@@ -13,14 +13,21 @@ import torch
 from convsv_cli import limits
 from convsv_cli.model.kernel import reduce_kernel
 from convsv_cli.model.layer import Geometry
+from convsv_cli.report import TOLERANCE, WORK_LIMIT
 from convsv_cli.spectral.cores import one_thread_each
 from convsv_cli.spectral.norms import norms_of
 
 RECORD = "convsv_norm_limit"
 """Name of the buffer that tells of it. Its integers (the limit's bits, whether it is transposed, groups,
-strides, dilations) are what `half()` leaves alone."""
+strides, dilations; then `CERTIFIED`, if that is what the limit is of) are what `half()` leaves alone."""
+CERTIFIED = 1
+"""The limit is of the certified norm, and not of the bound by unfoldings."""
 SPARE = 2.0**-22  # what rounding to float32 takes
 NO_TIME = "there was no time to find what limit_norm makes of its weight"
+
+
+Proof = Callable[[torch.Tensor, Geometry], float]
+"""A bound of the norm of a weight that is applied so, proven from above."""
 
 
 def proven_bound(weight: torch.Tensor, geometry: Geometry) -> float:
@@ -36,11 +43,26 @@ def proven_bound(weight: torch.Tensor, geometry: Geometry) -> float:
     return bound
 
 
+def proven_norm(weight: torch.Tensor, geometry: Geometry) -> float:
+    """The supremum of the norm over all input sizes, proven from above to the tolerance of an audit.
+
+    Raises:
+        LimitError: as `proven_bound`.
+    """
+    norms = norms_of(reduce_kernel(weight.detach(), geometry))
+    upper = norms.supremum(tolerance=TOLERANCE, limit=WORK_LIMIT).upper
+    if norms.notes:
+        raise limits.LimitError(NO_TIME)
+    return upper
+
+
+def proof_of(*, certified: bool) -> Proof:
+    """What a limit is of: `proven_norm` where that is `certified`, else `proven_bound`."""
+    return proven_norm if certified else proven_bound
+
+
 def proven_factor(
-    weight: torch.Tensor,
-    geometry: Geometry,
-    limit: float,
-    proven: Callable[[torch.Tensor, Geometry], float] | None = None,
+    weight: torch.Tensor, geometry: Geometry, limit: float, proven: Proof = proven_bound
 ) -> float:
     """The factor of at most 1 by which a finite weight is multiplied, in its own type, to keep to a limit.
 
@@ -49,21 +71,22 @@ def proven_factor(
     Args:
         weight, geometry: of the layer.
         limit: positive.
-        proven: gives a bound of the layer's norm; None for `proven_bound`.
+        proven: gives a bound of the layer's norm from above.
     """
     factor, spare = 1.0, SPARE
     with one_thread_each():
-        while (bound := (proven or proven_bound)(weight * factor, geometry)) > limit:
+        while (bound := proven(weight * factor, geometry)) > limit:
             factor *= limit / bound * (1 - spare)
             spare *= 2
     return factor
 
 
-def record_of(geometry: Geometry, limit: float) -> torch.Tensor:
-    """The buffer `RECORD`."""
+def record_of(geometry: Geometry, limit: float, *, certified: bool = False) -> torch.Tensor:
+    """The buffer `RECORD`; `certified` as of `proof_of`."""
     (bits,) = struct.unpack("<q", struct.pack("<d", limit))
     entries = (int(geometry.transposed), geometry.groups, *geometry.stride, *geometry.dilation)
-    return torch.tensor([bits, *entries], dtype=torch.int64)
+    kind = (CERTIFIED,) if certified else ()
+    return torch.tensor([bits, *entries, *kind], dtype=torch.int64)
 
 
 def limit_in(record: Sequence[int]) -> tuple[float, dict[str, object]]:

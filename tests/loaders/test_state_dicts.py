@@ -18,8 +18,9 @@ from torch.nn.utils import parametrizations, prune
 from convsv_cli import audit, deadline, limit_norm, load
 from convsv_cli.errors import UsageError
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
+from convsv_cli.report import CLIP_METHODS, SCALE
 from convsv_cli.spectral import norms
-from convsv_cli.spectral.limited import NO_TIME, RECORD, proven_bound, record_of
+from convsv_cli.spectral.limited import NO_TIME, RECORD, proven_bound, proven_norm, record_of
 from convsv_cli.torch_modules.modules import geometry_of
 from tests.support import trained
 
@@ -279,17 +280,21 @@ def test_effective_weights(kind: str, index: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["linear", "strided and dilated", "grouped", "transposed, grouped"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_weights_under_a_limit_are_those_of_the_module(kind: str, dtype: torch.dtype, tmp_path: Path) -> None:
-    module = limit_norm(trained.layer(kind).to(dtype), 0.3).eval()
+@pytest.mark.parametrize("method", CLIP_METHODS)
+def test_weights_under_a_limit_are_those_of_the_module(
+    kind: str, dtype: torch.dtype, method: str, tmp_path: Path
+) -> None:
+    module = limit_norm(trained.layer(kind).to(dtype), 0.3, method=method).eval()
     module.half().to(dtype)
     (layer,) = load(saved(module.state_dict(), tmp_path)).layers
     assert torch.equal(layer.read(), module.weight)
     assert layer.geometry == replace(geometry_of(module), padding=())
     assert layer.assumed == ()
-    other = limit_norm(trained.layer(kind, seed=1).to(dtype), 0.2).eval()
+    other = limit_norm(trained.layer(kind, seed=1).to(dtype), 0.2, method=method).eval()
     other.load_state_dict({name: each for name, each in module.state_dict().items() if RECORD not in name})
     other.load_state_dict(module.state_dict())
-    assert proven_bound(other.weight, geometry_of(other)) <= 0.2
+    proven = proven_bound if method == SCALE else proven_norm
+    assert proven(other.weight, geometry_of(other)) <= 0.2
     assert torch.equal(load(saved(other.state_dict(), tmp_path)).layers[0].read(), other.weight)
 
 
@@ -302,9 +307,10 @@ def test_weights_under_a_limit_are_those_of_the_module(kind: str, dtype: torch.d
         record_of(Geometry(stride=(1, 1), dilation=(1, 1)), math.nan),
         record_of(Geometry(stride=(1, 1), dilation=(1, 1)), -1.0),
         record_of(Geometry(stride=(1, 1), dilation=(1, 1)), 1.0).double(),
+        torch.cat([record_of(Geometry(stride=(1, 1), dilation=(1, 1)), 1.0), torch.tensor([2])]),
         torch.tensor(5),
     ],
-    ids=["axes", "groups", "stride", "nan", "negative", "type", "scalar"],
+    ids=["axes", "groups", "stride", "nan", "negative", "type", "method", "scalar"],
 )
 def test_a_record_of_a_limit_that_does_not_fit(record: torch.Tensor, tmp_path: Path) -> None:
     parts = {"original": torch.ones(4, 3, 3, 3), f"0.{RECORD}": record}

@@ -110,3 +110,30 @@ def test_what_cannot_be_limited_is_refused(layer: nn.Module, limit: float, messa
 def test_conv1d_can_be_limited() -> None:
     weight = limit_norm(trained.Conv1D(4, 3), 0.5).eval().weight.detach().double()
     assert 0.5 * (1 - 1e-5) <= oracles.spectral_norm(weight.numpy()) <= 0.5
+
+
+@pytest.mark.parametrize("kind", ["strided", "linear"])
+def test_clipping_in_training_projects_the_parameter_after_each_step(kind: str) -> None:
+    layer = limit_norm(trained.layer(kind), 0.7, method="clip")
+    plain = trained.layer(kind)
+    optimiser = torch.optim.SGD(layer.parameters(), lr=1e-4)
+    for _ in range(8):
+        optimiser.zero_grad()
+        weight = layer.weight
+        assert layer.weight is not None  # a second use in one step leaves it as it is
+        weight.sum().backward()
+        optimiser.step()
+    original = layer.parametrizations.weight.original
+    assert torch.equal(original.grad, torch.ones_like(original))  # straight through
+    assert torch.equal(layer.weight, original)
+    before, after = (trained.true_supremum(plain, each.detach().numpy()) for each in (plain.weight, original))
+    assert before > 0.8
+    assert after < 0.8 < before
+    weight = layer.eval().weight
+    assert 0.6 < trained.true_supremum(layer, weight.detach().numpy()) <= 0.7
+    assert torch.allclose(weight / weight.abs().max(), original / original.abs().max())  # a factor is left
+
+
+def test_there_is_no_third_method() -> None:
+    with pytest.raises(UsageError, match="one of clip, scale, not 'round'"):
+        limit_norm(nn.Linear(2, 2), method="round")
