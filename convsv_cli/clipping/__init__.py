@@ -77,6 +77,7 @@ def clip_file(
     """
     start = time.perf_counter()
     _check(asked)
+    _check_free((output,), (model, graph), force=force)
     before = _seen(model, settings, graph)
     _check_format(before.network, model, output)
     _check_free(outputs(before.network, output), (model, graph), force=force)
