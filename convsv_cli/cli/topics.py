@@ -12,7 +12,7 @@ from convsv_cli.calculators import CALCULATORS
 from convsv_cli.cli.helping import Command
 from convsv_cli.loaders import LOADERS
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.renderers.audit_text import SPREAD
+from convsv_cli.renderers.columns import SPREAD
 from convsv_cli.renderers.csv import COLUMNS as IN_CSV
 from convsv_cli.report.verdict import (
     CTRL_C,

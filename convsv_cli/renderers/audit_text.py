@@ -1,48 +1,29 @@
-"""An audit in words: the columns of its layers, how many were audited, and what is known of the network."""
+"""An audit in words: how many layers were audited, and what is known of the network."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from convsv_cli.deadline import WORDS
 from convsv_cli.names import printable
-from convsv_cli.renderers.numbers import as_written, counted, enclosure, figure, percent, size, times
-from convsv_cli.renderers.updates import update_columns, update_words
+from convsv_cli.renderers.numbers import as_written, counted, figure, percent, times
 from convsv_cli.report import (
-    AUDITED,
     BOUNDED,
     COMPLETE,
     COVARIANCE,
-    EXACT,
-    NOT_APPLICABLE,
-    NOT_REACHED,
     UNBOUNDED,
     UPPER,
     Audit,
     Block,
     Empirical,
-    Interval,
-    LayerAudit,
-    Method,
     NetworkBound,
     PairBound,
     Settings,
     shared,
 )
 
-TEXTS = ("layer", "op", "kernel", "update")
-"""Columns that are read from the left."""
-SPREAD = {
-    "|W|F": "the root of the sum of the squares of the weight's entries, proven",
-    "stable rank": "about how many singular values of a matrix matter, proven: (|W|F / norm)²",
-    "smallest": "the smallest singular value of a matrix is in between; below 1e-5 of the norm, 0 may be the"
-    " lower end",
-}
-"""Columns that are asked for, and what they prove."""
-STATUSES = {NOT_APPLICABLE: "not applicable"}
-"""Statuses that are other words where people read them."""
 FEW, MANY = 4, 20
 """Nodes of one kind, and lines; the others are in the JSON report."""
 
@@ -55,65 +36,12 @@ def described(
     return [path, f"{format_name} opset {opset}" if opset is not None else format_name, *shapes]
 
 
-def methods_of(audit: Audit) -> list[Method]:
-    """The methods that ran and have a column."""
-    ran = {name for layer in audit.layers for name, _ in layer.measurements}
-    return [method for method in audit.methods if method.column and method.name in ran]
-
-
-def columns(audit: Audit) -> dict[str, list[str]]:
-    """The cells of each column, from left to right; a layer that was not audited says so below `bound`."""
-    layers, methods = audit.layers, methods_of(audit)
-    cells = {
-        "layer": [printable(layer.name) for layer in layers],
-        "op": [printable(layer.op) for layer in layers],
-        "kernel": [_kernel(layer) for layer in layers],
-        "stride": [size(layer.stride) for layer in layers],
-        "n": [size(layer.input_size or ()) for layer in layers],
-    }
-    updates = any(layer.update for layer in layers)
-    if updates:
-        cells["update"] = [update_words(layer.update) for layer in layers]
-    for method in methods:
-        cells[method.column] = [_figure(layer, method) for layer in layers]
-    exact, upper = (next((m for m in methods if m.kind == kind), None) for kind in (EXACT, UPPER))
-    if exact and upper:
-        cells[f"{upper.column}/{exact.column}"] = [_ratio(layer, upper, exact) for layer in layers]
-    if updates:
-        cells |= update_columns([layer.update for layer in layers])
-    for name, found in spread_of(layers).items():
-        others = cells.get(name, [""] * len(layers))  # updates of adapters have a stable rank of their own
-        cells[name] = [enclosure(each) or other for each, other in zip(found, others, strict=True)]
-    return cells
-
-
-def spread_of(layers: Sequence[LayerAudit]) -> dict[str, list[Interval | None]]:
-    """The columns of how singular values spread; none where no layer says."""
-    found = [layer.spread for layer in layers]
-    figures = [(each.frobenius, each.stable_rank, each.smallest) if each else (None,) * 3 for each in found]
-    return dict(zip(SPREAD, map(list, zip(*figures, strict=True)), strict=True)) if any(found) else {}
-
-
 def covered(audit: Audit) -> str:
     """How many of the rows that are layers were audited, how many rows are none, and what ended it early."""
     others = len(audit.layers) - audit.applicable
     not_layers = f", {others} not applicable" if others else ""
     how = f", {WORDS[audit.status]}" if audit.status != COMPLETE else ""
     return f"{audit.audited} of {audit.applicable} weight layers audited{not_layers}{how}"
-
-
-def status(layer: LayerAudit) -> str:
-    """What became of a layer."""
-    if layer.reason == NOT_REACHED:
-        return NOT_REACHED.partition(":")[0]
-    return STATUSES.get(layer.status, layer.status)
-
-
-def why_no_figures(layer: LayerAudit) -> str:
-    """What became of it, and why; empty for a layer with figures."""
-    if layer.status == AUDITED or layer.reason == NOT_REACHED:
-        return layer.reason
-    return f"{status(layer)}: {layer.reason}"
 
 
 def network_lines(audit: Audit) -> list[str]:
@@ -210,25 +138,6 @@ def share_text(block: Block) -> str:
     if block.share is None:
         return "shrinks" if 0 < block.factor < 1 else ""
     return percent(block.share)
-
-
-def _kernel(layer: LayerAudit) -> str:
-    groups = f" groups {layer.groups}" if layer.groups > 1 else ""
-    dilation = f" dilation {size(layer.dilation)}" if set(layer.dilation) - {1} else ""
-    scheme = f" {layer.scheme}" if layer.scheme else ""
-    return times(layer.kernel_shape) + groups + dilation + scheme
-
-
-def _figure(layer: LayerAudit, method: Method) -> str:
-    if layer.status != AUDITED:
-        return status(layer) if method.kind == UPPER else ""
-    measurement = layer.measurement(method.name)
-    return figure(measurement.value, method.kind) if measurement else ""
-
-
-def _ratio(layer: LayerAudit, above: Method, below: Method) -> str:
-    upper, lower = layer.measurement(above.name), layer.measurement(below.name)
-    return f"{upper.value / lower.value:.2f}" if upper and lower and lower.value else ""
 
 
 def _pairs(pairs: tuple[PairBound, ...]) -> list[str]:

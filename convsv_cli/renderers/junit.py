@@ -6,7 +6,7 @@ from collections import defaultdict
 from xml.etree import ElementTree as ET
 
 from convsv_cli.names import inert
-from convsv_cli.renderers.audit_text import why_no_figures
+from convsv_cli.renderers.columns import why_no_figures
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import about, node
 from convsv_cli.report import (

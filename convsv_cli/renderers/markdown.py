@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from convsv_cli.names import inert, printable
-from convsv_cli.renderers.audit_text import TEXTS, columns, covered, network_lines
+from convsv_cli.renderers.audit_text import covered, network_lines
+from convsv_cli.renderers.columns import TEXTS, columns
 from convsv_cli.renderers.products import product_columns
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import OUTCOMES, headline, limit, measured, node, open_gates, where

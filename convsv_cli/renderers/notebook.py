@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from convsv_cli.errors import UsageError
 from convsv_cli.names import inert, printable
 from convsv_cli.renderers import RENDERERS, certification, csv
-from convsv_cli.renderers.audit_text import TEXTS, bound_figure, columns, covered, network_lines
+from convsv_cli.renderers.audit_text import bound_figure, covered, network_lines
 from convsv_cli.renderers.certification.curve import points
 from convsv_cli.renderers.certification.text import HEADER, POINTS, title
+from convsv_cli.renderers.columns import TEXTS, columns
 from convsv_cli.renderers.numbers import counted
 from convsv_cli.renderers.renderer import Renderer, Terminal, by_suffix
 from convsv_cli.report import BOUNDED, Audit, Certification, Report

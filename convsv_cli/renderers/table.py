@@ -7,21 +7,17 @@ from collections.abc import Collection, Iterator, Sequence
 
 from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import (
-    SPREAD,
-    TEXTS,
     about_routes,
-    columns,
     covered,
     described,
     factor,
-    methods_of,
     network_lines,
     routes_differ,
     share_heading,
     share_text,
-    status,
     with_shares,
 )
+from convsv_cli.renderers.columns import SPREAD, TEXTS, columns, methods_of, status
 from convsv_cli.renderers.numbers import counted
 from convsv_cli.renderers.products import product_columns
 from convsv_cli.renderers.renderer import Renderer, Terminal

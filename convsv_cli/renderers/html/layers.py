@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from convsv_cli.renderers.audit_text import SPREAD, spread_of
+from convsv_cli.renderers.columns import SPREAD, spread_of
 from convsv_cli.renderers.html.axis import (
     BOUND,
     ESTIMATE,

@@ -17,8 +17,8 @@ from convsv_cli.renderers.audit_text import (
     pair_figure,
     quantised_line,
     share_text,
-    why_no_figures,
 )
+from convsv_cli.renderers.columns import why_no_figures
 from convsv_cli.renderers.html import facts, layers, network, pictures, profile, verdict
 from convsv_cli.renderers.html.axis import INTERVAL, Scale, Track, log, point, scale_of, sort_key
 from convsv_cli.renderers.products import product_columns

@@ -1,0 +1,104 @@
+"""The columns of an audit's layers, as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convsv_cli.names import printable
+from convsv_cli.renderers.numbers import enclosure, figure, size, times
+from convsv_cli.renderers.updates import update_columns, update_words
+from convsv_cli.report import (
+    AUDITED,
+    EXACT,
+    NOT_APPLICABLE,
+    NOT_REACHED,
+    UPPER,
+    Audit,
+    Interval,
+    LayerAudit,
+    Method,
+)
+
+TEXTS = ("layer", "op", "kernel", "update")
+"""Columns that are read from the left."""
+SPREAD = {
+    "|W|F": "the root of the sum of the squares of the weight's entries, proven",
+    "stable rank": "about how many singular values of a matrix matter, proven: (|W|F / norm)²",
+    "smallest": "the smallest singular value of a matrix is in between; below 1e-5 of the norm, 0 may be the"
+    " lower end",
+}
+"""Columns that are asked for, and what they prove."""
+STATUSES = {NOT_APPLICABLE: "not applicable"}
+"""Statuses that are other words where people read them."""
+
+
+def methods_of(audit: Audit) -> list[Method]:
+    """The methods that ran and have a column."""
+    ran = {name for layer in audit.layers for name, _ in layer.measurements}
+    return [method for method in audit.methods if method.column and method.name in ran]
+
+
+def columns(audit: Audit) -> dict[str, list[str]]:
+    """The cells of each column, from left to right; a layer that was not audited says so below `bound`."""
+    layers, methods = audit.layers, methods_of(audit)
+    cells = {
+        "layer": [printable(layer.name) for layer in layers],
+        "op": [printable(layer.op) for layer in layers],
+        "kernel": [_kernel(layer) for layer in layers],
+        "stride": [size(layer.stride) for layer in layers],
+        "n": [size(layer.input_size or ()) for layer in layers],
+    }
+    updates = any(layer.update for layer in layers)
+    if updates:
+        cells["update"] = [update_words(layer.update) for layer in layers]
+    for method in methods:
+        cells[method.column] = [_figure(layer, method) for layer in layers]
+    exact, upper = (next((m for m in methods if m.kind == kind), None) for kind in (EXACT, UPPER))
+    if exact and upper:
+        cells[f"{upper.column}/{exact.column}"] = [_ratio(layer, upper, exact) for layer in layers]
+    if updates:
+        cells |= update_columns([layer.update for layer in layers])
+    for name, found in spread_of(layers).items():
+        others = cells.get(name, [""] * len(layers))  # updates of adapters have a stable rank of their own
+        cells[name] = [enclosure(each) or other for each, other in zip(found, others, strict=True)]
+    return cells
+
+
+def spread_of(layers: Sequence[LayerAudit]) -> dict[str, list[Interval | None]]:
+    """The columns of how singular values spread; none where no layer says."""
+    found = [layer.spread for layer in layers]
+    figures = [(each.frobenius, each.stable_rank, each.smallest) if each else (None,) * 3 for each in found]
+    return dict(zip(SPREAD, map(list, zip(*figures, strict=True)), strict=True)) if any(found) else {}
+
+
+def status(layer: LayerAudit) -> str:
+    """What became of a layer."""
+    if layer.reason == NOT_REACHED:
+        return NOT_REACHED.partition(":")[0]
+    return STATUSES.get(layer.status, layer.status)
+
+
+def why_no_figures(layer: LayerAudit) -> str:
+    """What became of it, and why; empty for a layer with figures."""
+    if layer.status == AUDITED or layer.reason == NOT_REACHED:
+        return layer.reason
+    return f"{status(layer)}: {layer.reason}"
+
+
+def _kernel(layer: LayerAudit) -> str:
+    groups = f" groups {layer.groups}" if layer.groups > 1 else ""
+    dilation = f" dilation {size(layer.dilation)}" if set(layer.dilation) - {1} else ""
+    scheme = f" {layer.scheme}" if layer.scheme else ""
+    return times(layer.kernel_shape) + groups + dilation + scheme
+
+
+def _figure(layer: LayerAudit, method: Method) -> str:
+    if layer.status != AUDITED:
+        return status(layer) if method.kind == UPPER else ""
+    measurement = layer.measurement(method.name)
+    return figure(measurement.value, method.kind) if measurement else ""
+
+
+def _ratio(layer: LayerAudit, above: Method, below: Method) -> str:
+    upper, lower = layer.measurement(above.name), layer.measurement(below.name)
+    return f"{upper.value / lower.value:.2f}" if upper and lower and lower.value else ""
