@@ -84,6 +84,16 @@ def test_a_lightning_trainer(root: Path, tmp_path: Path) -> None:
     assert max(norms.values()) <= 1.5
 
 
+def test_a_trainer_of_transformers(root: Path, tmp_path: Path) -> None:
+    scalars = trained(root, "transformers", tmp_path)
+    check(scalars, tmp_path / "model" / "model.safetensors", "transformer.h.1.attn.c_attn")
+    (name,) = (
+        name for name in scalars if name.startswith("norm_estimate/") and name.endswith("h.1.attn.c_attn")
+    )
+    assert set(scalars[name]) == {2, 4, 6, 8}
+    assert set(scalars[name.replace("estimate", "certified")]) == {4, 8}
+
+
 def test_the_benchmark_compares_steps_of_the_same_run() -> None:
     section = monitor_overhead.steps_with_estimates(steps=2, batch=2, device="cpu")
     assert [row["monitor"] for row in section.rows] == ["none", "estimates"]
