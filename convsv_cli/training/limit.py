@@ -32,7 +32,7 @@ def limit_norm(layer: Layer, limit: float = 1.0, *, method: str = SCALE) -> Laye
     a step of the optimiser lowers the singular values of the parameter itself that exceed the limit, by one
     projection on a torus (see `spectral.clipping`), and the layer multiplies by the parameter as it is. The
     projection is no part of the gradient. In evaluation mode a factor, usually just below 1, makes the
-    *certified* norm of the weight keep the limit, which is up to sqrt(prod k) less than the bound that
+    certified norm of the weight keep the limit, which is up to sqrt(prod k) less than the bound that
     "scale" keeps to it. A projection takes about as long as some twenty factorizations of c x c matrices for
     each tap of the kernel; of 64 channels, a few tenths of a second.
 

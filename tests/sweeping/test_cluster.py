@@ -177,7 +177,6 @@ def test_only_what_kills_workers_when_no_other_suspect_runs_is_to_blame():
     assert died == ["", cluster.DIED, ""]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="has no such processes")
 def test_an_order_costs_two_workers_at_most(tmp_path, monkeypatch):
     monkeypatch.setattr("convsv_cli.sweeping.worker.answer", lambda _order: os._exit(9))
     deadly = Order(path="x.pt", settings=QUICK)

@@ -117,7 +117,6 @@ def test_two_sweeps_do_not_write_to_one_folder(command, tmp_path):
     assert command()[0].return_value == 0
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no such files")
 def test_pipes_and_links_in_a_folder_of_results_are_no_files(command, tmp_path):
     command()
     results = tmp_path / "results"

@@ -185,7 +185,6 @@ def test_copies_go_on_by_themselves(
         assert each.certified_step == 2
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="has no processes that are forked")
 def test_a_fork_has_a_thread_of_its_own(held: threading.Event) -> None:
     monitor = NormMonitor(network(), certified_every=1)
     monitor.step()
