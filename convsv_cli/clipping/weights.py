@@ -10,13 +10,14 @@ import torch
 
 from convsv_cli import limits
 from convsv_cli.auditing.guarding import digest, guarded, weight_of
-from convsv_cli.clipping.writing import Edit, edits
+from convsv_cli.clipping.writing import Edit, edits, read
 from convsv_cli.limits import LimitError
 from convsv_cli.model.home import Home, NoHomeError
 from convsv_cli.model.layer import Layer
 from convsv_cli.report import AUDITED, Interval, LayerAudit, Settings
 from convsv_cli.spectral.clipping import brought_under
 
+COMPUTED = "its values are computed from those that are stored"
 Told = Callable[[str], None]
 Rows = Mapping[str, tuple[Layer, LayerAudit]]
 
@@ -89,7 +90,9 @@ def _edits(
         known = home()
     except NoHomeError as error:
         return str(error)
-    weight = weight_of(layer)
+    weight, held = weight_of(layer).double(), read(known)
+    if held is not None and not _same(held, weight):
+        return COMPUTED
     with limits.apart():
         found = brought_under(
             weight,
@@ -105,11 +108,15 @@ def _edits(
     return edits(known, found.weight)
 
 
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-9, atol=0)
+
+
 def change(before: Layer, after: Layer, row: LayerAudit) -> float:
     """|W' - W| by |W|, in the Frobenius norm; 0 where the weight is the one that it was."""
     old = weight_of(before)
     if digest(old) == row.weight_sha256:
         return 0.0
-    norm = float(torch.linalg.vector_norm(old))
-    difference = float(torch.linalg.vector_norm(weight_of(after) - old))
+    norm = float(torch.linalg.vector_norm(old.double()))
+    difference = float(torch.linalg.vector_norm(weight_of(after).double() - old.double()))
     return difference / norm if norm else math.inf

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -56,6 +56,20 @@ def edits(home: Home, weight: torch.Tensor) -> list[Edit]:
     return [Edit(place=place, values=values, positions=home.positions) for place, values in parts]
 
 
+def read(home: Home) -> torch.Tensor | None:
+    """What is read of a home now, float64; None where its values have no bytes of their own."""
+    parts = []
+    for place in home.places:
+        if place.file is None:
+            return None
+        kind: torch.dtype = getattr(torch, place.dtype)
+        bits = np.array(_view(place, place.file, kind.itemsize, mode="r"))
+        turned = bits.byteswap() if place.swapped and kind.itemsize > 1 else bits
+        found = torch.from_numpy(turned.flatten().view("u1")).view(kind).reshape(place.shape)
+        parts.append(found if home.positions is None else found.flatten()[home.positions])
+    return home.join(*(part.double() for part in parts))
+
+
 def write(model: Path, wanted: Iterable[Edit]) -> None:
     """Write values into a model.
 
@@ -79,11 +93,14 @@ def write(model: Path, wanted: Iterable[Edit]) -> None:
 
 
 def _into_file(edit: Edit, file: Path) -> None:
-    place, size = edit.place, edit.values.element_size()
+    edit.put(_view(edit.place, file, edit.values.element_size(), mode="r+"))
+
+
+def _view(place: Place, file: Path, size: int, *, mode: Literal["r", "r+"]) -> NDArray[Any]:
+    """The values of a place, mapped, as unsigned integers of so many bytes; not one of them is read."""
     extent = 1 + sum((n - 1) * step for n, step in zip(place.shape, place.stride, strict=True))
-    flat = np.memmap(file, dtype=f"u{size}", mode="r+", offset=place.start, shape=(extent,))
-    edit.put(as_strided(flat, place.shape, [size * step for step in place.stride]))
-    flat.flush()
+    flat = np.memmap(file, dtype=f"u{size}", mode=mode, offset=place.start, shape=(extent,))
+    return as_strided(flat, place.shape, [size * step for step in place.stride])
 
 
 def _into_graph(model: Path, named: dict[str, list[Edit]]) -> None:
