@@ -22,6 +22,7 @@ from convsv_cli.model.layer import Layer
 from convsv_cli.model.network import Network
 from convsv_cli.report import (
     BOUNDED,
+    INTERRUPTED,
     KEPT,
     NOT_APPLICABLE,
     SCALE,
@@ -112,7 +113,10 @@ class Seen:
 def _seen(model: Path, settings: Settings, graph: Path | None) -> Seen:
     with allowing():
         network = declared(loaded(model, settings, graph), settings)
-        return Seen(network=network, audit=audit_network(network, settings))
+        audit = audit_network(network, settings)
+    if audit.status == INTERRUPTED:
+        raise KeyboardInterrupt
+    return Seen(network=network, audit=audit)
 
 
 class _Task:
