@@ -183,7 +183,11 @@ class Loader:
         return begins or self.knows(path)
 
     def knows(self, path: Path) -> bool:
-        """Whether the name of a file tells that it is of this format."""
+        """Whether the name of a file tells that it is of this format.
+
+        Args:
+            path: of the file.
+        """
         return bool(self.names) and re.search(rf"(?:^|/)(?:{self.names})\Z", path.as_posix()) is not None
 
 
