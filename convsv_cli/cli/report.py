@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from convsv_cli.cli import options
-from convsv_cli.cli.helping import Command
-from convsv_cli.cli.output import Target, prepare, write, write_report
+from convsv_cli.cli.helping import OUTPUT, Command
+from convsv_cli.cli.output import prepare, write, write_report
 from convsv_cli.cli.running import complain_of
 from convsv_cli.comparison import side_by_side
 from convsv_cli.errors import UsageError
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.comparison import TRENDS
+from convsv_cli.renderers.renderer import Renderer
 from convsv_cli.renderers.sweep import SWEEPS
 from convsv_cli.saved import read
+
+SEVERAL: tuple[Renderer[Any], ...] = (
+    *TRENDS,
+    *(renderer for renderer in RENDERERS if renderer.name not in {trend.name for trend in TRENDS}),
+)
+"""Formats of several reports: side by side where there is such a one, one after the other elsewhere."""
 
 
 @click.command(
@@ -30,8 +38,9 @@ from convsv_cli.saved import read
     required=True,
     type=click.Path(path_type=Path, allow_dash=True),
 )
+@options.globs("--layers", "Of several reports, show only matching layers.", OUTPUT)
 @options.EXPLAIN
-@options.FORMAT
+@options.format_option(SEVERAL)
 @options.OUTPUT_
 @options.verbose_option("Of a check, show every layer, not only what does not pass.")
 @options.QUIET
@@ -39,6 +48,7 @@ from convsv_cli.saved import read
 def report(
     *,
     files: tuple[Path, ...],
+    layers: tuple[str, ...],
     explain: bool,
     format_name: str | None,
     outputs: tuple[Path, ...],
@@ -47,9 +57,10 @@ def report(
 ) -> None:
     """Show REPORT.json, the saved JSON of an audit or a check, in any format (- is stdin).
 
-    As a table, Markdown, CSV or JSON, several reports are shown side by side, for instance those of a
-    training run: the certified norm of each layer in each, and the bound of the network. The other formats
-    show them one after the other.
+    As a table, Markdown, CSV, JSON, HTML or a picture (.svg), several reports are shown side by side, for
+    instance those of a training run: the certified norm of each layer in each, and the bound of the network,
+    in charts with the limits of a check. Names that differ in numbers alone are put in the order of these.
+    The other formats show reports one after the other.
 
     Of a folder that `convsv sweep` has filled, as a table, Markdown, CSV, JSON or HTML: what became of each
     file, which of them are far above the others, and what becomes of files with numbers, such as epochs.
@@ -62,23 +73,24 @@ def report(
       convsv audit model.onnx --format json | convsv report - -o report.html
       convsv report check.json -o check.sarif -o check.xml
       convsv report epoch1.json epoch2.json epoch3.json -o training.csv
+      convsv report epoch*.json --layers 'layer4.*' -o trend.html -o trend.svg
       convsv report results/ -o sweep.html
     """  # noqa: D301  (click takes \b for "keep these lines")
     if len(files) == 1 and files[0].is_dir():
         _of_sweep(files[0], outputs, format_name)
         return
-    targets = prepare(RENDERERS, outputs, format_name, files)
+    targets = prepare(RENDERERS if len(files) == 1 else SEVERAL, outputs, format_name, files)
     found = [("stdin" if str(file) == "-" else str(file), read(file)) for file in files]
     if len(found) == 1:
         write_report(found[0][1], targets, explain=explain, full=verbose)
         return
-    together, figures = side_by_side(found)
+    together, figures = side_by_side(found, layers)
     if not quiet:
         complain_of([failure.message for failure in together.failures])
-    trends = {renderer.name: renderer for renderer in TRENDS}
+    trends = {renderer.name for renderer in TRENDS}
     for target in targets:
         if target.renderer.name in trends:
-            write(figures, [Target(renderer=trends[target.renderer.name], path=target.path)])
+            write(figures, [target])
         else:
             write_report(together, [target], explain=explain, full=verbose)
 

@@ -9,18 +9,18 @@ from convsv_cli.comparison.changes import (
     same_ends,
     same_range,
     same_sizes,
-    side_by_side,
-    trend,
     unequal_effort,
     with_effort,
 )
 from convsv_cli.comparison.pairs import Pair, pairs, same_model
+from convsv_cli.comparison.trends import in_order, side_by_side, trend
 
 __all__ = [
     "Pair",
     "audited_like",
     "changes",
     "difference",
+    "in_order",
     "pairs",
     "same_ends",
     "same_model",

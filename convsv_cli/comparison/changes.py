@@ -1,20 +1,17 @@
-"""What has become of layers and of the network: from one audit to another, or over many."""
+"""What has become of layers and of the network from one audit to another."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain, pairwise
+from itertools import chain
 
 from convsv_cli.comparison.pairs import Pair, pairs, same_model
 from convsv_cli.deadline import WORDS
 from convsv_cli.digits import short
-from convsv_cli.errors import UsageError
-from convsv_cli.names import plain_names
 from convsv_cli.report import (
     BOUNDED,
-    CERTIFIED,
     COMPLETE,
     EFFORTS,
     NOT_APPLICABLE,
@@ -23,9 +20,7 @@ from convsv_cli.report import (
     Interval,
     LayerAudit,
     NetworkBound,
-    Report,
     Settings,
-    Trend,
 )
 from convsv_cli.report.comparison import (
     ADDED,
@@ -38,13 +33,11 @@ from convsv_cli.report.comparison import (
     SAME,
     SMALLER,
     Change,
-    Figures,
 )
 from convsv_cli.version import __version__
 
 OTHER_INPUTS = "bounds for other inputs"
 OTHER_ENDS = "bounds between other tensors"
-MOST_FIGURES = 4_000_000
 SEARCHED = "bounds by the rules alone and with --network-effort"
 
 
@@ -194,65 +187,3 @@ def _certified(row: LayerAudit | None) -> Interval | None:
 
 def _bound(bound: NetworkBound) -> Interval | None:
     return Interval(upper=bound.at_settings) if bound.status == BOUNDED else None
-
-
-def trend(audits: Sequence[tuple[str, Audit]]) -> Trend:
-    """The figures of named audits, side by side.
-
-    Raises:
-        UsageError: they are more than anybody reads: many audits, each of other layers.
-    """
-    columns = [_column(audit) for _, audit in audits]
-    bounded = [audit for _, audit in audits if audit.bound.status == BOUNDED]
-    reasons = (unequal_effort(old, new) for old, new in pairwise(bounded))
-    names = dict.fromkeys(name for column in columns for name in column)
-    if len(names) * len(columns) > MOST_FIGURES:
-        what = f"{len(names):,} layers of {len(columns):,} audits are too many side by side"
-        raise UsageError(what, hint=f"at most {MOST_FIGURES:,} figures: compare some of the reports")
-    return Trend(
-        names=tuple(name for name, _ in audits),
-        layers=tuple((name, tuple(column.get(name) for column in columns)) for name in names),
-        network=tuple(_finite(audit.bound.lipschitz) for _, audit in audits),
-        reason=next(filter(None, reasons), ""),
-    )
-
-
-def side_by_side(reports: Sequence[tuple[str, Report]]) -> tuple[Report, Trend]:
-    """Named reports as one, and the figures of all their audits: each has the name of its report.
-
-    Where a report is of several models, their paths tell them apart.
-    """
-    named = [
-        (name if len(one.audits) == 1 else f"{name}: {audit.model.path}", audit)
-        for name, one in reports
-        for audit in one.audits
-    ]
-    commands = {one.command for _, one in reports}
-    together = Report(
-        command=commands.pop() if len(commands) == 1 else "report",
-        audits=tuple(audit for _, audit in named),
-        failures=tuple(failure for _, one in reports for failure in one.failures),
-    )
-    return together, trend(named)
-
-
-def growth(figures: Figures) -> float | None:
-    """The last figure as a multiple of the first; None where there is no such number."""
-    if not figures or not figures[0] or figures[-1] is None:
-        return None
-    return figures[-1] / figures[0]
-
-
-def _column(audit: Audit) -> dict[str, float | None]:
-    plain = plain_names(layer.name for layer in audit.layers)
-    return {plain[layer.name]: _norm(audit, layer) for layer in audit.layers}
-
-
-def _norm(audit: Audit, layer: LayerAudit) -> float | None:
-    certified = next((method.name for method in audit.methods if method.kind == CERTIFIED), "")
-    measurement = layer.measurement(certified)
-    return _finite(measurement.value) if measurement else None
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

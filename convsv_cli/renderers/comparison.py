@@ -6,11 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from convsv_cli.comparison.changes import growth
+from convsv_cli.comparison.trends import growth
 from convsv_cli.digits import short
 from convsv_cli.names import inert
 from convsv_cli.renderers import csv, json, markdown
-from convsv_cli.renderers.html.page import page
+from convsv_cli.renderers.html.course import WIDTH, courses_of, headline_of_trend, laid_out, steps_of
+from convsv_cli.renderers.html.page import filled, page
 from convsv_cli.renderers.html.verdict import INFO, Headline, headline_of
 from convsv_cli.renderers.numbers import counted, figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
@@ -18,6 +19,7 @@ from convsv_cli.renderers.screen import STYLE_OF, Line, Part, Table, shown
 from convsv_cli.renderers.verdict_text import about, headline, node, open_gates, verdict_lines
 from convsv_cli.report import UPPER, Change, Difference, Finding, Interval, Trend, Verdict
 from convsv_cli.report.comparison import CLOSE, NOT_A_LAYER, SAME
+from convsv_cli.version import __version__
 
 HEADINGS = ("layer", "before ≤", "after ≤", "ratio", "change")
 FURTHER = ("distance ≤", "of before ≤")
@@ -246,6 +248,38 @@ def _aligned(rows: Sequence[Sequence[str]], right: Iterable[bool]) -> list[str]:
     return [lines[0], "─" * max(map(len, lines)), *lines[1:]]
 
 
+def _trend_html(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
+    """The page, which ends with a line break; every text from a file is inert in it."""
+    steps = steps_of(trend.names)
+    network, layers = courses_of(trend, steps)
+    every = (*filter(None, [network]), *layers)
+    return page(
+        "trend.html",
+        trend=trend,
+        steps=steps,
+        network=network,
+        layers=layers,
+        headline=headline_of_trend(trend, every),
+        version=__version__,
+    )
+
+
+def _trend_svg(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
+    """A picture without scripts, fonts or links, in light and dark: a small chart per layer."""
+    network, layers = courses_of(trend, steps_of(trend.names))
+    every = (*filter(None, [network]), *layers)
+    panels, height = laid_out(every)
+    return filled(
+        "trend.svg",
+        trend=trend,
+        panels=panels,
+        network=network,
+        headline=headline_of_trend(trend, every),
+        width=WIDTH,
+        height=height,
+    )
+
+
 DIFFERENCES: tuple[Renderer[Difference], ...] = (
     Renderer(name="table", suffixes=(".txt",), render=_difference_table),
     json.RENDERER,
@@ -253,9 +287,12 @@ DIFFERENCES: tuple[Renderer[Difference], ...] = (
     Renderer(name="markdown", suffixes=(".md", ".markdown"), render=_difference_markdown),
     Renderer(name="html", suffixes=(".html", ".htm"), render=_difference_html),
 )
+PAGE = Renderer(name="html", suffixes=(".html", ".htm"), render=_trend_html)
 TRENDS: tuple[Renderer[Trend], ...] = (
     Renderer(name="table", suffixes=(".txt",), render=_trend_table),
     json.RENDERER,
     Renderer(name="csv", suffixes=(".csv",), render=_trend_csv),
     Renderer(name="markdown", suffixes=(".md", ".markdown"), render=_trend_markdown),
+    PAGE,
+    Renderer(name="svg", suffixes=(".svg",), render=_trend_svg),
 )

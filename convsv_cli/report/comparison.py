@@ -99,9 +99,15 @@ class Trend:
             appearance.
         network: the bounds of the network.
         reason: why these tell nothing of growth: two of them were made in other ways; empty where they do.
+        limits: what a budget allowed each layer, as `layers` has them; None where no limit holds.
+        network_limits: likewise, of the network.
+        routes: by which ways the bounds of the network were found; empty where that is not known.
     """
 
     names: tuple[str, ...]
     layers: tuple[tuple[str, Figures], ...]
     network: Figures
     reason: str = ""
+    limits: tuple[Figures, ...] = ()
+    network_limits: Figures = ()
+    routes: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from convsv_cli.comparison.changes import growth
+from convsv_cli.comparison.trends import growth
 from convsv_cli.report.sweep import Series, Step, Sweep, Swept
 from convsv_cli.sweeping.columns import File
 from convsv_cli.sweeping.outcomes import outcomes_in

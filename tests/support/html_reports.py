@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from convsv_cli import audit, report
-from convsv_cli.comparison import difference
+from convsv_cli.comparison import difference, trend
 from convsv_cli.renderers import RENDERERS, certification
-from convsv_cli.renderers.comparison import DIFFERENCES
+from convsv_cli.renderers.comparison import DIFFERENCES, TRENDS
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.report import (
     Audit,
     Failure,
     Finding,
     Gate,
+    Interval,
     LayerAudit,
     Obstacle,
     Part,
@@ -200,6 +201,33 @@ def named(*names: str) -> Audit:
     )
 
 
+def training(steps: Sequence[int] = (1, 2, 3, 9, 10)) -> list[tuple[str, Audit]]:
+    """Checks of epochs whose norms grow, some beyond their limit, with the bound of the network."""
+    return [(f"runs/epoch{step}.json", judged(grown(resnet(), 1.05**step))) for step in steps]
+
+
+def grown(sample: Audit, factor: float) -> Audit:
+    """With certified norms so many times what they are, and the bound likewise."""
+    layers = tuple(
+        replace(
+            layer,
+            measurements=tuple(
+                (name, replace(each, value=each.value * factor, enclosure=scaled(each.enclosure, factor)))
+                for name, each in layer.measurements
+            ),
+        )
+        for layer in sample.layers
+    )
+    return replace(
+        sample, layers=layers, bound=replace(sample.bound, lipschitz=factor * sample.bound.lipschitz)
+    )
+
+
+def scaled(proven: Interval | None, factor: float) -> Interval | None:
+    """So many times the interval; none of none."""
+    return proven and Interval(lower=factor * proven.lower, upper=factor * proven.upper)
+
+
 def cases() -> dict[str, str]:
     """Pages by name, each of another kind."""
     failure = Failure(path="broken.onnx", message="broken.onnx: not an ONNX file", exit_code=2)
@@ -216,4 +244,6 @@ def cases() -> dict[str, str]:
         "certified": _page(certification.RENDERERS, CERTIFICATION),
         "not certified": _page(certification.RENDERERS, NOTHING),
         "difference": _page(DIFFERENCES, difference(without_graph(), judged(resnet()))),
+        "trend": _page(TRENDS, trend(training())),
+        "hostile trend": _page(TRENDS, trend([(name, named(*HOSTILE)) for name in HOSTILE])),
     }

@@ -20,7 +20,7 @@ from tests.support.sampling import one_in
 
 INSTALL = "no Chromium: apt-get update && apt-get install -y --no-install-recommends chromium"
 CASES = ("bounded", "judged", "unbounded", "spectra", "without graph", "hostile", "several", "nothing")
-OTHERS = ("certified", "not certified", "difference")
+OTHERS = ("certified", "not certified", "difference", "trend", "hostile trend")
 LIGHT: dict[str, Any] = {"color_scheme": "light", "viewport": {"width": 1240, "height": 900}}
 DARK: dict[str, Any] = {**LIGHT, "color_scheme": "dark"}
 NARROW: dict[str, Any] = {"color_scheme": "light", "viewport": {"width": 360, "height": 740}}
@@ -177,6 +177,24 @@ def test_figures_of_a_chart_are_said_in_full(browser: Browser, folder: Path) -> 
         assert slider.get_attribute("aria-valuetext") == output.inner_text()
         visit.page.locator("figure.profile g.stop").nth(7).hover()
         assert output.inner_text().startswith(f"{sample.layers[7].name}: {said[7]}")
+
+
+def test_a_trend_is_filtered_and_read_step_by_step(browser: Browser, folder: Path) -> None:
+    with visiting(browser, folder / "trend.html", **LIGHT) as visit:
+        page, (_, last) = visit.page, samples.training()[-1]
+        slider, output = page.get_by_label("Figures of one step"), page.locator(".reader output")
+        slider.focus()
+        page.keyboard.press("End")
+        said = f"runs/epoch10.json: certified ≤ {last.bound.lipschitz!r}, by covariance (12 blocks)"
+        assert output.inner_text().startswith(said)
+        page.get_by_label("Filter").fill("layer2")
+        shown = page.locator("table.layers tbody tr:visible .name").all_inner_texts()
+        assert len(shown) == 7
+        assert all("layer2" in name for name in shown)
+        chart = page.get_by_role("img", name="layer2.0.conv1:")
+        assert "Above its limit at 1, 2," in (chart.locator("> title").text_content() or "")
+        assert chart.locator("circle.rank, use.square").count() == 5
+        assert visit.complaints == []
 
 
 def certified(layer: LayerAudit) -> Interval:

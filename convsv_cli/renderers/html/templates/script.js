@@ -138,7 +138,7 @@ function slider(figure) {
   input.addEventListener("focus", () => show(Number(input.value) - 1));
   stops.forEach((stop, index) => stop.addEventListener("pointerenter", () => show(index)));
   input.setAttribute("aria-valuetext", stops[0].querySelector("title").textContent);
-  const bar = made("p", { className: "reader" }, made("label", {}, "Figures of one layer ", input), said);
+  const bar = made("p", { className: "reader" }, made("label", {}, `Figures of one ${figure.dataset.stop ?? "layer"} `, input), said);
   figure.querySelector("figcaption").before(bar);
 }
 
