@@ -25,6 +25,7 @@ from convsv_cli.cli.report import report
 from convsv_cli.cli.spectrum import spectrum
 from convsv_cli.cli.sweep import sweep
 from convsv_cli.cli.topics import READER_GONE, TOPICS, help_
+from convsv_cli.cli.watch import watch
 from convsv_cli.errors import ConvsvError
 from convsv_cli.report.verdict import CTRL_C, INTERNAL, USAGE
 from convsv_cli.version import __version__
@@ -94,6 +95,7 @@ cli.add_command(options.methods)
 cli.add_command(report)
 cli.add_command(spectrum)
 cli.add_command(sweep)
+cli.add_command(watch)
 
 
 def main() -> None:

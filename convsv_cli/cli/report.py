@@ -79,7 +79,8 @@ def report(
     if len(files) == 1 and files[0].is_dir():
         _of_sweep(files[0], outputs, format_name)
         return
-    targets = prepare(RENDERERS if len(files) == 1 else SEVERAL, outputs, format_name, files)
+    formats: tuple[Renderer[Any], ...] = RENDERERS if len(files) == 1 else SEVERAL
+    targets = prepare(formats, outputs, format_name, files)
     found = [("stdin" if str(file) == "-" else str(file), read(file)) for file in files]
     if len(found) == 1:
         write_report(found[0][1], targets, explain=explain, full=verbose)

@@ -24,22 +24,7 @@ if TYPE_CHECKING:
 
 OWN_CACHE = "cache"
 """In the folder of results."""
-
-
-@click.command(
-    cls=Command,
-    short_help="Audit all models in folders into tables; can be resumed.",
-    see_also=["audit", "report", "help exit-codes"],
-)
-@click.argument("models", metavar="FOLDER|FILE|GLOB...", nargs=-1, required=True)
-@options.EXACT
-@options.INPUT_SIZE
-@options.INPUT_SHAPE
-@options.DEVICE
-@options.TOLERANCE_
-@options.NETWORK_EFFORT
-@options.INPUT_RANGE
-@option(
+RESULTS = option(
     "-o",
     "--output",
     "results",
@@ -49,6 +34,29 @@ OWN_CACHE = "cache"
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the results; what it has of an earlier run is not done again.",
 )
+WORKER_MEMORY = option(
+    "--worker-memory",
+    section=LIMITS,
+    metavar="SIZE",
+    callback=memory,
+    help="Memory that each worker may have, such as 8G: a model that needs more fails alone.",
+)
+
+
+@click.command(
+    cls=Command,
+    short_help="Audit all models in folders into tables; can be resumed.",
+    see_also=["audit", "report", "watch", "help exit-codes"],
+)
+@click.argument("models", metavar="FOLDER|FILE|GLOB...", nargs=-1, required=True)
+@options.EXACT
+@options.INPUT_SIZE
+@options.INPUT_SHAPE
+@options.DEVICE
+@options.TOLERANCE_
+@options.NETWORK_EFFORT
+@options.INPUT_RANGE
+@RESULTS
 @option(
     "--prune",
     section=OUTPUT,
@@ -66,13 +74,7 @@ OWN_CACHE = "cache"
     default=0,
     help="Models, or groups of layers of large models, at a time.  [default: the number of cores]",
 )
-@option(
-    "--worker-memory",
-    section=LIMITS,
-    metavar="SIZE",
-    callback=memory,
-    help="Memory that each worker may have, such as 8G: a model that needs more fails alone.",
-)
+@WORKER_MEMORY
 @option(
     "--scheduler",
     section=LIMITS,
@@ -138,7 +140,7 @@ def sweep(
     with outcomes.alone():
         found = list(discover(models))
         outcomes.settle([each.path for each in found], models, prune=prune)
-        with _ending(_executor(scheduler, jobs, worker_memory, results), results) as executor:
+        with ending(executor_of(scheduler, jobs, worker_memory, results), results) as executor:
             with _telling(hidden=quiet) as progress:
                 tally = run(
                     found,
@@ -152,14 +154,14 @@ def sweep(
                 )
             executor.close()
         totals = update_tables(results)
-    note(_summary(totals, results))
+    note(summary_line(totals, results))
     tell_of_cache(tally, folder)
     code = worst((totals.exit_code, _left(tally)))
     return PASS if exit_zero and code in (OVER_BUDGET, LEFT_OPEN) else code
 
 
 @contextmanager
-def _ending(executor: Executor, results: Path) -> Iterator[Executor]:
+def ending(executor: Executor, results: Path) -> Iterator[Executor]:
     """However a run ends, so do its workers; Ctrl-C and errors leave tables, if these can be written."""
     try:
         yield executor
@@ -168,7 +170,7 @@ def _ending(executor: Executor, results: Path) -> Iterator[Executor]:
         with suppress(ConvsvError):
             from convsv_cli.sweeping import update_tables
 
-            note(_summary(update_tables(results), results))
+            note(summary_line(update_tables(results), results))
         raise
 
 
@@ -180,14 +182,14 @@ def _left(tally: Tally) -> int:
     return LEFT_OPEN if left else PASS
 
 
-def _executor(scheduler: str, jobs: int, worker_memory: float | None, results: Path) -> Executor:
+def executor_of(scheduler: str, jobs: int, worker_memory: float | None, results: Path) -> Executor:
     """What runs the audits: the cluster of a scheduler, or this machine where none is named."""
     from convsv_cli.sweeping import ClusterExecutor, LocalExecutor
 
     return ClusterExecutor(scheduler, notes=results) if scheduler else LocalExecutor(jobs, worker_memory)
 
 
-def _summary(totals: Totals, results: Path) -> str:
+def summary_line(totals: Totals, results: Path) -> str:
     """What became of all files, in one line."""
     counts = ", ".join(f"{count:,} {status}" for status, count in sorted(totals.files.items()))
     kinds = "*.jsonl and *.parquet" if totals.parquet else "*.jsonl (and Parquet where pyarrow is installed)"

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from convsv_cli.digits import short
-from convsv_cli.names import inert
+from convsv_cli.names import inert, one_line
 from convsv_cli.renderers import csv, json, markdown
+from convsv_cli.renderers.audit_text import bound_figure
 from convsv_cli.renderers.html.page import page
-from convsv_cli.renderers.html.verdict import FAIL, PASS, WARN, Headline
+from convsv_cli.renderers.html.verdict import FAIL, PASS, WARN, Headline, largest_of
 from convsv_cli.renderers.numbers import counted, figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.screen import BAD, STRESSED, Part, Table, shown
-from convsv_cli.report import BOUNDED, UPPER, Series, Sweep, Swept
+from convsv_cli.renderers.verdict_text import headline
+from convsv_cli.report import BOUNDED, UPPER, Report, Series, Sweep, Swept
 
 HEADINGS = ("file", "status", "layers", "largest norm ≤", "layer", "network ≤", "remark")
 TEXTS = ("file", "status", "layer", "remark")
@@ -90,11 +92,11 @@ def _html(sweep: Sweep, terminal: Terminal) -> str:  # noqa: ARG001
     """The page, which ends with a line break; every text from a file is inert in it."""
     failed = sweep.counts.get("failed", 0)
     tone = FAIL if failed else WARN if sweep.counts.get("incomplete") else PASS
-    headline = Headline(tone=tone, title=counted(len(sweep.files), "file"), text=_counts(sweep))
+    banner = Headline(tone=tone, title=counted(len(sweep.files), "file"), text=_counts(sweep))
     return page(
         "sweep.html",
         sweep=sweep,
-        headline=headline,
+        headline=banner,
         tones=TONES,
         rows=[(file, _row(file, str, str)) for file in sweep.files],
         trends=[(series, _trend(series, str)) for series in sweep.series],
@@ -156,6 +158,25 @@ def _trend(series: Series, shown: Callable[[str], str]) -> tuple[str, ...]:
 
 def _columns(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     return {name: [row[index] for row in rows] for index, name in enumerate(headings)}
+
+
+def checkpoint_line(path: str, report: Report) -> str:
+    """What became of a checkpoint: layers, largest norm, bound (or product, which is none), and verdict."""
+    if not report.audits:
+        return one_line(f"{path}: failed: {report.failures[0].message.removeprefix(f'{path}: ')}")
+    (audit,) = report.audits
+    norm, bound = largest_of(audit), audit.bound
+    product = dict(audit.network.product).get("certified")
+    network = f"network ≤ {bound_figure(bound)}" if bound.status == BOUNDED else bound.status
+    if bound.status != BOUNDED and product is not None:
+        network = f"product of norms {figure(product, UPPER)} (no bound of the network)"
+    said = [
+        f"{audit.audited} of {counted(audit.applicable, 'layer')}",
+        f"largest ≤ {figure(norm[0], UPPER)} ({norm[1]})" if norm else "no norm",
+        network,
+        *([headline(audit.verdict, audit.findings)] if audit.verdict else []),
+    ]
+    return one_line(f"{path}: {', '.join(said)}")
 
 
 SWEEPS: tuple[Renderer[Sweep], ...] = (

@@ -13,6 +13,7 @@ from convsv_cli.sweeping.local import LocalExecutor
 from convsv_cli.sweeping.outcomes import Outcome, Outcomes, outcomes_in
 from convsv_cli.sweeping.summary import summary_of
 from convsv_cli.sweeping.tables import Totals, update_tables, write_tables
+from convsv_cli.sweeping.watching import Watch
 
 __all__ = [
     "ClusterExecutor",
@@ -23,6 +24,7 @@ __all__ = [
     "Outcomes",
     "Tally",
     "Totals",
+    "Watch",
     "discover",
     "outcomes_in",
     "summary_of",

@@ -47,11 +47,12 @@ class Found:
     same_as: str = ""
 
 
-def discover(named: Iterable[str]) -> Iterator[Found]:
+def discover(named: Iterable[str], *, absent: bool = False) -> Iterator[Found]:
     """The models that paths and globs name: files as they are, of folders all in them, in order.
 
     Args:
         named: paths, addresses, or globs where there is no such path; ** is any number of folders.
+        absent: whether there may be nothing yet, or any more, at a path of this machine.
 
     Raises:
         UsageError: one of them names nothing, or there is too much to look at.
@@ -63,7 +64,7 @@ def discover(named: Iterable[str]) -> Iterator[Found]:
             yield from _remote(name)
             continue
         matches = [name] if os.path.lexists(name) else sorted(glob.glob(name, recursive=True))  # noqa: PTH207  (absolute ones, too)
-        if not matches:
+        if not (matches or absent):
             raise UsageError("no such file or folder", where=name)
         for path in (path for match in matches for path in walk.models(Path(match))):
             first = known.setdefault(_identity(path), str(path))

@@ -50,7 +50,10 @@ def sweep(
     cache: str = "",
     cache_mode: str = "",
     cache_size: float = SIZE,
+    graph: str = "",
     progress: Callable[[Tally], None] = lambda _tally: None,
+    keep: Callable[[Order, Answer], None] | None = None,
+    in_turn: bool = False,
 ) -> Tally:
     """Audit models, and keep what becomes of each; what was kept before is not done again.
 
@@ -61,19 +64,18 @@ def sweep(
         settings: as for one audit.
         outcomes: where they are kept.
         executor: what runs the audits.
-        cache, cache_mode, cache_size: see `Order`.
+        cache, cache_mode, cache_size, graph: see `Order`.
         progress: called after each model.
+        keep: what is done with each answer; None for `Outcomes.keep`.
+        in_turn: whether models are begun in the order in which they come, instead of the largest first.
 
     Raises:
         UsageError: an outcome cannot be written.
     """
-    models = []
-    for each in found:
-        if each.same_as:
-            outcomes.keep_link(each.path, each.same_as)
-        else:
-            models.append(each.path)
-    left = sorted((path for path in models if not outcomes.has(path)), key=size_of, reverse=True)
+    models = list(_without_links(found, outcomes))
+    left = [path for path in models if not outcomes.has(path)]
+    if not in_turn:
+        left.sort(key=size_of, reverse=True)
     tally = Tally(models=len(models), done=len(models) - len(left), before=len(models) - len(left))
     progress(tally)
     blank = Order(
@@ -83,6 +85,7 @@ def sweep(
         cache_mode=cache_mode,
         cache_size=cache_size,
         limits=limits.granted(),
+        graph=graph,
     )
 
     def orders() -> Iterator[Order]:
@@ -91,16 +94,29 @@ def sweep(
             yield replace(blank, path=path)
 
     for order, answer in _run(orders(), executor):
-        outcomes.keep(order, answer)
-        tally = replace(
-            tally,
-            done=tally.done + 1,
-            layers=tally.layers + answer.layers,
-            rejected=tally.rejected + answer.rejected,
-            unkept=tally.unkept or answer.unkept,
-        )
+        (keep or outcomes.keep)(order, answer)
+        tally = _with(tally, answer)
         progress(tally)
     return tally
+
+
+def _without_links(found: Iterable[Found], outcomes: Outcomes) -> Iterator[str]:
+    """The paths of models, each once; other names of them are written down."""
+    for each in found:
+        if each.same_as:
+            outcomes.keep_link(each.path, each.same_as)
+        else:
+            yield each.path
+
+
+def _with(tally: Tally, answer: Answer) -> Tally:
+    return replace(
+        tally,
+        done=tally.done + 1,
+        layers=tally.layers + answer.layers,
+        rejected=tally.rejected + answer.rejected,
+        unkept=tally.unkept or answer.unkept,
+    )
 
 
 @dataclass

@@ -21,6 +21,7 @@ class Order:
         cache: folder of the cache; empty for none.
         cache_mode, cache_size: see `cache.open_cache`.
         limits: see `limits.granted`.
+        graph: of checkpoints, which the worker can open; empty for none.
         layers: names of those whose figures are wanted; empty for the audit of the whole.
         known: entries of a cache that other orders have found.
         plan: only the work of each layer is wanted.
@@ -32,6 +33,7 @@ class Order:
     cache_mode: str = ""
     cache_size: float = SIZE
     limits: tuple[float | None, float | None] = (None, None)
+    graph: str = ""
     layers: tuple[str, ...] = ()
     known: tuple[tuple[str, bytes], ...] = ()
     plan: bool = False

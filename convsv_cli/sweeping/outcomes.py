@@ -66,16 +66,20 @@ class Outcomes:
         results: the folder, which is made.
         settings: what is asked for; what was found otherwise is found again.
         memory: bytes that each worker may have; what failed is tried again with others.
+        graph: of checkpoints, see `Order`.
 
     Raises:
         UsageError: the folder cannot be one.
     """
 
-    def __init__(self, results: Path, settings: Settings, *, memory: float | None = None) -> None:
+    def __init__(
+        self, results: Path, settings: Settings, *, memory: float | None = None, graph: str = ""
+    ) -> None:
         self._memory = memory
         self._before: dict[str, tuple[int, list[Any]]] = {}
         self._folder = results / FOLDER
-        self._asked = _digest(repr(settings), fingerprint(), repr(limits.granted()))
+        of_graph = (repr(state_of_file(graph)),) if graph else ()
+        self._asked = _digest(repr(settings), fingerprint(), repr(limits.granted()), *of_graph)
         with blaming(results):
             self._folder.mkdir(parents=True, exist_ok=True)
 
@@ -102,11 +106,27 @@ class Outcomes:
         if head.get("failed") and head.get("memory") != self._memory:
             return False
         files = head.get("files")
-        return isinstance(files, list) and files == [_state(str(file)) for file, *_ in _pairs(files)]
+        return isinstance(files, list) and files == [state_of_file(str(file)) for file, *_ in _pairs(files)]
+
+    def kept(self) -> Iterator[Outcome]:
+        """Those of audits that were asked for in this way, whether their files have changed or not."""
+        for file in sorted(file for file in self._folder.iterdir() if file.suffix == SUFFIX):
+            head = _head(file)
+            if head is not None and head.get("asked") == self._asked and self._file(head["path"]) == file:
+                yield _read(head["path"], file)
+
+    def forget(self, path: str) -> None:
+        """Have no outcome of a path any more.
+
+        Raises:
+            UsageError: it cannot be removed.
+        """
+        with blaming(self._file(path)):
+            self._file(path).unlink(missing_ok=True)
 
     def begin(self, path: str) -> None:
         """Note that a model is read from now on: what is written later is none of its outcome's."""
-        self._before[path] = time.time_ns(), _state(path)
+        self._before[path] = time.time_ns(), state_of_file(path)
 
     def keep(self, order: Order, answer: Answer) -> None:
         """Write down what became of a model; a later run looks again at one whose worker has died.
@@ -119,7 +139,7 @@ class Outcomes:
         head = {
             "path": order.path,
             "asked": "" if answer.died else self._asked,
-            "files": [before, *(_state(file, start) for file in others)],
+            "files": [before, *(state_of_file(file, start) for file in others)],
             "failed": not answer.files,
             "memory": self._memory,
         }
@@ -248,7 +268,7 @@ def _pairs(files: Sequence[Any]) -> Sequence[Sequence[Any]]:
     return [file for file in files if isinstance(file, list) and file]
 
 
-def _state(path: str, start: float = math.inf) -> list[Any]:
+def state_of_file(path: str, start: float = math.inf) -> list[Any]:
     """What says whether a file was changed, without reading it: as version control does.
 
     Of one that was written after the start, what its state never is again.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 from convsv_cli.auditing import audit_network, loaded
 from convsv_cli.auditing.cached import Known
@@ -14,6 +13,7 @@ from convsv_cli.auditing.reaching import reached
 from convsv_cli.cache import Store, open_cache
 from convsv_cli.errors import ConvsvError
 from convsv_cli.limits import allowing, granting
+from convsv_cli.model.network import Network
 from convsv_cli.remote import beside
 from convsv_cli.report import Audit, Failure, Report
 from convsv_cli.report.verdict import INTERNAL
@@ -60,7 +60,14 @@ def _answer(order: Order, carried: Carried) -> Answer:
             if order.layers:
                 _measured(order, carried)
                 return Answer(known=tuple(carried.new.items()))
-        return _reported(reached(lambda file: _audited(file, order, carried), order.path), order)
+        audit = reached(
+            lambda file, graph: audit_network(
+                loaded(file, order.settings, graph), order.settings, cache=carried
+            ),
+            order.path,
+            order.graph or None,
+        )
+        return _reported(audit, order)
     except ConvsvError as error:
         return _failed(order, str(error), error.exit_code)
     except Exception as error:
@@ -69,22 +76,22 @@ def _answer(order: Order, carried: Carried) -> Answer:
         return _failed(order, f"internal error: {type(error).__name__}: {error}", INTERNAL)
 
 
-def _audited(file: Path, order: Order, carried: Carried) -> Audit:
-    return audit_network(loaded(file, order.settings), order.settings, cache=carried)
-
-
 def _planned(order: Order) -> tuple[tuple[str, float], ...]:
-    network = declared(loaded(order.path, order.settings), order.settings)
+    network = _declared(order)
     return tuple((task.layer.name, float(task.work)) for task in plan(network, order.settings))
 
 
 def _measured(order: Order, carried: Carried) -> None:
-    network = declared(loaded(order.path, order.settings), order.settings)
+    network = _declared(order)
     device, wanted = resolve_device(order.settings.device), set(order.layers)
     meter = Meter(None, 1.0)
     for task in plan(network, order.settings):
         if task.layer.name in wanted:
             measure(task, device, meter, Known(carried))
+
+
+def _declared(order: Order) -> Network:
+    return declared(loaded(order.path, order.settings, order.graph or None), order.settings)
 
 
 def _reported(audit: Audit, order: Order) -> Answer:

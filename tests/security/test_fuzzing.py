@@ -38,7 +38,7 @@ def test_no_file_does_any_harm(kind: str) -> None:
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What is wrong with the inputs of what sweeps and caches keep, read here; `kept.prepare` is undone."""
     command = import_module("convsv_cli.cli.sweep")
-    for holder, name in ((outcomes, "file_state"), (tables, "file_state"), (command, "_executor")):
+    for holder, name in ((outcomes, "file_state"), (tables, "file_state"), (command, "executor_of")):
         monkeypatch.setattr(holder, name, getattr(holder, name))
     monkeypatch.setenv("CONVSV_CACHE_KEY", kept.SECRET)
     monkeypatch.chdir(tmp_path)

@@ -42,7 +42,7 @@ def command(tmp_path, monkeypatch):
     def run(*options, results="results", executor=InlineExecutor):
         made = executor()
         module = import_module("convsv_cli.cli.sweep")
-        monkeypatch.setattr(module, "_executor", lambda *_: made)
+        monkeypatch.setattr(module, "executor_of", lambda *_: made)
         words = ["sweep", "tree", "-o", results, "--network-effort", "quick", *options]
         return CliRunner().invoke(cli, words, standalone_mode=False), made.orders
 

@@ -48,7 +48,7 @@ HUGE = 2**40
 def prepare() -> None:
     """Workers in this process, and states of files that are the same wherever they are written again."""
     os.environ["CONVSV_CACHE_KEY"] = SECRET
-    import_module("convsv_cli.cli.sweep")._executor = lambda *_asked: InlineExecutor()
+    import_module("convsv_cli.cli.sweep").executor_of = lambda *_asked: InlineExecutor()
     outcomes.file_state = tables.file_state = _state
 
 
