@@ -169,7 +169,7 @@ def watch(
                 cache_size=SIZE if cache_size is None else cache_size,
                 graph=str(graph or ""),
             )
-            looking = Watch(models, outcomes, work, story.tell, every=every, now=time.time)
+            looking = Watch(models, outcomes, work, story.tell, story.move, every=every, now=time.time)
             note(f"looking every {short(every)} s; Ctrl-C ends, and the same command goes on")
             with suppress(_EndedError):
                 looking.until_idle(0.0 if once else until_idle, time.sleep, story.after(results))
@@ -250,6 +250,13 @@ class _Story:
         if self.codes[outcome.path] in self._ends:
             self.failed = self.codes[outcome.path]
             raise _EndedError
+
+    def move(self, old: str, new: str) -> None:
+        """See `Watch`."""
+        self.codes[new] = self.codes.pop(old, PASS)
+        if old in self._audits:
+            self._audits[new] = self._audits.pop(old)
+            self._new = True
 
     def after(self, results: Path) -> Callable[[], None]:
         """What is done after each look: the tables are brought up to date, and the page."""

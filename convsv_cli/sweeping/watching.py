@@ -49,6 +49,7 @@ class Watch:
         outcomes: where they are kept; what is there of earlier runs is not told again.
         work: `sweep`, of some models, and with its last two arguments.
         tell: called with each outcome that is new.
+        move: called with the old and the new path of a file that was renamed.
         every: seconds from look to look.
         now: gives the seconds since 1970.
         patience: see `PATIENCE`.
@@ -60,12 +61,14 @@ class Watch:
         outcomes: Outcomes,
         work: Callable[..., Tally],
         tell: Callable[[Outcome], None],
+        move: Callable[[str, str], None],
         *,
         every: float,
         now: Callable[[], float],
         patience: float = PATIENCE,
     ) -> None:
-        self._named, self._outcomes, self._work, self._tell = named, outcomes, work, tell
+        self._named, self._outcomes, self._work = named, outcomes, work
+        self._tell, self._move = tell, move
         self._every, self._patience, self._now = every, patience, now
         self._waiting: dict[str, Waiting] = {}
         self._done: dict[str, list[Any]] = {}
@@ -152,6 +155,7 @@ class Watch:
             return
         if home != path:
             self._outcomes.forget(home)
+            self._move(home, path)
         self._forget_content(path)
         self._outcomes.keep(order, answer)
         if content:

@@ -57,6 +57,7 @@ class Training:
             outcomes,
             work,
             self.told.append,
+            lambda *_names: None,
             every=EVERY,
             patience=PATIENCE,
             now=lambda: time.time() + self.hours,
@@ -255,6 +256,11 @@ def test_lines_tables_and_a_page(command, tmp_path):
     again = command("--once", "--html", "trend.html")
     assert (again.stdout, again.return_value) == ("", 0)
     assert (tmp_path / "trend.html").read_text() == page
+    moving = [lambda: None, lambda: (tmp_path / "run/epoch11.pt").rename(tmp_path / "run/epoch12.pt")]
+    assert command("--until-idle", "20s", "--html", "trend.html", script=moving).stdout == ""
+    page = (tmp_path / "trend.html").read_text()
+    assert "epoch12.pt: certified" in page
+    assert "epoch11.pt" not in page
 
 
 def test_a_budget_ends_it_or_goes_on(command, tmp_path):
