@@ -22,6 +22,7 @@ from convsv_cli import deadline
 from convsv_cli.auditing import loaded
 from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.auditing.plan import Meter, Task, chosen_layers, declared, resolve_device
+from convsv_cli.auditing.updates import lost_of
 from convsv_cli.calculators.certified import CALCULATOR
 from convsv_cli.limits import allowing
 from convsv_cli.model.kernel import reduce_kernel
@@ -124,7 +125,8 @@ def _distance(old: Layer, new: Layer, settings: Settings) -> Interval:
     if not apart.isfinite().all():
         raise ValueError("a weight holds NaN or infinity")
     taps = math.prod(apart.shape[2:])
-    margin = 2 * UNIT_ROUNDOFF * math.sqrt(taps) * float(torch.linalg.vector_norm(apart))
+    lost = 2 * UNIT_ROUNDOFF * float(torch.linalg.vector_norm(apart)) + lost_of(old) + lost_of(new)
+    margin = math.sqrt(taps) * lost
     kernel = reduce_kernel(apart.to(resolve_device(settings.device)), old.geometry)
     measured = CALCULATOR.calculate(Task(layer=old, settings=settings).problem(kernel))
     found = measured.enclosure or Interval()

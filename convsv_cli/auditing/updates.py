@@ -11,12 +11,12 @@ import torch
 from convsv_cli.auditing.guarding import digest, stored_weight_of, weight_of
 from convsv_cli.auditing.plan import AnyLayer, Task
 from convsv_cli.limits import LimitError
-from convsv_cli.model.factored import Factored
+from convsv_cli.model.factored import Factored, frobenius_size
 from convsv_cli.model.kernel import Kernel, reduce_kernel
 from convsv_cli.model.layer import Layer
-from convsv_cli.numerics.rounding import round_down, round_up
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, round_down, round_up
 from convsv_cli.report import ESTIMATE, EXACT, Interval, LayerAudit, Measurement, Update
-from convsv_cli.spectral.factored import Reduced, frobenius_norm, reduced
+from convsv_cli.spectral.factored import Frame, Reduced, frobenius_norm, reduced
 from convsv_cli.spectral.norms import norms_of
 
 NOT_FINITE = "the base's weight holds NaN or infinity"
@@ -106,11 +106,24 @@ def _beside(update: Update, row: LayerAudit, task: Task) -> Update:
         weight = weight_of(base)
         if not weight.isfinite().all():
             return replace(update, no_base=NOT_FINITE)
-        merged = _norm(weight + weight_of(layer).reshape(weight.shape), base, task)
+        merged = _merged(weight, layer, base, task)
         norm = _norm(weight, base, task)
     except LimitError as error:
         return replace(update, no_base=str(error))
     return replace(update, base_norm=norm, share=_share(certified.enclosure, norm), merged=merged)
+
+
+def _merged(weight: torch.Tensor, layer: Layer, base: Layer, task: Task) -> Interval:
+    """The norm of the sum, of which each entry is rounded once, besides what the formed update lacks."""
+    whole = weight + weight_of(layer).reshape(weight.shape)
+    taps = math.prod(weight.shape[2:])
+    off = round_up((UNIT_ROUNDOFF * frobenius_size(whole) + lost_of(layer)) * math.sqrt(taps))
+    return Frame(error=off).around(_norm(whole, base, task))
+
+
+def lost_of(layer: Layer) -> float:
+    """A bound of the Frobenius norm of what a layer's weight lacks that is formed of factors; else 0."""
+    return layer.update.factors().lost if layer.update else 0.0
 
 
 def _stable_rank(size: Interval, norm: Interval) -> Interval | None:

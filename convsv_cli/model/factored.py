@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
@@ -11,6 +12,10 @@ import torch
 
 from convsv_cli.numerics.rounding import gamma, round_up
 
+ENTRY = 4
+"""Roundings of the entries of both factors together, and of the number that these are multiplied by."""
+UNDERFLOW = 2.0**-500
+"""More than squares that underflow make a norm of less than 2^40 entries too small by."""
 LARGEST_STEP = 1000
 """Exponent of a power of two whose inverse is a normal float64, too."""
 
@@ -40,6 +45,18 @@ class Product:
         """What is multiplied."""
         return (self.kernel,) if self.left is None else (self.left, self.kernel)
 
+    @property
+    def sizes(self) -> tuple[float, float]:
+        """The sum over all taps of the Frobenius norms of its factors multiplied, and of what `dense` lacks.
+
+        A sum of p products is off by gamma_p of the sum of their moduli (Higham, section 3.5).
+        """
+        terms, norm = 1, 1.0
+        if self.left is not None:
+            terms, norm = self.left.shape[1], frobenius_size(self.left)
+        size = norm * taps_norm(self.kernel)
+        return round_up(size), round_up(gamma(terms + ENTRY) * size + self.error * norm)
+
     def dense(self) -> torch.Tensor:
         """The product, formed."""
         return self.kernel if self.left is None else torch.tensordot(self.left, self.kernel, 1)
@@ -67,6 +84,24 @@ class Factored:
         for part in self.parts:
             yield from part.factors
 
+    @property
+    def lost(self) -> float:
+        """A bound of the Frobenius norm of what `dense` lacks, summed over the taps of the factors.
+
+        Norms of Kronecker products are products of norms. Each factor is within its norm and what it lacks:
+        (s + e)(t + f) - s t is at most e (t + f) + (s + e) f.
+        """
+        size, error = 1.0, 0.0
+        for part in self.parts:
+            own, lacks = part.sizes
+            error = round_up(error * (own + lacks) + (size + error) * lacks)
+            size = round_up(size * own)
+        error = round_up(error + gamma(len(self.parts) + ENTRY) * (size + error)) * abs(self.scale)
+        try:
+            return round_up(math.ldexp(error, self.exponent)) + sys.float_info.min  # for what underflows
+        except OverflowError:
+            return math.inf
+
     def dense(self) -> torch.Tensor:
         """The weight, formed: float64 of its shape."""
         whole = reduce(_kronecker, (part.dense() for part in self.parts))
@@ -81,6 +116,19 @@ def factored(
     return Factored(
         scale=scale, exponent=exponent, parts=parts, shape=shape or (*channels, *parts[-1].shape[2:])
     )
+
+
+def formed(weight: torch.Tensor, lost: float) -> Factored:
+    """A weight that is formed, float64 [m, c, *k], and off by at most `lost` in the Frobenius norm.
+
+    Over n taps, norms whose squares add up to that of the whole add up to sqrt(n) times it, or less.
+    """
+    kernel, exponent = normal(weight)
+    try:
+        error = math.ldexp(lost * math.sqrt(math.prod(weight.shape[2:])), -exponent)
+    except OverflowError:
+        error = math.inf
+    return factored(Product(kernel=kernel, error=round_up(error)), exponent=exponent)
 
 
 def normal(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -135,7 +183,14 @@ def taps_norm(kernel: torch.Tensor) -> float:
     No norm of the convolution is larger: at a frequency, with any padding, of an unfolding.
     """
     norms = torch.linalg.vector_norm(kernel.flatten(2) if kernel.ndim > 2 else kernel[..., None], dim=(0, 1))
-    return float(norms.sum()) * (1 + gamma(kernel.numel() + 4))
+    least = UNDERFLOW * norms.numel() if kernel.any() else 0.0
+    return (float(norms.sum()) + least) * (1 + gamma(kernel.numel() + 4))
+
+
+def frobenius_size(tensor: torch.Tensor) -> float:
+    """The Frobenius norm of a tensor, rounded up: 0 for zeros alone."""
+    size = float(torch.linalg.vector_norm(tensor)) * (1 + gamma(tensor.numel() + 4))
+    return size + UNDERFLOW if size or tensor.any() else 0.0
 
 
 def _kronecker(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from convsv_cli.model.layer import Layer
 
 
+Rescale = Callable[["Tensor"], "Tensor"]
+"""Of a sum, float64: factors that have its axes."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Update:
     """What is added to the weight of a layer.
@@ -23,7 +27,7 @@ class Update:
         rank: of its factors; None where these are whole.
         scale: what their product is multiplied by.
         factors: gives the update as a product of factors; of DoRA what is added before it rescales the sum.
-        rescale: makes the layer's weight of that sum; None where it is the sum.
+        rescale: what the sum is multiplied by, slice by slice, to be the layer's weight; None for 1.
         flat: whether the factors have all taps of a kernel in one axis, so that they do not tell its size.
         transposed: whether the base's weight is stored as inputs x outputs.
         base: the layer of the base; None without one.
@@ -35,7 +39,7 @@ class Update:
     rank: int | None = None
     scale: float = 1.0
     factors: Callable[[], Factored] = field(repr=False)
-    rescale: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
+    rescale: Rescale | None = field(default=None, repr=False)
     flat: bool = False
     transposed: bool = False
     base: Layer | None = field(default=None, repr=False)

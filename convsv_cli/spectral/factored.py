@@ -23,13 +23,11 @@ from dataclasses import dataclass
 import torch
 
 from convsv_cli import limits
-from convsv_cli.model.factored import Factored, Product, taps_norm
+from convsv_cli.model.factored import ENTRY, Factored, Product, frobenius_size, taps_norm
 from convsv_cli.numerics.rounding import gamma, round_down, round_up
 from convsv_cli.report import Interval
 from convsv_cli.spectral.matrix_norm import matrix_norm
 
-ENTRY = 4
-"""Roundings of the entries of both factors together, and of the number that these are multiplied by."""
 REDUCING = "the factors of an update"
 COPIES = 6
 """Of both factors, while they are reduced."""
@@ -97,7 +95,7 @@ def _reduced(part: Product) -> tuple[torch.Tensor, Frame]:
     if left is None:
         return kernel, Frame(error=round_up(part.error + gamma(ENTRY) * taps_norm(kernel)))
     size, (m, p) = taps_norm(kernel), left.shape
-    norm = round_up(float(torch.linalg.vector_norm(left)))
+    norm = round_up(frobenius_size(left))
     lost = part.error * norm
     if m <= p:
         limits.hold(8 * 2 * m * kernel[0].numel(), REDUCING)
@@ -117,7 +115,7 @@ def _reduced(part: Product) -> tuple[torch.Tensor, Frame]:
 def _frobenius(kernel: torch.Tensor) -> Interval:
     """Of float64 entries of about 1 or less, or all zero."""
     size, lost = float(torch.linalg.vector_norm(kernel)), gamma(kernel.numel() + 4)
-    return Interval(lower=max(0.0, size * (1 - lost)), upper=size * (1 + lost))
+    return Interval(lower=max(0.0, size * (1 - lost)), upper=frobenius_size(kernel))
 
 
 def _scaled(frame: Frame, by: Interval) -> Frame:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from convsv_cli import audit
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
-from convsv_cli.report import Audit, LayerAudit, exit_code
+from convsv_cli.report import Audit, Interval, LayerAudit, exit_code
 from convsv_cli.report import Report as Whole
 from tests.support.adapter_files import (
     TORCH,
@@ -379,3 +381,59 @@ def test_folders_that_are_none(tmp_path):
         (folder / "adapter_config.json").write_text(text)
         with pytest.raises(ConvsvError):
             audit(folder)
+
+
+def exact(*products: tuple[np.ndarray, np.ndarray]) -> Fraction:
+    """A sum of products of vectors of floats, without rounding."""
+    return sum(
+        (
+            Fraction(float(a)) * Fraction(float(b))
+            for left, right in products
+            for a, b in zip(left, right, strict=True)
+        ),
+        Fraction(0),
+    )
+
+
+def test_sums_that_cancel_are_no_more_exact_than_their_terms(tmp_path):
+    import torch
+
+    def holds(interval: Interval, truth: Fraction | Decimal) -> bool:
+        kind = type(truth)
+        return truth > 0 and kind(interval.lower) <= truth <= kind(interval.upper)
+
+    weight, generator = drawn(1, 12), np.random.default_rng(0)
+    magnitude = np.linalg.norm(weight.astype(np.float64), axis=1).astype(np.float32)
+    dora = {"q.lora_A.weight": A, "q.lora_B.weight": 0 * B[:1], "q.lora_magnitude_vector": magnitude}
+    base = single_file(tmp_path / "base.safetensors", {"q.weight": weight})
+    row = only(peft_folder(tmp_path / "dora", dora, use_dora=True), base=base)
+    length = sum(Decimal(float(each)) ** 2 for each in weight[0]).sqrt()
+    moved = abs(Decimal(float(magnitude[0])) - length)
+    assert moved < 1e-6
+    assert holds(row.measurement("certified").enclosure, moved)
+    assert holds(row.update.frobenius, moved)
+
+    up, down = generator.standard_normal((2, 3)), generator.standard_normal((3, 1))
+    lora_of = {"q.lora_up.weight": up[:1], "q.lora_down.weight": down}
+    path, undone = single_file(tmp_path / "lora.safetensors", lora_of), -(up[:1] @ down)
+    base = single_file(tmp_path / "undone.safetensors", {"q.weight": undone})
+    rest = abs(exact((up[0], down[:, 0]), (undone[0], np.ones(1))))
+    assert holds(only(path, base=base).update.merged, rest)
+
+    down[2] = -(up[0, :2] @ down[:2]) / up[0, 2]
+    up[1] = up[0]
+    convolution = torch.nn.Conv1d(2, 2, 1, groups=2)
+    torch.save(torch.nn.ModuleDict({"q": convolution}), tmp_path / "groups.pt")
+    path = single_file(
+        tmp_path / "conv.safetensors",
+        {"q.lora_up.weight": up[..., None], "q.lora_down.weight": down[..., None]},
+    )
+    row = only(path, base=tmp_path / "groups.pt")
+    assert holds(row.measurement("certified").enclosure, abs(exact((up[0], down[:, 0]))))
+
+    large = [
+        single_file(tmp_path / f"{n}.safetensors", {"lora_q.diff": np.array([[value]])})
+        for n, value in enumerate((2.0**60, 1.0, -(2.0**60)))
+    ]
+    row = only(large[0], stacked=large[1:])
+    assert holds(row.measurement("certified").enclosure, Fraction(1))

@@ -13,9 +13,10 @@ import torch
 from convsv_cli import limits
 from convsv_cli.loaders.adapters.parts import PREFIX
 from convsv_cli.loaders.adapters.rows import AS_MATRIX, GEOMETRY
-from convsv_cli.model.factored import Factored, Product, factored, normal
+from convsv_cli.model.factored import Factored, Product, formed, frobenius_size
 from convsv_cli.model.layer import Layer, UnsupportedLayer, layer_name
-from convsv_cli.model.update import Update
+from convsv_cli.model.update import Rescale, Update
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma, round_up
 
 Row = Layer | UnsupportedLayer
 Shape = tuple[int, ...]
@@ -143,13 +144,28 @@ def _added(update: Update, base: Layer) -> Factored:
     if update.rescale is None and base.geometry.groups == 1:
         return _transposed(own) if flipped else _reshaped(own, shape)
     limits.hold(8 * COPIES * math.prod(shape), "an update that is formed")
-    whole = own.dense().mT if flipped else own.dense().reshape(shape)
+    whole, lost = own.dense().mT if flipped else own.dense().reshape(shape), own.lost
     if update.rescale is not None:
         weight = base.read().to(torch.float64)
-        total = weight + whole
-        whole = (update.rescale(total.mT).mT if flipped else update.rescale(total)) - weight
-    kernel, exponent = normal(whole)
-    return factored(Product(kernel=kernel), exponent=exponent)
+        whole, lost = _rescaled(weight, whole, lost, update.rescale, flipped=flipped)
+    return formed(whole, lost)
+
+
+def _rescaled(
+    weight: torch.Tensor, added: torch.Tensor, lost: float, factors: Rescale, *, flipped: bool
+) -> tuple[torch.Tensor, float]:
+    """What DoRA adds to a weight in all, and a bound of the Frobenius norm of what that lacks.
+
+    A slice y of the sum becomes l y / |y|, and |l x / |x| - l y / |y|| <= 2 l |x - y| / |y|: what the sum
+    lacks, and a rounding of each entry, are multiplied by at most twice the largest factor l / |y|. That has
+    n + 6 roundings for n entries, its product one, and the difference another, of both of its parts.
+    """
+    total = weight + added
+    factor = factors(total.mT).mT if flipped else factors(total)
+    made = total * factor
+    apart = lost + UNIT_ROUNDOFF * frobenius_size(total)
+    rounded = gamma(total.numel() + 10) * (frobenius_size(made) + frobenius_size(weight))
+    return made - weight, round_up(2.001 * float(factor.abs().max()) * apart + rounded)
 
 
 def _reshaped(weight: Factored, shape: Shape) -> Factored:

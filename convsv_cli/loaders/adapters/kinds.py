@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from convsv_cli import limits
 from convsv_cli.loaders.adapters.parts import ALPHA, BIAS, DOWN, MAGNITUDE, MIDDLE, UP
 from convsv_cli.loaders.loader import StoredTensor
-from convsv_cli.model.factored import Factored, Product, contracted, factored, hadamard, normal
+from convsv_cli.model.factored import Factored, Product, contracted, factored, formed, hadamard, normal
 
 Parts = Mapping[str, StoredTensor]
 Shape = tuple[int, ...]
@@ -191,8 +191,8 @@ def _lokr(parts: Parts, *, of_peft: bool) -> Kind:
     def factors(scale: float) -> Factored:
         (one, shift), (other, more) = (read() for _, read in sides)
         if of_peft and whole[1] and len(inner) == 3:
-            formed = _swapped(one.dense(), other.dense())
-            return factored(Product(kernel=formed), exponent=shift + more, scale=scale)
+            swapped = formed(_swapped(one.dense(), other.dense()), factored(one, other).lost)
+            return replace(swapped, exponent=swapped.exponent + shift + more, scale=scale)
         return factored(one, other, exponent=shift + more, scale=scale)
 
     ranks = [parts[name].shape[0] for name in ("lokr_w1_b", "lokr_w2_b") if name in parts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -24,7 +24,7 @@ from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
 from convsv_cli.loaders.loader import StoredTensor
 from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
 from convsv_cli.model.network import InputSize
-from convsv_cli.model.update import Update
+from convsv_cli.model.update import Rescale, Update
 
 Tensors = Mapping[str, StoredTensor]
 Configs = Mapping[str, Config]
@@ -154,8 +154,8 @@ def _scale(
     return (value / kind.rank if math.isfinite(value) else f"its alpha is {value}"), ()
 
 
-def _rescale(module: Module, kind: Kind) -> Callable[[torch.Tensor], torch.Tensor] | None:
-    """What DoRA (Liu et al. 2024) makes of a sum: each of its slices gets the length that is stored.
+def _rescale(module: Module, kind: Kind) -> Rescale | None:
+    """What DoRA (Liu et al. 2024) multiplies a sum by: each of its slices gets the length that is stored.
 
     The slices are along the axis on which the magnitude has as many entries as the sum: outputs as a rule;
     of an embedding table its columns.
@@ -164,16 +164,16 @@ def _rescale(module: Module, kind: Kind) -> Callable[[torch.Tensor], torch.Tenso
     if magnitude is None:
         return None
 
-    def rescaled(whole: torch.Tensor) -> torch.Tensor:
+    def factors(whole: torch.Tensor) -> torch.Tensor:
         lengths: torch.Tensor = magnitude.read().to(whole.dtype)
         others = [other for other in range(whole.ndim) if other != axis]
         norms = torch.linalg.vector_norm(whole, dim=others, keepdim=True)
         shape = [-1 if other == axis else 1 for other in range(whole.ndim)]
-        made: torch.Tensor = whole * (lengths.reshape(shape) / norms)
-        return made
+        found: torch.Tensor = lengths.reshape(shape) / norms
+        return found
 
     axis = _axis(module, kind)
-    return rescaled
+    return factors
 
 
 def _axis(module: Module, kind: Kind) -> int:

@@ -11,9 +11,10 @@ import torch
 
 from convsv_cli import limits
 from convsv_cli.loaders.adapters.base import COPIES, plain_module
-from convsv_cli.model.factored import Factored, Product, factored, normal, shifted
+from convsv_cli.model.factored import Factored, Product, factored, formed, frobenius_size, shifted
 from convsv_cli.model.layer import Layer, UnsupportedLayer
 from convsv_cli.model.update import Update
+from convsv_cli.numerics.rounding import gamma, round_up
 
 Row = Layer | UnsupportedLayer
 NO_SUM = "several adapters change it, and of one of them {}"
@@ -79,8 +80,12 @@ def _sum(updates: Sequence[Update]) -> Factored:
     if all(len(term.parts) == 1 and term.parts[0].left is not None for term in terms):
         return _beside(terms)
     limits.hold(8 * COPIES * math.prod(terms[0].shape), "a sum of updates")
-    kernel, exponent = normal(torch.stack([term.dense() for term in terms]).sum(0))
-    return factored(Product(kernel=kernel), exponent=exponent)
+    whole, size, lost = torch.zeros(terms[0].shape, dtype=torch.float64), 0.0, 0.0
+    for term in terms:
+        own = term.dense()
+        whole += own
+        size, lost = size + frobenius_size(own), lost + term.lost
+    return formed(whole, round_up(lost + gamma(len(terms) + 4) * size))
 
 
 def _is_something(term: Factored) -> bool:
