@@ -18,6 +18,7 @@ from convsv_cli.clipping.weights import Plan, Rows, certified, change, planned
 from convsv_cli.clipping.writing import write
 from convsv_cli.errors import UsageError
 from convsv_cli.limits import allowing
+from convsv_cli.loaders import parts_of
 from convsv_cli.model.layer import Layer
 from convsv_cli.model.network import Network
 from convsv_cli.report import (
@@ -81,7 +82,7 @@ def clip_file(
     _check_free((output,), (model, graph), force=force)
     before = _seen(model, settings, graph)
     _check_format(before.network, model, output)
-    _check_free(outputs(before.network, output), (model, graph), force=force)
+    _check_free(outputs(before.network, output), tuple(_read(model, graph, asked)), force=force)
     with staged(before.network, output) as copy:
         told = progress or (lambda _what, _share: None)
         task = _Task(before, copy, asked, settings=settings, graph=graph, progress=told)
@@ -278,6 +279,14 @@ SUFFIXES = {".onnx": "onnx", ".safetensors": "safetensors"} | dict.fromkeys(
     (".pt", ".pth", ".th", ".ckpt", ".bin", ".jit"), "checkpoint"
 )
 """The formats that names of files tell."""
+
+
+def _read(model: Path, graph: Path | None, asked: ClipSettings) -> Iterator[Path]:
+    """All files that are read."""
+    for network in filter(None, (model, graph)):
+        yield network
+        yield from (network.parent / part for part in parts_of(network))
+    yield from (Path(data) for data in (asked.data, asked.batchnorm) if data)
 
 
 def _check_free(files: tuple[Path, ...], inputs: tuple[Path | None, ...], *, force: bool) -> None:

@@ -115,6 +115,15 @@ def test_values_of_a_graph_in_other_forms(tmp_path):
         "out.onnx.data",
     }
     assert not np.array_equal(initializers(output)["grouped"], initializers(path)["grouped"])
+    (outer / "weights.bin").rename(outer / "other.onnx.data")
+    for each in (found := onnx.load(path, load_external_data=False)).graph.initializer:
+        for entry in each.external_data:
+            entry.value = "other.onnx.data" if entry.key == "location" else entry.value
+    onnx.save(found, path)
+    kept = (outer / "other.onnx.data").read_bytes()
+    result = clip(path, "--max-layer", "1", "-o", outer / "other.onnx", "--force")
+    assert "would replace an input" in str(result.exception)
+    assert (outer / "other.onnx.data").read_bytes() == kept
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -294,6 +303,7 @@ def test_statistics_of_batchnorm_are_those_of_one_batch(tmp_path):
         (["-o", "out.onnx"], "no limit"),
         (["--max-layer", "-1", "-o", "out.onnx"], "must be a positive number"),
         (["--max-layer", "1", "-o", "model.onnx"], "would replace an input"),
+        (["--max-layer", "1", "-o", "data.npz", "--force", "--data", "data.npz"], "would replace an input"),
         (["--max-layer", "1", "-o", "there.onnx"], "already exists"),
         (["--max-layer", "1", "-o", "out.pt"], "not as .pt"),
         (["--max-layer", "1", "--batchnorm", "data.npz", "-o", "out.onnx"], "no BatchNorm"),
