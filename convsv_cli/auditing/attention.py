@@ -17,7 +17,7 @@ import torch
 from convsv_cli import deadline, limits
 from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.errors import UsageError
-from convsv_cli.model.layer import Layer
+from convsv_cli.model.layer import RANKS_ORDER, Layer
 from convsv_cli.model.network import Network
 from convsv_cli.report import Interval, Product, Settings
 from convsv_cli.spectral.products import product_norm
@@ -45,6 +45,9 @@ FUSED = (("c_attn", "c_proj"), ("qkv_proj", "o_proj"), ("qkv_proj", "out_proj"),
 ROLES, FUSED_ROLES = ("q", "k", "v", "o"), ("qkv", "o")
 HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 KEY_HEADS = ("num_key_value_heads", "n_kv_heads")
+
+
+ORDER = "the rows of its queries, keys and values are in another order in some models that have these names"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +156,8 @@ def _measured(attention: Attention, heads: Heads, device: torch.device) -> list[
     Raises:
         LimitError: its matrices take more than the model may.
     """
+    if why := _disorder(attention):
+        return _left_out(attention, why)
     weights = {key: weight_of(layer).to(device) for key, layer in attention.parts.items()}
     split = _split(weights, attention.parts, heads)
     if split is None:
@@ -171,6 +176,20 @@ def _measured(attention: Attention, heads: Heads, device: torch.device) -> list[
         products.append(Product(attention=attention.name, kind=QK, head=head, norm=_norm(q, k)))
         products.append(Product(attention=attention.name, kind=VO, head=head, norm=_norm(o, v)))
     return products
+
+
+def _disorder(attention: Attention) -> str:
+    """Why the rows of one matrix may not be all queries, all keys, all values; empty where they are.
+
+    CodeGen's `qkv_proj` and `out_proj` have them by quarters, in another order.
+    """
+    fused = attention.parts.get("qkv")
+    if fused is None:
+        return ""
+    if RANKS_ORDER in fused.assumed:
+        return RANKS_ORDER
+    names = (fused.name, attention.parts["o"].name)
+    return ORDER if names[0].endswith("qkv_proj") and names[1].endswith("out_proj") else ""
 
 
 def _norm(left: torch.Tensor, right: torch.Tensor) -> Interval:

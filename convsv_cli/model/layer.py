@@ -18,9 +18,13 @@ CONV, TRANSPOSED, MATRIX = "Conv", "ConvTranspose", "Gemm"
 """ONNX operator types of layers."""
 LOOK_UP = "a table look-up by integer indices: it amplifies nothing"
 DEQUANTISED = "dequantised weights: {} values with their scale"
-OTHER_ORDER = (
-    "rows of queries and keys may be in another order than in the model that this file was converted from",
+CONVERTED_ORDER = (
+    "rows of queries and keys may be in another order than in the model that this file was converted from"
 )
+RANKS_ORDER = (
+    "rows of the matrices that are one in it are in the order of ranks, each of which has some of each"
+)
+OTHER_ORDER = (CONVERTED_ORDER, RANKS_ORDER)
 """What is said of weights that are those of another file up to an order of rows, which norms do not see."""
 
 

@@ -123,6 +123,20 @@ def test_what_does_not_fit_has_a_reason(tmp_path: Path) -> None:
             audit(path, attention="auto")
     (product,) = audit(path, attention="5:1").products
     assert product.reason.startswith("matrices of 48x24, 24x24 are not those of 5 heads")
+    parts, whole = matrices(3), phi()[0]
+    save_file({name.replace("o_proj", "out_proj"): weight for name, weight in whole.items()}, path)
+    (product,) = audit(path, attention="4:2").products
+    assert "in another order" in product.reason
+    fused, output = whole
+    for rank in (0, 1):
+        own = {
+            fused: torch.cat([parts[n].chunk(2)[rank] for n in "qkv"]),
+            output: parts["o"].chunk(2, 1)[rank],
+        }
+        (home := tmp_path / f"mp_rank_{rank:02}").mkdir()
+        torch.save({"model": {name: weight.clone() for name, weight in own.items()}}, home / "model_rng.pt")
+    (product,) = audit(home / "model_rng.pt", attention="4:2").products
+    assert "order of ranks" in product.reason
     save_file({"fc.weight": torch.ones(4, 4)}, path)
     with pytest.raises(UsageError, match="no layers are named"):
         audit(path, attention="2")

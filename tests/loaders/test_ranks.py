@@ -144,6 +144,18 @@ def test_what_no_name_tells_is_a_row_of_each_rank(tmp_path: Path) -> None:
     assert f"'{LAYER}router.weight': split between ranks" in said
 
 
+def test_copies_are_not_joined_as_shares(tmp_path: Path) -> None:
+    keys = f"{LAYER}self_attn.k_proj.weight"
+    halves = torch.randn(2, 4, 6, generator=DRAW)
+    others = {name: STATE[name] for name in (f"{LAYER}mlp.linear_fc1.weight", f"{LAYER}router.weight")}
+    state = {keys: torch.cat([halves[0], halves[0], halves[1], halves[1]]), **others}
+    report = audit(megatron(tmp_path, state, {**AXES, keys: 0}, ranks=4))
+    layers = {layer.weight: layer for layer in report.layers}
+    assert layers.keys() == state.keys()
+    assert layers[keys].reason.startswith("ranks have the same values")
+    assert {layer.reason for layer in layers.values() if layer.weight != keys} == {""}
+
+
 def test_stages_of_a_pipeline_are_apart(tmp_path: Path) -> None:
     found = rows(megatron(tmp_path, STATE, AXES, stages=2))
     assert torch.equal(found[f"pipeline_001.{LAYER}router.weight"], STATE[f"{LAYER}router.weight"] + 1)

@@ -18,6 +18,7 @@ from convsv_cli import limits
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.distributed.chunks import Chunk, assembled
 from convsv_cli.loaders.loader import StoredTensor
+from convsv_cli.model.layer import RANKS_ORDER
 
 Shares = Mapping[str, StoredTensor]
 _COLUMN = re.compile(
@@ -31,10 +32,17 @@ _ROW = re.compile(
     r"\.weight",
     re.DOTALL,
 )
+_SEVERAL = re.compile(
+    r"(?:.*\.)?(?:query_key_value|key_value|(?:c_)?qkv(?:_proj)?|linear_(?:kv|qkv|fc1)|dense_h_to_4h|gate_up_proj)"
+    r"\.weight",
+    re.DOTALL,
+)
+"""Of these, some or all are several matrices, of which each rank has a share."""
 APART = (
     "{!r}{}: split between ranks in a way that names do not tell, so that its parts have rows, not the whole"
 )
 RANKS = "joined from {} ranks"
+SAME = "ranks have the same values, where the name says that each has a share: which it is, is not known"
 
 
 def joined(shares: Sequence[Shares], labels: Sequence[str]) -> tuple[dict[str, StoredTensor], list[str]]:
@@ -76,7 +84,10 @@ def _whole(name: str, parts: Sequence[StoredTensor]) -> StoredTensor | None:
     """The tensor of which ranks have these parts; None where that is not known."""
     first, axis = parts[0], axis_of(name)
     if axis is not None and axis < len(first.shape):
-        return along(parts, axis)
+        is_shared = len(first.shape) > 1 and _has_copies(name, parts)
+        whole = replace(first, unusable=SAME, identity=None) if is_shared else along(parts, axis)
+        is_mixed = whole is not None and _SEVERAL.fullmatch(name)
+        return replace(whole, assumed=(*whole.assumed, RANKS_ORDER)) if whole and is_mixed else whole
     if len(first.shape) < 2 or any(part.unusable for part in parts):
         return first
     return first if _equal(name, parts) else None
@@ -96,6 +107,20 @@ def along(parts: Sequence[StoredTensor], axis: int) -> StoredTensor | None:
     whole = assembled((*first.shape[:axis], position, *first.shape[axis + 1 :]), first.dtype, chunks)
     why = next((part.unusable for part in parts if part.unusable), "") or whole.unusable
     return replace(whole, unusable=why, assumed=(*first.assumed, RANKS.format(len(parts))))
+
+
+def _has_copies(name: str, parts: Sequence[StoredTensor]) -> bool:
+    """Whether a part is a copy of the one before it or of the first, such as keys that several ranks need."""
+    if any(part.unusable for part in parts):
+        return False
+    first = previous = parts[0].read()
+    limits.spend(2 * len(parts) * first.numel(), lambda: f"comparing {name!r} of all ranks")
+    for part in parts[1:]:
+        values = part.read()
+        if values.any() and (torch.equal(values, previous) or torch.equal(values, first)):
+            return True
+        previous = values
+    return False
 
 
 def _equal(name: str, parts: Sequence[StoredTensor]) -> bool:

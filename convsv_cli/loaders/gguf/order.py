@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from convsv_cli.loaders.loader import StoredTensor
-from convsv_cli.model.layer import OTHER_ORDER
+from convsv_cli.model.layer import CONVERTED_ORDER
 
 REORDERED = frozenset((
     "llama", "granite", "granitemoe", "minicpm", "olmo", "internlm2", "xverse", "arcee",
@@ -45,7 +45,7 @@ def in_order(name: str, tensor: StoredTensor, pairs: Mapping[str, Any]) -> Store
     keys = pairs.get(f"{kind}.attention.head_count_kv", queries)
     heads, rows = (queries if turned[1] == "q" else keys), tensor.shape[0]
     if kind not in REORDERED or type(heads) is not int or heads < 1 or rows % (2 * heads):
-        return replace(tensor, assumed=(*tensor.assumed, *OTHER_ORDER))
+        return replace(tensor, assumed=(*tensor.assumed, CONVERTED_ORDER))
 
     def read() -> torch.Tensor:
         stored = tensor.read()
