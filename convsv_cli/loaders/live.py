@@ -52,7 +52,8 @@ def network_in_memory(
     """
     inner = unwrapped(module)
     with allowing():
-        credit_held(sum(each.nbytes for each in inner.state_dict(keep_vars=True).values() if _has_size(each)))
+        tensors = filter(_has_size, inner.state_dict(keep_vars=True).values())
+        credit_held(sum(each.numel() * each.element_size() for each in tensors))
         if example is None:
             yield _layers_alone(inner, input_size or InputSize())
         else:

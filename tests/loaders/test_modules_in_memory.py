@@ -114,17 +114,21 @@ def test_tied_weights_are_one_row_and_wrappers_have_no_part_in_names() -> None:
     assert (row.name, row.aliases) == ("0", ("1.weight",))
 
 
-def test_sparse_and_quantised_weights_count_by_their_values() -> None:
+def test_sparse_and_quantised_weights_count_by_their_values(tmp_path: Path) -> None:
     weight = torch.zeros(3, 3).index_put(
         (torch.tensor([0, 2]), torch.tensor([1, 2])), torch.tensor([3.0, -4.0])
     )
-    sparse = nn.Module()
+    sparse, entries = nn.Module(), nn.Module()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sparse.weight = nn.Parameter(weight.to_sparse_csr())
+        entries.weight = nn.Parameter(weight.to_sparse())
         quantised = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(8, 8)))
     scaled = torch.linalg.matrix_norm(quantised[0].weight().dequantize(), 2).item()
-    for module, truth in ((sparse, 4.0), (quantised, scaled)):
+    torch.save(quantised, path := tmp_path / "quantised.pt")
+    (row,), (there,) = audit(quantised).layers, audit(path).layers
+    assert (row.weight_sha256, row.dtype) == (there.weight_sha256, there.dtype)
+    for module, truth in ((sparse, 4.0), (entries, 4.0), (quantised, scaled)):
         (row,) = audit(module, as_layer=["*"]).layers
         certified = row.measurement("certified")
         assert certified is not None, row.reason

@@ -106,7 +106,7 @@ class Memory:
                 del state["_modules"][PARAMETRISATIONS].state["_modules"][name]
         elif type(module).__module__.startswith("torch.ao.") and has_packed_weights(module):
             weight: Any = module.weight
-            made = {"weight": weight().dequantize()}
+            made = {"weight": _dequantised(weight())}
         for name, tensor in made.items():
             state["_parameters"][name] = self._tensor(tensor)
 
@@ -135,8 +135,23 @@ def _place(tensor: torch.Tensor, dtype: str) -> dict[str, Any]:
 def _dense(tensor: torch.Tensor) -> torch.Tensor:
     """Its values as numbers in their places."""
     values = tensor.detach()
-    values = values.dequantize() if values.is_quantized else values
+    values = _dequantised(values) if values.is_quantized else values
     return values if values.layout is torch.strided else values.to_dense()
+
+
+def _dequantised(tensor: torch.Tensor) -> torch.Tensor:
+    """What codes stand for, in float64 as in files: torch rounds them to float32."""
+    if not tensor.is_quantized:
+        return tensor.dequantize()
+    codes = tensor.int_repr().double()
+    if tensor.qscheme() is torch.per_tensor_affine:
+        return (codes - tensor.q_zero_point()) * tensor.q_scale()
+    if tensor.qscheme() is torch.per_channel_affine:
+        axis = tensor.q_per_channel_axis()
+        shape = [-1 if each == axis else 1 for each in range(codes.ndim)]
+        zero, scale = tensor.q_per_channel_zero_points(), tensor.q_per_channel_scales()
+        return (codes - zero.double().reshape(shape)) * scale.double().reshape(shape)
+    return tensor.dequantize()
 
 
 def _is_key(key: Any) -> bool:
