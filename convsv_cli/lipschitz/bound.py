@@ -92,7 +92,7 @@ def _bounds(norms: Norms, input_range: tuple[float, float] | None, effort: Effor
     return Bounds(
         whole=partial(whole, effort=effort),
         quick=partial(whole, effort=Effort(level=QUICK)),
-        simplify=lambda graph: _simplified(folded(graph).graph),
+        simplify=lambda graph: simplified(folded(graph).graph),
         compose=partial(compose, rules=RULES, norms=norms, input_range=_box(input_range)),
         tensors=BEHIND[effort.level],
         patience=SECOND * effort.patience,
@@ -229,10 +229,10 @@ def composition_of(
     box = _box(input_range)
     again = partial(compose, rules=RULES, norms=Remembered.of(norms), input_range=box)
     folding = folded(graph)
-    better, plain, alone = _by_rules(_simplified(graph), box, again)
+    better, plain, alone = _by_rules(simplified(graph), box, again)
     by_rules, parts = plain, {better: alone}
     if folding.graph is not graph:
-        better, by_rules, alone = _by_rules(_simplified(folding.graph), box, again)
+        better, by_rules, alone = _by_rules(simplified(folding.graph), box, again)
         parts[better] = alone
     together = _together(better, by_rules, box, effort)
     return Composition(
@@ -251,7 +251,7 @@ def composition_of(
     )
 
 
-def _simplified(graph: Graph) -> Graph:
+def simplified(graph: Graph) -> Graph:
     """With what is written out in primitives as operators, and functions of one number as one node each."""
     return collapsed(read_back(extremes(graph)))
 

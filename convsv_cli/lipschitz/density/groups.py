@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.numerics.rounding import up
 
@@ -50,22 +52,23 @@ class Group:
         return one, other
 
 
-def merged(groups: Sequence[Group]) -> Group:
+def merged(groups: Sequence[Group], *, exact: bool = False) -> Group:
     """One group; where two are all that a split gave, with the best weights for what they are now.
 
     Args:
         groups: at least one.
+        exact: these weights have derivatives, too; without a proof.
 
     Raises:
         InfeasibleError: numbers are too large, or too small, for a proof.
     """
     left = sorted(groups, key=lambda group: group.families)
     while len(left) > 1:
-        left[-2:] = [_joined(*left[-2:])]
+        left[-2:] = [_joined(*left[-2:], exact=exact)]
     return left[0]
 
 
-def _joined(one: Group, other: Group) -> Group:
+def _joined(one: Group, other: Group, *, exact: bool) -> Group:
     """The block-diagonal covariance of both.
 
     That of a split is as valid with A / p and C / (1 - p) for any 0 < p < 1 as with p = 1 / 2. The trace is
@@ -75,7 +78,11 @@ def _joined(one: Group, other: Group) -> Group:
     first, second = one.covariance, other.covariance
     if one.families and one.families == other.families:
         families = one.families[:-1]
-        a, b = (math.sqrt(max(_trace(each), TINY)) for each in (first, second))
+        traces = [_trace(each) for each in (first, second)]
+        a, b = (math.sqrt(max(float(trace.detach()), TINY)) for trace in traces)
+        if exact:
+            ratio = (traces[0].clamp_min(TINY) / traces[1].clamp_min(TINY)).sqrt()
+            first, second = _varying(first, 1 + 1 / ratio), _varying(second, 1 + ratio)
         first = replace(first, scale=first.scale / 2 * (a + b) / a * up(8))
         second = replace(second, scale=second.scale / 2 * (a + b) / b * up(8))
     scale = max(first.scale, second.scale)
@@ -85,11 +92,18 @@ def _joined(one: Group, other: Group) -> Group:
     return Group(covariance=joint, families=families)
 
 
-def _trace(covariance: Covariance) -> float:
-    """The mean variance of all fields together, roughly."""
+def _varying(covariance: Covariance, factor: torch.Tensor) -> Covariance:
+    """The same, with the derivatives that it has times a factor, of which the scale takes the value."""
+    plain, unit = covariance.multiplied_out(), factor / factor.detach()
+    return replace(plain, blocks={pair: b * unit.to(b.real.dtype) for pair, b in plain.blocks.items()})
+
+
+def _trace(covariance: Covariance) -> torch.Tensor:
+    """The mean variance of all fields together, roughly: float64 []."""
     plain = covariance.multiplied_out()
     blocks = (plain.blocks.get((name, name)) for name in plain.fields)
-    found = sum(
-        float(b.detach().diagonal(dim1=-2, dim2=-1).real.sum(-1).mean()) for b in blocks if b is not None
-    )
+    traces = [b.diagonal(dim1=-2, dim2=-1).real.sum(-1).mean().double() for b in blocks if b is not None]
+    found = torch.zeros((), dtype=torch.float64)
+    for trace in traces:
+        found = found + trace
     return found * plain.scale

@@ -121,7 +121,9 @@ def subsampled(covariance: Covariance, outputs: Maps, on: Torus, stride: tuple[i
     return whole.of_rounded({pair: block / index.shape[1] for pair, block in whole.blocks.items()})
 
 
-def upsampled(covariance: Covariance, outputs: Maps, on: Torus, stride: tuple[int, ...]) -> Covariance:
+def upsampled(
+    covariance: Covariance, outputs: Maps, on: Torus, stride: tuple[int, ...], *, exact: bool = False
+) -> Covariance:
     """Of one linear map of fields to a finer torus, of which theirs has every stride-th position.
 
     Args:
@@ -130,16 +132,17 @@ def upsampled(covariance: Covariance, outputs: Maps, on: Torus, stride: tuple[in
             coarse one has.
         on: the finer torus.
         stride: along each axis.
+        exact: the parts that aliases have in it have derivatives, too; without a proof.
 
     Raises:
         InfeasibleError: numbers are too large, or too small, for a proof.
     """
     index, conjugate = on.bases(stride)
     fine = covariance.multiplied_out().at(Frequencies(index=index, conjugate=conjugate))
-    return _decoupled(mapped(fine, outputs), on, stride)
+    return _decoupled(mapped(fine, outputs), on, stride, exact=exact)
 
 
-def _decoupled(covariance: Covariance, on: Torus, stride: tuple[int, ...]) -> Covariance:
+def _decoupled(covariance: Covariance, on: Torus, stride: tuple[int, ...], *, exact: bool) -> Covariance:
     """Above the covariance of one field whose aliases on a torus vary together.
 
     Where sum_a p_a <= 1, a covariance of several parts is below the block-diagonal one of X_aa / p_a; here
@@ -150,8 +153,9 @@ def _decoupled(covariance: Covariance, on: Torus, stride: tuple[int, ...]) -> Co
     block = plain.blocks[name, name]
     if len(block) == 1:
         block = block.expand(on.count, -1, -1)
-    roots = block.detach().diagonal(dim1=-2, dim2=-1).real.sum(-1).clamp_min(0).to(torch.float64).sqrt()
-    roots = roots + float(roots.max()) * LEAST_SHARE + TINY
+    traces = block.diagonal(dim1=-2, dim2=-1).real.sum(-1).to(torch.float64)
+    roots = traces.clamp_min(TINY).sqrt() if exact else traces.detach().clamp_min(0).sqrt()
+    roots = roots + float(roots.detach().max()) * LEAST_SHARE + TINY
     index, _ = on.aliases(stride)
     base, _ = on.bases(stride)
     factors = roots[index].sum(1)[base] / roots * up(index.shape[1] + 16)

@@ -40,6 +40,8 @@ class Recursion:
         dtype: complex128, or complex64 where nothing is to be proven.
         proof: whether rounding is accounted for.
         start: the covariance of the sources; None for the identity.
+        exact: derivatives are of all that is computed. Those that a search goes by are not of the weights of
+            parts that were split, or of aliases, which are the best for what these are.
 
     Attributes:
         program: as given.
@@ -53,9 +55,10 @@ class Recursion:
         dtype: torch.dtype = torch.complex128,
         proof: bool,
         start: Covariance | None = None,
+        exact: bool = False,
     ) -> None:
         self.program, self._plan, self._dtype, self._proof = program, plan, dtype, proof
-        self._start = start
+        self._start, self._exact = start, exact
         self._numbers = itertools.count()
         self._known: dict[int, Maps] = {}
 
@@ -89,7 +92,7 @@ class Recursion:
         """All groups after a step: those that it needs become one, without what that cannot keep."""
         needed, live = set(sources(step)), self.program.live[index]
         others = [group for group in groups if needed.isdisjoint(group.fields)]
-        group = merged([group for group in groups if not needed.isdisjoint(group.fields)])
+        group = merged([group for group in groups if not needed.isdisjoint(group.fields)], exact=self._exact)
         kept = [name for name in group.fields if name in live]
         alone = isinstance(step, Functional) or (isinstance(step, Linear) and bool(step.stride))
         if kept and (alone or index in self._plan.splits):
@@ -122,7 +125,7 @@ class Recursion:
         maps, tori = self._maps(index, step), self.program.tori
         if step.upward:
             on = tori[next(iter(step.outputs))]
-            return upsampled(covariance.only(step.inputs), maps, on, step.stride)
+            return upsampled(covariance.only(step.inputs), maps, on, step.stride, exact=self._exact)
         if step.stride:
             return subsampled(covariance, maps, tori[step.inputs[0]], step.stride)
         return mapped(covariance, maps, kept)

@@ -82,7 +82,7 @@ def valued(recursion: Recursion, own: Own) -> Found:
     noted: dict[int, Multiplier] = {}
     with torch.no_grad():
         try:
-            log = float(_objective(recursion, choosing(own, noted)))
+            log = float(objective(recursion, choosing(own, noted)))
         except InfeasibleError:
             log = math.inf
     return Found(multipliers=noted, log=log if math.isfinite(log) else math.inf)
@@ -99,19 +99,15 @@ def searched(
         steps: how many; the rate falls towards the last one.
         progress: called with the share of them that is done.
     """
-    moving = {
-        index: Multiplier(shape=own.shape.clone().requires_grad_(), ratio=own.ratio.clone().requires_grad_())
-        for index, own in start.multipliers.items()
-    }
+    moving = movable(start.multipliers)
     if not moving:
         return start
-    parameters = [each for own in moving.values() for each in (own.shape, own.ratio)]
-    optimiser, best, gained = Adam(parameters, BETAS), start, 0
+    optimiser, best, gained = Adam(parameters(moving), BETAS), start, 0
     try:
         for step in range(steps):
             if deadline.ended():
                 break
-            value = _objective(recursion, chosen(moving))
+            value = objective(recursion, chosen(moving))
             value.backward()  # type: ignore[no-untyped-call]
             if float(value.detach()) < best.log - WORTH:
                 gained = step
@@ -129,6 +125,19 @@ def searched(
     return best
 
 
+def movable(multipliers: Multipliers) -> Multipliers:
+    """Copies that have gradients."""
+    return {
+        index: Multiplier(shape=own.shape.clone().requires_grad_(), ratio=own.ratio.clone().requires_grad_())
+        for index, own in multipliers.items()
+    }
+
+
+def parameters(multipliers: Multipliers) -> list[torch.Tensor]:
+    """All that they are made of."""
+    return [each for own in multipliers.values() for each in (own.shape, own.ratio)]
+
+
 def _fixed(moving: Multipliers) -> Multipliers:
     return {
         index: replace(own, shape=own.shape.detach().clone(), ratio=own.ratio.detach().clone())
@@ -136,7 +145,7 @@ def _fixed(moving: Multipliers) -> Multipliers:
     }
 
 
-def _objective(recursion: Recursion, choose: Choose) -> torch.Tensor:
+def objective(recursion: Recursion, choose: Choose) -> torch.Tensor:
     """The natural logarithm of the bound."""
     tops = [_log_top(stacked(each)) + math.log(each.scale) for each in recursion.run(choose)]
     return torch.stack(tops).max() / 2

@@ -167,8 +167,8 @@ def scaled_by(factors: torch.Tensor) -> Diagonal:
     Raises:
         InfeasibleError: the largest factor is neither 0 nor from `LEAST` to `MOST`.
     """
-    largest = checked(float(factors.abs().max()))
-    exact = bool((factors.abs() == 1).all())
+    magnitudes = factors.detach().abs()
+    largest, exact = checked(float(magnitudes.max())), bool((magnitudes == 1).all())
     return Diagonal(factors=factors, norm=largest, rounding=0.0 if exact else 4 * UNIT_ROUNDOFF)
 
 

@@ -177,6 +177,6 @@ def transform(
         else:
             found = torch.einsum("f...t,ft->f...", found, phase)
     taps = math.prod(len(along) for along in offsets)
-    magnitudes = kernel.flatten(kernel.ndim - len(offsets)).abs().sum(-1)
+    magnitudes = kernel.detach().flatten(kernel.ndim - len(offsets)).abs().sum(-1)
     relative = math.sqrt(2) * gamma(4 * taps + 4) + 2 * len(offsets) * PHASE
     return found, relative * float(magnitudes.norm()) * up(kernel.numel() + 8)

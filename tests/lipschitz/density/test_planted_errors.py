@@ -170,7 +170,7 @@ def kept_fields_as_before_a_gain(patch: pytest.MonkeyPatch) -> None:
 
 
 def aliases_coupled(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(mapping, "_decoupled", lambda covariance, *_: covariance.multiplied_out())
+    patch.setattr(mapping, "_decoupled", lambda covariance, *_, **__: covariance.multiplied_out())
 
 
 def imaginary_parts_lost(patch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from convsv_cli import limits
 from convsv_cli.lipschitz.density.lowering import arithmetic, elementwise, linear, movement, pooling, resizing
@@ -52,11 +53,9 @@ def lowered(
         LimitError: the model's steps are used up.
     """
     to = Lowering(graph, ranges)
-    last = not any(node.op in SPATIAL for nodes, _ in pieces for node in nodes)
     found: list[Program] = []
     try:
-        for start in starts:
-            to.source(start, last=last)
+        _begin(to, starts, [node for nodes, _ in pieces for node in nodes])
         for nodes, ends in pieces:
             for node in nodes:
                 _lower(node, to)
@@ -64,6 +63,28 @@ def lowered(
     except (NoRowError, UnboundedError, *MALFORMED):
         pass
     return found
+
+
+def refused(graph: Graph, starts: Sequence[str]) -> Node | None:
+    """The first node of a graph that has no steps; None where that is true of its inputs, or of none.
+
+    Args:
+        graph: of which nothing is known but its shapes.
+        starts: names of tensors.
+    """
+    to, reached = Lowering(graph, {}), None
+    with suppress(NoRowError, UnboundedError, *MALFORMED):
+        _begin(to, starts, graph.main.nodes)
+        for reached in graph.main.nodes:
+            _lower(reached, to)
+        reached = None
+    return reached
+
+
+def _begin(to: Lowering, starts: Sequence[str], nodes: Sequence[Node]) -> None:
+    last = not any(node.op in SPATIAL for node in nodes)
+    for start in starts:
+        to.source(start, last=last)
 
 
 def _lower(node: Node, to: Lowering) -> None:
