@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from convsv_cli.training.limit import limit_norm
     from convsv_cli.training.logs import CsvLog, MlflowLog, TensorBoardLog, WandbLog
     from convsv_cli.training.monitor import NormMonitor
+    from convsv_cli.training.network_loss import NetworkBoundLoss
     from convsv_cli.training.penalty import LipschitzPenalty
     from convsv_cli.training.unfoldings import PowerState
 
@@ -37,6 +38,7 @@ __all__ = [
     "MlflowLog",
     "NetworkBound",
     "NormMonitor",
+    "NetworkBoundLoss",
     "PowerState",
     "TensorBoardLog",
     "WandbLog",
@@ -66,6 +68,7 @@ _HOME = {
     "MlflowLog": "training.logs",
     "NetworkBound": "report",
     "NormMonitor": "training.monitor",
+    "NetworkBoundLoss": "training.network_loss",
     "PowerState": "training.unfoldings",
     "TensorBoardLog": "training.logs",
     "WandbLog": "training.logs",

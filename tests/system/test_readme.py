@@ -60,11 +60,12 @@ def test_the_training_examples_run(
         names: dict = {}
         exec(compile(code, "example", "exec"), names)
         assert names["model"][0].weight.grad is not None
-    *radii, norms = capsys.readouterr().out.splitlines()
+    *radii, bound, proven, norms = capsys.readouterr().out.splitlines()
     assert len(radii) == 2
     assert all(line.startswith("tensor([") and "dtype=torch.float64" in line for line in radii)
     estimate, certified = map(float, norms.split())
     assert 0.9 * certified < estimate <= certified
+    assert 0.5 < float(proven) / float(bound) < 1.5
 
 
 def test_every_option_that_the_pages_name_exists(readme: str, root: Path) -> None:

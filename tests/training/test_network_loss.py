@@ -1,0 +1,240 @@
+"""The bound of a network as a loss: against differences, the proof at the same multipliers, and audits."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from convsv_cli import NetworkBoundLoss
+from convsv_cli.errors import UsageError
+from convsv_cli.lipschitz.density.levels import level
+from convsv_cli.lipschitz.density.lowering import lowered
+from convsv_cli.lipschitz.density.plan import planned
+from convsv_cli.lipschitz.density.recursion import Recursion
+from convsv_cli.lipschitz.density.search import chosen
+from convsv_cli.lipschitz.dependencies import real_outputs, sources
+from convsv_cli.lipschitz.fold import folded
+from convsv_cli.loaders.live import network_in_memory
+from convsv_cli.training import live_chains
+
+
+class Block(nn.Module):
+    """With a strided skip; BatchNorm before an addition, and before a convolution that pads."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.before = nn.BatchNorm2d(c_in)
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, groups=2)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.skip = nn.Conv2d(c_in, c_out, 1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.relu(self.bn1(self.conv1(self.before(x))))
+        return torch.relu(self.bn2(self.conv2(y)) + self.skip(x))
+
+
+def chain() -> nn.Module:
+    """Strides, groups, kinds of activations, MaxPool, two maps in a row, an upward map."""
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Conv2d(4, 6, 3, padding=1, groups=2),
+        nn.Conv2d(6, 4, 1),
+        nn.LeakyReLU(0.1),
+        nn.ConvTranspose2d(4, 3, 2, stride=2),
+        nn.GELU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(48, 5),
+        nn.BatchNorm1d(5),
+        nn.ReLU(),
+        nn.Linear(5, 3),
+    )
+
+
+def residual() -> nn.Module:
+    """To be bounded from pixels that are normalised first, to logits."""
+    head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3)
+    return nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), Block(4, 6), nn.AvgPool2d(2), *head)
+
+
+def trained(make, kind: torch.dtype = torch.float64) -> nn.Module:
+    """With statistics and scales that are not those of the beginning."""
+    torch.manual_seed(1)
+    model = make()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2.0)
+            nn.init.uniform_(module.weight, -2.0, 2.0)
+    return model.to(kind)
+
+
+def example(kind: torch.dtype = torch.float64) -> Tensor:
+    return torch.zeros(1, 2, 8, 8, dtype=kind)
+
+
+def proven(model: nn.Module, loss: NetworkBoundLoss) -> float:
+    """What the audit's own program gives, with all rounding, at the multipliers of a loss."""
+    with network_in_memory(model, example(next(model.parameters()).dtype)) as network, torch.no_grad():
+        graph = folded(network.graph).graph
+        (program,) = lowered(graph, sources(graph), [(graph.main.nodes, real_outputs(graph))], {})
+        run = Recursion(program, plan=planned(program), proof=True).run(chosen(loss._multipliers))
+        return level(run, proof=True)
+
+
+@pytest.mark.parametrize("make", [chain, residual])
+def test_gradients_are_those_of_differences(make) -> None:
+    model = trained(make)
+    loss = NetworkBoundLoss(model, example(), torus=4)
+    loss.log()
+    loss.eval()().backward()
+    step, moved = 1e-5, 0
+    for name, weight in model.named_parameters():
+        if weight.grad is None:
+            assert name.endswith("bias")
+            continue
+        moved += 1
+        along = torch.randn_like(weight)
+        ends = []
+        with torch.no_grad():
+            for sign in (1, -2):
+                weight.add_(sign * step * along)
+                ends.append(loss().item())
+            weight.add_(step * along)
+        expected = (ends[0] - ends[1]) / (2 * step)
+        assert (weight.grad * along).sum().item() == pytest.approx(expected, rel=1e-5, abs=1e-8), name
+    assert moved == sum(weight.ndim > 1 for weight in model.parameters()) + len(
+        [module for module in model.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    )
+
+
+@pytest.mark.parametrize("make", [chain, residual])
+def test_the_value_is_what_the_proof_gives_at_the_same_multipliers(make) -> None:
+    """In both precisions, also after the weights and the statistics have changed; nearly on a small torus."""
+    model = trained(make)
+    loss = NetworkBoundLoss(model, example(), torus=None)
+    loss()
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                tensor.mul_(torch.empty_like(tensor).uniform_(0.5, 1.5))
+    loss.eval()
+    value, bound = loss().item(), proven(model, loss)
+    assert value <= bound <= value * (1 + 1e-6)
+    single = NetworkBoundLoss(copy.deepcopy(model).float(), example(torch.float32), torus=None).eval()
+    single._multipliers, single._adam = loss._multipliers, loss._adam
+    assert single().item() == pytest.approx(value, rel=2e-5)
+    assert single().dtype == torch.float32
+    small = NetworkBoundLoss(model, example(), torus=4).eval()
+    small._multipliers, small._adam = loss._multipliers, loss._adam
+    assert small().item() == pytest.approx(value, rel=0.1)
+
+
+def test_calls_in_between_give_the_tangent() -> None:
+    model = trained(residual)
+    loss = NetworkBoundLoss(model, example(), every=3, torus=4)
+    first = loss.log()
+    first.backward()
+    slopes = {
+        name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None
+    }
+    model.zero_grad()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(1 + 1e-3)
+    second = loss.log()
+    second.backward()
+    names = dict(model.named_parameters())
+    with torch.no_grad():
+        slope = sum(float((each * names[name]).sum()) for name, each in slopes.items()) / (1 + 1e-3)
+    assert second.item() - first.item() == pytest.approx(slope * 1e-3, rel=1e-9)
+    assert all(torch.equal(names[name].grad, each) for name, each in slopes.items())
+    third, before = loss.log().item(), loss._multipliers[min(loss._multipliers)].shape.clone()
+    assert third == second.item()
+    assert loss.log().item() != third
+    assert not torch.equal(loss._multipliers[min(loss._multipliers)].shape, before)
+
+
+def test_training_by_it_lowers_what_an_audit_certifies() -> None:
+    model = trained(residual, torch.float32).train()
+    loss = NetworkBoundLoss(model, example(torch.float32))
+    before = loss.certified("quick").lipschitz
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(5):
+        bound = loss.log()  # before a step that changes the statistics in place
+        output = model(torch.rand(4, 2, 8, 8)).square().mean()
+        optimiser.zero_grad()
+        (bound + 0 * output).backward()
+        optimiser.step()
+    assert model.training
+    assert loss.certified("quick").lipschitz < before * 0.8
+    assert not loss.state_dict()
+    assert not list(loss.parameters())
+
+
+def test_multipliers_get_better_in_training_only() -> None:
+    loss = NetworkBoundLoss(trained(chain), example(), torus=4)
+    first = loss.eval()().item()
+    with torch.no_grad():
+        assert loss.train()().item() == first
+    assert loss.eval()().item() == first
+    loss.train()
+    values = [loss().item() for _ in range(10)]
+    assert values[0] == first
+    assert values[-1] < 0.95 * first
+
+
+class Shifted(nn.Module):
+    """Swish with a weight inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(x + self.shift)
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        (
+            nn.Sequential(nn.ReLU(), nn.BatchNorm1d(4), nn.ReLU()),
+            "'batch_norm' changes with the weights, and no",
+        ),
+        (nn.PReLU(), "'prelu.*' changes with the weights"),
+        (Shifted(), "changes with the weights"),
+        (nn.LayerNorm(4), "does what LayerNormalization 'layer_norm' does"),
+        (nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), "is computed from weights by ReduceL2"),
+    ],
+)
+def test_what_it_cannot_follow_is_refused(part: nn.Module, reason: str) -> None:
+    model = nn.Sequential(nn.Linear(6, 4), part, nn.Linear(4, 2))
+    with pytest.raises(UsageError, match=reason):
+        NetworkBoundLoss(model, torch.zeros(1, 6))
+
+
+def test_weights_that_make_another_network_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_chains, "EPSILON", 1e-5)
+    factors = live_chains._factors
+    monkeypatch.setattr(live_chains, "_factors", lambda *args: factors(*args) * (1 + 1e-6))
+    with pytest.raises(UsageError, match="is not the product of the weights"):
+        NetworkBoundLoss(trained(residual), example())
+
+
+def test_weights_beyond_floats_are_told() -> None:
+    model = trained(chain)
+    loss = NetworkBoundLoss(model, example(), torus=4)
+    nn.init.constant_(model[0].weight, torch.nan)
+    with pytest.raises(UsageError, match="beyond what floats hold"):
+        loss()
+    with pytest.raises(UsageError, match="must be 1 or more"):
+        NetworkBoundLoss(model, example(), every=0)
