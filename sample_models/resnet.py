@@ -64,11 +64,27 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, 3, h, w] pixels -> [batch, classes] logits."""
+        return self.fc(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """[batch, 3, h, w] pixels -> [batch, 4 * width], of which `fc` makes logits."""
         x = (x - self.pixel_mean) / self.pixel_std
         x = functional.relu(self.bn1(self.conv1(x)))
         x = self.layer2(functional.avg_pool2d(self.layer1(x), 2))
         x = self.layer3(functional.avg_pool2d(x, 2))
-        return self.fc(x.mean(dim=(2, 3)))
+        return x.mean(dim=(2, 3))
+
+
+class BeforeHead(nn.Module):
+    """The features of a `ResNet`, whose weights it shares."""
+
+    def __init__(self, model: ResNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As of `ResNet.features`."""
+        return self.model.features(x)
 
 
 def _stage(c_in: int, c_out: int, blocks: int, *, normalised: bool) -> nn.Sequential:
