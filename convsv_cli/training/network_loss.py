@@ -111,7 +111,7 @@ class NetworkBoundLoss(nn.Module):
         return self.log().exp().to(device, torch.float64 if torch.float64 in kinds else torch.float32)
 
     def log(self) -> torch.Tensor:
-        """Its natural logarithm, which is what to minimise where it is large: float64, on the CPU.
+        """Its natural logarithm, which is what to minimise where it is large: float64 [], on the CPU.
 
         A call of this counts as one of the loss.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks import bound_loss
 from convsv_cli import NetworkBoundLoss
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.density.levels import level
@@ -19,6 +21,7 @@ from convsv_cli.lipschitz.dependencies import real_outputs, sources
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.loaders.live import network_in_memory
 from convsv_cli.training import live_chains
+from sample_models.resnet import ResNet
 
 
 class Block(nn.Module):
@@ -238,3 +241,12 @@ def test_weights_beyond_floats_are_told() -> None:
         loss()
     with pytest.raises(UsageError, match="must be 1 or more"):
         NetworkBoundLoss(model, example(), every=0)
+
+
+def test_the_overhead_is_measured_against_plain_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bound_loss, "KINDS", ((None, 1), (4, 1)))
+    monkeypatch.setattr(bound_loss, "ResNet", lambda: ResNet(1, 4))
+    plain, row = bound_loss.measure(1, 2).rows
+    assert (plain["torus"], plain["cpu_x"]) == ("no bound", 1)
+    assert row["cpu_x"] > 1
+    assert math.isfinite(row["log10"])
