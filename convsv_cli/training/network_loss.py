@@ -137,33 +137,51 @@ class NetworkBoundLoss(nn.Module):
             return audit_network(network, Settings(network_effort=effort)).bound
 
     def _passed(self, *, moving: bool, differentiable: bool) -> _Tangent:
-        """One pass, with its derivatives; then the multipliers are moved."""
+        """One pass, with its derivatives; then the multipliers are moved.
+
+        Raises:
+            UsageError: there is no bound that floats hold.
+        """
         weights = {k: v for k, v in self._live.weights.items() if v.requires_grad and differentiable}
-        with torch.autocast("cpu", enabled=False), allowing():
-            if self._adam is None:
-                self._begin()
-            own = parameters(self._multipliers) if moving else []
+        with torch.inference_mode(mode=False), torch.autocast("cpu", enabled=False), allowing():
             try:
-                value = objective(self._recursion(), chosen(self._multipliers))
-            except (InfeasibleError, RuntimeError) as error:  # LAPACK's failures are of the last kind
+                if self._adam is None:
+                    self._begin()
+                own = parameters(self._multipliers) if moving else []
+                log, slopes = self._differentiated([*weights.values(), *own])
+            except InfeasibleError as error:
                 raise UsageError(BEYOND) from error
-            along = [*weights.values(), *own]
-            slopes = torch.autograd.grad(value, along, allow_unused=True) if along else ()
-        log = float(value.detach())
-        if not math.isfinite(log):
-            raise UsageError(BEYOND)
-        for each, slope in zip(own, slopes[len(weights) :], strict=True):
-            each.grad = slope
         if own and self._adam is not None:
+            for each, slope in zip(own, slopes[len(weights) :], strict=True):
+                each.grad = slope
             self._adam.step(RATE)
         found = {k: slope for k, slope in zip(weights, slopes, strict=False) if slope is not None}
         points = {name: weights[name].detach().clone() for name in found}
         return _Tangent(log=log, points=points, slopes=found)
 
+    def _differentiated(self, along: list[torch.Tensor]) -> tuple[float, tuple[torch.Tensor | None, ...]]:
+        """The logarithm of the bound, and its derivatives; None for what it does not depend on.
+
+        Raises:
+            InfeasibleError: it is beyond what floats hold.
+        """
+        with torch.set_grad_enabled(bool(along)):
+            value = objective(self._recursion(), chosen(self._multipliers))
+        if not math.isfinite(value.detach().item()):
+            raise InfeasibleError
+        slopes = torch.autograd.grad(value, along, allow_unused=True) if along else ()
+        return value.detach().item(), slopes
+
     def _begin(self) -> None:
-        """Greedy multipliers."""
+        """Greedy multipliers.
+
+        Raises:
+            InfeasibleError: none of them leads to a bound that floats hold.
+        """
         with torch.no_grad():
             found = greedy(self._recursion())
+        if not math.isfinite(found.log):
+            raise InfeasibleError
         self._multipliers = movable(found.multipliers)
         self._adam = Adam(parameters(self._multipliers), BETAS)
 

@@ -185,7 +185,8 @@ def test_training_by_it_lowers_what_an_audit_certifies() -> None:
 
 def test_multipliers_get_better_in_training_only() -> None:
     loss = NetworkBoundLoss(trained(chain), example(), torus=4)
-    first = loss.eval()().item()
+    with torch.inference_mode():
+        first = loss.eval()().item()
     with torch.no_grad():
         assert loss.train()().item() == first
     assert loss.eval()().item() == first
@@ -237,6 +238,9 @@ def test_weights_beyond_floats_are_told() -> None:
     model = trained(chain)
     loss = NetworkBoundLoss(model, example(), torus=4)
     nn.init.constant_(model[0].weight, torch.nan)
+    with pytest.raises(UsageError, match="beyond what floats hold"):
+        loss()
+    nn.init.constant_(model[0].weight, 1e200)
     with pytest.raises(UsageError, match="beyond what floats hold"):
         loss()
     with pytest.raises(UsageError, match="must be 1 or more"):
