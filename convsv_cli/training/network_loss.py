@@ -95,7 +95,8 @@ class NetworkBoundLoss(nn.Module):
         self._model, self._example = (model,), example_input  # in a tuple: its parameters stay its own
         self.every, self.torus = every, torus
         inner = unwrapped(model)
-        with network_in_memory(inner, example_input) as network:
+        device = next((each.device.type for each in inner.parameters()), "cpu")
+        with torch.autocast(device, enabled=False), network_in_memory(inner, example_input) as network:
             self._live = LiveProgram(inner, network)
             self._plan = planned(self._small(self._live.program))
         self._multipliers = movable({})

@@ -141,6 +141,19 @@ def test_the_value_is_what_the_proof_gives_at_the_same_multipliers(make) -> None
     assert small().item() == pytest.approx(value, rel=0.1)
 
 
+def test_of_linear_networks_it_is_the_norm_of_the_product() -> None:
+    """Also where the loss is made and called under autocast, of weights in bfloat16, and of what is compiled."""
+    model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3)).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = NetworkBoundLoss(torch.compile(model), torch.zeros(1, 5, dtype=torch.bfloat16))
+        loss().backward()
+    exact = torch.linalg.matrix_norm(model[1].weight.double() @ model[0].weight.double(), 2)
+    assert loss().item() == pytest.approx(exact.item(), rel=1e-6)
+    assert model[0].weight.grad.dtype == torch.bfloat16
+    (slope,) = torch.autograd.grad(exact, model[0].weight)
+    torch.testing.assert_close(model[0].weight.grad, slope)
+
+
 def test_calls_in_between_give_the_tangent() -> None:
     model = trained(residual)
     loss = NetworkBoundLoss(model, example(), every=3, torus=4)
