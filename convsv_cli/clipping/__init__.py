@@ -264,8 +264,9 @@ def _check(asked: ClipSettings) -> None:
 
 def _check_format(network: Network, model: Path, output: Path) -> None:
     if network.format not in WRITTEN:
-        what = f"a {network.format} file: convsv clip writes ONNX graphs, checkpoints and safetensors files"
-        raise UsageError(what, where=str(model), hint="export the model to ONNX, or save its state dict")
+        what = "convsv clip writes ONNX graphs, checkpoints and safetensors files, and none of the format {}"
+        hint = "export the model to ONNX, or save its state dict"
+        raise UsageError(what.format(network.format), where=str(model), hint=hint)
     own, other = Path(network.path).suffix.lower(), output.suffix.lower()
     if own != other and other in SUFFIXES and own in SUFFIXES and SUFFIXES[own] != SUFFIXES[other]:
         raise UsageError(

@@ -13,10 +13,11 @@ from onnx import ModelProto, TensorProto
 
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import parts_of
-from convsv_cli.loaders.files import locate
+from convsv_cli.loaders.files import MAX_JSON, locate
 from convsv_cli.loaders.onnx.reading import parse
 from convsv_cli.loaders.onnx.scopes import scopes
 from convsv_cli.loaders.onnx.tensors import external_file, stored_parts
+from convsv_cli.loaders.quantised.config import NAMES
 from convsv_cli.model.network import Network
 from convsv_cli.replacing import blaming
 
@@ -31,7 +32,7 @@ class Staged:
 
     Attributes:
         source: what it is of.
-        path: of its file, in a folder of its own.
+        path: of its file, in a folder of its own, where what says how a model is quantised is beside it, too.
         output: where that is to be.
     """
 
@@ -55,7 +56,8 @@ class Staged:
         Raises:
             UsageError: one cannot be written.
         """
-        for file in sorted(self.path.parent.iterdir(), key=lambda file: file == self.path):
+        own = (file for file in self.path.parent.iterdir() if file.name.startswith(self.path.name))
+        for file in sorted(own, key=lambda file: file == self.path):
             with blaming(self.output):
                 file.replace(self.output.parent / file.name)
 
@@ -79,12 +81,22 @@ def staged(network: Network, output: Path) -> Iterator[Staged]:
     Raises:
         UsageError: it cannot be written.
     """
+    source = Path(network.path)
     with blaming(output):
         folder = Path(tempfile.mkdtemp(prefix=".convsv-", dir=output.parent))
     try:
-        yield Staged(source=Path(network.path), path=folder / output.name, output=output)
+        with blaming(output):
+            for name in NAMES:
+                _copy_config(source.with_name(name), folder / name)
+        yield Staged(source=source, path=folder / output.name, output=output)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy_config(file: Path, copy: Path) -> None:
+    """What is said beside the model, without which its quantised weights could not be read from the copy."""
+    if file.is_file() and file.stat().st_size <= MAX_JSON:  # a larger one is refused where it is read
+        shutil.copyfile(file, copy)
 
 
 def _copy(model: Path, copy: Path) -> None:

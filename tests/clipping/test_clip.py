@@ -26,6 +26,7 @@ from convsv_cli.clipping.search import kept_share
 from convsv_cli.empirical.function import session_of
 from tests.support.json_schemas import SCHEMAS
 from tests.support.onnx_models import graph_model, normal, rng, saved, small_network
+from tests.support.quantised_layouts import gptq
 
 LIMIT = 1.5
 NORM = ("weight", "bias", "running_mean", "running_var")
@@ -185,6 +186,20 @@ def test_what_cannot_be_stored_is_said(tmp_path):
     assert result.return_value == 1
     assert "clip the model before it is quantised" in layers["scaled"]["reason"]
     assert (layers["scaled"]["kept"], layers["fc"]["kept"]) == (False, True)
+
+
+def test_what_is_said_beside_a_quantised_model_counts_for_its_copy(tmp_path):
+    """Without it the copy could not be read; it is no part of what is written."""
+    layout, output = gptq(4), tmp_path / "out" / "m.safetensors"
+    output.parent.mkdir()
+    save_file({**layout.named, "fc.weight": 3 * torch.eye(4)}, tmp_path / "m.safetensors")
+    (tmp_path / "quantize_config.json").write_text(json.dumps(layout.config))
+    result = clip(tmp_path / "m.safetensors", "--max-layer", 0.1, "-o", output, "--format", "json")
+    layers = {layer["name"]: layer for layer in json.loads(result.output)["layers"]}
+    assert result.return_value == 1
+    assert layers["a"]["reason"].startswith("its values are stored as GPTQ int4: clip the model before")
+    assert (layers["a"]["before"] == layers["a"]["after"], layers["fc"]["kept"]) == (True, True)
+    assert [file.name for file in output.parent.iterdir()] == [output.name]
 
 
 def test_the_documents(tmp_path):

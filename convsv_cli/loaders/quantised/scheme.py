@@ -15,6 +15,7 @@ import torch
 from convsv_cli import limits
 from convsv_cli.loaders.loader import StoredTensor, Usage
 from convsv_cli.loaders.quantised.config import Config
+from convsv_cli.model.home import Home, NoHomeError
 
 DEQUANTISED = "dequantised weights: {}, in float64"
 WORD = 32
@@ -74,7 +75,17 @@ class Found:
             identity=None if None in identities else identities,
             assumed=(DEQUANTISED.format(scheme),),
             usage=usage,
+            home=lambda: codes(scheme),
         )
+
+
+def codes(scheme: str) -> Home:
+    """No home: a scale is of many codes of few bits, which hardly hold other values.
+
+    Raises:
+        NoHomeError: always.
+    """
+    raise NoHomeError(f"its values are stored as {scheme}: clip the model before it is quantised")
 
 
 @dataclass(frozen=True, kw_only=True)
