@@ -10,7 +10,7 @@ from convsv_cli.renderers import json
 from convsv_cli.renderers.csv import Cell, comma_separated
 from convsv_cli.renderers.numbers import LOWER, as_written, figure, percent, sample_share, times
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.renderers.screen import BAD, FAINT, GOOD, Line, Part, Table, indented, shown
+from convsv_cli.renderers.screen import BAD, FAINT, GOOD, Line, Part, Table, fitting, indented, shown
 from convsv_cli.report import KEPT, UPPER, ClippedLayer, Clipping, Interval
 
 COLUMNS = (
@@ -19,11 +19,14 @@ COLUMNS = (
 )  # fmt: skip
 """Of the CSV: a row for each layer, one for the network, one for accuracies, in shares of the samples."""
 
+EXPENDABLE = ("op", "kernel")
+"""Columns that a narrow terminal goes without."""
+
 
 def _table(found: Clipping, terminal: Terminal) -> str:
     """The document; texts from the file are made inert here, and only here."""
     found = inert(found)
-    parts: list[Part] = [f"{found.model.path} → {found.output.path}", "", *_layers(found), ""]
+    parts: list[Part] = [f"{found.model.path} → {found.output.path}", "", *_layers(found, terminal), ""]
     parts += _network(found)
     parts += _accuracy(found)
     parts += indented((f"note: {note}" for note in found.notes), 2)
@@ -31,7 +34,7 @@ def _table(found: Clipping, terminal: Terminal) -> str:
     return shown(parts, terminal)
 
 
-def _layers(found: Clipping) -> Iterator[Part]:
+def _layers(found: Clipping, terminal: Terminal) -> Iterator[Part]:
     rows = found.layers
     columns = {
         "layer": [layer.row.name for layer in rows],
@@ -43,6 +46,7 @@ def _layers(found: Clipping) -> Iterator[Part]:
         "method": [layer.method for layer in rows],
     }
     styles = [BAD if not layer.kept else FAINT if layer.method == KEPT else "" for layer in rows]
+    columns = fitting(columns, terminal.width, EXPENDABLE)
     yield Table(columns=columns, texts=("layer", "op", "kernel", "method"), styles=styles)
     for layer in rows:
         if layer.reason and (not layer.kept or layer.after is None):

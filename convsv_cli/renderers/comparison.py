@@ -15,13 +15,26 @@ from convsv_cli.renderers.html.page import filled, page
 from convsv_cli.renderers.html.verdict import INFO, Headline, headline_of
 from convsv_cli.renderers.numbers import counted, figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.renderers.screen import STYLE_OF, Line, Part, Table, shown
+from convsv_cli.renderers.screen import STYLE_OF, Line, Part, Table, fitting, indented, shown
 from convsv_cli.renderers.verdict_text import about, headline, node, open_gates, verdict_lines
-from convsv_cli.report import UPPER, Change, Difference, Finding, Interval, Trend, Verdict
+from convsv_cli.report import (
+    AUDITED,
+    NOT_APPLICABLE,
+    UPPER,
+    Audit,
+    Change,
+    Difference,
+    Finding,
+    Interval,
+    Trend,
+    Verdict,
+)
 from convsv_cli.report.comparison import CLOSE, NOT_A_LAYER, SAME
 from convsv_cli.version import __version__
 
 HEADINGS = ("layer", "before ≤", "after ≤", "ratio", "change")
+EXPENDABLE = ("ratio", "before ≤", "after ≤")
+"""Columns that a narrow terminal goes without where there are distances; without, but for the first."""
 FURTHER = ("distance ≤", "of before ≤")
 """Columns before the last, where the distances of weights are known."""
 RIGHT = (False, True, True, True, False)
@@ -33,6 +46,7 @@ CSV_HEADINGS = (
 DISTANCE = (
     "distance: the certified norm of the difference of both weights, W - W'; of before: as a share of |W|"
 )
+UPDATES = "its figures are of what it adds to weights (convsv audit --base has weights and sums, too)"
 READABLE = 0.01
 GROWTH = "last/first"
 
@@ -44,9 +58,12 @@ def _difference_table(difference: Difference, terminal: Terminal) -> str:
     listed = [change for change in difference.changes if terminal.full or _tells(change)]
     headings, right = _columns(difference)
     rows = [_row(change, str, str, measured=headings != HEADINGS) for change in listed]
-    cells = {name: [row[index] for row in rows] for index, name in enumerate(headings)}
+    expendable = EXPENDABLE if headings != HEADINGS else EXPENDABLE[:1]
+    all_cells = {name: [row[index] for row in rows] for index, name in enumerate(headings)}
+    cells = fitting(all_cells, terminal.width, expendable, prose="change")
     texts = [name for name, flush in zip(headings, right, strict=True) if not flush]
     styles = [STYLE_OF.get(change.kind, "") for change in listed]
+    unread = [*_unread(old), *_unread(new), *_incomparable(old, new)]
     verdict: list[Part] = []
     if new.verdict is not None:
         verdict = ["", *verdict_lines(new.verdict, new.findings, open_gates(new.verdict))]
@@ -58,7 +75,8 @@ def _difference_table(difference: Difference, terminal: Terminal) -> str:
             "",
             Table(columns=cells, texts=texts, styles=styles),
             *(["", _left_out(left)] if left else []),
-            *(["", DISTANCE] if headings != HEADINGS else []),
+            *(["", *indented(unread, 2)] if unread else []),
+            *(["", Line(after=DISTANCE, indent=2)] if headings != HEADINGS else []),
         ],
         terminal,
     )
@@ -69,6 +87,22 @@ def _tells(change: Change) -> bool:
     if change.distance is not None and change.distance.upper:
         return True
     return not change.name or change.renamed or change.kind not in (SAME, CLOSE, NOT_A_LAYER)
+
+
+def _unread(audit: Audit) -> list[str]:
+    """Why layers have no figures: each reason, and for how many."""
+    unread = (layer for layer in audit.layers if layer.status not in (AUDITED, NOT_APPLICABLE))
+    reasons, path = Counter(layer.reason for layer in unread), audit.model.path
+    return [f"not audited: {counted(n, 'layer')} of {path}: {reason}" for reason, n in reasons.items()]
+
+
+def _incomparable(old: Audit, new: Audit) -> list[str]:
+    """That a model is held against an adapter, whose rows are of something else."""
+    adapters = [any(layer.update for layer in audit.layers) for audit in (old, new)]
+    if adapters[0] == adapters[1]:
+        return []
+    path = (old if adapters[0] else new).model.path
+    return [f"note: {path} is an adapter: {UPDATES}"]
 
 
 def _left_out(kinds: Counter[str]) -> str:

@@ -28,7 +28,9 @@ STYLE_OF = {
     SMALLER: GOOD,
 }
 """Colours of words, which say the same by themselves."""
-GAP = 2
+GAP, FEWEST = 2, 2
+FOLDED = 20
+"""How wide a column of sentences is at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +109,29 @@ def shown(parts: Sequence[Part], terminal: Terminal) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
 
 
-def width_of(columns: Mapping[str, Sequence[str]]) -> int:
-    """How wide a table of these columns is."""
-    return sum(max(map(len, [name, *column])) + GAP for name, column in columns.items()) - GAP
+def fitting(
+    columns: Mapping[str, Sequence[str]], width: int | None, expendable: Iterable[str], *, prose: str = ""
+) -> dict[str, Sequence[str]]:
+    """The columns that a terminal has room for, two at least: empty ones go first, then others in this order.
+
+    Args:
+        columns: the cells of each, by its heading.
+        width: of the terminal; None for a file, which has all.
+        expendable: the headings of columns that may go.
+        prose: the heading of one whose cells are sentences, which may as well be folded.
+    """
+    kept = dict(columns)
+    for name in sorted(expendable, key=lambda name: any(columns.get(name, ()))):
+        wide = sum(_room(heading, cells, folded=heading == prose) + GAP for heading, cells in kept.items())
+        if width is None or wide - GAP <= width or len(kept) == FEWEST:
+            break
+        kept.pop(name, None)
+    return kept
+
+
+def _room(heading: str, cells: Sequence[str], *, folded: bool) -> int:
+    wide = max(map(len, [heading, *cells]))
+    return min(wide, max(FOLDED, len(heading))) if folded else wide
 
 
 def _plain(parts: Sequence[Part], terminal: Terminal) -> str:

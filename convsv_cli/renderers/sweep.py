@@ -12,12 +12,14 @@ from convsv_cli.renderers.html.page import page
 from convsv_cli.renderers.html.verdict import FAIL, PASS, WARN, Headline, largest_of
 from convsv_cli.renderers.numbers import counted, figure
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.renderers.screen import BAD, STRESSED, Part, Table, shown
+from convsv_cli.renderers.screen import BAD, STRESSED, Part, Table, fitting, shown
 from convsv_cli.renderers.verdict_text import headline
 from convsv_cli.report import BOUNDED, UPPER, Report, Series, Sweep, Swept
 
 HEADINGS = ("file", "status", "layers", "largest norm ≤", "layer", "network ≤", "remark")
 TEXTS = ("file", "status", "layer", "remark")
+EXPENDABLE = ("layer",)
+"""Columns that a narrow terminal goes without."""
 SERIES = (
     "series", "steps",
     "first norm ≤", "last norm ≤", "norms", "first network ≤", "last network ≤", "networks",
@@ -45,7 +47,8 @@ def _table(sweep: Sweep, terminal: Terminal) -> str:
     parts: list[Part] = [_counts(sweep), ""]
     if rows:
         styles = [STYLES.get(file.status, "") for file in sweep.files]
-        parts.append(Table(columns=_columns(HEADINGS, rows), texts=TEXTS, styles=styles))
+        columns = fitting(_columns(HEADINGS, rows), terminal.width, EXPENDABLE, prose="remark")
+        parts.append(Table(columns=columns, texts=TEXTS, styles=styles))
     if sweep.series:
         trends = [_trend(series, str) for series in sweep.series]
         plain = [""] * len(trends)

@@ -21,7 +21,7 @@ from convsv_cli.renderers.columns import SPREAD, TEXTS, columns, methods_of, sta
 from convsv_cli.renderers.numbers import counted
 from convsv_cli.renderers.products import product_columns
 from convsv_cli.renderers.renderer import Renderer, Terminal
-from convsv_cli.renderers.screen import BAD, FAINT, STRESSED, Line, Part, Table, indented, shown, width_of
+from convsv_cli.renderers.screen import BAD, FAINT, STRESSED, Line, Part, Table, fitting, indented, shown
 from convsv_cli.renderers.updates import LEGEND
 from convsv_cli.renderers.verdict_text import in_words, open_gates, verdict_lines, where
 from convsv_cli.report import (
@@ -49,7 +49,6 @@ EXPENDABLE = (
     "update",
 )  # fmt: skip
 """Columns that a narrow terminal goes without, the first ones first; names and certified norms stay."""
-FEWEST = 2
 STYLES = {AUDITED: "", NOT_APPLICABLE: FAINT}
 
 
@@ -70,11 +69,13 @@ def render(report: Report, terminal: Terminal) -> str:
 def _audit(audit: Audit, terminal: Terminal) -> list[Part]:
     """Title, table, products, remarks and legend."""
     largest, verdict = _largest(audit), audit.verdict
+    table = _layers(audit, largest, terminal.width)
     parts: list[Part] = [
         _title(audit),
         *_verdict(verdict, audit.findings),
         "",
-        _layers(audit, largest, terminal.width),
+        table,
+        *_left_out(audit, table),
         "",
         *_products(audit),
         *indented(network_lines(audit), 4),
@@ -84,7 +85,7 @@ def _audit(audit: Audit, terminal: Terminal) -> list[Part]:
         remark = about_routes(audit.bound.blocks)
         parts += ["", _blocks(audit.bound.blocks), *([remark] if remark else [])]
     remarks = [*_urgent(audit), *_further(audit)]
-    return [*parts, *(["", *indented(remarks, 2)] if remarks else []), "", *_legend(audit)]
+    return [*parts, *(["", *indented(remarks, 2)] if remarks else []), "", *_legend(audit, table.columns)]
 
 
 def _verdict(verdict: Verdict | None, findings: Sequence[Finding]) -> list[Part]:
@@ -127,13 +128,16 @@ def _title(audit: Audit) -> Line:
 
 def _layers(audit: Audit, largest: str, width: int | None) -> Table:
     """All columns, or those that fit into a terminal; names are never cut."""
-    cells = columns(audit)
-    for name in EXPENDABLE:
-        if width is None or width_of(cells) <= width or len(cells) == FEWEST:
-            break
-        cells.pop(name, None)
+    cells = fitting(columns(audit), width, EXPENDABLE)
     styles = [STRESSED if layer.name == largest else STYLES.get(layer.status, BAD) for layer in audit.layers]
     return Table(columns=cells, texts=TEXTS, styles=styles)
+
+
+def _left_out(audit: Audit, table: Table) -> list[Part]:
+    """Which columns with figures or words had no room."""
+    cells = columns(audit)
+    left = [name for name in cells if name not in table.columns and any(cells[name])]
+    return indented([f"no room for {', '.join(left)} (-o FILE has all columns)"], 2) if left else []
 
 
 def _products(audit: Audit) -> list[Part]:
@@ -217,10 +221,11 @@ def _remark(finding: Finding) -> str:
     return f"{finding.severity}: {node}{finding.message}{where(finding.place)}"
 
 
-def _legend(audit: Audit) -> list[Part]:
+def _legend(audit: Audit, shown: Collection[str]) -> list[Part]:
+    """What the columns that are shown prove; of an adapter, "stable rank" is that of what it adds."""
     said = {method.column: method.proves for method in methods_of(audit)}
-    meanings = LEGEND | SPREAD
-    said |= {name: meanings[name] for name in columns(audit) if name in meanings}
+    meanings = SPREAD | LEGEND if "update" in columns(audit) else SPREAD
+    said = {name: meaning for name, meaning in (said | meanings).items() if name in shown}
     width = max(map(len, said), default=0)
     return indented([f"{name:{width}}  {meaning}" for name, meaning in said.items()], width + 2)
 

@@ -160,6 +160,8 @@ def test_a_narrow_terminal_goes_without_columns_in_a_sensible_order() -> None:
         table = RENDERERS[0].render(of(AUDIT), Terminal(width=width))
         header = next(line for line in table.splitlines() if line.startswith("layer "))
         assert "conv1" in table
+        assert ("no room for op" in table) == (" op " not in header)
+        assert ("heuristic " in header) == any(line.startswith("heuristic ") for line in table.splitlines())
         headers.append(tuple(header.replace("certified ≤", "certified").split()))
     full = ("layer", "op", "kernel", "stride", "n", "heuristic", "exact", "certified", "bound", "bound/exact")
     order = ("op", "bound/exact", "kernel", "heuristic", "stride", "n", "exact", "bound")

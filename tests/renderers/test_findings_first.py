@@ -10,7 +10,7 @@ from convsv_cli.comparison import difference
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.comparison import DIFFERENCES
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.report import IGNORED, PASSED, Finding, Gate, Interval, Report, Verdict
+from convsv_cli.report import IGNORED, PASSED, Finding, Gate, Interval, Report, Update, Verdict
 from tests.support.documents import AUDIT, FAILURE, JUDGED
 from tests.support.gates import row
 from tests.support.ratchets import bounded, ratchet
@@ -84,6 +84,31 @@ def test_a_difference_lists_what_has_changed() -> None:
     assert len(DIFFERENCES[0].render(found, Terminal()).splitlines()) == 1200 + 8
     narrow = DIFFERENCES[0].render(found, replace(BRIEF, width=40)).splitlines()
     assert max(map(len, narrow)) <= 40
+
+
+def test_a_difference_says_once_why_layers_have_no_figures_and_what_is_an_adapter() -> None:
+    lost = [row(f"lost{i}", 1, 1, status="unsupported", reason="no config.json") for i in range(3)]
+    update = Update(kind="LoRA", rank=4, scale=2.0)
+    old, new = bounded(4, row("a", 1, 1, update=update)), bounded(4, row("a", 1, 1), *lost)
+    lines = DIFFERENCES[0].render(difference(old, new), BRIEF).splitlines()
+    assert lines[-2] == f"not audited: 3 layers of {new.model.path}: no config.json"
+    assert lines[-1].startswith(f"note: {old.model.path} is an adapter: ")
+    assert "is an adapter" not in DIFFERENCES[0].render(difference(old, old), BRIEF)
+
+
+def test_a_narrow_difference_leaves_out_columns_rather_than_break_names() -> None:
+    name = "model.layers.0.self_attn.k_proj.weight"
+    old, new = bounded(4, row(name, 1, 1)), bounded(4, row(name, 3, 3))
+    changes = difference(old, new).changes
+    measured = tuple(replace(change, distance=Interval(lower=2, upper=2)) for change in changes)
+    found = replace(difference(old, new), changes=measured)
+    for width, left in ((None, 7), (99, 7), (80, 5)):
+        lines = DIFFERENCES[0].render(found, replace(BRIEF, width=width)).splitlines()
+        assert any(line.startswith(f"{name}  ") for line in lines)
+        assert len(re.split(r" {2,}", lines[2])) == left
+    long = replace(found, changes=(replace(measured[0], reason="why " * 30), *measured[1:]))
+    lines = DIFFERENCES[0].render(long, replace(BRIEF, width=120)).splitlines()
+    assert "ratio" in lines[2]  # a sentence may as well be folded
 
 
 def test_the_verdict_on_a_difference_comes_first() -> None:
