@@ -14,9 +14,9 @@ from convsv_cli.cli.running import complain_of
 from convsv_cli.comparison import side_by_side
 from convsv_cli.errors import UsageError
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.renderers.comparison import TRENDS
 from convsv_cli.renderers.renderer import Renderer
 from convsv_cli.renderers.sweep import SWEEPS
+from convsv_cli.renderers.trends import TRENDS
 from convsv_cli.saved import read
 
 SEVERAL: tuple[Renderer[Any], ...] = (

@@ -26,8 +26,8 @@ from convsv_cli.comparison import in_order, trend
 from convsv_cli.digits import short
 from convsv_cli.errors import UsageError
 from convsv_cli.remote import is_remote
-from convsv_cli.renderers.comparison import PAGE
 from convsv_cli.renderers.sweep import checkpoint_line
+from convsv_cli.renderers.trends import PAGE
 from convsv_cli.report import Audit, Report, exit_code
 from convsv_cli.report.verdict import LEFT_OPEN, OVER_BUDGET, PASS, PRECEDENCE, worst
 

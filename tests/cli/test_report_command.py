@@ -15,8 +15,8 @@ from lxml import etree
 
 from convsv_cli.comparison import trend
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.renderers.comparison import TRENDS
 from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.renderers.trends import TRENDS
 from convsv_cli.report import QUICK, Interval, Measurement, NetworkBound, Report
 from tests.support import json_schemas
 from tests.support.command_line import convsv, convsv_anew

@@ -10,9 +10,9 @@ import pytest
 from lxml import etree
 
 from convsv_cli.comparison import in_order, side_by_side, trend
-from convsv_cli.renderers.comparison import TRENDS
 from convsv_cli.renderers.html.course import courses_of, headline_of_trend, steps_of
 from convsv_cli.renderers.renderer import Terminal
+from convsv_cli.renderers.trends import TRENDS
 from convsv_cli.report import IGNORED, Report, Trend, Verdict
 from tests.support.documents import AUDIT, GATES, JUDGED
 from tests.support.html_reports import HOSTILE

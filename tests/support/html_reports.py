@@ -11,8 +11,9 @@ from typing import TypeVar
 from convsv_cli import audit, report
 from convsv_cli.comparison import difference, trend
 from convsv_cli.renderers import RENDERERS, certification
-from convsv_cli.renderers.comparison import DIFFERENCES, TRENDS
+from convsv_cli.renderers.comparison import DIFFERENCES
 from convsv_cli.renderers.renderer import Renderer, Terminal
+from convsv_cli.renderers.trends import TRENDS
 from convsv_cli.report import (
     Audit,
     Failure,

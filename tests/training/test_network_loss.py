@@ -142,7 +142,7 @@ def test_the_value_is_what_the_proof_gives_at_the_same_multipliers(make) -> None
 
 
 def test_of_linear_networks_it_is_the_norm_of_the_product() -> None:
-    """Also where the loss is made and called under autocast, of weights in bfloat16, and of what is compiled."""
+    """Also under autocast, of weights in bfloat16, and of what is compiled."""
     model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3)).to(torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
         loss = NetworkBoundLoss(torch.compile(model), torch.zeros(1, 5, dtype=torch.bfloat16))
