@@ -62,6 +62,7 @@ def _difference_table(difference: Difference, terminal: Terminal) -> str:
     if new.verdict is not None:
         verdict = ["", *verdict_lines(new.verdict, new.findings, open_gates(new.verdict))]
     left = Counter(change.kind for change in difference.changes if not terminal.full and not _tells(change))
+    meaning: list[Part] = ["", Line(after=DISTANCE, indent=2)] if headings != HEADINGS else []
     return shown(
         [
             Line(after=f"{old.model.path} → {new.model.path}", indent=2),
@@ -70,7 +71,7 @@ def _difference_table(difference: Difference, terminal: Terminal) -> str:
             Table(columns=cells, texts=texts, styles=styles),
             *(["", _left_out(left)] if left else []),
             *(["", *indented(unread, 2)] if unread else []),
-            *(["", Line(after=DISTANCE, indent=2)] if headings != HEADINGS else []),
+            *meaning,
         ],
         terminal,
     )
@@ -123,7 +124,7 @@ def _difference_csv(difference: Difference, terminal: Terminal) -> str:  # noqa:
     """A row for the network, without a name, and one per layer, in full precision."""
     rows = [
         (
-            *(_row_of(c.name), c.name, c.before, c.kind, c.matched),
+            *(csv.kind_of(c.name), c.name, c.before, c.kind, c.matched),
             *(*_ends(c.old), *_ends(c.new), c.ratio),
             *(*_ends(c.distance), c.share),
         )

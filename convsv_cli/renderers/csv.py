@@ -122,6 +122,11 @@ def layer_rows(audit: Audit) -> list[dict[str, Any]]:
     return rows
 
 
+def kind_of(name: str) -> str:
+    """What a row of a comparison is of: a layer, or the network, which has no name."""
+    return LAYER if name else NETWORK
+
+
 def comma_separated(rows: Iterable[Iterable[Cell]]) -> str:
     """The document; texts are made inert for spreadsheets here, and only here."""
     text = io.StringIO()

@@ -51,13 +51,8 @@ def _unequal(trend: Trend) -> list[str]:
 def _trend_csv(trend: Trend, terminal: Terminal) -> str:  # noqa: ARG001
     """A row per layer and one for the network, whose name is empty, in full precision."""
     named = (*trend.layers, ("", trend.network))
-    rows = ((_row_of(name), name, *figures) for name, figures in named)
+    rows = ((csv.kind_of(name), name, *figures) for name, figures in named)
     return csv.comma_separated([("kind", "name", *trend.names), *rows])
-
-
-def _row_of(name: str) -> str:
-    """What a row of CSV is of: a layer, or the network, which has no name."""
-    return csv.LAYER if name else csv.NETWORK
 
 
 def _trend_rows(trend: Trend) -> list[list[str]]:
