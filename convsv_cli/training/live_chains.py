@@ -40,6 +40,11 @@ class Chain:
         """The constants that it is of."""
         return tuple(name for _, names, _ in self.links for name in names)
 
+    @property
+    def maps(self) -> bool:
+        """Whether it has a kernel."""
+        return any(linear is not None for _, _, linear in self.links)
+
     def kernel(self, values: Values, shape: Sequence[int]) -> torch.Tensor:
         """The kernel of what it does, of a shape that has the entries of [groups, rows, columns, *taps].
 

@@ -67,6 +67,7 @@ class LiveProgram:
         self._chains = {index: chain for index, chain in chains if chain is not None}
         operands = (name for chain in self._chains.values() for name in chain.operands)
         self._operands = tuple(dict.fromkeys(operands))
+        self._check_factors()
         for step, before in zip(self.now().steps, self.program.steps, strict=True):
             if step is not before and not _alike(_values(step), _values(before)):
                 raise refusal(OTHERWISE.format(results(step)[0]), module)
@@ -100,6 +101,17 @@ class LiveProgram:
         if chain is None:
             raise refusal(NO_LAYER.format(changing[0].name), self._module)
         return chain
+
+    def _check_factors(self) -> None:
+        """See that factors by themselves are one number each, and not 0.
+
+        What else the lowering takes for factors of channels, or for nothing at all, may be so by its values.
+        """
+        values = self._tensors.now(self._operands)
+        for chain in self._chains.values():
+            odd = any(values[name].numel() > 1 or not values[name].any() for name in chain.operands)
+            if odd and not chain.maps:
+                raise refusal(NO_LAYER.format(chain.links[0][0].name), self._module)
 
     def _changes(self, node: Node) -> bool:
         constants = (name for name in node.inputs if name in self._graph.constants)
