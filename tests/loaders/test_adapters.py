@@ -199,6 +199,29 @@ def test_dora_needs_its_base(tmp_path):
     check(row, (made - whole).T)
 
 
+def test_matrices_of_gpt2_are_turned_once(tmp_path):
+    """The base's are read as [out, in], which of a square one no shape tells."""
+    attention, projection = drawn(12, 36, seed=1), drawn(12, 12, seed=2)
+    base = {"h.0.attn.c_attn.weight": attention, "h.0.attn.c_attn.bias": drawn(36)}
+    base |= {"h.0.attn.c_proj.weight": projection, "h.0.attn.c_proj.bias": drawn(12)}
+    names = [
+        f"{module}.lora_{part}.weight" for module in ("h.0.attn.c_attn", "h.0.attn.c_proj") for part in "AB"
+    ]
+    tensors = dict(zip(names, (A, drawn(36, 4), A, drawn(12, 4)), strict=True))
+    folder = peft_folder(tmp_path / "p", tensors, fan_in_fan_out=True)
+    rows = rows_of(audit(folder, base=single_file(tmp_path / "base.safetensors", base)))
+    for weight, up, row in zip(
+        (attention, projection), (drawn(36, 4), drawn(12, 4)), rows.values(), strict=True
+    ):
+        check(row, lora(A, up) * 2)
+        truth = np.linalg.norm(weight + 2 * lora(A, up).T, 2)
+        assert row.update.merged.upper == pytest.approx(truth, rel=1e-9)
+    base = {f"x.{name}": value for name, value in base.items() if "proj.weight" in name}
+    row = rows_of(audit(folder, base=single_file(tmp_path / "one.safetensors", base)))["h.0.attn.c_proj"]
+    assert row.update.merged is None
+    assert "other way round" in row.update.no_base
+
+
 def test_a_flat_update_has_the_taps_of_its_base(tmp_path):
     parts = {
         "w1_a": drawn(6, 2),

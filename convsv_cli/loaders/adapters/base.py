@@ -13,6 +13,7 @@ import torch
 from convsv_cli import limits
 from convsv_cli.loaders.adapters.parts import PREFIX
 from convsv_cli.loaders.adapters.rows import AS_MATRIX, GEOMETRY
+from convsv_cli.loaders.transposed import AS_OTHERS, TURNED
 from convsv_cli.model.factored import Factored, Product, formed, frobenius_size
 from convsv_cli.model.layer import Layer, UnsupportedLayer, layer_name
 from convsv_cli.model.update import Rescale, Update
@@ -28,6 +29,7 @@ NO_WEIGHT = "the base has no weight of its name"
 SEVERAL = "the base has several weights of its name, such as {} and {}"
 NO_FIT = "the base's weight is {}, the update {}"
 NO_VALUES = "the base's weight has no values ({})"
+UNTOLD = "the base's weight, {}, may be stored as outputs x inputs or the other way round"
 APART = "not held against the base: {}"
 COPIES = 4
 """Of a weight in float64, while a sum is made of it."""
@@ -88,6 +90,8 @@ def _joined(row: Row, update: Update, index: Index) -> Row:
     base = found if isinstance(found, str | Layer) else (found.layer or NO_VALUES.format(found.reason))
     if isinstance(base, Layer) and (base.geometry.transposed or not _fits(row.kernel_shape, base, update)):
         base = NO_FIT.format(_times(base.kernel_shape), _times(row.kernel_shape))
+    elif isinstance(base, Layer) and _may_be_flipped(row.kernel_shape, base, update):
+        base = UNTOLD.format(_times(base.kernel_shape))
     if isinstance(base, str):
         return _apart(row, update, base)
     joined = replace(update, base=base, factors=partial(_added, update, base))
@@ -122,7 +126,7 @@ def _lasting(row: Row) -> Iterator[str]:
 def _fits(shape: Shape, base: Layer, update: Update) -> bool:
     """Whether an update of this shape can be added to a weight, once it is reshaped or transposed."""
     whole = base.kernel_shape
-    if _is_flipped(shape, whole, update):
+    if _is_flipped(shape, base, update):
         return True
     if shape[0] != whole[0] or math.prod(shape) != math.prod(whole):
         return False
@@ -130,8 +134,16 @@ def _fits(shape: Shape, base: Layer, update: Update) -> bool:
     return update.flat or (shape[1] == whole[1] and wide == other)
 
 
-def _is_flipped(shape: Shape, whole: Shape, update: Update) -> bool:
-    return update.transposed and len(whole) == 2 and shape == whole[::-1]
+def _is_flipped(shape: Shape, base: Layer, update: Update) -> bool:
+    """Whether the base's weight is read as inputs x outputs, which no `oriented` one is."""
+    whole = base.kernel_shape
+    is_oriented = TURNED in base.assumed or AS_OTHERS in base.assumed
+    return update.transposed and len(whole) == 2 and shape == whole[::-1] and not is_oriented
+
+
+def _may_be_flipped(shape: Shape, base: Layer, update: Update) -> bool:
+    """Whether a square weight may be either: PEFT looks at the class of its layer, too."""
+    return _is_flipped(shape, base, update) and shape == base.kernel_shape
 
 
 def _added(update: Update, base: Layer) -> Factored:
@@ -140,7 +152,7 @@ def _added(update: Update, base: Layer) -> Factored:
     Groups are blocks on the diagonal, which factors over all channels do not know: then it is formed.
     """
     own, shape = update.factors(), base.kernel_shape
-    flipped = _is_flipped(own.shape, shape, update)
+    flipped = _is_flipped(own.shape, base, update)
     if update.rescale is None and base.geometry.groups == 1:
         return _transposed(own) if flipped else _reshaped(own, shape)
     limits.hold(8 * COPIES * math.prod(shape), "an update that is formed")

@@ -104,7 +104,7 @@ def _row(module: Module, name: str, config: Config | None, input_size: InputSize
         factors=partial(kind.factors, scale),
         rescale=_rescale(module, kind),
         flat=kind.flat,
-        transposed=config is not None and config.transposed,
+        transposed=config is not None and config.transposed and not kind.table,
         no_base=config.no_base if config else "",
     )
     return _layer(module, kind, update, assumed, input_size)
