@@ -190,12 +190,18 @@ def clip(
 
 
 def suggest_clipping(report: Report) -> None:
-    """A line on stderr for each file of which layers exceed their limits: what brings them down."""
+    """A line on stderr for each file that exceeds limits: what brings its layers, and its network, down."""
     for audit in report.audits:
         gates = audit.verdict.gates if audit.verdict else ()
-        limits = [gate.limit for gate in gates if gate.node and gate.outcome == EXCEEDED and gate.limit > 0]
+        whole = not (audit.settings.sources or audit.settings.targets)  # clip has no bound of parts
+        exceeded = [gate for gate in gates if gate.outcome == EXCEEDED and gate.limit > 0]
+        limits = {
+            "--max-layer": [gate.limit for gate in exceeded if gate.node],
+            "--max-lipschitz": [gate.limit for gate in exceeded if not gate.node and whole],
+        }
+        asked = [word for name, found in limits.items() if found for word in (name, short(min(found), 10))]
         path = Path(audit.model.path)
-        if limits and path.is_file() and audit.model.format in WRITTEN:
+        if asked and path.is_file() and audit.model.format in WRITTEN:
             output = path.with_name(f"{path.stem}-clipped{path.suffix}")
-            command = ["convsv", "clip", str(path), "--max-layer", short(min(limits), 10), "-o", str(output)]
-            note(f"{shlex.join(command)} writes a copy whose layers keep the limit")
+            command = ["convsv", "clip", str(path), *asked, "-o", str(output)]
+            note(f"{shlex.join(command)} writes a copy that keeps the limit{'s' if len(asked) > 2 else ''}")

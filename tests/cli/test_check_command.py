@@ -71,3 +71,17 @@ def test_of_many_models_that_are_missing_the_first_are_told(model, monkeypatch, 
     assert len(lines) == 10
     assert last == "convsv: and 2 more like these, which the report names"
     assert all(name in found.out for name in missing)
+
+
+def test_what_brings_a_model_under_its_limits_is_one_command(model, monkeypatch, capsys) -> None:
+    for text, options in (
+        ("max-layer = 1.5\nmax-lipschitz = 1.25", "--max-layer 1.5 --max-lipschitz 1.25"),
+        ("max-lipschitz = 1.25", "--max-lipschitz 1.25"),
+    ):
+        Path("convsv.toml").write_text(text)
+        assert exit_code(monkeypatch, "check", model) == 1
+        command, _, why = capsys.readouterr().err.strip().rpartition(" writes a copy that keeps the limit")
+        assert (f"{options} -o" in command, why) == (True, "s" if " --" in options else "")
+        Path("convsv.toml").write_text(f'models = ["*clipped*"]\n{text}')
+        assert exit_code(monkeypatch, *command.removeprefix("convsv: convsv ").split(), "--force") == 0
+        assert exit_code(monkeypatch, "check") == 0
