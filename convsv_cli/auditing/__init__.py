@@ -160,7 +160,8 @@ def _audited(
             bound = replace(bound, empirical=empirical_of(network, bound, settings, progress))
         if settings.spectra and not deadline.ended():
             spectra, missing = spectra_of(network, settings, progress)
-        products = products_of(network, settings, device) if settings.attention else ()
+        names = {row.name for row in rows}
+        products = products_of(network, settings, device, names) if settings.attention else ()
     status = deadline.outcome() or COMPLETE
     return Audit(
         version=__version__,

@@ -7,7 +7,7 @@ in `config.json` beside the model, or said by the user.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -128,13 +128,22 @@ def attentions(network: Network) -> list[Attention]:
     return sorted(found.values(), key=lambda each: order[next(iter(each.parts.values())).name])
 
 
-def products_of(network: Network, settings: Settings, device: torch.device) -> tuple[Product, ...]:
+def products_of(
+    network: Network, settings: Settings, device: torch.device, names: Collection[str]
+) -> tuple[Product, ...]:
     """Both products of each head, each enclosed, or why they are not.
+
+    Args:
+        network: whose attention it is.
+        settings: how many heads there are.
+        device: where to compute.
+        names: of the layers that are audited; a module of attention counts if one of its layers does.
 
     Raises:
         UsageError: the number of heads is not known, or no attention is.
     """
-    heads, found = heads_of(network, settings.attention), attentions(network)
+    heads = heads_of(network, settings.attention)
+    found = [each for each in attentions(network) if any(part.name in names for part in each.parts.values())]
     if not found:
         raise UsageError("no layers are named as those of attention are", where=network.path)
     products: list[Product] = []

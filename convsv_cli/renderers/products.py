@@ -21,7 +21,7 @@ def product_columns(products: Sequence[Product]) -> dict[str, list[str]]:
     of: dict[str, list[Product]] = {name: [] for name in names}
     for product in products:
         of[product.attention].append(product)
-    cells["heads"] = [str(len({each.head for each in of[name] if each.norm})) for name in names]
+    cells["heads"] = [str(len({each.head for each in of[name] if each.norm}) or "") for name in names]
     for kind, heading in HEADINGS.items():
         found = [[each for each in of[name] if each.kind == kind and each.norm] for name in names]
         cells[f"{heading} ≤"] = [_largest(each) for each in found]

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from convsv_cli import audit
 from convsv_cli.cli import cli
 from convsv_cli.errors import UsageError
+from convsv_cli.renderers.products import product_columns
 from convsv_cli.spectral.products import product_norm
 
 HIDDEN, HEADS, KEYS, WIDTH = 24, 4, 2, 6
@@ -82,6 +83,17 @@ def test_both_products_of_each_head_are_those_of_dense_matrices(model, tmp_path:
     for key, norm in truth.items():
         assert found[key].lower * (1 - 1e-13) <= norm <= found[key].upper * (1 + 1e-13)
         assert found[key].upper <= found[key].lower * (1 + 1e-9)
+
+
+def test_only_the_chosen_modules_have_products_and_none_has_no_heads(tmp_path: Path) -> None:
+    stored, _, _ = llama()
+    more = {name.replace("layers.0", "layers.1"): weight.clone() for name, weight in stored.items()}
+    save_file(stored | more, tmp_path / "model.safetensors")
+    heads = f"{HEADS}:{KEYS}"
+    report = audit(tmp_path / "model.safetensors", attention=heads, layers=["*.1.self_attn.k_proj"])
+    assert {product.attention for product in report.products} == {"model.layers.1.self_attn"}
+    report = audit(tmp_path / "model.safetensors", attention="5:1")
+    assert product_columns(report.products)["heads"] == ["", ""]
 
 
 def test_every_format_has_them(tmp_path: Path) -> None:
