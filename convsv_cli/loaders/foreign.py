@@ -87,6 +87,11 @@ FORMATS = (
         instead="save its arrays with safetensors.numpy.save_file",
     ),
     Foreign(
+        name="a part of a distributed checkpoint by itself",
+        suffixes=(".distcp",),
+        instead="audit its folder, where .metadata says what the parts hold",
+    ),
+    Foreign(
         name="a compressed archive",
         signature=rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z",
         instead="unpack it",

@@ -34,6 +34,7 @@ FILES = {
     "m.mlmodel": (b"\x08\x05\x12\x10abcdefghijklmnop", "that it was made from"),
     "m.engine": (b"ftrt\0\0\0\0", "that it was made from"),
     "m.pdmodel": (b"\x0a\x05abcde", "paddle2onnx"),
+    "__0_0.distcp": (zipped(), "audit its folder"),
     "m.onnx.gz": (b"\x1f\x8b\x08\0", "unpack it"),
 }
 
