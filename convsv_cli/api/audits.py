@@ -80,7 +80,7 @@ def audit(
         sources, targets: tensors of the graph from which, and to which, the network is bounded, inputs and
             outputs or others; what else the targets depend on is held fixed. None for all real ones.
         graph: an ONNX graph for the weights of a checkpoint.
-        base: the model that an adapter was trained on: then its updates are held against that's weights.
+        base: the model that an adapter was trained on: then its updates are held against its weights.
         stacked: further adapters that are active at the same time: what they add is added up.
         memory_limit: bytes for one step; None for 512 MiB and 64 times the files, 4 GiB at most.
         step_limit: elements that may be touched; None for 2e9, and 64 per byte of the files.
@@ -118,6 +118,8 @@ def audit(
     with granting(memory_limit, step_limit), running(time_limit):
         if isinstance(model, nn.Module):
             return _audit_in_memory(model, example_input, settings, (graph, base, *stacked), progress)
+        if isinstance(model, Mapping):
+            raise UsageError("a dict is no model", hint="pass the module, or the file that torch.save writes")
         if example_input is not None:
             raise UsageError("a file needs no example_input", where=str(model), hint="leave it out")
         return audit_file(model, settings, graph=graph, base=base, stacked=stacked, progress=progress)

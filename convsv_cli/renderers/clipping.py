@@ -46,8 +46,8 @@ def _layers(found: Clipping, terminal: Terminal) -> Iterator[Part]:
         "method": [layer.method for layer in rows],
     }
     styles = [BAD if not layer.kept else FAINT if layer.method == KEPT else "" for layer in rows]
-    shown_columns = fitting(columns, terminal.width, EXPENDABLE)
-    yield Table(columns=shown_columns, texts=("layer", "op", "kernel", "method"), styles=styles)
+    kept = fitting(columns, terminal.width, EXPENDABLE)
+    yield Table(columns=kept, texts=("layer", "op", "kernel", "method"), styles=styles)
     for layer in rows:
         if layer.reason and (not layer.kept or layer.after is None):
             yield Line(after=f"{layer.row.name}: {layer.reason}", indent=2)

@@ -62,7 +62,6 @@ def _difference_table(difference: Difference, terminal: Terminal) -> str:
     if new.verdict is not None:
         verdict = ["", *verdict_lines(new.verdict, new.findings, open_gates(new.verdict))]
     left = Counter(change.kind for change in difference.changes if not terminal.full and not _tells(change))
-    meaning: list[Part] = ["", Line(after=DISTANCE, indent=2)] if headings != HEADINGS else []
     return shown(
         [
             Line(after=f"{old.model.path} → {new.model.path}", indent=2),
@@ -70,8 +69,8 @@ def _difference_table(difference: Difference, terminal: Terminal) -> str:
             "",
             Table(columns=cells, texts=texts, styles=styles),
             *(["", _left_out(left)] if left else []),
-            *(["", *indented(unread, 2)] if unread else []),
-            *meaning,
+            *(indented(["", *unread], 2) if unread else []),
+            *(indented(["", DISTANCE], 2) if headings != HEADINGS else []),
         ],
         terminal,
     )

@@ -134,12 +134,17 @@ def weight_of(module: nn.Module, parameter: str = "weight") -> torch.Tensor:
     """What the module multiplies by now, with any parametrisation.
 
     Raises:
-        UsageError: a lazy module has no weight yet, or one on the meta device.
+        UsageError: it is no layer with a weight; a lazy one has none yet, or one on the meta device.
     """
     hooked = _by_hook(module, parameter)
     if hooked is not None:
         return hooked
-    weight = getattr(module, parameter)
+    weight = getattr(module, parameter, None)
+    if weight is None:
+        raise UsageError(
+            f"{type(module).__name__} has no {parameter} of its own",
+            hint="pass one of its layers, or see audit(module) for all",
+        )
     made = isinstance(weight, torch.Tensor) and not isinstance(weight, nn.UninitializedParameter)
     if not made or weight.is_meta:
         raise UsageError("a layer has no weight yet", hint="run the model on a batch first")

@@ -45,6 +45,10 @@ class Limits:
     ) -> None:
         if action not in ACTIONS:
             raise UsageError(f"unknown action {action!r}", hint="warn, rescale or stop")
+        if limit is None and action != "warn":
+            raise UsageError(
+                f"on_limit={action!r} without a limit", hint="give limit, a number or one by glob"
+            )
         by_glob = limit if isinstance(limit, Mapping) else {} if limit is None else {"*": limit}
         self._limits: dict[str, float] = {}
         for glob, most in reversed(list(by_glob.items())):

@@ -88,8 +88,9 @@ class NormMonitor:
         should_stop: whether a limit was exceeded that was to stop the training.
 
     Raises:
-        UsageError: no layer is left, a glob matches none, a number is out of its range, or a weight is spread
-            over processes, or is to be rescaled and no plain parameter.
+        UsageError: no layer is left, a glob matches none, a number is out of its range, there is something to
+            do on a limit and none, a log is no function, or a weight is spread over processes, or is to be
+            rescaled and no plain parameter.
     """
 
     def __init__(
@@ -231,8 +232,16 @@ class NormMonitor:
 
 
 def functions(log: Log | Sequence[Log]) -> tuple[Log, ...]:
-    """One or several, as several."""
-    return (log,) if callable(log) else tuple(log)
+    """One or several, as several.
+
+    Raises:
+        UsageError: one is no function.
+    """
+    logs = tuple(log) if isinstance(log, Sequence) and not isinstance(log, str) else (log,)
+    for each in logs:
+        if not callable(each):
+            raise UsageError(f"log {each!r} cannot be called", hint='e.g. log=CsvLog("norms.csv")')
+    return logs
 
 
 def _named(kind: str, figures: Mapping[str, float]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import torch
 
 from convsv_cli import Audit, ConvsvError, Interval, audit, load, spectral_norm
 from convsv_cli.auditing.guarding import digest
+from convsv_cli.errors import UsageError
 from convsv_cli.spectral.costs import CHUNK_BYTES
 from convsv_cli.spectral.gram_symbol import GramSymbol
 
@@ -42,6 +43,16 @@ def test_spectral_norm_of_a_matrix() -> None:
 def test_spectral_norm_says_what_is_wrong(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConvsvError, match=message):
         spectral_norm(torch.ones(4, 4, 3, 3), **options)
+
+
+def test_what_is_no_layer_and_no_model_says_what_to_pass() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    with pytest.raises(UsageError, match="Sequential has no weight of its own") as caught:
+        spectral_norm(model)
+    assert "pass one of its layers" in caught.value.hint
+    with pytest.raises(UsageError, match="a dict is no model") as caught:
+        audit(model.state_dict())
+    assert "pass the module" in caught.value.hint
 
 
 def test_spectral_norm_refuses_what_is_not_finite() -> None:

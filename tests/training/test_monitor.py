@@ -287,6 +287,9 @@ def test_training_may_be_told_to_stop() -> None:
         ({"limit": {"nothing": 1.0}}, "no layer matches 'nothing'"),
         ({"layers": ["zero"]}, "no layer matches 'zero'"),
         ({"on_limit": "panic"}, "unknown action 'panic'"),
+        ({"on_limit": "stop"}, "on_limit='stop' without a limit"),
+        ({"log": "norms.csv"}, "log 'norms.csv' cannot be called"),
+        ({"log": [print, None]}, "log None cannot be called"),
         ({"tolerance": 0.0}, "tolerance"),
     ],
 )
