@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from onnx import ModelProto
 from torch import nn
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 from torch.nn.parameter import is_lazy
 
 from convsv_cli.errors import UsageError
@@ -67,7 +69,13 @@ def _layers_alone(module: nn.Module, size: InputSize) -> Network:
     network = check_network(
         network_of(path, size, lambda _: tensors_of(memory.value, memory.stored), NO_LAYERS)
     )
-    return _named(module, chained(network, path, lambda *_: chain_in(memory), size))
+    return _named(module, chained(network, path, lambda *_: _chain(memory), size))
+
+
+def _chain(memory: Memory) -> ModelProto:
+    if _global_forward_hooks or _global_forward_pre_hooks:
+        raise UsageError("hooks of all modules, whose code convsv does not follow")
+    return chain_in(memory)
 
 
 def _exported(module: nn.Module, example: Example, folder: Path) -> Path:

@@ -88,6 +88,24 @@ def look(*_: object) -> None:
     """A hook."""
 
 
+def hooked_as_a_whole() -> nn.Module:
+    module = nn.Sequential(nn.Linear(4, 3))
+    module.register_forward_pre_hook(look)
+    return module
+
+
+def replaced() -> nn.Module:
+    module = nn.Sequential(nn.Linear(4, 3))
+    module[0].forward = look
+    return module
+
+
+def shadowed() -> nn.Module:
+    module = nn.Sequential(nn.Linear(4, 3))
+    vars(module[0])["weight"] = torch.ones(3, 4)
+    return module
+
+
 def hooked() -> nn.Module:
     module = nn.Sequential(nn.Linear(3, 3), nn.ReLU())
     module[1].register_forward_hook(look)
@@ -107,6 +125,9 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
         "'0' is a tests.loaders.test_chains.Own",
     ),
     "a hook": (hooked, "'1' has hooks"),
+    "a hook of all": (hooked_as_a_whole, "the module has hooks"),
+    "another forward": (replaced, "'0' has 'forward' in place of"),
+    "another weight": (shadowed, "'0' has 'weight' in place of"),
     "circular": (lambda: changed(padding_mode="circular"), "pads in another way"),
     "settings that are none": (
         lambda: changed(stride=("a", "b")),

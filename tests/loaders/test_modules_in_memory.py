@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrizations, parametrize
 
 from convsv_cli import Audit, ConvsvError, audit, limit_norm, network_bound, spectral_norm
@@ -148,6 +149,13 @@ def test_what_cannot_be_audited_says_why() -> None:
     with pytest.raises(ConvsvError, match="no weights"):
         audit(nn.ReLU())
     assert "pass example_input" in audit(nn.ModuleList([nn.Linear(3, 3)])).bound.reason
+    for add in (nn.Sequential.register_forward_hook, lambda _, hook: register_module_forward_hook(hook)):
+        module = nn.Sequential(nn.Linear(3, 3))
+        handle = add(module, lambda _module, _inputs, result: 10 * result)
+        try:
+            assert audit(module).bound.status != "bounded"
+        finally:
+            handle.remove()
 
 
 def test_the_norm_of_a_layer_is_that_of_its_weight_as_it_is_applied() -> None:

@@ -23,6 +23,8 @@ from convsv_cli.loaders.checkpoint.values import Record, Tensor
 TORCH = "torch.nn.modules."
 SEQUENTIAL = f"{TORCH}container.Sequential"
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+METHODS = ("forward", "_call_impl", "_conv_forward")
+PARTS = ("_parameters", "_buffers", "_modules")
 PARAMETRISATIONS = "parametrizations"
 DEEPEST, MOST = 50, 10_000
 INPUT, OUTPUT = "input", "output"
@@ -45,6 +47,7 @@ def chain_of(contents: Source) -> ModelProto:
     root = contents.value
     if not is_module(root) or root.name != SEQUENTIAL:
         raise NoChainError("only an nn.Sequential needs none")
+    _plain(root, "the module")
     chain = Chain(contents)
     chain.follow(root, "", DEEPEST)
     return chain.model()
@@ -66,7 +69,7 @@ class Chain:
         for name, child in module.attributes["_modules"].items():
             if not (isinstance(name, str) and is_module(child) and depth) or len(self._nodes) > MOST:
                 raise NoChainError("a Sequential that holds something else than modules, or too many")
-            _plain(child, f"{prefix}{name}")
+            _plain(child, repr(f"{prefix}{name}"))
             if child.name == SEQUENTIAL:
                 self.follow(child, f"{prefix}{name}.", depth - 1)
             else:
@@ -137,8 +140,14 @@ class Chain:
         return self.constant(name, found.read().contiguous().to(torch.float64).numpy().astype(found.dtype))
 
 
-def _plain(module: Record, name: str) -> None:
-    if any(module.attributes.get(hooks) for hooks in HOOKS):
-        raise NoChainError(f"{name!r} has hooks, whose code the file does not hold")
-    if PARAMETRISATIONS in module.attributes["_modules"]:
-        raise NoChainError(f"{name!r} has a weight that is parametrised")
+def _plain(module: Record, said: str) -> None:
+    """See that a module is what its class makes of its parts."""
+    own = module.attributes
+    if any(own.get(hooks) for hooks in HOOKS):
+        raise NoChainError(f"{said} has hooks, whose code the file does not hold")
+    if PARAMETRISATIONS in own["_modules"]:
+        raise NoChainError(f"{said} has a weight that is parametrised")
+    parts = {name for parts in PARTS if isinstance(own.get(parts), dict) for name in own[parts]}
+    replaced = [name for name in own if name in METHODS or name in parts]
+    if replaced:
+        raise NoChainError(f"{said} has {replaced[0]!r} in place of what its class has")
