@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from convsv_cli import audit
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
@@ -250,6 +251,23 @@ def test_a_weight_of_groups_is_formed(tmp_path):
     assert row.groups == 2
     truth = max(circular_norm(dense[:3]), circular_norm(dense[3:]))
     assert truth <= row.measurement("certified").value <= truth * 1.01
+
+
+def test_a_whole_model_with_an_adapter_in_it_replaces_nothing(tmp_path):
+    """As `torch.save(get_peft_model(model).state_dict())` has it: its own weights, and the factors."""
+    layer = "base_model.model.fc"
+    state = {
+        f"{layer}.base_layer.weight": torch.eye(3),
+        f"{layer}.lora_A.default.weight": torch.ones(1, 3),
+        f"{layer}.lora_B.default.weight": torch.ones(3, 1),
+        "base_model.model.head.weight": torch.eye(3),
+    }
+    torch.save(state, tmp_path / "model.pt")
+    rows = audit(tmp_path / "model.pt").layers
+    assert not any("saved whole" in line for row in rows for line in row.assumed)
+    assert [row.status for row in rows].count("audited") == 2
+    (reason,) = [row.reason for row in rows if row.status == "unsupported"]
+    assert "merge_and_unload" in reason
 
 
 def test_what_is_nearly_one_direction_is_a_finding(tmp_path):

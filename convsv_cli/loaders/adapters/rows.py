@@ -29,7 +29,11 @@ from convsv_cli.model.update import Rescale, Update
 Tensors = Mapping[str, StoredTensor]
 Configs = Mapping[str, Config]
 Row = Layer | UnsupportedLayer
-NO_CONFIG = "its scale is in adapter_config.json, which is not beside its weights"
+BASE = ".base_layer."
+NO_CONFIG = (
+    "its scale is in adapter_config.json, which is not beside its weights (save_pretrained writes both; "
+    "merge_and_unload gives the model with the sum)"
+)
 NEEDS_BASE = "DoRA rescales the sum with the base's weight: --base MODEL says what that is"
 FLAT = "the kernel of a convolution, whose size its factors do not tell: --base MODEL does"
 AS_MATRIX = "of a linear layer: factors of a convolution may look the same (--base MODEL tells)"
@@ -79,9 +83,13 @@ def _is_whole(name: str, configs: Configs) -> bool:
 
 
 def replacing(rows: tuple[Row, ...]) -> Iterator[Row]:
-    """Rows of whole weights, which say that an adapter replaces the base's by them."""
+    """Rows of whole weights, which say that an adapter replaces the base's by them.
+
+    Beside a `base_layer`, which PEFT calls a weight that it wraps, they are those of the base itself.
+    """
+    with_base = any(BASE in f".{row.weight}" for row in rows)
     for row in rows:
-        yield replace(row, assumed=(*row.assumed, WHOLE)) if isinstance(row, Layer) else row
+        yield row if with_base or not isinstance(row, Layer) else replace(row, assumed=(*row.assumed, WHOLE))
 
 
 def _row(module: Module, name: str, config: Config | None, input_size: InputSize) -> Row:
