@@ -49,6 +49,8 @@ EXPENDABLE = (
     "update",
 )  # fmt: skip
 """Columns that a narrow terminal goes without, the first ones first; names and certified norms stay."""
+MANY = 5
+"""Of so many layers the same reason is told once."""
 STYLES = {AUDITED: "", NOT_APPLICABLE: FAINT}
 
 
@@ -185,16 +187,19 @@ def _urgent(audit: Audit, told: Collection[str] = ()) -> list[str]:
     """Layers that should have figures and have none, but for those that were told of, errors and warnings."""
     fine = (AUDITED, NOT_APPLICABLE)
     skipped = [
-        _skipped(each)
+        each
         for each in audit.layers
         if each.status not in fine and each.reason != NOT_REACHED and each.name not in told
     ]
-    return [*skipped, *(_remark(finding) for finding in _general(audit) if finding.severity != NOTE)]
+    return [
+        *_skipped(skipped),
+        *(_remark(finding) for finding in _general(audit) if finding.severity != NOTE),
+    ]
 
 
 def _further(audit: Audit) -> list[str]:
     """What is no layer, and each assumption with the number of layers that it is for."""
-    skipped = [_skipped(layer) for layer in audit.layers if layer.status == NOT_APPLICABLE]
+    skipped = _skipped([layer for layer in audit.layers if layer.status == NOT_APPLICABLE])
     imprecise = [
         f"{f.node}: {f.message}"
         for rule in ("exact-unavailable", "work-limit")
@@ -211,9 +216,17 @@ def _general(audit: Audit) -> Iterator[Finding]:
     return (f for f in audit.findings if f.limit is None and (f.place or not f.node))
 
 
-def _skipped(layer: LayerAudit) -> str:
-    kind = status(layer) if layer.status == NOT_APPLICABLE else "not audited"
-    return f"{kind}: {layer.name}: {layer.reason}"
+def _skipped(layers: Sequence[LayerAudit]) -> list[str]:
+    """Why each has no figures; what is the same of many is said once, for the table names them."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for layer in layers:
+        kind = status(layer) if layer.status == NOT_APPLICABLE else "not audited"
+        alike.setdefault((kind, layer.reason), []).append(layer.name)
+    lines = []
+    for (kind, reason), names in alike.items():
+        some = names if len(names) < MANY else [f"{counted(len(names), 'layer')}, such as {names[0]}"]
+        lines += [f"{kind}: {each}: {reason}" for each in some]
+    return lines
 
 
 def _remark(finding: Finding) -> str:

@@ -96,6 +96,15 @@ def test_a_difference_says_once_why_layers_have_no_figures_and_what_is_an_adapte
     assert "is an adapter" not in DIFFERENCES[0].render(difference(old, old), BRIEF)
 
 
+def test_a_reason_of_many_layers_is_told_once() -> None:
+    for count, lines in ((4, 4), (5, 1)):
+        lost = [row(f"lost{i}", 1, 1, status="unsupported", reason="no config.json") for i in range(count)]
+        text = checked(bounded(4, row("a", 1, 1), *lost), terminal=Terminal())
+        assert text.count("no config.json") == lines
+        assert ("not audited: 5 layers, such as lost0: no config.json\n" in text) == (count == 5)
+        assert all(f"\n{layer.name} " in text for layer in lost)
+
+
 def test_a_narrow_difference_leaves_out_columns_rather_than_break_names() -> None:
     name = "model.layers.0.self_attn.k_proj.weight"
     old, new = bounded(4, row(name, 1, 1)), bounded(4, row(name, 3, 3))
