@@ -78,7 +78,7 @@ def audit(
     cache: Store | None,
     **asked: Any,  # noqa: ANN401  (options that are called like the fields of `Settings`)
 ) -> int:
-    """Audit every layer with weights of each MODEL: ONNX, PyTorch, TorchScript, torch.export, safetensors, GGUF.
+    """Audit every layer with weights of each MODEL: ONNX, PyTorch, torch.export, safetensors, GGUF.
 
     A MODEL may also be a folder with one of these, or an adapter (LoRA, DoRA, LoHa, LoKr), and - is read
     from stdin; one at s3://, gs://, az://, hf:// or https:// is read where it is, in part. If there is a
