@@ -11,6 +11,8 @@ import torch
 from convsv_cli import audit, load
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders import parts_of
+from convsv_cli.loaders.checkpoint.values import Global, Record, Tensor
+from convsv_cli.loaders.distributed.sharded_tensors import _shards
 from convsv_cli.model.layer import Layer
 from convsv_cli.sweeping.discovery import discover
 from tests.support.distributed import Edit, megatron, zero
@@ -175,3 +177,17 @@ def test_a_sweep_meets_each_model_once(tmp_path: Path) -> None:
     ]
     with pytest.raises(UnreadableModelError, match="holds flattened parameters, without their shapes"):
         load(tmp_path / found[0])
+
+
+@pytest.mark.parametrize(("kind", "read"), [("Replicate", True), ("Shard", True), ("Partial", False)])
+def test_parts_of_a_sum_are_no_copies(kind: str, read: bool) -> None:
+    local = Tensor(shape=(2, 3), dtype="float32")
+    state = {"dim": 1} if kind == "Shard" else {}
+    placement = Record(Global("torch.distributed.tensor.placement_types", kind), state=state)
+    spec = Record(Global("torch.distributed.tensor", "DTensorSpec"), state={"placements": (placement,)})
+    value = Record(
+        Global("torch._utils", "_rebuild"),
+        (Global("torch.distributed.tensor", "DTensor"),),
+        {"_local_tensor": local, "_spec": spec},
+    )
+    assert [place for place, _ in _shards(value)] == ([state.get("dim")] if read else [])

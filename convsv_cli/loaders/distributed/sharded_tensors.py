@@ -116,8 +116,11 @@ def _shards(value: Any) -> Iterator[tuple[tuple[int, ...] | int | None, Tensor]]
         local, spec = said.get("_local_tensor"), said.get("_spec")
         placements = _attributes(spec).get("placements")
         if isinstance(local, Tensor) and isinstance(placements, tuple) and len(placements) == 1:
-            axis = _attributes(placements[0]).get("dim")
-            yield axis if type(axis) is int and axis >= 0 else None, local
+            axis, kind = _attributes(placements[0]).get("dim"), getattr(placements[0], "name", "")
+            if type(axis) is int and axis >= 0 and kind.endswith(".Shard"):
+                yield axis, local
+            elif kind.endswith(".Replicate"):  # of others, such as sums that are left to do, each has a part
+                yield None, local
         return
     shards = value.state[0] if isinstance(value.state, tuple) and value.state else None
     for shard in shards if isinstance(shards, list) else ():
