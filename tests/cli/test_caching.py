@@ -57,7 +57,7 @@ def test_what_others_write_into_it_changes_no_verdict(monkeypatch, key, change):
     monkeypatch.setenv("CONVSV_CACHE_KEY", "a secret of tests")
     found = run(*CHECK, "--cache", "cache", "--cache-mode", "read")
     assert found.return_value == 1
-    assert found.stderr.startswith("convsv: cache: 3 entries were not written by this user's convsv")
+    assert "\nconvsv: cache: 3 entries were not written by this user's convsv" in found.stderr
 
 
 def test_one_that_is_only_read_must_be_there():

@@ -112,7 +112,7 @@ def test_a_search_ends_with_what_it_has(tmp_path: Path, monkeypatch, capsys) -> 
     quick = api.audit(model, network_effort="quick").bound.lipschitz
     searched = api.audit(model).bound.lipschitz
     assert searched < 0.999 * quick, "a search gains something"
-    monkeypatch.setattr(SEARCH, "_objective", before(12, ctrl_c, SEARCH._objective))
+    monkeypatch.setattr(SEARCH, "objective", before(12, ctrl_c, SEARCH.objective))
     assert exit_code(monkeypatch, "audit", model, "--format", "json") == 130
     (document,) = json.loads(capsys.readouterr().out)["audits"]
     assert document["status"] == "interrupted"
@@ -142,7 +142,7 @@ def test_an_interrupted_check_decides_nothing_of_a_network(
 ) -> None:
     model, config = small_network(tmp_path), tmp_path / "convsv.toml"
     config.write_text(f"max-lipschitz = {limit}\n")
-    monkeypatch.setattr(SEARCH, "_objective", before(12, ctrl_c, SEARCH._objective))
+    monkeypatch.setattr(SEARCH, "objective", before(12, ctrl_c, SEARCH.objective))
     assert (
         exit_code(monkeypatch, "check", model, "--config", config, "--format", "json", "--exit-zero") == 130
     )
