@@ -19,6 +19,7 @@ from convsv_cli.auditing.guarding import guarded, weight_of
 from convsv_cli.errors import UsageError
 from convsv_cli.model.layer import RANKS_ORDER, Layer
 from convsv_cli.model.network import Network
+from convsv_cli.remote.files import opened
 from convsv_cli.report import Interval, Product, Settings
 from convsv_cli.spectral.products import product_norm
 
@@ -96,7 +97,7 @@ def heads_of(network: Network, asked: str) -> Heads:
 
 def _configured(path: Path) -> tuple[int, int]:
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             config = json.loads(file.read(MOST_CONFIG))
     except (OSError, ValueError, RecursionError):
         config = None

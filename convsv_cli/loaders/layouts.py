@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convsv_cli.errors import UnsafeModelError
+from convsv_cli.remote.files import opened
 
 MOST_POINTED = 200
 """Bytes of a file that names a folder."""
@@ -59,7 +60,7 @@ def _homes(folder: Path, layout: Layout) -> Iterator[Path]:
     """The folder that a layout's pointer names, and the folder itself."""
     pointer = folder / layout.pointer
     if layout.pointer and pointer.is_file():
-        with pointer.open("rb") as file:
+        with opened(pointer) as file:
             said = file.read(MOST_POINTED).decode(errors="replace").strip()
         name = layout.named.format(said.zfill(7) if said.isdecimal() else said)
         if Path(name).name != name or "\0" in name:

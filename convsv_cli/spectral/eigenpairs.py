@@ -8,7 +8,7 @@ SMALL = 48  # side up to which LAPACK's eigenvalues of a batch cost less than La
 LANCZOS_STEPS, STARTED_STEPS = 12, 2  # without and with a start that is nearly it
 SHIFT_INVERT_STEPS = 4
 MOST_STEPS, STEPS_BETWEEN = 160, 8  # of Lanczos until it is found, and between looks at whether it is
-ENOUGH, NOTHING = 1e-10, 1e-14  # relative: of what is missing, of a vector that is rounding alone
+ENOUGH, NOTHING = 1e-13, 1e-14  # relative: of what is missing, of a vector that is rounding alone
 
 
 def start_vector(n: int, device: torch.device) -> torch.Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import NodeProto, helper
 
-from convsv_cli.lipschitz.bound import _simplified
+from convsv_cli.lipschitz.bound import simplified
 from convsv_cli.lipschitz.composition import _Composition
 from convsv_cli.lipschitz.dependencies import relevant
 from convsv_cli.lipschitz.norms import kernel_norm
@@ -177,7 +177,7 @@ def known(model: object) -> dict[str, Tensor]:
     """What rules know of every tensor."""
     found = network(model)
     assert found.graph is not None
-    graph = _simplified(found.graph)
+    graph = simplified(found.graph)
     composition = _Composition(graph, RULES, norms_of_rows(found, kernel_norm), ANYTHING)
     for each in relevant(graph):
         composition._run(each)

@@ -50,7 +50,7 @@ def hatchling(project: Path, target: str, folder: Path) -> None:
     assert process.returncode == 0, process.stderr
 
 
-EXTRAS = ("distributed", "parquet", "remote")
+EXTRAS = ("distributed", "gguf", "notebook", "parquet", "remote", "trainers")
 """Those for users, without which the package does without."""
 STORES = {"adlfs", "gcsfs", "huggingface-hub", "s3fs"}
 """What fsspec imports for a protocol."""

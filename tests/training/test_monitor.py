@@ -152,7 +152,7 @@ def test_errors_of_the_thread_come_up_in_the_loop(monkeypatch: pytest.MonkeyPatc
         monitor.step()
     monkeypatch.undo()
     monitor.close(finish=False)
-    assert not [each for each in threading.enumerate() if "monitor" in each.name]
+    assert not [each for each in threading.enumerate() if each.name.startswith("convsv")]
 
 
 def test_an_error_in_the_loop_ends_the_thread_and_stays_what_it_is(held: threading.Event) -> None:
@@ -168,7 +168,7 @@ def test_an_error_in_the_loop_ends_the_thread_and_stays_what_it_is(held: threadi
     with pytest.raises(KeyError):
         loop()
     assert len(logged) == 1, "an estimate alone"
-    assert not [each for each in threading.enumerate() if "monitor" in each.name]
+    assert not [each for each in threading.enumerate() if each.name.startswith("convsv")]
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
