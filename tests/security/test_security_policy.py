@@ -13,7 +13,12 @@ FORBIDDEN = {
     "torch.load", "torch.jit.load", "torch.export.load", "torch.hub.load", "pickle.load", "pickle.loads",
     "pickle.Unpickler", "eval", "exec", "os.system", "__import__", "importlib.import_module",
 }  # fmt: skip
-ELSEWHERE = ("convsv_cli/__init__.py", "convsv_cli/confinement/", "convsv_cli/report/shown.py", "convsv_cli/training/logs.py")
+ELSEWHERE = (
+    "convsv_cli/__init__.py",
+    "convsv_cli/confinement/",
+    "convsv_cli/report/shown.py",
+    "convsv_cli/training/logs.py",
+)
 """What imports modules, of convsv or of loggers, by their names, which are written in its own code."""
 
 
