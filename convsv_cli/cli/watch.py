@@ -141,7 +141,7 @@ def watch(
 
     \b
     Examples:
-      convsv watch runs/ -o results/ --once
+      convsv watch 'sample_models/*.pt' -o results/ --once --every 1s
       convsv watch runs/ -o results/ --html trend.html
       convsv watch 'runs/*/epoch*.pt' -o results/ --graph model.onnx --every 1m --until-idle 2h
       convsv watch runs/ -o results/ --config convsv.toml --fail-on exceeded

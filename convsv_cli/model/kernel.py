@@ -107,13 +107,14 @@ def reduce_kernel(weight: torch.Tensor, geometry: Geometry) -> Kernel:
 
     Args:
         weight: real floating point [c_out, c_in / groups, *k], or [c_in, c_out / groups, *k] for
-            a transposed layer; converted to float64, which is exact, unless it stays `as_stored`.
+            a transposed layer; converted to float64, which is exact, unless it is one matrix, which is
+            kept `as_stored`.
         geometry: with one stride and dilation a spatial axis of `weight`.
 
     Raises:
         ValueError: the channels do not split into `groups`, or an axis lacks a stride or dilation.
     """
-    original = as_stored(weight)
+    original = as_stored(weight) if geometry.groups == 1 else weight.to(torch.float64)
     return Kernel(weight=reduced_weight(original, geometry), original=original, geometry=geometry)
 
 

@@ -73,7 +73,7 @@ def matrix_norm(matrices: torch.Tensor, tolerance: float = 0.0) -> Interval:
     """The largest spectral norm of matrices.
 
     Args:
-        matrices: finite [b, p, q], float64, or, where it is one matrix, any real floating-point type.
+        matrices: finite [b, p, q], of any real floating-point type; several are converted to float64.
         tolerance: relative width of an enclosure that is good enough, where a finer one takes much longer.
 
     Returns:
@@ -87,6 +87,7 @@ def matrix_norm(matrices: torch.Tensor, tolerance: float = 0.0) -> Interval:
         return ZERO
     if len(matrices) == 1:
         return _norm_of_one(matrices[0], tolerance)
+    matrices = matrices.to(torch.float64)  # whose rounding all margins below are about
     scale = Scale.of(matrices)
     scaled = scale.apply(matrices)
     wide = scaled if scaled.shape[1] <= scaled.shape[2] else scaled.mT

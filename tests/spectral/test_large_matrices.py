@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from convsv_cli import audit
+from convsv_cli import audit, spectral_norm
 from convsv_cli.auditing.guarding import digest
 from convsv_cli.auditing.measure import fault_of
 from convsv_cli.model.layer import Geometry
@@ -226,3 +226,15 @@ def test_the_spread_encloses_what_lapack_finds(tmp_path: Path) -> None:
         assert found.smallest.lower <= values[-1] + 1e-14 * values[0]
         assert values[-1] <= found.smallest.upper + 1e-14 * values[0]
         assert found.smallest.upper - found.smallest.lower <= max(4e-5 * values[0], 1e-6 * values[-1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_several_matrices_of_few_digits_are_measured_in_float64(dtype: torch.dtype) -> None:
+    """As the directions of a recurrent layer are: margins are about float64."""
+    weight = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+    found = spectral_norm(weight, groups=2)
+    truth = max(np.linalg.norm(part, 2) for part in weight.double().numpy().reshape(2, 3, 5))
+    assert found.lower <= truth * (1 + 1e-15)
+    assert truth * (1 - 1e-15) <= found.upper <= truth * (1 + 1e-12)
+    apart = weight.reshape(2, 3, 5)
+    assert matrix_norm.matrix_norm(apart) == matrix_norm.matrix_norm(apart.double())
