@@ -21,6 +21,7 @@ from convsv_cli.cli.check import check
 from convsv_cli.cli.clip import clip
 from convsv_cli.cli.diff import diff
 from convsv_cli.cli.helping import CONTEXT, Group
+from convsv_cli.cli.methods import methods
 from convsv_cli.cli.report import report
 from convsv_cli.cli.spectrum import spectrum
 from convsv_cli.cli.sweep import sweep
@@ -91,7 +92,7 @@ cli.add_command(check)
 cli.add_command(clip)
 cli.add_command(diff)
 cli.add_command(help_)
-cli.add_command(options.methods)
+cli.add_command(methods)
 cli.add_command(report)
 cli.add_command(spectrum)
 cli.add_command(sweep)

@@ -11,7 +11,7 @@ from convsv_cli.cli import options
 from convsv_cli.cli.helping import FIGURES, NETWORK, SAMPLES, Command, option
 from convsv_cli.cli.output import prepare, write
 from convsv_cli.cli.running import progress_bar
-from convsv_cli.cli.values import input_range, per_channel, radii
+from convsv_cli.cli.values import input_range, radii
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers.certification import RENDERERS
@@ -65,21 +65,9 @@ DEFAULT_EPS = 0.5
     is_flag=True,
     help="Also attack the samples (PGD), which bounds the accuracy from above.",
 )
-@option(
-    "--input-mean",
-    section=SAMPLES,
-    metavar="M[,M...]",
-    callback=per_channel,
-    help="Mean that is subtracted before the network: one number, or one per channel.",
-)
-@option(
-    "--input-std",
-    section=SAMPLES,
-    metavar="S[,S...]",
-    callback=per_channel,
-    help="Standard deviation to divide by; radii stay in the units of the data before that.",
-)
-@option("--normalized", section=SAMPLES, is_flag=True, help="The data are already normalized.")
+@options.INPUT_MEAN
+@options.INPUT_STD
+@options.NORMALIZED
 @option(
     "--pixel-range",
     section=SAMPLES,
@@ -172,7 +160,8 @@ def certify(
     Local certificates bound the network backwards from each sample, with a box and a ball at each activation:
     no special training is needed. Radii also come from the margins of the logits divided by the certified
     Lipschitz bound of the network, and from the curvature of chains with one smooth activation. The largest
-    counts. onnxruntime runs the network, in a child process with limits on time and memory.
+    counts. They are in the units of the data, before any normalization. onnxruntime runs the network, in a
+    child process with limits on time and memory.
 
     Ctrl-C ends the search with a report of what is proven by then; a second one ends it without. Output files
     show what is known on the way, every ten seconds, marked as incomplete.

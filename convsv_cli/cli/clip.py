@@ -12,7 +12,6 @@ from convsv_cli.cli import options
 from convsv_cli.cli.helping import BUDGET, FIGURES, OUTPUT, SAMPLES, Command, option
 from convsv_cli.cli.output import check_replaceable, prepare, write
 from convsv_cli.cli.running import note, progress_bar
-from convsv_cli.cli.values import per_channel
 from convsv_cli.digits import short
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
@@ -70,21 +69,9 @@ from convsv_cli.report.verdict import OVER_BUDGET, PASS
     " statistics of BatchNorm anew.",
 )
 @option("--limit", section=SAMPLES, metavar="N", type=click.IntRange(min=2), help="Only the first N samples.")
-@option(
-    "--input-mean",
-    section=SAMPLES,
-    metavar="M[,M...]",
-    callback=per_channel,
-    help="Mean that is subtracted before the network: one number, or one per channel.",
-)
-@option(
-    "--input-std",
-    section=SAMPLES,
-    metavar="S[,S...]",
-    callback=per_channel,
-    help="Standard deviation to divide by.",
-)
-@option("--normalized", section=SAMPLES, is_flag=True, help="The data are already normalized.")
+@options.INPUT_MEAN
+@options.INPUT_STD
+@options.NORMALIZED
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
 @options.AS_LAYER

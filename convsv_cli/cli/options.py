@@ -1,4 +1,4 @@
-"""What commands can be asked for: the options that they share, and the methods that compute the figures."""
+"""What commands can be asked for: the options that they share."""
 
 from __future__ import annotations
 
@@ -11,25 +11,22 @@ from typing import Any, TypeVar
 import click
 
 from convsv_cli import allowance, deadline, limits
-from convsv_cli.calculators import CALCULATORS
 from convsv_cli.cli.helping import (
     AUDITED,
     FIGURES,
     LIMITS,
     NETWORK,
     OUTPUT,
-    Command,
+    SAMPLES,
     Decorator,
     option,
 )
-from convsv_cli.cli.output import colour_asked_for, prepare, write
-from convsv_cli.cli.values import duration, input_range, input_shapes, input_size, memory
+from convsv_cli.cli.output import colour_asked_for
+from convsv_cli.cli.values import duration, input_range, input_shapes, input_size, memory, per_channel
 from convsv_cli.digits import short
 from convsv_cli.renderers import RENDERERS
-from convsv_cli.renderers.methods import RENDERERS as METHODS
 from convsv_cli.renderers.renderer import Renderer
-from convsv_cli.report import EFFORTS, NORMAL, TOLERANCE, WORK_LIMIT, Methods, Settings
-from convsv_cli.version import __version__
+from convsv_cli.report import EFFORTS, NORMAL, TOLERANCE, WORK_LIMIT, Settings
 
 T = TypeVar("T")
 DEFAULTS = Settings(device="auto")
@@ -115,6 +112,21 @@ INPUT_RANGE = option(
     callback=input_range,
     help="Range of the network's inputs; with it, products of activations have a bound.",
 )
+INPUT_MEAN = option(
+    "--input-mean",
+    section=SAMPLES,
+    metavar="M[,M...]",
+    callback=per_channel,
+    help="Mean that is subtracted before the network: one number, or one per channel.",
+)
+INPUT_STD = option(
+    "--input-std",
+    section=SAMPLES,
+    metavar="S[,S...]",
+    callback=per_channel,
+    help="Standard deviation to divide by.",
+)
+NORMALIZED = option("--normalized", section=SAMPLES, is_flag=True, help="The data are already normalized.")
 FROM = option(
     "--from",
     "sources",
@@ -271,23 +283,3 @@ NO_COLOR = option(
     help="No colours. NO_COLOR and CLICOLOR=0 in the environment turn them off too; FORCE_COLOR and"
     " CLICOLOR_FORCE=1 turn them on where there is no terminal.",
 )
-
-
-@click.command(
-    cls=Command,
-    short_help="List the methods: what each figure proves, and its cost.",
-    see_also=["help columns"],
-)
-@format_option(METHODS)
-@OUTPUT_
-@NO_COLOR
-def methods(*, format_name: str | None, outputs: tuple[Path, ...]) -> None:
-    """List the calculators, what each figure proves, its cost and its reference.
-
-    \b
-    Examples:
-      convsv methods
-      convsv methods --format json
-    """  # noqa: D301  (click takes \b for "keep these lines")
-    found = Methods(version=__version__, methods=tuple(calculator.method for calculator in CALCULATORS))
-    write(found, prepare(METHODS, outputs, format_name, []))
