@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ Example = torch.Tensor | tuple[Any, ...] | Mapping[str, Any]
 FORMAT = "module"
 NOT_EXPORTED = "torch.export does not follow this module: {}"
 HINT = "pass an example_input that it can be called with, or leave it out to audit the layers alone"
+KEEPS_CACHE = "ask it for no cache: {..., 'use_cache': False}"
 NO_LAYERS = "pass a module that has weights"
 
 
@@ -90,8 +92,10 @@ def _exported(module: nn.Module, example: Example, folder: Path) -> Path:
             program.example_inputs = None  # of which only the shapes matter
             torch.export.save(program, path)
     except Exception as error:
-        said = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UsageError(NOT_EXPORTED.format(said), where=type(module).__name__, hint=HINT) from error
+        line = str(error).strip().partition("\n")[0] or type(error).__name__
+        said = re.split(r"\. (?=[A-Z])", line)[0]
+        hint = KEEPS_CACHE if "cache_utils" in said else HINT  # of transformers
+        raise UsageError(NOT_EXPORTED.format(said), where=type(module).__name__, hint=hint) from error
     return path
 
 

@@ -126,7 +126,7 @@ def moved(x: Tensor) -> Sequence[Tensor]:
 def reduced(x: Tensor) -> Sequence[Tensor]:
     return [
         x.sum((1, 2)) + x.mean((1, 2)) + x.amax((1, 2)) + x.amin((1, 2)) + x.logsumexp((1, 2)),
-        x.prod(1).prod(1),
+        x.prod(1).prod(1), x.diff(), torch.diff(x, 2, 1, prepend=x[:, :1], append=x[:, 1:3]),
         x.sum() + x.mean() + x.max() + x.min(), x.softmax(1) + x.log_softmax(-1), x.cumsum(2),
         x.max(1)[0] + x.min(1, keepdim=True).values[:, 0] + x.std(1) + x.var(1, correction=0),
         torch.var_mean(x, 1)[1] + x.norm(dim=1) + torch.linalg.vector_norm(x, 1, dim=1),

@@ -12,6 +12,7 @@ from convsv_cli.loaders.pt2.translation.writer import Build, Call, UntranslatedE
 END = 2**31 - 1
 IMAGES = 4
 """Axes of a batch of these."""
+MOST_DIFFERENCES = 8
 
 
 def itself(call: Call) -> str:
@@ -87,6 +88,18 @@ def _narrowed(call: Call) -> str:
     shape, axis = call.shape(), call.axis("dim", len(call.shape()))
     start = call.whole("start") % shape[axis] if call.whole("start") < 0 else call.whole("start")
     return _part(call, call.tensor(), axis, slice(start, start + call.whole("length")))
+
+
+def _differences(call: Call) -> str:
+    """diff: of neighbours, with what is put before them and after them; of those again, `n` times in all."""
+    axis, kind, order = call.axis("dim", len(call.shape()), -1), call.kind(), call.whole("n", 1)
+    if kind == TensorProto.BOOL or order > MOST_DIFFERENCES:
+        raise UntranslatedError("differences of truth values, or of a high order")
+    parts = [call.operand(name, kind) for name in ("prepend", "self", "append") if call.has(name)]
+    x = parts[0] if len(parts) == 1 else call.emit("Concat", *parts, axis=axis)
+    for _ in range(order):
+        x = call.emit("Sub", _part(call, x, axis, slice(1, None)), _part(call, x, axis, slice(0, -1)))
+    return x
 
 
 def _selected(call: Call) -> str:
@@ -255,6 +268,7 @@ BUILDS: Mapping[str, Build] = {
     "permute": _permuted,
     "movedim": _moved,
     "slice": _sliced,
+    "diff": _differences,
     "narrow": _narrowed,
     "select": _selected,
     "unbind": _unbound,
