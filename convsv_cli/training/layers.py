@@ -33,6 +33,7 @@ from convsv_cli.torch_modules.modules import (
 SHOWN = 10  # names in an error or a warning
 SHARDED = "_flat_param"
 """What a module has whose parameters FullyShardedDataParallel keeps in pieces."""
+SPREAD = "the weights are spread over processes"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,8 +75,13 @@ class TrainedLayer(Weight):
 
     @property
     def weight(self) -> torch.Tensor:
-        """What the layer multiplies by now, with any parametrisation, which may move on by that."""
-        return weight_of(self.module, self.parameter)
+        """What the layer multiplies by now, with any parametrisation, which may move on by that.
+
+        A DTensor, as of fully_shard, is put together: all processes have to ask for it. Each then has the
+        gradient of its own part.
+        """
+        weight = weight_of(self.module, self.parameter)
+        return weight.full_tensor() if _is_part(weight) else weight  # type: ignore[attr-defined]
 
     @property
     def device(self) -> torch.device:
@@ -120,8 +126,11 @@ def surveyed(model: nn.Module, *, exclude: Sequence[str] = ()) -> Survey:
     and one without entries not at all.
 
     Raises:
-        UsageError: a glob matches nothing, a lazy module has no weight yet, or no layer is left.
+        UsageError: a glob matches nothing, a lazy module has no weight yet, no layer is left, or
+            FullyShardedDataParallel has them in pieces.
     """
+    if _is_in_pieces(model):
+        raise UsageError(SPREAD, hint="shard them with fully_shard")
     weights = list(_weights_of(model))
     for glob in exclude:
         check_glob(glob, weights)
@@ -148,10 +157,7 @@ def watched(model: nn.Module, globs: Sequence[str] = ()) -> tuple[TrainedLayer, 
     Raises:
         UsageError: as of `surveyed`, or a weight is spread over processes.
     """
-    if any(hasattr(module, SHARDED) for module in model.modules()) or any(map(_is_part, model.parameters())):
-        raise UsageError(
-            "the weights are spread over processes", hint="audit a checkpoint that has all of them"
-        )
+    check_whole(model)
     with untouched(model.modules()):
         found = surveyed(model)
     for glob in globs:
@@ -164,6 +170,16 @@ def watched(model: nn.Module, globs: Sequence[str] = ()) -> tuple[TrainedLayer, 
     if left_out:
         warnings.warn(f"norms are not known of {listed(left_out)}", stacklevel=3)
     return layers
+
+
+def check_whole(model: nn.Module) -> None:
+    """See that each weight is all here.
+
+    Raises:
+        UsageError: some are spread over processes.
+    """
+    if _is_in_pieces(model) or any(map(_is_part, model.parameters())):
+        raise UsageError(SPREAD, hint="audit a checkpoint that has all of them")
 
 
 @contextmanager
@@ -250,6 +266,10 @@ def _weights_in(name: str, module: nn.Module) -> Iterator[tuple[object, TrainedL
             yield tensors[parameter], LeftOut(name=_named(name, parameter), module=module)
     if not maps and has_packed_weights(module):
         yield module, LeftOut(name=name, module=module)
+
+
+def _is_in_pieces(model: nn.Module) -> bool:
+    return any(hasattr(module, SHARDED) for module in model.modules())
 
 
 def _is_part(weight: torch.Tensor) -> bool:

@@ -22,6 +22,7 @@ from convsv_cli.loaders.live import Example, network_in_memory
 from convsv_cli.numerics.adam import Adam
 from convsv_cli.report import NORMAL, NetworkBound, Settings
 from convsv_cli.torch_modules.modules import unwrapped
+from convsv_cli.training.layers import check_whole
 from convsv_cli.training.live_program import LiveProgram
 
 RATE = 0.05
@@ -78,7 +79,8 @@ class NetworkBoundLoss(nn.Module):
             cheaper, and the value is less exact. None for those of the image.
 
     Raises:
-        UsageError: the module cannot be called with the example, or a part of it has no place in this.
+        UsageError: the module cannot be called with the example, a part of it has no place in this, or its
+            weights are spread over processes.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class NetworkBoundLoss(nn.Module):
         self._model, self._example = (model,), example_input  # in a tuple: its parameters stay its own
         self.every, self.torus = every, torus
         inner = unwrapped(model)
+        check_whole(inner)
         device = next((each.device.type for each in inner.parameters()), "cpu")
         with torch.autocast(device, enabled=False), network_in_memory(inner, example_input) as network:
             self._live = LiveProgram(inner, network)

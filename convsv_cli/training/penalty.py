@@ -35,7 +35,8 @@ class LipschitzPenalty(nn.Module):
     `exclude` names it.
 
     The model is not registered in the penalty; call the penalty on the model that the optimiser has (with
-    DataParallel too), once a step.
+    DataParallel too), once a step. With DistributedDataParallel and fully_shard, call it in all processes:
+    the weights are put together, and the gradients are those of one process.
 
     The methods are
 
@@ -63,7 +64,8 @@ class LipschitzPenalty(nn.Module):
         left_out: what has weights and does not count, though nothing excludes it.
 
     Raises:
-        UsageError: no layer is left, a glob matches none, a factor is negative, or there is no such method.
+        UsageError: no layer is left, a glob matches none, a factor is negative, there is no such method, or
+            FullyShardedDataParallel has the weights in pieces.
     """
 
     def __init__(
