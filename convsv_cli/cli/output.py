@@ -15,7 +15,7 @@ import click
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders.files import may_be_model
 from convsv_cli.renderers import github, markdown
-from convsv_cli.renderers.renderer import BLOCKS, Renderer, Terminal, by_suffix
+from convsv_cli.renderers.renderer import BLOCKS, Picture, Renderer, Terminal, by_suffix
 from convsv_cli.replacing import blaming, replacement
 from convsv_cli.report import Report
 
@@ -64,12 +64,18 @@ def write(value: T, targets: Sequence[Target[T]], *, explain: bool = False, full
         here, root = folders()
         screen = Terminal() if target.path else replace(terminal(), full=full)
         shown = replace(screen, explain=explain, here=here, root=root)
-        text = target.renderer.render(value, shown)
         if target.path is None:
-            echo(text, colored=shown.color)
+            echo(target.renderer.render(value, shown), colored=shown.color)
             continue
+        content = _content(target.renderer, value, shown)
         with replacement(target.path) as file:
-            file.write(text.encode("utf-8"))
+            file.write(content)
+
+
+def _content(renderer: Renderer[T], value: T, shown: Terminal) -> bytes:
+    if isinstance(renderer, Picture):
+        return renderer.draw(value)
+    return renderer.render(value, shown).encode("utf-8")
 
 
 def write_report(

@@ -13,14 +13,16 @@ from convsv_cli.cli.output import prepare, write, write_report
 from convsv_cli.cli.running import complain_of
 from convsv_cli.comparison import side_by_side
 from convsv_cli.errors import UsageError
-from convsv_cli.renderers import RENDERERS
+from convsv_cli.renderers import RENDERERS, pixels
 from convsv_cli.renderers.renderer import Renderer
 from convsv_cli.renderers.sweep import SWEEPS
 from convsv_cli.renderers.trends import TRENDS
 from convsv_cli.saved import read
 
+TOGETHER: tuple[Renderer[Any], ...] = (*TRENDS, pixels.RENDERER)
+"""Formats that show several reports side by side."""
 SEVERAL: tuple[Renderer[Any], ...] = (
-    *TRENDS,
+    *TOGETHER,
     *(renderer for renderer in RENDERERS if renderer.name not in {trend.name for trend in TRENDS}),
 )
 """Formats of several reports: side by side where there is such a one, one after the other elsewhere."""
@@ -57,10 +59,10 @@ def report(
 ) -> None:
     """Show REPORT.json, the saved JSON of an audit or a check, in any format (- is stdin).
 
-    As a table, Markdown, CSV, JSON, HTML or a picture (.svg), several reports are shown side by side, for
-    instance those of a training run: the certified norm of each layer in each, and the bound of the network,
-    in charts with the limits of a check. Names that differ in numbers alone are put in the order of these.
-    The other formats show reports one after the other.
+    As a table, Markdown, CSV, JSON, HTML or a picture (.svg, .png), several reports are shown side by side,
+    for instance those of a training run: the certified norm of each layer in each, and the bound of the
+    network, in charts with the limits of a check. Names that differ in numbers alone are put in the order of
+    these. The other formats show reports one after the other.
 
     Of a folder that `convsv sweep` has filled, as a table, Markdown, CSV, JSON or HTML: what became of each
     file, which of them are far above the others, and what becomes of files with numbers, such as epochs.
@@ -73,7 +75,7 @@ def report(
       convsv audit model.onnx --format json | convsv report - -o report.html
       convsv report check.json -o check.sarif -o check.xml
       convsv report epoch1.json epoch2.json epoch3.json -o training.csv
-      convsv report epoch*.json --layers 'layer4.*' -o trend.html -o trend.svg
+      convsv report epoch*.json --layers 'layer4.*' -o trend.html -o trend.png
       convsv report results/ -o sweep.html
     """  # noqa: D301  (click takes \b for "keep these lines")
     if len(files) == 1 and files[0].is_dir():
@@ -88,7 +90,7 @@ def report(
     together, figures = side_by_side(found, layers)
     if not quiet:
         complain_of([failure.message for failure in together.failures])
-    trends = {renderer.name for renderer in TRENDS}
+    trends = {renderer.name for renderer in TOGETHER}
     for target in targets:
         if target.renderer.name in trends:
             write(figures, [target])

@@ -9,6 +9,8 @@ from operator import itemgetter
 from pathlib import PurePath
 from typing import Generic, TypeVar
 
+from convsv_cli.errors import UsageError
+
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 BLOCKS = " ▏▎▍▌▋▊▉█"
@@ -67,6 +69,22 @@ class Renderer(Generic[T_contra]):
     name: str
     suffixes: tuple[str, ...]
     render: Callable[[T_contra, Terminal], str]
+
+
+def _no_text(value: object, terminal: Terminal) -> str:  # noqa: ARG001
+    raise UsageError("a picture in pixels is for files", hint="add -o FILE.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture(Renderer[T_contra]):
+    """A format that is no text, and for files alone.
+
+    Attributes:
+        draw: the file's content.
+    """
+
+    render: Callable[[T_contra, Terminal], str] = _no_text
+    draw: Callable[[T_contra], bytes]
 
 
 def by_suffix(renderers: Sequence[Renderer[T]], name: str) -> Renderer[T] | None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
+import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from lxml import etree
+from PIL import Image
 
 from convsv_cli.comparison import in_order, side_by_side, trend
-from convsv_cli.renderers.html.course import courses_of, headline_of_trend, steps_of
+from convsv_cli.errors import UsageError
+from convsv_cli.renderers import pixels
+from convsv_cli.renderers.html.course import courses_of, headline_of_trend, laid_out, steps_of
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.renderers.trends import TRENDS
 from convsv_cli.report import IGNORED, Report, Trend, Verdict
@@ -148,3 +154,36 @@ def test_a_picture_has_a_chart_for_each_layer_and_the_network():
     etree.fromstring(text.encode())
     assert "<script" not in text
     assert "\x1b" not in text
+
+
+def test_pixels_are_where_the_figures_are(monkeypatch):
+    """In colours of their own: the line, its marks, and the mark above a limit."""
+    names = ("e1", "e2", "$e^3$ \x1b 層")
+    found = Trend(
+        names=names,
+        layers=(("$a_b$ \x1b 層", (1.0, 5.0, 2.0)), ("b", (None, 0.0, 5e-324))),
+        network=(3.0, None, 1e300),
+        limits=((None, 4.0, 4.0), (None,) * 3),
+    )
+    picture = Image.open(io.BytesIO(pixels.RENDERER.draw(found)))
+    steps = steps_of(names)
+    network, layers = courses_of(found, steps)
+    panels, height = laid_out((network, *layers))
+    assert picture.size == (1920, 2 * height)
+    assert "above its limit" in courses_of(found, steps)[1][0].stops[1].words
+    image = np.asarray(picture.convert("RGB")).astype(int)
+    for panel in panels:
+        for stop in panel.course.stops:
+            x = 2 * (panel.x + panel.width * stop.at / 100)
+            y = 2 * (panel.y + panel.height * stop.top / 100)
+            assert (
+                np.abs(image[round(y), round(x)] - ((179, 32, 27) if stop.exceeds else (11, 87, 164))).max()
+                < 9
+            )
+    with pytest.raises(UsageError, match="1,000 layers are too many"):
+        pixels.RENDERER.draw(replace(found, layers=found.layers[:1] * 1000, limits=()))
+    with pytest.raises(UsageError, match="is for files"):
+        pixels.RENDERER.render(found, Terminal())
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UsageError, match=r"matplotlib is not installed .*pip install"):
+        pixels.RENDERER.draw(found)
