@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from convsv_cli.training.logs import CsvLog, MlflowLog, TensorBoardLog, WandbLog
     from convsv_cli.training.monitor import NormMonitor
     from convsv_cli.training.network_loss import NetworkBoundLoss
+    from convsv_cli.training.pair_bounds import PairBounds
     from convsv_cli.training.penalty import LipschitzPenalty
     from convsv_cli.training.unfoldings import PowerState
 
@@ -39,6 +40,7 @@ __all__ = [
     "NetworkBound",
     "NetworkBoundLoss",
     "NormMonitor",
+    "PairBounds",
     "PowerState",
     "TensorBoardLog",
     "WandbLog",
@@ -69,6 +71,7 @@ _HOME = {
     "NetworkBound": "report",
     "NetworkBoundLoss": "training.network_loss",
     "NormMonitor": "training.monitor",
+    "PairBounds": "training.pair_bounds",
     "PowerState": "training.unfoldings",
     "TensorBoardLog": "training.logs",
     "WandbLog": "training.logs",

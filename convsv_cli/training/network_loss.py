@@ -109,10 +109,7 @@ class NetworkBoundLoss(nn.Module):
 
     def forward(self) -> torch.Tensor:
         """The bound, a scalar of the weights' type, float32 where that is shorter."""
-        weights = self._live.weights.values()
-        kinds = [each.dtype for each in weights if each.is_floating_point()]
-        device = next((each.device for each in weights), torch.device("cpu"))
-        return self.log().exp().to(device, torch.float64 if torch.float64 in kinds else torch.float32)
+        return self._like_weights(self.log().exp())
 
     def log(self) -> torch.Tensor:
         """Its natural logarithm, which is what to minimise where it is large: float64 [], on the CPU.
@@ -139,6 +136,13 @@ class NetworkBoundLoss(nn.Module):
         (model,) = self._model
         with network_in_memory(model, self._example) as network:
             return audit_network(network, Settings(network_effort=effort)).bound
+
+    def _like_weights(self, value: torch.Tensor) -> torch.Tensor:
+        """On their device, and of their type, float32 where that is shorter."""
+        weights = self._live.weights.values()
+        kinds = [each.dtype for each in weights if each.is_floating_point()]
+        device = next((each.device for each in weights), torch.device("cpu"))
+        return value.to(device, torch.float64 if torch.float64 in kinds else torch.float32)
 
     def _passed(self, *, moving: bool, differentiable: bool) -> _Tangent:
         """One pass, with its derivatives; then the multipliers are moved.
@@ -170,11 +174,19 @@ class NetworkBoundLoss(nn.Module):
             InfeasibleError: it is beyond what floats hold.
         """
         with torch.set_grad_enabled(bool(along)):
-            value = objective(self._recursion(), chosen(self._multipliers))
+            value = self._value(self._recursion())
         if not math.isfinite(value.detach().item()):
             raise InfeasibleError
         slopes = torch.autograd.grad(value, along, allow_unused=True) if along else ()
         return value.detach().item(), slopes
+
+    def _value(self, recursion: Recursion) -> torch.Tensor:
+        """The logarithm of the bound: float64 [].
+
+        Raises:
+            InfeasibleError: it is beyond what floats hold.
+        """
+        return objective(recursion, chosen(self._multipliers))
 
     def _begin(self) -> None:
         """Greedy multipliers.

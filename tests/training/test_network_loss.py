@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import bound_loss
-from convsv_cli import NetworkBoundLoss
+from convsv_cli import NetworkBoundLoss, PairBounds
+from convsv_cli.certification.routes.margin import pair_bounds
 from convsv_cli.errors import UsageError
 from convsv_cli.lipschitz.density.levels import level
 from convsv_cli.lipschitz.density.lowering import lowered
@@ -277,3 +278,68 @@ def test_the_overhead_is_measured_against_plain_steps(monkeypatch: pytest.Monkey
     assert (plain["torus"], plain["cpu_x"]) == ("no bound", 1)
     assert row["cpu_x"] > 1
     assert math.isfinite(row["log10"])
+
+
+def proven_pairs(model: nn.Module, bounds: PairBounds) -> Tensor:
+    """As certificates have them: from the covariance that is proven at the multipliers of the bounds."""
+    with network_in_memory(model, example()) as network, torch.no_grad():
+        graph = folded(network.graph).graph
+        (program,) = lowered(graph, sources(graph), [(graph.main.nodes, real_outputs(graph))], {})
+        (end,) = Recursion(program, plan=planned(program), proof=True).run(chosen(bounds._multipliers))
+        covariance = end.with_scale(1.0).blocks[program.outputs * 2][0].real
+        every = torch.arange(len(covariance))
+        return pair_bounds(every, len(covariance), covariance=covariance)
+
+
+def test_pairs_are_bounded_as_in_certificates() -> None:
+    """And, at the same multipliers, by no more than the root of 2 times the network's bound."""
+    model = trained(residual)
+    bounds, loss = (kind(model, example(), torus=None) for kind in (PairBounds, NetworkBoundLoss))
+    bounds()
+    found, proven = bounds.eval()().detach(), proven_pairs(model, bounds)
+    torch.testing.assert_close(found, proven.fill_diagonal_(0.0), rtol=1e-5, atol=1e-12)
+    assert (found.fill_diagonal_(math.inf) <= proven.fill_diagonal_(math.inf)).all()
+    loss()
+    bounds._multipliers = loss._multipliers
+    assert bounds().max() <= math.sqrt(2) * loss.eval()()
+
+
+def test_gradients_of_a_loss_by_pairs_are_those_of_differences() -> None:
+    """Where the weights of pairs are those of the loss."""
+    model = trained(residual)
+    bounds = PairBounds(model, example(), torus=4)
+    offsets = torch.tensor([[0.0, 1.0, 3.0], [0.0, 0.0, 2.0], [0.5, 0.0, 0.0]], dtype=torch.float64)
+    bounds.eval()._weights = offsets / offsets.sum()
+    (bounds() * offsets).sum().backward()
+    step = 1e-5
+    for weight in (model[0].weight, model[-1].weight):
+        along, ends = torch.randn_like(weight), []
+        with torch.no_grad():
+            for sign in (1, -2):
+                weight.add_(sign * step * along)
+                ends.append((bounds() * offsets).sum().item())
+            weight.add_(step * along)
+        expected = (ends[0] - ends[1]) / (2 * step)
+        assert (weight.grad * along).sum().item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_pairs_of_a_linear_network_and_calls_in_between() -> None:
+    model = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))
+    bounds = PairBounds(model, torch.zeros(1, 5), every=2)
+
+    def exact() -> Tensor:
+        rows = model[1].weight @ model[0].weight
+        return (rows[:, None] - rows).norm(dim=2)
+
+    first = bounds()
+    torch.testing.assert_close(first, exact())
+    for _ in range(60):
+        bounds()[0, 1].backward()
+    assert bounds._weights[0, 1] > 0.99
+    with torch.no_grad():
+        model[1].weight.mul_(1.01)
+    between = bounds()
+    torch.testing.assert_close(between, first * math.exp(0.01), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(bounds(), exact())
+    with pytest.raises(UsageError, match="does not put out one vector"):
+        PairBounds(nn.Conv2d(2, 2, 3), example(torch.float32))
