@@ -27,16 +27,16 @@ def load(path: Path, split: str) -> tuple[Tensor, Tensor]:
 
 
 def augmented_batches(
-    images: Tensor, labels: Tensor, size: int, generator: torch.Generator
+    images: Tensor, labels: Tensor, size: int, generator: torch.Generator, pad: int = PAD
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One shuffled epoch of full batches, float in [0, 1]: random crops of 4-padded images, flips."""
+    """One shuffled epoch of full batches, float in [0, 1]: random crops of padded images, flips."""
     order = torch.randperm(len(images), generator=generator)
-    padded = torch.nn.functional.pad(images, (PAD,) * 4)
+    padded = torch.nn.functional.pad(images, (pad,) * 4)
     window = torch.arange(images.shape[-1])
     for index in order.split(size):
         if len(index) < size:
             return
-        shift = torch.randint(0, 2 * PAD + 1, (2, size, 1), generator=generator)
+        shift = torch.randint(0, 2 * pad + 1, (2, size, 1), generator=generator)
         rows, columns = window + shift[0], window + shift[1]
         flip = torch.rand(size, 1, generator=generator) < 0.5
         columns = torch.where(flip, columns.flip(1), columns)

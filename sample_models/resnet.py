@@ -75,18 +75,6 @@ class ResNet(nn.Module):
         return x.mean(dim=(2, 3))
 
 
-class BeforeHead(nn.Module):
-    """The features of a `ResNet`, whose weights it shares."""
-
-    def __init__(self, model: ResNet) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As of `ResNet.features`."""
-        return self.model.features(x)
-
-
 def _stage(c_in: int, c_out: int, blocks: int, *, normalised: bool) -> nn.Sequential:
     widths = [c_in, *(c_out for _ in range(blocks))]
     return nn.Sequential(*(BasicBlock(a, b, normalised=normalised) for a, b in itertools.pairwise(widths)))

@@ -27,12 +27,15 @@ class Schedule:
         peak: learning rate, which is reached after a quarter of the steps.
         epochs: how many there are.
         seed: of the order, the crops and the flips of the images.
+        shift: pixels at most by which images are moved along either axis.
+        shift: pixels at most by which images are moved along either axis.
     """
 
     optimiser: torch.optim.Optimizer
     peak: float
     epochs: int
     seed: int
+    shift: int = cifar10.PAD
 
 
 def train(
@@ -44,7 +47,7 @@ def train(
     rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, schedule.peak, steps, pct_start=0.25)
     for epoch in range(schedule.epochs):
         start, losses = time.perf_counter(), []
-        for x, y in cifar10.augmented_batches(images, labels, BATCH, generator):
+        for x, y in cifar10.augmented_batches(images, labels, BATCH, generator, schedule.shift):
             value = loss(x.to(memory_format=torch.channels_last), y, rates.last_epoch / steps)
             optimiser.zero_grad()
             value.backward()

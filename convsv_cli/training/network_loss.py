@@ -78,6 +78,9 @@ class NetworkBoundLoss(nn.Module):
         torus: positions along each axis of the image that the passes are for, at most; with fewer they are
             cheaper, and the value is less exact. None for those of the image.
 
+    Attributes:
+        every, torus: as given; a training may begin with cheap passes, and end with exact ones.
+
     Raises:
         UsageError: the module cannot be called with the example, a part of it has no place in this, or its
             weights are spread over processes.
@@ -101,7 +104,6 @@ class NetworkBoundLoss(nn.Module):
         device = next((each.device.type for each in inner.parameters()), "cpu")
         with torch.autocast(device, enabled=False), network_in_memory(inner, example_input) as network:
             self._live = LiveProgram(inner, network)
-            self._plan = planned(self._small(self._live.program))
         self._multipliers = movable({})
         self._adam: Adam | None = None
         self._tangent: _Tangent | None = None
@@ -206,7 +208,7 @@ class NetworkBoundLoss(nn.Module):
         double = any(each.dtype == torch.float64 for each in self._live.weights.values())
         dtype = torch.complex128 if double else torch.complex64
         program = self._small(self._live.now())
-        return Recursion(program, plan=self._plan, dtype=dtype, proof=False, exact=True)
+        return Recursion(program, plan=planned(program), dtype=dtype, proof=False, exact=True)
 
     def _small(self, program: Program) -> Program:
         """On the torus that is asked for, with sums over windows that give about as much as on the true one.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 from pathlib import Path
 from types import ModuleType
 
@@ -14,12 +13,9 @@ import torch
 from click.testing import CliRunner
 from torch.nn.functional import cross_entropy
 
-from convsv_cli import LipschitzPenalty
-from sample_models.certified_loss import bound_before_head, certified_loss
+from sample_models.certified_loss import certified_loss
 from sample_models.muon import Muon, orthogonal
-from sample_models.resnet import ResNet
 from tests.support.cifar_archives import small_archive
-from tests.support.whole_bounds import by_rules
 
 TWIN = "resnet20_regularised"
 
@@ -35,15 +31,19 @@ def script(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
-def test_the_bound_is_that_of_the_rules(root: Path) -> None:
-    """But for the pixels' three scales, which an audit folds into the first kernel."""
-    model = ResNet(normalised=False)
-    model.load_state_dict(torch.load(root / f"sample_models/{TWIN}.pt", weights_only=True))
-    trained = bound_before_head(LipschitzPenalty(model, "certified").norms(), model.pixel_std).item()
-    blocks = by_rules(root / f"sample_models/{TWIN}.onnx").blocks
-    before = math.prod(block.factor for block in blocks[:-1])
-    assert blocks[-1].layers == ("fc",)
-    assert before * 0.999 <= trained <= before * float(model.pixel_std.max() / model.pixel_std.min()) * 1.01
+@pytest.mark.usefixtures("scripts")
+def test_blocks_begin_as_contractions_that_do_something() -> None:
+    """By their Jacobians at random points."""
+    torch.manual_seed(0)
+    model = script("train_resnet20_regularised").contracting(
+        script("resnet").ResNet(blocks=1, width=4, normalised=False)
+    )
+    for block, channels in ((model.layer1[0], 4), (model.layer2[0], 4), (model.layer3[0], 8)):
+        x = torch.randn(channels, 5, 5)
+        jacobian = torch.autograd.functional.jacobian(lambda x, block=block: block(x[None]), x)
+        values = torch.linalg.svdvals(jacobian.reshape(-1, x.numel()))
+        assert 0.9 < values[0] <= 1 + 1e-5
+        assert block.conv2.weight.abs().max() > 0.1
 
 
 def test_the_loss_is_cross_entropy_at_the_worst_logits() -> None:
