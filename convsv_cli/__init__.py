@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from convsv_cli.version import __version__
 
 if TYPE_CHECKING:
-    from convsv_cli.api import audit, certify, load, network_bound, spectral_norm
+    from convsv_cli.api import audit, certify, clip, load, network_bound, spectral_norm
     from convsv_cli.certification.curvature_bounds import curvature_bounds
     from convsv_cli.certification.routes.curvature import curvature_radii
     from convsv_cli.certification.routes.margin import margin_radii
     from convsv_cli.errors import ConvsvError
-    from convsv_cli.report import Audit, Certification, Interval, NetworkBound
+    from convsv_cli.report import Audit, Certification, Clipping, Interval, NetworkBound
     from convsv_cli.training.callbacks import lightning_callback, transformers_callback
     from convsv_cli.training.curvature import CurvatureBound, CurvatureLoss
     from convsv_cli.training.limit import limit_norm
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Audit",
     "Certification",
+    "Clipping",
     "ConvsvError",
     "CsvLog",
     "CurvatureBound",
@@ -47,6 +48,7 @@ __all__ = [
     "__version__",
     "audit",
     "certify",
+    "clip",
     "curvature_bounds",
     "curvature_radii",
     "lightning_callback",
@@ -61,6 +63,7 @@ __all__ = [
 _HOME = {
     "Audit": "report",
     "Certification": "report",
+    "Clipping": "report",
     "ConvsvError": "errors",
     "CsvLog": "training.logs",
     "CurvatureBound": "training.curvature",
@@ -77,6 +80,7 @@ _HOME = {
     "WandbLog": "training.logs",
     "audit": "api",
     "certify": "api",
+    "clip": "api",
     "curvature_bounds": "certification.curvature_bounds",
     "curvature_radii": "certification.routes.curvature",
     "lightning_callback": "training.callbacks",

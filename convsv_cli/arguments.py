@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from convsv_cli.errors import UsageError
-from convsv_cli.report import ARITHMETICS, EFFORTS, LOCAL_EFFORTS, NORMS, Settings
+from convsv_cli.report import ARITHMETICS, CLIP_METHODS, EFFORTS, LOCAL_EFFORTS, NORMS, Settings
 
 Size = int | Sequence[int]
 """The same for every axis, or one entry per axis."""
@@ -103,6 +103,11 @@ def norm(name: str) -> str:
 def local_effort(name: str) -> str:
     """One of `LOCAL_EFFORTS`."""
     return _one_of(LOCAL_EFFORTS, name, "effort")
+
+
+def clip_method(name: str) -> str:
+    """One of `CLIP_METHODS`."""
+    return _one_of(CLIP_METHODS, name, "method")
 
 
 def _one_of(names: Sequence[str], name: str, what: str) -> str:

@@ -19,11 +19,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+import convsv_cli
 from convsv_cli import audit
 from convsv_cli.cli import cli
 from convsv_cli.cli.clip import RENDERERS
 from convsv_cli.clipping.search import kept_share
 from convsv_cli.empirical.function import session_of
+from convsv_cli.errors import UsageError
 from tests.support.json_schemas import SCHEMAS
 from tests.support.onnx_models import graph_model, normal, rng, saved, small_network
 from tests.support.quantised_layouts import gptq
@@ -235,6 +237,13 @@ def test_the_documents(tmp_path):
     text = (tmp_path / "r.txt").read_text()
     assert "limits (1 for each layer): kept" in text
     assert {each.name for each in RENDERERS} == {"table", "json", "csv"}
+    again = tmp_path / "again.onnx"
+    found = convsv_cli.clip(model, again, max_layer=1, layers=["conv"], method="scale")
+    assert again.read_bytes() == target.read_bytes()
+    assert found.kept
+    assert [(each.row.name, each.change) for each in found.layers] == [("conv", layer["change"])]
+    with pytest.raises(UsageError, match="the method must be one of clip, scale, not 'cut'"):
+        convsv_cli.clip(model, again, max_layer=1, method="cut")
 
 
 def test_a_limit_of_the_network_with_the_weights_of_a_checkpoint(tmp_path):
