@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_UP
 from pathlib import Path
 
+from convsv_cli.digits import short
 from convsv_cli.machine import free_memory
 
 GIB = 2**30
+PLAUSIBLE = 1e13
+"""Steps that a user might grant: hours."""
 MEMORY = 4 * GIB
 """Bytes that one step may take, whatever the file."""
 SMALL_MEMORY, MEMORY_PER_BYTE = GIB // 2, 64
@@ -31,6 +35,9 @@ class Allowance:
         spent: steps so far.
         multiplied: multiplications for bounds so far.
         patience: how many times as many as usual these may be.
+        sharers: how many pieces of work take memory at a time.
+        start: steps and multiplications so far when a trial of what is ahead began; None for what is none.
+        refused: whether a trial asked for what it could not have.
     """
 
     asked_memory: float | None = None
@@ -41,6 +48,9 @@ class Allowance:
     spent: float = 0.0
     multiplied: float = 0.0
     patience: float = 1.0
+    sharers: int = 1
+    start: tuple[float, float] | None = None
+    refused: bool = False
 
     @property
     def stored(self) -> int:
@@ -51,8 +61,8 @@ class Allowance:
     def memory(self) -> float:
         """Bytes that one step may take."""
         if self.asked_memory is not None:
-            return self.asked_memory
-        return min(MEMORY, self.free // 2, SMALL_MEMORY + MEMORY_PER_BYTE * self.stored)
+            return self.asked_memory / self.sharers
+        return min(MEMORY, self.free // 2, SMALL_MEMORY + MEMORY_PER_BYTE * self.stored) / self.sharers
 
     @property
     def steps(self) -> float:
@@ -73,3 +83,46 @@ class Allowance:
     def scale(self) -> float:
         """How many times as many objects as usual there may be."""
         return 1.0 if self.asked_memory is None else max(1.0, self.asked_memory / MEMORY)
+
+    def trial(self, sharers: int, share: float) -> Allowance:
+        """For work ahead of its turn: it begins where half of what is left has been taken.
+
+        Whatever it is granted so, it would be granted in its turn as well, if that comes before this.
+
+        Args:
+            sharers: how many such pieces of work there are at a time.
+            share: of all multiplications that the work may take, with all before it.
+        """
+        spent = max(self.spent, (self.spent + self.steps) / 2)
+        multiplied = max(self.multiplied, (self.multiplied + share * self.products) / 2)
+        start = spent, multiplied
+        return replace(self, spent=spent, multiplied=multiplied, sharers=sharers, start=start, refused=False)
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether this is of a trial that will not count."""
+        return self.start is not None and self.refused
+
+    def takes(self, trial: Allowance) -> bool:
+        """Whether a trial has done what its turn, which is now, would have done; then what it took counts."""
+        spent, multiplied = trial.start or (0.0, 0.0)
+        if trial.refused or self.spent > spent or self.multiplied > multiplied:
+            return False
+        self.spent += trial.spent - spent
+        self.multiplied += trial.multiplied - multiplied
+        return True
+
+
+def readable(size: float) -> str:
+    """Bytes, in units that suit them."""
+    for unit, factor in (("GiB", GIB), ("MiB", 2**20)):
+        if size >= factor:
+            return f"{short(size / factor, 3)} {unit}"
+    return f"{size:.0f} bytes"
+
+
+def permitting(steps: float, option: str) -> str:
+    """What to do for so many steps: the option, with its value where somebody might want to wait for that."""
+    if not steps <= PLAUSIBLE:
+        return f"{option} raises the limit"
+    return f"{option} {short(steps, 2, ROUND_UP)} permits it"

@@ -10,11 +10,10 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from decimal import ROUND_UP
 from pathlib import Path
 
 from convsv_cli import deadline
-from convsv_cli.allowance import GIB, MEMORY, Allowance
+from convsv_cli.allowance import GIB, MEMORY, Allowance, permitting, readable
 from convsv_cli.digits import short
 from convsv_cli.errors import UnsafeModelError, UsageError
 from convsv_cli.machine import file_state
@@ -22,8 +21,6 @@ from convsv_cli.remote import files as remote
 
 NORMS, SEARCHED = 0.25, 0.225
 """The shares of these that the norms of all layers may take, and the searches for them alone."""
-PLAUSIBLE = 1e13
-"""Steps that a user might grant: hours."""
 UNCOUNTED = 1e300
 """As many steps as any number of them that no float can hold."""
 OBJECT = 500
@@ -125,11 +122,12 @@ def spend(steps: float, what: str | Callable[[], str], share: float = 1.0) -> No
         return
     steps, whole = min(steps, UNCOUNTED), share * allowance.steps
     if not allowance.spent + steps <= whole:
+        refuse()
         left = max(0.0, whole - allowance.spent)
         raise LimitError(
             f"{_said(what)} would take {short(steps, 2)} steps, and {short(left, 2)} of {short(whole, 2)} are"
             " left",
-            hint=_more((allowance.spent + steps) / share),
+            hint=permitting((allowance.spent + steps) / share, STEP_OPTION),
         )
     allowance.spent += steps
 
@@ -161,12 +159,13 @@ def multiply(count: float, what: str | Callable[[], str], share: float = NORMS) 
         return
     whole = share * allowance.products
     if not allowance.multiplied + count <= whole:
+        refuse()
         left = max(0.0, whole - allowance.multiplied)
         times = (allowance.multiplied + count) / whole if whole else math.inf
         raise LimitError(
             f"{_said(what)} would take {short(count, 2)} multiplications, and {short(left, 2)} of"
             f" {short(allowance.products, 2)} are left",
-            hint=_more(times * allowance.steps),
+            hint=permitting(times * allowance.steps, STEP_OPTION),
         )
     allowance.multiplied += count
 
@@ -214,6 +213,7 @@ def begin_search(count: float, what: str | Callable[[], str], share: float = SEA
         raise LimitError(f"{_said(what)} was not begun: {why}")
     most = searchable(share)
     if not count <= most:
+        refuse()
         raise LimitError(
             f"{_said(what)} would take {short(count, 2)} multiplications before its first step, more than"
             f" {short(most, 2)} that are left for it",
@@ -241,21 +241,42 @@ def hold(size: float, what: str | Callable[[], str]) -> None:
     """
     allowance = _current.get()
     if allowance is not None and not size <= allowance.memory:
+        refuse()
         raise LimitError(
-            f"{_said(what)} would take {_readable(size)} of memory, more than {_readable(allowance.memory)}",
+            f"{_said(what)} would take {readable(size)} of memory, more than {readable(allowance.memory)}",
             hint=f"{MEMORY_OPTION} raises the limit",
         )
 
 
 def fits(size: float) -> bool:
     """Whether one step may take so many bytes: for whoever has a cheaper way."""
-    return size <= room()
+    if size <= room():
+        return True
+    refuse()
+    return False
 
 
 def room() -> float:
     """Bytes that one step may take."""
     allowance = _current.get()
     return math.inf if allowance is None else allowance.memory
+
+
+def refuse() -> None:
+    """Note that work wants more than it may take: a trial that does says nothing of what its turn finds."""
+    allowance = _current.get()
+    if allowance is not None:
+        allowance.refused = True
+
+
+def current() -> Allowance | None:
+    """Of the work that this belongs to; None where nothing is limited."""
+    return _current.get()
+
+
+def use(allowance: Allowance | None) -> None:
+    """Count what this context does from now on in this one: a thread has none of its own."""
+    _current.set(allowance)
 
 
 def most(count: int) -> int:
@@ -268,19 +289,5 @@ def most(count: int) -> int:
     return count if allowance is None else int(count * allowance.scale)
 
 
-def _more(steps: float) -> str:
-    """The option that permits it, with its value where somebody might want to wait for that."""
-    if not steps <= PLAUSIBLE:
-        return f"{STEP_OPTION} raises the limit"
-    return f"{STEP_OPTION} {short(steps, 2, ROUND_UP)} permits it"
-
-
 def _said(what: str | Callable[[], str]) -> str:
     return what if isinstance(what, str) else what()
-
-
-def _readable(size: float) -> str:
-    for unit, factor in (("GiB", GIB), ("MiB", 2**20)):
-        if size >= factor:
-            return f"{short(size / factor, 3)} {unit}"
-    return f"{size:.0f} bytes"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from convsv_cli import arguments, deadline
+from convsv_cli.auditing.ahead import in_turn
 from convsv_cli.auditing.attention import heads_of, products_of
 from convsv_cli.auditing.cached import Known
 from convsv_cli.auditing.measure import bound_of, measure, not_reached, unbounded_because
@@ -186,9 +187,9 @@ def _figures(
     bounded: Callable[[tuple[LayerAudit, ...]], NetworkBound],
 ) -> tuple[tuple[LayerAudit, ...], NetworkBound]:
     """The row of each task, and the bound of the network; without figures what Ctrl-C came before."""
-    rows: list[LayerAudit] = []
+    rows: dict[int, LayerAudit] = {}
     with deadline.ending(), one_thread_each():
-        for task in tasks:
-            rows.append(measured(task))  # noqa: PERF401  (what there is, is kept)
-        blank = bounded(tuple(rows))
-    return (*rows, *(not_reached(task.layer) for task in tasks[len(rows) :])), blank
+        rows.update(in_turn(tasks, measured))
+        if len(rows) == len(tasks):
+            blank = bounded(tuple(rows.values()))
+    return tuple(rows.get(i) or not_reached(task.layer) for i, task in enumerate(tasks)), blank

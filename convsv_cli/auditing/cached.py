@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from threading import Lock
 from typing import Any
 
 from convsv_cli import deadline, limits
@@ -33,6 +34,8 @@ from convsv_cli.report import (
 Figures = tuple[tuple[str, Measurement], ...]
 LAYER, AUDIT = "layer", "audit"
 """Kinds of entries."""
+_TOUCHING = Lock()
+"""Held while an entry of a layer is read or written: layers are measured on several cores."""
 
 
 class Known:
@@ -52,7 +55,8 @@ class Known:
             task: what is asked for.
             blank: the row before anything is measured, with the digest of its weight.
         """
-        data = self._store and self._store.get(_layer_key(task, blank))
+        with _TOUCHING:
+            data = self._store and self._store.get(_layer_key(task, blank))
         if not data:
             return None
         from convsv_cli.saved import strict
@@ -74,13 +78,16 @@ class Known:
         asked = {calculator.method.name for calculator in task.calculators}
         whole = {name for name, _ in row.measurements} == asked
         limited = any(limits.STEP_OPTION in note for note in notes)
-        if self._store is None or not whole or limited or deadline.outcome():
+        allowance = limits.current()
+        in_vain = allowance is not None and allowance.in_vain
+        if self._store is None or not whole or limited or in_vain or deadline.outcome():
             return
         from convsv_cli.wire.form import members
         from convsv_cli.wire.layer import Layer as Form
 
         form = members(Form.filled(replace(row, name="", weight="", aliases=(), assumed=notes)))
-        self._store.put(_layer_key(task, blank), json.dumps(form).encode())
+        with _TOUCHING:
+            self._store.put(_layer_key(task, blank), json.dumps(form).encode())
 
     def audit(self, model: Model, settings: Settings) -> Audit | None:
         """The audit of a file of the same content, asked for in the same way, as one of this file."""

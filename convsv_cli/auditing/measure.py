@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from threading import Lock
 
 import torch
 
@@ -59,6 +60,9 @@ NEEDED = ("certified", "bound")
 LARGE = 10**6
 """Entries of a weight after which there is something to give back."""
 
+READING = Lock()
+"""Held while a weight is read: layers may have a file in common."""
+
 
 def measure(task: Task, device: torch.device, meter: Meter, known: Known = NOTHING) -> LayerAudit:
     """The row of one layer: its measurements, or why there are none.
@@ -80,7 +84,8 @@ def _measured(task: Task, device: torch.device, meter: Meter, known: Known) -> L
     if not isinstance(layer, Layer):
         return unmeasured(layer)
     meter.start(layer.name)
-    held = held_by(layer)
+    with READING:
+        held = held_by(layer)
     blank = replace(row_of(layer), weight_sha256=held.digest)
     fault = fault_of(held.weight, layer.geometry)
     if fault:

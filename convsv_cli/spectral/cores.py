@@ -79,6 +79,7 @@ def parallel_map(
             work()
         finally:
             deque(left, maxlen=0)  # after an interruption, nothing is left to do
+            others = [other for other in others if not other.cancel()]  # whose core has had no time for it
             wait(others)
         for other in others:
             other.result()

@@ -191,8 +191,7 @@ class Prover:
         if self.work + self.cost(count) > self.limit:
             return False
         granted = count * self.gram.shape.test <= self._granted and not deadline.ended()
-        self.cut = self.cut or not granted
-        return granted
+        return granted or self._refused()
 
     def pay(self, count: int) -> None:
         """Take `count` tests, which are within the limit but for a few."""
@@ -202,10 +201,14 @@ class Prover:
     def takes(self, products: float) -> bool:
         """Take so many multiplications for something else, unless the model may not take them."""
         if products > self._granted:
-            self.cut = True
-            return False
+            return self._refused()
         self._take(products)
         return True
+
+    def _refused(self) -> bool:
+        self.cut = True
+        limits.refuse()
+        return False
 
     def _take(self, products: float) -> None:
         self._granted -= products
