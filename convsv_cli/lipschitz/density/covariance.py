@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 
@@ -61,6 +62,8 @@ class Covariance:
 
     def only(self, fields: Sequence[str]) -> Covariance:
         """Of these fields alone: a principal submatrix, which bounds them whatever the others are."""
+        if tuple(fields) == self.fields:
+            return self
         kept = set(fields)
         blocks = {pair: block for pair, block in self.blocks.items() if kept.issuperset(pair)}
         product = None if self.product is None else self.product.only(fields)
@@ -80,6 +83,17 @@ class Covariance:
         """
         if self.product is None:
             return self
+        blocks, growth = self._summed() if torch.is_grad_enabled() else self._sum
+        return replace(self, blocks=blocks, product=None, scale=self.scale * growth)
+
+    @cached_property
+    def _sum(self) -> tuple[Blocks, float]:
+        """Kept for all that ask for it: a mark on the way, a trace, and the next step."""
+        return self._summed()
+
+    def _summed(self) -> tuple[Blocks, float]:
+        """Blocks with the product, and what the scale grows by."""
+        assert self.product is not None  # noqa: S101 - who asks has seen that
         blocks, added = dict(self.blocks), self.product.value()
         errors = dict(added.errors)
         for pair, block in added.blocks.items():
@@ -89,8 +103,21 @@ class Covariance:
             blocks[pair] = block if before is None else before + block
             if self.proof and before is not None:
                 errors[pair] += UNIT_ROUNDOFF * (size(before) + size(block)) * up(4)
-        plain = replace(self, blocks=blocks, product=None, scale=self.scale * added.growth)
-        return plain.absorbing(errors)
+        return above(blocks, self.fields, errors) if self.proof else blocks, added.growth
+
+    def rescaled(self, scale: float) -> Covariance:
+        """The same with another scale, and with its product, multiplied out if it was.
+
+        Args:
+            scale: positive.
+
+        Raises:
+            InfeasibleError: floats hardly hold it.
+        """
+        found = replace(self, scale=scale)
+        if "_sum" in vars(self):
+            vars(found)["_sum"] = self._sum  # which the scale is no part of
+        return found
 
     def with_scale(self, scale: float) -> Covariance:
         """The same, or more, with another scale, and without a product.

@@ -83,8 +83,8 @@ def _joined(one: Group, other: Group, *, exact: bool) -> Group:
         if exact:
             ratio = (traces[0].clamp_min(TINY) / traces[1].clamp_min(TINY)).sqrt()
             first, second = _varying(first, 1 + 1 / ratio), _varying(second, 1 + ratio)
-        first = replace(first, scale=first.scale / 2 * (a + b) / a * up(8))
-        second = replace(second, scale=second.scale / 2 * (a + b) / b * up(8))
+        first = first.rescaled(first.scale / 2 * (a + b) / a * up(8))
+        second = second.rescaled(second.scale / 2 * (a + b) / b * up(8))
     scale = max(first.scale, second.scale)
     first, second = first.with_scale(scale), second.with_scale(scale)
     blocks, fields = {**first.blocks, **second.blocks}, (*first.fields, *second.fields)
