@@ -103,7 +103,7 @@ class Shape:
         """Bytes of a search that begins with so many tiles a kernel."""
         square, tiles = float(self.side) ** 2, self.blocks * places / 2
         kernels = 16.0 * self.blocks * self.taps * self.side * self.across
-        polynomial = (12.0 * self.rows + 8.0 * self.taps) * self.blocks * square
+        polynomial = (18.0 * self.rows + 8.0 * self.taps) * self.blocks * square
         corners = PEAKS * (2.0 ** len(self.spatial) + 1) * self.rows * 40
         gathered = 0.0 if self.blocks == 1 else PEAKS * self.rows * square * 20
         working = CORES * max(

@@ -26,6 +26,7 @@ from convsv_cli import deadline, limits
 from convsv_cli.spectral.cores import parallel_map
 from convsv_cli.spectral.costs import chunk_size
 from convsv_cli.spectral.gram_symbol import GramSymbol
+from convsv_cli.spectral.lower_half import WIDTH, LowerHalf, lower_half
 from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_below
 
 PAIR = 2
@@ -185,6 +186,7 @@ class Prover:
         self.cut = False
         self._granted = limits.searchable()
         self._paid = True
+        self._halves: dict[torch.dtype, LowerHalf] = {}
 
     def affords(self, count: int) -> bool:
         """Whether `count` more tests are within the limit, and what the model may take."""
@@ -247,8 +249,7 @@ class Prover:
         if not self._single_pays(block, turns, level):
             return self._below(block, turns, level, torch.complex128)
         proven = self._below(block, turns, level, torch.complex64)
-        margin = cholesky_margin(self.gram.side, torch.complex64) * level + self.gram.error_single
-        if margin > 0.7 * gain and not proven.all():
+        if self._margin(level) > 0.7 * gain and not proven.all():
             cheap, left = int(proven.sum()), (~proven).nonzero()[:, 0]
             proven[left] = self._below(block[left], turns[left], level, torch.complex128)
             self._paid = cheap >= PAYS * int(proven.sum())
@@ -256,19 +257,38 @@ class Prover:
 
     def _single_pays(self, block: torch.Tensor, turns: torch.Tensor, level: float) -> bool:
         """Whether it proved enough the last time; for many frequencies, whether it does for some of them."""
-        if len(block) <= 4 * PROBES or cholesky_margin(self.gram.side, torch.complex64) < NARROW:
+        if len(block) <= 4 * PROBES or self._margin(level) < NARROW * level:
             return self._paid
         step = len(block) // PROBES
         proven = self._below(block[::step], turns[::step], level, torch.complex64)
         return int(proven.sum()) >= PAYS * len(proven)
+
+    def _margin(self, level: float) -> float:
+        """What rounding can hide in single precision."""
+        if self._in_panels:
+            return self._half(torch.float32).margin(level)
+        return cholesky_margin(self.gram.side, torch.complex64) * level + self.gram.error_single
+
+    @property
+    def _in_panels(self) -> bool:
+        return self.gram.blocks == 1 and self.gram.side > WIDTH
+
+    def _half(self, dtype: torch.dtype) -> LowerHalf:
+        """In that real precision, formed once."""
+        if dtype not in self._halves:
+            self._halves[dtype] = lower_half(self.gram, dtype)
+        return self._halves[dtype]
 
     def _below(
         self, block: torch.Tensor, turns: torch.Tensor, level: float, dtype: torch.dtype
     ) -> torch.Tensor:
         self.pay(len(block))
         error = self.gram.error_of(dtype)
+        half = self._half(dtype.to_real()) if self._in_panels else None
 
         def prove(chunk: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            if half is not None:
+                return half.below(chunk[1], level)
             return proven_below(self.gram.at(*chunk, dtype), level, error)
 
         self.gram.prepare(len(block), dtype)

@@ -1,0 +1,133 @@
+r"""Proofs that the Gram symbol of one kernel lies below a level, by Cholesky factorizations in panels.
+
+mu I - H is formed at several frequencies at once, of each the panels of `WIDTH` columns from the diagonal
+down, and factorized there, panel by panel. With c = tr A_0 / p, the polynomial is of H - c I, which may be
+much smaller than H: an orthogonal convolution has H = I, and nothing is left to round.
+
+**Rounding.** Let P be the computed polynomial, |P - (H - c I)| <= E, and S = fl(s I - P) with a number s of
+the precision, whose unit roundoff is u. Entry (i, j) of S is, but for panels of their own,
+
+    s_ij = sum over panels of (products of `WIDTH` entries of L, summed in some order), subtracted in turn.
+
+The subtractions are d_k = (d_{k-1} - q_k) (1 + e_k) with |e_k| <= u, of complex numbers too, whose parts are
+rounded each by itself. Divided by all (1 + e_k), they say s_ij = d_n (1 + t_n) + sum_k q_k (1 + t_{k-1}) with
+|t_k| <= gamma_k for n panels: what is subtracted first is rounded no more often than what is last. Within a
+panel, w = `WIDTH` columns in any order have gamma_{4 (w + 3)} (see `matrix_norm`), which covers the q_k too.
+So S + D = L L* with |D| <= gamma_{n + 4 (w + 3)} |L| |L*| entry by entry, where a factorization that is not
+by panels has gamma_{4 (p + 3)}. As (|L| |L*|)_ij <= sqrt(l_i l_j) for the squared norms l of L's rows, and l_j
+<= s_jj / (1 - gamma), the norm of D is at most gamma / (1 - gamma) tr S (Rump's argument, see there).
+
+What runs to its end therefore proves lambda_1(H) <= c + s + E + (gamma / (1 - gamma) + u) tr S, where u tr S
+is for the rounding of s_jj, all of which are positive then. And tr S = p s - tr P up to that same rounding,
+so that s is what makes the right-hand side mu.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma, unit_roundoff
+from convsv_cli.spectral.gram_symbol import TINY, GramSymbol
+from convsv_cli.spectral.matrix_norm import SMALLEST
+
+WIDTH = 32
+SPARE = 1e-6  # relative: more than what is rounded in a margin itself
+DIGITS = 64 * UNIT_ROUNDOFF  # relative: more than what is rounded in a level, in double precision
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LowerHalf:
+    """The lower half of H - c I as a trigonometric polynomial, in one precision.
+
+    Attributes:
+        gram: of one kernel.
+        even, odd: of each panel, from the diagonal down: real [even rows, height * width], [odd rows, ...].
+        centre: c.
+        size: more than |c| and the entries on the diagonal of A_0.
+        error: bound of the spectral norm of what rounding does to one H - c I.
+    """
+
+    gram: GramSymbol
+    even: tuple[torch.Tensor, ...]
+    odd: tuple[torch.Tensor, ...]
+    centre: float
+    size: float
+    error: float
+
+    def margin(self, level: float) -> float:
+        """About what rounding can hide of the largest eigenvalue, for a level just above it."""
+        return self.error + self._lost * self.gram.side * max(0.0, level - self.centre)
+
+    def below(self, turns: torch.Tensor, level: float) -> torch.Tensor:
+        """Whether lambda_1(H) < level is proven at theta = 2 pi turns: [n, axes] -> bool [n]."""
+        panels, p = self._polynomial(turns), self.gram.side
+        trace = torch.stack([_diagonal(panel).real.double().sum(1) for panel in panels]).sum(0)
+        shift = (level - self.centre - self.error + self._lost * trace) / (1 + self._lost * p)
+        shift -= DIGITS * (level + self.size + trace.abs()) + 2 * self._unit * shift.abs()
+        for panel in panels:
+            _diagonal(panel.neg_()).add_(shift[:, None])
+        return _positive_definite(panels) & (shift > SMALLEST[self._unit])
+
+    def _polynomial(self, turns: torch.Tensor) -> list[torch.Tensor]:
+        """The panels of H - c I: complex [n, height, width]."""
+        even, odd = self.gram.phases(turns).to(self.even[0].dtype).tensor_split([self.gram.even], 1)
+        heights = range(self.gram.side, 0, -WIDTH)
+        return [
+            torch.complex(even @ real, odd @ imaginary).view(len(turns), height, min(WIDTH, height))
+            for real, imaginary, height in zip(self.even, self.odd, heights, strict=True)
+        ]
+
+    @property
+    def _unit(self) -> float:
+        return unit_roundoff(self.even[0].dtype)
+
+    @property
+    def _lost(self) -> float:
+        """The factor gamma / (1 - gamma) + u of the module's text."""
+        length = gamma(len(self.even) + 4 * (WIDTH + 3), self._unit)
+        return (1 + SPARE) * (length / (1 - length) + self._unit)
+
+
+def lower_half(gram: GramSymbol, dtype: torch.dtype) -> LowerHalf:
+    """Of one kernel, in the real precision `dtype`."""
+    rows = gram.double[0]
+    diagonal = rows[0].diagonal()
+    centre, size = float(diagonal.mean()), 1.01 * float(diagonal.abs().max()) + TINY
+    even, odd, error = [], [], gram.error
+    for start in range(0, gram.side, WIDTH):
+        panel = rows[:, start:, start : start + WIDTH].to(dtype, copy=True)
+        panel[0].diagonal().copy_(diagonal[start : start + WIDTH] - centre)
+        real, imaginary = panel.flatten(1).tensor_split([gram.even])
+        even.append(real)
+        odd.append(imaginary)
+    if dtype == torch.float32:
+        norms = torch.linalg.vector_norm(rows.flatten(1), dim=1)
+        norms[0] = torch.linalg.vector_norm(rows[0] - centre * torch.eye(gram.side).to(rows))
+        cosines, sines = norms[1:].chunk(2)
+        total = float(norms[0] + torch.hypot(cosines, sines).sum())
+        error += 1.001 * gamma(gram.rows + 9, UNIT_ROUNDOFF_32) * total + TINY
+    return LowerHalf(gram=gram, even=tuple(even), odd=tuple(odd), centre=centre, size=size, error=error)
+
+
+def _diagonal(panel: torch.Tensor) -> torch.Tensor:
+    """Of the matrices that [n, height, width] are panels of: [n, width]."""
+    return panel.diagonal(dim1=-2, dim2=-1)
+
+
+def _positive_definite(panels: list[torch.Tensor]) -> torch.Tensor:
+    """Whether Cholesky factorizations, which overwrite the lower halves, run to their end: bool [n]."""
+    failed = torch.zeros(len(panels[0]), dtype=torch.int32, device=panels[0].device)
+    for index, panel in enumerate(panels):
+        width = panel.shape[2]
+        factor, info = torch.linalg.cholesky_ex(panel[:, :width])
+        failed |= info
+        rows = panel[:, width:]
+        if rows.shape[1]:
+            rows = torch.linalg.solve_triangular(factor.mH, rows, upper=True, left=False)
+        for other in panels[index + 1 :]:
+            width = other.shape[2]
+            other.sub_(rows @ rows[:, :width].mH)
+            rows = rows[:, width:]
+    return torch.eq(failed, 0)
