@@ -69,6 +69,7 @@ def measured(
     index: torch.Tensor,
     grid: tuple[int, ...],
     start: torch.Tensor | None = None,
+    steps: int = STEPS,
 ) -> Peaks:
     """How large the eigenvalue is at grid points, by a few Lanczos steps in single precision."""
     if start is None:
@@ -76,7 +77,7 @@ def measured(
 
     def measure(chunk: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         some, places, begin = chunk
-        return lanczos(gram.at(some, turns_of(places, grid), torch.complex64), begin, STEPS)
+        return lanczos(gram.at(some, turns_of(places, grid), torch.complex64), begin, steps)
 
     size = chunk_size(len(block), gram.shape, torch.complex64.itemsize)
     chunks = list(zip(*(torch.split(each, size) for each in (block, index, start)), strict=True))

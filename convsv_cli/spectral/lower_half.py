@@ -14,8 +14,8 @@ rounded each by itself. Divided by all (1 + e_k), they say s_ij = d_n (1 + t_n) 
 |t_k| <= gamma_k for n panels: what is subtracted first is rounded no more often than what is last. Within a
 panel, w = `WIDTH` columns in any order have gamma_{4 (w + 3)} (see `matrix_norm`), which covers the q_k too.
 So S + D = L L* with |D| <= gamma_{n + 4 (w + 3)} |L| |L*| entry by entry, where a factorization that is not
-by panels has gamma_{4 (p + 3)}. As (|L| |L*|)_ij <= sqrt(l_i l_j) for the squared norms l of L's rows, and l_j
-<= s_jj / (1 - gamma), the norm of D is at most gamma / (1 - gamma) tr S (Rump's argument, see there).
+by panels has gamma_{4 (p + 3)}. As (|L| |L*|)_ij <= sqrt(l_i l_j) for the squared norms l of L's rows, and
+l_j <= s_jj / (1 - gamma), the norm of D is at most gamma / (1 - gamma) tr S (Rump's argument, see there).
 
 What runs to its end therefore proves lambda_1(H) <= c + s + E + (gamma / (1 - gamma) + u) tr S, where u tr S
 is for the rounding of s_jj, all of which are positive then. And tr S = p s - tr P up to that same rounding,
@@ -24,7 +24,7 @@ so that s is what makes the right-hand side mu.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -56,6 +56,12 @@ class LowerHalf:
     size: float
     error: float
 
+    @property
+    def negative(self) -> LowerHalf:
+        """The same of -H."""
+        even, odd = (tuple(-panel for panel in panels) for panels in (self.even, self.odd))
+        return replace(self, even=even, odd=odd, centre=-self.centre)
+
     def margin(self, level: float) -> float:
         """About what rounding can hide of the largest eigenvalue, for a level just above it."""
         return self.error + self._lost * self.gram.side * max(0.0, level - self.centre)
@@ -65,7 +71,7 @@ class LowerHalf:
         panels, p = self._polynomial(turns), self.gram.side
         trace = torch.stack([_diagonal(panel).real.double().sum(1) for panel in panels]).sum(0)
         shift = (level - self.centre - self.error + self._lost * trace) / (1 + self._lost * p)
-        shift -= DIGITS * (level + self.size + trace.abs()) + 2 * self._unit * shift.abs()
+        shift -= DIGITS * (abs(level) + self.size + trace.abs()) + 2 * self._unit * shift.abs()
         for panel in panels:
             _diagonal(panel.neg_()).add_(shift[:, None])
         return _positive_definite(panels) & (shift > SMALLEST[self._unit])

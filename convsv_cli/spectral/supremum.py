@@ -14,37 +14,46 @@ So a tile of radius a around c holds no frequency at which lambda_1 exceeds m if
 the level that is to be proven, the tile that holds the maximum could not be cleared. On a grid M has to
 be known. (m cos^2 a alone is wrong there: the lemma needs the supremum.)
 
-Tiles that are not cleared are split. Flat symbols, whose spectrum is nearly constant, clear none with
-ell = 0; for them ell and M are narrowed first: from lambda_1 <= beta and lambda_p >= kappa at all
-centres, f - mid has at most the amplitude (beta - kappa) / (2 cos 2a), by the same lemma.
+Tiles that are not cleared are split. Tiles that were cleared for a level stay so for every higher one. Where
+the largest eigenvalue is nearly as large everywhere, the tiles are made as fine at once as clears most of
+them (see `sizing`). Where all eigenvalues nearly are, ell and M are narrowed first: from lambda_1 <= beta and
+lambda_p >= kappa at all centres, f - mid has at most the amplitude (beta - kappa) / (2 cos 2a), by the same
+lemma.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
-from convsv_cli import limits
-from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma, round_down, round_up
+from convsv_cli.numerics.rounding import gamma, round_down, round_up
 from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest
 from convsv_cli.spectral.costs import MOST_TILES
 from convsv_cli.spectral.eigenpairs import top_pair
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_level
+from convsv_cli.spectral.sizing import Sizing
 from convsv_cli.spectral.tiles import Prover, Tiles, Tiling, root_tiles
 
 CONTINUUM = 2**40  # grid points on an axis that stand for all frequencies
 CLIMBERS = 3
-CLIMBED = 4  # times below the tolerance: what else a climb would gain
+CLIMBED = 9e-6  # relative: what is gained by a step that is the last
 MANY = 64  # blocks, of which the largest eigenvalue is estimated one by one
 FINEST = 2.0**-36
 PROBES = 16  # tiles that are tried before all are, where there are many
-MOST_MEASURED = 256
+MOST_MEASURED = 24
 MANY_OPEN = 32  # tiles left at a level, which a symbol with a few smooth peaks does not have
-NARROWED = 100  # bytes an entry of the matrices that narrow a spectrum
+FLAT_TOP = 0.75  # share of the root tiles that would not clear if they were split
 FLAT = 0.6  # mean eigenvalue by largest, above which narrowing the spectrum pays
+SAMPLED, THOROUGH = 24, 24  # frequencies, and steps at each, from which the tiles are sized
+NARROWING = (0.5, 0.25)  # sizes of the tiles at whose centres the spectrum is narrowed
+DOUBLINGS = 60
+SHARE = 0.8  # of what is left of the limit that the proofs may take by the guess
+COARSEST, COARSER = 1.0, 1.25  # tolerance, however small the limit is
 ANGLE_SLACK = 3e-8  # radians: near 1, arccos sqrt turns a rounding into its square root
 
 
@@ -106,18 +115,12 @@ def supremum(
     grid = (CONTINUUM,) * len(tiling.counts)
     seen = measured(gram, tiles.block, nearest(tiles.centre, grid), grid)
     tiles = replace(tiles, estimate=seen.value)
-    peaks = climb(gram, seen.best(CLIMBERS), grid, tolerance / CLIMBED)
+    peaks = climb(gram, seen.best(CLIMBERS), grid, CLIMBED)
     known = replace(known, upper=min(known.upper, correlation_bound(gram)))
     margin = cholesky_margin(gram.side, torch.complex128) + gram.error / peaks.top
     search = _Search(prover, tiling, known, peaks, max(tolerance, 8 * margin))
-    if (
-        search.goal < known.upper
-        and _is_flat(gram, peaks.top)
-        and prover.affords(4 * tiling.halves * len(tiles))
-    ):
-        search.narrow(tiles.split(tiling))
-    if search.goal < search.known.upper and prover.affords(2 * len(tiles)):
-        search.run(tiles)
+    if search.goal < known.upper and prover.affords(2 * len(tiles)):
+        search.run(search.sized(tiles))
     return Supremum(spectrum=search.known, peaks=search.peaks, roots=tiles, cut=prover.cut)
 
 
@@ -137,6 +140,31 @@ class _Search:
         self.known = known
         self.peaks = peaks
         self.goal = min(known.upper, peaks.top * (1 + tolerance))
+        self._sized = False
+
+    def sized(self, tiles: Tiles) -> Tiles:
+        """Root tiles to begin with: finer ones where nearly nothing of these would clear."""
+        gram, tiling = self._prover.gram, self._tiling
+        known = replace(self.known, upper=self.goal).threshold(self.goal, tiling.radius(0.5))
+        if float((tiles.estimate >= known).double().mean()) < FLAT_TOP:
+            return tiles
+        values = self._measured(tiles.spread(SAMPLED)).value.sort().values[:-1]  # the highest is of a peak
+        self._sized, margin = True, self._prover.margin(self.goal)
+        sizing = Sizing(tiling=tiling, count=len(tiles), values=values, margin=margin)
+        if _is_flat(gram, self.peaks.top):
+            self._narrow(tiles, sizing)
+        left = self._prover.left
+        while (best := self._best(sizing, self.known))[0] > SHARE * left or 2 * sizing.tiles(best[1]) > left:
+            if self._tolerance >= COARSEST:
+                return tiles
+            self._tolerance *= COARSER
+            self.goal = min(self.known.upper, self.peaks.top * (1 + self._tolerance))
+        self._tiling = tiling.finer(best[1])
+        return root_tiles(self._tiling, gram.blocks, gram.device)
+
+    def _best(self, sizing: Sizing, known: Spectrum) -> tuple[float, float]:
+        """About the fewest proofs of the goal, and the size of tiles that takes them."""
+        return sizing.best(partial(replace(known, upper=self.goal).threshold, self.goal))
 
     def run(self, tiles: Tiles) -> None:
         """Clear all tiles, or as many as the limit allows; then `known` has a new upper end."""
@@ -155,7 +183,8 @@ class _Search:
         target, radius = replace(self.known, upper=self.goal), self._tiling.radius(tiles.rho)
         level = target.threshold(self.goal, radius)
         gain = target.threshold(self.goal, radius / 2) - level
-        if len(tiles) > 4 * PROBES and not self._prover.clears(tiles.spread(PROBES), level, gain).any():
+        many = len(tiles) > 4 * PROBES and not self._sized
+        if many and not self._prover.clears(tiles.spread(PROBES), level, gain).any():
             self._climb_higher(tiles)
             return tiles
         tiles = tiles[~self._prover.clears(tiles, level, gain)]
@@ -163,43 +192,57 @@ class _Search:
             self._climb_higher(tiles)
         return tiles
 
+    def _measured(self, tiles: Tiles) -> Peaks:
+        """How large the eigenvalue is at their centres, to where a dense spectrum has its end."""
+        grid = (CONTINUUM,) * len(self._tiling.counts)
+        centres = nearest(tiles.centre, grid)
+        return measured(self._prover.gram, tiles.block, centres, grid, steps=THOROUGH)
+
     def _climb_higher(self, tiles: Tiles) -> None:
         """Look among tiles, of which one may hold more than the highest point known, and raise the goal."""
-        grid, tiles = (CONTINUUM,) * len(self._tiling.counts), tiles.spread(MOST_MEASURED)
-        found = measured(self._prover.gram, tiles.block, nearest(tiles.centre, grid), grid)
-        found = climb(self._prover.gram, found.best(2 * CLIMBERS), grid, self._tolerance / CLIMBED)
+        grid = (CONTINUUM,) * len(self._tiling.counts)
+        found = self._measured(tiles.spread(MOST_MEASURED))
+        found = climb(self._prover.gram, found.best(CLIMBERS), grid, CLIMBED)
         if found.top > self.peaks.top:
             self.peaks = found
             self.goal = min(self.known.upper, max(self.goal, found.top * (1 + self._tolerance)))
 
-    def narrow(self, tiles: Tiles) -> None:
+    def _narrow(self, tiles: Tiles, sizing: Sizing) -> None:
         """Prove both ends at all centres, and from these both ends of the whole spectrum."""
-        gram = self._prover.gram
-        size = NARROWED * len(tiles) * gram.side**2
-        if not self._prover.affords(2 * len(tiles)) or not limits.fits(size):
+        prover, top = self._prover, self.peaks.top
+        matrix = prover.gram.at_one(tiles.block[:1], tiles.centre[:1]).neg()
+        matrix.diagonal().add_(top)
+        low = top - top_pair(matrix)[0]
+
+        def proofs(rho: float) -> float:
+            guess = self._widened(low - (top - low) / 32, top, rho)
+            return self._best(sizing, guess)[0] + 2 * sizing.tiles(rho)
+
+        without = self._best(sizing, self.known)[0]
+        fewest, rho = min((proofs(rho), rho) for rho in NARROWING)
+        if fewest >= without or not prover.affords(int(fewest)):
             return
-        self._prover.pay(2 * len(tiles))
-        matrices = gram.at(tiles.block, tiles.centre, torch.complex128)
-        beta = proven_level(matrices, self.peaks.top, gram.error)
-        flipped = matrices.neg_()
-        flipped.diagonal(dim1=-2, dim2=-1).add_(beta)
-        rounding = 4 * UNIT_ROUNDOFF * beta
-        kappa = beta - proven_level(flipped, top_pair(flipped[0])[0], gram.error + rounding)
-        middle, amplitude = (
-            (beta + kappa) / 2,
-            (beta - kappa) / 2 / math.cos(2 * self._tiling.radius(tiles.rho)),
-        )
-        self.known = Spectrum(
+        while tiles.rho > rho:
+            tiles = tiles.split(self._tiling)
+        beta = _proven(prover.below, tiles, top, self._tolerance * top / 8)
+        kappa = beta - _proven(partial(prover.above, beta=beta), tiles, beta - low, (top - low) / 32)
+        self.known = self._widened(round_down(kappa), beta, rho)
+        self.goal = min(self.known.upper, self.goal)
+
+    def _widened(self, kappa: float, beta: float, rho: float) -> Spectrum:
+        """What is known of the whole spectrum if it lies from kappa to beta at the centres of all tiles."""
+        cosine = math.cos(2 * self._tiling.radius(rho))
+        middle, amplitude = (beta + kappa) / 2, (beta - kappa) / 2 / cosine
+        return Spectrum(
             lower=max(self.known.lower, round_down(middle - amplitude)),
             upper=min(self.known.upper, round_up(middle + amplitude)),
         )
-        self.goal = min(self.known.upper, self.goal)
 
     def _settle(self, tiles: Tiles) -> None:
         """The work runs out: prove of the tiles that are left what can be proven without splitting them."""
         self._climb_higher(tiles)
         radius = self._tiling.radius(tiles.rho)
-        excess = max(self._tolerance, math.tan(radius) ** 2 / 8)  # on top of what the tiles' size costs
+        excess = max(self._tolerance, 1.1 * self._prover.margin(self.peaks.top) / self.peaks.top)
         level, few = self.peaks.top, len(tiles) // 8
         while len(tiles) and (self._prover.affords(len(tiles)) or len(tiles) <= few):
             level = self.peaks.top * (1 + excess)
@@ -209,6 +252,19 @@ class _Search:
             sine, cosine = math.sin(radius) ** 2, math.cos(radius) ** 2
             upper = round_up((level - self.known.lower * sine) / cosine)
             self.known = replace(self.known, upper=min(self.known.upper, max(self.goal, upper)))
+
+
+def _proven(
+    test: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor], tiles: Tiles, start: float, step: float
+) -> float:
+    """A level above `start` for which the test holds at the centres of all tiles; infinite if there is none."""
+    for _ in range(DOUBLINGS):
+        level = start + step
+        tiles = tiles[~test(tiles.block, tiles.centre, level)]
+        if not len(tiles):
+            return level
+        step *= 2
+    return math.inf
 
 
 def correlation_bound(gram: GramSymbol) -> float:

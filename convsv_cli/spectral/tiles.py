@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from convsv_cli import deadline, limits
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF
 from convsv_cli.spectral.cores import parallel_map
 from convsv_cli.spectral.costs import chunk_size
 from convsv_cli.spectral.gram_symbol import GramSymbol
@@ -78,6 +80,11 @@ class Tiling:
         """The share of the torus that a tile covers."""
         sides = [rho / self.counts[axis] for axis in self.active]
         return (2 if sides else 1) * math.prod(sides)
+
+    def finer(self, rho: float) -> Tiling:
+        """A tiling whose tiles of size 1 are of about size `rho` of this one, or a little smaller."""
+        counts = (2 * math.ceil(count / rho / 2) for count in self.counts)
+        return replace(self, counts=tuple(counts))
 
     @property
     def places(self) -> int:
@@ -195,6 +202,11 @@ class Prover:
         granted = count * self.gram.shape.test <= self._granted and not deadline.ended()
         return granted or self._refused()
 
+    @property
+    def left(self) -> float:
+        """How many tests are within the limit, and what the model may take."""
+        return min((self.limit - self.work) / self.cost(1), self._granted / self.gram.shape.test)
+
     def pay(self, count: int) -> None:
         """Take `count` tests, which are within the limit but for a few."""
         self.work += self.cost(count)
@@ -249,7 +261,7 @@ class Prover:
         if not self._single_pays(block, turns, level):
             return self._below(block, turns, level, torch.complex128)
         proven = self._below(block, turns, level, torch.complex64)
-        if self._margin(level) > 0.7 * gain and not proven.all():
+        if self.margin(level) > 0.7 * gain and not proven.all():
             cheap, left = int(proven.sum()), (~proven).nonzero()[:, 0]
             proven[left] = self._below(block[left], turns[left], level, torch.complex128)
             self._paid = cheap >= PAYS * int(proven.sum())
@@ -257,13 +269,13 @@ class Prover:
 
     def _single_pays(self, block: torch.Tensor, turns: torch.Tensor, level: float) -> bool:
         """Whether it proved enough the last time; for many frequencies, whether it does for some of them."""
-        if len(block) <= 4 * PROBES or self._margin(level) < NARROW * level:
+        if len(block) <= 4 * PROBES or self.margin(level) < NARROW * level:
             return self._paid
         step = len(block) // PROBES
         proven = self._below(block[::step], turns[::step], level, torch.complex64)
         return int(proven.sum()) >= PAYS * len(proven)
 
-    def _margin(self, level: float) -> float:
+    def margin(self, level: float) -> float:
         """What rounding can hide in single precision."""
         if self._in_panels:
             return self._half(torch.float32).margin(level)
@@ -279,18 +291,48 @@ class Prover:
             self._halves[dtype] = lower_half(self.gram, dtype)
         return self._halves[dtype]
 
+    def above(self, block: torch.Tensor, turns: torch.Tensor, depth: float, beta: float) -> torch.Tensor:
+        """Whether lambda_p > beta - depth is proven at each frequency, of which lambda_1 <= beta: bool [n]."""
+        if self._in_panels:
+            half = self._half(torch.float32).negative
+            proven = self._proven(
+                block, turns, lambda chunk: half.below(chunk[1], depth - beta), torch.complex64
+            )
+            if proven.all():
+                return proven
+            half = self._half(torch.float64).negative
+            return self._proven(
+                block, turns, lambda chunk: half.below(chunk[1], depth - beta), torch.complex128
+            )
+        rounding = 4 * UNIT_ROUNDOFF * beta
+
+        def prove(chunk: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            flipped = self.gram.at(*chunk, torch.complex128).neg_()
+            flipped.diagonal(dim1=-2, dim2=-1).add_(beta)
+            return proven_below(flipped, depth, self.gram.error + rounding)
+
+        return self._proven(block, turns, prove, torch.complex128)
+
     def _below(
         self, block: torch.Tensor, turns: torch.Tensor, level: float, dtype: torch.dtype
     ) -> torch.Tensor:
-        self.pay(len(block))
+        if self._in_panels:
+            half = self._half(dtype.to_real())
+            return self._proven(block, turns, lambda chunk: half.below(chunk[1], level), dtype)
         error = self.gram.error_of(dtype)
-        half = self._half(dtype.to_real()) if self._in_panels else None
+        return self._proven(
+            block, turns, lambda chunk: proven_below(self.gram.at(*chunk, dtype), level, error), dtype
+        )
 
-        def prove(chunk: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-            if half is not None:
-                return half.below(chunk[1], level)
-            return proven_below(self.gram.at(*chunk, dtype), level, error)
-
+    def _proven(
+        self,
+        block: torch.Tensor,
+        turns: torch.Tensor,
+        prove: Callable[[tuple[torch.Tensor, torch.Tensor]], torch.Tensor],
+        dtype: torch.dtype,
+    ) -> torch.Tensor:
+        """What `prove` gives for each, by pieces, on all cores."""
+        self.pay(len(block))
         self.gram.prepare(len(block), dtype)
         size = chunk_size(len(block), self.gram.shape, dtype.itemsize)
         chunks = list(zip(torch.split(block, size), torch.split(turns, size), strict=True))
