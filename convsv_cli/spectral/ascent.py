@@ -51,6 +51,20 @@ class Peaks:
             vector=self.vector[order],
         )
 
+    def above(self, others: Peaks) -> Peaks:
+        """These instead of the first of `others`, if they are higher than it."""
+        if self.top <= others.top:
+            return others
+        count = len(self.value)
+        vector = torch.cat([self.vector, others.vector[count:].to(self.vector.dtype)])
+        index, block = (
+            torch.cat([self.index, others.index[count:]]),
+            torch.cat([self.block, others.block[count:]]),
+        )
+        return Peaks(
+            block=block, index=index, value=torch.cat([self.value, others.value[count:]]), vector=vector
+        )
+
 
 def turns_of(index: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
     """Grid points in turns: int64 [n, axes] -> float64 [n, axes]."""
@@ -69,6 +83,7 @@ def measured(
     index: torch.Tensor,
     grid: tuple[int, ...],
     start: torch.Tensor | None = None,
+    *,
     steps: int = STEPS,
 ) -> Peaks:
     """How large the eigenvalue is at grid points, by a few Lanczos steps in single precision."""

@@ -41,18 +41,19 @@ from convsv_cli.spectral.tiles import Prover, Tiles, Tiling, root_tiles
 
 CONTINUUM = 2**40  # grid points on an axis that stand for all frequencies
 CLIMBERS = 3
-CLIMBED = 9e-6  # relative: what is gained by a step that is the last
+CLIMBED = 4  # times below the tolerance: what else a climb would gain
+SUMMIT = 9e-6  # and the highest climber, relative
 MANY = 64  # blocks, of which the largest eigenvalue is estimated one by one
 FINEST = 2.0**-36
 PROBES = 16  # tiles that are tried before all are, where there are many
-MOST_MEASURED = 24
+MOST_MEASURED, THOROUGH = 20, 24  # frequencies, and steps at each of them
 MANY_OPEN = 32  # tiles left at a level, which a symbol with a few smooth peaks does not have
 FLAT_TOP = 0.75  # share of the root tiles that would not clear if they were split
 FLAT = 0.6  # mean eigenvalue by largest, above which narrowing the spectrum pays
-SAMPLED, THOROUGH = 24, 24  # frequencies, and steps at each, from which the tiles are sized
 NARROWING = (0.5, 0.25)  # sizes of the tiles at whose centres the spectrum is narrowed
 DOUBLINGS = 60
 SHARE = 0.8  # of what is left of the limit that the proofs may take by the guess
+RISES = 6  # by which a goal becomes what the tiles prove as they are
 COARSEST, COARSER = 1.0, 1.25  # tolerance, however small the limit is
 ANGLE_SLACK = 3e-8  # radians: near 1, arccos sqrt turns a rounding into its square root
 
@@ -115,7 +116,7 @@ def supremum(
     grid = (CONTINUUM,) * len(tiling.counts)
     seen = measured(gram, tiles.block, nearest(tiles.centre, grid), grid)
     tiles = replace(tiles, estimate=seen.value)
-    peaks = climb(gram, seen.best(CLIMBERS), grid, CLIMBED)
+    peaks = _climbed(gram, seen.best(CLIMBERS), grid, tolerance)
     known = replace(known, upper=min(known.upper, correlation_bound(gram)))
     margin = cholesky_margin(gram.side, torch.complex128) + gram.error / peaks.top
     search = _Search(prover, tiling, known, peaks, max(tolerance, 8 * margin))
@@ -140,7 +141,7 @@ class _Search:
         self.known = known
         self.peaks = peaks
         self.goal = min(known.upper, peaks.top * (1 + tolerance))
-        self._sized = False
+        self._sized, self._seen = False, math.inf
 
     def sized(self, tiles: Tiles) -> Tiles:
         """Root tiles to begin with: finer ones where nearly nothing of these would clear."""
@@ -148,7 +149,7 @@ class _Search:
         known = replace(self.known, upper=self.goal).threshold(self.goal, tiling.radius(0.5))
         if float((tiles.estimate >= known).double().mean()) < FLAT_TOP:
             return tiles
-        values = self._measured(tiles.spread(SAMPLED)).value.sort().values[:-1]  # the highest is of a peak
+        values = self._climb_higher(tiles.split(tiling)).sort().values[:-1]  # the highest is of a peak
         self._sized, margin = True, self._prover.margin(self.goal)
         sizing = Sizing(tiling=tiling, count=len(tiles), values=values, margin=margin)
         if _is_flat(gram, self.peaks.top):
@@ -167,45 +168,60 @@ class _Search:
         return sizing.best(partial(replace(known, upper=self.goal).threshold, self.goal))
 
     def run(self, tiles: Tiles) -> None:
-        """Clear all tiles, or as many as the limit allows; then `known` has a new upper end."""
+        """Clear all tiles, for a higher goal where the limit does not allow this one; `known` is then new."""
         while len(tiles := self._open(tiles)):
             halves = self._tiling.halves * len(tiles)
-            if not self._prover.affords(2 * halves) or tiles.rho < FINEST or halves > MOST_TILES:
-                self._settle(
-                    tiles.split(self._tiling) if self._prover.affords(halves + halves // 4) else tiles
-                )
+            if self._prover.affords(2 * halves) and tiles.rho >= FINEST and halves <= MOST_TILES:
+                tiles = tiles.split(self._tiling)
+            elif not self._prover.affords(2 * len(tiles)) or not self._may_raise(tiles.rho):
+                self._settle(tiles)
                 return
-            tiles = tiles.split(self._tiling)
         self.known = replace(self.known, upper=self.goal)
 
     def _open(self, tiles: Tiles) -> Tiles:
         """The tiles that cannot be cleared."""
-        target, radius = replace(self.known, upper=self.goal), self._tiling.radius(tiles.rho)
-        level = target.threshold(self.goal, radius)
-        gain = target.threshold(self.goal, radius / 2) - level
+        level, gain = self._level(tiles.rho), self._level(tiles.rho / 2) - self._level(tiles.rho)
         many = len(tiles) > 4 * PROBES and not self._sized
         if many and not self._prover.clears(tiles.spread(PROBES), level, gain).any():
             self._climb_higher(tiles)
             return tiles
-        tiles = tiles[~self._prover.clears(tiles, level, gain)]
-        if len(tiles) > MANY_OPEN or (len(tiles) and level > self.peaks.top):
+        tiles, goal = tiles[~self._prover.clears(tiles, level, gain)], self.goal
+        if (len(tiles) > MANY_OPEN and not self._sized) or (len(tiles) and level > self.peaks.top):
             self._climb_higher(tiles)
-        return tiles
+        again = self.goal > goal * (1 + self._tolerance) and self._prover.affords(2 * len(tiles))
+        return self._open(tiles) if again else tiles
 
-    def _measured(self, tiles: Tiles) -> Peaks:
-        """How large the eigenvalue is at their centres, to where a dense spectrum has its end."""
-        grid = (CONTINUUM,) * len(self._tiling.counts)
-        centres = nearest(tiles.centre, grid)
-        return measured(self._prover.gram, tiles.block, centres, grid, steps=THOROUGH)
+    def _level(self, rho: float) -> float:
+        """What the eigenvalue at the centre of a tile must lie below for the goal."""
+        return replace(self.known, upper=self.goal).threshold(self.goal, self._tiling.radius(rho))
 
-    def _climb_higher(self, tiles: Tiles) -> None:
-        """Look among tiles, of which one may hold more than the highest point known, and raise the goal."""
-        grid = (CONTINUUM,) * len(self._tiling.counts)
-        found = self._measured(tiles.spread(MOST_MEASURED))
-        found = climb(self._prover.gram, found.best(CLIMBERS), grid, CLIMBED)
+    def _may_raise(self, rho: float) -> bool:
+        """Raise the goal by a part of what the tiles' size costs, unless it is above that already."""
+        cost = 1 - max(0.0, self._level(rho)) / self.goal
+        raised = self.peaks.top * (1 + self._tolerance + cost / RISES)
+        if self._tolerance >= cost or raised >= self.known.upper:
+            return False
+        self._tolerance += cost / RISES
+        self.goal = raised
+        return True
+
+    def _climb_higher(self, tiles: Tiles) -> torch.Tensor:
+        """Look among tiles, of which one may hold more than the highest point known, and raise the goal.
+
+        Returns:
+            The largest eigenvalue at the centres of some of them, to where a dense spectrum has its end.
+        """
+        if tiles.rho == self._seen:
+            return tiles.estimate
+        self._seen = tiles.rho
+        gram, grid = self._prover.gram, (CONTINUUM,) * len(self._tiling.counts)
+        tiles = tiles.spread(MOST_MEASURED)
+        seen = measured(gram, tiles.block, nearest(tiles.centre, grid), grid, steps=THOROUGH)
+        found = _climbed(gram, seen.best(2 * CLIMBERS), grid, self._tolerance)
         if found.top > self.peaks.top:
             self.peaks = found
             self.goal = min(self.known.upper, max(self.goal, found.top * (1 + self._tolerance)))
+        return seen.value
 
     def _narrow(self, tiles: Tiles, sizing: Sizing) -> None:
         """Prove both ends at all centres, and from these both ends of the whole spectrum."""
@@ -240,7 +256,6 @@ class _Search:
 
     def _settle(self, tiles: Tiles) -> None:
         """The work runs out: prove of the tiles that are left what can be proven without splitting them."""
-        self._climb_higher(tiles)
         radius = self._tiling.radius(tiles.rho)
         excess = max(self._tolerance, 1.1 * self._prover.margin(self.peaks.top) / self.peaks.top)
         level, few = self.peaks.top, len(tiles) // 8
@@ -254,10 +269,19 @@ class _Search:
             self.known = replace(self.known, upper=min(self.known.upper, max(self.goal, upper)))
 
 
+def _climbed(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: float) -> Peaks:
+    """All of them walked uphill to about the tolerance, and the highest of them to its top."""
+    rough = climb(gram, peaks, grid, tolerance / CLIMBED)
+    if tolerance / CLIMBED < SUMMIT:
+        return rough
+    top = climb(gram, rough.best(1), grid, SUMMIT)
+    return top.above(rough)
+
+
 def _proven(
     test: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor], tiles: Tiles, start: float, step: float
 ) -> float:
-    """A level above `start` for which the test holds at the centres of all tiles; infinite if there is none."""
+    """A level above `start` at which the test holds at the centres of all tiles, or infinity."""
     for _ in range(DOUBLINGS):
         level = start + step
         tiles = tiles[~test(tiles.block, tiles.centre, level)]

@@ -20,6 +20,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -34,6 +35,7 @@ from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_below
 PAIR = 2
 SLACK = 1e-12  # radians; many times what rounding can move the centres of tiles
 ROOT_REACH = 0.8  # radians, about; a maximum is at least cos^2 of it across a tile
+SINGLE = 0.7  # of a test in double precision: what one in single precision costs
 PAYS = 0.3  # share of the proofs that single precision has to give
 PROBES = 16
 NARROW = 0.01  # a margin of single precision that needs no probe
@@ -189,7 +191,7 @@ class Prover:
     def __init__(self, gram: GramSymbol, limit: float = math.inf) -> None:
         self.gram = gram
         self.limit = limit
-        self.work = 0
+        self.work = 0.0
         self.cut = False
         self._granted = limits.searchable()
         self._paid = True
@@ -197,17 +199,17 @@ class Prover:
 
     def affords(self, count: int) -> bool:
         """Whether `count` more tests are within the limit, and what the model may take."""
-        if self.work + self.cost(count) > self.limit:
+        if self.work + self.cost(count) * (SINGLE if self._in_panels else 1) > self.limit:
             return False
         granted = count * self.gram.shape.test <= self._granted and not deadline.ended()
         return granted or self._refused()
 
     @property
     def left(self) -> float:
-        """How many tests are within the limit, and what the model may take."""
-        return min((self.limit - self.work) / self.cost(1), self._granted / self.gram.shape.test)
+        """How many tests in single precision are within the limit, and what the model may take."""
+        return min((self.limit - self.work) / self.cost(SINGLE), self._granted / self.gram.shape.test)
 
-    def pay(self, count: int) -> None:
+    def pay(self, count: float) -> None:
         """Take `count` tests, which are within the limit but for a few."""
         self.work += self.cost(count)
         self._take(count * self.gram.shape.test)
@@ -228,8 +230,8 @@ class Prover:
         self._granted -= products
         limits.searched(products)
 
-    def cost(self, count: int) -> int:
-        """Multiplications for `count` tests: H and its factorization."""
+    def cost(self, count: float) -> float:
+        """Multiplications for `count` tests in double precision: H and its factorization."""
         p = self.gram.side
         return count * (p * p * (p // 3 + self.gram.rows) + 1)
 
@@ -292,18 +294,14 @@ class Prover:
         return self._halves[dtype]
 
     def above(self, block: torch.Tensor, turns: torch.Tensor, depth: float, beta: float) -> torch.Tensor:
-        """Whether lambda_p > beta - depth is proven at each frequency, of which lambda_1 <= beta: bool [n]."""
+        """Whether lambda_p > beta - depth is proven where lambda_1 <= beta: [n], [n, axes] -> bool [n]."""
         if self._in_panels:
-            half = self._half(torch.float32).negative
-            proven = self._proven(
-                block, turns, lambda chunk: half.below(chunk[1], depth - beta), torch.complex64
-            )
-            if proven.all():
-                return proven
-            half = self._half(torch.float64).negative
-            return self._proven(
-                block, turns, lambda chunk: half.below(chunk[1], depth - beta), torch.complex128
-            )
+            proven = torch.zeros_like(block, dtype=torch.bool)
+            for dtype in (torch.complex64, torch.complex128):
+                half, left = self._half(dtype.to_real()).negative, (~proven).nonzero()[:, 0]
+                test = partial(_below_in_half, half, level=depth - beta)
+                proven[left] = self._proven(block[left], turns[left], test, dtype)
+            return proven
         rounding = 4 * UNIT_ROUNDOFF * beta
 
         def prove(chunk: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -317,8 +315,8 @@ class Prover:
         self, block: torch.Tensor, turns: torch.Tensor, level: float, dtype: torch.dtype
     ) -> torch.Tensor:
         if self._in_panels:
-            half = self._half(dtype.to_real())
-            return self._proven(block, turns, lambda chunk: half.below(chunk[1], level), dtype)
+            test = partial(_below_in_half, self._half(dtype.to_real()), level=level)
+            return self._proven(block, turns, test, dtype)
         error = self.gram.error_of(dtype)
         return self._proven(
             block, turns, lambda chunk: proven_below(self.gram.at(*chunk, dtype), level, error), dtype
@@ -332,8 +330,12 @@ class Prover:
         dtype: torch.dtype,
     ) -> torch.Tensor:
         """What `prove` gives for each, by pieces, on all cores."""
-        self.pay(len(block))
+        self.pay(len(block) * (SINGLE if dtype == torch.complex64 else 1))
         self.gram.prepare(len(block), dtype)
         size = chunk_size(len(block), self.gram.shape, dtype.itemsize)
         chunks = list(zip(torch.split(block, size), torch.split(turns, size), strict=True))
         return torch.cat([block.new_zeros(0, dtype=torch.bool), *parallel_map(prove, chunks)])
+
+
+def _below_in_half(half: LowerHalf, chunk: tuple[torch.Tensor, torch.Tensor], level: float) -> torch.Tensor:
+    return half.below(chunk[1], level)
