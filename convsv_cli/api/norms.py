@@ -85,7 +85,7 @@ def _as_applied(layer: nn.Module) -> tuple[torch.Tensor, Geometry]:
     check_padding(layer, geometry)
     if not geometry.stride or layer.padding_mode == "circular":
         return weight, geometry
-    return weight, torch_geometry(vars(layer), tuple(weight.shape)) or geometry
+    return weight, torch_geometry(vars(layer), tuple(weight.shape), module=True) or geometry
 
 
 def _norm(kernel: Kernel, input_size: Size | None, tolerance: float, limit: float) -> Interval:

@@ -13,13 +13,17 @@ MAX_STEP = 1 << 20
 _PADDING_MODES = {"zeros", "reflect", "replicate", "circular"}
 
 
-def torch_geometry(arguments: Mapping[Any, Any], shape: tuple[int, ...]) -> Geometry | None:
+def torch_geometry(
+    arguments: Mapping[Any, Any], shape: tuple[int, ...], *, module: bool = False
+) -> Geometry | None:
     """The geometry of a convolution with these arguments; None where they fit no such weight.
 
     Args:
         arguments: stride, dilation and groups; transposed, padding, output_padding and padding_mode where
             they are not the defaults of torch. An output padding of None is unknown; then so is the padding.
         shape: of the weight.
+        module: whether they are a module's, which can be called with an output size: that takes the place of
+            an output padding.
     """
     axes = len(shape) - 2
     if axes not in CONVOLUTION_AXES:
@@ -44,6 +48,7 @@ def torch_geometry(arguments: Mapping[Any, Any], shape: tuple[int, ...]) -> Geom
         padding=() if further is None else padding,
         padding_mode=mode,
         output_padding=more if any(more) else (),
+        any_output=module and transposed,
     )
 
 

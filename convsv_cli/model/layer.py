@@ -41,6 +41,7 @@ class Geometry:
         padding_mode: "zeros", "reflect", "replicate" or "circular".
         output_padding: of a transposed layer, further outputs at the end of each axis; empty for none.
         either_way: beginnings and ends of the padding may be swapped, for runtimes differ.
+        any_output: whoever calls a transposed layer may have up to a stride more of it at the ends of axes.
     """
 
     stride: tuple[int, ...] = ()
@@ -51,6 +52,7 @@ class Geometry:
     padding_mode: str = "zeros"
     output_padding: tuple[int, ...] = ()
     either_way: bool = False
+    any_output: bool = False
 
     @property
     def op(self) -> str:
@@ -72,8 +74,12 @@ class Geometry:
 
     @property
     def readings(self) -> tuple[Geometry, ...]:
-        """Each way in which a runtime may apply the kernel."""
+        """Each way in which a runtime may apply the kernel; of any output, the shortest and the longest."""
         axes = len(self.padding) // 2
+        if self.any_output:
+            further = self.output_padding or (0,) * axes
+            most = tuple(max(more, s - 1) for more, s in zip(further, self.stride, strict=True))
+            return (self,) if most == further else (self, replace(self, output_padding=most))
         swapped = self.padding[axes:] + self.padding[:axes]
         if not self.either_way or swapped == self.padding:
             return (self,)

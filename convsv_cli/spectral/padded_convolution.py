@@ -16,7 +16,7 @@ from convsv_cli.limits import LimitError
 from convsv_cli.model.layer import Geometry
 from convsv_cli.numerics.rounding import gamma
 
-FEWEST, STEPS = 6, 24
+FEWEST, STEPS = 6, 96
 MOST = 2**26
 """Entries of the largest input or output that is worked with."""
 SLOWER, UNFOLDED, PER_ENTRY = 3, 30, 20
@@ -25,6 +25,20 @@ Lanczos step."""
 OTHERS = 6
 """Vectors beside those that steps hold."""
 EXHAUSTED = 1e-12  # of a vector that lies in the span of those before it, what rounding leaves
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What Lanczos steps found of a norm.
+
+    Attributes:
+        lower: a proven lower end.
+        missing: an estimate of what the square may be larger: of a Ritz value with residual r, r^2 / gap,
+            with the distance to the next one (Parlett, The Symmetric Eigenvalue Problem, section 11.7).
+    """
+
+    lower: float
+    missing: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,9 +85,42 @@ class PaddedConvolution:
         return tuple((n - d * (k - 1) - 1) // s + 1 for n, d, k, s in room)
 
     @property
+    def sides(self) -> tuple[int, int]:
+        """Inputs and outputs of a group."""
+        inputs, outputs = self.weight.shape[1], self.weight.shape[0] // self.geometry.groups
+        return inputs * math.prod(self.size), outputs * math.prod(self.outputs)
+
+    @property
+    def seen(self) -> int:
+        """How many numbers `places` are."""
+        return sum(m * k for m, k in zip(self.outputs, self.weight.shape[2:], strict=True))
+
+    @property
     def empty(self) -> bool:
         """Whether it has no inputs or no outputs."""
         return min(*self.size, *self.outputs) < 1
+
+    def met(self) -> torch.Tensor:
+        """The weight, with zeros for taps that only ever meet zeros: they are in none of its entries."""
+        weight = self.weight
+        axes = zip(self.size, self.outputs, self.stride, self.dilation, self.geometry.padding, strict=False)
+        for axis, (n, m, s, d, begin) in enumerate(axes):
+            met = [
+                max(0, -((d * t - begin) // s)) <= min(m - 1, (n - 1 + begin - d * t) // s)
+                for t in range(weight.shape[2 + axis])
+            ]
+            if not all(met):
+                mask = torch.tensor(met, device=weight.device)
+                weight = weight * mask.view(-1, *[1] * (len(self.size) - 1 - axis))
+        return weight
+
+    def places(self) -> list[torch.Tensor]:
+        """On each axis, the input that each output sees by each tap, [outputs, k]; not all of them exist."""
+        axes = zip(self.outputs, self.stride, self.weight.shape[2:], self.dilation, strict=True)
+        return [
+            torch.arange(m)[:, None] * s + torch.arange(k) * d - begin
+            for (m, s, k, d), begin in zip(axes, self.geometry.padding, strict=False)
+        ]
 
     @property
     def entries(self) -> int:
@@ -93,9 +140,9 @@ class PaddedConvolution:
         return 2 * columns * (SLOWER * self.weight.shape[0] + UNFOLDED) + PER_ENTRY * STEPS * self.entries
 
     def _bytes(self, steps: int) -> int:
-        """What so many Lanczos steps hold: a vector on either side each, and what a convolution takes."""
+        """What so many Lanczos steps hold: a vector each, and what a convolution takes."""
         columns = self.weight[0].numel() * math.prod(self.outputs)
-        return 8 * ((2 * steps + OTHERS) * self.entries + columns)
+        return 8 * ((steps + OTHERS) * self.entries + columns)
 
     @property
     def _padded(self) -> tuple[int, ...]:
@@ -104,14 +151,20 @@ class PaddedConvolution:
         return tuple(n + padding[i] + padding[axes + i] for i, n in enumerate(self.size))
 
     @property
+    def stride(self) -> tuple[int, ...]:
+        """No longer than the padded input: beyond, there is one output anyway."""
+        return tuple(map(min, self.geometry.stride, self._padded))
+
+    @property
+    def dilation(self) -> tuple[int, ...]:
+        """1 where there is one tap."""
+        taps = self.weight.shape[2:]
+        return tuple(1 if k == 1 else d for d, k in zip(self.geometry.dilation, taps, strict=True))
+
+    @property
     def _settings(self) -> dict[str, Any]:
         """Of torch's functions, which take no strides and dilations of more than 31 bits."""
-        g, kernel = self.geometry, self.weight.shape[2:]
-        return {
-            "stride": tuple(map(min, g.stride, self._padded)),  # beyond, there is one output anyway
-            "dilation": tuple(1 if k == 1 else d for d, k in zip(g.dilation, kernel, strict=True)),
-            "groups": g.groups,
-        }
+        return {"stride": self.stride, "dilation": self.dilation, "groups": self.geometry.groups}
 
     @property
     def _pads(self) -> list[int]:
@@ -119,36 +172,34 @@ class PaddedConvolution:
         padding, axes = self.geometry.padding, len(self.size)
         return [pad for i in reversed(range(axes)) for pad in (padding[i], padding[axes + i])]
 
-    def lower(self, start: torch.Tensor, tolerance: float) -> float:
-        """A proven lower end of the norm, by Lanczos steps until less than `tolerance` is gained.
+    def largest(self, start: torch.Tensor, tolerance: float, enough: float = math.inf) -> Found:
+        """The norm by Lanczos steps on A* A, until its square is found up to `tolerance`.
 
         Raises:
             LimitError: the model may not take even one step.
         """
-        x, quotient = start, 0.0
+        x, length, missing = start, math.inf, math.inf
         steps = max(step for step in range(1, STEPS + 1) if step <= FEWEST or limits.fits(self._bytes(step)))
         bases = start.new_empty(steps, start.numel())  # what is not written yet takes no memory
-        images = start.new_empty(steps, self.weight.shape[0] * math.prod(self.outputs))
+        projected = start.new_zeros(steps, steps)
         for step in range(steps):
             if not self._goes_on(step):
                 break
-            x = x / torch.linalg.vector_norm(x)
-            bases[step] = x.flatten()
-            y = self.apply(x)
-            images[step] = y.flatten()
-            known, projected = bases[: step + 1], images[: step + 1]
-            values, vectors = torch.linalg.eigh(projected @ projected.T)
-            before, quotient = quotient, math.sqrt(max(0.0, float(values[-1])))
-            if step + 1 >= FEWEST and quotient <= before * (1 + tolerance):
+            bases[step] = torch.nn.functional.normalize(x.flatten(), dim=0)
+            known = bases[: step + 1]
+            image = self.adjoint(self.apply(bases[step].view(start.shape))).flatten()
+            projected[step, : step + 1] = known @ image  # of which `eigh` reads the lower triangle
+            x = image - known.T @ projected[step, : step + 1]
+            x = x - known.T @ (known @ x)
+            length = float(torch.linalg.vector_norm(x))
+            exhausted = length <= EXHAUSTED * float(torch.linalg.vector_norm(image))
+            values, vectors = torch.linalg.eigh(projected[: step + 1, : step + 1])
+            top, residual = float(values[-1]), length * abs(float(vectors[-1, -1]))
+            gap = top - float(values[-2]) if step else 0.0
+            missing = min(residual, residual**2 / gap) if gap > 0 else residual
+            if exhausted or (step + 1 >= FEWEST and (missing <= tolerance * top or top > enough**2)):
                 break
-            x = self.adjoint(y).flatten()
-            before_reduction = float(torch.linalg.vector_norm(x))
-            for _ in range(2):
-                x = x - known.T @ (known @ x)
-            if float(torch.linalg.vector_norm(x)) <= EXHAUSTED * before_reduction:
-                break
-            x = x.view(start.shape)
-        return self._quotient((vectors[:, -1] @ known).view(start.shape))
+        return Found(lower=self._quotient((vectors[:, -1] @ known).view(start.shape)), missing=missing)
 
     def _goes_on(self, step: int) -> bool:
         """Whether the model may take another step; at the first one, an error if not."""

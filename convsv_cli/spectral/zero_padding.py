@@ -5,11 +5,14 @@ Lanczos steps on A* A find a vector x, and |A x| / |x| less its rounding is belo
 vector is the plane wave that the convolution amplifies most, under a window that vanishes outside the
 input: by itself within O(1 / n^2) of the supremum.
 
-*From above*: the operator is a submatrix of the circular convolution at every size N >= n + p that the
-stride divides, p the larger one-sided padding: the padded zeros lie on the circle between the end of the
-input and its beginning, and no two outputs that see the input share a place. A transposed layer is treated by
-its adjoint, whose input is as long as the layer's own output, output padding and all. What only meets zeros
-is left out first, so that no padding is beyond the kernel's extent, or negative.
+*From above*: a Cholesky factorization of the Gram matrix of the layer as it is proves a level just above what
+was found (see `padded_gram`). Where that takes too much, the operator is a submatrix of the circular
+convolution at every size N >= n + p that the stride divides, p the larger one-sided padding: the padded zeros
+lie on the circle between the end of the input and its beginning, and no two outputs that see the input share
+a place.
+
+A transposed layer is treated by its adjoint, whose input is as long as the layer's own output, output padding
+and all. What only meets zeros is left out first, so that no padding is negative or beyond the kernel's reach.
 """
 
 from __future__ import annotations
@@ -24,14 +27,16 @@ import torch
 from convsv_cli.limits import LimitError
 from convsv_cli.model.kernel import Kernel
 from convsv_cli.model.layer import Geometry
-from convsv_cli.numerics.rounding import round_down
 from convsv_cli.report import Interval
 from convsv_cli.spectral.eigenpairs import start_vector
 from convsv_cli.spectral.matrix_norm import ZERO, Scale
 from convsv_cli.spectral.norms import PlaneWave, norms_of
-from convsv_cli.spectral.padded_convolution import PaddedConvolution
+from convsv_cli.spectral.padded_convolution import Found, PaddedConvolution
+from convsv_cli.spectral.padded_proofs import upper_end, whole_norm
 
 LITTLE = 1e-2
+CLOSE = 1e-8
+"""What may be missing of a square, relative, that the other end is looked for just above."""
 MOST_AXES = 3
 """Spatial axes of torch's convolutions."""
 
@@ -49,39 +54,50 @@ def zero_padded_norm(
 
     Cost: a search (see `supremum`), and two convolutions in float64 for each of a dozen steps.
     """
-    if not kernel.original.any():
+    found = [_norm(kernel, geometry, input_size, tolerance, limit) for geometry in kernel.geometry.readings]
+    return Interval(lower=min(each.lower for each in found), upper=max(each.upper for each in found))
+
+
+def _norm(
+    kernel: Kernel, geometry: Geometry, input_size: tuple[int, ...], tolerance: float, limit: float
+) -> Interval:
+    """That of one reading."""
+    layer = _without_zeros(kernel.original, geometry, input_size)
+    if layer.empty or not layer.weight.any():
         return ZERO
-    scale = Scale.of(kernel.original)
-    weight = scale.apply(kernel.original)
-    lowers, uppers = [], []
-    for geometry in kernel.geometry.readings:
-        layer = _without_zeros(weight, geometry, input_size)
-        upper = _upper(kernel, _circle(layer, geometry), tolerance, limit)
-        small = _small(layer, geometry, input_size)
-        lower = 0.0
-        if small is not None:
-            with suppress(LimitError):  # then nothing is proven from below
-                lower = _lower(kernel, small, tolerance, limit)
-        lowers.append(min(scale.restore(Interval(lower=lower)).lower, upper))
-        uppers.append(upper)
-    return Interval(lower=min(lowers), upper=max(uppers))
+    scale = Scale.of(layer.weight)
+    layer = replace(layer, weight=scale.apply(layer.weight))
+    with suppress(LimitError):
+        if whole := whole_norm(layer):
+            return scale.restore(whole)
+    everywhere = norms_of(kernel).supremum(tolerance=tolerance, limit=limit).upper
+    ceiling = everywhere * math.ldexp(1.0, -scale.exponent)
+    lower, upper = 0.0, math.inf
+    small = _small(layer, geometry, input_size)
+    if small is not None:
+        with suppress(LimitError):  # then nothing is proven from below
+            found = _found(kernel, small, tolerance, limit)
+            lower = found.lower
+            if small is layer and lower * (1 + tolerance) < ceiling:
+                upper = upper_end(layer, found, ceiling=ceiling, limit=limit)
+    interval = scale.restore(Interval(lower=lower, upper=upper))
+    upper = min(everywhere, interval.upper)
+    if not upper < everywhere and lower * (1 + tolerance) < ceiling:
+        upper = min(upper, _on_circle(kernel, _circle(layer), tolerance, limit))
+    return Interval(lower=min(interval.lower, upper), upper=upper)
 
 
-def _upper(kernel: Kernel, circle: tuple[int, ...], tolerance: float, limit: float) -> float:
-    """Of a submatrix of the circular layer at that input size."""
-    if min(circle) < 1:
-        return 0.0
-    norms = norms_of(kernel)
-    everywhere = norms.supremum(tolerance=tolerance, limit=limit).upper
-    with suppress(LimitError):  # then it holds for every size
-        return min(everywhere, norms.on_grid(kernel.grid(circle), tolerance=tolerance, limit=limit).upper)
-    return everywhere
+def _on_circle(kernel: Kernel, circle: tuple[int, ...], tolerance: float, limit: float) -> float:
+    """An upper end of a submatrix of the circular layer at that input size."""
+    with suppress(LimitError):  # then what holds for every size is left
+        return norms_of(kernel).on_grid(kernel.grid(circle), tolerance=tolerance, limit=limit).upper
+    return math.inf
 
 
-def _lower(kernel: Kernel, layer: PaddedConvolution, tolerance: float, limit: float) -> float:
-    """Of the scaled layer."""
+def _found(kernel: Kernel, layer: PaddedConvolution, tolerance: float, limit: float) -> Found:
+    """Of the scaled layer, from below."""
     start = _first_vector(layer, norms_of(kernel).wave(tolerance=tolerance, limit=limit))
-    return round_down(layer.lower(start, tolerance / 10))
+    return layer.largest(start, min(tolerance / 10, CLOSE))
 
 
 def _small(
@@ -103,7 +119,7 @@ def _small(
 def _without_zeros(
     weight: torch.Tensor, geometry: Geometry, input_size: tuple[int, ...]
 ) -> PaddedConvolution:
-    """The layer, or its adjoint, without places on either side that only ever meet zeros.
+    """The layer, or its adjoint, without places and taps that only ever meet zeros.
 
     Its padding is between 0 and the kernel's extent. Sizes may be below 1 where nothing is left.
     """
@@ -119,24 +135,18 @@ def _without_zeros(
         begins.append(max(b, 0))
         ends.append(max(e, 0))
     padded = replace(geometry, padding=(*begins, *ends), output_padding=())
-    return PaddedConvolution(weight=weight, geometry=padded, size=tuple(sizes))
+    layer = PaddedConvolution(weight=weight, geometry=padded, size=tuple(sizes))
+    return layer if layer.empty else replace(layer, weight=layer.met())
 
 
-def _circle(layer: PaddedConvolution, geometry: Geometry) -> tuple[int, ...]:
-    """The `input_size` of the smallest circular layer of which the padded one is a submatrix.
-
-    A module of torch can be called with an output size, which takes the place of its output padding and is
-    less than a stride beyond the smallest: there is room for that. 0 where there is nothing to map.
-    """
+def _circle(layer: PaddedConvolution) -> tuple[int, ...]:
+    """The `input_size` of the smallest circular layer of which the padded one is a submatrix."""
     g, axes = layer.geometry, len(layer.size)
-    further = geometry.output_padding or (0,) * axes
-    sizes = []
-    for axis, (n, s) in enumerate(zip(layer.size, g.stride, strict=True)):
-        most = n + max(0, s - 1 - further[axis]) if g.transposed else n
-        steps = -(-(most + max(g.padding[axis], g.padding[axes + axis])) // s)
-        some = most > 0 and (g.transposed or layer.outputs[axis] > 0)
-        sizes.append(0 if not some else steps if g.transposed else steps * s)
-    return tuple(sizes)
+    steps = [
+        -(-(n + max(g.padding[axis], g.padding[axes + axis])) // s)
+        for axis, (n, s) in enumerate(zip(layer.size, g.stride, strict=True))
+    ]
+    return tuple(n if g.transposed else n * s for n, s in zip(steps, g.stride, strict=True))
 
 
 def _first_vector(layer: PaddedConvolution, wave: PlaneWave) -> torch.Tensor:

@@ -9,8 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from convsv_cli.model import kernel as kernels
-from convsv_cli.model.layer import Geometry
-from convsv_cli.spectral import padded_convolution
+from convsv_cli.spectral import banded, padded_convolution, padded_proofs
 from convsv_cli.spectral.padded_convolution import PaddedConvolution
 from convsv_cli.spectral.zero_padding import zero_padded_norm
 from tests.support import contract, oracles
@@ -50,13 +49,14 @@ def test_the_operator_and_its_adjoint_are_the_dense_matrix(case: Case) -> None:
     assert abs(back.flatten().numpy() - there).max() <= slack * max(1e-300, abs(case.weight).sum())
 
 
-@given(cases(divided=False))
-@settings(max_examples=200)
-def test_norms_hold_where_the_stride_does_not_divide_the_size(case: Case) -> None:
+@given(st.one_of(cases(), cases(divided=False)))
+@settings(max_examples=150)
+def test_norms_of_small_layers_are_exact(case: Case) -> None:
     assume(case.input_size)
     kernel = kernels.reduce_kernel(torch.from_numpy(case.weight), case.geometry)
     interval = zero_padded_norm(kernel, case.input_size, tolerance=1e-4)
     contract.assert_enclosed(interval.lower, oracles.spectral_norm(case.own_padding()), interval.upper)
+    assert interval.upper <= interval.lower * (1 + 1e-6)
 
 
 @given(st.one_of(cases(), cases(divided=False)))
@@ -71,14 +71,15 @@ def test_a_large_layer_is_not_below_a_smaller_one(case: Case) -> None:
     contract.assert_enclosed(interval.lower, oracles.spectral_norm(case.own_padding()), interval.upper)
 
 
-@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 1, 1, 1), (2, 0, 0, 1), (5, 5, 5, 5)], ids=str)
-@pytest.mark.parametrize("seed", range(3))
-def test_the_lower_end_is_nearly_the_norm(pads: tuple[int, ...], seed: int) -> None:
-    weight = np.random.default_rng(seed).standard_normal((3, 2, 3, 3))
-    geometry = Geometry(stride=(1, 1), dilation=(1, 1), padding=pads)
-    case = Case(weight=weight, geometry=geometry, input_size=(7, 6))
-    kernel = kernels.reduce_kernel(torch.from_numpy(weight), geometry)
-    interval = zero_padded_norm(kernel, case.input_size, tolerance=1e-4)
-    truth = oracles.spectral_norm(case.own_padding())
-    contract.assert_enclosed(interval.lower, truth, interval.upper)
-    assert interval.lower >= 0.99 * truth
+@given(st.one_of(cases(), cases(divided=False)))
+@settings(max_examples=60)
+def test_factorizing_a_band_proves_the_same(case: Case) -> None:
+    assume(case.input_size)
+    kernel = kernels.reduce_kernel(torch.from_numpy(case.weight), case.geometry)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(padded_proofs, "DENSE", 0)
+        patch.setattr(banded, "COLUMNS", 4)
+        patch.setattr(banded, "ROWS", 6)
+        interval = zero_padded_norm(kernel, case.input_size, tolerance=1e-7)
+    contract.assert_enclosed(interval.lower, oracles.spectral_norm(case.own_padding()), interval.upper)
+    assert interval.upper <= interval.lower * (1 + 1e-3)

@@ -163,7 +163,7 @@ def convolution_usage(
     attributes: Mapping[Any, Any], shape: tuple[int, ...], assumed: tuple[str, ...] = ()
 ) -> Usage:
     """A convolution with these attributes of torch's; a reason instead where they fit no such weight."""
-    found = torch_geometry(attributes, shape)
+    found = torch_geometry(attributes, shape, module=True)
     if found is not None:
         return Usage(geometry=found, assumed=assumed)
     reason = MISFIT if len(shape) - 2 in CONVOLUTION_AXES else NO_AXES.format(len(shape))

@@ -1,0 +1,105 @@
+"""The norms of convolutions with their zero padding, proven by factorizations of their Gram matrices."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from convsv_cli import limits
+from convsv_cli.numerics.rounding import gamma, round_down, round_up, up
+from convsv_cli.report import Interval
+from convsv_cli.spectral.eigenpairs import lanczos, largest_pair, start_vector
+from convsv_cli.spectral.matrix_norm import TINY, cholesky_margin, proven_below, proven_level
+from convsv_cli.spectral.padded_convolution import Found, PaddedConvolution
+from convsv_cli.spectral.padded_gram import PaddedGram
+
+DENSE, MOST = 512, 2**24
+"""The side of Gram matrices, and numbers, in those of all groups, that are worked with as a whole."""
+COPIES = 4
+"""Of these, at a time."""
+GUESSES = 12
+"""Lanczos steps that find about the group with the largest norm."""
+FINE, WIDER = 1e-9, 32
+"""How far above what was found the square is tried first, relative, and how many times that next."""
+PROOF = "a proof of the norm with the layer's own zero padding"
+
+
+def whole_norm(layer: PaddedConvolution) -> Interval | None:
+    """The norm of a scaled layer that is small; None of others.
+
+    Raises:
+        LimitError: the model may not take as much.
+    """
+    groups, side = layer.geometry.groups, min(layer.sides)
+    if side > DENSE or groups * side**2 > MOST or layer.seen > MOST:
+        return None
+    gram = PaddedGram.of(layer, outputs=side == layer.sides[1])
+    limits.hold(COPIES * 8 * groups * side**2 + gram.bytes, PROOF)
+    limits.multiply(gram.work + 2 * groups * side**3, PROOF)
+    matrices, error = gram.dense(), gram.error
+    best = _likely(matrices)
+    top, vector, missing = largest_pair(matrices[best])
+    lost = error + cholesky_margin(side, torch.float64) * top + missing
+    above = proven_below(matrices.clone(), top + 2 * lost, error).logical_not().nonzero()
+    for other in above.flatten().tolist():
+        pair = largest_pair(matrices[other])
+        if pair[0] > top:
+            best, (top, vector, missing) = other, pair
+    upper = round_up(math.sqrt(proven_level(matrices, top, error, max(2 * lost, TINY))))
+    lower = _lower(matrices[best], vector, error, float(gram.absolute[best]))
+    return Interval(lower=min(lower, upper), upper=upper)
+
+
+def _likely(matrices: torch.Tensor) -> int:
+    """About the one of [n, p, p] with the largest eigenvalue."""
+    if len(matrices) == 1:
+        return 0
+    start = start_vector(matrices.shape[1], matrices.device).expand(len(matrices), -1)
+    return int(lanczos(matrices, start, GUESSES)[0].argmax())
+
+
+def _lower(matrix: torch.Tensor, vector: torch.Tensor, error: float, absolute: float) -> float:
+    """A proven lower end of |A| from x [p], and M [p, p] as it was computed of A A^T or A^T A.
+
+    As of `Gram.lower`: | |M| | is at most `absolute`, a bound of | |A| |^2, up to the error.
+    """
+    p = len(vector)
+    length = float(torch.linalg.vector_norm(vector)) * up(p + 2)
+    quotient = round_down(float(vector @ (matrix @ vector)) / length**2)
+    lost = error + gamma(2 * p + 2) * (absolute + error)
+    return round_down(math.sqrt(max(0.0, quotient - round_up(lost))))
+
+
+def upper_end(layer: PaddedConvolution, found: Found, *, ceiling: float, limit: float) -> float:
+    """An upper end of the norm of a scaled layer just above what was found; infinite where it is not proven.
+
+    Args:
+        layer: not empty.
+        found: by Lanczos steps on this layer.
+        ceiling: what is known from above.
+        limit: multiplications that may be taken.
+
+    Raises:
+        LimitError: the model may not take as much.
+    """
+    square = found.lower**2
+    if not square or layer.seen > MOST:
+        return math.inf
+    gram = cheapest(layer)
+    gram = gram.of_groups(gram.absolute >= square)  # what is left out has a smaller norm
+    excess = max(FINE, (4 * found.missing + 2 * gram.error) / square + 2 * gram.band.margin)
+    spent = gram.work
+    while square * (1 + excess) < ceiling**2 and spent <= limit:
+        limits.hold(gram.bytes, PROOF)
+        limits.multiply(gram.work, PROOF)
+        if gram.below(square * (1 + excess)):
+            return round_up(math.sqrt(square * (1 + excess)))
+        excess *= WIDER
+        spent += gram.work
+    return math.inf
+
+
+def cheapest(layer: PaddedConvolution) -> PaddedGram:
+    """The Gram matrix that takes less work."""
+    return min((PaddedGram.of(layer, outputs=outputs) for outputs in (True, False)), key=lambda g: g.work)
