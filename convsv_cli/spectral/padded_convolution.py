@@ -17,6 +17,8 @@ from convsv_cli.model.layer import Geometry
 from convsv_cli.numerics.rounding import gamma
 
 FEWEST, STEPS = 6, 96
+LEADING = 6
+"""Vectors that are left of all steps."""
 MOST = 2**26
 """Entries of the largest input or output that is worked with."""
 SLOWER, UNFOLDED, PER_ENTRY = 3, 30, 20
@@ -27,7 +29,7 @@ OTHERS = 6
 EXHAUSTED = 1e-12  # of a vector that lies in the span of those before it, what rounding leaves
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
     """What Lanczos steps found of a norm.
 
@@ -35,10 +37,12 @@ class Found:
         lower: a proven lower end.
         missing: an estimate of what the square may be larger: of a Ritz value with residual r, r^2 / gap,
             with the distance to the next one (Parlett, The Symmetric Eigenvalue Problem, section 11.7).
+        leading: vectors that are amplified most, [n, c_in, *size].
     """
 
     lower: float
     missing: float
+    leading: torch.Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -199,7 +203,8 @@ class PaddedConvolution:
             missing = min(residual, residual**2 / gap) if gap > 0 else residual
             if exhausted or (step + 1 >= FEWEST and (missing <= tolerance * top or top > enough**2)):
                 break
-        return Found(lower=self._quotient((vectors[:, -1] @ known).view(start.shape)), missing=missing)
+        leading = (vectors[:, -LEADING:].mT @ known).view(-1, *start.shape[1:])
+        return Found(lower=self._quotient(leading[-1:]), missing=missing, leading=leading)
 
     def _goes_on(self, step: int) -> bool:
         """Whether the model may take another step; at the first one, an error if not."""

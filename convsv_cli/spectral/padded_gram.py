@@ -57,6 +57,13 @@ class PaddedGram:
     @classmethod
     def of(cls, layer: PaddedConvolution, *, outputs: bool) -> PaddedGram:
         """Of all groups of a layer that is not empty: A A^T, of its `outputs`, or A^T A."""
+        found = cls.unordered(layer, outputs=outputs)
+        orders = itertools.permutations(range(len(layer.size)))
+        return min(map(found.permuted, orders), key=lambda gram: gram.reach)
+
+    @classmethod
+    def unordered(cls, layer: PaddedConvolution, *, outputs: bool) -> PaddedGram:
+        """The same with axes as they are."""
         taps = layer.weight.view(layer.geometry.groups, -1, *layer.weight.shape[1:])
         valid, steps = [], []
         for axis, (n, at) in enumerate(zip(layer.size, layer.places(), strict=True)):
@@ -71,11 +78,9 @@ class PaddedGram:
             apart = (d * e for e in range(1 - k, k))
             steps.append(tuple(None if w % unit else w // unit for w in apart))
         taps = taps if outputs else taps.transpose(1, 2)
-        found = cls(taps=taps, valid=tuple(valid), steps=tuple(steps), forward=not outputs)
-        orders = itertools.permutations(range(len(valid)))
-        return min((found._permuted(order) for order in orders), key=lambda gram: gram.reach)
+        return cls(taps=taps, valid=tuple(valid), steps=tuple(steps), forward=not outputs)
 
-    def _permuted(self, order: tuple[int, ...]) -> PaddedGram:
+    def permuted(self, order: tuple[int, ...]) -> PaddedGram:
         """With axes in that order."""
         return replace(
             self,

@@ -12,6 +12,7 @@ from convsv_cli.report import Interval
 from convsv_cli.spectral.eigenpairs import lanczos, largest_pair, start_vector
 from convsv_cli.spectral.matrix_norm import TINY, cholesky_margin, proven_below, proven_level
 from convsv_cli.spectral.padded_convolution import Found, PaddedConvolution
+from convsv_cli.spectral.padded_directions import Directions
 from convsv_cli.spectral.padded_gram import PaddedGram
 
 DENSE, MOST = 512, 2**24
@@ -22,6 +23,16 @@ GUESSES = 12
 """Lanczos steps that find about the group with the largest norm."""
 FINE, WIDER = 1e-9, 32
 """How far above what was found the square is tried first, relative, and how many times that next."""
+FEW, SPARE, WIDE = 1e-4, 3, 3e-3
+"""The same of the norm, where a few directions prove it: these do not determine it to all digits."""
+GOOD = 1e-3
+"""Relative width that is good enough where a finer one takes long."""
+CHEAP, WORK = 1.5e9, 1e10
+"""Multiplications that are spent on any width, and on one that is not good enough."""
+SMALL, SMALL_WORK = 4096, 4e10
+"""The side of Gram matrices that may take more."""
+ROWS = 1024
+"""Of the matrix that directions are proven by."""
 PROOF = "a proof of the norm with the layer's own zero padding"
 
 
@@ -71,23 +82,42 @@ def _lower(matrix: torch.Tensor, vector: torch.Tensor, error: float, absolute: f
     return round_down(math.sqrt(max(0.0, quotient - round_up(lost))))
 
 
-def upper_end(layer: PaddedConvolution, found: Found, *, ceiling: float, limit: float) -> float:
-    """An upper end of the norm of a scaled layer just above what was found; infinite where it is not proven.
+def upper_end(
+    layer: PaddedConvolution, found: Found, *, ceiling: float, tolerance: float, limit: float
+) -> float:
+    """An upper end of the norm of a scaled layer above what was found; infinite where none is proven.
+
+    A narrow band is factorized whole; of others, a few directions of the channels first.
 
     Args:
         layer: not empty.
         found: by Lanczos steps on this layer.
         ceiling: what is known from above.
-        limit: multiplications that may be taken.
+        tolerance: relative width that is good enough.
+        limit: multiplications that may be taken each time.
 
     Raises:
         LimitError: the model may not take as much.
     """
-    square = found.lower**2
-    if not square or layer.seen > MOST:
+    if not found.lower or layer.seen > MOST or found.lower * (1 + tolerance) >= ceiling:
         return math.inf
-    gram = cheapest(layer)
-    gram = gram.of_groups(gram.absolute >= square)  # what is left out has a smaller norm
+    gram = min((PaddedGram.of(layer, outputs=outputs) for outputs in (True, False)), key=lambda g: g.work)
+    gram = gram.of_groups(gram.absolute >= found.lower**2)  # what is left out has a smaller norm
+    if gram.work <= CHEAP:
+        return _by_band(gram, found, ceiling, limit)
+    enough = found.lower * (1 + GOOD)
+    if enough >= ceiling:
+        return math.inf
+    upper = _by_directions(layer, found, max(SPARE * tolerance, FEW), min(ceiling, enough), limit)
+    most = min(limit, SMALL_WORK if gram.side <= SMALL else WORK)
+    if upper == math.inf or (tolerance < FEW and gram.work <= most):
+        upper = min(upper, _by_band(gram, found, ceiling, most))
+    return upper if upper < math.inf else _by_directions(layer, found, WIDE, ceiling, limit)
+
+
+def _by_band(gram: PaddedGram, found: Found, ceiling: float, limit: float) -> float:
+    """From a factorization just above what was found, or of a matrix further above."""
+    square = found.lower**2
     excess = max(FINE, (4 * found.missing + 2 * gram.error) / square + 2 * gram.band.margin)
     spent = gram.work
     while square * (1 + excess) < ceiling**2 and spent <= limit:
@@ -100,6 +130,21 @@ def upper_end(layer: PaddedConvolution, found: Found, *, ceiling: float, limit: 
     return math.inf
 
 
-def cheapest(layer: PaddedConvolution) -> PaddedGram:
-    """The Gram matrix that takes less work."""
-    return min((PaddedGram.of(layer, outputs=outputs) for outputs in (True, False)), key=lambda g: g.work)
+def _by_directions(
+    layer: PaddedConvolution, found: Found, excess: float, ceiling: float, limit: float
+) -> float:
+    """From a few directions of the channels, at levels from so far above what was found to the ceiling."""
+    first = min(layer.weight.shape[1] - 1, ROWS // math.prod(layer.size))
+    if first < 1 or not Directions.fit(layer):
+        return math.inf
+    proof = Directions.of(layer, found.leading, first)
+    if proof.work > min(limit, WORK):
+        return math.inf
+    limits.hold(proof.bytes, PROOF)
+    while found.lower * (1 + excess) <= ceiling:
+        limits.multiply(proof.work, PROOF)
+        upper = proof.upper(found.lower * (1 + excess))
+        if upper < math.inf:
+            return upper
+        excess *= SPARE
+    return math.inf

@@ -153,6 +153,15 @@ class Tally:
         )
 
 
+def _unravelled(flat: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """Row-major positions [n] by axes, [n, axes]; what torch has for it takes half a second to load."""
+    places = []
+    for size in reversed(shape):
+        places.append(flat % size)
+        flat = flat.div(size, rounding_mode="floor")
+    return torch.stack(places[::-1], 1) if places else flat.new_zeros(len(flat), 0)
+
+
 def half_grid_size(grid: tuple[int, ...]) -> int:
     """Number of frequencies that `symbols` visits."""
     return math.prod(_half(grid))
@@ -178,10 +187,21 @@ def symbols(weight: torch.Tensor, grid: tuple[int, ...]) -> Iterator[torch.Tenso
     size = max(1, BLOCK_BYTES // (16 * max(matrix.shape)))  # neither symbols nor angles take more
     for start in range(0, half_grid_size(grid), size):
         flat = torch.arange(start, min(start + size, half_grid_size(grid)), device=weight.device)
-        index = torch.stack(torch.unravel_index(flat, _half(grid)), 1)
+        index = _unravelled(flat, _half(grid))
         angle = _angles(index, grid, tuple(k))
         block = torch.complex(angle.cos() @ matrix, -(angle.sin() @ matrix))
         yield block.reshape(-1, c_out, c_in)
+
+
+def kernel_of(found: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+    """The real kernel [c_out, c_in, *grid] that has about these `symbols` [frequencies, c_out, c_in]."""
+    flat = torch.arange(len(found), device=found.device)
+    index = _unravelled(flat, _half(grid))
+    angle = _angles(index, grid, grid) if grid else flat.new_zeros(1, 1).double()
+    weights = multiplicity(0, len(found), grid).to(found.device)[:, None] / math.prod(grid)
+    real, imaginary = (part.flatten(1) for part in torch.view_as_real(found.to(torch.complex128)).unbind(-1))
+    taps = (weights * angle.cos()).mT @ real - (weights * angle.sin()).mT @ imaginary
+    return taps.mT.reshape(*found.shape[1:], *grid)
 
 
 def multiplicity(start: int, stop: int, grid: tuple[int, ...]) -> torch.Tensor:
@@ -193,7 +213,7 @@ def multiplicity(start: int, stop: int, grid: tuple[int, ...]) -> torch.Tensor:
     axis = _halved_axis(grid)
     if axis is None:
         return torch.ones(stop - start, dtype=torch.int64)
-    index = torch.unravel_index(torch.arange(start, stop), _half(grid))[axis]
+    index = _unravelled(torch.arange(start, stop), _half(grid))[:, axis]
     return 1 + ((index > 0) & (2 * index < grid[axis])).to(torch.int64)
 
 

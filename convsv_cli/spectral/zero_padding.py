@@ -78,8 +78,8 @@ def _norm(
         with suppress(LimitError):  # then nothing is proven from below
             found = _found(kernel, small, tolerance, limit)
             lower = found.lower
-            if small is layer and lower * (1 + tolerance) < ceiling:
-                upper = upper_end(layer, found, ceiling=ceiling, limit=limit)
+            if small is layer:
+                upper = upper_end(layer, found, ceiling=ceiling, tolerance=tolerance, limit=limit)
     interval = scale.restore(Interval(lower=lower, upper=upper))
     upper = min(everywhere, interval.upper)
     if not upper < everywhere and lower * (1 + tolerance) < ceiling:
