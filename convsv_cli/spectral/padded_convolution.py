@@ -6,7 +6,7 @@ Rounding of A x, with c products a sum: |d(A x)| <= gamma_c |A| |x|, and | |A| |
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,9 @@ from convsv_cli.limits import LimitError
 from convsv_cli.model.layer import Geometry
 from convsv_cli.numerics.rounding import gamma
 
-FEWEST, STEPS = 6, 96
+FEWEST, STEPS = 4, 96
+LARGE, COARSE = 1e7, 1e-6
+"""Multiplications of a step from which on it is in single precision, and how close that comes."""
 LEADING = 6
 """Vectors that are left of all steps."""
 MOST = 2**26
@@ -177,16 +179,32 @@ class PaddedConvolution:
         return [pad for i in reversed(range(axes)) for pad in (padding[i], padding[axes + i])]
 
     def largest(self, start: torch.Tensor, tolerance: float, enough: float = math.inf) -> Found:
-        """The norm by Lanczos steps on A* A, until its square is found up to `tolerance`.
+        """The norm by Lanczos steps on A* A, until its square is found up to `tolerance`, or it is `enough`.
 
         Raises:
             LimitError: the model may not take even one step.
         """
-        x, length, missing = start, math.inf, math.inf
-        steps = max(step for step in range(1, STEPS + 1) if step <= FEWEST or limits.fits(self._bytes(step)))
-        bases = start.new_empty(steps, start.numel())  # what is not written yet takes no memory
-        projected = start.new_zeros(steps, steps)
-        for step in range(steps):
+        layer = self
+        if self.work > LARGE:  # the quotient of a vector off by e is off by e^2
+            layer, start, tolerance = self.single, start.float(), max(tolerance, COARSE)
+        leading, missing = layer.steps(start, tolerance, enough)
+        leading = leading.double()
+        return Found(lower=self._quotient(leading[-1:]), missing=missing, leading=leading)
+
+    @property
+    def single(self) -> PaddedConvolution:
+        """In single precision, several times as fast."""
+        return replace(self, weight=self.weight.float())
+
+    def steps(
+        self, start: torch.Tensor, tolerance: float, enough: float = math.inf
+    ) -> tuple[torch.Tensor, float]:
+        """The `leading` vectors and what is `missing`, as in `Found`."""
+        x, missing = start, math.inf
+        most = max(step for step in range(1, STEPS + 1) if step <= FEWEST or limits.fits(self._bytes(step)))
+        bases = start.new_empty(most, start.numel())  # what is not written yet takes no memory
+        projected = start.new_zeros(most, most)
+        for step in range(most):
             if not self._goes_on(step):
                 break
             bases[step] = torch.nn.functional.normalize(x.flatten(), dim=0)
@@ -203,8 +221,7 @@ class PaddedConvolution:
             missing = min(residual, residual**2 / gap) if gap > 0 else residual
             if exhausted or (step + 1 >= FEWEST and (missing <= tolerance * top or top > enough**2)):
                 break
-        leading = (vectors[:, -LEADING:].mT @ known).view(-1, *start.shape[1:])
-        return Found(lower=self._quotient(leading[-1:]), missing=missing, leading=leading)
+        return (vectors[:, -LEADING:].mT @ known).view(-1, *start.shape[1:]), missing
 
     def _goes_on(self, step: int) -> bool:
         """Whether the model may take another step; at the first one, an error if not."""

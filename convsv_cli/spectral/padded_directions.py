@@ -36,6 +36,8 @@ from convsv_cli.spectral.spectrum import kernel_of, symbol_error, symbols
 
 INVERSE, GATHERED = 6, 60
 """Multiplications in the time of one for an inverse and its proof, and of an entry that is moved."""
+FADING = 0.5
+"""How much less each vector counts than the next better one, where directions are chosen."""
 MOST_LOST = 0.5  # of the distance of a product with an inverse to 1
 
 
@@ -63,8 +65,9 @@ class Directions:
 
     @classmethod
     def of(cls, layer: PaddedConvolution, vectors: torch.Tensor, first: int) -> Directions:
-        """Of a layer with such a geometry, and vectors [n, c_in, *size] that it amplifies nearly most."""
-        channels = vectors.transpose(0, 1).flatten(1)
+        """Of a layer that fits, and vectors [n, c_in, *size] that it amplifies most, the best one last."""
+        weights = FADING ** torch.arange(len(vectors) - 1, -1, -1, device=vectors.device)
+        channels = (vectors.transpose(0, 1) * weights.view(-1, *[1] * len(layer.size))).flatten(1)
         basis = torch.linalg.eigh(channels @ channels.mT)[1].flip(1)
         axes = len(layer.size)
         padding = layer.geometry.padding

@@ -195,13 +195,15 @@ def symbols(weight: torch.Tensor, grid: tuple[int, ...]) -> Iterator[torch.Tenso
 
 def kernel_of(found: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
     """The real kernel [c_out, c_in, *grid] that has about these `symbols` [frequencies, c_out, c_in]."""
-    flat = torch.arange(len(found), device=found.device)
-    index = _unravelled(flat, _half(grid))
-    angle = _angles(index, grid, grid) if grid else flat.new_zeros(1, 1).double()
-    weights = multiplicity(0, len(found), grid).to(found.device)[:, None] / math.prod(grid)
-    real, imaginary = (part.flatten(1) for part in torch.view_as_real(found.to(torch.complex128)).unbind(-1))
-    taps = (weights * angle.cos()).mT @ real - (weights * angle.sin()).mT @ imaginary
-    return taps.mT.reshape(*found.shape[1:], *grid)
+    axis = _halved_axis(grid)
+    spectrum = found.reshape(*_half(grid), *found.shape[1:]).movedim((-2, -1), (0, 1))
+    order = [i for i in range(len(grid)) if i != axis]
+    if order:
+        spectrum = torch.fft.ifftn(spectrum, dim=[2 + i for i in order])
+    if axis is None:
+        return spectrum.real
+    kernel: torch.Tensor = torch.fft.irfft(spectrum, n=grid[axis], dim=2 + axis)
+    return kernel
 
 
 def multiplicity(start: int, stop: int, grid: tuple[int, ...]) -> torch.Tensor:

@@ -35,8 +35,8 @@ from convsv_cli.spectral.padded_convolution import Found, PaddedConvolution
 from convsv_cli.spectral.padded_proofs import upper_end, whole_norm
 
 LITTLE = 1e-2
-CLOSE = 1e-8
-"""What may be missing of a square, relative, that the other end is looked for just above."""
+CLOSE, CHEAP = 1e-8, 3e8
+"""What may be missing of a square, relative, and multiplications of a step where that takes little time."""
 MOST_AXES = 3
 """Spatial axes of torch's convolutions."""
 
@@ -76,7 +76,7 @@ def _norm(
     small = _small(layer, geometry, input_size)
     if small is not None:
         with suppress(LimitError):  # then nothing is proven from below
-            found = _found(kernel, small, tolerance, limit)
+            found = _found(kernel, small, ceiling / (1 + tolerance), tolerance, limit)
             lower = found.lower
             if small is layer:
                 upper = upper_end(layer, found, ceiling=ceiling, tolerance=tolerance, limit=limit)
@@ -94,10 +94,10 @@ def _on_circle(kernel: Kernel, circle: tuple[int, ...], tolerance: float, limit:
     return math.inf
 
 
-def _found(kernel: Kernel, layer: PaddedConvolution, tolerance: float, limit: float) -> Found:
+def _found(kernel: Kernel, layer: PaddedConvolution, enough: float, tolerance: float, limit: float) -> Found:
     """Of the scaled layer, from below."""
     start = _first_vector(layer, norms_of(kernel).wave(tolerance=tolerance, limit=limit))
-    return layer.largest(start, min(tolerance / 10, CLOSE))
+    return layer.largest(start, min(tolerance / 10, CLOSE) if layer.work < CHEAP else tolerance, enough)
 
 
 def _small(
