@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import torch
 
@@ -50,13 +51,15 @@ def whole_norm(layer: PaddedConvolution) -> Interval | None:
     limits.multiply(gram.work + 2 * groups * side**3, PROOF)
     matrices, error = gram.dense(), gram.error
     best = _likely(matrices)
-    top, vector, missing = largest_pair(matrices[best])
-    lost = error + cholesky_margin(side, torch.float64) * top + missing
+    vector = torch.nn.functional.normalize(largest_pair(matrices[best])[1], dim=0)
+    top = float(vector @ (matrices[best] @ vector))
+    lost = error + cholesky_margin(side, torch.float64) * top
     above = proven_below(matrices.clone(), top + 2 * lost, error).logical_not().nonzero()
-    for other in above.flatten().tolist():
-        pair = largest_pair(matrices[other])
-        if pair[0] > top:
-            best, (top, vector, missing) = other, pair
+    for other in above.flatten().tolist():  # of another group, or equal eigenvalues that Lanczos steps mix up
+        with suppress(RuntimeError):  # LAPACK gives up on some matrices
+            values, vectors = torch.linalg.eigh(matrices[other])
+            if values[-1] > top:
+                best, top, vector = other, float(values[-1]), vectors[:, -1]
     upper = round_up(math.sqrt(proven_level(matrices, top, error, max(2 * lost, TINY))))
     lower = _lower(matrices[best], vector, error, float(gram.absolute[best]))
     return Interval(lower=min(lower, upper), upper=upper)
@@ -82,8 +85,21 @@ def _lower(matrix: torch.Tensor, vector: torch.Tensor, error: float, absolute: f
     return round_down(math.sqrt(max(0.0, quotient - round_up(lost))))
 
 
+def narrowest(layer: PaddedConvolution) -> PaddedGram | None:
+    """The Gram matrix of a layer that takes less work; None of sizes that are out of reach."""
+    if layer.seen > MOST:
+        return None
+    return min((PaddedGram.of(layer, outputs=outputs) for outputs in (True, False)), key=lambda g: g.work)
+
+
 def upper_end(
-    layer: PaddedConvolution, found: Found, *, ceiling: float, tolerance: float, limit: float
+    layer: PaddedConvolution,
+    gram: PaddedGram,
+    found: Found,
+    *,
+    ceiling: float,
+    tolerance: float,
+    limit: float,
 ) -> float:
     """An upper end of the norm of a scaled layer above what was found; infinite where none is proven.
 
@@ -91,6 +107,7 @@ def upper_end(
 
     Args:
         layer: not empty.
+        gram: the `narrowest` of this layer.
         found: by Lanczos steps on this layer.
         ceiling: what is known from above.
         tolerance: relative width that is good enough.
@@ -99,14 +116,13 @@ def upper_end(
     Raises:
         LimitError: the model may not take as much.
     """
-    if not found.lower or layer.seen > MOST or found.lower * (1 + tolerance) >= ceiling:
+    if not found.lower:
         return math.inf
-    gram = min((PaddedGram.of(layer, outputs=outputs) for outputs in (True, False)), key=lambda g: g.work)
     gram = gram.of_groups(gram.absolute >= found.lower**2)  # what is left out has a smaller norm
     if gram.work <= CHEAP:
         return _by_band(gram, found, ceiling, limit)
     enough = found.lower * (1 + GOOD)
-    if enough >= ceiling:
+    if enough >= ceiling or found.lower * (1 + tolerance) >= ceiling:
         return math.inf
     upper = _by_directions(layer, found, max(SPARE * tolerance, FEW), min(ceiling, enough), limit)
     most = min(limit, SMALL_WORK if gram.side <= SMALL else WORK)

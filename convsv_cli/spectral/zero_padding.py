@@ -31,11 +31,11 @@ from convsv_cli.report import Interval
 from convsv_cli.spectral.eigenpairs import start_vector
 from convsv_cli.spectral.matrix_norm import ZERO, Scale
 from convsv_cli.spectral.norms import PlaneWave, norms_of
-from convsv_cli.spectral.padded_convolution import Found, PaddedConvolution
-from convsv_cli.spectral.padded_proofs import upper_end, whole_norm
+from convsv_cli.spectral.padded_convolution import PaddedConvolution
+from convsv_cli.spectral.padded_proofs import CHEAP, narrowest, upper_end, whole_norm
 
 LITTLE = 1e-2
-CLOSE, CHEAP = 1e-8, 3e8
+CLOSE, QUICK = 1e-8, 3e8
 """What may be missing of a square, relative, and multiplications of a step where that takes little time."""
 MOST_AXES = 3
 """Spatial axes of torch's convolutions."""
@@ -76,10 +76,17 @@ def _norm(
     small = _small(layer, geometry, input_size)
     if small is not None:
         with suppress(LimitError):  # then nothing is proven from below
-            found = _found(kernel, small, ceiling / (1 + tolerance), tolerance, limit)
+            gram = narrowest(layer) if small is layer else None
+            fine = gram is not None and gram.work <= CHEAP
+            start = _first_vector(small, norms_of(kernel).wave(tolerance=tolerance, limit=limit))
+            found = small.largest(
+                start,
+                min(tolerance / 10, CLOSE) if fine or small.work < QUICK else tolerance,
+                enough=math.inf if fine else ceiling / (1 + tolerance),
+            )
             lower = found.lower
-            if small is layer:
-                upper = upper_end(layer, found, ceiling=ceiling, tolerance=tolerance, limit=limit)
+            if gram is not None:
+                upper = upper_end(layer, gram, found, ceiling=ceiling, tolerance=tolerance, limit=limit)
     interval = scale.restore(Interval(lower=lower, upper=upper))
     upper = min(everywhere, interval.upper)
     if not upper < everywhere and lower * (1 + tolerance) < ceiling:
@@ -92,12 +99,6 @@ def _on_circle(kernel: Kernel, circle: tuple[int, ...], tolerance: float, limit:
     with suppress(LimitError):  # then what holds for every size is left
         return norms_of(kernel).on_grid(kernel.grid(circle), tolerance=tolerance, limit=limit).upper
     return math.inf
-
-
-def _found(kernel: Kernel, layer: PaddedConvolution, enough: float, tolerance: float, limit: float) -> Found:
-    """Of the scaled layer, from below."""
-    start = _first_vector(layer, norms_of(kernel).wave(tolerance=tolerance, limit=limit))
-    return layer.largest(start, min(tolerance / 10, CLOSE) if layer.work < CHEAP else tolerance, enough)
 
 
 def _small(
