@@ -11,6 +11,9 @@ from torch import Tensor
 
 from convsv_cli import certify
 
+MEMORY = 2**31
+"""Bytes: a search on the torus of an image of 32x32 keeps more than a file of this size may ask for."""
+
 
 def certified_radii(graph: Path, images: Tensor, labels: Tensor, *, effort: str = "normal") -> Tensor:
     """Euclidean radii in pixels of [0, 1] within which the predicted class cannot change: float64 [n].
@@ -24,5 +27,7 @@ def certified_radii(graph: Path, images: Tensor, labels: Tensor, *, effort: str 
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "images.npz"
         np.savez(data, x=images.numpy(), y=labels.numpy())
-        found = certify(graph, data, network_effort=effort, effort="none", arithmetic="real")
+        found = certify(
+            graph, data, network_effort=effort, effort="none", arithmetic="real", memory_limit=MEMORY
+        )
     return torch.tensor([sample.radius for sample in found.samples], dtype=torch.float64)

@@ -218,7 +218,7 @@ def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
     if not math.isfinite(found.log):
         return
     whole = _steps(run.plan, effort)
-    near = program if effort.steps(run.plan.work) >= ENOUGH else program.shrunk(SMALL)
+    near = program if whole >= ENOUGH else program.shrunk(SMALL)
     nearly = planned(near, effort.most)
     steps = _steps(nearly, effort)
     if not steps or not found.multipliers:
@@ -238,10 +238,8 @@ def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
     yield _Attempt(found=found, log=found.log if near is program else valued(full, own).log)
     first, second, third = (effort.part(i / 3, (i + 1) / 3) for i in range(3))
     _ask(nearly, BACKWARD * steps)
-    if near is program:
-        found = _further(small, found, steps, first)
-    else:
-        found = searched(small, found, min(steps, ENOUGH), first.tell)
+    last = near is program or (effort.thorough and not whole)
+    found = _further(small, found, steps if last else min(steps, ENOUGH), first)
     there = found if near is program else valued(full, found.again())
     yield _Attempt(found=found, log=there.log)
     if near is not program and effort.thorough and math.isfinite(there.log):
