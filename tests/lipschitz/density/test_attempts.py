@@ -45,6 +45,7 @@ def test_a_search_that_has_nowhere_to_begin_leaves_what_needs_none(
     assert broken.lipschitz == quick.lipschitz
 
 
+@pytest.mark.exhaustive
 def test_where_the_whole_torus_takes_too_much_memory_a_small_one_is_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
