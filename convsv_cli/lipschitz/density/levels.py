@@ -14,6 +14,7 @@ from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.parts import in_parts
 from convsv_cli.lipschitz.density.sizes import InfeasibleError, size
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, up
+from convsv_cli.spectral.cores import parallel_map
 from convsv_cli.spectral.eigenpairs import lanczos, start_vector
 from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_level
 
@@ -21,6 +22,8 @@ RIDGE = 1e-7
 """What is added to a mean covariance, relative to its largest variance, so that it can be factorized."""
 LANCZOS_STEPS, ROUGH_STEPS = 12, 4
 """Where something is to be proven, or a derivative is taken; and of what is only shown."""
+PIECE = 2**22
+"""Numbers of a covariance that are looked at at a time, on each core."""
 SLACK, DOUBLINGS = 1e-3, 60
 """What a multiple is raised by before it is tried, relatively, and how often that is doubled: each try costs
 as much as an activation, so the first one is to succeed."""
@@ -51,12 +54,19 @@ def _root(covariance: Covariance, *, proof: bool) -> float:
         return 0.0
     scale = float(whole.diagonal(dim1=-2, dim2=-1).real.max())
     unit = 2.0 ** round(math.log2(scale))
-    scaled = whole / unit
+    pieces = whole.split(max(1, PIECE // whole[0].numel()))  # type: ignore[no-untyped-call]
+
+    @torch.no_grad()
+    def estimate(piece: torch.Tensor) -> float:
+        scaled = piece / unit
+        if not proof:
+            scaled = scaled.to(torch.complex64 if scaled.is_complex() else torch.float32)
+        steps = LANCZOS_STEPS if proof else ROUGH_STEPS
+        return float(lanczos(scaled, _starts(scaled), steps)[0].max())
+
+    top = max(parallel_map(estimate, pieces))
     if proof:
-        top = proven_level(scaled, float(lanczos(scaled, _starts(scaled), LANCZOS_STEPS)[0].max()))
-    else:
-        rough = scaled.to(torch.complex64 if scaled.is_complex() else torch.float32)
-        top = float(lanczos(rough, _starts(rough), ROUGH_STEPS)[0].max())
+        top = max(parallel_map(lambda piece: proven_level(piece / unit, top), pieces))
     return math.sqrt(top) * math.sqrt(unit) * math.sqrt(covariance.scale)
 
 
@@ -70,6 +80,8 @@ def stacked(covariance: Covariance) -> torch.Tensor:
     blocks = plain.blocks.values()
     count = max(map(len, blocks))
     kind = next((block.dtype for block in blocks if block.is_complex()), next(iter(blocks)).dtype)
+    if len(plain.fields) == 1:
+        return next(iter(blocks)).resolve_conj().contiguous()
     widths = {name: plain.blocks[name, name].shape[1] for name in plain.fields}
     rows = []
     for one, height in widths.items():

@@ -26,7 +26,7 @@ class Middle:
     """M = S^-1 (D - V) S^-1, Hermitian positive definite at each frequency; S is diagonal, of powers of two.
 
     Attributes:
-        matrix: [frequencies or 1, c, c]; what is searched with.
+        matrix: [frequencies or 1, c, c]; what is searched with. Where something is proven, L.
         inverse: the diagonal of S^-1, [c].
         factor: where something is proven, L of the shape of `matrix`, with L L* <= M; None else.
         least: M - least is positive semidefinite.
@@ -67,15 +67,14 @@ def middle_of(multiplier: torch.Tensor, variance: torch.Tensor, *, proof: bool) 
     margin = cholesky_margin(side, matrix.dtype) * largest + 8 * UNIT_ROUNDOFF * largest
     least = max((side * gamma(4 * (side + 8))) ** (2 / 3), margin)
     matrix.diagonal(dim1=-2, dim2=-1).sub_(margin + least)
-    factor = torch.empty_like(matrix)
 
     def factorized(part: slice) -> bool:
-        factor[part], info = torch.linalg.cholesky_ex(matrix[part])
+        matrix[part], info = torch.linalg.cholesky_ex(matrix[part])  # there is no room for both
         return not info.any()
 
     if not all(in_parts(factorized, len(matrix), side**2)):
         raise InfeasibleError
-    return Middle(matrix=matrix, inverse=inverse, factor=factor, least=least * (1 - 4 * UNIT_ROUNDOFF))
+    return Middle(matrix=matrix, inverse=inverse, factor=matrix, least=least * (1 - 4 * UNIT_ROUNDOFF))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
