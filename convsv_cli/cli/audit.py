@@ -11,7 +11,7 @@ from convsv_cli.cli import options
 from convsv_cli.cli.caching import caching
 from convsv_cli.cli.helping import FIGURES, OUTPUT, Command, option
 from convsv_cli.cli.output import prepare, write_report
-from convsv_cli.cli.running import Progress, audited, ended, progress_bar, report_of
+from convsv_cli.cli.running import Progress, audited, ended, importing, progress_bar, report_of
 from convsv_cli.cli.stdin import check_once, with_file
 from convsv_cli.loaders import warm_up
 from convsv_cli.renderers import RENDERERS
@@ -103,7 +103,8 @@ def audit(
     check_once([*models, graph, base, *stacked])
     targets = prepare(RENDERERS, outputs, format_name, [*models, *filter(None, (graph, base, *stacked))])
     warm_up(graph or models[0])
-    from convsv_cli.auditing import audit_file
+    with importing():
+        from convsv_cli.auditing import audit_file
 
     settings = options.settings(asked)
 

@@ -10,7 +10,7 @@ import click
 from convsv_cli.cli import options
 from convsv_cli.cli.helping import FIGURES, NETWORK, SAMPLES, Command, option
 from convsv_cli.cli.output import prepare, write
-from convsv_cli.cli.running import progress_bar
+from convsv_cli.cli.running import importing, progress_bar
 from convsv_cli.cli.values import input_range, radii
 from convsv_cli.errors import UsageError
 from convsv_cli.loaders import warm_up
@@ -183,7 +183,8 @@ def certify(
     inputs = [model, data, *([graph] if graph else [])]
     targets = prepare(RENDERERS, outputs, format_name, inputs)
     warm_up(graph or model)
-    from convsv_cli import api
+    with importing():
+        from convsv_cli import api
 
     files = [target for target in targets if target.path is not None]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -30,6 +31,17 @@ EVERY = 30.0
 LINES = 10
 """Complaints of one kind that stderr gets: a report has them all."""
 _interrupted = threading.Event()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Within it, Python looks for no garbage, and afterwards never among what has been imported."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def complain(message: str) -> None:
