@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from convsv_cli import load
 from convsv_cli.model import kernel as kernels
+from convsv_cli.model.layer import Geometry, Layer
 from convsv_cli.spectral import banded, padded_convolution, padded_proofs
 from convsv_cli.spectral.padded_convolution import PaddedConvolution
+from convsv_cli.spectral.padded_directions import Directions
 from convsv_cli.spectral.zero_padding import zero_padded_norm
 from tests.support import contract, oracles
 from tests.support.geometry import Case, cases
@@ -71,6 +77,40 @@ def test_a_large_layer_is_not_below_a_smaller_one(case: Case) -> None:
     contract.assert_enclosed(interval.lower, oracles.spectral_norm(case.own_padding()), interval.upper)
 
 
+def plain(random: np.random.Generator) -> Case:
+    """A layer of stride 1 with two to six input channels."""
+    axes = int(random.integers(1, 4))
+    most = (0, 20, 7, 4)[axes]
+    taps, dilation, size = (tuple(map(int, random.integers(1, end, axes))) for end in (4, 3, most))
+    reach = np.multiply(dilation, np.subtract(taps, 1))
+    begin, end = (random.integers(0, reach + 1) for _ in range(2))
+    end = np.maximum(end, reach + 1 - size - begin)
+    weight = random.standard_normal((int(random.integers(1, 6)), int(random.integers(2, 7)), *taps))
+    weight *= 10.0 ** random.uniform(-3, 0, (1, weight.shape[1], *[1] * axes)) / np.linalg.norm(weight)
+    padding = tuple(map(int, (*begin, *end)))
+    return Case(
+        weight=weight,
+        geometry=Geometry(stride=(1,) * axes, dilation=dilation, padding=padding),
+        input_size=size,
+    )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_directions_prove_nothing_below_the_norm(seed: int) -> None:
+    """Whichever they are; and something above, where the circular layer's norm is below the level."""
+    random = np.random.default_rng(seed)
+    case = plain(random)
+    weight = torch.from_numpy(case.weight)
+    layer = PaddedConvolution(weight=weight, geometry=case.geometry, size=case.input_size)
+    truth, channels = oracles.spectral_norm(case.own_padding()), case.weight.shape[1]
+    vectors = torch.from_numpy(random.standard_normal((3, channels, *case.input_size)))
+    proof = Directions.of(layer, vectors, int(random.integers(1, channels)))
+    for share in (0.1, 1e-4, 1e-8, 1e-12):
+        assert proof.upper(truth * (1 - share)) >= truth * (1 - 1e-12)
+    above = abs(case.weight).sum()
+    assert truth <= proof.upper(above) <= above * (1 + 1e-9)
+
+
 @given(st.one_of(cases(), cases(divided=False)))
 @settings(max_examples=60)
 def test_factorizing_a_band_proves_the_same(case: Case) -> None:
@@ -83,3 +123,58 @@ def test_factorizing_a_band_proves_the_same(case: Case) -> None:
         interval = zero_padded_norm(kernel, case.input_size, tolerance=1e-7)
     contract.assert_enclosed(interval.lower, oracles.spectral_norm(case.own_padding()), interval.upper)
     assert interval.upper <= interval.lower * (1 + 1e-3)
+
+
+def drawn(random: np.random.Generator) -> Case:
+    """Of up to 4,096 inputs, and 300 of these or of outputs; with channels of any scale."""
+    while True:
+        axes, groups = int(random.integers(1, 4)), int(random.choice([1, 1, 1, 2, 3]))
+        most, longest = (0, 9, 5, 4)[axes], (0, 400, 20, 8)[axes]
+        taps, size = (tuple(map(int, random.integers(1, end, axes))) for end in (most, longest))
+        stride, dilation = (tuple(map(int, random.integers(1, 4, axes))) for _ in range(2))
+        reach = [d * k for d, k in zip(dilation, taps, strict=True)]
+        geometry = Geometry(
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            transposed=bool(random.integers(2)),
+            padding=tuple(int(random.integers(-2, room + 1)) for room in reach * 2),
+        )
+        channels = groups * int(random.integers(1, 9)), int(random.integers(1, 9))
+        weight = random.standard_normal((*channels, *taps))
+        if random.integers(2):
+            scales = [10.0 ** random.uniform(-18, 18, n) for n in channels]
+            weight *= np.multiply.outer(*scales).reshape(*channels, *[1] * axes)
+        weight *= random.choice([1e-40, 1e-20, 1.0, 1.0, 1e37])
+        case = Case(weight=weight, geometry=geometry, input_size=size)
+        places = math.prod(s * n + room for s, n, room in zip(stride, size, reach, strict=True))
+        if max(channels[0], channels[1] * groups) * places <= 4096:
+            matrix = case.own_padding()
+            if matrix.any() and min(matrix.shape) <= 300:
+                return case
+
+
+@pytest.mark.exhaustive
+def test_intervals_are_narrow_whatever_the_geometry() -> None:
+    random, widths = np.random.default_rng(7), []
+    for _ in range(300):
+        case = drawn(random)
+        matrix = case.own_padding()
+        kernel = kernels.reduce_kernel(torch.from_numpy(case.weight), case.geometry)
+        interval = zero_padded_norm(kernel, case.input_size, tolerance=1e-4)
+        scale = abs(matrix).max()
+        wide = (matrix if len(matrix) <= matrix.shape[1] else matrix.T) / scale
+        truth = scale * math.sqrt(np.linalg.eigvalsh(wide @ wide.T)[-1])
+        contract.assert_enclosed(interval.lower, truth, interval.upper)
+        widths.append(interval.upper / interval.lower - 1)
+    assert np.median(widths) <= 1e-9
+    assert max(widths) <= 1e-3
+
+
+@pytest.mark.exhaustive
+def test_layers_of_a_network_are_enclosed(root: Path) -> None:
+    layers = load(root / "sample_models" / "resnet20.onnx").layers
+    for layer in (each for each in layers if isinstance(each, Layer) and each.geometry.padding):
+        kernel = kernels.reduce_kernel(layer.read(), layer.geometry)
+        interval = zero_padded_norm(kernel, layer.input_size or (), tolerance=1e-4)
+        assert interval.upper <= interval.lower * (1 + 1e-3), layer.name
