@@ -17,6 +17,8 @@ NEWTON_STEPS = 2
 STEPS = 6
 ROUNDS = 8
 SINGLE = 1e-5  # relative: what Lanczos steps in single precision can safely tell apart
+CLIMBED = 4  # times below the tolerance: what else a climb would gain
+SUMMIT = 9e-6  # relative: what else it would gain of the highest point, which a search rests on
 CONTENDER = 0.95  # of the highest: what is lower is no reason to go on
 
 
@@ -121,6 +123,14 @@ def climb(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: floa
             break
     peaks = resolved(gram, peaks.best(len(peaks.value)), grid)
     return _polished(gram, peaks, grid, tolerance) if tolerance < SINGLE else peaks
+
+
+def ascend(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: float) -> Peaks:
+    """Climb from all of them to a part of the tolerance, and from the highest to its summit."""
+    rough = climb(gram, peaks, grid, tolerance / CLIMBED)
+    if tolerance / CLIMBED < SUMMIT:
+        return rough
+    return climb(gram, rough.best(1), grid, SUMMIT).above(rough)
 
 
 def _polished(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: float) -> Peaks:

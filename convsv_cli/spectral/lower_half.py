@@ -24,13 +24,16 @@ so that s is what makes the right-hand side mu.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma, unit_roundoff
+from convsv_cli.spectral.cores import parallel_map
+from convsv_cli.spectral.costs import chunk_size
 from convsv_cli.spectral.gram_symbol import TINY, GramSymbol
-from convsv_cli.spectral.matrix_norm import SMALLEST
+from convsv_cli.spectral.matrix_norm import SMALLEST, cholesky_margin, proven_below
 
 WIDTH = 32
 SPARE = 1e-6  # relative: more than what is rounded in a margin itself
@@ -115,6 +118,80 @@ def lower_half(gram: GramSymbol, dtype: torch.dtype) -> LowerHalf:
         total = float(norms[0] + torch.hypot(cosines, sines).sum())
         error += 1.001 * gamma(gram.rows + 9, UNIT_ROUNDOFF_32) * total + TINY
     return LowerHalf(gram=gram, even=tuple(even), odd=tuple(odd), centre=centre, size=size, error=error)
+
+
+class Factorizations:
+    """Proofs by factorizations at frequencies, piece by piece, on all cores.
+
+    Attributes:
+        in_panels: whether they are those of a `LowerHalf`; of small or several matrices, all at once.
+    """
+
+    def __init__(self, gram: GramSymbol) -> None:
+        self._gram = gram
+        self._halves: dict[torch.dtype, LowerHalf] = {}
+        self.in_panels = gram.blocks == 1 and gram.side > WIDTH
+
+    def margin(self, level: float) -> float:
+        """What rounding can hide of an eigenvalue in single precision."""
+        if self.in_panels:
+            return self._half(torch.complex64).margin(level)
+        return cholesky_margin(self._gram.side, torch.complex64) * level + self._gram.error_single
+
+    def below(
+        self, block: torch.Tensor, turns: torch.Tensor, level: float, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """Whether lambda_1 < level is proven, in that precision: [n], [n, axes] -> bool [n]."""
+        if self.in_panels:
+            return self._below_in(self._half(dtype), block, turns, level)
+        gram = self._gram
+
+        def prove(block: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+            return proven_below(gram.at(block, turns, dtype), level, gram.error_of(dtype))
+
+        return self._pieces(prove, block, turns, dtype)
+
+    def above(self, block: torch.Tensor, turns: torch.Tensor, depth: float, beta: float) -> torch.Tensor:
+        """Whether lambda_p > beta - depth is proven where lambda_1 <= beta: [n], [n, axes] -> bool [n]."""
+        if self.in_panels:
+            proven = torch.zeros_like(block, dtype=torch.bool)
+            for dtype in (torch.complex64, torch.complex128):
+                left = (~proven).nonzero()[:, 0]
+                half = self._half(dtype).negative
+                proven[left] = self._below_in(half, block[left], turns[left], depth - beta)
+            return proven
+        gram, rounding = self._gram, 4 * UNIT_ROUNDOFF * beta
+
+        def prove(block: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+            flipped = gram.at(block, turns, torch.complex128).neg_()
+            flipped.diagonal(dim1=-2, dim2=-1).add_(beta)
+            return proven_below(flipped, depth, gram.error + rounding)
+
+        return self._pieces(prove, block, turns, torch.complex128)
+
+    def _half(self, dtype: torch.dtype) -> LowerHalf:
+        if dtype not in self._halves:
+            self._halves[dtype] = lower_half(self._gram, dtype.to_real())
+        return self._halves[dtype]
+
+    def _below_in(
+        self, half: LowerHalf, block: torch.Tensor, turns: torch.Tensor, level: float
+    ) -> torch.Tensor:
+        dtype = half.even[0].dtype.to_complex()
+        return self._pieces(lambda _block, turns: half.below(turns, level), block, turns, dtype)
+
+    def _pieces(
+        self,
+        prove: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        block: torch.Tensor,
+        turns: torch.Tensor,
+        dtype: torch.dtype,
+    ) -> torch.Tensor:
+        self._gram.prepare(len(block), dtype)
+        size = chunk_size(len(block), self._gram.shape, dtype.itemsize)
+        pieces = list(zip(torch.split(block, size), torch.split(turns, size), strict=True))
+        found = parallel_map(lambda piece: prove(*piece), pieces)
+        return torch.cat([block.new_zeros(0, dtype=torch.bool), *found])
 
 
 def _diagonal(panel: torch.Tensor) -> torch.Tensor:

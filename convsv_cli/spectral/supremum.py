@@ -31,7 +31,7 @@ from functools import partial
 import torch
 
 from convsv_cli.numerics.rounding import gamma, round_down, round_up
-from convsv_cli.spectral.ascent import Peaks, climb, measured, nearest
+from convsv_cli.spectral.ascent import Peaks, ascend, measured, nearest
 from convsv_cli.spectral.costs import MOST_TILES
 from convsv_cli.spectral.eigenpairs import top_pair
 from convsv_cli.spectral.gram_symbol import GramSymbol
@@ -41,8 +41,6 @@ from convsv_cli.spectral.tiles import Prover, Tiles, Tiling, root_tiles
 
 CONTINUUM = 2**40  # grid points on an axis that stand for all frequencies
 CLIMBERS = 3
-CLIMBED = 4  # times below the tolerance: what else a climb would gain
-SUMMIT = 9e-6  # and the highest climber, relative
 MANY = 64  # blocks, of which the largest eigenvalue is estimated one by one
 FINEST = 2.0**-36
 PROBES = 16  # tiles that are tried before all are, where there are many
@@ -116,7 +114,7 @@ def supremum(
     grid = (CONTINUUM,) * len(tiling.counts)
     seen = measured(gram, tiles.block, nearest(tiles.centre, grid), grid)
     tiles = replace(tiles, estimate=seen.value)
-    peaks = _climbed(gram, seen.best(CLIMBERS), grid, tolerance)
+    peaks = ascend(gram, seen.best(CLIMBERS), grid, tolerance)
     known = replace(known, upper=min(known.upper, correlation_bound(gram)))
     margin = cholesky_margin(gram.side, torch.complex128) + gram.error / peaks.top
     search = _Search(prover, tiling, known, peaks, max(tolerance, 8 * margin))
@@ -206,18 +204,14 @@ class _Search:
         return True
 
     def _climb_higher(self, tiles: Tiles) -> torch.Tensor:
-        """Look among tiles, of which one may hold more than the highest point known, and raise the goal.
-
-        Returns:
-            The largest eigenvalue at the centres of some of them, to where a dense spectrum has its end.
-        """
+        """Look among tiles for a higher point, and raise the goal: the values at some of their centres."""
         if tiles.rho == self._seen:
             return tiles.estimate
         self._seen = tiles.rho
         gram, grid = self._prover.gram, (CONTINUUM,) * len(self._tiling.counts)
         tiles = tiles.spread(MOST_MEASURED)
         seen = measured(gram, tiles.block, nearest(tiles.centre, grid), grid, steps=THOROUGH)
-        found = _climbed(gram, seen.best(2 * CLIMBERS), grid, self._tolerance)
+        found = ascend(gram, seen.best(2 * CLIMBERS), grid, self._tolerance)
         if found.top > self.peaks.top:
             self.peaks = found
             self.goal = min(self.known.upper, max(self.goal, found.top * (1 + self._tolerance)))
@@ -267,15 +261,6 @@ class _Search:
             sine, cosine = math.sin(radius) ** 2, math.cos(radius) ** 2
             upper = round_up((level - self.known.lower * sine) / cosine)
             self.known = replace(self.known, upper=min(self.known.upper, max(self.goal, upper)))
-
-
-def _climbed(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...], tolerance: float) -> Peaks:
-    """All of them walked uphill to about the tolerance, and the highest of them to its top."""
-    rough = climb(gram, peaks, grid, tolerance / CLIMBED)
-    if tolerance / CLIMBED < SUMMIT:
-        return rough
-    top = climb(gram, rough.best(1), grid, SUMMIT)
-    return top.above(rough)
 
 
 def _proven(

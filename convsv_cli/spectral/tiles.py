@@ -18,19 +18,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 
 from convsv_cli import deadline, limits
-from convsv_cli.numerics.rounding import UNIT_ROUNDOFF
-from convsv_cli.spectral.cores import parallel_map
-from convsv_cli.spectral.costs import chunk_size
 from convsv_cli.spectral.gram_symbol import GramSymbol
-from convsv_cli.spectral.lower_half import WIDTH, LowerHalf, lower_half
-from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_below
+from convsv_cli.spectral.lower_half import Factorizations
 
 PAIR = 2
 SLACK = 1e-12  # radians; many times what rounding can move the centres of tiles
@@ -195,11 +189,11 @@ class Prover:
         self.cut = False
         self._granted = limits.searchable()
         self._paid = True
-        self._halves: dict[torch.dtype, LowerHalf] = {}
+        self._proofs = Factorizations(gram)
 
     def affords(self, count: int) -> bool:
         """Whether `count` more tests are within the limit, and what the model may take."""
-        if self.work + self.cost(count) * (SINGLE if self._in_panels else 1) > self.limit:
+        if self.work + self.cost(count) * (SINGLE if self._proofs.in_panels else 1) > self.limit:
             return False
         granted = count * self.gram.shape.test <= self._granted and not deadline.ended()
         return granted or self._refused()
@@ -257,6 +251,15 @@ class Prover:
         proven[hope] = self.below(tiles.block[hope], tiles.centre[hope], level, gain)
         return proven
 
+    def above(self, block: torch.Tensor, turns: torch.Tensor, depth: float, beta: float) -> torch.Tensor:
+        """Whether lambda_p > beta - depth is proven where lambda_1 <= beta: [n], [n, axes] -> bool [n]."""
+        self.pay(len(block))
+        return self._proofs.above(block, turns, depth, beta)
+
+    def margin(self, level: float) -> float:
+        """What rounding can hide in single precision."""
+        return self._proofs.margin(level)
+
     def _factorized(
         self, block: torch.Tensor, turns: torch.Tensor, level: float, gain: float
     ) -> torch.Tensor:
@@ -277,65 +280,8 @@ class Prover:
         proven = self._below(block[::step], turns[::step], level, torch.complex64)
         return int(proven.sum()) >= PAYS * len(proven)
 
-    def margin(self, level: float) -> float:
-        """What rounding can hide in single precision."""
-        if self._in_panels:
-            return self._half(torch.float32).margin(level)
-        return cholesky_margin(self.gram.side, torch.complex64) * level + self.gram.error_single
-
-    @property
-    def _in_panels(self) -> bool:
-        return self.gram.blocks == 1 and self.gram.side > WIDTH
-
-    def _half(self, dtype: torch.dtype) -> LowerHalf:
-        """In that real precision, formed once."""
-        if dtype not in self._halves:
-            self._halves[dtype] = lower_half(self.gram, dtype)
-        return self._halves[dtype]
-
-    def above(self, block: torch.Tensor, turns: torch.Tensor, depth: float, beta: float) -> torch.Tensor:
-        """Whether lambda_p > beta - depth is proven where lambda_1 <= beta: [n], [n, axes] -> bool [n]."""
-        if self._in_panels:
-            proven = torch.zeros_like(block, dtype=torch.bool)
-            for dtype in (torch.complex64, torch.complex128):
-                half, left = self._half(dtype.to_real()).negative, (~proven).nonzero()[:, 0]
-                test = partial(_below_in_half, half, level=depth - beta)
-                proven[left] = self._proven(block[left], turns[left], test, dtype)
-            return proven
-        rounding = 4 * UNIT_ROUNDOFF * beta
-
-        def prove(chunk: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-            flipped = self.gram.at(*chunk, torch.complex128).neg_()
-            flipped.diagonal(dim1=-2, dim2=-1).add_(beta)
-            return proven_below(flipped, depth, self.gram.error + rounding)
-
-        return self._proven(block, turns, prove, torch.complex128)
-
     def _below(
         self, block: torch.Tensor, turns: torch.Tensor, level: float, dtype: torch.dtype
     ) -> torch.Tensor:
-        if self._in_panels:
-            test = partial(_below_in_half, self._half(dtype.to_real()), level=level)
-            return self._proven(block, turns, test, dtype)
-        error = self.gram.error_of(dtype)
-        return self._proven(
-            block, turns, lambda chunk: proven_below(self.gram.at(*chunk, dtype), level, error), dtype
-        )
-
-    def _proven(
-        self,
-        block: torch.Tensor,
-        turns: torch.Tensor,
-        prove: Callable[[tuple[torch.Tensor, torch.Tensor]], torch.Tensor],
-        dtype: torch.dtype,
-    ) -> torch.Tensor:
-        """What `prove` gives for each, by pieces, on all cores."""
         self.pay(len(block) * (SINGLE if dtype == torch.complex64 else 1))
-        self.gram.prepare(len(block), dtype)
-        size = chunk_size(len(block), self.gram.shape, dtype.itemsize)
-        chunks = list(zip(torch.split(block, size), torch.split(turns, size), strict=True))
-        return torch.cat([block.new_zeros(0, dtype=torch.bool), *parallel_map(prove, chunks)])
-
-
-def _below_in_half(half: LowerHalf, chunk: tuple[torch.Tensor, torch.Tensor], level: float) -> torch.Tensor:
-    return half.below(chunk[1], level)
+        return self._proofs.below(block, turns, level, dtype)
