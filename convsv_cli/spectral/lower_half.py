@@ -36,6 +36,7 @@ from convsv_cli.spectral.gram_symbol import TINY, GramSymbol
 from convsv_cli.spectral.matrix_norm import SMALLEST, cholesky_margin, proven_below
 
 WIDTH = 32
+MANY = 128  # proofs
 SPARE = 1e-6  # relative: more than what is rounded in a margin itself
 DIGITS = 64 * UNIT_ROUNDOFF  # relative: more than what is rounded in a level, in double precision
 
@@ -124,13 +125,20 @@ class Factorizations:
     """Proofs by factorizations at frequencies, piece by piece, on all cores.
 
     Attributes:
-        in_panels: whether they are those of a `LowerHalf`; of small or several matrices, all at once.
+        many: whether so many are to come that a `LowerHalf` pays, which takes the rows in double precision.
     """
 
     def __init__(self, gram: GramSymbol) -> None:
         self._gram = gram
         self._halves: dict[torch.dtype, LowerHalf] = {}
-        self.in_panels = gram.blocks == 1 and gram.side > WIDTH
+        self._count = 0
+        self.many = False
+
+    @property
+    def in_panels(self) -> bool:
+        """Whether they are those of a `LowerHalf`: of one matrix that is not small."""
+        many = self.many or self._count >= MANY
+        return many and self._gram.blocks == 1 and self._gram.side > WIDTH
 
     def margin(self, level: float) -> float:
         """What rounding can hide of an eigenvalue in single precision."""
@@ -187,6 +195,7 @@ class Factorizations:
         turns: torch.Tensor,
         dtype: torch.dtype,
     ) -> torch.Tensor:
+        self._count += len(block)
         self._gram.prepare(len(block), dtype)
         size = chunk_size(len(block), self._gram.shape, dtype.itemsize)
         pieces = list(zip(torch.split(block, size), torch.split(turns, size), strict=True))

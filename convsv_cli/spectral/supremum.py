@@ -31,7 +31,7 @@ from functools import partial
 import torch
 
 from convsv_cli.numerics.rounding import gamma, round_down, round_up
-from convsv_cli.spectral.ascent import Peaks, ascend, measured, nearest
+from convsv_cli.spectral.ascent import CLIMBED, Peaks, ascend, climb, measured, nearest
 from convsv_cli.spectral.costs import MOST_TILES
 from convsv_cli.spectral.eigenpairs import top_pair
 from convsv_cli.spectral.gram_symbol import GramSymbol
@@ -114,7 +114,7 @@ def supremum(
     grid = (CONTINUUM,) * len(tiling.counts)
     seen = measured(gram, tiles.block, nearest(tiles.centre, grid), grid)
     tiles = replace(tiles, estimate=seen.value)
-    peaks = ascend(gram, seen.best(CLIMBERS), grid, tolerance)
+    peaks = climb(gram, seen.best(CLIMBERS), grid, tolerance / CLIMBED)
     known = replace(known, upper=min(known.upper, correlation_bound(gram)))
     margin = cholesky_margin(gram.side, torch.complex128) + gram.error / peaks.top
     search = _Search(prover, tiling, known, peaks, max(tolerance, 8 * margin))
@@ -148,6 +148,7 @@ class _Search:
         if float((tiles.estimate >= known).double().mean()) < FLAT_TOP:
             return tiles
         values = self._climb_higher(tiles.split(tiling)).sort().values[:-1]  # the highest is of a peak
+        self._prover.expect_many()
         self._sized, margin = True, self._prover.margin(self.goal)
         sizing = Sizing(tiling=tiling, count=len(tiles), values=values, margin=margin)
         if _is_flat(gram, self.peaks.top):

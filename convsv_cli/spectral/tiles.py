@@ -256,6 +256,10 @@ class Prover:
         self.pay(len(block))
         return self._proofs.above(block, turns, depth, beta)
 
+    def expect_many(self) -> None:
+        """Prepare for many tests."""
+        self._proofs.many = True
+
     def margin(self, level: float) -> float:
         """What rounding can hide in single precision."""
         return self._proofs.margin(level)
