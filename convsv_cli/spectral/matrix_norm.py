@@ -39,6 +39,7 @@ from convsv_cli.spectral.gram import Gram, Wide, coarse_gram, exponent_of, gram,
 ZERO = Interval(lower=0.0, upper=0.0)
 LARGE = 10**5  # entries of a matrix that is worth a second core
 BLOCK, MIDDLE, BATCH = 32, 192, 4  # sizes between which blocks beat LAPACK, one matrix after the other
+SMALLEST_SIDE, MANY = 4, 256  # of matrices that are factorized entry by entry, all of them at once
 SMALLEST = {UNIT_ROUNDOFF: 2.0**-450, UNIT_ROUNDOFF_32: 2.0**-50}
 DOUBLINGS = 200
 TINY = 2.0**-200  # compared with matrices scaled to entries of about 1
@@ -188,6 +189,8 @@ def proven_below(matrices: torch.Tensor, mu: float, error: float = 0.0) -> torch
 def _positive_definite(matrices: torch.Tensor) -> torch.Tensor:
     """Whether Cholesky factorizations of [n, p, p], which they overwrite, run to their end: bool [n]."""
     count, p = matrices.shape[:2]
+    if p <= SMALLEST_SIDE and count >= MANY:
+        return _entry_by_entry(matrices)
     if count < BATCH or not BLOCK < p <= MIDDLE:
         _, info = torch.linalg.cholesky_ex(matrices)
         return torch.eq(info, 0)
@@ -201,6 +204,29 @@ def _positive_definite(matrices: torch.Tensor) -> torch.Tensor:
             below = torch.linalg.solve_triangular(factor.mH, below, upper=True, left=False)
             matrices[:, stop:, stop:].baddbmm_(below, below.mH, alpha=-1)
     return torch.eq(failed, 0)
+
+
+def _entry_by_entry(matrices: torch.Tensor) -> torch.Tensor:
+    """The same for small [n, p, p], one entry of all of them at a time.
+
+    A pivot that is not positive has no square root but NaN or zero, and what is divided by it is not used.
+    """
+    p = matrices.shape[-1]
+    factor: dict[tuple[int, int], torch.Tensor] = {}
+    fine = torch.ones(len(matrices), dtype=torch.bool, device=matrices.device)
+    for j in range(p):
+        pivot = matrices[:, j, j].real.clone()
+        for k in range(j):
+            entry = torch.view_as_real(factor[j, k]) if matrices.is_complex() else factor[j, k][:, None]
+            pivot -= entry.square().sum(-1)
+        fine &= pivot > 0
+        root = pivot.sqrt()
+        for i in range(j + 1, p):
+            rest = matrices[:, i, j].clone()
+            for k in range(j):
+                rest -= factor[i, k] * factor[j, k].conj()
+            factor[i, j] = rest / root
+    return fine
 
 
 @lru_cache(maxsize=1024)

@@ -24,6 +24,7 @@ from convsv_cli.spectral.matrix_norm import Scale, matrix_norm, norm_by_entries,
 from convsv_cli.spectral.spectrum import symbol_at, symbol_error, wrapped
 from convsv_cli.spectral.supremum import CONTINUUM, Spectrum, Supremum, supremum
 from convsv_cli.spectral.tiles import Prover, Tiling, tiling
+from convsv_cli.spectral.whole_grid import is_worth_it, whole_grid
 
 AUXILIARY = 1e-3
 """Tolerance of a supremum that is only to help with a grid."""
@@ -186,11 +187,11 @@ class Norms:
             self._notes[f"{why}: the norm is searched for no further" if why else CUT] = None
 
     def on_grid(
-        self, grid: tuple[int, ...], *, tolerance: float = AUXILIARY, limit: float = math.inf
+        self, grid: tuple[int, ...], *, tolerance: float = math.inf, limit: float = math.inf
     ) -> Interval:
         """The maximum over the frequencies 2 pi j / grid, to about 1e-10: the norm of a circular convolution.
 
-        `tolerance` is of the supremum that it is found by.
+        `tolerance` is of the supremum that it is found by, which a caller may want too.
 
         Raises:
             LimitError: that would take more than the model may.
@@ -199,11 +200,12 @@ class Norms:
             return self.unfolding(())
         if any(n < k for n, k in zip(grid, self.spatial, strict=True)):
             return self._wrapped(grid, tolerance, limit)
-        known = None
-        if is_small(grid, len(self._weight)):
+        if is_worth_it(self._weight, grid, limit):
+            return self._interval(*whole_grid(self._scaled, grid), grid)
+        small = is_small(grid, len(self._weight))
+        known = None if small else self._supremum(min(tolerance, self._needed(grid)), limit)
+        if small:
             self._begin(math.prod(grid))
-        else:
-            known = self._supremum(min(tolerance, self._needed(grid)), limit)
         prover = Prover(self._gram, limit)
         level, peaks = grid_maximum(prover, self._tiling, grid, known)
         self._note(cut=prover.cut or (known is not None and known.cut))
@@ -226,11 +228,9 @@ class Norms:
     def wave(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> PlaneWave:
         """The plane wave that the convolution amplifies nearly most."""
         found = self._supremum(tolerance, limit)
-        block = int(found.peaks.block[0])
-        index = tuple(found.peaks.index[0].tolist())
+        block, index = int(found.peaks.block[0]), tuple(found.peaks.index[0].tolist())
         grid = (CONTINUUM,) * len(self.spatial)
-        symbol = symbol_at(self._scaled[block], index, grid)
-        vector = found.peaks.vector[0]
+        symbol, vector = symbol_at(self._scaled[block], index, grid), found.peaks.vector[0]
         if symbol.shape[0] <= symbol.shape[1]:
             left, right = vector, symbol.mH @ vector
         else:
@@ -265,7 +265,7 @@ class Norms:
         The maximum over a grid falls short of the supremum by the square of the distance of its points.
         """
         radius = sum(math.pi * (k - 1) / n for k, n in zip(self.spatial, grid, strict=True))
-        return max(FINEST, radius**2 / 8)
+        return max(FINEST, radius**2 / 2)
 
     def _supremum(self, tolerance: float, limit: float) -> Supremum:
         """One that is known and as fine, or a new one."""

@@ -153,7 +153,7 @@ class Tally:
         )
 
 
-def _unravelled(flat: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+def unravelled(flat: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     """Row-major positions [n] by axes, [n, axes]; what torch has for it takes half a second to load."""
     places = []
     for size in reversed(shape):
@@ -164,7 +164,7 @@ def _unravelled(flat: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
 
 def half_grid_size(grid: tuple[int, ...]) -> int:
     """Number of frequencies that `symbols` visits."""
-    return math.prod(_half(grid))
+    return math.prod(half_grid(grid))
 
 
 def symbols(weight: torch.Tensor, grid: tuple[int, ...]) -> Iterator[torch.Tensor]:
@@ -187,7 +187,7 @@ def symbols(weight: torch.Tensor, grid: tuple[int, ...]) -> Iterator[torch.Tenso
     size = max(1, BLOCK_BYTES // (16 * max(matrix.shape)))  # neither symbols nor angles take more
     for start in range(0, half_grid_size(grid), size):
         flat = torch.arange(start, min(start + size, half_grid_size(grid)), device=weight.device)
-        index = _unravelled(flat, _half(grid))
+        index = unravelled(flat, half_grid(grid))
         angle = _angles(index, grid, tuple(k))
         block = torch.complex(angle.cos() @ matrix, -(angle.sin() @ matrix))
         yield block.reshape(-1, c_out, c_in)
@@ -215,7 +215,7 @@ def multiplicity(start: int, stop: int, grid: tuple[int, ...]) -> torch.Tensor:
     axis = _halved_axis(grid)
     if axis is None:
         return torch.ones(stop - start, dtype=torch.int64)
-    index = _unravelled(torch.arange(start, stop), _half(grid))[:, axis]
+    index = unravelled(torch.arange(start, stop), half_grid(grid))[:, axis]
     return 1 + ((index > 0) & (2 * index < grid[axis])).to(torch.int64)
 
 
@@ -256,7 +256,7 @@ def symbol_error(weight: torch.Tensor) -> float:
     return relative * float(norms) * (1 + gamma(weight[0].numel()))
 
 
-def _half(grid: tuple[int, ...]) -> tuple[int, ...]:
+def half_grid(grid: tuple[int, ...]) -> tuple[int, ...]:
     """The grid's shape with the last axis that has opposite frequencies cut to 0 .. n // 2."""
     axis = _halved_axis(grid)
     return tuple(n // 2 + 1 if i == axis else n for i, n in enumerate(grid))

@@ -315,7 +315,7 @@ def test_the_error_of_a_symbol_is_within_its_bound(grid: tuple[int, ...]) -> Non
     weight = kernel_for(grid)
     bound = symbol_error(torch.from_numpy(weight))
     found = computed(weight, grid)
-    half = spectrum._half(grid)
+    half = spectrum.half_grid(grid)
     generator = np.random.default_rng(0)
     for flat in generator.choice(len(found), min(len(found), 12), replace=False):
         j = tuple(int(i) for i in np.unravel_index(flat, half))

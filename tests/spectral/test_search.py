@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.report import CERTIFIED, EXACT, PADDED, Interval
-from convsv_cli.spectral import grid_maximum
+from convsv_cli.spectral import grid_maximum, whole_grid
 from convsv_cli.spectral.norms import Norms
 from convsv_cli.spectral.tiles import Tiles, Tiling, root_tiles, tiling
 from tests.support import contract, coverage, oracles
@@ -21,6 +21,14 @@ from tests.support.geometry import Case, cases
 
 LIMITS = (0, 1, 1e3, 1e6, math.inf)
 KERNEL_SIZES = [(2,), (9,), (3, 3), (1, 4), (4, 1), (2, 5), (3, 3, 3), (2, 1, 3), (1, 1, 2), (2, 3, 4)]
+
+
+@pytest.fixture(autouse=True)
+def searching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grids of small matrices would be computed whole, with no search."""
+    monkeypatch.setattr(whole_grid, "WORTH", 0.0)
+
+
 every_size = pytest.mark.parametrize("k", KERNEL_SIZES, ids=str)
 
 
