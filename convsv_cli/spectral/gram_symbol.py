@@ -13,9 +13,8 @@ Rounding, with |.| entry by entry, S = sum_t |K_t| and the unit roundoff u of th
   whose norm is at most |S|_F^2;
 * H from A: sums of `rows` products of a phase and a coefficient, each phase off by a few 2^-53 for every turn
   that enters it, and by u where it is rounded: at most (gamma_rows + phase) sum_rows |row|_F;
-* H by definition: |dG| <= c S with c = sqrt(2) (gamma_taps + phase), and complex sums of q products, which
-  count as real ones of four times the length: at most 2 c |S|_F |G|_F + gamma_{4q} |G|_F^2, and |G|_F^2 is
-  the trace of H, at most the sum of the rows' |traces|.
+* H by definition: see `definition_error`, where |G|_F^2 is the trace of H, at most the sum of the rows'
+  |traces|.
 
 **Moments.** Trace and Frobenius norm of H are trigonometric polynomials too, so that a bound of its largest
 eigenvalue costs O(rows^2) a frequency, and no matrix is formed. With c = tr H / p, lambda_1(H) <= c +
@@ -28,7 +27,6 @@ tr H is at most sqrt(p) |H|_F.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,6 +36,13 @@ import torch
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma, up
 from convsv_cli.spectral.cores import parallel_map
 from convsv_cli.spectral.costs import PHASE_BYTES, Shape
+from convsv_cli.spectral.definition import (
+    definition_error,
+    gram_by_definition,
+    half_lags,
+    phase_error,
+    phases,
+)
 
 TINY = 2.0**-120  # more than what underflow in single precision can hide of matrices of norm about 1
 COSTLY = 10**8  # multiplications for the A, above which single precision comes first
@@ -116,8 +121,7 @@ class GramSymbol:
 
     def phases(self, turns: torch.Tensor) -> torch.Tensor:
         """The rows' phases at theta = 2 pi turns: [n, axes] -> float64 [n, rows]."""
-        angle = (2 * math.pi) * (turns @ self.lags.T).frac()
-        return torch.cat([turns.new_ones(len(turns), 1), angle.cos(), angle.sin()], 1)
+        return phases(self.lags, turns)
 
     def prepare(self, count: int, dtype: torch.dtype) -> None:
         """Form what H at `count` frequencies needs; better before several cores need it at once."""
@@ -127,15 +131,15 @@ class GramSymbol:
     def at(self, block: torch.Tensor, turns: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """H at theta = 2 pi turns: block [n], turns [n, axes] -> [n, p, p] of that complex type."""
         if dtype == torch.complex128 and len(turns) <= FEW and "double" not in self.__dict__:
-            return self._by_definition(block, turns)
+            return gram_by_definition(self.taps, block, turns)
         rows = (self.single if dtype == torch.complex64 else self.double).flatten(2)
-        phases = self.phases(turns).to(rows.dtype)
-        real = self._sum(phases[:, : self.even], rows[:, : self.even], block)
-        imaginary = self._sum(phases[:, self.even :], rows[:, self.even :], block)
+        waves = self.phases(turns).to(rows.dtype)
+        real = self._sum(waves[:, : self.even], rows[:, : self.even], block)
+        imaginary = self._sum(waves[:, self.even :], rows[:, self.even :], block)
         return torch.complex(real, imaginary).view(len(turns), self.side, self.side)
 
-    def _sum(self, phases: torch.Tensor, rows: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
-        return phases @ rows[0] if self.blocks == 1 else torch.bmm(phases[:, None], rows[block])[:, 0]
+    def _sum(self, waves: torch.Tensor, rows: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
+        return waves @ rows[0] if self.blocks == 1 else torch.bmm(waves[:, None], rows[block])[:, 0]
 
     def at_one(self, block: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
         """H at one frequency in double precision, kept until another is asked for: [p, p]."""
@@ -144,17 +148,6 @@ class GramSymbol:
             self._latest.clear()
             self._latest[key] = self.at(block, turns, torch.complex128)[0]
         return self._latest[key]
-
-    def _by_definition(self, block: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-        k = self.taps.shape[1:-2]
-        places = [torch.arange(n, dtype=torch.float64, device=self.device) for n in k]
-        offsets = torch.cartesian_prod(*places).reshape(-1, len(k))
-        angle = (2 * math.pi) * (turns @ offsets.T).frac()
-        taps = self.taps.reshape(self.blocks, len(offsets), -1)
-        taps = taps if self.blocks == 1 else taps[block]
-        real, imaginary = (part[:, None] @ taps for part in (angle.cos(), -angle.sin()))
-        symbols = torch.complex(real, imaginary).view(len(turns), self.side, -1)
-        return symbols @ symbols.mH
 
     def forms(self, block: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """The quadratic forms v* row v, in single precision: complex64 [n, p] -> float64 [n, rows].
@@ -209,8 +202,7 @@ def gram_symbol(weight: torch.Tensor) -> GramSymbol:
     oriented = weight if weight.shape[1] <= weight.shape[2] else weight.transpose(1, 2)
     k = tuple(weight.shape[3:])
     taps = oriented.permute(0, *range(3, weight.ndim), 1, 2).contiguous()
-    pairs = [lag for lag in itertools.product(*(range(1 - n, n) for n in k)) if lag > (0,) * len(k)]
-    lags = torch.tensor(pairs, dtype=weight.dtype, device=weight.device).reshape(-1, len(k))
+    lags = half_lags(k, taps)
     if math.prod(k) * taps.shape[-2] * taps.numel() < COSTLY:
         single, unit = _rows(taps, lags).float(), UNIT_ROUNDOFF
     else:
@@ -277,13 +269,10 @@ def _errors(
     s = float(torch.linalg.vector_norm(absolute, dim=(1, 2)).max())
     trace = float(single.diagonal(dim1=-2, dim2=-1).double().sum(-1).abs().sum(1).max())
     trace = trace * (1 + 2.0**-20) + gamma(terms, unit) * s**2
-    turns = 2 * math.pi * (axes * (axes + 1) * max(taps.shape[1:-2], default=1) + 2) + 8
-    phase, total = turns * UNIT_ROUNDOFF, float(norms.sum(1).max())
+    phase, total = phase_error(tuple(taps.shape[1:-2])), float(norms.sum(1).max())
     polynomial = gamma(terms) * s**2 + (gamma(rows + 4) + phase) * total
-    symbol = math.sqrt(2) * (gamma(count + 4) + phase)
-    definition = 2 * symbol * s * math.sqrt(trace) + gamma(4 * (q + 4)) * trace + symbol**2 * s**2
     evaluation = (gamma(rows + 8, UNIT_ROUNDOFF_32) + phase) * total
     return (
-        1.001 * max(polynomial, definition),
+        1.001 * max(polynomial, definition_error(taps, s, trace)),
         1.001 * (gamma(terms, unit) * s**2 + evaluation) + TINY,
     )

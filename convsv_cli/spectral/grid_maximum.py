@@ -86,7 +86,7 @@ def _clear(contest: _Contest, prover: Prover, tiling: Tiling, known: Supremum) -
         return False
     leaves = min(LEAVES, CANDIDATES // around)
     for first in range(0, len(tiles), leaves):
-        block, index = _points(tiles[first : first + leaves], tiling, grid)
+        block, index = points_in(tiles[first : first + leaves], tiling, grid)
         if not prover.affords(len(block)):
             return False
         contest.enter(block, index)
@@ -111,7 +111,7 @@ class _Contest:
     def enter(self, block: torch.Tensor, index: torch.Tensor) -> None:
         """Prove each point to lie below the level, and let that rise where it cannot be."""
         gram = self._prover.gram
-        known = _canonical(self.peaks.index[:1], self.grid)
+        known = canonical(self.peaks.index[:1], self.grid)
         others = (index != known).any(1) | (block != self.peaks.block[0])
         block, index = block[others], index[others]
         while len(block):
@@ -136,12 +136,12 @@ def _all_points(gram: GramSymbol, grid: tuple[int, ...]) -> tuple[torch.Tensor, 
     """Every grid point, one of each opposite pair, for every block: int64 [n], [n, axes]."""
     ranges = [torch.arange(n, device=gram.device) for n in grid]
     index = torch.cartesian_prod(*ranges).reshape(-1, len(grid))
-    index = torch.unique(_canonical(index, grid), dim=0)
+    index = torch.unique(canonical(index, grid), dim=0)
     block = torch.arange(gram.blocks, device=gram.device).repeat_interleave(len(index))
     return block, index.repeat(gram.blocks, 1)
 
 
-def _points(tiles: Tiles, tiling: Tiling, grid: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+def points_in(tiles: Tiles, tiling: Tiling, grid: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
     """The grid points in the tiles, one of each opposite pair, each once: int64 [n], [n, axes]."""
     sizes = torch.tensor(grid, dtype=torch.float64, device=tiles.centre.device)
     half = sizes.new_tensor(_reaches(tiles.rho, tiling))
@@ -150,7 +150,7 @@ def _points(tiles: Tiles, tiling: Tiling, grid: tuple[int, ...]) -> tuple[torch.
     candidates = ((tiles.centre - half) * sizes).floor()[:, None] + around
     inside = tiling.contains(candidates / sizes - tiles.centre[:, None], tiles.rho)
     block = tiles.block[:, None].expand(inside.shape)[inside]
-    index = _canonical(candidates[inside].long().remainder(sizes.long()), grid)
+    index = canonical(candidates[inside].long().remainder(sizes.long()), grid)
     rows = torch.unique(torch.cat([block[:, None], index], 1), dim=0)
     return rows[:, 0], rows[:, 1:]
 
@@ -165,7 +165,7 @@ def _spans(rho: float, tiling: Tiling, grid: tuple[int, ...]) -> list[int]:
     return [int(2 * reach * n) + 3 for reach, n in zip(_reaches(rho, tiling), grid, strict=True)]
 
 
-def _canonical(index: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
+def canonical(index: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
     """Of each point and its opposite, the one that comes first in row-major order."""
     sizes = torch.tensor(grid, device=index.device)
     opposite = (-index).remainder(sizes)

@@ -16,6 +16,8 @@ from convsv_cli.model.kernel import Kernel, unfolded
 from convsv_cli.numerics.rounding import gamma, round_down, round_up
 from convsv_cli.report import Interval
 from convsv_cli.spectral.ascent import Peaks
+from convsv_cli.spectral.compressed_grid import compressed_grid
+from convsv_cli.spectral.compression import is_compressible
 from convsv_cli.spectral.costs import Shape, unfolding_cost
 from convsv_cli.spectral.gram import PIECE
 from convsv_cli.spectral.gram_symbol import GramSymbol, gram_symbol
@@ -30,11 +32,9 @@ AUXILIARY = 1e-3
 """Tolerance of a supremum that is only to help with a grid."""
 FINEST = 1e-9
 TYPICAL_TESTS = 100
-MOST_AXES = 6
-"""Of which all unfoldings are formed."""
+MOST_AXES = 6  # of which all unfoldings are formed
 UNFOLDING, SEARCH = "the norm of an unfolding", "the search for the norm"
-COARSEST = 1e-4
-"""Of the norms of unfoldings: coarser ones take as much time."""
+COARSEST = 1e-4  # of the norms of unfoldings: coarser ones take as much time
 COPIES, PIECES = 4, 4
 """Of a Gram matrix, while its largest eigenvalue is found and proven; of a matrix in its pieces."""
 LATE = 2e9
@@ -84,8 +84,8 @@ def splits(axes: Sequence[int]) -> list[tuple[int, ...]]:
 
 def search_work(kernel: Kernel) -> int:
     """About as many multiplications as a search takes, where the symbol has a few smooth peaks."""
-    blocks, c_out, c_in = kernel.weight.shape[:3]
-    return TYPICAL_TESTS * blocks * min(c_out, c_in) ** 3
+    shape = Shape.of(kernel.weight)
+    return TYPICAL_TESTS * shape.blocks * shape.side**3
 
 
 class Norms:
@@ -191,7 +191,7 @@ class Norms:
     ) -> Interval:
         """The maximum over the frequencies 2 pi j / grid, to about 1e-10: the norm of a circular convolution.
 
-        `tolerance` is of the supremum that it is found by, which a caller may want too.
+        `tolerance` is of the supremum that it may be found by, which callers may want too.
 
         Raises:
             LimitError: that would take more than the model may.
@@ -202,10 +202,12 @@ class Norms:
             return self._wrapped(grid, tolerance, limit)
         if is_worth_it(self._weight, grid, limit):
             return self._interval(*whole_grid(self._scaled, grid), grid)
-        small = is_small(grid, len(self._weight))
+        small, few = is_small(grid, len(self._weight)), limit == math.inf and is_compressible(self._weight)
+        if small or few:
+            self._begin(min(math.prod(grid), self._tiling.places))
+        if few and (found := compressed_grid(self._scaled, self._tiling, grid)):
+            return self._interval(*found, grid)
         known = None if small else self._supremum(min(tolerance, self._needed(grid)), limit)
-        if small:
-            self._begin(math.prod(grid))
         prover = Prover(self._gram, limit)
         level, peaks = grid_maximum(prover, self._tiling, grid, known)
         self._note(cut=prover.cut or (known is not None and known.cut))
@@ -216,12 +218,10 @@ class Norms:
 
         Each sum of m taps is off by gamma_m of its terms.
         """
-        scale = Scale.of(self._weight)
-        taps = scale.apply(self._weight).flatten(3)
+        taps = self._scaled.flatten(3)
         lost = gamma(taps.shape[-1]) * float(torch.linalg.vector_norm(taps, dim=(1, 2)).sum(-1).max())
-        error = scale.restore(Interval(upper=round_up(lost))).upper
-        norms = Norms(wrapped(self._weight, grid))
-        inner = norms.on_grid(grid, tolerance=tolerance, limit=limit)
+        error = self._scale.restore(Interval(upper=round_up(lost))).upper
+        inner = (norms := Norms(wrapped(self._weight, grid))).on_grid(grid, tolerance=tolerance, limit=limit)
         self._notes.update(norms._notes)
         return Interval(lower=max(0.0, inner.lower - error), upper=round_up(inner.upper + error))
 

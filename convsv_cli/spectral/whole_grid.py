@@ -61,7 +61,7 @@ def whole_grid(weight: torch.Tensor, grid: tuple[int, ...]) -> tuple[float, Peak
         weight: float64 [blocks, c_out, c_in, *k], of norm about 1.
         grid: number of frequencies on each axis, at least k.
     """
-    matrices, error = _matrices(weight, grid)
+    matrices, error = gram_matrices(weight, grid)
     squares = torch.view_as_real(matrices).square().sum((-3, -2, -1))
     hopes = squares / matrices.diagonal(dim1=-2, dim2=-1).real.sum(-1).clamp_min(1e-300)
     top, where = _largest(matrices, hopes.topk(min(LOOKED_AT, len(hopes))).indices)
@@ -96,7 +96,7 @@ def _peaks(matrix: torch.Tensor, top: float, where: int, blocks: int, grid: tupl
     )
 
 
-def _matrices(weight: torch.Tensor, grid: tuple[int, ...]) -> tuple[torch.Tensor, float]:
+def gram_matrices(weight: torch.Tensor, grid: tuple[int, ...]) -> tuple[torch.Tensor, float]:
     """H at half of the grid's points, complex128 [blocks * n, p, p], and a bound of the errors in norm."""
     wide = weight if weight.shape[1] <= weight.shape[2] else weight.transpose(1, 2)
     blocks, p, q, *k = wide.shape

@@ -232,7 +232,7 @@ def test_a_missing_rounding_margin(dtype: torch.dtype, monkeypatch: pytest.Monke
 
 def test_grid_points_that_lose_the_nyquist_column(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the last axis, 0 .. (n - 1) // 2: without n / 2 where n is even."""
-    honest_all, honest_points = grid_maximum._all_points, grid_maximum._points
+    honest_all, honest_points = grid_maximum._all_points, grid_maximum.points_in
 
     def without(
         found: tuple[torch.Tensor, torch.Tensor], grid: tuple[int, ...]
@@ -242,7 +242,7 @@ def test_grid_points_that_lose_the_nyquist_column(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(grid_maximum, "_all_points", lambda gram, grid: without(honest_all(gram, grid), grid))
     monkeypatch.setattr(
-        grid_maximum, "_points", lambda tiles, shape, grid: without(honest_points(tiles, shape, grid), grid)
+        grid_maximum, "points_in", lambda tiles, shape, grid: without(honest_points(tiles, shape, grid), grid)
     )
     coverage.assert_all_points((4, 5))
     with pytest.raises(AssertionError, match="points are missing"):

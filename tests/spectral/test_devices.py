@@ -84,7 +84,7 @@ def test_tiles(k: tuple[int, ...]) -> None:
 
 
 def test_grid_points() -> None:
-    assert_there(grid_maximum._canonical(tensor(5, 2, dtype=torch.int64), (8, 9)))
+    assert_there(grid_maximum.canonical(tensor(5, 2, dtype=torch.int64), (8, 9)))
 
 
 @pytest.mark.parametrize("p", [1, 3])

@@ -129,7 +129,7 @@ def test_tiles_find_the_points_that_they_contain_and_no_others(data: st.DataObje
     turns = st.floats(-0.5, 1.5, allow_subnormal=False)
     centre = torch.tensor([[data.draw(turns) for _ in range(axes)]], dtype=torch.float64)
     one = Tiles(block=torch.tensor([0]), centre=centre, estimate=torch.zeros(1), rho=rho)
-    found = {coverage.first(tuple(row), grid) for row in grid_maximum._points(one, tiles, grid)[1].tolist()}
+    found = {coverage.first(tuple(row), grid) for row in grid_maximum.points_in(one, tiles, grid)[1].tolist()}
     everything = np.array(list(product(*map(range, grid))))
     offsets = everything / np.array(grid) - centre.numpy()
     offsets -= np.round(offsets)

@@ -67,7 +67,7 @@ def test_all_matrices_are_within_their_error(shape: tuple[int, ...]) -> None:
     weight = np.random.default_rng(1).standard_normal(shape)
     weight /= np.linalg.norm(weight)
     grid = tuple(range(5, 5 + weight.ndim - 3))
-    matrices, error = whole_grid._matrices(torch.from_numpy(weight), grid)
+    matrices, error = whole_grid.gram_matrices(torch.from_numpy(weight), grid)
     wide = weight if shape[1] <= shape[2] else weight.swapaxes(1, 2)
     half = (*grid[:-1], grid[-1] // 2 + 1)
     expected = []

@@ -53,7 +53,7 @@ def assert_tiles_have_all_points(tiling: Tiling, grid: tuple[int, ...], depth: i
     tiles = root_tiles(tiling, 2, CPU)
     for _ in range(depth):
         tiles = tiles.split(tiling)
-    block, index = grid_maximum._points(tiles, tiling, grid)
+    block, index = grid_maximum.points_in(tiles, tiling, grid)
     assert len(block) == 2 * math.prod(grid) - 2 * (math.prod(grid) - len(pairs(grid)))
     for b in range(2):
         assert {first(tuple(row), grid) for row in index[block == b].tolist()} == pairs(grid)
