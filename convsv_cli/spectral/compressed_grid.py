@@ -16,12 +16,12 @@ or above.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from convsv_cli.spectral.ascent import Peaks, turns_of
-from convsv_cli.spectral.compression import SMALL, SMALLER, Compression, compression
+from convsv_cli.spectral.compression import Compression, compression
 from convsv_cli.spectral.definition import definition_error, gram_by_definition, phases
 from convsv_cli.spectral.eigenpairs import lanczos, start_vector, top_pair
 from convsv_cli.spectral.grid_maximum import POINTS_PER_LEAF, canonical, points_in
@@ -34,6 +34,8 @@ VECTORS = 4
 """Of which the quadratic forms are looked at."""
 CLIMBS = 3
 """Rounds of moving to where a form is largest."""
+OF_TILES, LAST = (0.6,), (0.5, 0.3)
+"""Shares of the level (see `Compression.below`) for tiles, which can still be split, and at the end."""
 FORMS = 64
 """Points on an axis where they are."""
 HOPELESS = 0.8
@@ -46,7 +48,7 @@ ROUNDS = 4
 """Improvements of the level before proofs in full."""
 MOST_TILES, MOST_POINTS = 2**14, 2**13
 """That are looked at."""
-MOST_LEFT, FEW = 32, 8
+MOST_LEFT, FEW = 64, 8
 """Points of which whole matrices are formed, and at a time; more are left to a search."""
 DOUBT = 1e-5
 """Relative error of estimates."""
@@ -102,6 +104,9 @@ class _Search:
     wide: torch.Tensor
     tiling: Tiling
     grid: tuple[int, ...]
+    _latest: dict[tuple[int, ...], tuple[torch.Tensor, torch.Tensor]] = field(
+        default_factory=dict, init=False
+    )
 
     def narrowed(self) -> tuple[_Wave, torch.Tensor] | None:
         """A point that is among the largest, and those that are not proven to be below its value.
@@ -174,7 +179,7 @@ class _Search:
         while self.tiling.volume(tiles.rho) * math.prod(self.grid) > POINTS_PER_LEAF and len(tiles):
             radius = self.tiling.radius(tiles.rho)
             if (share := least_share(radius, reach)) > HOPELESS:
-                tiles = tiles[~self.few.below(tiles.centre, share * level * (1 - DOUBT))]
+                tiles = tiles[~self.few.below(tiles.centre, share * level * (1 - DOUBT), OF_TILES)]
             if len(tiles) > MOST_TILES:
                 return None
             tiles = tiles.split(self.tiling)
@@ -183,8 +188,7 @@ class _Search:
 
     def _improved(self, index: torch.Tensor, vector: torch.Tensor) -> _Wave:
         """By the power method, in single precision."""
-        symbol = symbol_at(self.wide, tuple(index.tolist()), self.grid).to(torch.complex64)
-        adjoint, value = symbol.mH.contiguous(), 0.0
+        (symbol, adjoint), value = self._symbol(tuple(index.tolist())), 0.0
         for _ in range(POWERS):
             vector = torch.nn.functional.normalize(vector.to(symbol.dtype), dim=0)
             image = adjoint @ vector
@@ -192,6 +196,14 @@ class _Search:
             vector = symbol @ image
         vector = torch.nn.functional.normalize(vector, dim=0).to(torch.complex128)
         return _Wave(index=canonical(index[None], self.grid)[0], vector=vector, value=value * (1 - DOUBT))
+
+    def _symbol(self, index: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        """And its adjoint, in single precision; the latest is kept."""
+        if index not in self._latest:
+            self._latest.clear()
+            symbol = symbol_at(self.wide, index, self.grid).to(torch.complex64)
+            self._latest[index] = symbol, symbol.mH.contiguous()
+        return self._latest[index]
 
     def proven(self, wave: _Wave, left: torch.Tensor) -> tuple[float, Peaks] | None:
         """The level that is proven at all points, with the largest found; None where too many are left."""
@@ -205,9 +217,7 @@ class _Search:
             if top is None or value > top.value:
                 top = _Wave(index=wave.index, vector=vector, value=value)
             left = left[(left != wave.index).any(1)]
-            for small in (SMALL, SMALLER):
-                if len(left) > FEW:
-                    left = left[~self.few.below(turns_of(left, self.grid), level, small)]
+            left = left[~self.few.below(turns_of(left, self.grid), level, LAST)]
             if len(left) > MOST_LEFT:
                 return None
             left = left[~self._below(left, level, error)]

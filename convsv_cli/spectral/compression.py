@@ -28,6 +28,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -36,15 +37,17 @@ from convsv_cli.spectral.cores import CORES, parallel_map
 from convsv_cli.spectral.definition import half_lags, phase_error, phases
 from convsv_cli.spectral.matrix_norm import proven_below
 
-SMALL, SMALLER = 0.65, 0.35
-"""Of the level: directions whose majorant is below it go to W; and where few frequencies are left."""
-LARGEST = 0.5
+SHARES = (0.75, 0.5)
+"""Of the level: below them, directions can go to W."""
+FEW = 4
+"""Frequencies that are not worth another size of V."""
+LARGEST = 0.75
 """Of p: the size of V that is worth it."""
 STEP = 8
 """Of that size."""
 LEAST = 48
 """Of p that is worth it."""
-BYTES = 2**20
+BYTES = 2**21
 """Of what is formed at a time on one core: it should stay in its cache."""
 COSTLY = 2 * 10**7
 """Multiplications that are worth single precision."""
@@ -58,12 +61,10 @@ class Rows:
 
     Attributes:
         double: float64 [1 + 2 lags, p, k]: what 1, cosines and i times sines are multiplied with.
-        norms: float64 [1 + 2 lags, p], upper bounds of the norms of their rows.
         error: of the Frobenius norm of what rounding of `double` does to E^T H V, at any frequency.
     """
 
     double: torch.Tensor
-    norms: torch.Tensor
     error: float
 
 
@@ -103,22 +104,27 @@ class Compression:
     skew: float
     _rows: dict[int, Rows] = field(default_factory=dict, init=False, repr=False)
 
-    def size(self, level: float, small: float = SMALL) -> int:
+    def size(self, level: float, share: float = SHARES[0]) -> int:
         """How many directions are worth it at a level; 0 where there are too many."""
-        count = int((self.majorant >= small * level).sum())
+        count = int((self.majorant >= share * level).sum())
         size = max(STEP, -(-count // STEP) * STEP)
         return size if size <= LARGEST * len(self.basis) else 0
 
-    def below(self, turns: torch.Tensor, level: float, small: float = SMALL) -> torch.Tensor:
+    def below(self, turns: torch.Tensor, level: float, shares: tuple[float, ...] = SHARES) -> torch.Tensor:
         """Whether lambda_1 < level is proven at theta = 2 pi turns: float64 [n, axes] -> bool [n].
 
-        `small` is the share of the level below which directions go to W.
+        `shares` are of the level: directions whose majorant is below it go to W, with the next one where that
+        leaves frequencies open.
         """
-        prepared = self._prepared(level, small)
-        if prepared is None or not len(turns):
-            return torch.zeros(len(turns), dtype=torch.bool, device=turns.device)
-        each = max(1, min(BYTES // (8 * len(self.basis) * prepared.size), -(-len(turns) // CORES)))
-        return torch.cat(parallel_map(lambda some: self._below(some, prepared), torch.split(turns, each)))
+        proven = torch.zeros(len(turns), dtype=torch.bool, device=turns.device)
+        for share in shares:
+            left = (~proven).nonzero()[:, 0]
+            prepared = self._prepared(level, share) if len(left) > (FEW if proven.any() else 0) else None
+            if prepared is not None:
+                each = max(1, min(BYTES // (8 * len(self.basis) * prepared.size), -(-len(left) // CORES)))
+                chunks = torch.split(turns[left], each)
+                proven[left] = torch.cat(parallel_map(partial(self._below, prepared), chunks))
+        return proven
 
     def heads(self, turns: torch.Tensor, level: float) -> torch.Tensor:
         """D at some frequencies; H has no lower eigenvalues: [n, axes] -> complex64 [n, k, k]."""
@@ -130,8 +136,8 @@ class Compression:
 
     def head(self, level: float) -> torch.Tensor:
         """D as a polynomial, float32 [1 + 2 lags, k, k], for the V of that level."""
-        rows = self._of(self.size(level)).double
-        return rows[:, : rows.shape[2]].float()
+        k = self.size(level)
+        return self._of(k).double[:, :k].float()
 
     def vectors(self, parts: torch.Tensor) -> torch.Tensor:
         """V applied to [n, k]: complex64 [n, p]."""
@@ -141,7 +147,7 @@ class Compression:
         cosine, sine = phases(self.lags, turns).float().tensor_split([1 + len(self.lags)], 1)
         return cosine, sine
 
-    def _below(self, turns: torch.Tensor, level: Level) -> torch.Tensor:
+    def _below(self, level: Level, turns: torch.Tensor) -> torch.Tensor:
         n, k = len(turns), level.size
         cosine, sine = self._phases(turns)
         even = cosine.shape[1]
@@ -155,15 +161,14 @@ class Compression:
         rest = (sine @ level.head[even:]).view(n, k, k).add_(turned).sub_(turned.mT)
         return proven_below(torch.complex(symmetric, rest), level.bound, level.error)
 
-    def _prepared(self, level: float, small: float) -> Level | None:
+    def _prepared(self, level: float, share: float) -> Level | None:
         """None where V would be too large, or the level is not well above the majorant of W."""
-        k = self.size(level, small)
+        k = self.size(level, share)
         if not k:
             return None
         rows, bound = self._of(k), (1 - self.skew) * level * (1 - 4 * UNIT_ROUNDOFF)
-        k = rows.double.shape[2]
         gaps = (bound - self.majorant[k:]) * (1 - 4 * UNIT_ROUNDOFF)
-        if not float(gaps.min()) > (1 - SMALL) / 2 * level:
+        if not float(gaps.min()) > (1 - SHARES[0]) / 2 * level:
             return None
         weights = gaps.rsqrt() * (1 + 8 * UNIT_ROUNDOFF)
         return Level(
@@ -177,9 +182,10 @@ class Compression:
     def _error(self, rows: Rows, k: int, weights: torch.Tensor) -> float:
         """Of D + C diag C* in single precision, in the Frobenius norm; one triangle of it counts twice."""
         p, spatial = len(self.basis), tuple(self.taps.shape[:-2])
-        evaluation = gamma(len(rows.norms) + 8, UNIT_ROUNDOFF_32) + phase_error(spatial)
-        heads = float(torch.linalg.vector_norm(rows.norms[:, :k], dim=1).sum())
-        tails = float(torch.linalg.vector_norm(rows.norms[:, k:] * weights, dim=1).sum())
+        evaluation = gamma(len(rows.double) + 8, UNIT_ROUNDOFF_32) + phase_error(spatial)
+        norms = torch.linalg.vector_norm(rows.double, dim=2) * (1 + gamma(k + 4))
+        heads = float(torch.linalg.vector_norm(norms[:, :k], dim=1).sum())
+        tails = float(torch.linalg.vector_norm(norms[:, k:] * weights, dim=1).sum())
         of_head = evaluation * heads + rows.error
         of_tail = evaluation * tails + rows.error * float(weights.max())
         product = 2 * tails * of_tail + of_tail**2
@@ -188,12 +194,12 @@ class Compression:
         return 1.001 * math.sqrt(2) * total + TINY
 
     def _of(self, k: int) -> Rows:
-        """For so many directions, or more of which there are some already."""
-        known = max(self._rows, default=0)
-        if k > known:
+        """For so many directions: the first of as many as there are already."""
+        if k > max(self._rows, default=0):
             self._rows.clear()
-            self._rows[known := k] = _rows(self.taps, self.basis, k)
-        return self._rows[known]
+            self._rows[k] = _rows(self.taps, self.basis, k)
+        (most,) = self._rows.values()
+        return Rows(double=most.double[..., :k], error=most.error)
 
 
 def is_compressible(weight: torch.Tensor) -> bool:
@@ -257,8 +263,7 @@ def _rows(taps: torch.Tensor, basis: torch.Tensor, k: int) -> Rows:
     middle = len(full) // 2
     positive, negative = full[middle + 1 :], full[:middle].flip(0)
     rows = torch.cat([full[middle : middle + 1], positive + negative, negative - positive])
-    norms = torch.linalg.vector_norm(rows, dim=2) * (1 + gamma(k + 4))
     # sums of q products and `count` terms, with |V| about 1; in double precision with |V|_F and |E|_F
     error = gamma(q + count + 8, unit) + gamma(4 * (p + q)) * math.sqrt(p * k)
     size = float(torch.linalg.vector_norm(flat, dim=(1, 2)).sum()) ** 2
-    return Rows(double=rows, norms=norms, error=1.1 * error * size)
+    return Rows(double=rows, error=1.1 * error * size)

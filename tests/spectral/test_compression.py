@@ -49,11 +49,9 @@ def test_only_true_statements_are_proven_and_nearly_all_of_those(k: tuple[int, .
     high = tops > 0.5 * tops.max()
     assert high.sum() > 5
     for x, top in zip(torch.from_numpy(turns[high]), tops[high].tolist(), strict=True):
-        for small in (compression.SMALL, compression.SMALLER):
-            for step in (-0.3, -1e-3, -1e-6, -1e-9):
-                assert not few.below(x[None], top * (1 + step), small).any(), "something false is proven"
-        assert few.below(x[None], top * 1.3).all()
-        assert few.below(x[None], top * 1.01, compression.SMALLER).all(), "next to nothing is proven"
+        for step in (-0.3, -1e-3, -1e-6, -1e-9):
+            assert not few.below(x[None], top * (1 + step)).any(), "something false is proven"
+        assert few.below(x[None], top * 1.02).all(), "next to nothing is proven"
 
 
 def test_the_majorant_is_above_in_every_direction_that_is_left_out() -> None:
