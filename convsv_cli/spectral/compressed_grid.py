@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from convsv_cli.spectral.ascent import Peaks, turns_of
+from convsv_cli.spectral.ascent import Peaks, nearest, turns_of
 from convsv_cli.spectral.compression import Compression, compression
 from convsv_cli.spectral.definition import definition_error, gram_by_definition, phases
 from convsv_cli.spectral.eigenpairs import lanczos, start_vector, top_pair
@@ -32,18 +32,16 @@ from convsv_cli.spectral.whole_grid import gram_matrices
 
 VECTORS = 4
 """Of which the quadratic forms are looked at."""
-CLIMBS = 3
-"""Rounds of moving to where a form is largest."""
 OF_TILES, LAST = (0.6,), (0.5, 0.3)
 """Shares of the level (see `Compression.below`) for tiles, which can still be split, and at the end."""
-FORMS = 64
-"""Points on an axis where they are."""
+FORMS, REACH = 64, 4
+"""Points on an axis where they are, and of a finer grid on either side."""
 HOPELESS = 0.8
 """Of the level: what tiles are not tried at."""
 POWERS = 4
 """Steps of the power method that a vector is improved by."""
-STEPS = 5
-"""Lanczos steps."""
+STEPS, DIRECT = 6, 2 * 10**5
+"""Lanczos steps; multiplications in the time of which LAPACK finds all eigenvalues instead."""
 ROUNDS = 4
 """Improvements of the level before proofs in full."""
 MOST_TILES, MOST_POINTS = 2**14, 2**13
@@ -70,7 +68,9 @@ def compressed_grid(
     """
     wide = weight[0] if weight.shape[1] <= weight.shape[2] else weight[0].transpose(0, 1)
     taps = wide.permute(*range(2, wide.ndim), 0, 1).contiguous()
-    search = _Search(few=compression(taps), wide=wide, tiling=tiling, grid=grid)
+    if (few := compression(taps)) is None:
+        return None
+    search = _Search(few=few, wide=wide, tiling=tiling, grid=grid)
     found = search.narrowed()
     return None if found is None else search.proven(*found)
 
@@ -140,34 +140,44 @@ class _Search:
         forms, _ = gram_matrices(kernels, coarse)
         best = forms.real.flatten().argmax()
         number, *index = torch.unravel_index(best, (len(vectors), *half_grid(coarse)))
-        turns = turns_of(torch.stack(index), coarse)
-        sizes = turns.new_tensor(self.grid)
-        return self._improved((turns * sizes).round().long().remainder(sizes.long()), vectors[number])
+        return self._improved(nearest(turns_of(torch.stack(index), coarse), self.grid), vectors[number])
 
     def _tops(self, turns: torch.Tensor, level: float) -> tuple[torch.Tensor, torch.Tensor]:
         """The largest eigenvalues of the D at some frequencies, about, and their vectors: [n], [n, k]."""
         heads = self.few.heads(turns, level)
+        if len(heads) * heads.shape[-1] ** 3 < DIRECT:
+            values, vectors = torch.linalg.eigh(heads)
+            return values[:, -1].double(), vectors[..., -1]
         start = start_vector(heads.shape[-1], heads.device).to(heads.dtype).expand(len(heads), -1)
         return lanczos(heads, start, STEPS)
 
     def _climbed(self, level: float) -> _Wave:
         """Where quadratic forms of top vectors are largest: first of those at the centres of tiles."""
-        head, coarse = self.few.head(level), tuple(min(n, FORMS) for n in self.grid)
-        places = torch.arange(math.prod(half_grid(coarse)), device=head.device)
-        turns = turns_of(torch.stack(torch.unravel_index(places, half_grid(coarse)), 1), coarse)
-        waves = phases(self.few.lags, turns).float()
-        some = root_tiles(self.tiling, 1, head.device).centre
-        for _ in range(CLIMBS):
-            parts = self._tops(some, level)[1]
-            images = torch.einsum("rij,nj->nri", head.to(parts.dtype), parts)
-            forms = torch.einsum("nri,ni->nr", images, parts.conj())
-            even = 1 + len(self.few.lags)
-            values = waves @ torch.cat([forms[:, :even].real, -forms[:, even:].imag], 1).T
-            place, number = divmod(int(values.argmax()), len(parts))
-            some = turns[place : place + 1]
-        sizes = turns.new_tensor(self.grid)
-        index = (some[0] * sizes).round().long().remainder(sizes.long())
-        return self._improved(index, self.few.vectors(parts[number : number + 1])[0])
+        coarse = tuple(min(n, FORMS) for n in self.grid)
+        places = torch.arange(math.prod(half_grid(coarse)), device=self.wide.device)
+        there = turns_of(torch.stack(torch.unravel_index(places, half_grid(coarse)), 1), coarse)
+        parts = self._tops(root_tiles(self.tiling, 1, self.wide.device).centre, level)[1]
+        parts, turns = self._moved(parts, there, level)
+        step = [-(-n // FORMS) for n in self.grid]
+        while max(step) > 1:
+            step = [-(-each // REACH) for each in step]
+            around = [torch.arange(-REACH, REACH + 1, device=places.device) * each for each in step]
+            offsets = torch.cartesian_prod(*around).reshape(-1, len(step))
+            there = turns_of(nearest(turns, self.grid) + offsets, self.grid)
+            parts, turns = self._moved(parts, there, level)
+        return self._improved(nearest(turns[0], self.grid), self.few.vectors(parts)[0])
+
+    def _moved(
+        self, parts: torch.Tensor, there: torch.Tensor, level: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where, of some frequencies, a form of some vectors is largest, and the top vector there."""
+        head, even = self.few.head(level), 1 + len(self.few.lags)
+        images = torch.einsum("rij,nj->nri", head.to(parts.dtype), parts)
+        forms = torch.einsum("nri,ni->nr", images, parts.conj())
+        forms = torch.cat([forms[:, :even].real, -forms[:, even:].imag], 1)
+        values = phases(self.few.lags, there).float() @ forms.T
+        turns = there[int(values.amax(1).argmax())][None]
+        return self._tops(turns, level)[1], turns
 
     def _open(self, level: float) -> torch.Tensor | None:
         """Points that tiles do not prove to be below the level; None if they are too many."""

@@ -45,8 +45,12 @@ LARGEST = 0.75
 """Of p: the size of V that is worth it."""
 STEP = 8
 """Of that size."""
+FLAT = 0.75
+"""(sum lambda)^2 / (p sum lambda^2) of the majorant, above which it hardly decays; 0.9 for random kernels."""
 LEAST = 48
 """Of p that is worth it."""
+LARGE = 128
+"""Of p, where no more directions are kept than are needed."""
 BYTES = 2**21
 """Of what is formed at a time on one core: it should stay in its cache."""
 COSTLY = 2 * 10**7
@@ -135,9 +139,10 @@ class Compression:
         return torch.complex(*parts).view(-1, k, k)
 
     def head(self, level: float) -> torch.Tensor:
-        """D as a polynomial, float32 [1 + 2 lags, k, k], for the V of that level."""
-        k = self.size(level)
-        return self._of(k).double[:, :k].float()
+        """D as a polynomial, float32 [1 + 2 lags, k, k], for the V of that level or a larger one."""
+        self._of(self.size(level), level)
+        ((k, rows),) = self._rows.items()
+        return rows.double[:, :k].float()
 
     def vectors(self, parts: torch.Tensor) -> torch.Tensor:
         """V applied to [n, k]: complex64 [n, p]."""
@@ -166,7 +171,7 @@ class Compression:
         k = self.size(level, share)
         if not k:
             return None
-        rows, bound = self._of(k), (1 - self.skew) * level * (1 - 4 * UNIT_ROUNDOFF)
+        rows, bound = self._of(k, level), (1 - self.skew) * level * (1 - 4 * UNIT_ROUNDOFF)
         gaps = (bound - self.majorant[k:]) * (1 - 4 * UNIT_ROUNDOFF)
         if not float(gaps.min()) > (1 - SHARES[0]) / 2 * level:
             return None
@@ -193,13 +198,14 @@ class Compression:
         total = of_head + product + 8 * UNIT_ROUNDOFF_32 * (heads + tails**2)
         return 1.001 * math.sqrt(2) * total + TINY
 
-    def _of(self, k: int) -> Rows:
-        """For so many directions: the first of as many as there are already."""
+    def _of(self, k: int, level: float) -> Rows:
+        """For so many directions: the first of as many as there are already, or may soon be needed."""
         if k > max(self._rows, default=0):
             self._rows.clear()
-            self._rows[k] = _rows(self.taps, self.basis, k)
-        (most,) = self._rows.values()
-        return Rows(double=most.double[..., :k], error=most.error)
+            most = max(k, self.size(level, SHARES[-1])) if len(self.basis) < LARGE else k
+            self._rows[most] = _rows(self.taps, self.basis, most)
+        ((_, rows),) = self._rows.items()
+        return Rows(double=rows.double[..., :k], error=rows.error)
 
 
 def is_compressible(weight: torch.Tensor) -> bool:
@@ -207,8 +213,10 @@ def is_compressible(weight: torch.Tensor) -> bool:
     return len(weight) == 1 and min(weight.shape[1:3]) >= LEAST
 
 
-def compression(taps: torch.Tensor) -> Compression:
+def compression(taps: torch.Tensor) -> Compression | None:
     """That of the Gram symbol of one kernel, float64 [*k, p, q], of a norm of about 1.
+
+    None where its spectrum hardly decays.
 
     Cost: O(taps p^2 q) once, and O(taps^2 p q k) for a V of k columns.
     """
@@ -221,6 +229,8 @@ def compression(taps: torch.Tensor) -> Compression:
     wide = (wide * shares.rsqrt().to(wide.dtype)[:, None, None]).transpose(0, 1).flatten(1)
     pieces = torch.split(wide, -(-p // CORES))
     majorant = torch.cat(parallel_map(lambda piece: piece @ wide.mT, pieces))
+    if float(majorant.trace()) ** 2 > FLAT * p * float(majorant.square().sum()):
+        return None
     basis = torch.linalg.eigh(majorant.float())[1].flip(1).double()
     across, skewed = basis.mT @ (majorant.double() @ basis), basis.mT @ basis
     skewed.diagonal().sub_(1)

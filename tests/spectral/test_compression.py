@@ -32,6 +32,12 @@ def taps_of(weight: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.moveaxis(weight, (0, 1), (-2, -1)).copy())
 
 
+def compressed(weight: np.ndarray) -> compression.Compression:
+    few = compression.compression(taps_of(weight))
+    assert few is not None
+    return few
+
+
 def symbols(weight: np.ndarray, turns: np.ndarray) -> np.ndarray:
     """By the definition: [n, P, q]."""
     places = np.array(list(itertools.product(*map(range, weight.shape[2:]))))
@@ -43,7 +49,7 @@ def symbols(weight: np.ndarray, turns: np.ndarray) -> np.ndarray:
 def test_only_true_statements_are_proven_and_nearly_all_of_those(k: tuple[int, ...]) -> None:
     """Levels from well below to well above, one for each frequency, beside its own largest eigenvalue."""
     weight = decaying(k)
-    few = compression.compression(taps_of(weight))
+    few = compressed(weight)
     turns = np.random.default_rng(1).uniform(-0.5, 1.5, (40, len(k)))
     tops = np.linalg.norm(symbols(weight, turns), 2, axis=(1, 2)) ** 2
     high = tops > 0.5 * tops.max()
@@ -56,7 +62,7 @@ def test_only_true_statements_are_proven_and_nearly_all_of_those(k: tuple[int, .
 
 def test_the_majorant_is_above_in_every_direction_that_is_left_out() -> None:
     weight = decaying((3, 3), decay=0.1)
-    few = compression.compression(taps_of(weight))
+    few = compressed(weight)
     basis, majorant = few.basis.numpy(), few.majorant.numpy()
     assert np.abs(basis.T @ basis - np.eye(P)).max() <= few.skew
     for symbol in symbols(weight, np.random.default_rng(2).uniform(0, 1, (30, 2))):
@@ -67,7 +73,7 @@ def test_the_majorant_is_above_in_every_direction_that_is_left_out() -> None:
 
 def test_compressed_rows_are_those_of_the_symbol() -> None:
     weight = decaying((2, 3))
-    few = compression.compression(taps_of(weight))
+    few = compressed(weight)
     level = float(np.linalg.norm(symbols(weight, np.zeros((1, 2)))[0], 2) ** 2)
     turns = torch.rand((7, 2), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     whole = gram_symbol(torch.from_numpy(weight)[None])
