@@ -32,8 +32,8 @@ from convsv_cli.spectral.whole_grid import gram_matrices
 
 VECTORS = 4
 """Of which the quadratic forms are looked at."""
-OF_TILES, LAST = (0.6,), (0.5, 0.3)
-"""Shares of the level (see `Compression.below`) for tiles, which can still be split, and at the end."""
+OF_TILES, OF_ALL, OF_OPEN, LAST = (0.6,), (0.75, 0.5), (0.4,), (0.3,)
+"""Shares of the level (see `Compression.below`) for tiles, all points, those in tiles, and at the end."""
 FORMS, REACH = 64, 4
 """Points on an axis where they are, and of a finer grid on either side."""
 HOPELESS = 0.8
@@ -117,11 +117,11 @@ class _Search:
         if not self.few.size(wave.value):
             return None
         wave = max(wave, self._climbed(wave.value), key=lambda one: one.value)
-        left = self._open(wave.value)
+        left, shares = self._open(wave.value), OF_ALL if self._is_small else OF_OPEN
         if left is None:
             return None
         for _ in range(ROUNDS):
-            left = left[~self.few.below(turns_of(left, self.grid), wave.value)]
+            left = left[~self.few.below(turns_of(left, self.grid), wave.value, shares)]
             if not len(left):
                 break
             values, parts = self._tops(turns_of(left, self.grid), wave.value)
@@ -179,9 +179,14 @@ class _Search:
         turns = there[int(values.amax(1).argmax())][None]
         return self._tops(turns, level)[1], turns
 
+    @property
+    def _is_small(self) -> bool:
+        """Whether all points are looked at."""
+        return math.prod(self.grid) <= 4 * POINTS_PER_LEAF * self.tiling.places
+
     def _open(self, level: float) -> torch.Tensor | None:
         """Points that tiles do not prove to be below the level; None if they are too many."""
-        if math.prod(self.grid) <= 4 * POINTS_PER_LEAF * self.tiling.places:
+        if self._is_small:
             every = torch.arange(math.prod(half_grid(self.grid)), device=self.wide.device)
             return canonical(torch.stack(torch.unravel_index(every, half_grid(self.grid)), 1), self.grid)
         reach = SLACK + sum(math.pi * d / n for d, n in zip(self.tiling.degrees, self.grid, strict=True))
@@ -227,7 +232,8 @@ class _Search:
             if top is None or value > top.value:
                 top = _Wave(index=wave.index, vector=vector, value=value)
             left = left[(left != wave.index).any(1)]
-            left = left[~self.few.below(turns_of(left, self.grid), level, LAST)]
+            if len(left) > FEW:
+                left = left[~self.few.below(turns_of(left, self.grid), level, LAST)]
             if len(left) > MOST_LEFT:
                 return None
             left = left[~self._below(left, level, error)]

@@ -33,7 +33,7 @@ from functools import partial
 import torch
 
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma
-from convsv_cli.spectral.cores import CORES, parallel_map
+from convsv_cli.spectral.cores import CORES, parallel_map, product
 from convsv_cli.spectral.definition import half_lags, phase_error, phases
 from convsv_cli.spectral.matrix_norm import proven_below
 
@@ -123,7 +123,7 @@ class Compression:
         proven = torch.zeros(len(turns), dtype=torch.bool, device=turns.device)
         for share in shares:
             left = (~proven).nonzero()[:, 0]
-            prepared = self._prepared(level, share) if len(left) > (FEW if proven.any() else 0) else None
+            prepared = self._prepared(level, share) if len(left) > (FEW if share < shares[0] else 0) else None
             if prepared is not None:
                 each = max(1, min(BYTES // (8 * len(self.basis) * prepared.size), -(-len(left) // CORES)))
                 chunks = torch.split(turns[left], each)
@@ -227,12 +227,11 @@ def compression(taps: torch.Tensor) -> Compression | None:
     shares = norms / norms.sum() * (1 - 2.0**-40)  # whose sum is below 1, whatever its rounding
     wide, unit = _precision(flat, flat.numel() * p)
     wide = (wide * shares.rsqrt().to(wide.dtype)[:, None, None]).transpose(0, 1).flatten(1)
-    pieces = torch.split(wide, -(-p // CORES))
-    majorant = torch.cat(parallel_map(lambda piece: piece @ wide.mT, pieces))
+    majorant = product(wide, wide.mT)
     if float(majorant.trace()) ** 2 > FLAT * p * float(majorant.square().sum()):
         return None
     basis = torch.linalg.eigh(majorant.float())[1].flip(1).double()
-    across, skewed = basis.mT @ (majorant.double() @ basis), basis.mT @ basis
+    across, skewed = product(basis.mT, product(majorant.double(), basis)), product(basis.mT, basis)
     skewed.diagonal().sub_(1)
     squares = float(torch.linalg.vector_norm(basis)) ** 2
     skew = float(torch.linalg.vector_norm(skewed)) + gamma(p + 4) * squares
@@ -266,10 +265,10 @@ def _rows(taps: torch.Tensor, basis: torch.Tensor, k: int) -> Rows:
     (left, unit), (right, _) = (_precision(part, count * p * images.numel()) for part in (flat, images))
     lagged = right.new_zeros([p, *(2 * n - 1 for n in spatial), k])
     products = parallel_map(lambda tap: (tap @ right).view(p, *spatial, k), list(left))
-    for place, product in zip(itertools.product(*map(range, spatial)), products, strict=True):
+    for place, images in zip(itertools.product(*map(range, spatial)), products, strict=True):
         window = (slice(None), *(slice(t, t + n) for t, n in zip(place, spatial, strict=True)))
-        lagged[window] += product
-    full = (basis.mT @ lagged.view(p, -1).double()).view(p, -1, k).transpose(0, 1)
+        lagged[window] += images
+    full = product(basis.mT, lagged.view(p, -1).double()).view(p, -1, k).transpose(0, 1)
     middle = len(full) // 2
     positive, negative = full[middle + 1 :], full[:middle].flip(0)
     rows = torch.cat([full[middle : middle + 1], positive + negative, negative - positive])

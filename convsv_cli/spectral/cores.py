@@ -19,6 +19,7 @@ import torch
 
 CORES = torch.get_num_threads()
 NAME = "convsv-core"
+WORTH = 10**7  # multiplications of a product that is worth a second core
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -84,6 +85,13 @@ def parallel_map(
         for other in others:
             other.result()
     return [results[index] for index in range(len(items))]
+
+
+def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """[m, k] times [k, n], by rows of the result, some for each core where they are many."""
+    if CORES < 2 or len(left) * right.numel() < WORTH:
+        return left @ right
+    return torch.cat(parallel_map(lambda rows: rows @ right, torch.split(left, -(-len(left) // CORES))))
 
 
 @cache

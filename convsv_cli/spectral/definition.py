@@ -8,6 +8,7 @@ import math
 import torch
 
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma
+from convsv_cli.spectral.cores import product
 
 
 def half_lags(k: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
@@ -38,7 +39,7 @@ def gram_by_definition(taps: torch.Tensor, block: torch.Tensor, turns: torch.Ten
     flat = flat if len(taps) == 1 else flat[block]
     real, imaginary = (part[:, None] @ flat for part in (angle.cos(), -angle.sin()))
     symbols = torch.complex(real, imaginary).view(len(turns), p, -1)
-    return symbols @ symbols.mH
+    return product(symbols[0], symbols[0].mH)[None] if len(turns) == 1 else symbols @ symbols.mH
 
 
 def definition_error(taps: torch.Tensor, size: float, trace: float) -> float:

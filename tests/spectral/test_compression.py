@@ -55,9 +55,10 @@ def test_only_true_statements_are_proven_and_nearly_all_of_those(k: tuple[int, .
     high = tops > 0.5 * tops.max()
     assert high.sum() > 5
     for x, top in zip(torch.from_numpy(turns[high]), tops[high].tolist(), strict=True):
-        for step in (-0.3, -1e-3, -1e-6, -1e-9):
-            assert not few.below(x[None], top * (1 + step)).any(), "something false is proven"
-        assert few.below(x[None], top * 1.02).all(), "next to nothing is proven"
+        for share in compressed_grid.OF_ALL + compressed_grid.LAST:
+            for step in (-0.3, -1e-3, -1e-6, -1e-9):
+                assert not few.below(x[None], top * (1 + step), (share,)).any(), "something false is proven"
+        assert few.below(x[None], top * 1.02, compressed_grid.LAST).all(), "next to nothing is proven"
 
 
 def test_the_majorant_is_above_in_every_direction_that_is_left_out() -> None:

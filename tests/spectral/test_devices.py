@@ -14,7 +14,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from convsv_cli.model import kernel as kernels
 from convsv_cli.model.layer import Geometry
-from convsv_cli.spectral import ascent, eigenpairs, grid_maximum, matrix_norm, spectrum, tiles
+from convsv_cli.spectral import (
+    ascent,
+    compression,
+    definition,
+    eigenpairs,
+    grid_maximum,
+    matrix_norm,
+    spectrum,
+    tiles,
+    whole_grid,
+)
 from convsv_cli.spectral.gram_symbol import GramSymbol
 from convsv_cli.spectral.matrix_norm import Scale
 from convsv_cli.spectral.padded_convolution import PaddedConvolution
@@ -66,6 +76,29 @@ def test_the_ascent() -> None:
     assert_there(peaks.block, peaks.index, peaks.value, peaks.vector, peaks.best(2).value)
     assert_there(ascent.turns_of(index, grid), ascent.nearest(tensor(5, 2), grid))
     assert_there(ascent.summits(symbols, peaks, index, grid))
+
+
+def test_definitions_and_whole_grids() -> None:
+    turns, taps = tensor(5, 2), tensor(2, 3, 3, 4, 6)
+    assert_there(definition.half_lags((3, 3), turns), definition.phases(tensor(4, 2), turns))
+    assert_there(definition.gram_by_definition(taps, block(), turns))
+    assert_there(whole_grid._lags(taps.flatten(1, 2), [3, 3]), whole_grid._phases(8, 5, 3, DEVICE))
+    assert_there(whole_grid._peaks(tensor(3, 3, dtype=torch.complex128), 1.0, 7, 2, (8, 9)).index)
+
+
+def test_compressions() -> None:
+    turns, k, p = tensor(7, 2), 8, 64
+    few = compression.Compression(
+        taps=tensor(2, 2, p, p), lags=tensor(4, 2), basis=tensor(p, p), majorant=tensor(p), skew=1e-6
+    )
+    level = compression.Level(
+        head=tensor(9, k * k, dtype=torch.float32),
+        tail=tensor(9, (p - k) * k, dtype=torch.float32),
+        bound=1.0,
+        error=1e-4,
+        size=k,
+    )
+    assert_there(few._below(level, turns), few.vectors(tensor(7, k, dtype=torch.complex64)))
 
 
 def test_eigenvectors() -> None:
