@@ -26,7 +26,7 @@ from convsv_cli.spectral.definition import definition_error, gram_by_definition,
 from convsv_cli.spectral.eigenpairs import lanczos, start_vector, top_pair
 from convsv_cli.spectral.grid_maximum import POINTS_PER_LEAF, canonical, points_in
 from convsv_cli.spectral.matrix_norm import proven_below, proven_level
-from convsv_cli.spectral.spectrum import half_grid, symbol_at
+from convsv_cli.spectral.spectrum import half_grid, symbol_at, unravelled
 from convsv_cli.spectral.tiles import SLACK, Tiling, root_tiles
 from convsv_cli.spectral.whole_grid import gram_matrices
 
@@ -138,9 +138,8 @@ class _Search:
         vectors = self.few.basis[:, :VECTORS].T
         kernels = (vectors @ self.wide.flatten(1)).view(-1, 1, *self.wide.shape[1:])
         forms, _ = gram_matrices(kernels, coarse)
-        best = forms.real.flatten().argmax()
-        number, *index = torch.unravel_index(best, (len(vectors), *half_grid(coarse)))
-        return self._improved(nearest(turns_of(torch.stack(index), coarse), self.grid), vectors[number])
+        best = unravelled(forms.real.flatten().argmax()[None], (len(vectors), *half_grid(coarse)))[0]
+        return self._improved(nearest(turns_of(best[1:], coarse), self.grid), vectors[best[0]])
 
     def _tops(self, turns: torch.Tensor, level: float) -> tuple[torch.Tensor, torch.Tensor]:
         """The largest eigenvalues of the D at some frequencies, about, and their vectors: [n], [n, k]."""
@@ -155,7 +154,7 @@ class _Search:
         """Where quadratic forms of top vectors are largest: first of those at the centres of tiles."""
         coarse = tuple(min(n, FORMS) for n in self.grid)
         places = torch.arange(math.prod(half_grid(coarse)), device=self.wide.device)
-        there = turns_of(torch.stack(torch.unravel_index(places, half_grid(coarse)), 1), coarse)
+        there = turns_of(unravelled(places, half_grid(coarse)), coarse)
         parts = self._tops(root_tiles(self.tiling, 1, self.wide.device).centre, level)[1]
         parts, turns = self._moved(parts, there, level)
         step = [-(-n // FORMS) for n in self.grid]
@@ -188,7 +187,7 @@ class _Search:
         """Points that tiles do not prove to be below the level; None if they are too many."""
         if self._is_small:
             every = torch.arange(math.prod(half_grid(self.grid)), device=self.wide.device)
-            return canonical(torch.stack(torch.unravel_index(every, half_grid(self.grid)), 1), self.grid)
+            return canonical(unravelled(every, half_grid(self.grid)), self.grid)
         reach = SLACK + sum(math.pi * d / n for d, n in zip(self.tiling.degrees, self.grid, strict=True))
         tiles = root_tiles(self.tiling, 1, self.wide.device)
         while self.tiling.volume(tiles.rho) * math.prod(self.grid) > POINTS_PER_LEAF and len(tiles):

@@ -196,7 +196,7 @@ def symbols(weight: torch.Tensor, grid: tuple[int, ...]) -> Iterator[torch.Tenso
 def kernel_of(found: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
     """The real kernel [c_out, c_in, *grid] that has about these `symbols` [frequencies, c_out, c_in]."""
     axis = _halved_axis(grid)
-    spectrum = found.reshape(*_half(grid), *found.shape[1:]).movedim((-2, -1), (0, 1))
+    spectrum = found.reshape(*half_grid(grid), *found.shape[1:]).movedim((-2, -1), (0, 1))
     order = [i for i in range(len(grid)) if i != axis]
     if order:
         spectrum = torch.fft.ifftn(spectrum, dim=[2 + i for i in order])

@@ -23,7 +23,7 @@ from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma
 from convsv_cli.spectral.ascent import Peaks
 from convsv_cli.spectral.costs import Shape
 from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_below
-from convsv_cli.spectral.spectrum import half_grid
+from convsv_cli.spectral.spectrum import half_grid, unravelled
 
 LOOKED_AT = 16
 """Matrices of which all eigenvalues are found."""
@@ -86,11 +86,10 @@ def _largest(matrices: torch.Tensor, some: torch.Tensor) -> tuple[float, int]:
 
 def _peaks(matrix: torch.Tensor, top: float, where: int, blocks: int, grid: tuple[int, ...]) -> Peaks:
     """The point of that number."""
-    place = torch.tensor([where], device=matrix.device)
-    block, *index = torch.unravel_index(place, (blocks, *half_grid(grid)))
+    place = unravelled(torch.tensor([where], device=matrix.device), (blocks, *half_grid(grid)))
     return Peaks(
-        block=block,
-        index=torch.stack(index, 1),
+        block=place[:, 0],
+        index=place[:, 1:],
         value=matrix.new_tensor([top], dtype=torch.float64),
         vector=torch.linalg.eigh(matrix)[1][None, :, -1],
     )
