@@ -1,8 +1,8 @@
-"""Where the time of an audit goes: python benchmarks/phases.py [--threads N] [MODEL ...].
+"""Where the time of an audit goes: python benchmarks/phases.py [--shared ../shared] [MODEL ...].
 
-Each model is audited as users do, in a process of its own, with its main steps timed: processor seconds of
-all threads in a step, without the steps within it. What the child process takes that parses ONNX is a step of
-its own, for it runs beside the others. docs/performance.md has the table and what it shows.
+Each model is audited as users do, in a process of its own and on one thread, so that each processor second
+belongs to one step: seconds without those of the steps within it. What the child process takes that parses
+ONNX is a step of its own, for it runs beside the others. docs/performance.md says what the table shows.
 """
 
 from __future__ import annotations
@@ -87,15 +87,15 @@ MODELS = {
     "ResNet-20, sample": Model(write=_sample, options=("--exact", *QUICK)),
     "ResNet-18, real": Model(write=_real, options=("--exact", "--input-size", "224", *EVERY)),
     "ResNet-18, random": Model(write=_random, options=EVERY),
-    "ResNet-50, random": Model(write=_resnet50, options=EVERY),
+    "ResNet-50, random": Model(write=_resnet50, options=QUICK),
     "VGG-16, random": Model(write=_vgg16, options=EVERY),
 }
 
 
-def audited(model: Path, options: tuple[str, ...], threads: int) -> dict[str, float]:
-    """Seconds by step, `elapsed`, and `peak` MB of the larger process."""
+def audited(model: Path, options: tuple[str, ...]) -> dict[str, float]:
+    """Seconds by step, `all`, and `peak` MB of the larger process."""
     command = [sys.executable, str(ROOT / "benchmarks" / "phase_clock.py"), "audit", str(model), "--quiet"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [*command, *options, "-o", str(model.with_suffix(".json"))],
         env=environment,
@@ -112,17 +112,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help=", ".join(MODELS))
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="of the real models")
-    parser.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores"
-    )
     asked = parser.parse_args()
-    print(" | ".join(["model", *STEPS, "all", "elapsed", "peak MB"]))
+    print(" | ".join(["model", *STEPS, "all", "peak MB"]))
     for name in asked.models or MODELS:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             MODELS[name].write(path, asked.shared)
-            found = audited(path, MODELS[name].options, asked.threads)
-        seconds = (f"{found.get(step, 0.0):.2f}" for step in (*STEPS, "all", "elapsed"))
+            found = audited(path, MODELS[name].options)
+        seconds = (f"{found.get(step, 0.0):.2f}" for step in (*STEPS, "all"))
         print(" | ".join([name, *seconds, f"{found['peak']:.0f}"]), flush=True)
 
 

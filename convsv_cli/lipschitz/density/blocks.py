@@ -50,7 +50,9 @@ def rounded(blocks: Blocks) -> dict[Pair, float]:
     return {pair: UNIT_ROUNDOFF * size(block) * up(8) for pair, block in blocks.items()}
 
 
-def above(blocks: Blocks, fields: Sequence[str], errors: Errors) -> dict[Pair, torch.Tensor]:
+def above(
+    blocks: Blocks, fields: Sequence[str], errors: Errors, *, own: bool = False
+) -> dict[Pair, torch.Tensor]:
     """Blocks of a matrix above every one whose blocks differ from these by so much in the Frobenius norm.
 
     For tau > 0, a Hermitian matrix whose blocks have norms of at most e_ij is below the block-diagonal one
@@ -61,6 +63,7 @@ def above(blocks: Blocks, fields: Sequence[str], errors: Errors) -> dict[Pair, t
         blocks: of a Hermitian matrix.
         fields: of its rows.
         errors: of the blocks that have any.
+        own: nobody else has the blocks of the fields in `errors`, which may be overwritten.
 
     Raises:
         InfeasibleError: a norm is neither 0 nor from `LEAST` to `MOST`.
@@ -75,14 +78,14 @@ def above(blocks: Blocks, fields: Sequence[str], errors: Errors) -> dict[Pair, t
     found = dict(blocks)
     for name, amount in excess.items():
         if amount:
-            found[name, name] = _raised(found[name, name], amount * up(4 * len(fields)))
+            block = found[name, name] if own else found[name, name].clone()
+            _raise(block, amount * up(4 * len(fields)))
+            found[name, name] = block
     return found
 
 
-def _raised(block: torch.Tensor, amount: float) -> torch.Tensor:
-    """With at least so much more on the diagonal."""
-    block = block.clone()
+def _raise(block: torch.Tensor, amount: float) -> None:
+    """Add at least so much on the diagonal."""
     diagonal = block.diagonal(dim1=-2, dim2=-1)
     rounding = 2 * UNIT_ROUNDOFF * float(diagonal.abs().max())
     diagonal += amount * up(2) + rounding
-    return block

@@ -103,7 +103,7 @@ class Covariance:
             blocks[pair] = block if before is None else before + block
             if self.proof and before is not None:
                 errors[pair] += UNIT_ROUNDOFF * (size(before) + size(block)) * up(4)
-        return above(blocks, self.fields, errors) if self.proof else blocks, added.growth
+        return above(blocks, self.fields, errors, own=True) if self.proof else blocks, added.growth
 
     def rescaled(self, scale: float) -> Covariance:
         """The same with another scale, and with its product, multiplied out if it was.
