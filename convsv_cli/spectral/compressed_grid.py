@@ -221,13 +221,11 @@ class _Search:
 
     def proven(self, wave: _Wave, left: torch.Tensor) -> tuple[float, Peaks] | None:
         """The level that is proven at all points, with the largest found; None where too many are left."""
-        size = float(torch.linalg.vector_norm(self.wide.flatten(2), dim=(0, 1)).sum())
-        error = 1.001 * definition_error(self.few.taps[None], size, size**2)
         level, top = wave.value, None  # all but those left are proven to be below that level
         while True:
             matrix = self._matrices(wave.index[None])
             value, vector = top_pair(matrix[0], wave.vector)
-            level = max(level, proven_level(matrix, value, error))
+            level = max(level, proven_level(matrix, value, self._error(matrix)))
             if top is None or value > top.value:
                 top = _Wave(index=wave.index, vector=vector, value=value)
             left = left[(left != wave.index).any(1)]
@@ -235,7 +233,7 @@ class _Search:
                 left = left[~self.few.below(turns_of(left, self.grid), level, LAST)]
             if len(left) > MOST_LEFT:
                 return None
-            left = left[~self._below(left, level, error)]
+            left = left[~self._below(left, level)]
             if not len(left):
                 return level, self._peaks(top)
             waves = [self._improved(index, top.vector) for index in left]
@@ -246,9 +244,15 @@ class _Search:
             self.few.taps[None], torch.zeros_like(index[:, 0]), turns_of(index, self.grid)
         )
 
-    def _below(self, index: torch.Tensor, level: float, error: float) -> torch.Tensor:
-        some = [index[first : first + FEW] for first in range(0, len(index), FEW)]
-        proven = [proven_below(self._matrices(each), level, error) for each in some]
+    def _error(self, matrices: torch.Tensor) -> float:
+        """Of these, whose traces are off by far less than a thousandth."""
+        size = float(torch.linalg.vector_norm(self.wide.flatten(2).abs().sum(2)))
+        trace = float(matrices.diagonal(dim1=-2, dim2=-1).real.sum(-1).max())
+        return 1.001 * definition_error(self.few.taps[None], 1.001 * size, 1.001 * trace)
+
+    def _below(self, index: torch.Tensor, level: float) -> torch.Tensor:
+        some = (self._matrices(index[first : first + FEW]) for first in range(0, len(index), FEW))
+        proven = [proven_below(each, level, self._error(each)) for each in some]
         return torch.cat([index.new_zeros(0, dtype=torch.bool), *proven])
 
     def _peaks(self, wave: _Wave) -> Peaks:
