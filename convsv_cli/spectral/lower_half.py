@@ -17,6 +17,9 @@ So S + D = L L* with |D| <= gamma_{n + 4 (w + 3)} |L| |L*| entry by entry, where
 by panels has gamma_{4 (p + 3)}. As (|L| |L*|)_ij <= sqrt(l_i l_j) for the squared norms l of L's rows, and
 l_j <= s_jj / (1 - gamma), the norm of D is at most gamma / (1 - gamma) tr S (Rump's argument, see there).
 
+In double precision, where a margin is nothing, products are subtracted as they are summed, which is faster:
+gamma_{4 (p + 3)} is for any order of all.
+
 What runs to its end therefore proves lambda_1(H) <= c + s + E + (gamma / (1 - gamma) + u) tr S, where u tr S
 is for the rounding of s_jj, all of which are positive then. And tr S = p s - tr P up to that same rounding,
 so that s is what makes the right-hand side mu.
@@ -78,7 +81,7 @@ class LowerHalf:
         shift -= DIGITS * (abs(level) + self.size + trace.abs()) + 2 * self._unit * shift.abs()
         for panel in panels:
             _diagonal(panel.neg_()).add_(shift[:, None])
-        return _positive_definite(panels) & (shift > SMALLEST[self._unit])
+        return _positive_definite(panels, fused=self._fused) & (shift > SMALLEST[self._unit])
 
     def _polynomial(self, turns: torch.Tensor) -> list[torch.Tensor]:
         """The panels of H - c I: complex [n, height, width]."""
@@ -90,13 +93,19 @@ class LowerHalf:
         ]
 
     @property
+    def _fused(self) -> bool:
+        """Whether products and their subtraction are one operation, in any order."""
+        return self._unit == UNIT_ROUNDOFF
+
+    @property
     def _unit(self) -> float:
         return unit_roundoff(self.even[0].dtype)
 
     @property
     def _lost(self) -> float:
         """The factor gamma / (1 - gamma) + u of the module's text."""
-        length = gamma(len(self.even) + 4 * (WIDTH + 3), self._unit)
+        terms = self.gram.side if self._fused else WIDTH
+        length = gamma(len(self.even) + 4 * (terms + 3), self._unit)
         return (1 + SPARE) * (length / (1 - length) + self._unit)
 
 
@@ -208,7 +217,7 @@ def _diagonal(panel: torch.Tensor) -> torch.Tensor:
     return panel.diagonal(dim1=-2, dim2=-1)
 
 
-def _positive_definite(panels: list[torch.Tensor]) -> torch.Tensor:
+def _positive_definite(panels: list[torch.Tensor], *, fused: bool) -> torch.Tensor:
     """Whether Cholesky factorizations, which overwrite the lower halves, run to their end: bool [n]."""
     failed = torch.zeros(len(panels[0]), dtype=torch.int32, device=panels[0].device)
     for index, panel in enumerate(panels):
@@ -220,6 +229,9 @@ def _positive_definite(panels: list[torch.Tensor]) -> torch.Tensor:
             rows = torch.linalg.solve_triangular(factor.mH, rows, upper=True, left=False)
         for other in panels[index + 1 :]:
             width = other.shape[2]
-            other.sub_(rows @ rows[:, :width].mH)
+            if fused:
+                other.baddbmm_(rows, rows[:, :width].mH, alpha=-1)
+            else:
+                other.sub_(rows @ rows[:, :width].mH)
             rows = rows[:, width:]
     return torch.eq(failed, 0)
