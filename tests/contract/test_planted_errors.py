@@ -57,9 +57,13 @@ def scaled(measured: Measurement, factor: float) -> Measurement:
     return replace(measured, value=measured.value * factor, enclosure=enclosure, parts=parts)
 
 
-def with_weight(problem: Problem, weight: torch.Tensor) -> Problem:
-    """The problem of other reduced kernels; the layer itself stays as it is."""
-    return replace(problem, kernel=replace(problem.kernel, weight=weight))
+def of_group(problem: Problem, group: int) -> Problem:
+    """The problem of a layer whose groups are all like one of them; of reduced kernels there is one then."""
+    kernel = problem.kernel
+    groups = kernel.original.view(kernel.geometry.groups, -1, *kernel.original.shape[1:])
+    original = torch.cat([groups[group]] * len(groups))
+    kernel = replace(kernel, weight=kernel.weight[group : group + 1], original=original)
+    return replace(problem, kernel=kernel)
 
 
 def root_of_the_taps_dropped(calculate: Calculate) -> Calculate:
@@ -71,7 +75,8 @@ def groups_multiplied(calculate: Calculate) -> Calculate:
     """The product over the blocks instead of the maximum: 0.112 for 0.667 in a peer's tool."""
 
     def planted(problem: Problem) -> Measurement:
-        first, *others = (calculate(with_weight(problem, block[None])) for block in problem.kernel.weight)
+        groups = range(len(problem.kernel.weight))
+        first, *others = (calculate(of_group(problem, group)) for group in groups)
         return scaled(first, math.prod(other.value for other in others))
 
     return planted
@@ -79,15 +84,18 @@ def groups_multiplied(calculate: Calculate) -> Calculate:
 
 def first_group_only(calculate: Calculate) -> Calculate:
     """All groups taken to be like the first."""
-    return lambda problem: calculate(with_weight(problem, problem.kernel.weight[:1]))
+    return lambda problem: calculate(of_group(problem, 0))
 
 
 def float32(calculate: Calculate) -> Calculate:
     """Single precision, which is off by 1e-7, and knows nothing below 1e-45."""
 
     def planted(problem: Problem) -> Measurement:
-        single = problem.kernel.weight.clamp(-3e38, 3e38).float().double()
-        return calculate(with_weight(problem, single))
+        kernel = problem.kernel
+        weight, original = (
+            each.clamp(-3e38, 3e38).float().double() for each in (kernel.weight, kernel.original)
+        )
+        return calculate(replace(problem, kernel=replace(kernel, weight=weight, original=original)))
 
     return planted
 
@@ -103,12 +111,12 @@ def squared(calculate: Calculate) -> Calculate:
 
 
 def iterated_from_below(calculate: Calculate) -> Calculate:
-    """Power iteration as an upper end: the quotient that it ends with, which is never above the norm."""
+    """Power iteration as an upper end: the quotient that it ends with, here 1e-8 below the norm."""
 
     def planted(problem: Problem) -> Measurement:
         measured = calculate(problem)
         assert measured.enclosure is not None
-        quotient = measured.enclosure.lower
+        quotient = measured.enclosure.lower * (1 - 1e-8)
         return replace(measured, value=quotient, enclosure=Interval(lower=quotient, upper=quotient))
 
     return planted
