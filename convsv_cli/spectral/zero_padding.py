@@ -28,7 +28,6 @@ from convsv_cli.limits import LimitError
 from convsv_cli.model.kernel import Kernel
 from convsv_cli.model.layer import Geometry
 from convsv_cli.report import Interval
-from convsv_cli.spectral.eigenpairs import start_vector
 from convsv_cli.spectral.matrix_norm import ZERO, Scale
 from convsv_cli.spectral.norms import PlaneWave, norms_of
 from convsv_cli.spectral.padded_convolution import PaddedConvolution
@@ -185,6 +184,7 @@ def _first_vector(layer: PaddedConvolution, wave: PlaneWave) -> torch.Tensor:
         window = torch.sin(torch.arange(1, n + 1, device=x.device) * (math.pi / (n + 1)))
         x = x * window.reshape(-1, *[1] * (len(layer.size) - 1 - axis))
     real = max(x.real, x.imag, key=lambda part: float(torch.linalg.vector_norm(part)))
-    noise = start_vector(x.numel(), x.device).view(x.shape) - 0.75
+    seeded = torch.Generator().manual_seed(0)  # what is nearly linear in space would miss some vectors
+    noise = torch.rand(x.shape, dtype=real.dtype, generator=seeded).to(x.device) - 0.5
     strength = LITTLE * float(torch.linalg.vector_norm(real)) / float(torch.linalg.vector_norm(noise))
     return (real + max(strength, LITTLE) * noise)[None]
