@@ -31,7 +31,7 @@ from convsv_cli.report import Interval
 from convsv_cli.spectral.matrix_norm import ZERO, Scale
 from convsv_cli.spectral.norms import PlaneWave, norms_of
 from convsv_cli.spectral.padded_convolution import PaddedConvolution
-from convsv_cli.spectral.padded_proofs import CHEAP, narrowest, upper_end, whole_norm
+from convsv_cli.spectral.padded_proofs import CHEAP, GOOD, narrowest, upper_end, whole_norm
 
 LITTLE = 1e-2
 CLOSE, QUICK = 1e-8, 3e8
@@ -78,14 +78,18 @@ def _norm(
             gram = narrowest(layer) if small is layer else None
             fine = gram is not None and gram.work <= CHEAP
             start = _first_vector(small, norms_of(kernel).wave(tolerance=tolerance, limit=limit))
-            found = small.largest(
-                start,
-                min(tolerance / 10, CLOSE) if fine or small.work < QUICK else tolerance,
-                enough=math.inf if fine else ceiling / (1 + tolerance),
-            )
-            lower = found.lower
-            if gram is not None:
-                upper = upper_end(layer, gram, found, ceiling=ceiling, tolerance=tolerance, limit=limit)
+            for vector in (start, _noise(start)):
+                found = small.largest(
+                    vector,
+                    min(tolerance / 10, CLOSE) if fine or small.work < QUICK else tolerance,
+                    enough=math.inf if fine else ceiling / (1 + tolerance),
+                )
+                lower = max(lower, found.lower)
+                if gram is not None:
+                    end = upper_end(layer, gram, found, ceiling=ceiling, tolerance=tolerance, limit=limit)
+                    upper = min(upper, end)
+                if not fine or upper <= lower * (1 + GOOD):
+                    break  # else the wave may have led to a vector that is not the largest
     interval = scale.restore(Interval(lower=lower, upper=upper))
     upper = min(everywhere, interval.upper)
     if not upper < everywhere and lower * (1 + tolerance) < ceiling:
@@ -184,7 +188,12 @@ def _first_vector(layer: PaddedConvolution, wave: PlaneWave) -> torch.Tensor:
         window = torch.sin(torch.arange(1, n + 1, device=x.device) * (math.pi / (n + 1)))
         x = x * window.reshape(-1, *[1] * (len(layer.size) - 1 - axis))
     real = max(x.real, x.imag, key=lambda part: float(torch.linalg.vector_norm(part)))
-    seeded = torch.Generator().manual_seed(0)  # what is nearly linear in space would miss some vectors
-    noise = torch.rand(x.shape, dtype=real.dtype, generator=seeded).to(x.device) - 0.5
+    noise = _noise(real)
     strength = LITTLE * float(torch.linalg.vector_norm(real)) / float(torch.linalg.vector_norm(noise))
     return (real + max(strength, LITTLE) * noise)[None]
+
+
+def _noise(like: torch.Tensor) -> torch.Tensor:
+    """The same each time, without a pattern: what is nearly linear in space would miss some vectors."""
+    seeded = torch.Generator().manual_seed(0)
+    return torch.rand(like.shape, dtype=like.dtype, generator=seeded).to(like.device) - 0.5
