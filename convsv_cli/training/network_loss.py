@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,6 +29,8 @@ from convsv_cli.training.live_program import LiveProgram
 RATE = 0.05
 """Of the steps of multipliers, in their logarithms."""
 TORUS = 16
+AWAY = (1e-3, 1e-2, 1e-1)
+"""From the least factor of multipliers, as a share of it."""
 TINY = 1e-100
 BEYOND = "the network's bound is beyond what floats hold"
 
@@ -158,7 +161,7 @@ class NetworkBoundLoss(nn.Module):
                 if self._adam is None:
                     self._begin()
                 own = parameters(self._multipliers) if moving else []
-                log, slopes = self._differentiated([*weights.values(), *own])
+                log, slopes = self._feasible([*weights.values(), *own])
             except InfeasibleError as error:
                 raise UsageError(BEYOND) from error
         if own and self._adam is not None:
@@ -168,6 +171,22 @@ class NetworkBoundLoss(nn.Module):
         found = {k: slope for k, slope in zip(weights, slopes, strict=False) if slope is not None}
         points = {name: weights[name].detach().clone() for name in found}
         return _Tangent(log=log, points=points, slopes=found)
+
+    def _feasible(self, along: list[torch.Tensor]) -> tuple[float, tuple[torch.Tensor | None, ...]]:
+        """As `_differentiated`, also where multipliers have come so near to what is infeasible that they are.
+
+        The least factor of a multiplier is found in single precision, too, and the best multipliers may be
+        next to it: then they are moved away from it, as far as it takes.
+
+        Raises:
+            InfeasibleError: as of that.
+        """
+        for least in AWAY:
+            with suppress(InfeasibleError):
+                return self._differentiated(along)
+            for each in self._multipliers.values():
+                each.ratio.data.clamp_(min=math.log(least))
+        return self._differentiated(along)
 
     def _differentiated(self, along: list[torch.Tensor]) -> tuple[float, tuple[torch.Tensor | None, ...]]:
         """The logarithm of the bound, and its derivatives; None for what it does not depend on.

@@ -21,7 +21,7 @@ from convsv_cli.lipschitz.density.search import chosen
 from convsv_cli.lipschitz.dependencies import real_outputs, sources
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.loaders.live import network_in_memory
-from convsv_cli.training import live_chains
+from convsv_cli.training import live_chains, network_loss
 from sample_models.resnet import ResNet
 
 
@@ -256,6 +256,22 @@ def test_weights_that_make_another_network_are_noticed(monkeypatch: pytest.Monke
     monkeypatch.setattr(live_chains, "_factors", lambda *args: factors(*args) * (1 + 1e-6))
     with pytest.raises(UsageError, match="is not the product of the weights"):
         NetworkBoundLoss(trained(residual), example())
+
+
+def test_multipliers_that_have_become_infeasible_are_moved_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after thousands of steps in single precision, which a training must survive."""
+    loss = NetworkBoundLoss(trained(residual, torch.float32), example(torch.float32), torus=4)
+    before = loss.log().item()
+    with torch.no_grad():
+        for each in loss._multipliers.values():
+            each.ratio.fill_(-60.0)
+    loss.eval()
+    with monkeypatch.context() as patch:
+        patch.setattr(network_loss, "AWAY", ())
+        with pytest.raises(UsageError, match="beyond what floats hold"):
+            loss.log()
+    assert before < loss.log().item() < before + 5
+    assert all(math.log(1e-3) <= each.ratio.item() for each in loss._multipliers.values())
 
 
 def test_weights_beyond_floats_are_told() -> None:
