@@ -28,7 +28,6 @@ class Schedule:
         epochs: how many there are.
         seed: of the order, the crops and the flips of the images.
         shift: pixels at most by which images are moved along either axis.
-        shift: pixels at most by which images are moved along either axis.
     """
 
     optimiser: torch.optim.Optimizer

@@ -19,7 +19,7 @@ from convsv_cli.renderers.sweep import SWEEPS
 from convsv_cli.renderers.trends import TRENDS
 from convsv_cli.saved import read
 
-TOGETHER: tuple[Renderer[Any], ...] = (*TRENDS, pixels.RENDERER)
+TOGETHER: tuple[Renderer[Any], ...] = (*TRENDS, pixels.PICTURE)
 """Formats that show several reports side by side."""
 SEVERAL: tuple[Renderer[Any], ...] = (
     *TOGETHER,

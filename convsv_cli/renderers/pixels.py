@@ -97,4 +97,4 @@ def _pieces(path: str) -> list[list[tuple[float, float]]]:
     return [[(float(x), float(y)) for x, y in map(str.split, piece)] for piece in pieces]
 
 
-RENDERER: Picture[Trend] = Picture(name="png", suffixes=(".png",), draw=drawn)
+PICTURE: Picture[Trend] = Picture(name="png", suffixes=(".png",), draw=drawn)

@@ -165,7 +165,7 @@ def test_pixels_are_where_the_figures_are(monkeypatch):
         network=(3.0, None, 1e300),
         limits=((None, 4.0, 4.0), (None,) * 3),
     )
-    picture = Image.open(io.BytesIO(pixels.RENDERER.draw(found)))
+    picture = Image.open(io.BytesIO(pixels.PICTURE.draw(found)))
     steps = steps_of(names)
     network, layers = courses_of(found, steps)
     panels, height = laid_out((network, *layers))
@@ -181,9 +181,9 @@ def test_pixels_are_where_the_figures_are(monkeypatch):
                 < 9
             )
     with pytest.raises(UsageError, match="1,000 layers are too many"):
-        pixels.RENDERER.draw(replace(found, layers=found.layers[:1] * 1000, limits=()))
+        pixels.PICTURE.draw(replace(found, layers=found.layers[:1] * 1000, limits=()))
     with pytest.raises(UsageError, match="is for files"):
-        pixels.RENDERER.render(found, Terminal())
+        pixels.PICTURE.render(found, Terminal())
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UsageError, match=r"matplotlib is not installed .*pip install"):
-        pixels.RENDERER.draw(found)
+        pixels.PICTURE.draw(found)
