@@ -12,8 +12,13 @@ ENOUGH, NOTHING = 1e-13, 1e-14  # relative: of what is missing, of a vector that
 
 
 def start_vector(n: int, device: torch.device) -> torch.Tensor:
-    """A vector without symmetry, the same each time: float64 [n], entries from 0.25 to 1.25."""
-    return (torch.arange(1, n + 1, dtype=torch.float64, device=device) * 0.6180339887498949).frac() + 0.25
+    """A vector without a pattern, the same each time: float64 [n], entries from 0.25 to 1.25.
+
+    What is a polynomial but for jumps, as multiples of an irrational number are, would be nearly orthogonal to
+    eigenvectors that are differences of a high order.
+    """
+    seeded = torch.Generator().manual_seed(0)
+    return torch.rand(n, dtype=torch.float64, generator=seeded).to(device) + 0.25
 
 
 def lanczos(matrices: torch.Tensor, start: torch.Tensor, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,6 +61,7 @@ def largest_pair(matrix: torch.Tensor) -> tuple[float, torch.Tensor, float]:
     The last number estimates what the eigenvalue may be larger: that of a Ritz value with residual r is
     r^2 / gap, with the distance to the next one (Parlett, The Symmetric Eigenvalue Problem, section 11.7). A
     spectrum that is dense at its end, where that takes too many steps, is left to those with the inverse.
+    Where eigenvalues are equal, the vectors soon span an invariant space, and what is left is rounding alone.
     """
     if len(matrix) <= SMALL:
         values, vectors = _eigh(matrix)
@@ -63,20 +69,22 @@ def largest_pair(matrix: torch.Tensor) -> tuple[float, torch.Tensor, float]:
     steps = min(len(matrix), MOST_STEPS)
     basis, projected = matrix.new_empty(steps, len(matrix)), matrix.new_zeros(steps, steps)
     rest = start_vector(len(matrix), matrix.device).to(matrix.dtype)
+    length = float(torch.linalg.vector_norm(rest))
     for step in range(steps):
-        basis[step] = torch.nn.functional.normalize(rest, dim=0)
+        basis[step] = rest / length  # torch's `normalize` leaves vectors below 1e-12 short
         known, image = basis[: step + 1], matrix @ basis[step]
         projected[step, : step + 1] = known @ image
         rest = image - known.mT @ projected[step, : step + 1]
         rest = rest - known.mT @ (known @ rest)
-        length, last = float(torch.linalg.vector_norm(rest)), step == steps - 1
-        if not last and step % STEPS_BETWEEN and length > NOTHING * float(torch.linalg.vector_norm(image)):
+        length = float(torch.linalg.vector_norm(rest))
+        ended = length <= NOTHING * float(torch.linalg.vector_norm(image))
+        if step < steps - 1 and step % STEPS_BETWEEN and not ended:
             continue
         values, vectors = _eigh(projected[: step + 1, : step + 1])
         top, residual = float(values[-1]), length * abs(float(vectors[-1, -1]))
         gap = top - float(values[-2]) if step else top
         missing = min(residual, residual**2 / gap) if gap > 0 else residual
-        if missing <= ENOUGH * top:
+        if ended or missing <= ENOUGH * top:
             return top, known.mT @ vectors[:, -1], missing
     top, vector = _resolved(matrix, top, known.mT @ vectors[:, -1])
     return top, vector, ENOUGH * top
