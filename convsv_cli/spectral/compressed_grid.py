@@ -23,7 +23,7 @@ import torch
 from convsv_cli.spectral.ascent import Peaks, nearest, turns_of
 from convsv_cli.spectral.compression import Compression, compression
 from convsv_cli.spectral.definition import definition_error, gram_by_definition, phases
-from convsv_cli.spectral.eigenpairs import lanczos, start_vector, top_pair
+from convsv_cli.spectral.eigenpairs import eigh, lanczos, start_vector, top_pair
 from convsv_cli.spectral.grid_maximum import POINTS_PER_LEAF, canonical, points_in
 from convsv_cli.spectral.matrix_norm import proven_below, proven_level
 from convsv_cli.spectral.spectrum import half_grid, symbol_at, unravelled
@@ -145,7 +145,7 @@ class _Search:
         """The largest eigenvalues of the D at some frequencies, about, and their vectors: [n], [n, k]."""
         heads = self.few.heads(turns, level)
         if len(heads) * heads.shape[-1] ** 3 < DIRECT:
-            values, vectors = torch.linalg.eigh(heads)
+            values, vectors = eigh(heads)
             return values[:, -1].double(), vectors[..., -1]
         start = start_vector(heads.shape[-1], heads.device).to(heads.dtype).expand(len(heads), -1)
         return lanczos(heads, start, STEPS)

@@ -35,6 +35,7 @@ import torch
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma
 from convsv_cli.spectral.cores import CORES, parallel_map, product
 from convsv_cli.spectral.definition import half_lags, phase_error, phases
+from convsv_cli.spectral.eigenpairs import eigh
 from convsv_cli.spectral.matrix_norm import proven_below
 
 SHARES = (0.75, 0.5)
@@ -230,7 +231,7 @@ def compression(taps: torch.Tensor) -> Compression | None:
     majorant = product(wide, wide.mT)
     if float(majorant.trace()) ** 2 > FLAT * p * float(majorant.square().sum()):
         return None
-    basis = torch.linalg.eigh(majorant.float())[1].flip(1).double()
+    basis = eigh(majorant.float())[1].flip(1).double()
     across, skewed = product(basis.mT, product(majorant.double(), basis)), product(basis.mT, basis)
     skewed.diagonal().sub_(1)
     squares = float(torch.linalg.vector_norm(basis)) ** 2

@@ -14,8 +14,8 @@ ENOUGH, NOTHING = 1e-13, 1e-14  # relative: of what is missing, of a vector that
 def start_vector(n: int, device: torch.device) -> torch.Tensor:
     """A vector without a pattern, the same each time: float64 [n], entries from 0.25 to 1.25.
 
-    What is a polynomial but for jumps, as multiples of an irrational number are, would be nearly orthogonal to
-    eigenvectors that are differences of a high order.
+    What is a polynomial but for jumps, as multiples of an irrational number are, would be nearly orthogonal
+    to eigenvectors that are differences of a high order.
     """
     seeded = torch.Generator().manual_seed(0)
     return torch.rand(n, dtype=torch.float64, generator=seeded).to(device) + 0.25
@@ -37,7 +37,7 @@ def lanczos(matrices: torch.Tensor, start: torch.Tensor, steps: int) -> tuple[to
         known, rest = basis[..., : step + 1], image
         for _ in range(2):  # once is not enough where the rest is nearly nothing
             rest = rest - known @ (known.mH @ rest)
-    values, vectors = _eigh(basis.mH @ images)
+    values, vectors = eigh(basis.mH @ images)
     return values[..., -1].double(), _unit(basis @ vectors[..., -1:])[..., 0]
 
 
@@ -47,7 +47,7 @@ def top_pair(matrix: torch.Tensor, start: torch.Tensor | None = None) -> tuple[f
     Lanczos steps find it roughly; steps with the inverse of (mu I - H), with mu just above, resolve it.
     """
     if matrix.shape[-1] <= SMALL:
-        values, vectors = _eigh(matrix)
+        values, vectors = eigh(matrix)
         return float(values[-1]), vectors[:, -1]
     steps = LANCZOS_STEPS if start is None else STARTED_STEPS
     start = start_vector(len(matrix), matrix.device) if start is None else start
@@ -64,7 +64,7 @@ def largest_pair(matrix: torch.Tensor) -> tuple[float, torch.Tensor, float]:
     Where eigenvalues are equal, the vectors soon span an invariant space, and what is left is rounding alone.
     """
     if len(matrix) <= SMALL:
-        values, vectors = _eigh(matrix)
+        values, vectors = eigh(matrix)
         return float(values[-1]), vectors[:, -1], 0.0
     steps = min(len(matrix), MOST_STEPS)
     basis, projected = matrix.new_empty(steps, len(matrix)), matrix.new_zeros(steps, steps)
@@ -80,7 +80,7 @@ def largest_pair(matrix: torch.Tensor) -> tuple[float, torch.Tensor, float]:
         ended = length <= NOTHING * float(torch.linalg.vector_norm(image))
         if step < steps - 1 and step % STEPS_BETWEEN and not ended:
             continue
-        values, vectors = _eigh(projected[: step + 1, : step + 1])
+        values, vectors = eigh(projected[: step + 1, : step + 1])
         top, residual = float(values[-1]), length * abs(float(vectors[-1, -1]))
         gap = top - float(values[-2]) if step else top
         missing = min(residual, residual**2 / gap) if gap > 0 else residual
@@ -107,11 +107,11 @@ def _resolved(matrix: torch.Tensor, value: float, vector: torch.Tensor) -> tuple
     for _ in range(SHIFT_INVERT_STEPS):
         basis = torch.cat([basis, torch.cholesky_solve(basis[:, -1:], factor)], 1)
         basis, _ = torch.linalg.qr(basis)
-    values, vectors = _eigh(basis.mH @ matrix @ basis)
+    values, vectors = eigh(basis.mH @ matrix @ basis)
     return float(values[-1]), basis @ vectors[:, -1]
 
 
-def _eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """As LAPACK, which gives up on entries that are negligible next to others: without these, then."""
     try:
         values, vectors = torch.linalg.eigh(matrices)

@@ -15,6 +15,7 @@ from convsv_cli import limits
 from convsv_cli.limits import LimitError
 from convsv_cli.model.layer import Geometry
 from convsv_cli.numerics.rounding import gamma
+from convsv_cli.spectral.eigenpairs import eigh
 
 FEWEST, STEPS = 4, 96
 LARGE, COARSE = 1e7, 1e-6
@@ -215,7 +216,7 @@ class PaddedConvolution:
             x = x - known.T @ (known @ x)
             length = float(torch.linalg.vector_norm(x))
             exhausted = length <= EXHAUSTED * float(torch.linalg.vector_norm(image))
-            values, vectors = torch.linalg.eigh(projected[: step + 1, : step + 1])
+            values, vectors = eigh(projected[: step + 1, : step + 1])
             top, residual = float(values[-1]), length * abs(float(vectors[-1, -1]))
             gap = top - float(values[-2]) if step else 0.0
             missing = min(residual, residual**2 / gap) if gap > 0 else residual

@@ -161,3 +161,15 @@ def test_the_tile_of_the_largest_point_holds_the_least_share(seed: int) -> None:
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """No grid is so small that all its matrices are computed."""
     monkeypatch.setattr(whole_grid, "WORTH", 0.0)
+
+
+def test_channels_that_are_nothing_beside_others_end_no_audit() -> None:
+    """LAPACK gives up on eigenvalues of matrices in float32 with entries below all normal numbers."""
+    for seed in (30, 41):
+        random = np.random.default_rng(seed)
+        p, q = (int(random.integers(48, 90)) for _ in range(2))
+        last = int(random.choice([1, 2, 3]))
+        weight = random.standard_normal((p, q, 3, last)) * 10.0 ** random.uniform(-18, 18, (p, 1, 1, 1))
+        found = Norms(torch.from_numpy(weight)[None]).on_grid((40, 40))
+        rows = np.sqrt((weight**2).sum((1, 2, 3)))
+        assert 0.5 * rows.max() <= found.lower <= found.upper <= found.lower * (1 + 1e-8)
