@@ -201,14 +201,14 @@ class PaddedConvolution:
         self, start: torch.Tensor, tolerance: float, enough: float = math.inf
     ) -> tuple[torch.Tensor, float]:
         """The `leading` vectors and what is `missing`, as in `Found`."""
-        x, missing = start, math.inf
+        x, missing, length = start, math.inf, float(torch.linalg.vector_norm(start))
         most = max(step for step in range(1, STEPS + 1) if step <= FEWEST or limits.fits(self._bytes(step)))
         bases = start.new_empty(most, start.numel())  # what is not written yet takes no memory
         projected = start.new_zeros(most, most)
         for step in range(most):
             if not self._goes_on(step):
                 break
-            bases[step] = torch.nn.functional.normalize(x.flatten(), dim=0)
+            bases[step] = x.flatten() / length
             known = bases[: step + 1]
             image = self.adjoint(self.apply(bases[step].view(start.shape))).flatten()
             projected[step, : step + 1] = known @ image  # of which `eigh` reads the lower triangle

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from convsv_cli.model.layer import Geometry
 from convsv_cli.spectral.eigenpairs import largest_pair, start_vector
+from convsv_cli.spectral.padded_convolution import PaddedConvolution
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1e-3, 1.0, 1e6])
@@ -21,6 +23,18 @@ def test_equal_eigenvalues_are_found_to_all_digits(rest: tuple[float, ...], scal
     assert missing <= 1e-12 * scale
     assert float(torch.linalg.vector_norm(vector)) == pytest.approx(1, rel=1e-9)
     assert float(vector @ matrix @ vector) == pytest.approx(scale, rel=1e-9)
+
+
+def test_vectors_that_a_layer_amplifies_equally_are_orthonormal() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        left, right = (np.linalg.qr(random.standard_normal((16, 16)))[0] for _ in range(2))
+        weight = torch.from_numpy(left * random.choice(random.random(3), 16) @ right)[..., None] / 16
+        geometry = Geometry(stride=(1,), dilation=(1,), padding=(0, 0))
+        layer = PaddedConvolution(weight=weight, geometry=geometry, size=(5,))
+        found, _ = layer.steps(torch.from_numpy(random.random((1, 16, 5))), 1e-12)
+        rows = found.flatten(1)
+        assert torch.allclose(rows @ rows.mT, torch.eye(len(rows), dtype=rows.dtype), rtol=0, atol=1e-9)
 
 
 def test_a_start_has_something_of_vectors_with_a_pattern() -> None:
