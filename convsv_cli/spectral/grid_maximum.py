@@ -54,8 +54,8 @@ def grid_maximum(
         return contest.level, contest.peaks
     contest = _Contest(prover, grid, _nearby(gram, known.peaks, grid))
     upper = known.spectrum.upper
-    if upper > contest.level * (1 + ENOUGH) and not _clear(contest, prover, tiling, known):
-        return upper, contest.peaks
+    if upper <= contest.level * (1 + ENOUGH) or not _clear(contest, prover, tiling, known):
+        return upper, contest.peaks  # the contest's level may lie below a point that has not entered
     return min(contest.level, upper), contest.peaks
 
 

@@ -274,3 +274,14 @@ def test_grids_are_enclosed_at_every_limit(limit: float, grid: tuple[int, ...]) 
     truth = max(oracles.grid_norm(block, grid) for block in weight)
     interval = Norms(torch.from_numpy(weight)).on_grid(grid, limit=limit)
     contract.assert_enclosed(interval.lower, truth, interval.upper)
+
+
+@pytest.mark.parametrize("seed", [25, 309])
+def test_blocks_with_nearly_the_same_norm_are_all_below_the_upper_end(seed: int) -> None:
+    """Each block is flat, and single precision cannot tell which of them is the largest."""
+    random = np.random.default_rng(seed)
+    values = 1 - 5e-10 * random.random(4)
+    weight = torch.zeros(4, 1, 1, 3, dtype=torch.float64)
+    weight[range(4), 0, 0, random.integers(0, 3, 4)] = torch.from_numpy(values)
+    found = Norms(weight).on_grid((10**6,))
+    assert found.lower <= values.max() <= found.upper <= found.lower * (1 + 1e-9)
