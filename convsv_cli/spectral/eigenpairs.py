@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 
 SMALL = 48  # side up to which LAPACK's eigenvalues of a batch cost less than Lanczos steps
@@ -113,13 +115,14 @@ def _resolved(matrix: torch.Tensor, value: float, vector: torch.Tensor) -> tuple
 
 def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """As LAPACK, which gives up on entries that are negligible next to others: without these, then."""
-    try:
+    with suppress(RuntimeError):
         values, vectors = torch.linalg.eigh(matrices)
-    except RuntimeError:
-        sizes = matrices.abs()
-        least = torch.finfo(matrices.dtype).eps ** 2 * sizes.amax((-2, -1), keepdim=True)
-        wide = torch.complex128 if matrices.is_complex() else torch.float64
-        values, vectors = torch.linalg.eigh(matrices.where(sizes > least, 0).to(wide))
+        if vectors.isfinite().all():  # or it goes on with what is no number
+            return values, vectors
+    sizes = matrices.abs()
+    least = torch.finfo(matrices.dtype).eps ** 2 * sizes.amax((-2, -1), keepdim=True)
+    wide = torch.complex128 if matrices.is_complex() else torch.float64
+    values, vectors = torch.linalg.eigh(matrices.where(sizes > least, 0).to(wide))
     return values.to(matrices.real.dtype), vectors.to(matrices.dtype)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convsv_cli.model.layer import Geometry
-from convsv_cli.spectral.eigenpairs import largest_pair, start_vector
+from convsv_cli.spectral.eigenpairs import eigh, largest_pair, start_vector
 from convsv_cli.spectral.padded_convolution import PaddedConvolution
 
 
@@ -42,3 +42,15 @@ def test_a_start_has_something_of_vectors_with_a_pattern() -> None:
     start = start_vector(4096, torch.device("cpu"))
     for order in range(5):
         assert float((start.diff(n=order).abs() < 1e-3).double().mean()) < 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+def test_entries_that_underflow_spoil_no_eigenvector(dtype: torch.dtype) -> None:
+    """LAPACK raises an error on some such matrices, and gives vectors of NaN on others."""
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        rows = random.standard_normal((74, 80)) * 10.0 ** random.uniform(-34, 0, (74, 1))
+        half = torch.from_numpy(rows / np.linalg.norm(rows)).to(dtype)
+        values, vectors = eigh(half @ half.mH)
+        assert vectors.isfinite().all()
+        assert float(values[-1]) == pytest.approx(np.linalg.norm(rows, 2) ** 2 / (rows**2).sum(), rel=1e-4)
