@@ -216,14 +216,14 @@ class Norms:
     def _wrapped(self, grid: tuple[int, ...], tolerance: float, limit: float) -> Interval:
         """The same where taps meet on the circle: they are added first, for they may cancel.
 
-        Each sum of m taps is off by gamma_m of its terms.
+        Each sum of m taps is off by gamma_m of its terms. As scaled, none of them overflows.
         """
         taps = self._scaled.flatten(3)
         lost = gamma(taps.shape[-1]) * float(torch.linalg.vector_norm(taps, dim=(1, 2)).sum(-1).max())
-        error = self._scale.restore(Interval(upper=round_up(lost))).upper
-        inner = (norms := Norms(wrapped(self._weight, grid))).on_grid(grid, tolerance=tolerance, limit=limit)
+        inner = (norms := Norms(wrapped(self._scaled, grid))).on_grid(grid, tolerance=tolerance, limit=limit)
         self._notes.update(norms._notes)
-        return Interval(lower=max(0.0, inner.lower - error), upper=round_up(inner.upper + error))
+        lower, upper = round_down(inner.lower - lost), round_up(inner.upper + round_up(lost))
+        return self._scale.restore(Interval(lower=max(0.0, lower), upper=upper))
 
     def wave(self, *, tolerance: float = AUXILIARY, limit: float = math.inf) -> PlaneWave:
         """The plane wave that the convolution amplifies nearly most."""

@@ -285,3 +285,14 @@ def test_blocks_with_nearly_the_same_norm_are_all_below_the_upper_end(seed: int)
     weight[range(4), 0, 0, random.integers(0, 3, 4)] = torch.from_numpy(values)
     found = Norms(weight).on_grid((10**6,))
     assert found.lower <= values.max() <= found.upper <= found.lower * (1 + 1e-9)
+
+
+def test_taps_that_meet_on_a_circle_do_not_overflow() -> None:
+    weight = torch.from_numpy(np.random.default_rng(0).uniform(1.0, 1.7, (1, 5, 11, 3)) * 1e308)
+    found = Norms(weight).on_grid((2,))
+    truth = np.linalg.norm((weight[0] / 2**10).sum(-1), 2)
+    below = Norms(weight / 2**10).on_grid((2,))
+    assert below.lower <= truth * (1 + 1e-14)
+    assert truth <= below.upper * (1 + 1e-14)
+    assert found.lower == pytest.approx(np.finfo(float).max)
+    assert found.upper == math.inf
