@@ -9,7 +9,7 @@ from convsv_cli.report import PADDED, Measurement, Method
 
 
 def calculate(problem: Problem) -> Measurement:
-    """Both ends: Lanczos on the operator from below, circular embedding from above."""
+    """Both ends: Lanczos on the operator from below, and from above the proof that the size allows."""
     from convsv_cli.spectral.zero_padding import zero_padded_norm
 
     enclosure = zero_padded_norm(
@@ -30,8 +30,8 @@ CALCULATOR = Calculator(
         column="",
         kind=PADDED,
         proves="the true norm with the layer's own zero padding at its input size lies between both ends",
-        reference="Golub & Kahan 1965 from below, circular embedding from above",
-        cost="that of exact, and two convolutions in float64 for each of a dozen Lanczos steps",
+        reference="Golub & Kahan 1965 from below; from above Cholesky proofs: convsv, or circular embedding",
+        cost="that of certified and of a dozen Lanczos steps; then a banded factorization, or that of exact",
     ),
     calculate=calculate,
     work=work,
