@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from convsv_cli import deadline, limits
 from convsv_cli.allowance import Allowance
 from convsv_cli.auditing.plan import Task
+from convsv_cli.auditing.repeats import RepeatedError
 from convsv_cli.model.layer import Layer
 from convsv_cli.report import LayerAudit
 from convsv_cli.spectral import cores
@@ -38,7 +39,8 @@ def in_turn(tasks: Sequence[Task], measured: Measure) -> Iterator[tuple[int, Lay
 
     Args:
         tasks: in the order in which they are to be measured.
-        measured: gives the row of one; called on any core.
+        measured: gives the row of one; called on any core. One that raises `RepeatedError` ahead of its turn
+            gives it then.
     """
     trials = _trials(tasks, measured)
     allowance = limits.current()
@@ -75,6 +77,8 @@ def _trials(tasks: Sequence[Task], measured: Measure) -> dict[int, _Trial]:
             return
         try:
             contexts[index].run(measure, index)
+        except RepeatedError:
+            return
         except KeyboardInterrupt:  # on the main thread; searches on other cores ask whether the run has ended
             if not deadline.interrupt():
                 raise

@@ -14,6 +14,7 @@ from typing import Any
 
 from convsv_cli import deadline, limits
 from convsv_cli.auditing.plan import Task
+from convsv_cli.auditing.repeats import Repeats
 from convsv_cli.cache import Entries, key_of
 from convsv_cli.errors import ConvsvError
 from convsv_cli.model.layer import Layer
@@ -43,10 +44,14 @@ class Known:
 
     Args:
         store: the cache; None for none.
+
+    Attributes:
+        repeats: what this audit has found so far.
     """
 
     def __init__(self, store: Entries | None = None) -> None:
         self._store = store
+        self.repeats = Repeats()
 
     def row(self, task: Task, blank: LayerAudit) -> LayerAudit | None:
         """The row with the figures, and the notes on them, of the same weight in the same place.
@@ -111,10 +116,6 @@ class Known:
 
         found = document(Report(command="audit", audits=(audit,)))
         self._store.put(_audit_key(audit.model, audit.settings), json.dumps(found).encode())
-
-
-NOTHING = Known()
-"""For audits without a cache."""
 
 
 def _layer_key(task: Task, blank: LayerAudit) -> str:

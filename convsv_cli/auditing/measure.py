@@ -17,7 +17,8 @@ from threading import Lock
 
 import torch
 
-from convsv_cli.auditing.cached import NOTHING, Known
+from convsv_cli import limits
+from convsv_cli.auditing.cached import Known
 from convsv_cli.auditing.guarding import guarded
 from convsv_cli.auditing.plan import AnyLayer, Meter, Task
 from convsv_cli.auditing.updates import Held, held_by, update_of, with_update
@@ -64,14 +65,17 @@ READING = Lock()
 """Held while a weight is read: layers may have a file in common."""
 
 
-def measure(task: Task, device: torch.device, meter: Meter, known: Known = NOTHING) -> LayerAudit:
+def measure(task: Task, device: torch.device, meter: Meter, known: Known | None = None) -> LayerAudit:
     """The row of one layer: its measurements, or why there are none.
 
-    `known` is what earlier audits have found.
+    `known` is what earlier audits, and this one, have found; None for nothing.
+
+    Raises:
+        RepeatedError: it is ahead of its turn, and an equal layer is measured.
     """
     blank = row_of(task.layer)
     row = guarded(
-        lambda: _measured(task, device, meter, known),
+        lambda: _measured(task, device, meter, known or Known()),
         lambda why: replace(blank, status=UNSUPPORTED, reason=why),
     )
     if math.prod(row.kernel_shape) >= LARGE:
@@ -92,11 +96,13 @@ def _measured(task: Task, device: torch.device, meter: Meter, known: Known) -> L
         meter.advance(task.work)
         return replace(blank, status=INVALID, reason=fault)
     kernel = reduce_kernel(held.weight.to(device), layer.geometry)
-    row = known.row(task, blank)
+    row = known.row(task, blank) or known.repeats.row(task, blank)
     if row is not None:
         meter.advance(task.work)
     else:
+        before = limits.begun()
         row = _computed(task, blank, held, kernel, meter)
+        known.repeats.keep(task, blank, row, before)
         known.keep_row(task, blank, row)
     row = with_update(row, task, held, kernel)
     if task.settings.spread and row.status == AUDITED and row.update is None:
