@@ -85,7 +85,6 @@ def test_the_twins_bound_proves_something(folder: Path, shared: Path) -> None:
     graph = folder / f"{TWIN}.onnx"
     logits = run(graph, images.float() / 255)
     right = logits.argmax(1) == labels
-    certified = certified_radii(graph, images[right], labels[right], effort="quick") >= RADIUS
-    assert right.float().mean() > 0.34
-    assert certified.sum() > 0.2 * len(images)
-    assert audited(graph).bound.lipschitz < 20
+    certified = certified_radii(graph, images[right], labels[right]) >= RADIUS
+    assert right.float().mean() > 0.5
+    assert certified.sum() > 0.35 * len(images)
