@@ -86,9 +86,16 @@ def with_keys(rows: Iterable[Layer | UnsupportedLayer], graph: Graph) -> Iterato
             keys.setdefault((name, *at), item.key)
             keys.setdefault((name, *at[:2]), item.key)
     for row in rows:
-        own = (row.kernel_shape, row.geometry, row.input_size) if isinstance(row, Layer) else ()
+        plain = _called_plainly(row) if isinstance(row, Layer) else row
+        own = (plain.kernel_shape, plain.geometry, plain.input_size) if isinstance(plain, Layer) else ()
         at_any = keys.get((row.weight, *own[:2])) if own[2:] == (None,) else None
-        yield replace(row, key=keys.get((row.weight, *own), at_any))
+        key = keys.get((row.weight, *own), at_any)
+        yield row if key is None else replace(plain, key=key)
+
+
+def _called_plainly(layer: Layer) -> Layer:
+    """As a graph calls it: with its input, and no output size of the caller's."""
+    return replace(layer, geometry=replace(layer.geometry, any_output=False))
 
 
 def _name(found: Found) -> str:

@@ -207,7 +207,11 @@ def test_the_documents_validate() -> None:
 def test_schema_1_had_two_shapes_and_both_are_read(path: Path, report: Report) -> None:
     """The files are what version 1.1 wrote of these values; its own schema is beside them."""
     jsonschema.validate(json.loads(path.read_text()), json.loads((SAVED / "audit-1.schema.json").read_text()))
-    assert saved.read(path) == report
+    found = saved.read(path)
+    audits = [  # what the methods are said to cost and to rest on may be put in other words since
+        replace(now, methods=then.methods) for now, then in zip(report.audits, found.audits, strict=True)
+    ]
+    assert found == replace(report, audits=tuple(audits))
 
 
 def without(document: dict[str, Any], *names: str) -> dict[str, Any]:
