@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import replace
 from pathlib import Path
 
 from convsv_cli import deadline
@@ -22,8 +21,6 @@ from convsv_cli.remote import files as remote
 
 NORMS, SEARCHED = 0.25, 0.225
 """The shares of these that the norms of all layers may take, and the searches for them alone."""
-SPARE = 10
-"""How many times what work took must be left for it to be granted all that it asks for."""
 UNCOUNTED = 1e300
 """As many steps as any number of them that no float can hold."""
 OBJECT = 500
@@ -270,40 +267,6 @@ def refuse() -> None:
     allowance = _current.get()
     if allowance is not None:
         allowance.refused = True
-
-
-def begun() -> Allowance | None:
-    """What was taken before the work that begins now, of which nothing has been refused yet.
-
-    None where nothing is limited.
-    """
-    allowance = _current.get()
-    if allowance is None:
-        return None
-    if allowance.start is None:  # what a trial was refused before is a refusal of all of it
-        allowance.refused = False
-    return replace(allowance)
-
-
-def takes_again(taken: tuple[float, float]) -> bool:
-    """Take what work took that is not done again, unless something of it might be refused now; then nothing.
-
-    A search asks for a few times what it then takes, at most, and gets half of what is left. So it is granted
-    whatever it was granted before where `SPARE` times that much is left.
-
-    Args:
-        taken: steps, and multiplications for norms.
-    """
-    allowance = _current.get()
-    if allowance is None:
-        return True
-    steps, products = taken
-    left = SEARCHED * allowance.products - allowance.multiplied
-    if allowance.spent + steps > allowance.steps or SPARE * products > left:
-        return False
-    allowance.spent += steps
-    allowance.multiplied += products
-    return True
 
 
 def current() -> Allowance | None:

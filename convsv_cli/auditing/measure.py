@@ -17,10 +17,10 @@ from threading import Lock
 
 import torch
 
-from convsv_cli import limits
 from convsv_cli.auditing.cached import Known
 from convsv_cli.auditing.guarding import guarded
 from convsv_cli.auditing.plan import AnyLayer, Meter, Task
+from convsv_cli.auditing.repeats import begun
 from convsv_cli.auditing.updates import Held, held_by, update_of, with_update
 from convsv_cli.calculators.calculator import Calculator, Problem
 from convsv_cli.limits import LimitError
@@ -100,7 +100,7 @@ def _measured(task: Task, device: torch.device, meter: Meter, known: Known) -> L
     if row is not None:
         meter.advance(task.work)
     else:
-        before = limits.begun()
+        before = begun()
         row = _computed(task, blank, held, kernel, meter)
         known.repeats.keep(task, blank, row, before)
         known.keep_row(task, blank, row)

@@ -17,6 +17,9 @@ from convsv_cli.auditing.plan import Task
 from convsv_cli.model.layer import Layer
 from convsv_cli.report import AUDITED, LayerAudit, Measurement
 
+SPARE = 10
+"""How many times what work took must be left for it to be granted all that it asks for."""
+
 
 class RepeatedError(Exception):
     """An equal layer is measured ahead of its turn already: this one's turn will know its figures."""
@@ -56,12 +59,12 @@ class Repeats:
                     raise RepeatedError
                 self._tried.add(key)
             found = self._found.get(key)
-        if found is None or not limits.takes_again(found.taken):
+        if found is None or not _takes_again(found.taken):
             return None
         return replace(blank, measurements=found.measurements, assumed=(*blank.assumed, *found.notes))
 
     def keep(self, task: Task, blank: LayerAudit, row: LayerAudit, before: Allowance | None) -> None:
-        """Keep what was found, unless it was cut short; `before` is what `limits.begun` gave."""
+        """Keep what was found, unless it was cut short; `before` is what `begun` gave."""
         after, taken = limits.current(), (0.0, 0.0)
         if row.status != AUDITED or deadline.ended():
             return
@@ -78,3 +81,37 @@ def _key(task: Task, blank: LayerAudit) -> object:
     """What the figures of a layer depend on within an audit."""
     geometry = task.layer.geometry if isinstance(task.layer, Layer) else None
     return blank.weight_sha256, blank.dtype, geometry, blank.input_size, task.calculators
+
+
+def begun() -> Allowance | None:
+    """What was taken before the work that begins now, of which nothing has been refused yet.
+
+    None where nothing is limited.
+    """
+    allowance = limits.current()
+    if allowance is None:
+        return None
+    if allowance.start is None:  # what a trial was refused before is a refusal of all of it
+        allowance.refused = False
+    return replace(allowance)
+
+
+def _takes_again(taken: tuple[float, float]) -> bool:
+    """Take what work took that is not done again, unless something of it might be refused now; then nothing.
+
+    A search asks for a few times what it then takes, at most, and gets half of what is left. So it is granted
+    whatever it was granted before where `SPARE` times that much is left.
+
+    Args:
+        taken: steps, and multiplications for norms.
+    """
+    allowance = limits.current()
+    if allowance is None:
+        return True
+    steps, products = taken
+    left = limits.SEARCHED * allowance.products - allowance.multiplied
+    if allowance.spent + steps > allowance.steps or SPARE * products > left:
+        return False
+    allowance.spent += steps
+    allowance.multiplied += products
+    return True
