@@ -1,6 +1,7 @@
 """Where the tests find the real models and data, and the threads that they do without."""
 
 import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,9 @@ from hypothesis import settings
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+# Tests in the background are born deaf to Ctrl-C, and what they start would be so, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 ROOT = Path(__file__).parent.parent
 
 

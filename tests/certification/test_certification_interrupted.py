@@ -17,13 +17,14 @@ from convsv_cli import certify, deadline
 from convsv_cli.certification import results
 from convsv_cli.renderers.certification.state import state
 from convsv_cli.report import LOCAL, Certification
-from tests.support.command_line import INTERRUPTIBLE
+from tests.support.command_line import COMMAND_LINE
 from tests.support.onnx_models import graph_model, normal
 
 COUNT = 6
 OPTIONS = {"network_effort": "quick", "effort": "quick"}
 SEARCH = """
 import os
+import signal
 from convsv_cli.certification import local
 
 honest = local.radii
@@ -133,7 +134,7 @@ def test_reports_on_the_way_only_grow(files: tuple[Path, Path], monkeypatch: pyt
 
 def test_ctrl_c_ends_in_a_report(files: tuple[Path, Path], tmp_path: Path) -> None:
     (model, data), outputs = files, [tmp_path / "out.json", tmp_path / "out.txt"]
-    code = INTERRUPTIBLE.replace("main()", f"{SEARCH}\nmain()\n")
+    code = COMMAND_LINE.replace("main()", f"{SEARCH}\nmain()\n")
     asked = ["certify", model, "--data", data, "--network-effort=quick", "-o", outputs[0], "-o", outputs[1]]
     words = [sys.executable, "-c", code, *map(str, asked)]
     process = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)

@@ -19,7 +19,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from tests.support.command_line import INTERRUPTIBLE, convsv, convsv_anew
+from tests.support.command_line import COMMAND_LINE, convsv, convsv_anew
 
 
 @pytest.fixture(scope="module")
@@ -293,10 +293,10 @@ def test_impossible_limits_are_one_line(checkpoint: Path, option: str, value: st
 
 
 def test_an_interrupt_that_a_library_turns_into_an_error_is_one(checkpoint: Path) -> None:
-    code = INTERRUPTIBLE.replace(
+    code = COMMAND_LINE.replace(
         "main()",
         """
-import os, time
+import os, signal, time
 from convsv_cli import auditing
 
 def imported(*_, **__):
@@ -322,7 +322,7 @@ def test_an_interrupt_leaves_no_file_that_is_not_whole(tmp_path: Path, seconds: 
     path = tmp_path / "model.pt"
     torch.save({f"conv{i}.weight": torch.randn(256, 256, 3, 3) for i in range(40)}, path)
     process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, "audit", str(path), "-o", str(tmp_path / "audit.json")],
+        [sys.executable, "-c", COMMAND_LINE, "audit", str(path), "-o", str(tmp_path / "audit.json")],
         stderr=subprocess.PIPE,
         text=True,
     )

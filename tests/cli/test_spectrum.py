@@ -31,7 +31,7 @@ from convsv_cli.spectral import spectrum as streamed
 from convsv_cli.spectral.norms import norms_of
 from convsv_cli.spectral.spectrum import ACCURACY, Tally, count_values, singular_values
 from tests.support import oracles
-from tests.support.command_line import INTERRUPTIBLE, convsv, convsv_anew
+from tests.support.command_line import COMMAND_LINE, convsv, convsv_anew
 from tests.support.geometry import Case, cases
 
 ROUNDING = 10 * ACCURACY
@@ -285,7 +285,7 @@ def test_ctrl_c_leaves_no_half_written_file(suffix: str, checkpoint: Path, tmp_p
     command = [
         sys.executable,
         "-c",
-        INTERRUPTIBLE,
+        COMMAND_LINE,
         "spectrum",
         checkpoint,
         "--input-size",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from pathlib import Path
 
@@ -127,8 +128,7 @@ def test_sample_models(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize("name", exported_nets.NETS)
+@pytest.mark.parametrize(("name", "level"), list(zip(exported_nets.NETS, itertools.cycle(LEVELS))))
 def test_exported_networks(name: str, level: str, tmp_path: Path) -> None:
     original = exported(name, tmp_path)
     fused = optimised(original, level)

@@ -20,7 +20,7 @@ from convsv_cli.errors import UnreadableModelError, UnsafeModelError
 from convsv_cli.loaders.onnx import confined
 from convsv_cli.loaders.onnx.confined import restore, stripped
 from convsv_cli.loaders.onnx.shape_inference import skeleton_of
-from tests.support.command_line import INTERRUPTIBLE
+from tests.support.command_line import COMMAND_LINE
 from tests.support.onnx_models import graph_model, normal, saved
 from tests.support.processes import children, ends
 
@@ -211,7 +211,7 @@ def test_limits_grow_with_the_model() -> None:
 def test_an_interrupt_ends_the_search_in_both_processes(tmp_path: Path) -> None:
     path = saved(endless(), tmp_path)
     process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, "audit", str(path), "--empirical", "random"],
+        [sys.executable, "-c", COMMAND_LINE, "audit", str(path), "--empirical", "random"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

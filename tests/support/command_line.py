@@ -11,9 +11,7 @@ from pathlib import Path
 
 from tests.support.measured import Runner
 
-INTERRUPTIBLE = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is born deaf to it
+COMMAND_LINE = """
 from convsv_cli.__main__ import main
 main()
 """

@@ -134,10 +134,8 @@ FILES: tuple[SmallFile, ...] = (
         codes=SOME_MISSING,
         says="certified",
     ),
-    deep("100 of 15 x 15 taps", lambda: [random(2, 2, 15, 15, seed=i) for i in range(100)], 32, [7] * 4),
     deep("120 flat ones of 7 x 7 taps", lambda: flat(120, 4, 7, 7), 32, [3] * 4),
     deep("200 of 8 channels", lambda: [random(8, 8, 3, 3, seed=i) for i in range(200)], 32, [1] * 4),
-    deep("1,000 of 3 channels", lambda: [random(3, 3, 3, 3, seed=i) for i in range(1000)], 32, [1] * 4),
     SmallFile(
         name="layers: 40 of small groups",
         make=partial(
