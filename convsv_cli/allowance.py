@@ -98,11 +98,6 @@ class Allowance:
         start = spent, multiplied
         return replace(self, spent=spent, multiplied=multiplied, sharers=sharers, start=start, refused=False)
 
-    @property
-    def in_vain(self) -> bool:
-        """Whether this is of a trial that will not count."""
-        return self.start is not None and self.refused
-
     def takes(self, trial: Allowance) -> bool:
         """Whether a trial has done what its turn, which is now, would have done; then what it took counts."""
         spent, multiplied = trial.start or (0.0, 0.0)

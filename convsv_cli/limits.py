@@ -269,6 +269,12 @@ def refuse() -> None:
         allowance.refused = True
 
 
+def refused() -> bool:
+    """Whether work that belongs to this was refused anything, as `refuse` notes."""
+    allowance = _current.get()
+    return allowance is not None and allowance.refused
+
+
 def current() -> Allowance | None:
     """Of the work that this belongs to; None where nothing is limited."""
     return _current.get()

@@ -78,14 +78,14 @@ class Known:
         return replace(blank, measurements=known.measurements, assumed=(*blank.assumed, *known.assumed))
 
     def keep_row(self, task: Task, blank: LayerAudit, row: LayerAudit) -> None:
-        """Keep the figures of a row, unless a limit, or the end of the run, has cut them short."""
+        """Keep the figures of a row, unless a limit, or the end of the run, has cut them short.
+
+        A larger file with the same weight may take more than this one, and its audit asks by the same key.
+        """
         notes = row.assumed[len(blank.assumed) :]
         asked = {calculator.method.name for calculator in task.calculators}
         whole = {name for name, _ in row.measurements} == asked
-        limited = any(limits.STEP_OPTION in note for note in notes)
-        allowance = limits.current()
-        in_vain = allowance is not None and allowance.in_vain
-        if self._store is None or not whole or limited or in_vain or deadline.outcome():
+        if self._store is None or not whole or limits.refused() or deadline.outcome():
             return
         from convsv_cli.wire.form import members
         from convsv_cli.wire.layer import Layer as Form

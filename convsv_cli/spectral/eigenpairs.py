@@ -113,6 +113,15 @@ def _resolved(matrix: torch.Tensor, value: float, vector: torch.Tensor) -> tuple
     return float(values[-1]), basis @ vectors[:, -1]
 
 
+def largest_values(matrices: torch.Tensor) -> torch.Tensor:
+    """The largest eigenvalue of each of [n, p, p], by LAPACK without vectors; else as `eigh` finds it."""
+    with suppress(RuntimeError):
+        values: torch.Tensor = torch.linalg.eigvalsh(matrices)[..., -1]
+        if values.isfinite().all():
+            return values
+    return eigh(matrices)[0][..., -1]
+
+
 def eigh(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """As LAPACK, which gives up on entries that are negligible next to others: without these, then."""
     with suppress(RuntimeError):

@@ -40,10 +40,7 @@ COPIES, PIECES = 4, 4
 LATE = 2e9
 """Multiplications, about a tenth of a second, that the norm of an unfolding may take once a run is to end."""
 BY_ENTRIES = "bounded by the sums of its entries alone"
-CUT = (
-    "the norm is searched for no further, for the model has taken what it may;"
-    f" {limits.STEP_OPTION} raises the limit"
-)
+CUT = f"the norm is searched for no further: {limits.STEP_OPTION} raises the limit of what the model may take"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,7 +169,7 @@ class Norms:
         interval = self._interval(found.spectrum.upper, found.peaks, (CONTINUUM,) * len(self.spatial))
         if interval.upper <= interval.lower * (1 + 2 * tolerance):
             return interval
-        self._note(cut=found.cut)
+        self.note(cut=found.cut)
         return Interval(lower=interval.lower, upper=min(interval.upper, self.bound()))
 
     @property
@@ -181,10 +178,11 @@ class Norms:
         upper = self.bound()
         return Interval(lower=min(self.unfolding(()).lower, upper), upper=upper)
 
-    def _note(self, *, cut: bool) -> None:
+    def note(self, *, cut: bool, said: str = CUT) -> None:
+        """Have it noted if a search was cut short: by the end of the run, or by a limit, as is said."""
         if cut:
             why = deadline.words()
-            self._notes[f"{why}: the norm is searched for no further" if why else CUT] = None
+            self._notes[f"{why}: the norm is searched for no further" if why else said] = None
 
     def on_grid(
         self, grid: tuple[int, ...], *, tolerance: float = math.inf, limit: float = math.inf
@@ -210,7 +208,7 @@ class Norms:
         known = None if small else self._supremum(min(tolerance, self._needed(grid)), limit)
         prover = Prover(self._gram, limit)
         level, peaks = grid_maximum(prover, self._tiling, grid, known)
-        self._note(cut=prover.cut or (known is not None and known.cut))
+        self.note(cut=prover.cut or (known is not None and known.cut))
         return self._interval(level, peaks, grid)
 
     def _wrapped(self, grid: tuple[int, ...], tolerance: float, limit: float) -> Interval:

@@ -153,8 +153,9 @@ class _Search:
         sizing = Sizing(tiling=tiling, count=len(tiles), values=values, margin=margin)
         if _is_flat(gram, self.peaks.top):
             self._narrow(tiles, sizing)
-        left = self._prover.left
-        while (best := self._best(sizing, self.known))[0] > SHARE * left or 2 * sizing.tiles(best[1]) > left:
+        while not self._prover.has_room(
+            max((best := self._best(sizing, self.known))[0] / SHARE, 2 * sizing.tiles(best[1]))
+        ):
             if self._tolerance >= COARSEST:
                 return tiles
             self._tolerance *= COARSER

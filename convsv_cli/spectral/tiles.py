@@ -198,10 +198,14 @@ class Prover:
         granted = count * self.gram.shape.test <= self._granted and not deadline.ended()
         return granted or self._refused()
 
-    @property
-    def left(self) -> float:
-        """How many tests in single precision are within the limit, and what the model may take."""
-        return min((self.limit - self.work) / self.cost(SINGLE), self._granted / self.gram.shape.test)
+    def has_room(self, count: float) -> bool:
+        """Whether so many tests in single precision are within the limit, and what the model may take.
+
+        A search that makes its goal coarser because it is not is one that the latter cut short.
+        """
+        if count * self.cost(SINGLE) > self.limit - self.work:
+            return False
+        return count * self.gram.shape.test <= self._granted or self._refused()
 
     def pay(self, count: float) -> None:
         """Take `count` tests, which are within the limit but for a few."""

@@ -24,6 +24,7 @@ from dataclasses import replace
 
 import torch
 
+from convsv_cli import limits
 from convsv_cli.limits import LimitError
 from convsv_cli.model.kernel import Kernel
 from convsv_cli.model.layer import Geometry
@@ -38,6 +39,10 @@ CLOSE, QUICK = 1e-8, 3e8
 """What may be missing of a square, relative, and multiplications of a step where that takes little time."""
 MOST_AXES = 3
 """Spatial axes of torch's convolutions."""
+CUT = (
+    "the norm with the layer's own zero padding is enclosed less narrowly, for the model may take no more;"
+    f" {limits.STEP_OPTION} and {limits.MEMORY_OPTION} raise the limits"
+)
 
 
 def zero_padded_norm(
@@ -53,8 +58,11 @@ def zero_padded_norm(
 
     Cost: a search (see `supremum`), and two convolutions in float64 for each of a dozen steps.
     """
-    found = [_norm(kernel, geometry, input_size, tolerance, limit) for geometry in kernel.geometry.readings]
-    return Interval(lower=min(each.lower for each in found), upper=max(each.upper for each in found))
+    each = [_norm(kernel, geometry, input_size, tolerance, limit) for geometry in kernel.geometry.readings]
+    found = Interval(lower=min(one.lower for one in each), upper=max(one.upper for one in each))
+    wide = found.upper > found.lower * (1 + 2 * tolerance)
+    norms_of(kernel).note(cut=wide and limits.refused(), said=CUT)
+    return found
 
 
 def _norm(

@@ -96,6 +96,13 @@ def test_what_a_limit_cut_short_is_not_kept(model, tmp_path):
         )
     assert any("--step-limit" in line for row in short.layers for line in (*row.assumed, row.reason)), short
     assert not list((tmp_path / "c").iterdir())
+    torch.save(nn.Conv2d(16, 16, 3, padding=1), model)
+    with granting(steps=1e7):  # enough for all norms but that with the layer's own zero padding
+        short = audit_file(model, replace(SETTINGS, input_size=(40,)), cache=Store(tmp_path / "c", SECRET))
+    (row,) = short.layers
+    assert {name for name, _ in row.measurements} >= {"certified", "exact", "zero_padded"}
+    assert any("zero padding is enclosed less narrowly" in note for note in row.assumed)
+    assert not list((tmp_path / "c").iterdir())
 
 
 def test_an_entry_of_the_right_signature_is_read_by_its_form(model, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from convsv_cli import limits
 from convsv_cli.spectral.gram_symbol import gram_symbol
 from convsv_cli.spectral.lower_half import lower_half
 from convsv_cli.spectral.norms import Norms
@@ -116,3 +117,11 @@ def test_a_search_ends_with_what_its_tiles_prove() -> None:
         interval = Norms(kernel).supremum(tolerance=1e-6, limit=limit)
         assert exact.lower <= interval.upper <= exact.upper * (1 + 20 / tests)
         assert interval.lower <= exact.upper
+    wide = []
+    for steps in (1e7, 2e7, 5e7):  # which the model may take
+        with limits.granting(steps=steps), limits.allowing():
+            norms = Norms(kernel)
+            interval = norms.supremum(tolerance=1e-4)
+            wide.append(interval.upper > interval.lower * (1 + 2e-4))
+            assert wide[-1] == limits.refused() == any("--step-limit" in note for note in norms.notes)
+    assert wide == [True, True, False]

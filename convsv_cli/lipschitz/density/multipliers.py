@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from convsv_cli.lipschitz.density.sizes import InfeasibleError
-from convsv_cli.spectral.eigenpairs import lanczos, start_vector, top_pair
+from convsv_cli.spectral.eigenpairs import lanczos, largest_values, start_vector, top_pair
 
 DIRECT = 24  # channels up to which LAPACK's eigenvalues of a batch cost less than Lanczos steps
 STEPS = 6
@@ -107,8 +107,7 @@ def _rough_tops(matrices: torch.Tensor) -> torch.Tensor:
         rough = (matrices / largest).to(rough.dtype)
     side = matrices.shape[-1]
     if side <= DIRECT:
-        values: torch.Tensor = torch.linalg.eigvalsh(rough)
-        return values[:, -1]
+        return largest_values(rough)
     start = start_vector(side, matrices.device).to(rough.dtype).expand(matrices.shape[:2])
     return lanczos(rough, start, STEPS)[0]
 
