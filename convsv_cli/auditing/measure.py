@@ -91,20 +91,22 @@ def _measured(task: Task, device: torch.device, meter: Meter, known: Known) -> L
     with READING:
         held = held_by(layer)
     blank = replace(row_of(layer), weight_sha256=held.digest)
-    fault = fault_of(held.weight, layer.geometry)
-    if fault:
+    if fault := fault_of(held.weight, layer.geometry):
         meter.advance(task.work)
         return replace(blank, status=INVALID, reason=fault)
     kernel = reduce_kernel(held.weight.to(device), layer.geometry)
+    # Most of the work of an update comes after its figures, which are of a smaller kernel.
+    within = meter if held.small is None else Meter()
     row = known.row(task, blank) or known.repeats.row(task, blank)
     if row is not None:
-        meter.advance(task.work)
+        within.advance(task.work)
     else:
         before = begun()
-        row = _computed(task, blank, held, kernel, meter)
+        row = _computed(task, blank, held, kernel, within)
         known.repeats.keep(task, blank, row, before)
         known.keep_row(task, blank, row)
     row = with_update(row, task, held, kernel)
+    meter.advance(task.work if within is not meter else 0)
     if task.settings.spread and row.status == AUDITED and row.update is None:
         row = _with_spread(row, held.weight.to(device))
     return replace(row, assumed=(*row.assumed, *_moved(row)))  # of the figures that are asked for now
@@ -208,10 +210,8 @@ def row_of(layer: AnyLayer) -> LayerAudit:
 
 def trim_heap() -> None:
     """Have the C library return what is free; it does nothing where that is not glibc."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
 
 
 def unbounded_because(network: Network, settings: Settings) -> str:

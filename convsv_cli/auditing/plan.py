@@ -34,7 +34,7 @@ EXPLAIN = "a glob may match more than one row: --as-layer and --as-table must no
 class Meter:
     """Adds up the work done and tells a listener."""
 
-    def __init__(self, listener: Callable[[str, float], None] | None, total: float) -> None:
+    def __init__(self, listener: Callable[[str, float], None] | None = None, total: float = 1.0) -> None:
         self._listener = listener
         self._total = max(total, 1.0)
         self._done = 0.0

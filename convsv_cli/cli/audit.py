@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @options.ATTENTION
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
-@options.globs("--layers", "Audit only matching layers.")
+@options.LAYERS
 @options.AS_LAYER
 @options.AS_TABLE
 @options.AS_STRIDE_1

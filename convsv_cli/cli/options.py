@@ -70,6 +70,7 @@ def globs(name: str, about: str, section: str = AUDITED) -> Decorator:
     return option(name, section=section, metavar="GLOB", multiple=True, help=f"{about} Repeatable.")
 
 
+LAYERS = globs("--layers", "Audit only matching layers.")
 MODELS = click.argument(
     "models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True)
 )

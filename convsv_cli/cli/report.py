@@ -14,7 +14,7 @@ from convsv_cli.cli.running import complain_of
 from convsv_cli.comparison import side_by_side
 from convsv_cli.errors import UsageError
 from convsv_cli.renderers import RENDERERS, pixels
-from convsv_cli.renderers.renderer import Renderer
+from convsv_cli.renderers.renderer import Renderer, by_suffix
 from convsv_cli.renderers.sweep import SWEEPS
 from convsv_cli.renderers.trends import TRENDS
 from convsv_cli.saved import read
@@ -81,6 +81,8 @@ def report(
     if len(files) == 1 and files[0].is_dir():
         _of_sweep(files[0], outputs, format_name)
         return
+    if len(files) == 1:
+        _check_no_picture(files[0], outputs, format_name)
     formats: tuple[Renderer[Any], ...] = RENDERERS if len(files) == 1 else SEVERAL
     targets = prepare(formats, outputs, format_name, files)
     found = [("stdin" if str(file) == "-" else str(file), read(file)) for file in files]
@@ -96,6 +98,21 @@ def report(
             write(figures, [target])
         else:
             write_report(together, [target], explain=explain, full=verbose)
+
+
+def _check_no_picture(file: Path, outputs: tuple[Path, ...], format_name: str | None) -> None:
+    """Of one report, there is no trend to be drawn.
+
+    Raises:
+        UsageError: a picture of one is asked for.
+    """
+    alone = {renderer.name for renderer in RENDERERS}
+    named = [each for each in SEVERAL if each.name == format_name]
+    for wanted in (*named, *(by_suffix(SEVERAL, path.name) for path in outputs)):
+        if wanted is not None and wanted.name not in alone:
+            what = f"{wanted.name} is a picture of how several reports differ, and this is one"
+            hint = "name all of them; -o FILE.html has charts of one"
+            raise UsageError(what, where="stdin" if str(file) == "-" else str(file), hint=hint)
 
 
 def _of_sweep(results: Path, outputs: tuple[Path, ...], format_name: str | None) -> None:

@@ -26,6 +26,8 @@ from convsv_cli.report import ERROR, INTERRUPTED, NOT_REACHED, UNUSED, Audit, Fa
 from convsv_cli.report.verdict import CTRL_C, INTERNAL
 
 Progress = Callable[[str, float], None]
+READING = "reading"
+"""What is done before it is known how much work there is."""
 EVERY = 30.0
 """Seconds between two signs of life, where stderr is no terminal."""
 LINES = 10
@@ -122,20 +124,22 @@ def _bar(*, hidden: bool) -> Iterator[Progress]:
             yield progress
         return
     from rich.console import Console
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TaskProgressColumn(),
+        TextColumn("{task.fields[share]}", markup=False),
         TimeRemainingColumn(),
     )
     with Bar(
         *columns, console=Console(stderr=True, no_color=not colored(terminal=True)), transient=True
     ) as bar:
-        task = bar.add_task("reading", total=1.0)
-        yield lambda layer, share: bar.update(task, description=printable(layer), completed=share)
+        task = bar.add_task(READING, total=None, share="")
+        yield lambda layer, share: bar.update(
+            task, description=printable(layer), total=1.0, completed=share, share=f"{share:4.0%}"
+        )
 
 
 @contextmanager
@@ -144,12 +148,12 @@ def heartbeat(every: float = EVERY) -> Iterator[Progress]:
 
     A thread writes it, also while one step takes long.
     """
-    start, over, latest = time.monotonic(), threading.Event(), ["reading", 0.0]
+    start, over, latest = time.monotonic(), threading.Event(), [READING, 0.0]
 
     def beat() -> None:
         while not over.wait(every):
-            done, seconds = f"{latest[1]:.0%} of the work", time.monotonic() - start
-            complain(f"{latest[0]}, {done}, {_duration(seconds)}")
+            done = "" if latest[0] == READING else f", {latest[1]:.0%} of the work"
+            complain(f"{latest[0]}{done}, {_duration(time.monotonic() - start)}")
 
     def progress(layer: str, share: float) -> None:
         latest[:] = [layer, share]

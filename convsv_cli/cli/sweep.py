@@ -50,8 +50,10 @@ WORKER_MEMORY = option(
 )
 @click.argument("models", metavar="FOLDER|FILE|GLOB...", nargs=-1, required=True)
 @options.EXACT
+@options.SPREAD
 @options.INPUT_SIZE
 @options.INPUT_SHAPE
+@options.LAYERS
 @options.DEVICE
 @options.TOLERANCE_
 @options.NETWORK_EFFORT

@@ -42,7 +42,7 @@ def _layers(found: Clipping, terminal: Terminal) -> Iterator[Part]:
         "kernel": [times(layer.row.kernel_shape) for layer in rows],
         "before ≤": [_upper(layer.before) for layer in rows],
         "after ≤": [_upper(layer.after) for layer in rows],
-        "|ΔW|/|W|": [percent(layer.change) if layer.change else "0" for layer in rows],
+        "|ΔW|/|W|": [percent(layer.change) for layer in rows],
         "method": [layer.method for layer in rows],
     }
     styles = [BAD if not layer.kept else FAINT if layer.method == KEPT else "" for layer in rows]

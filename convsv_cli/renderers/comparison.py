@@ -10,7 +10,7 @@ from convsv_cli.names import inert
 from convsv_cli.renderers import csv, json, markdown
 from convsv_cli.renderers.html.page import page
 from convsv_cli.renderers.html.verdict import INFO, Headline, headline_of
-from convsv_cli.renderers.numbers import counted, figure
+from convsv_cli.renderers.numbers import counted, figure, percent
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.screen import STYLE_OF, Line, Part, Table, fitting, indented, shown
 from convsv_cli.renderers.verdict_text import about, headline, node, open_gates, verdict_lines
@@ -57,7 +57,6 @@ def _difference_table(difference: Difference, terminal: Terminal) -> str:
     cells = fitting(all_cells, terminal.width, expendable, prose="change")
     texts = [name for name, flush in zip(headings, right, strict=True) if not flush]
     styles = [STYLE_OF.get(change.kind, "") for change in listed]
-    unread = [*_unread(old), *_unread(new), *_incomparable(old, new)]
     verdict: list[Part] = []
     if new.verdict is not None:
         verdict = ["", *verdict_lines(new.verdict, new.findings, open_gates(new.verdict))]
@@ -69,8 +68,7 @@ def _difference_table(difference: Difference, terminal: Terminal) -> str:
             "",
             Table(columns=cells, texts=texts, styles=styles),
             *(["", _left_out(left)] if left else []),
-            *(indented(["", *unread], 2) if unread else []),
-            *(indented(["", DISTANCE], 2) if headings != HEADINGS else []),
+            *(line for told in _remarks(difference) if told for line in indented(["", *told], 2)),
         ],
         terminal,
     )
@@ -81,6 +79,14 @@ def _tells(change: Change) -> bool:
     if change.distance is not None and change.distance.upper:
         return True
     return not change.name or change.renamed or change.kind not in (SAME, CLOSE, NOT_A_LAYER)
+
+
+def _remarks(difference: Difference) -> tuple[list[str], list[str]]:
+    """Why layers have no figures or cannot be compared; then what distances are, where there are any."""
+    old, new = difference.old, difference.new
+    unread = [*_unread(old), *_unread(new), *_incomparable(old, new)]
+    legend = [DISTANCE] if _columns(difference)[0] != HEADINGS else []
+    return unread, legend
 
 
 def _unread(audit: Audit) -> list[str]:
@@ -116,7 +122,10 @@ def _difference_markdown(difference: Difference, terminal: Terminal) -> str:  # 
     new = difference.new
     verdict = ["", markdown.fenced(_verdict(new.verdict, new.findings))] if new.verdict else []
     title = " → ".join(markdown.code(audit.model.path) for audit in (difference.old, new))
-    return "\n".join([title, "", *lines, *verdict]) + "\n"
+    unread, legend = _remarks(difference)
+    remarks = [f"- {line}" for line in (*map(markdown.prose, unread), *legend)]
+    remarks = ["", *remarks] if remarks else []
+    return "\n".join([title, "", *lines, *verdict, *remarks]) + "\n"
 
 
 def _difference_csv(difference: Difference, terminal: Terminal) -> str:  # noqa: ARG001
@@ -144,6 +153,7 @@ def _difference_html(difference: Difference, terminal: Terminal) -> str:  # noqa
             for change in difference.changes
         ],
         measured=_columns(difference)[0] != HEADINGS,
+        remarks=[each for told in _remarks(difference) for each in told],
     )
 
 
@@ -177,7 +187,7 @@ def _row(
     ratio = "" if change.ratio is None else _ratio(change.ratio)
     why = f": {said(change.reason)}" if change.reason else ""
     why += f"; no distance: {said(change.no_distance)}" if change.no_distance else ""
-    share = "" if change.share is None else figure(change.share, UPPER)
+    share = "" if change.share is None else percent(change.share, UPPER)
     further = (_upper(change.distance), share) if measured else ()
     return (name, _upper(change.old), _upper(change.new), ratio, *further, change.kind + was + why)
 

@@ -17,6 +17,8 @@ NARROW = 1e-3
 DIGITS = 4
 LONGEST = 17
 """Digits that tell any float from all others."""
+LEAST, ALMOST, MOST = 0.001, 0.9995, 10.0
+"""Shares from which on tenths of percents say enough, are nearly 100, and say too much."""
 ROUNDING = {UPPER: ROUND_CEILING, CERTIFIED: ROUND_CEILING, LOWER: ROUND_FLOOR}
 
 
@@ -48,10 +50,10 @@ def excess(measured: float, limit: float) -> str:
     return f"{short((measured - limit) / limit * 100, 3)} % above"
 
 
-def whole_percent(share: float, space: str = " ") -> str:
+def whole_percent(share: float) -> str:
     """A share in whole percent: neither all nor nothing unless it is that."""
     whole = round(100 * share) if share in (0, 1) else min(99, max(1, round(100 * share)))
-    return f"{whole}{space}%"
+    return f"{whole} %"
 
 
 def sample_share(part: int, whole: int, kind: str = "") -> str:
@@ -60,11 +62,20 @@ def sample_share(part: int, whole: int, kind: str = "") -> str:
     return f"{rounded / 100:.2f} %"
 
 
-def percent(share: float) -> str:
-    """A share or a relative width: to a tenth, or two digits where it is less; 100 % only where it is all."""
-    if not 0 < share < 1 or 0.001 <= share < 0.9995:
-        return f"{share:.1%}"
-    return "above 99.9%" if share > 0.5 else f"{short(100 * share, 2)}%"
+def percent(share: float, kind: str = "") -> str:
+    """A share or a relative width: to a tenth, with two digits where it is less, and four where it is large.
+
+    An upper bound is rounded up; of others, only all is 100 %, and only nothing is 0 %.
+    """
+    rounding = ROUNDING.get(kind, ROUND_HALF_EVEN)
+    if not share:
+        return "0 %"
+    if not LEAST <= share < MOST:
+        digits = Context(prec=2 if share < LEAST else DIGITS, rounding=rounding)
+        return f"{written(digits.multiply(Decimal(share), 100).normalize())} %"
+    if kind != UPPER and ALMOST <= share < 1:
+        return "above 99.9 %"
+    return f"{(100 * Decimal(share)).quantize(Decimal('0.1'), rounding)} %"
 
 
 def as_written(value: float) -> str:

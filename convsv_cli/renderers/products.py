@@ -9,6 +9,15 @@ from convsv_cli.renderers.numbers import figure
 from convsv_cli.report import UPPER, Product
 
 HEADINGS = {"qk": "Q·Kᵀ", "vo": "V·O"}
+LEGEND = {
+    "heads": "how many of them have been measured",
+    "Q·Kᵀ ≤": "how strongly a head compares two tokens: the norm of the product of its matrices for"
+    " queries and keys, before any rotation, scale or bias",
+    "V·O ≤": "how much a head amplifies a token that it passes on: the norm of the product of its matrices"
+    " for outputs and values",
+    "head of": "the one with the largest norm, which is the figure; the first head is 0",
+}
+"""What the columns are, for people."""
 
 
 def product_columns(products: Sequence[Product]) -> dict[str, list[str]]:

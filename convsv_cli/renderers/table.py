@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import (
@@ -19,6 +19,7 @@ from convsv_cli.renderers.audit_text import (
 )
 from convsv_cli.renderers.columns import SPREAD, TEXTS, columns, methods_of, status
 from convsv_cli.renderers.numbers import counted
+from convsv_cli.renderers.products import LEGEND as MEANINGS
 from convsv_cli.renderers.products import product_columns
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.screen import BAD, FAINT, STRESSED, Line, Part, Table, fitting, indented, shown
@@ -148,7 +149,7 @@ def _products(audit: Audit) -> list[Part]:
     if not audit.products:
         return []
     styles = [""] * len(cells["attention"])
-    return [Table(columns=cells, texts=("attention", "reason"), styles=styles), ""]
+    return [Table(columns=cells, texts=("attention", "reason"), styles=styles), "", *_explained(MEANINGS), ""]
 
 
 def _blocks(blocks: tuple[Block, ...]) -> Table:
@@ -239,8 +240,13 @@ def _legend(audit: Audit, shown: Collection[str]) -> list[Part]:
     said = {method.column: method.proves for method in methods_of(audit)}
     meanings = SPREAD | LEGEND if "update" in columns(audit) else SPREAD
     said = {name: meaning for name, meaning in (said | meanings).items() if name in shown}
-    width = max(map(len, said), default=0)
-    return indented([f"{name:{width}}  {meaning}" for name, meaning in said.items()], width + 2)
+    return _explained(said)
+
+
+def _explained(meanings: Mapping[str, str]) -> list[Part]:
+    """A line for each column, below each other."""
+    width = max(map(len, meanings), default=0)
+    return indented([f"{name:{width}}  {meaning}" for name, meaning in meanings.items()], width + 2)
 
 
 RENDERER = Renderer(name="table", suffixes=(".txt",), render=render)

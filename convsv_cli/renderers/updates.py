@@ -46,4 +46,4 @@ def _end(interval: Interval | None) -> str:
 
 
 def _share_of_base(update: Update | None) -> str:
-    return percent(update.share.upper) if update and update.share else ""
+    return percent(update.share.upper, UPPER) if update and update.share else ""

@@ -15,7 +15,7 @@ class Swept:
         path: as it was found.
         status: `audited`, `incomplete` (some layers have no figures), `failed`, `same` as another, or `gone`.
         same_as: the path of the same file under which it was audited; empty where it is that itself.
-        reason: why it failed; empty where it did not.
+        reason: why it failed, or is incomplete; empty where it is neither.
         exit_code: of `convsv audit`.
         layers: rows of the audit.
         audited: those with figures.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from convsv_cli.report import Audit, Failure, Interval, LayerAudit, Report, exit_code
-from convsv_cli.report.verdict import INTERNAL, PASS, UNSAFE, USAGE
+from convsv_cli.report import NOT_APPLICABLE, Audit, Failure, Interval, LayerAudit, Report, exit_code
+from convsv_cli.report.verdict import INTERNAL, PASS, UNSAFE, UNSETTLED, USAGE
 
-VERSION = "1.0"
+VERSION = "1.1"
 """Of the tables: columns are only ever added within a major version."""
 TEXT, WHOLE, REAL, WHOLES, TEXTS, FLAG = "text", "whole", "real", "wholes", "texts", "flag"
 AUDITED, INCOMPLETE, FAILED, SAME, GONE = "audited", "incomplete", "failed", "same", "gone"
@@ -66,6 +67,20 @@ class File:
         return exit_code(Report(command="audit", audits=(self.audit,))) if self.audit else PASS
 
     @property
+    def reason(self) -> str:
+        """Why it failed, or is incomplete, for which the most frequent reason is given; else empty."""
+        if self.failure is not None:
+            return self.failure.message
+        if self.audit is None or self.status != INCOMPLETE:
+            return ""
+        whys = Counter(row.reason for row in self.audit.layers if row.status not in (AUDITED, NOT_APPLICABLE))
+        if not whys:
+            return next((each.message for each in self.audit.findings if each.rule in UNSETTLED), "")
+        (why, count), left = whys.most_common(1)[0], whys.total()
+        some = "" if count == left else f" {count:,} of them"
+        return f"{left:,} of {len(self.audit.layers):,} rows have no figures,{some} as {why}"
+
+    @property
     def largest(self) -> tuple[str, float] | None:
         """The layer of the largest certified norm, and that."""
         rows = self.audit.layers if self.audit else ()
@@ -87,6 +102,16 @@ def end(calculator: str, which: str) -> Callable[[LayerAudit], float | None]:
     def found(row: LayerAudit) -> float | None:
         measured = row.measurement(calculator)
         proven: Interval | None = measured.enclosure if measured else None
+        return getattr(proven, which) if proven else None
+
+    return found
+
+
+def spread(name: str, which: str) -> Callable[[LayerAudit], float | None]:
+    """Gives one end of a figure of how the singular values of a layer spread."""
+
+    def found(row: LayerAudit) -> float | None:
+        proven: Interval | None = getattr(row.spread, name, None)
         return getattr(proven, which) if proven else None
 
     return found
@@ -136,6 +161,22 @@ LAYERS = (
     _layer("zero_padded_lower", REAL, "lower end of the norm with zero padding", end("zero_padded", "lower")),
     _layer("zero_padded_upper", REAL, "upper end of it", end("zero_padded", "upper")),
     _layer("bound", REAL, "Singla and Feizi's bound", figure("bound")),
+    _layer(
+        "frobenius_lower",
+        REAL,
+        "lower end of the root of the sum of squares, with --spread",
+        spread("frobenius", "lower"),
+    ),
+    _layer("frobenius_upper", REAL, "upper end of it", spread("frobenius", "upper")),
+    _layer(
+        "stable_rank_lower",
+        REAL,
+        "lower end of the square of that over the norm, of matrices",
+        spread("stable_rank", "lower"),
+    ),
+    _layer("stable_rank_upper", REAL, "upper end of it", spread("stable_rank", "upper")),
+    _layer("smallest_lower", REAL, "lower end of the smallest singular value", spread("smallest", "lower")),
+    _layer("smallest_upper", REAL, "upper end of it", spread("smallest", "upper")),
     _layer("weight_sha256", TEXT, "of shape and values", lambda row: row.weight_sha256 or None),
     _layer("assumed", TEXTS, "what was taken for granted", lambda row: row.assumed),
 )
@@ -162,7 +203,7 @@ FILES = (
     _column("path", TEXT, "the model's file", lambda file: file.path),
     _column("status", TEXT, "audited, incomplete, failed, same or gone", lambda file: file.status),
     _column("same_as", TEXT, "the path under which it was audited", lambda file: file.same_as or None),
-    _column("reason", TEXT, "why it failed", lambda file: file.failure.message if file.failure else None),
+    _column("reason", TEXT, "why it failed, or is incomplete", lambda file: file.reason or None),
     _column("exit_code", WHOLE, "of convsv audit", lambda file: file.exit_code),
     _column("format", TEXT, "onnx, safetensors ...", lambda file: file.audit and file.audit.model.format),
     _column("sha256", TEXT, "of the model", lambda file: file.audit and file.audit.model.sha256),

@@ -42,7 +42,7 @@ def _swept(file: File) -> Swept:
         path=file.path,
         status=file.status,
         same_as=file.same_as,
-        reason=file.failure.message.removeprefix(f"{file.path}: ") if file.failure else "",
+        reason=file.reason.removeprefix(f"{file.path}: "),
         exit_code=file.exit_code,
     )
     if audit is None:

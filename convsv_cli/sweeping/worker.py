@@ -84,8 +84,8 @@ def _planned(order: Order) -> tuple[tuple[str, float], ...]:
 def _measured(order: Order, carried: Carried) -> None:
     network = _declared(order)
     device, wanted = resolve_device(order.settings.device), set(order.layers)
-    meter = Meter(None, 1.0)
-    for task in plan(network, order.settings):
+    meter, settings = Meter(), replace(order.settings, spread=False)  # of which no cache has figures
+    for task in plan(network, settings):
         if task.layer.name in wanted:
             measure(task, device, meter, Known(carried))
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
+from convsv_cli.errors import UsageError
 from convsv_cli.training.logs import needed
 
 
@@ -19,9 +23,10 @@ def lightning_callback(**options: Any) -> Any:  # noqa: ANN401  (a Callback)
         options: as of `NormMonitor`, but for the model; `log` is in addition to the loggers.
 
     Raises:
-        UsageError: lightning is not installed.
+        UsageError: lightning is not installed; a monitor has no such option.
     """
     needed("lightning.pytorch", "lightning")
+    _check(options)
     from convsv_cli.training.lightning_callback import NormCallback
 
     return NormCallback(options)
@@ -41,9 +46,26 @@ def transformers_callback(trainer: Any, **options: Any) -> Any:  # noqa: ANN401 
         options: as of `NormMonitor`, but for the model; `log` is in addition to the reports.
 
     Raises:
-        UsageError: transformers is not installed.
+        UsageError: transformers is not installed; a monitor has no such option.
     """
     needed("transformers", "transformers[torch]")
+    _check(options)
     from convsv_cli.training.transformers_callback import NormCallback
 
     return NormCallback(trainer, options)
+
+
+def _check(options: Mapping[str, object]) -> None:
+    """See now that a monitor takes these, and not when a training begins.
+
+    Raises:
+        UsageError: one is none of its options.
+    """
+    from convsv_cli.training.monitor import NormMonitor
+
+    own = [name for name, each in signature(NormMonitor).parameters.items() if each.kind is each.KEYWORD_ONLY]
+    for name in options:
+        if name not in own:
+            near = get_close_matches(name, own, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(own)}"
+            raise UsageError(f"a monitor of norms has no option {name!r}", hint=hint)

@@ -17,14 +17,23 @@ NO_METRIC = re.compile(r"[^\w\-. :/]", re.ASCII)
 
 
 class CsvLog:
-    """Appends to a CSV file a row per figure: `step,figure,value`, with all digits of the value.
+    """Writes to a CSV file a row per figure: `step,figure,value`, with all digits of the value.
+
+    Nothing in a row tells of which training it is: so there is one file for each, unless one goes on.
 
     Args:
         path: of the file, which is made where there is none. It is closed between calls.
+        append: whether the training is that whose rows are in the file already, resumed.
+
+    Raises:
+        UsageError: there are rows already, and this is another training.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, append: bool = False) -> None:
         self._path = Path(path)
+        if not append and self._path.is_file() and self._path.stat().st_size:
+            hint = "choose another file, or append=True for a training that is resumed"
+            raise UsageError("the file has the rows of an earlier training", where=str(path), hint=hint)
 
     def __call__(self, figures: dict[str, float], step: int) -> None:
         """Append them."""

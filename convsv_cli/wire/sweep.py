@@ -21,7 +21,7 @@ class File(Form, frozen=True, kw_only=True):
         status: incomplete is an audit in which some layers have no figures; gone, of a file that is no longer
             there.
         same_as: The path of the same file under which it was audited.
-        reason: Why it failed.
+        reason: Why it failed, or is incomplete.
         exit_code: Of convsv audit.
         layers: Rows of the audit.
         audited: Layers with figures.

@@ -64,7 +64,7 @@ def test_the_page_says_why_and_warns_of_nothing(found: Audit) -> None:
     page = told(found, "html")
     assert f"not applicable: {REASON}" in page
     assert "could not be audited" not in page
-    assert "100% coverage, 1 not applicable" in page
+    assert "100 % coverage, 1 not applicable" in page
 
 
 def test_documents_for_programs(found: Audit, tmp_path: Path) -> None:

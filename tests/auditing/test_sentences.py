@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from convsv_cli.model.network import Network
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.numbers import excess, percent, whole_percent
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.report import Audit, Report
+from convsv_cli.report import UPPER, Audit, Report
 from convsv_cli.report.network import Block, shared
 from tests.support.budget_models import scaled
 from tests.support.onnx_models import graph_model
@@ -155,19 +156,22 @@ def test_shares_below_zero_of_old_reports_are_not_shown() -> None:
     assert min(block.share for block in old.bound.blocks) < 0
     for name in ("table", "html", "markdown"):
         text = told(old, name, explain=True)
-        assert not any(words in text for words in ("-34.8%", "134.8%"))
+        assert not any(words in text for words in ("-34.8 %", "134.8 %"))
     assert "shrinks" in told(old, "table", explain=True)
 
 
 @pytest.mark.parametrize(
     ("share", "words", "whole"),
     [
-        (0.0, "0.0%", "0 %"), (1.0, "100.0%", "100 %"), (0.25, "25.0%", "25 %"), (4.2e-5, "0.0042%", "1 %"),
-        (0.9999, "above 99.9%", "99 %"), (0.996, "99.6%", "99 %"), (0.004, "0.4%", "1 %"),
+        (0.0, "0 %", "0 %"), (1.0, "100.0 %", "100 %"), (0.25, "25.0 %", "25 %"), (4.2e-5, "0.0042 %", "1 %"),
+        (0.9999, "above 99.9 %", "99 %"), (0.996, "99.6 %", "99 %"), (0.004, "0.4 %", "1 %"),
     ],
 )  # fmt: skip
 def test_no_share_is_rounded_to_all_or_nothing(share: float, words: str, whole: str) -> None:
     assert (percent(share), whole_percent(share)) == (words, whole)
+    for value in (share, share / 3, math.nextafter(share, 2), 1e3 * share, 1e300 * share):
+        shown = percent(value, UPPER)
+        assert 100 * Fraction(value) <= Fraction(shown.removesuffix(" %")), "an upper end is rounded up"
 
 
 def test_a_limit_that_is_exceeded_by_an_ulp_is_exceeded_by_something() -> None:
@@ -184,8 +188,8 @@ def test_a_width_is_never_said_to_be_nothing(tmp_path: Path) -> None:
         width = found.layers[0].measurement("certified").relative_width
         (said,) = [finding.message for finding in found.findings if finding.rule == "work-limit"]
         assert width > 2 * tolerance
-        assert "0.0%" not in said
-        assert "100.0%" not in said
+        assert " 0 %" not in said
+        assert "100.0 %" not in said
         assert f"{percent(width)}:" in said or "from above only" in said
 
 

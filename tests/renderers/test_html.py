@@ -129,7 +129,7 @@ def test_what_stands_in_the_way_is_all_named() -> None:
     for said in ("gate0", "gate8", "a product", "5.001", "holds NaN", "also holds 'ema': not audited"):
         assert said in text
     assert "2 layers could not be audited" in text
-    assert "91% coverage" in text
+    assert "91 % coverage" in text
     assert "Where the bound comes from" not in text
 
 

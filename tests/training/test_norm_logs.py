@@ -30,7 +30,9 @@ from convsv_cli.errors import UsageError
 
 def test_csv_files_have_all_digits_and_go_on(tmp_path: Path) -> None:
     path, model = tmp_path / "norms.csv", nn.Linear(3, 2)
-    figures = [NormMonitor(model, log=[CsvLog(path)]).step(7) for _ in range(2)]
+    figures = [NormMonitor(model, log=[CsvLog(path, append=again)]).step(7) for again in (False, True)]
+    with pytest.raises(UsageError, match="append=True for a training that is resumed"):
+        CsvLog(path)
     header, *rows = csv.reader(path.read_text(encoding="utf-8").splitlines())
     assert header == ["step", "figure", "value"]
     assert rows == [["7", name, repr(value)] for each in figures for name, value in each.items()]

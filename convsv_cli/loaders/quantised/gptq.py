@@ -30,7 +30,10 @@ from convsv_cli.loaders.quantised.scheme import (
 BITS = (2, 3, 4, 8)
 VERSIONS = {"gptq": 1, "gptq_v2": 0}
 """What is added to stored zero points, by the version's name."""
-NO_CONFIG = "no config.json or quantize_config.json says of which version of the format its zero points are"
+NO_CONFIG = (
+    "no config.json or quantize_config.json says of which version of the format its zero points are:"
+    " put the quantization config beside the file"
+)
 
 
 def _read(found: Found) -> StoredTensor:

@@ -235,7 +235,7 @@ def _bound(audit: Audit) -> Headline:
 
 def _coverage(audit: Audit) -> str:
     others = len(audit.layers) - audit.applicable
-    return f"{whole_percent(audit.network.coverage, '')} coverage" + (
+    return f"{whole_percent(audit.network.coverage)} coverage" + (
         f", {others} not applicable" if others else ""
     )
 
