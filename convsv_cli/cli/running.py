@@ -22,6 +22,7 @@ from convsv_cli.cli.stdin import shown
 from convsv_cli.cli.streams import give_up
 from convsv_cli.errors import ConvsvError
 from convsv_cli.names import one_line, printable
+from convsv_cli.renderers.numbers import whole_percent
 from convsv_cli.report import ERROR, INTERRUPTED, NOT_REACHED, UNUSED, Audit, Failure, Report
 from convsv_cli.report.verdict import CTRL_C, INTERNAL
 
@@ -138,7 +139,7 @@ def _bar(*, hidden: bool) -> Iterator[Progress]:
     ) as bar:
         task = bar.add_task(READING, total=None, share="")
         yield lambda layer, share: bar.update(
-            task, description=printable(layer), total=1.0, completed=share, share=f"{share:4.0%}"
+            task, description=printable(layer), total=1.0, completed=share, share=f"{whole_percent(share):>5}"
         )
 
 
@@ -148,15 +149,18 @@ def heartbeat(every: float = EVERY) -> Iterator[Progress]:
 
     A thread writes it, also while one step takes long.
     """
-    start, over, latest = time.monotonic(), threading.Event(), [READING, 0.0]
+    start, over = time.monotonic(), threading.Event()
+    latest: tuple[str, float] = (READING, 0.0)
 
     def beat() -> None:
         while not over.wait(every):
-            done = "" if latest[0] == READING else f", {latest[1]:.0%} of the work"
-            complain(f"{latest[0]}{done}, {_duration(time.monotonic() - start)}")
+            layer, share = latest
+            done = "" if layer == READING else f", {whole_percent(share)} of the work"
+            complain(f"{layer}{done}, {_duration(time.monotonic() - start)}")
 
     def progress(layer: str, share: float) -> None:
-        latest[:] = [layer, share]
+        nonlocal latest
+        latest = (layer, share)
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

@@ -19,6 +19,7 @@ from convsv_cli.clipping.writing import write
 from convsv_cli.errors import UsageError
 from convsv_cli.limits import allowing
 from convsv_cli.loaders import parts_of
+from convsv_cli.loaders.files import model_file
 from convsv_cli.model.layer import Layer
 from convsv_cli.model.network import Network
 from convsv_cli.report import (
@@ -64,7 +65,7 @@ def clip_file(
     in the type in which they are stored; nothing of it is executed but, for accuracies, the graph.
 
     Args:
-        model: an ONNX graph, a checkpoint or a safetensors file.
+        model: an ONNX graph, a checkpoint or a safetensors file, or a folder with one of these.
         output: where the new one is to be.
         asked: the limits.
         settings: how both are audited.
@@ -79,6 +80,7 @@ def clip_file(
     """
     start = time.perf_counter()
     _check(asked)
+    model = model_file(model)
     _check_free((output,), (model, graph), force=force)
     before = _seen(model, settings, graph)
     _check_format(before.network, model, output)

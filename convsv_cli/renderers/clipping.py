@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from convsv_cli.names import inert
 from convsv_cli.renderers import json
 from convsv_cli.renderers.csv import Cell, comma_separated
+from convsv_cli.renderers.html.page import page
+from convsv_cli.renderers.html.verdict import FAIL, PASS, Headline
 from convsv_cli.renderers.numbers import LOWER, as_written, figure, percent, sample_share, times
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.screen import BAD, FAINT, GOOD, Line, Part, Table, fitting, indented, shown
@@ -19,6 +21,7 @@ COLUMNS = (
 )  # fmt: skip
 """Of the CSV: a row for each layer, one for the network, one for accuracies, in shares of the samples."""
 
+TEXTS = ("layer", "op", "kernel", "method")
 EXPENDABLE = ("op", "kernel")
 """Columns that a narrow terminal goes without."""
 
@@ -35,8 +38,17 @@ def _table(found: Clipping, terminal: Terminal) -> str:
 
 
 def _layers(found: Clipping, terminal: Terminal) -> Iterator[Part]:
+    styles = [BAD if not layer.kept else FAINT if layer.method == KEPT else "" for layer in found.layers]
+    kept = fitting(_columns(found), terminal.width, EXPENDABLE)
+    yield Table(columns=kept, texts=TEXTS, styles=styles)
+    for layer in found.layers:
+        if _why(layer):
+            yield Line(after=f"{layer.row.name}: {layer.reason}", indent=2)
+
+
+def _columns(found: Clipping) -> dict[str, list[str]]:
     rows = found.layers
-    columns = {
+    return {
         "layer": [layer.row.name for layer in rows],
         "op": [layer.row.op for layer in rows],
         "kernel": [times(layer.row.kernel_shape) for layer in rows],
@@ -45,15 +57,14 @@ def _layers(found: Clipping, terminal: Terminal) -> Iterator[Part]:
         "|ΔW|/|W|": [percent(layer.change) for layer in rows],
         "method": [layer.method for layer in rows],
     }
-    styles = [BAD if not layer.kept else FAINT if layer.method == KEPT else "" for layer in rows]
-    kept = fitting(columns, terminal.width, EXPENDABLE)
-    yield Table(columns=kept, texts=("layer", "op", "kernel", "method"), styles=styles)
-    for layer in rows:
-        if layer.reason and (not layer.kept or layer.after is None):
-            yield Line(after=f"{layer.row.name}: {layer.reason}", indent=2)
 
 
-def _network(found: Clipping) -> Iterator[Part]:
+def _why(layer: ClippedLayer) -> str:
+    """Why its limit is not kept, or it has no norm; empty where neither is so."""
+    return layer.reason if not layer.kept or layer.after is None else ""
+
+
+def _network(found: Clipping) -> Iterator[str]:
     if found.lipschitz_after is None:
         return
     before, after = (_bound(value) for value in (found.lipschitz_before, found.lipschitz_after))
@@ -66,7 +77,7 @@ def _bound(value: float | None) -> str:
     return "none" if value is None or math.isinf(value) else f"≤ {figure(value, UPPER)}"
 
 
-def _accuracy(found: Clipping) -> Iterator[Part]:
+def _accuracy(found: Clipping) -> Iterator[str]:
     known = found.accuracy
     if known is not None:
         before, after = (sample_share(part, known.samples) for part in (known.before, known.after))
@@ -75,18 +86,39 @@ def _accuracy(found: Clipping) -> Iterator[Part]:
 
 
 def _conclusion(found: Clipping) -> Line:
+    word, style = ("kept", GOOD) if found.kept else ("not kept", BAD)
+    return Line(before=f"limits ({_limits(found)}): ", word=word, after=_failed(found), style=style)
+
+
+def _limits(found: Clipping) -> str:
     asked = found.settings
     limits = [] if asked.max_layer is None else [f"{as_written(asked.max_layer)} for each layer"]
     if asked.max_lipschitz is not None:
         limits.append(f"{as_written(asked.max_lipschitz)} for the network")
-    word, style = ("kept", GOOD) if found.kept else ("not kept", BAD)
+    return ", ".join(limits)
+
+
+def _failed(found: Clipping) -> str:
     failed = sum(not layer.kept for layer in found.layers)
-    more = f" by {failed:,} of {len(found.layers):,} layers" if failed else ""
-    return Line(before=f"limits ({', '.join(limits)}): ", word=word, after=more, style=style)
+    return f" by {failed:,} of {len(found.layers):,} layers" if failed else ""
 
 
 def _upper(norm: Interval | None) -> str:
     return "" if norm is None else figure(norm.upper, UPPER)
+
+
+def _html(found: Clipping, terminal: Terminal) -> str:  # noqa: ARG001
+    """The page, which ends with a line break; every text from a file is inert in it."""
+    title = "Limits kept" if found.kept else f"Limits not kept{_failed(found)}"
+    columns = _columns(found)
+    return page(
+        "clip.html",
+        found=found,
+        headline=Headline(tone=PASS if found.kept else FAIL, title=title, text=_limits(found)),
+        columns=[(name, "" if name in TEXTS else "number") for name in columns],
+        rows=[(layer, _why(layer), row) for layer, *row in zip(found.layers, *columns.values(), strict=True)],
+        lines=[*_network(found), *_accuracy(found), *(f"note: {note}" for note in found.notes)],
+    )
 
 
 def _csv(found: Clipping, terminal: Terminal) -> str:  # noqa: ARG001
@@ -140,4 +172,5 @@ RENDERERS: tuple[Renderer[Clipping], ...] = (
     Renderer(name="table", suffixes=(".txt",), render=_table),
     json.RENDERER,
     Renderer(name="csv", suffixes=(".csv",), render=_csv),
+    Renderer(name="html", suffixes=(".html", ".htm"), render=_html),
 )

@@ -113,6 +113,7 @@ def test_every_format_has_them(tmp_path: Path) -> None:
     for suffix in (".md", ".html", ".txt"):
         assert f"{largest[0]:.2f}"[:4] in texts[suffix]
         assert "Q·Kᵀ ≤" in texts[suffix]
+        assert "how much a head amplifies a token that it passes on" in " ".join(texts[suffix].split())
     assert "<b>" not in texts[".html"] + texts[".md"]
     saved = CliRunner().invoke(cli, ["report", str(outputs[0]), "--format", "csv"])
     assert saved.output == texts[".csv"]

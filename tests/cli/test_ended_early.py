@@ -334,7 +334,7 @@ def test_a_sign_of_life_where_stderr_is_no_terminal(capsys) -> None:
         time.sleep(0.1)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) >= 2
-    assert set(lines) == {"convsv: layer4.1.conv2\\x1b, 63% of the work, 0 s"}
+    assert set(lines) == {"convsv: layer4.1.conv2\\x1b, 63 % of the work, 0 s"}
     assert [running._duration(seconds) for seconds in (59.6, 90, 7260)] == [
         "1 min 0 s",
         "1 min 30 s",

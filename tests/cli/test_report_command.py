@@ -11,8 +11,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 import torch
+from click.testing import CliRunner
 from lxml import etree
 
+from convsv_cli.cli import cli
 from convsv_cli.comparison import trend
 from convsv_cli.renderers import RENDERERS
 from convsv_cli.renderers.renderer import Terminal
@@ -96,6 +98,9 @@ def test_what_is_no_report_is_one_line(tmp_path: Path, sample: Path) -> None:
         assert (process.returncode, process.stdout) == (2, "")
         assert process.stderr.startswith(f"convsv: {path}: {message}")
         assert process.stderr.count("\n") == 1
+    for asked in (["-o", "trend.png"], ["-f", "png"], ["-o", "trend.svg"]):
+        result = CliRunner().invoke(cli, ["report", "one.json", *asked], standalone_mode=False)
+        assert "is a picture of how several reports differ" in str(result.exception)
 
 
 def test_places_are_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from convsv_cli.empirical.function import session_of
 from convsv_cli.errors import UsageError
 from tests.support.json_schemas import SCHEMAS
 from tests.support.onnx_models import graph_model, normal, rng, saved, small_network
+from tests.support.outline import Outline
 from tests.support.quantised_layouts import gptq
 
 LIMIT = 1.5
@@ -223,6 +224,8 @@ def test_the_documents(tmp_path):
         tmp_path / "r.json",
         "--report",
         tmp_path / "r.txt",
+        "--report",
+        tmp_path / "r.html",
     )
     assert (result.return_value, result.output) == (0, "")
     document = json.loads((tmp_path / "r.json").read_text())
@@ -236,9 +239,14 @@ def test_the_documents(tmp_path):
     assert float(rows[0]["after_upper"]) == layer["after"]["upper"]
     text = (tmp_path / "r.txt").read_text()
     assert "limits (1 for each layer): kept" in text
-    assert {each.name for each in RENDERERS} == {"table", "json", "csv"}
+    assert {each.name for each in RENDERERS} == {"table", "json", "csv", "html"}
+    page = "\n".join(Outline((tmp_path / "r.html").read_text()).texts)
+    assert all(said in page for said in ("Limits kept", "1 for each layer", "conv", "Network: "))
     again = tmp_path / "again.onnx"
-    found = convsv_cli.clip(model, again, max_layer=1, layers=["conv"], method="scale")
+    (folder := tmp_path / "folder").mkdir()
+    found = convsv_cli.clip(
+        model.rename(folder / "m.onnx") and folder, again, max_layer=1, layers=["conv"], method="scale"
+    )
     assert again.read_bytes() == target.read_bytes()
     assert found.kept
     assert [(each.row.name, each.change) for each in found.layers] == [("conv", layer["change"])]

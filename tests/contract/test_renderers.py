@@ -88,8 +88,8 @@ def test_the_table_explains_where_asked() -> None:
     assert explained.splitlines()[13:17] == [
         "block  operators  route       factor ≤  share of log L",
         "──────────────────────────────────────────────────────",
-        "conv1  Conv Relu  rules          5.000           70.0%",
-        "head   Gemm       covariance     2.001           30.0%",
+        "conv1  Conv Relu  rules          5.000          70.0 %",
+        "head   Gemm       covariance     2.001          30.0 %",
     ]
 
 

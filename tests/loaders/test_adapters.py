@@ -131,8 +131,11 @@ def test_a_folder_of_peft(tmp_path):
     }
     config = {"rank_pattern": {r"layers\.1.q": 3}, "alpha_pattern": {"1.q": 5, "q": 6}, "use_rslora": True}
     folder = peft_folder(tmp_path / "p", tensors, modules_to_save=["head"], **config)
-    rows = rows_of(audit(folder))
+    shares: list[float] = []
+    rows = rows_of(audit(folder, progress=lambda _, share: shares.append(share)))
     assert sorted(rows) == ["emb", "head", "layers.0.q", "layers.1.q"]
+    assert len(set(shares)) >= len(rows), "each of them is a part of the work"
+    assert shares[-1] == pytest.approx(1)
     check(rows["layers.0.q"], lora(A, B) * 3)
     check(rows["layers.1.q"], lora(drawn(3, 12), drawn(8, 3)) * 5 / np.sqrt(3))
     check(rows["emb"], product(drawn(6, 4), drawn(4, 30)).T * 4)

@@ -79,6 +79,8 @@ def test_the_rows_of_an_audit(tmp_path: Path) -> None:
         assert enclosure.lower <= norm <= enclosure.upper
         assert "32×64 GPTQ int4" in rendered("table", Report(command="audit", audits=(report,)))
         assert (report.layers[0].dtype, report.model.files[-1]) == ("GPTQ int4", "quantize_config.json")
+    (tmp_path / "quantize_config.json").unlink()
+    assert "put the quantization config beside the file" in only(tmp_path / "model.pt").reason
 
 
 class Int8Tensor:

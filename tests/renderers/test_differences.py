@@ -17,7 +17,7 @@ from convsv_cli.comparison import difference
 from convsv_cli.renderers.comparison import DIFFERENCES
 from convsv_cli.renderers.json import render as saved
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.report import Difference, Report
+from convsv_cli.report import Difference, Report, Update
 from tests.support import json_schemas
 from tests.support.command_line import convsv
 from tests.support.gates import row
@@ -82,6 +82,17 @@ def test_the_page_is_well_formed_and_says_what_the_table_says(case: str) -> None
     kinds = [change.kind for change in CASES[case].changes]
     cells = [text.partition(" (was")[0] for text in outline.texts]
     assert sorted(cell for cell in cells if cell in kinds) == sorted(kinds)
+
+
+def test_every_format_for_people_says_why_there_are_no_figures() -> None:
+    lost = replace(row("lost", 1, 1), status="invalid", reason="it holds NaN", measurements=())
+    adapter = row("kept", 1, 1, update=Update(kind="LoRA", rank=1, scale=1.0))
+    found = difference(bounded(4, adapter), bounded(2, row("kept", 1, 1), lost))
+    for name in ("table", "markdown", "html"):
+        text = rendered(name, found)
+        assert "not audited: 1 layer of" in text
+        assert "it holds NaN" in text.partition("not audited: ")[2]
+        assert "is an adapter: its figures are of what it adds" in text
 
 
 def test_the_page_names_the_limits_that_are_exceeded() -> None:

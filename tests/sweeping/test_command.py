@@ -83,6 +83,12 @@ def test_a_cache_is_shared_with_other_commands_and_limits_reach_the_workers(comm
     _, orders = command("--cache", "off")  # with other limits, all is done again
     assert [order.cache for order in orders] == [""] * 3
     assert not (tmp_path / "results" / "cache").exists()
+    command("--spread", "--layers", "fc", results="chosen")
+    found = rows(tmp_path / "chosen", "layers")
+    assert {row["layer"] for row in found} == {"fc"}
+    for row in found:
+        assert 1 <= row["stable_rank_lower"] <= row["stable_rank_upper"] <= 5
+        assert row["smallest_lower"] <= row["certified_upper"] <= row["frobenius_upper"]
 
 
 def test_a_model_that_is_no_longer_there_keeps_its_figures_until_they_are_pruned(command, tmp_path):

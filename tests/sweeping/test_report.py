@@ -34,6 +34,10 @@ def results(tmp_path_factory):
     for step in (2, 10, 9):
         save(root / "tree" / f"run1/epoch{step}.pt", 2.0**step if step < 10 else 8.0)
     save(root / "tree" / "a.pt", 5.0)
+    torch.save(
+        torch.load(root / "tree" / "a.pt") | {"nan.weight": torch.full((2, 2), torch.nan)},
+        root / "tree" / "a.pt",
+    )
     save(root / "tree" / "b.pt", 7.0)
     (root / "tree" / "run1" / "=cmd.pt").write_bytes(b"no model")
     (root / "tree" / "again.pt").symlink_to("b.pt")
@@ -49,7 +53,10 @@ def shown(results, *options):
 
 def test_files_that_are_far_above_the_others_are_found(results):
     found = summary_of(results)
-    assert found.counts == {"audited": 5, "failed": 1, "same": 1}
+    assert found.counts == {"audited": 4, "failed": 1, "incomplete": 1, "same": 1}
+    assert [file.reason for file in found.files if file.status == "incomplete"] == [
+        "1 of 3 rows have no figures, as the weight holds NaN or infinity"
+    ]
     (far,) = found.outliers
     assert far.path.endswith("epoch9.pt")
     assert far.outlier == "largest norm 10^1.9 times the median"  # of 4, 5, 7, 8 and 512

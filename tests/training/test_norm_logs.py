@@ -153,6 +153,8 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 def test_trainers_of_transformers_report_and_stop(
     trainer: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with pytest.raises(UsageError, match=r"no option 'certifed_every' \(did you mean certified_every\?\)"):
+        transformers_callback(trainer, certifed_every=1)
     model, control = nn.Linear(3, 3), SimpleNamespace(should_training_stop=False)
     callback = transformers_callback(trainer, certified_every=1, limit={"*": 2.0}, on_limit="stop")
     trainer.callback_handler.callbacks.append(callback)
