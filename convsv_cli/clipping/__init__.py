@@ -78,17 +78,15 @@ def clip_file(
             format; or as `audit_file` and `samples_in`.
         UnreadableModelError, UnsafeModelError: as `audit_file`.
     """
-    start = time.perf_counter()
+    start, model = time.perf_counter(), model_file(model)
     _check(asked)
-    model = model_file(model)
     _check_free((output,), (model, graph), force=force)
     before = _seen(model, settings, graph)
     _check_format(before.network, model, output)
     _check_free(outputs(before.network, output), tuple(_read(model, graph, asked)), force=force)
     with staged(before.network, output) as copy:
         told = progress or (lambda _what, _share: None)
-        task = _Task(before, copy, asked, settings=settings, graph=graph, progress=told)
-        clipping = task.result()
+        clipping = _Task(before, copy, asked, settings=settings, graph=graph, progress=told).result()
         copy.publish()
     return replace(clipping, seconds=time.perf_counter() - start)
 
