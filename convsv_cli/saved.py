@@ -89,6 +89,9 @@ def _parsed(data: bytes, file: str) -> Report:
         document = strict(data)
     except RecursionError:
         raise UnreadableReportError("not a report: nested too deeply", where=file) from None
+    except UnicodeDecodeError as error:
+        hint = f"{HINT}; of a model, see convsv audit"
+        raise UnreadableReportError("not JSON, as it is no text", where=file, hint=hint) from error
     except ValueError as error:
         raise UnreadableReportError(f"not JSON: {error}", where=file, hint=HINT) from error
     try:

@@ -28,6 +28,8 @@ MEANT = {
     "verify": "certify",
 }
 """What other tools call what these commands do."""
+OPTIONS_MEANT = {"epsilon": "eps", "radius": "eps", "shape": "input-shape", "size": "input-size"}
+"""The same of options."""
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -55,6 +57,17 @@ class Command(click.Command):
     def __init__(self, *args: Any, see_also: Sequence[str] = (), **settings: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **{"context_settings": CONTEXT, **settings})
         self.see_also = see_also
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; of an option that there is none of, it also knows what other tools call it."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            meant = f"--{OPTIONS_MEANT.get(error.option_name.lstrip('-'), '')}"
+            if any(meant in own.opts for own in self.params):
+                what = f"No such option {error.option_name!r}. Did you mean {meant!r}?"
+                raise click.NoSuchOption(error.option_name, message=what, ctx=ctx) from None
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One list per section, all of them as wide."""

@@ -78,6 +78,8 @@ def report(
       convsv report epoch*.json --layers 'layer4.*' -o trend.html -o trend.png
       convsv report results/ -o sweep.html
     """  # noqa: D301  (click takes \b for "keep these lines")
+    if len(files) == 1 and layers:
+        raise UsageError("--layers chooses layers of several reports, and this is one", where=str(files[0]))
     if len(files) == 1 and files[0].is_dir():
         _of_sweep(files[0], outputs, format_name)
         return

@@ -259,7 +259,7 @@ def _check(asked: ClipSettings) -> None:
         raise UsageError("no limit", hint=f"give {' or '.join(limits)}")
     for option, limit in limits.items():
         if limit is not None and not 0 < limit < math.inf:
-            raise UsageError(f"{option} must be a positive number, not {limit}")
+            raise UsageError(f"{option} must be a positive number, not {limit:g}")
 
 
 def _check_format(network: Network, model: Path, output: Path) -> None:

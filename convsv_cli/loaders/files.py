@@ -131,7 +131,11 @@ def model_file(path: Path) -> Path:
             f"a folder with adapters in folders of their own: {_some(adapters)}", hint="pass one of them"
         )
     other = next(filter(None, map(foreign, [path.name, *names])), None)
-    hint = f"it holds {other.name}: {other.instead}" if other else "pass a model file"
+    hint = (
+        f"it holds {other.name}: {other.instead}"
+        if other
+        else "pass a model file; convsv sweep finds those in folders below"
+    )
     raise UnreadableModelError("this is a folder without a model", hint=hint)
 
 

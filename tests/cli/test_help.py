@@ -115,6 +115,7 @@ def test_help_of_a_command_is_its_own() -> None:
         (["help", "chekc"], "did you mean check?"),
         (["help", "xyzzy"], "there are formats, exit-codes, columns, audit"),
         (["audit", "--exat", "m.onnx"], "--exact"),
+        (["certify", "m.onnx", "--radius", "1"], "Did you mean '--eps'?"),
     ],
 )
 def test_what_was_meant(arguments: list[str], hint: str) -> None:

@@ -93,14 +93,23 @@ def test_the_table_is_what_report_prints_and_verdicts_do_not_change_its_exit_cod
 
 
 def test_what_is_no_report_is_one_line(tmp_path: Path, sample: Path) -> None:
-    for path, message in ((sample, "not JSON"), (tmp_path / "absent.json", "no such file")):
+    for path, message in ((sample, "not JSON, as it is no text"), (tmp_path / "absent.json", "no such file")):
         process = convsv("report", path)
         assert (process.returncode, process.stdout) == (2, "")
         assert process.stderr.startswith(f"convsv: {path}: {message}")
         assert process.stderr.count("\n") == 1
-    for asked in (["-o", "trend.png"], ["-f", "png"], ["-o", "trend.svg"]):
-        result = CliRunner().invoke(cli, ["report", "one.json", *asked], standalone_mode=False)
-        assert "is a picture of how several reports differ" in str(result.exception)
+    picture, chosen = (
+        "is a picture of how several reports differ",
+        "--layers chooses layers of several reports",
+    )
+    for asked, why in (
+        ("-otrend.png", picture),
+        ("-fpng", picture),
+        ("-otrend.svg", picture),
+        ("--layers=fc", chosen),
+    ):
+        result = CliRunner().invoke(cli, ["report", "one.json", asked], standalone_mode=False)
+        assert why in str(result.exception)
 
 
 def test_places_are_of_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
