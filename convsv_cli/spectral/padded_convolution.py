@@ -202,7 +202,8 @@ class PaddedConvolution:
     ) -> tuple[torch.Tensor, float]:
         """The `leading` vectors and what is `missing`, as in `Found`."""
         x, missing, length = start, math.inf, float(torch.linalg.vector_norm(start))
-        most = max(step for step in range(1, STEPS + 1) if step <= FEWEST or limits.fits(self._bytes(step)))
+        room = limits.room()
+        most = max(step for step in range(1, STEPS + 1) if step <= FEWEST or self._bytes(step) <= room)
         bases = start.new_empty(most, start.numel())  # what is not written yet takes no memory
         projected = start.new_zeros(most, most)
         for step in range(most):
@@ -222,6 +223,9 @@ class PaddedConvolution:
             missing = min(residual, residual**2 / gap) if gap > 0 else residual
             if exhausted or (step + 1 >= FEWEST and (missing <= tolerance * top or top > enough**2)):
                 break
+        else:
+            if most < STEPS:
+                limits.refuse()  # further ones
         return (vectors[:, -LEADING:].mT @ known).view(-1, *start.shape[1:]), missing
 
     def _goes_on(self, step: int) -> bool:
