@@ -10,6 +10,7 @@ import torch
 
 from convsv_cli.spectral.cores import parallel_map
 from convsv_cli.spectral.costs import chunk_size
+from convsv_cli.spectral.definition import phases
 from convsv_cli.spectral.eigenpairs import lanczos, start_vector, top_pair
 from convsv_cli.spectral.gram_symbol import GramSymbol
 
@@ -157,27 +158,39 @@ def resolved(gram: GramSymbol, peaks: Peaks, grid: tuple[int, ...]) -> Peaks:
 
 
 def summits(gram: GramSymbol, peaks: Peaks, start: torch.Tensor, grid: tuple[int, ...]) -> torch.Tensor:
-    """The grid points near `start` at which the peaks' v* H v are largest: Newton, then corners."""
+    """The grid points near `start` at which the peaks' v* H v are largest."""
     if not len(gram.lags):
         return start
-    forms = gram.forms(peaks.block, peaks.vector.to(torch.complex64))
+    return uphill(gram.lags, gram.forms(peaks.block, peaks.vector.to(torch.complex64)), start, grid)
+
+
+def uphill(
+    lags: torch.Tensor, forms: torch.Tensor, start: torch.Tensor, grid: tuple[int, ...]
+) -> torch.Tensor:
+    """The grid points near `start` at which `forms . phases` are largest: Newton, then corners.
+
+    Args:
+        lags: float64 [lags, axes].
+        forms: float64 [n, 1 + 2 lags].
+        start: int64 [n, axes].
+        grid: number of points on each axis.
+    """
     turns = turns_of(start, grid)
     for _ in range(NEWTON_STEPS):
-        turns = turns + _newton_step(gram, forms, turns)
+        turns = turns + _newton_step(lags, forms, turns)
     axes = len(grid)
     around = torch.tensor(list(itertools.product((0, 1), repeat=axes)), device=start.device).reshape(-1, axes)
     sizes = torch.tensor(grid, device=start.device)
     corners = ((turns * sizes).floor().long()[:, None] + around).remainder(sizes)
     candidates = torch.cat([start[:, None], corners], 1)
-    phases = gram.phases(turns_of(candidates.flatten(0, 1), grid)).view(*candidates.shape[:2], -1)
-    choice = (phases @ forms[:, :, None])[..., 0].argmax(1)
+    waves = phases(lags, turns_of(candidates.flatten(0, 1), grid)).view(*candidates.shape[:2], -1)
+    choice = (waves @ forms[:, :, None])[..., 0].argmax(1)
     return candidates[torch.arange(len(start), device=start.device), choice]
 
 
-def _newton_step(gram: GramSymbol, forms: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+def _newton_step(lags: torch.Tensor, forms: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
     """Uphill on forms . phases: the gradient over the absolute curvatures, at most 1 / (4 degree) long."""
-    lags = gram.lags
-    cosine, sine = gram.phases(turns)[:, 1:].chunk(2, 1)
+    cosine, sine = phases(lags, turns)[:, 1:].chunk(2, 1)
     along, across = forms[:, 1:].chunk(2, 1)
     slope = (across * cosine - along * sine) @ lags
     bend = torch.einsum("nl,li,lj->nij", -(along * cosine + across * sine), lags, lags)

@@ -32,7 +32,7 @@ from functools import partial
 
 import torch
 
-from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma
+from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma, unit_roundoff
 from convsv_cli.spectral.cores import CORES, parallel_map, product
 from convsv_cli.spectral.definition import half_lags, phase_error, phases
 from convsv_cli.spectral.eigenpairs import eigh
@@ -78,7 +78,7 @@ class Level:
     """What proofs of one level need.
 
     Attributes:
-        head, tail: float32 [rows, k * k], [rows, (p - k) * k]: D, and C* scaled by (t - mu)^(-1/2).
+        head, tail: real [rows, k * k], [rows, (p - k) * k]: D, and C* scaled by (t - mu)^(-1/2).
         bound, error: t, and what D + C diag C* may be off by in the spectral norm.
         size: k.
     """
@@ -100,6 +100,7 @@ class Compression:
         basis: float64 [p, p], E.
         majorant: float64 [p], descending but for rounding: the mu of all columns of E.
         skew: eta.
+        precise: whether E^T H V is formed in double precision however large it is.
     """
 
     taps: torch.Tensor
@@ -107,6 +108,7 @@ class Compression:
     basis: torch.Tensor
     majorant: torch.Tensor
     skew: float
+    precise: bool = False
     _rows: dict[int, Rows] = field(default_factory=dict, init=False, repr=False)
 
     def size(self, level: float, share: float = SHARES[0]) -> int:
@@ -115,17 +117,28 @@ class Compression:
         size = max(STEP, -(-count // STEP) * STEP)
         return size if size <= LARGEST * len(self.basis) else 0
 
-    def below(self, turns: torch.Tensor, level: float, shares: tuple[float, ...] = SHARES) -> torch.Tensor:
+    def cost(self, level: float, share: float) -> float:
+        """Multiplications for a proof at one frequency."""
+        k, p = self.size(level, share), len(self.basis)
+        return (1.0 + 2 * len(self.lags)) * p * k + 3.0 * (p - k) * k**2 + 2.0 * k**3
+
+    def below(
+        self,
+        turns: torch.Tensor,
+        level: float,
+        shares: tuple[float, ...] = SHARES,
+        dtype: torch.dtype = torch.float32,
+    ) -> torch.Tensor:
         """Whether lambda_1 < level is proven at theta = 2 pi turns: float64 [n, axes] -> bool [n].
 
         `shares` are of the level: directions whose majorant is below it go to W, with the next one where that
-        leaves frequencies open.
+        leaves frequencies open. `dtype` is the precision of the proofs.
         """
         proven = torch.zeros(len(turns), dtype=torch.bool, device=turns.device)
         for share in shares:
             left = (~proven).nonzero()[:, 0]
-            prepared = self._prepared(level, share) if len(left) > (FEW if share < shares[0] else 0) else None
-            if prepared is not None:
+            few = len(left) <= (FEW if share < shares[0] else 0)
+            if not few and (prepared := self._prepared(level, share, dtype)):
                 each = max(1, min(BYTES // (8 * len(self.basis) * prepared.size), -(-len(left) // CORES)))
                 chunks = torch.split(turns[left], each)
                 proven[left] = torch.cat(parallel_map(partial(self._below, prepared), chunks))
@@ -135,7 +148,7 @@ class Compression:
         """D at some frequencies; H has no lower eigenvalues: [n, axes] -> complex64 [n, k, k]."""
         head = self.head(level)
         k, even = head.shape[-1], 1 + len(self.lags)
-        cosine, sine = self._phases(turns)
+        cosine, sine = self._phases(turns, torch.float32)
         parts = (cosine @ head[:even].flatten(1), sine @ head[even:].flatten(1))
         return torch.complex(*parts).view(-1, k, k)
 
@@ -149,13 +162,13 @@ class Compression:
         """V applied to [n, k]: complex64 [n, p]."""
         return parts.to(torch.complex64) @ self.basis[:, : parts.shape[1]].T.to(torch.complex64)
 
-    def _phases(self, turns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        cosine, sine = phases(self.lags, turns).float().tensor_split([1 + len(self.lags)], 1)
+    def _phases(self, turns: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        cosine, sine = phases(self.lags, turns).to(dtype).tensor_split([1 + len(self.lags)], 1)
         return cosine, sine
 
     def _below(self, level: Level, turns: torch.Tensor) -> torch.Tensor:
         n, k = len(turns), level.size
-        cosine, sine = self._phases(turns)
+        cosine, sine = self._phases(turns, level.head.dtype)
         even = cosine.shape[1]
         scaled = level.tail.new_empty(n, 2, level.tail.shape[1])
         torch.mm(cosine, level.tail[:even], out=scaled[:, 0])
@@ -167,7 +180,7 @@ class Compression:
         rest = (sine @ level.head[even:]).view(n, k, k).add_(turned).sub_(turned.mT)
         return proven_below(torch.complex(symmetric, rest), level.bound, level.error)
 
-    def _prepared(self, level: float, share: float) -> Level | None:
+    def _prepared(self, level: float, share: float, dtype: torch.dtype) -> Level | None:
         """None where V would be too large, or the level is not well above the majorant of W."""
         k = self.size(level, share)
         if not k:
@@ -178,25 +191,25 @@ class Compression:
             return None
         weights = gaps.rsqrt() * (1 + 8 * UNIT_ROUNDOFF)
         return Level(
-            head=rows.double[:, :k].flatten(1).float(),
-            tail=(rows.double[:, k:] * weights[:, None]).flatten(1).float(),
+            head=rows.double[:, :k].flatten(1).to(dtype),
+            tail=(rows.double[:, k:] * weights[:, None]).flatten(1).to(dtype),
             bound=bound,
-            error=self._error(rows, k, weights),
+            error=self._error(rows, k, weights, unit_roundoff(dtype)),
             size=k,
         )
 
-    def _error(self, rows: Rows, k: int, weights: torch.Tensor) -> float:
-        """Of D + C diag C* in single precision, in the Frobenius norm; one triangle of it counts twice."""
+    def _error(self, rows: Rows, k: int, weights: torch.Tensor, unit: float) -> float:
+        """Of D + C diag C*, by its unit roundoff, in the Frobenius norm; one triangle of it counts twice."""
         p, spatial = len(self.basis), tuple(self.taps.shape[:-2])
-        evaluation = gamma(len(rows.double) + 8, UNIT_ROUNDOFF_32) + phase_error(spatial)
+        evaluation = gamma(len(rows.double) + 8, unit) + phase_error(spatial)
         norms = torch.linalg.vector_norm(rows.double, dim=2) * (1 + gamma(k + 4))
         heads = float(torch.linalg.vector_norm(norms[:, :k], dim=1).sum())
         tails = float(torch.linalg.vector_norm(norms[:, k:] * weights, dim=1).sum())
         of_head = evaluation * heads + rows.error
         of_tail = evaluation * tails + rows.error * float(weights.max())
         product = 2 * tails * of_tail + of_tail**2
-        product += 2 * gamma(2 * (p - k) + 4, UNIT_ROUNDOFF_32) * (tails + of_tail) ** 2
-        total = of_head + product + 8 * UNIT_ROUNDOFF_32 * (heads + tails**2)
+        product += 2 * gamma(2 * (p - k) + 4, unit) * (tails + of_tail) ** 2
+        total = of_head + product + 8 * unit * (heads + tails**2)
         return 1.001 * math.sqrt(2) * total + TINY
 
     def _of(self, k: int, level: float) -> Rows:
@@ -204,7 +217,7 @@ class Compression:
         if k > max(self._rows, default=0):
             self._rows.clear()
             most = max(k, self.size(level, SHARES[-1])) if len(self.basis) < LARGE else k
-            self._rows[most] = _rows(self.taps, self.basis, most)
+            self._rows[most] = _rows(self.taps, self.basis, most, precise=self.precise)
         ((_, rows),) = self._rows.items()
         return Rows(double=rows.double[..., :k], error=rows.error)
 
@@ -232,10 +245,8 @@ def compression(taps: torch.Tensor) -> Compression | None:
     if float(majorant.trace()) ** 2 > FLAT * p * float(majorant.square().sum()):
         return None
     basis = eigh(majorant.float())[1].flip(1).double()
-    across, skewed = product(basis.mT, product(majorant.double(), basis)), product(basis.mT, basis)
-    skewed.diagonal().sub_(1)
+    across, skew = product(basis.mT, product(majorant.double(), basis)), skewness(basis)
     squares = float(torch.linalg.vector_norm(basis)) ** 2
-    skew = float(torch.linalg.vector_norm(skewed)) + gamma(p + 4) * squares
     values = across.diagonal().clone()
     across.diagonal().zero_()
     # A = T T^T is off by gamma |T|_F^2, of which E makes 1 + eta, and E^T A E by |E|_F^2 times |T|_F^2
@@ -247,8 +258,16 @@ def compression(taps: torch.Tensor) -> Compression | None:
         lags=half_lags(spatial, taps),
         basis=basis,
         majorant=values + residual,
-        skew=1.001 * skew,
+        skew=skew,
     )
+
+
+def skewness(basis: torch.Tensor) -> float:
+    """A bound of the norm of E^T E - I for float64 E [p, p]."""
+    skewed = product(basis.mT, basis)
+    skewed.diagonal().sub_(1)
+    squares = float(torch.linalg.vector_norm(basis)) ** 2
+    return 1.001 * (float(torch.linalg.vector_norm(skewed)) + gamma(len(basis) + 4) * squares)
 
 
 def _precision(tensor: torch.Tensor, products: float) -> tuple[torch.Tensor, float]:
@@ -256,14 +275,15 @@ def _precision(tensor: torch.Tensor, products: float) -> tuple[torch.Tensor, flo
     return (tensor, UNIT_ROUNDOFF) if products < COSTLY else (tensor.float(), UNIT_ROUNDOFF_32)
 
 
-def _rows(taps: torch.Tensor, basis: torch.Tensor, k: int) -> Rows:
+def _rows(taps: torch.Tensor, basis: torch.Tensor, k: int, *, precise: bool = False) -> Rows:
     """E^T A_lag V for all lags, in the order of the phases, with A_lag V = sum_t K_t (K_{t - lag}^T V)."""
     spatial, (p, q) = tuple(taps.shape[:-2]), taps.shape[-2:]
     count, flat = math.prod(spatial), taps.reshape(-1, p, q)
     # with K_s in reverse, what K_t and K_s make is at t - s from the first of its window
     images = basis[:, :k].T.contiguous() @ flat.transpose(0, 1).reshape(p, -1)
     images = images.view(k, count, q).flip(1).permute(2, 1, 0).reshape(q, -1)
-    (left, unit), (right, _) = (_precision(part, count * p * images.numel()) for part in (flat, images))
+    work = 0 if precise else count * p * images.numel()
+    (left, unit), (right, _) = (_precision(part, work) for part in (flat, images))
     lagged = right.new_zeros([p, *(2 * n - 1 for n in spatial), k])
     products = parallel_map(lambda tap: (tap @ right).view(p, *spatial, k), list(left))
     for place, images in zip(itertools.product(*map(range, spatial)), products, strict=True):

@@ -16,9 +16,9 @@ from convsv_cli.model.kernel import Kernel, unfolded
 from convsv_cli.numerics.rounding import gamma, round_down, round_up
 from convsv_cli.report import Interval
 from convsv_cli.spectral.ascent import Peaks
-from convsv_cli.spectral.compressed_grid import compressed_grid
 from convsv_cli.spectral.compression import is_compressible
 from convsv_cli.spectral.costs import Shape, unfolding_cost
+from convsv_cli.spectral.few_directions import FewDirections
 from convsv_cli.spectral.gram import PIECE
 from convsv_cli.spectral.gram_symbol import GramSymbol, gram_symbol
 from convsv_cli.spectral.grid_maximum import grid_maximum, is_small
@@ -30,15 +30,13 @@ from convsv_cli.spectral.whole_grid import is_worth_it, whole_grid
 
 AUXILIARY = 1e-3
 """Tolerance of a supremum that is only to help with a grid."""
-FINEST = 1e-9
-TYPICAL_TESTS = 100
-MOST_AXES = 6  # of which all unfoldings are formed
+FINEST, UNKNOWN = 1e-9, Spectrum(upper=math.inf)
+TYPICAL_TESTS, MOST_AXES = 100, 6  # of a search; of which all unfoldings are formed
 UNFOLDING, SEARCH = "the norm of an unfolding", "the search for the norm"
 COARSEST = 1e-4  # of the norms of unfoldings: coarser ones take as much time
 COPIES, PIECES = 4, 4
 """Of a Gram matrix, while its largest eigenvalue is found and proven; of a matrix in its pieces."""
-LATE = 2e9
-"""Multiplications, about a tenth of a second, that the norm of an unfolding may take once a run is to end."""
+LATE = 2e9  # multiplications, a tenth of a second, that an unfolding may take once a run is to end
 BY_ENTRIES = "bounded by the sums of its entries alone"
 CUT = f"the norm is searched for no further: {limits.STEP_OPTION} raises the limit of what the model may take"
 
@@ -200,13 +198,13 @@ class Norms:
             return self._wrapped(grid, tolerance, limit)
         if is_worth_it(self._weight, grid, limit):
             return self._interval(*whole_grid(self._scaled, grid), grid)
-        small, few = is_small(grid, len(self._weight)), limit == math.inf and is_compressible(self._weight)
-        if small or few:
+        small = is_small(grid, len(self._weight))
+        if small or is_compressible(self._weight):
             self._begin(min(math.prod(grid), self._tiling.places))
-        if few and (found := compressed_grid(self._scaled, self._tiling, grid)):
+        if found := self._few.grid_maximum(grid, purse := self._few.purse(limit)):
             return self._interval(*found, grid)
         known = None if small else self._supremum(min(tolerance, self._needed(grid)), limit)
-        prover = Prover(self._gram, limit)
+        prover = Prover(self._gram, limit - purse.taken)
         level, peaks = grid_maximum(prover, self._tiling, grid, known)
         self.note(cut=prover.cut or (known is not None and known.cut))
         return self._interval(level, peaks, grid)
@@ -250,6 +248,10 @@ class Norms:
         return self._scale.apply(self._weight)
 
     @cached_property
+    def _few(self) -> FewDirections:
+        return FewDirections(self._scaled, self._tiling)
+
+    @cached_property
     def _gram(self) -> GramSymbol:
         return gram_symbol(self._scaled)
 
@@ -271,13 +273,11 @@ class Norms:
             if finer <= tolerance and same == limit:
                 return known
         self._begin(self._tiling.places)
-        found = supremum(
-            self._gram,
-            self._tiling,
-            Spectrum(upper=math.inf),
-            tolerance=1.9 * tolerance,  # of eigenvalues: (1 + t)^2 - 1, and something to spare
-            limit=limit,
-        )
+        fine = 1.9 * tolerance  # of eigenvalues: (1 + t)^2 - 1, and something to spare
+        found = self._few.supremum(fine, purse := self._few.purse(limit))
+        if found is None:
+            left = limit - purse.taken
+            found = supremum(self._gram, self._tiling, UNKNOWN, tolerance=fine, limit=left)
         self._suprema[tolerance, limit] = found
         return found
 

@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from convsv_cli.spectral import compressed_grid, compression, whole_grid
+from convsv_cli.spectral import (
+    compressed_grid,
+    compressed_supremum,
+    compressed_waves,
+    compression,
+    norms,
+    whole_grid,
+)
 from convsv_cli.spectral.gram_symbol import gram_symbol
 from convsv_cli.spectral.norms import Norms
 from convsv_cli.spectral.tiles import tiling
-from tests.support import contract
+from tests.support import contract, oracles
 
 P = compression.LEAST
 
@@ -173,3 +180,78 @@ def test_channels_that_are_nothing_beside_others_end_no_audit() -> None:
         found = Norms(torch.from_numpy(weight)[None]).on_grid((40, 40))
         rows = np.sqrt((weight**2).sum((1, 2, 3)))
         assert 0.5 * rows.max() <= found.lower <= found.upper <= found.lower * (1 + 1e-8)
+
+
+def test_directions_that_are_added_are_left_out_of_nothing() -> None:
+    """Of the rest, the majorant is above in every direction, and H has nothing to do with an eigenvector."""
+    weight = decaying((3, 3), decay=0.1)
+    few, turns = compressed(weight), np.array([[0.2, 0.7]])
+    gram = symbols(weight, turns)[0] @ symbols(weight, turns)[0].conj().T
+    top, vector = np.linalg.eigh(gram)[0][-1], np.linalg.eigh(gram)[1][:, -1]
+    near = compressed_supremum.around(few, torch.from_numpy(vector)[None], float(top))
+    assert near is not None
+    basis, majorant = near.basis.numpy(), near.majorant.numpy()
+    assert np.abs(basis.T @ basis - np.eye(P)).max() <= near.skew < 1e-5
+    k = int(np.isinf(majorant).sum())
+    assert np.abs(basis[:, k:].T @ vector).max() < 1e-3
+    for symbol in symbols(weight, np.random.default_rng(2).uniform(0, 1, (30, 2))):
+        rest = basis[:, k:].T @ symbol
+        assert np.linalg.eigvalsh(np.diag(majorant[k:]) - rest @ rest.conj().T)[0] >= 0
+    for dtype, step in ((torch.float32, 2e-3), (torch.float64, 1e-5)):
+        proven = [near.below(torch.from_numpy(turns), top * (1 + s), (0.75,), dtype) for s in (-1e-9, step)]
+        assert [bool(each) for each in proven] == [False, True]
+
+
+@pytest.mark.parametrize("k", [(3, 3), (4,)], ids=str)
+def test_suprema(k: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(norms, "supremum", None)  # no search in all directions follows
+    weight = decaying(k, seed=3)
+    attained = oracles.supremum(weight) * 1e-30
+    for tolerance in (1e-2, 1e-4):
+        interval = Norms(torch.from_numpy(weight * 1e-30)[None]).supremum(tolerance=tolerance)
+        contract.assert_enclosed(0.0, attained, interval.upper)
+        assert interval.lower <= attained * (1 + contract.CLIMBED)
+        assert interval.upper <= interval.lower * (1 + tolerance)
+
+
+def test_the_higher_of_two_summits_is_found_from_the_lower_one() -> None:
+    """Planted: waves in two directions, of which a search begins at either."""
+    base = 0.01 * decaying((3, 3), q=P)
+    for order in (1, -1):
+        weight = base.copy()
+        sizes, places = (1.0, 1.003), ((0.11, 0.3), (0.42, 0.77))
+        for channel, size, place in zip(range(0, 8, 2), sizes, places[::order], strict=False):
+            for tap in np.ndindex(3, 3):
+                angle = 2 * math.pi * float(np.array(tap) @ place)
+                turned = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+                weight[(slice(channel, channel + 2), slice(channel, channel + 2), *tap)] += size * np.array(
+                    turned
+                )
+        scaled = torch.from_numpy(weight / 20)[None]
+        few = compressed_waves.compressed(scaled)
+        assert few is not None
+        vector = np.linalg.svd(symbols(weight, np.array([places[::order][0]]))[0])[0][:, 0]
+        found = compressed_supremum.compressed_supremum(
+            scaled,
+            few,
+            tiling((3, 3)),
+            tolerance=1e-4,
+            purse=compressed_waves.Purse(),
+            start=(torch.tensor(places[::order][0], dtype=torch.float64), torch.from_numpy(vector)),
+        )
+        assert found is not None
+        attained = oracles.supremum(weight) ** 2 / 400
+        assert attained * (1 - 1e-12) <= found.spectrum.upper <= attained * (1 + 1.1e-4)
+
+
+def test_a_purse_that_is_empty_leaves_it_to_a_search() -> None:
+    weight = torch.from_numpy(decaying((3, 3)))[None]
+    few = compressed_waves.compressed(weight)
+    assert few is not None
+    for most in (0, 1e5):
+        purse = compressed_waves.Purse(most)
+        assert not compressed_supremum.compressed_supremum(
+            weight, few, tiling((3, 3)), tolerance=1e-4, purse=purse
+        )
+        assert purse.taken <= most
+    assert Norms(weight).supremum(tolerance=1e-4, limit=1e5).upper >= Norms(weight).supremum().lower
