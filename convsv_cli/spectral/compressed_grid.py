@@ -29,8 +29,10 @@ from convsv_cli.spectral.matrix_norm import proven_below, proven_level
 from convsv_cli.spectral.spectrum import half_grid, unravelled
 from convsv_cli.spectral.tiles import SLACK, Tiling, root_tiles
 
-OF_TILES, OF_ALL, OF_OPEN, LAST = (0.6,), (0.75, 0.5), (0.4,), (0.3,)
-"""Shares of the level (see `Compression.below`) for tiles, all points, those in tiles, and at the end."""
+OF_TILES, OF_ALL, OF_MANY, OF_OPEN, LAST = (0.6,), (0.75, 0.5), (0.85, 0.6), (0.4,), (0.3,)
+"""Shares of the level (see `Compression.below`) for tiles, all points, more of these than `MANY`, those in
+tiles, and at the end."""
+MANY = 256
 HOPELESS = 0.8
 """Of the level: what tiles are not tried at."""
 ROUNDS = 4
@@ -88,9 +90,10 @@ class _Search(Waves):
         if not self.few.size(wave.value):
             return None
         wave = max(wave, self.climbed(wave.value), key=lambda one: one.value)
-        left, shares = self._open(wave.value), OF_ALL if self._is_small else OF_OPEN
+        left = self._open(wave.value)
         if left is None:
             return None
+        shares = (OF_MANY if len(left) > MANY else OF_ALL) if self._is_small else OF_OPEN
         for _ in range(ROUNDS):
             if not self.purse.takes(len(left) * self.few.cost(wave.value, shares[-1])):
                 return None
