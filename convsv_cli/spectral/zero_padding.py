@@ -29,12 +29,16 @@ from convsv_cli.limits import LimitError
 from convsv_cli.model.kernel import Kernel
 from convsv_cli.model.layer import Geometry
 from convsv_cli.report import Interval
+from convsv_cli.spectral.ascent import nearest
 from convsv_cli.spectral.matrix_norm import ZERO, Scale
 from convsv_cli.spectral.norms import PlaneWave, norms_of
 from convsv_cli.spectral.padded_convolution import PaddedConvolution
 from convsv_cli.spectral.padded_proofs import CHEAP, GOOD, narrowest, upper_end, whole_norm
+from convsv_cli.spectral.spectrum import symbol_at
 
 LITTLE = 1e-2
+WORTH = 0.1
+"""Of the width of an interval: what the norm on a circle has to take off it at best."""
 CLOSE, QUICK = 1e-8, 3e8
 """What may be missing of a square, relative, and multiplications of a step where that takes little time."""
 MOST_AXES = 3
@@ -81,11 +85,14 @@ def _norm(
     ceiling = everywhere * math.ldexp(1.0, -scale.exponent)
     lower, upper = 0.0, math.inf
     small = _small(layer, geometry, input_size)
+    seen = 0.0  # about, of the norm on the circle
     if small is not None:
         with suppress(LimitError):  # then nothing is proven from below
             gram = narrowest(layer) if small is layer else None
             fine = gram is not None and gram.work <= CHEAP
-            start = _first_vector(small, norms_of(kernel).wave(tolerance=tolerance, limit=limit))
+            wave = norms_of(kernel).wave(tolerance=tolerance, limit=limit)
+            seen = _seen(kernel, wave, _circle(layer))
+            start = _first_vector(small, wave)
             for vector in (start, _noise(start)):
                 found = small.largest(
                     vector,
@@ -100,9 +107,19 @@ def _norm(
                     break  # else the wave may have led to a vector that is not the largest
     interval = scale.restore(Interval(lower=lower, upper=upper))
     upper = min(everywhere, interval.upper)
-    if not upper < everywhere and lower * (1 + tolerance) < ceiling:
+    close = everywhere - seen <= WORTH * (everywhere - interval.lower)
+    if not upper < everywhere and lower * (1 + tolerance) < ceiling and not close:
         upper = min(upper, _on_circle(kernel, _circle(layer), tolerance, limit))
     return Interval(lower=min(interval.lower, upper), upper=upper)
+
+
+def _seen(kernel: Kernel, wave: PlaneWave, circle: tuple[int, ...]) -> float:
+    """How much a wave is amplified at the nearest frequency of the circular layer: an estimate."""
+    grid = kernel.grid(circle)
+    turns = torch.tensor([wave.turns], dtype=torch.float64, device=wave.right.device)
+    index = tuple(nearest(turns, grid)[0].tolist())
+    symbol = symbol_at(kernel.weight[wave.block].to(torch.float64), index, grid)
+    return float(torch.linalg.vector_norm(symbol @ wave.right) / torch.linalg.vector_norm(wave.right))
 
 
 def _on_circle(kernel: Kernel, circle: tuple[int, ...], tolerance: float, limit: float) -> float:
