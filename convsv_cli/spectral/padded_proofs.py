@@ -34,6 +34,8 @@ SMALL, SMALL_WORK = 4096, 4e10
 """The side of Gram matrices that may take more."""
 ROWS = 1024
 """Of the matrix that directions are proven by."""
+SHARE = 8
+"""One of so many directions is enough where more would fit."""
 PROOF = "a proof of the norm with the layer's own zero padding"
 
 
@@ -150,7 +152,8 @@ def _by_directions(
     layer: PaddedConvolution, found: Found, excess: float, ceiling: float, limit: float
 ) -> float:
     """From a few directions of the channels, at levels from so far above what was found to the ceiling."""
-    first = min(layer.weight.shape[1] - 1, ROWS // math.prod(layer.size))
+    inputs = layer.weight.shape[1]
+    first = min(inputs - 1, -(-inputs // SHARE), ROWS // math.prod(layer.size))
     if first < 1 or not Directions.fit(layer):
         return math.inf
     proof = Directions.of(layer, found.leading, first)

@@ -16,7 +16,8 @@ from convsv_cli.model import kernel as kernels
 from convsv_cli.model.layer import Geometry, Layer
 from convsv_cli.spectral import banded, padded_convolution, padded_proofs
 from convsv_cli.spectral.padded_convolution import PaddedConvolution
-from convsv_cli.spectral.padded_directions import Directions
+from convsv_cli.spectral.padded_directions import Directions, _symbols_by_axes
+from convsv_cli.spectral.spectrum import half_grid
 from convsv_cli.spectral.zero_padding import zero_padded_norm
 from tests.support import contract, oracles
 from tests.support.geometry import Case, cases
@@ -178,3 +179,14 @@ def test_layers_of_a_network_are_enclosed(root: Path) -> None:
         kernel = kernels.reduce_kernel(layer.read(), layer.geometry)
         interval = zero_padded_norm(kernel, layer.input_size or (), tolerance=1e-4)
         assert interval.upper <= interval.lower * (1 + 1e-3), layer.name
+
+
+@pytest.mark.parametrize("grid", [(1,), (2, 1), (7,), (6, 5), (3, 2, 4)], ids=str)
+def test_symbols_by_axes_are_within_their_error_of_those_of_the_fft(grid: tuple[int, ...]) -> None:
+    kernel = np.random.default_rng(0).standard_normal((2, 3, *grid))
+    found, error = _symbols_by_axes(torch.from_numpy(kernel))
+    truth = np.fft.fftn(kernel, axes=tuple(range(2, kernel.ndim)))
+    visited = tuple(slice(n) for n in half_grid(grid))
+    half = np.moveaxis(truth, (0, 1), (-2, -1))[visited].reshape(-1, 2, 3)
+    assert found.shape == half.shape
+    assert np.linalg.norm(found.numpy() - half, axis=(1, 2)).max() <= error < 1e-11
