@@ -17,7 +17,7 @@ from convsv_cli import deadline, limits
 from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.levels import level
 from convsv_cli.lipschitz.density.multipliers import GREEDY
-from convsv_cli.lipschitz.density.plan import SAVED, Plan, planned
+from convsv_cli.lipschitz.density.plan import MOST_ROOM, NUMBER, SAVED, Plan, planned
 from convsv_cli.lipschitz.density.program import Program
 from convsv_cli.lipschitz.density.recursion import Recursion, Watch
 from convsv_cli.lipschitz.density.search import Found, Own, choosing, greedy, searched, valued
@@ -201,7 +201,8 @@ def _ask(plan: Plan, passes: int) -> None:
 
 def _steps(plan: Plan, effort: Effort) -> int:
     """Steps of a search, as many as the effort and the model's allowance have room for."""
-    if not limits.fits(SAVED * plan.kept):
+    kept = SAVED * plan.kept
+    if kept > MOST_ROOM * NUMBER * effort.room or not limits.fits(kept):
         return 0
     return int(min(effort.steps(plan.work), limits.searchable(1.0) / (BACKWARD * plan.cost)))
 
@@ -210,7 +211,7 @@ def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
     """Ever dearer ways."""
     program = run.program
     tiny = program.shrunk(TINY)
-    cheap = planned(tiny, effort.most)
+    cheap = planned(tiny, effort.most, effort.room)
     work = cheap.work
     _ask(cheap, len(GREEDY) if work < LARGE else 1)
     recursion = Recursion(tiny, plan=run.plan, dtype=torch.complex64, proof=False)
@@ -219,7 +220,7 @@ def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
         return
     whole = _steps(run.plan, effort)
     near = program if whole >= ENOUGH else program.shrunk(SMALL)
-    nearly = planned(near, effort.most)
+    nearly = planned(near, effort.most, effort.room)
     steps = _steps(nearly, effort)
     if not steps or not found.multipliers:
         yield _Attempt(found=found)

@@ -26,8 +26,8 @@ NUMBER, SAVED = 32, 40
 COMPLEX = 4
 ROOM = 2**27
 """Numbers that the blocks of a step may hold: 2 GB of complex ones."""
-MOST_ROOM = 2 * ROOM
-"""Numbers that the blocks or the maps of a step may hold however coarse they are."""
+MOST_ROOM = 2
+"""How many times as many the blocks or the maps of a step may hold however coarse they are."""
 MOST_FREQUENCIES = 2**20
 """Of a torus: what is done for each of them takes its time however few channels there are."""
 COARSER = 4.0
@@ -64,9 +64,9 @@ class Plan:
         """Multiplications of a pass, and what takes as long as them."""
         return self.work + CALLS * self.steps + MOVED * self.kept
 
-    def fits(self, most: float) -> bool:
-        """Whether it keeps within the limits: of work, so many multiplications."""
-        room = min(MOST_ROOM, 2 * limits.room() / NUMBER)
+    def fits(self, most: float, room: float = ROOM) -> bool:
+        """Whether it keeps within the limits: of work, so many multiplications; of room, as of `planned`."""
+        room = MOST_ROOM * min(room, limits.room() / NUMBER)
         return self.work <= most and self.room <= room and self.frequencies <= MOST_FREQUENCIES
 
 
@@ -78,16 +78,17 @@ class _Group:
     varies: bool = False
 
 
-def planned(program: Program, most: float = math.inf) -> Plan:
+def planned(program: Program, most: float = math.inf, room: float = ROOM) -> Plan:
     """The finest plan of a program that keeps within limits; where none does, the coarsest.
 
     Args:
         program: with tori.
         most: multiplications that a pass may cost.
+        room: numbers that the blocks of a step may hold.
     """
     limit = most
     while True:
-        plan = _Planner(program, limit).plan()
+        plan = _Planner(program, limit, room).plan()
         if plan.work <= most or limit < COARSEST:
             return plan
         limit /= COARSER
@@ -95,13 +96,13 @@ def planned(program: Program, most: float = math.inf) -> Plan:
 
 
 class _Planner:
-    def __init__(self, program: Program, most: float) -> None:
+    def __init__(self, program: Program, most: float, room: float) -> None:
         self._program, self._most, self._tori = program, most, program.tori
         self._groups = [_Group(fields={name}) for name in program.sources]
         self._splits: set[int] = set()
         self._levels: set[int] = set()
         self._work = self._room = self._kept = 0.0
-        self._most_room = min(ROOM, limits.room() / NUMBER)
+        self._most_room = min(room, limits.room() / NUMBER)
 
     def plan(self) -> Plan:
         for index, step in enumerate(self._program.steps):

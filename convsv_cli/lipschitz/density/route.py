@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from convsv_cli import deadline, limits
-from convsv_cli.lipschitz.density.attempts import Outcome, Run, best_of
+from convsv_cli.lipschitz.density.attempts import PROOF, Outcome, Run, best_of
 from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.lowering import lowered
 from convsv_cli.lipschitz.density.plan import CALLS, planned
@@ -123,11 +123,11 @@ def _longest(graph: Graph, segments: Sequence[Segment], effort: Effort, ranges: 
             continue
         limits.begin_search(PLANNED * steps, WHAT, share=1.0)
         try:
-            plan = planned(programs[count - 1], min(effort.most, most))
+            plan = planned(programs[count - 1], min(effort.most, most), effort.room)
         except UnplannedError:
             continue
-        if plan.fits(effort.most) and plan.cost <= most:
-            run = Run(programs=tuple(programs[:count]), plan=plan)
+        run = Run(programs=tuple(programs[:count]), plan=plan)
+        if plan.fits(effort.most - run.measuring / PROOF, effort.room) and plan.cost <= most:
             return Stretch(segments=tuple(segments[:count]), run=run)
     return None
 

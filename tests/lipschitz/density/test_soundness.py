@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from convsv_cli.lipschitz.bound import composition_of
+from convsv_cli.lipschitz.density.plan import planned
 from convsv_cli.lipschitz.density.route import Stretch
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.numerics.intervals import Range
 from convsv_cli.report import QUICK
 from tests.support import runtime
 from tests.support.dense_lmi import Dense
-from tests.support.propagated import Proof, proofs, stretches
+from tests.support.propagated import Proof, proofs, proven, stretches
 from tests.support.sampling import one_in
 from tests.support.sensitivity import network, norms_of_rows
 from tests.support.tangent_blocks import drawn
@@ -75,6 +76,21 @@ def differences(net: Network, limit: float) -> torch.Tensor:
 def ratios(net: Network, limit: float) -> float:
     """The largest amplification of these."""
     return float(differences(net, limit).norm(dim=1).max())
+
+
+@pytest.mark.parametrize("seed", one_in(4 * SAMPLE, SOME), scope="module")
+def test_no_jacobian_exceeds_the_bound_of_the_coarsest_plan(seed: int) -> None:
+    """Mostly it is larger than that of the finest, but its multipliers are chosen anew."""
+    bound = 1.0
+    for part in stretches(drawn(seed).model()):
+        if isinstance(part, Stretch):
+            plan = planned(part.run.program, 1.0)  # less than any takes
+            assert plan.splits or plan.levels
+            assert plan.work <= part.run.plan.work
+            bound *= proven(part.run.program, plan).bound
+        else:
+            bound *= part.factor
+    assert case(seed).net.steepest() <= bound * REAL
 
 
 @pytest.mark.parametrize("seed", one_in(SAMPLE, NETS), scope="module")
