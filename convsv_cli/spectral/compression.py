@@ -223,8 +223,11 @@ class Compression:
 
 
 def is_compressible(weight: torch.Tensor) -> bool:
-    """Whether [blocks, c_out, c_in, *k] is one kernel, with channels enough; its spectrum is seen later."""
-    return len(weight) == 1 and min(weight.shape[1:3]) >= LEAST
+    """Whether [blocks, c_out, c_in, *k] is one kernel of several taps, with channels enough.
+
+    Its spectrum is seen later.
+    """
+    return len(weight) == 1 and min(weight.shape[1:3]) >= LEAST and math.prod(weight.shape[3:]) > 1
 
 
 def compression(taps: torch.Tensor) -> Compression | None:

@@ -255,3 +255,11 @@ def test_a_purse_that_is_empty_leaves_it_to_a_search() -> None:
         )
         assert purse.taken <= most
     assert Norms(weight).supremum(tolerance=1e-4, limit=1e5).upper >= Norms(weight).supremum().lower
+
+
+def test_a_kernel_of_one_tap_has_no_directions_of_a_symbol() -> None:
+    """It is a matrix, whose waves are all alike: strided layers of it are padded, too."""
+    weight = torch.from_numpy(decaying((1, 1)))[None]
+    wave = Norms(weight).wave()
+    assert float(torch.linalg.vector_norm(wave.left)) > 0
+    assert not compression.is_compressible(weight)
