@@ -27,6 +27,9 @@ PASSES = 10
 """Of a program, at least, that its bound takes."""
 LOWERED, COPIED, PLANNED = 1e6, 1e4, 2e5
 """Multiplications in the time in which a node is lowered, and is part of a program, or a step is planned."""
+AHEAD = 4
+"""How many times as many segments as the last stretch had are looked at for the next one: lowering all that
+are left, from each start, would read the weights of a long network as often."""
 WHAT = "looking for what covariances can be propagated through"
 NOTHING: Ranges = {}
 
@@ -101,10 +104,16 @@ def stretches(
     """
     found: list[Stretch | Segment] = []
     left = list(segments)
+    reach = len(left)
     while left:
-        stretch = _longest(graph, left, effort, ranges)
+        stretch = _longest(graph, left[:reach], effort, ranges)
+        count = 1 if stretch is None else len(stretch.segments)
+        if stretch is not None and count == reach < len(left):  # a longer one may have a program, too
+            reach *= 2
+            continue
         found.append(left[0] if stretch is None else stretch)
-        del left[: 1 if stretch is None else len(stretch.segments)]
+        del left[:count]
+        reach = AHEAD * count
     return found
 
 
