@@ -223,10 +223,7 @@ class Compression:
 
 
 def is_compressible(weight: torch.Tensor) -> bool:
-    """Whether [blocks, c_out, c_in, *k] is one kernel of several taps, with channels enough.
-
-    Its spectrum is seen later.
-    """
+    """Whether [blocks, c_out, c_in, *k] is one kernel of several taps, with channels enough."""
     return len(weight) == 1 and min(weight.shape[1:3]) >= LEAST and math.prod(weight.shape[3:]) > 1
 
 
