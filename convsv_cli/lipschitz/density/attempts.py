@@ -15,7 +15,7 @@ import torch
 
 from convsv_cli import deadline, limits
 from convsv_cli.lipschitz.density.covariance import Covariance
-from convsv_cli.lipschitz.density.levels import SHOWN, level
+from convsv_cli.lipschitz.density.levels import level
 from convsv_cli.lipschitz.density.multipliers import GREEDY
 from convsv_cli.lipschitz.density.plan import MOST_ROOM, NUMBER, SAVED, Plan, planned
 from convsv_cli.lipschitz.density.program import Program
@@ -167,7 +167,7 @@ def _run(run: Run, attempt: _Attempt, levels: dict[int, float]) -> tuple[Covaria
 def _level_cost(program: Program) -> float:
     width = sum(program.fields[name].channels for name in program.outputs)
     frequencies = max((program.tori[name].count for name in program.outputs), default=1)
-    return LEVEL * float(min(frequencies, SHOWN)) * width**2
+    return LEVEL * float(frequencies) * width**2
 
 
 def _own(switch: Switch, found: Found) -> Own:

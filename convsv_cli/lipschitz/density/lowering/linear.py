@@ -141,7 +141,7 @@ def _kernel(found: LinearMap, to: Lowering) -> tuple[torch.Tensor, float]:
         raise NoRowError
     if not np.isfinite(values).all() or not np.isfinite(error):
         raise NoRowError
-    kernel = torch.from_numpy(np.array(found.by_groups(values), order="C"))
+    kernel = torch.from_numpy(np.require(found.by_groups(values), requirements=("C", "W")))
     if found.factor == 1:
         return kernel, error
     kernel = kernel * found.factor
