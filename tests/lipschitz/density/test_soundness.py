@@ -78,19 +78,21 @@ def ratios(net: Network, limit: float) -> float:
     return float(differences(net, limit).norm(dim=1).max())
 
 
-@pytest.mark.parametrize("seed", one_in(4 * SAMPLE, SOME), scope="module")
-def test_no_jacobian_exceeds_the_bound_of_the_coarsest_plan(seed: int) -> None:
+def test_no_jacobian_exceeds_the_bound_of_the_coarsest_plan() -> None:
     """Mostly it is larger than that of the finest, but its multipliers are chosen anew."""
-    bound = 1.0
-    for part in stretches(drawn(seed).model()):
-        if isinstance(part, Stretch):
-            plan = planned(part.run.program, 1.0)  # less than any takes
-            assert plan.splits or plan.levels
-            assert plan.work <= part.run.plan.work
-            bound *= proven(part.run.program, plan).bound
-        else:
-            bound *= part.factor
-    assert case(seed).net.steepest() <= bound * REAL
+    coarser = 0
+    for seed in SOME[:: 4 * SAMPLE]:
+        bound = 1.0
+        for part in stretches(drawn(seed).model()):
+            if isinstance(part, Stretch):
+                plan = planned(part.run.program, 1.0)  # less than any takes
+                coarser += bool(plan.splits or plan.levels)
+                assert plan.work <= part.run.plan.work
+                bound *= proven(part.run.program, plan).bound
+            else:
+                bound *= part.factor
+        assert case(seed).net.steepest() <= bound * REAL
+    assert coarser > 2
 
 
 @pytest.mark.parametrize("seed", one_in(SAMPLE, NETS), scope="module")
