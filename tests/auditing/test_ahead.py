@@ -16,7 +16,7 @@ import torch
 from convsv_cli import api, deadline
 from convsv_cli.auditing import ahead
 from convsv_cli.report import AUDITED, NOT_REACHED, Audit, LayerAudit
-from convsv_cli.spectral import cores
+from tests.support.on_cores import on_cores
 
 AUDITING = importlib.import_module("convsv_cli.auditing")
 
@@ -24,11 +24,8 @@ AUDITING = importlib.import_module("convsv_cli.auditing")
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As on most machines; all other tests have one."""
-    before, _ = torch.get_num_threads(), cores._pool.cache_clear()
-    monkeypatch.setattr(cores, "CORES", 2)
-    yield
-    cores._pool.cache_clear()
-    torch.set_num_threads(before)
+    with on_cores(2, monkeypatch):
+        yield
 
 
 @pytest.fixture

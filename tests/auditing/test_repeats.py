@@ -16,7 +16,7 @@ from convsv_cli import api
 from convsv_cli.auditing import ahead
 from convsv_cli.auditing.repeats import Repeats
 from convsv_cli.report import Audit, LayerAudit
-from convsv_cli.spectral import cores
+from tests.support.on_cores import on_cores
 
 MEASURING = importlib.import_module("convsv_cli.auditing.measure")
 SIZE = 13
@@ -24,11 +24,8 @@ SIZE = 13
 
 @pytest.fixture(params=[1, 2])
 def several_cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    before, _ = torch.get_num_threads(), cores._pool.cache_clear()
-    monkeypatch.setattr(cores, "CORES", request.param)
-    yield
-    cores._pool.cache_clear()
-    torch.set_num_threads(before)
+    with on_cores(request.param, monkeypatch):
+        yield
 
 
 @pytest.fixture
