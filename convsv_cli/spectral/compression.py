@@ -242,7 +242,7 @@ def compression(taps: torch.Tensor) -> Compression | None:
     wide, unit = _precision(flat, flat.numel() * p)
     wide = (wide * shares.rsqrt().to(wide.dtype)[:, None, None]).transpose(0, 1).flatten(1)
     majorant = product(wide, wide.mT)
-    if float(majorant.trace()) ** 2 > FLAT * p * float(majorant.square().sum()):
+    if not float(majorant.trace()) ** 2 <= FLAT * p * float(majorant.square().sum()):  # nor where it is NaN
         return None
     basis = eigh(majorant.float())[1].flip(1).double()
     across, skew = product(basis.mT, product(majorant.double(), basis)), skewness(basis)

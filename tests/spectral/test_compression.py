@@ -263,3 +263,15 @@ def test_a_kernel_of_one_tap_has_no_directions_of_a_symbol() -> None:
     wave = Norms(weight).wave()
     assert float(torch.linalg.vector_norm(wave.left)) > 0
     assert not compression.is_compressible(weight)
+
+
+def test_a_tap_next_to_nothing_leaves_no_majorant_in_single_precision() -> None:
+    random = np.random.default_rng(0)
+    sizes = np.exp(-0.1 * np.arange(100))
+    taps = random.standard_normal((5, 5, 100, 100)) * sizes[:, None] * sizes
+    taps[0, 0] *= 1e-80
+    taps = torch.from_numpy(taps / np.linalg.norm(taps))
+    assert taps.numel() * 100 > compression.COSTLY
+    assert compression.compression(taps) is None
+    taps[0, 0] = 0.0
+    assert compression.compression(taps) is not None
