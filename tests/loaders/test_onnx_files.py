@@ -14,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from convsv_cli import audit, load
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError, UsageError
+from convsv_cli.loaders.onnx import protobuf
+from convsv_cli.loaders.onnx.protobuf import HERE
 from tests.support.onnx_models import graph_model, normal, saved
 
 CONV = helper.make_node("Conv", ["x", "conv.weight"], ["y"], strides=[2, 2], pads=[1] * 4)
@@ -333,6 +335,60 @@ def with_a_negative_size() -> onnx.ModelProto:
 def test_damaged_models(make, fragment: str, tmp_path: Path) -> None:
     with pytest.raises(UnreadableModelError, match=fragment):
         audit(saved(make(), tmp_path))
+
+
+def rebuilt(outline: bytes, whole: bytes) -> onnx.ModelProto:
+    """An outline with what it says is in the file."""
+    model = onnx.ModelProto.FromString(outline)
+    for tensor in model.graph.initializer:
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        if entries.get("location") == HERE:
+            start, length = int(entries["offset"]), int(entries["length"])
+            tensor.raw_data = whole[start : start + length]
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+    return model
+
+
+def with_a_second_graph(whole: bytes) -> bytes:
+    """Protobuf joins what a file says in several pieces of one message."""
+    more = onnx.ModelProto()
+    more.graph.initializer.append(numpy_helper.from_array(normal(5, 2), "more"))
+    return whole + more.SerializeToString()
+
+
+def with_data_said_twice(whole: bytes) -> bytes:
+    """The last one counts."""
+    tensor, more = numpy_helper.from_array(normal(4, 2), "more"), onnx.ModelProto()
+    twice = tensor.SerializeToString() + TensorProto(raw_data=bytes(32)).SerializeToString()
+    more.graph.initializer.add().MergeFromString(twice)
+    assert not any(more.graph.initializer[0].raw_data)
+    inner = b"\x2a" + bytes([len(twice)]) + twice
+    return whole + b"\x3a" + bytes([len(inner)]) + inner
+
+
+@pytest.mark.parametrize("change", [bytes, with_a_second_graph, with_data_said_twice])
+def test_an_outline_has_all_but_the_values(change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protobuf, "LARGE", 8)
+    whole, path = change(two_layers().SerializeToString()), tmp_path / "model.onnx"
+    path.write_bytes(whole)
+    outline = protobuf.outlined(path)
+    assert len(outline) < len(whole)
+    assert rebuilt(outline, whole) == onnx.ModelProto.FromString(whole)
+    stored = [numpy_helper.to_array(each) for each in two_layers().graph.initializer]
+    for layer, expected in zip(load(path).layers, stored, strict=True):
+        assert np.array_equal(layer.read(), expected)
+
+
+def test_an_outline_refers_to_no_more_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protobuf, "LARGE", 4)
+    with pytest.raises(UnreadableModelError, match="wrong length for its shape"):
+        audit(saved(with_data_cut(), tmp_path))
+    path = saved(two_layers(), tmp_path)
+    network = load(path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UnreadableModelError, match="changed while it was read"):
+        network.layers[-1].read()
 
 
 def test_every_truncation_is_an_error_or_a_whole_model(tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ from convsv_cli.loaders.names import without_training_state
 from convsv_cli.loaders.onnx import contributed
 from convsv_cli.loaders.onnx.constants import Constants
 from convsv_cli.loaders.onnx.graphs import build
+from convsv_cli.loaders.onnx.protobuf import HERE, check_wire, outlined
 from convsv_cli.loaders.onnx.scopes import Scope, scopes
 from convsv_cli.loaders.onnx.shape_inference import infer
 from convsv_cli.loaders.onnx.shapes import dims, impossible, inputs_of
 from convsv_cli.loaders.onnx.tensors import external_file, stored_parts
-from convsv_cli.loaders.onnx.unfolding import check_wire, inlined
+from convsv_cli.loaders.onnx.unfolding import inlined
 from convsv_cli.loaders.quantised import assembled
 from convsv_cli.loaders.quantised.config import Config
 from convsv_cli.loaders.rows import Found, found_in, rows_of
@@ -49,7 +50,7 @@ def read(path: Path, input_size: InputSize) -> Network:
         UsageError: the network cannot have that input size.
         UnsafeModelError: it wants files outside its folder, or unfolds without bounds.
     """
-    return network_of(parse(path), path, input_size)
+    return network_of(_parsed(path, outlined), path, input_size)
 
 
 def network_of(
@@ -75,7 +76,7 @@ def parts(path: Path) -> tuple[str, ...]:
     Raises:
         UnreadableModelError, UnsafeModelError: as `read`.
     """
-    model = parse(path)
+    model = _parsed(path, outlined)
     with _damage(path):
         return tuple(_external_files(list(scopes(model.graph))))
 
@@ -170,10 +171,15 @@ def parse(path: Path) -> ModelProto:
         UnreadableModelError: damaged, or no ONNX model.
         UnsafeModelError: see `check_wire`.
     """
+    return _parsed(path, Path.read_bytes)
+
+
+def _parsed(path: Path, content: Callable[[Path], bytes]) -> ModelProto:
+    """The model in a file, from all of its bytes, or from its outline."""
     whole(path)
     check_wire(path)
     try:
-        model = onnx.load(path, format="protobuf", load_external_data=False)
+        model: ModelProto = ModelProto.FromString(content(path))
     except Exception as error:
         raise UnreadableModelError(
             "the file is damaged or not an ONNX model", where=str(path), hint="export or download it again"
@@ -234,7 +240,7 @@ def _external_files(all_scopes: list[Scope]) -> list[str]:
     sources = (source for scope in all_scopes for source in scope.sources.values())
     tensors = [part for source in sources for part in stored_parts(source)]
     names = (external_file(tensor) for tensor in tensors)
-    return list(dict.fromkeys(name for name in names if name))
+    return list(dict.fromkeys(name for name in names if name and name != HERE))
 
 
 def _is_parameter(tensor: StoredTensor) -> bool:

@@ -13,9 +13,10 @@ from onnx import AttributeProto, NodeProto, SparseTensorProto, TensorProto, nump
 from convsv_cli.errors import UnreadableModelError
 from convsv_cli.loaders.files import locate
 from convsv_cli.loaders.loader import outgrows
+from convsv_cli.loaders.onnx.protobuf import HERE
 from convsv_cli.model.graph import UnknownValueError
 from convsv_cli.model.home import Home, NoHomeError, Place, plain
-from convsv_cli.remote.files import size, view
+from convsv_cli.remote.files import opened, size, view
 
 Array = NDArray[np.generic]
 Stored = TensorProto | SparseTensorProto
@@ -28,6 +29,7 @@ TYPED_FIELDS = (
     "raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data",
 )
 # fmt: on
+CHANGED = "the file was changed while it was read"
 HOLDING_TENSORS = (
     AttributeProto.TENSOR,
     AttributeProto.TENSORS,
@@ -38,7 +40,10 @@ HOLDING_TENSORS = (
 
 
 def external_file(tensor: TensorProto) -> str | None:
-    """The file that holds the values, relative to the model's folder; None where they are embedded."""
+    """The file that holds the values, relative to the model's folder; None where they are embedded.
+
+    `HERE` where an outline of the model left them in its file.
+    """
     if tensor.data_location != TensorProto.EXTERNAL:
         return None
     return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
@@ -165,7 +170,18 @@ def _dense(tensor: TensorProto, model: Path) -> Array:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     if not length:
         return np.zeros(tuple(tensor.dims), dtype)
+    if path == model:
+        return _read(path, offset, np.empty(tuple(tensor.dims), dtype))
     return view(path, offset, length).view(dtype).reshape(tuple(tensor.dims))
+
+
+def _read(path: Path, offset: int, into: Array) -> Array:
+    """Values that protobuf put at any position: arithmetic wants them at a multiple of their size."""
+    with opened(path) as file:
+        file.seek(offset)
+        if file.readinto(into.reshape(-1).view(np.uint8)) != into.nbytes:  # type: ignore[attr-defined]
+            raise UnreadableModelError(CHANGED, where=str(path), hint="run it again")
+    return into
 
 
 def _embedded(tensor: TensorProto, model: Path) -> Array:
@@ -190,7 +206,8 @@ def _stored_bytes(tensor: TensorProto) -> int:
 def _external_span(tensor: TensorProto, model: Path) -> tuple[Path, int, int]:
     """The file, offset and length of the values, checked against the folder, the file and the shape."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
-    path = locate(model, entries.get("location", ""), f"the tensor {tensor.name!r}")
+    location = entries.get("location", "")
+    path = model if location == HERE else locate(model, location, f"the tensor {tensor.name!r}")
     needed = _stored_bytes(tensor)
     try:
         offset = int(entries.get("offset", 0))
@@ -198,12 +215,21 @@ def _external_span(tensor: TensorProto, model: Path) -> tuple[Path, int, int]:
     except ValueError:
         offset = length = -1
     if length != needed or offset < 0 or offset + length > size(path):
-        raise UnreadableModelError(
+        raise _misfit(tensor, path, model, shaped=length == needed)
+    return path, offset, length
+
+
+def _misfit(tensor: TensorProto, path: Path, model: Path, *, shaped: bool) -> UnreadableModelError:
+    """What is wrong with values that are not where they should be; `shaped`: as many as there should be."""
+    if path != model:
+        return UnreadableModelError(
             f"the external data of {tensor.name!r} in {path.name!r} are too short, or have the wrong length",
             where=str(model),
             hint="copy the data file again, or export the model again",
         )
-    return path, offset, length
+    if shaped:
+        return UnreadableModelError(CHANGED, where=str(model), hint="run it again")
+    return _damaged(f"the data of the tensor {tensor.name!r} have the wrong length for its shape", model)
 
 
 def _positions(sparse: SparseTensorProto, model: Path) -> Array:
