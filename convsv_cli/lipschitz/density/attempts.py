@@ -22,6 +22,7 @@ from convsv_cli.lipschitz.density.program import Program
 from convsv_cli.lipschitz.density.recursion import Recursion, Watch
 from convsv_cli.lipschitz.density.search import Found, Own, choosing, greedy, searched, valued
 from convsv_cli.lipschitz.density.sizes import InfeasibleError
+from convsv_cli.lipschitz.density.steps import Activation, Gain
 from convsv_cli.lipschitz.density.window import Switch, restricted, switches
 from convsv_cli.lipschitz.effort import BACKWARD, Effort
 from convsv_cli.spectral.cores import all_threads
@@ -208,8 +209,11 @@ def _steps(plan: Plan, effort: Effort) -> int:
 
 
 def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
-    """Ever dearer ways."""
+    """Ever dearer ways; one alone where nothing has a multiplier."""
     program = run.program
+    if not any(isinstance(step, Activation | Gain) for step in program.steps):
+        yield _Attempt(found=Found(multipliers={}))
+        return
     tiny = program.shrunk(TINY)
     cheap = planned(tiny, effort.most, effort.room)
     work = cheap.work

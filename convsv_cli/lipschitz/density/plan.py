@@ -88,8 +88,9 @@ def planned(program: Program, most: float = math.inf, room: float = ROOM) -> Pla
     """
     limit = most
     while True:
-        plan = _Planner(program, limit, room).plan()
-        if plan.work <= most or limit < COARSEST:
+        last = limit < COARSEST
+        plan = _Planner(program, limit, room).plan(math.inf if last else most)
+        if plan.work <= most or last:
             return plan
         limit /= COARSER
         limits.searched(AGAIN * plan.steps)
@@ -104,8 +105,11 @@ class _Planner:
         self._work = self._room = self._kept = 0.0
         self._most_room = min(room, limits.room() / NUMBER)
 
-    def plan(self) -> Plan:
+    def plan(self, most: float) -> Plan:
+        """The whole plan, unless a pass over what comes first costs more than `most` already."""
         for index, step in enumerate(self._program.steps):
+            if self._work > most:
+                break
             self._step(index, step)
         splits, levels = frozenset(self._splits), frozenset(self._levels)
         frequencies = max((torus.count for torus in self._tori.values()), default=1)

@@ -28,8 +28,8 @@ PASSES = 10
 LOWERED, COPIED, PLANNED = 1e6, 1e4, 2e5
 """Multiplications in the time in which a node is lowered, and is part of a program, or a step is planned."""
 AHEAD = 4
-"""How many times as many segments as the last stretch had are looked at for the next one: lowering all that
-are left, from each start, would read the weights of a long network as often."""
+"""How many times as many segments as the last stretch had are looked at for the next one: all that are left
+would be lowered, from each start."""
 WHAT = "looking for what covariances can be propagated through"
 NOTHING: Ranges = {}
 
@@ -125,7 +125,8 @@ def _longest(graph: Graph, segments: Sequence[Segment], effort: Effort, ranges: 
     nodes = sum(len(each.nodes) for each in segments)
     limits.begin_search((LOWERED + COPIED * len(segments)) * nodes, WHAT, share=1.0)
     pieces = [(each.nodes, (each.end,) if each.end else real_outputs(graph)) for each in segments]
-    programs = lowered(graph, (start,) if start else sources(graph), pieces, ranges)
+    starts = (start,) if start else sources(graph)
+    programs = lowered(graph, starts, pieces, ranges, reading=False)
     for count in range(len(programs), 0, -1):
         steps = len(programs[count - 1].steps)
         if not steps or CALLS * steps > most:
@@ -136,8 +137,11 @@ def _longest(graph: Graph, segments: Sequence[Segment], effort: Effort, ranges: 
         except UnplannedError:
             continue
         run = Run(programs=tuple(programs[:count]), plan=plan)
-        if plan.fits(effort.most - run.measuring / PROOF, effort.room) and plan.cost <= most:
-            return Stretch(segments=tuple(segments[:count]), run=run)
+        if not plan.fits(effort.most - run.measuring / PROOF, effort.room) or plan.cost > most:
+            continue
+        read = lowered(graph, starts, pieces[:count], ranges)
+        if len(read) == count:
+            return Stretch(segments=tuple(segments[:count]), run=replace(run, programs=tuple(read)))
     return None
 
 

@@ -8,7 +8,10 @@ import pytest
 from onnx import ModelProto, helper
 
 from convsv_cli import audit
-from convsv_cli.lipschitz.density.plan import MOST_FREQUENCIES, Plan
+from convsv_cli.lipschitz.density.lowering import lowered
+from convsv_cli.lipschitz.density.plan import MOST_FREQUENCIES, Plan, planned
+from convsv_cli.lipschitz.dependencies import real_outputs, sources
+from convsv_cli.loaders import load
 from tests.support.onnx_models import graph_model, normal, saved
 
 node = helper.make_node
@@ -54,3 +57,15 @@ def test_it_is_bounded_by_the_rules(make, tmp_path: Path) -> None:
 def test_a_plan_with_too_many_frequencies_does_not_fit() -> None:
     assert Plan(frequencies=MOST_FREQUENCIES).fits(1.0)
     assert not Plan(frequencies=MOST_FREQUENCIES + 1).fits(1.0)
+
+
+def test_plans_need_no_values_of_kernels(tmp_path: Path) -> None:
+    """A stretch may turn out too large: then its weights, gigabytes perhaps, were not read for it."""
+    graph = load(saved(many_channels(), tmp_path)).graph
+    pieces = [(graph.main.nodes[:1], ["a"]), (graph.main.nodes[1:], real_outputs(graph))]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("convsv_cli.lipschitz.density.lowering.context.MOST_CHANNELS", 10**6)
+        known, shapes = (lowered(graph, sources(graph), pieces, {}, reading=read) for read in (True, False))
+    kernels = [terms[0][1].kernel for terms in shapes[-1].steps[0].outputs.values()]
+    assert [kernel.device.type for kernel in kernels] == ["meta"]
+    assert list(map(planned, known)) == list(map(planned, shapes))

@@ -40,6 +40,8 @@ def lowered(
     starts: Sequence[str],
     pieces: Sequence[tuple[Sequence[Node], Sequence[str]]],
     ranges: Ranges,
+    *,
+    reading: bool = True,
 ) -> list[Program]:
     """The programs from some tensors to the ends of ever more pieces of a graph, while each node has a row.
 
@@ -48,11 +50,13 @@ def lowered(
         starts: names of tensors.
         pieces: one after the other: their nodes in topological order, and the tensors at their end.
         ranges: what is known of tensors.
+        reading: whether kernels are read; else programs are good for plans alone, and those with kernels may
+            be fewer, for what is no number is seen only then.
 
     Raises:
         LimitError: the model's steps are used up.
     """
-    to = Lowering(graph, ranges)
+    to = Lowering(graph, ranges, reading=reading)
     found: list[Program] = []
     try:
         _begin(to, starts, [node for nodes, _ in pieces for node in nodes])

@@ -39,17 +39,18 @@ class Lowering:
     Args:
         graph: that the nodes are in.
         ranges: what is known of tensors.
+        reading: whether kernels are read; else they have shapes alone, on torch's device `meta`.
 
     Attributes:
-        graph: as given.
+        graph, reading: as given.
         steps: in order.
         fields: by name.
         views: by the name of the tensor.
         sources: tensors that the covariance starts at.
     """
 
-    def __init__(self, graph: Graph, ranges: Ranges) -> None:
-        self.graph, self._ranges = graph, ranges
+    def __init__(self, graph: Graph, ranges: Ranges, *, reading: bool = True) -> None:
+        self.graph, self._ranges, self.reading = graph, ranges, reading
         self.steps: list[Step] = []
         self.fields: dict[str, Field] = {}
         self.views: dict[str, View] = {}
