@@ -1,9 +1,11 @@
 """Layers measured ahead of their turn: every core takes layers of its own.
 
-A search is many small steps, of which few have work for two cores. But what a layer may still take depends on
-what those before it took. So a small layer is measured on trial, as if it came late, when half of what the
-model may take is gone: where that refused it nothing, its turn would find the same, to the last digit, and
-the row counts. Any other row is measured in its turn. Large layers are, too, with all cores and all memory.
+A search is many small steps, of which few have work for two cores, and of what has, one core takes more than
+half. But what a layer may still take depends on what those before it took. So a layer is measured on trial,
+as if it came late, when half of what the model may take is gone, and with a core's share of the memory: where
+that refused it nothing, its turn would find the same, to the last digit, and the row counts. Any other row is
+measured in its turn, with all cores and all memory. So are the largest layers, and large ones of which there
+are too few to keep all cores busy.
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ from convsv_cli.model.layer import Layer
 from convsv_cli.report import LayerAudit
 from convsv_cli.spectral import cores
 
-SMALL = 2**20
-"""Entries of a weight up to which several are measured at a time."""
+SMALL, LARGE = 2**20, 2**25
+"""Entries of a weight up to which several are measured at a time: always, and where many are as large."""
+ROUNDS = 2
+"""How many larger layers every core must have, so that none waits long for the last one."""
 Measure = Callable[[Task], LayerAudit]
 
 
@@ -59,13 +63,13 @@ def _counts(trial: _Trial, allowance: Allowance | None) -> bool:
 
 
 def _trials(tasks: Sequence[Task], measured: Measure) -> dict[int, _Trial]:
-    """The rows of small layers, by their place; those of most work first, so that all cores end together."""
-    small = [i for i, task in enumerate(tasks) if _is_small(task)]
-    if cores.CORES < 2 or len(small) < 2:
+    """The rows of most layers, by their place; those of most work first, so that all cores end together."""
+    chosen = _chosen(tasks)
+    if cores.CORES < 2 or len(chosen) < 2:
         return {}
     found: dict[int, _Trial] = {}
     allowance = limits.current()
-    contexts = {index: copy_context() for index in small}
+    contexts = {index: copy_context() for index in chosen}
 
     def measure(index: int) -> None:
         taken = allowance and allowance.trial(cores.CORES, limits.SEARCHED)
@@ -83,9 +87,13 @@ def _trials(tasks: Sequence[Task], measured: Measure) -> dict[int, _Trial]:
             if not deadline.interrupt():
                 raise
 
-    cores.parallel_map(attempt, sorted(small, key=lambda index: -tasks[index].work))
+    cores.parallel_map(attempt, sorted(chosen, key=lambda index: -tasks[index].work))
     return found
 
 
-def _is_small(task: Task) -> bool:
-    return isinstance(task.layer, Layer) and 0 < math.prod(task.layer.kernel_shape) <= SMALL
+def _chosen(tasks: Sequence[Task]) -> list[int]:
+    """The places of layers that are measured ahead."""
+    sizes = {i: math.prod(t.layer.kernel_shape) for i, t in enumerate(tasks) if isinstance(t.layer, Layer)}
+    larger = sum(SMALL < size <= LARGE for size in sizes.values())
+    most = LARGE if larger >= ROUNDS * cores.CORES else SMALL
+    return [i for i, size in sizes.items() if 0 < size <= most]

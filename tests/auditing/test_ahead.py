@@ -15,7 +15,9 @@ import torch
 
 from convsv_cli import api, deadline
 from convsv_cli.auditing import ahead
-from convsv_cli.report import AUDITED, NOT_REACHED, Audit, LayerAudit
+from convsv_cli.auditing.plan import plan
+from convsv_cli.loaders import load
+from convsv_cli.report import AUDITED, NOT_REACHED, Audit, LayerAudit, Settings
 from tests.support.on_cores import on_cores
 
 AUDITING = importlib.import_module("convsv_cli.auditing")
@@ -55,8 +57,19 @@ def test_rows_are_those_of_their_turn_whatever_the_model_may_take(
     found = timeless(api.audit(model, step_limit=steps))
     assert len(counted) == 7, "all were tried"
     assert all(counted) is (steps is None)
-    monkeypatch.setattr(ahead, "SMALL", 0)
+    monkeypatch.setattr(ahead, "_chosen", lambda _tasks: [])
     assert found == timeless(api.audit(model, step_limit=steps))
+
+
+def test_larger_layers_are_measured_side_by_side_where_every_core_has_some(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = plan(load(model), Settings())
+    monkeypatch.setattr(ahead, "SMALL", 100)  # all but the one of 144 entries have 2,304
+    assert len(ahead._chosen(tasks)) == len(tasks) == 7
+    assert ahead._chosen(tasks[:3]) == []
+    monkeypatch.setattr(ahead, "LARGE", 200)
+    assert ahead._chosen(tasks) == []
 
 
 def test_after_ctrl_c_rows_of_other_cores_are_kept(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
