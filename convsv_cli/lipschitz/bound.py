@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from convsv_cli.digits import short
-from convsv_cli.lipschitz.blocks import summarised
 from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.composition import compose
 from convsv_cli.lipschitz.density.ranges import alike, hulls, ranges_of
@@ -21,15 +20,12 @@ from convsv_cli.lipschitz.ends import WHOLE, Ends, about, between, depends, no_e
 from convsv_cli.lipschitz.fold import folded
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.pairs import Remembered, apart, norm_of_pairs, pair_bounds, skipped, tightened
-from convsv_cli.lipschitz.quantised import quantised
-from convsv_cli.lipschitz.quantised.steps import BEHIND, ROUNDS, SECOND, Bounds
+from convsv_cli.lipschitz.quantised import BEHIND, ROUNDS, SECOND, Bounds, quantised
+from convsv_cli.lipschitz.reported import defined, structure_of, summarised
 from convsv_cli.lipschitz.rules import RULES
 from convsv_cli.lipschitz.segments import Composed, Segment, best, up_to
-from convsv_cli.lipschitz.structure import structure_of
-from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.lipschitz.whole_numbers import as_real
-from convsv_cli.lipschitz.written_out import read_back
-from convsv_cli.lipschitz.written_out.extremes import extremes
+from convsv_cli.lipschitz.written_out import extremes, read_back
 from convsv_cli.lipschitz.written_out.heads import ATTENTION, DISTANCES
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.intervals import ANYTHING, Range

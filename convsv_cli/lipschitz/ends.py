@@ -131,14 +131,8 @@ def between(graph: Graph, ends: Ends) -> Graph:
         graph,
         main=Body(nodes=wanted(nodes, targets), outputs=targets),
         inputs=(*graph.inputs, *inner),
-        shapes={
-            **graph.shapes,
-            **{new: graph.shapes[old] for old, new in anew.items() if old in graph.shapes},
-        },
-        dtypes={
-            **graph.dtypes,
-            **{new: graph.dtypes[old] for old, new in anew.items() if old in graph.dtypes},
-        },
+        shapes=_of_new(graph.shapes, anew),
+        dtypes=_of_new(graph.dtypes, anew),
         held=frozenset(graph.inputs).difference(starts),
     )
 

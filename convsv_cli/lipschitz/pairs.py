@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from convsv_cli import limits
-from convsv_cli.lipschitz.blocks import obstacle
 from convsv_cli.lipschitz.dependencies import ending_at, real_outputs, sources
 from convsv_cli.lipschitz.ends import depends, only
 from convsv_cli.lipschitz.norms import Norms
+from convsv_cli.lipschitz.reported import defined, obstacle
 from convsv_cli.lipschitz.segments import Composed
-from convsv_cli.lipschitz.undefined import defined
 from convsv_cli.model.graph import Graph, Node
 from convsv_cli.numerics.rounding import root_of_squares, times
 from convsv_cli.report import BOUNDED, NetworkBound, Obstacle, PairBound

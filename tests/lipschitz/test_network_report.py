@@ -11,7 +11,7 @@ import pytest
 from onnx import helper
 
 from convsv_cli import audit
-from convsv_cli.lipschitz.blocks import _common
+from convsv_cli.lipschitz.reported import _common
 from convsv_cli.report import BOUNDED, COVARIANCE, RULES, UNBOUNDED, UNKNOWN
 from tests.support.command_line import convsv
 from tests.support.onnx_models import graph_model, normal, saved

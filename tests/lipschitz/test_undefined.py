@@ -11,7 +11,7 @@ import pytest
 from onnx import helper
 
 from convsv_cli import audit
-from convsv_cli.lipschitz.undefined import defined
+from convsv_cli.lipschitz.reported import defined
 from convsv_cli.model.graph import Body, Constant, Graph, Node
 from convsv_cli.report import BOUNDED, UNBOUNDED, NetworkBound
 from tests.support.onnx_models import graph_model, normal, saved

@@ -1,4 +1,4 @@
-"""What graphs write out in primitives, as the operators that it is: normalization, norms, Softmax.
+"""What graphs write out in primitives, as the operators that it is: normalization, norms, Softmax, extremes.
 
 A sub-graph is known by what it computes, not by how it is drawn: `forms` are the normal forms of tensors,
 `patterns` what they compute. Tensors that others use stay, with the nodes that make them. Branches of If are
@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from convsv_cli.limits import LimitError
-from convsv_cli.lipschitz.dependencies import by_chance, needs, sources
+from convsv_cli.lipschitz.dependencies import by_chance, needs, passes, sources
 from convsv_cli.lipschitz.scalar.expressions import X
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.lipschitz.written_out.algebra import Algebra
@@ -47,6 +47,8 @@ ENDS = frozenset(
     ]
 )
 """Operators that what is written out ends with."""
+BELOW = {"Less": True, "LessOrEqual": True, "Greater": False, "GreaterOrEqual": False}
+"""Comparisons, and whether they are true where the first is the smaller; equal ones are equal results."""
 
 
 def read_back(graph: Graph) -> Graph:
@@ -200,3 +202,50 @@ class _Writer:
             self._shapes[name] = shape
         self._dtypes[name] = self._dtypes.get(like, "float")
         return name
+
+
+def extremes(graph: Graph) -> Graph:
+    """The same computation with `Max` and `Min` for choices that make these.
+
+    Args:
+        graph: at one input size.
+    """
+    makers = graph.makers
+    if not any(node.op in BELOW for node in makers.values()):
+        return graph
+    return replace(graph, main=_of_body(graph.main, graph))
+
+
+def _of_body(body: Body, graph: Graph) -> Body:
+    nodes = (
+        replace(node, bodies=tuple((key, _of_body(inner, graph)) for key, inner in node.bodies))
+        if node.bodies
+        else _extreme(node, graph)
+        for node in body.nodes
+    )
+    return replace(body, nodes=tuple(nodes))
+
+
+def _extreme(node: Node, graph: Graph) -> Node:
+    if node.op != "Where" or len(node.inputs) != 3:
+        return node
+    test, inverted = graph.makers.get(node.inputs[0]), False
+    while test is not None and test.op == "Not":
+        test, inverted = graph.makers.get(test.input(0)), not inverted
+    if test is None or test.op not in BELOW or len(test.inputs) != 2:
+        return node
+    first, second = (_origin(name, graph) for name in test.inputs)
+    chosen, other = (_origin(name, graph) for name in node.inputs[1:])
+    if {first, second} != {chosen, other} or chosen == other:
+        return node
+    smaller = (chosen == first) == (BELOW[test.op] != inverted)
+    return replace(node, op="Min" if smaller else "Max", inputs=node.inputs[1:])
+
+
+def _origin(name: str, graph: Graph) -> str:
+    """The tensor that this one is, under another name."""
+    node = graph.makers.get(name)
+    while node is not None and passes(node, graph) and node.op != "Dropout":
+        name = node.inputs[0]
+        node = graph.makers.get(name)
+    return name

@@ -1,19 +1,36 @@
-"""Segments of a graph as the blocks that reports show, with the bound that is their product."""
+"""What reports say of a graph: its blocks and their product, what leaves it without one, its structure."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from itertools import groupby
 
+import numpy as np
+
+from convsv_cli.lipschitz.dependencies import needs, relevant, sources
 from convsv_cli.lipschitz.segments import Offence, Segment, logarithm
-from convsv_cli.model.graph import Node
+from convsv_cli.model.graph import Body, Graph, Node, UnknownValueError
 from convsv_cli.numerics.rounding import times
 from convsv_cli.report import BOUNDED, COVARIANCE, UNBOUNDED, Block, NetworkBound, Obstacle, Part, shared
 from convsv_cli.report import RULES as BY_RULES
 
 ONE = 1 + 1e-9  # factors up to here are no news
+LARGEST = 2**22
+"""The most elements of a constant that is checked here; larger ones are weights, checked as rows."""
+UNDEFINED = "its {} {!r} holds NaN"
+PLURALS = {
+    "skip": "skips",
+    "sum": "sums",
+    "branch": "branches",
+    "BatchNorm": "BatchNorms",
+    "concatenation": "concatenations",
+    "pooling layer": "pooling layers",
+}
 
 
 def obstacle(offence: Offence) -> Obstacle:
@@ -108,3 +125,72 @@ def _parts(blocks: tuple[Block, ...]) -> tuple[Part, ...]:
         )
         for run in runs
     )
+
+
+def defined(bound: NetworkBound, graph: Graph) -> NetworkBound:
+    """The bound; none where a node of the graph has NaN among its constants or attributes."""
+    holds_nan = cache(partial(_holds_nan, graph))  # a file may use one constant any number of times
+    found = tuple(_obstacles(graph.main, holds_nan)) if bound.status == BOUNDED else ()
+    if not found:
+        return bound
+    return replace(bound, status=UNBOUNDED, lipschitz=math.inf, log10=None, blocks=(), obstacles=found)
+
+
+def _obstacles(body: Body, holds_nan: Callable[[str], bool]) -> Iterator[Obstacle]:
+    for node in body.nodes:
+        reason = next(_reasons(node, holds_nan), None)
+        if reason is not None:
+            yield Obstacle(node=node.name, op=node.op, reason=reason)
+        for _, inner in node.bodies:
+            yield from _obstacles(inner, holds_nan)
+
+
+def _reasons(node: Node, holds_nan: Callable[[str], bool]) -> Iterator[str]:
+    for name, value in node.attributes.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(number, float) and math.isnan(number) for number in numbers):
+            yield UNDEFINED.format("attribute", name)
+    for name in node.inputs:
+        if holds_nan(name):
+            yield UNDEFINED.format("input", name)
+
+
+def _holds_nan(graph: Graph, name: str) -> bool:
+    shape = graph.shapes.get(name)
+    if name not in graph.constants or shape is None or math.prod(size or 0 for size in shape) > LARGEST:
+        return False
+    if "float" not in graph.dtypes.get(name, "float") and graph.dtypes[name] != "double":
+        return False
+    try:
+        values = graph.constants[name]().read()
+    except UnknownValueError:
+        return False
+    return bool(np.isnan(values.astype(np.float64)).any())
+
+
+def structure_of(graph: Graph) -> tuple[str, ...]:
+    """Skips, sums, branches and the like between the inputs and the outputs, such as "9 skips"."""
+    counts: Counter[str] = Counter()
+    origins = {name: {name} for name in sources(graph)}
+    for node in relevant(graph):
+        counts.update(_kinds(graph, node, origins))
+        all_ = set[str]().union(*(origins.get(name, ()) for name in needs(node)))
+        origins |= dict.fromkeys(node.outputs, all_)
+    return tuple(f"{count} {kind if count == 1 else PLURALS[kind]}" for kind, count in counts.items())
+
+
+def _kinds(graph: Graph, node: Node, origins: Mapping[str, set[str]]) -> list[str]:
+    """What a node is to a reader; a sum is a skip where some input comes to it on two ways."""
+    names = {
+        "Concat": "concatenation",
+        "If": "branch",
+        "BatchNormalization": "BatchNorm",
+        "MaxPool": "pooling layer",
+        "AveragePool": "pooling layer",
+        "GlobalAveragePool": "pooling layer",
+    }
+    varying = [name for name in node.inputs if name and name not in graph.constants]
+    if node.op in ("Add", "Sub", "Sum") and len(varying) > 1:
+        ways = Counter(origin for name in varying for origin in origins.get(name, ()))
+        return ["skip" if max(ways.values(), default=2) > 1 else "sum"]
+    return [names[node.op]] if node.op in names else []
