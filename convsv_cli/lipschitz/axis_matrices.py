@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli import limits
-from convsv_cli.numerics.rounding import UP, UP_MANY, margin, up
+from convsv_cli.numerics.rounding import UP, UP_MANY, margin, root, up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -153,7 +153,7 @@ class Windows:
         if self.known:
             return self.averages(include_pad=include_pad).norm()
         whole = not self.ceil and (include_pad or self.pads == (0, 0))
-        return root(self.overlap() / self.kernel if whole else self.overlap())
+        return math.sqrt(self.overlap() / self.kernel if whole else self.overlap()) * UP
 
     def sum_norm(self) -> float:
         """The norm of the sums; over all sizes where it is unknown."""
@@ -192,11 +192,6 @@ class Windows:
     def _matrix(self, rows: NDArray[np.int64], columns: NDArray[np.int64], weights: object) -> AxisMatrix:
         shape = (self._count(), self.size or 0)
         return AxisMatrix(shape=shape, rows=rows, columns=columns, weights=np.asarray(weights, np.float64))
-
-
-def root(count: float) -> float:
-    """The square root, rounded up."""
-    return math.sqrt(count) * UP
 
 
 def centred_norm(scales: NDArray[np.float64]) -> float:

@@ -113,6 +113,6 @@ def root_of_squares(terms: Iterable[float]) -> float:
 
 
 def root(x: float) -> float:
-    """The square root, rounded up; of a square number exact."""
+    """The square root, rounded up; exact for square numbers up to 2^52, whose roots have exact squares."""
     value = math.sqrt(x)
-    return value if value * value == x and value == int(value) else value * UP
+    return value if value <= 2**26 and value.is_integer() and value * value == x else value * UP

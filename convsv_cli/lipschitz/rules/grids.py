@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli import limits
-from convsv_cli.lipschitz.axis_matrices import AxisMatrix, root
+from convsv_cli.lipschitz.axis_matrices import AxisMatrix
 from convsv_cli.lipschitz.operands import ZERO, first, integers, magnitude
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.numerics.intervals import Range, outward_range
-from convsv_cli.numerics.rounding import UP_MANY, margin, times
+from convsv_cli.numerics.rounding import UP_MANY, margin, root, times
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

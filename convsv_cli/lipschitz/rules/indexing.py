@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli import limits
-from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.lengths import looked_up
 from convsv_cli.lipschitz.operands import same, size_of
 from convsv_cli.lipschitz.operation import Operation, Rule, Tensor, UnboundedError
 from convsv_cli.numerics.intervals import Range
-from convsv_cli.numerics.rounding import root_of_squares, times, total
+from convsv_cli.numerics.rounding import root, root_of_squares, times, total
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

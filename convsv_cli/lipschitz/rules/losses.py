@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli import limits
-from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operands import ZERO, require_constant, size_of
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.numerics.intervals import Range, outward_range
-from convsv_cli.numerics.rounding import UP, times, up
+from convsv_cli.numerics.rounding import UP, root, times, up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,4 +1,9 @@
-"""Entries that are moved, left out, put together or repeated: an entry with m copies counts sqrt(m)."""
+"""Entries that are moved, left out, put together or repeated: an entry with m copies counts sqrt(m).
+
+The constant of a sequence of tensors, or of an optional one, is that of its members put together. What is put
+into it, taken out of it or left in it is each member at most once, as long as positions do not vary; those of
+two sequences are only apart where these have equally many.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,6 @@ from collections.abc import Callable, Mapping
 from onnx import TensorProto, numpy_helper
 
 from convsv_cli.lipschitz import lengths
-from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.lengths import NO_LENGTHS, kept, repeated, reshaped, reversed_, transposed
 from convsv_cli.lipschitz.operands import (
     ZERO,
@@ -23,19 +27,19 @@ from convsv_cli.lipschitz.operands import (
 )
 from convsv_cli.lipschitz.operation import Lengths, Operation, Rule, UnboundedError
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
-from convsv_cli.numerics.rounding import root_of_squares, times
+from convsv_cli.numerics.rounding import root, root_of_squares, times
 
 MODES = ("constant", "edge", "reflect", "wrap")
 JUMPS = "what {op} gives jumps with the network's input"
 
 
 def moved(operation: Operation) -> float:
-    """Reshape, Transpose, Slice, Split, Trilu, ...: each entry appears at most once, where constants say."""
+    """Reshape, Transpose, Slice, SequenceAt, ...: each entry appears at most once, where constants say."""
     return first(operation).lipschitz
 
 
 def joined(operation: Operation) -> float:
-    """Concat: the root of the sum of squares."""
+    """Concat, SequenceConstruct: the root of the sum of squares."""
     return root_of_squares(tensor.lipschitz for tensor in operation.given)
 
 
@@ -139,6 +143,12 @@ def _filled_range(operation: Operation) -> Range:
     return outward_range(number, number)
 
 
+def inserted(operation: Operation) -> float:
+    """SequenceInsert: of the sequence and of what is put into it."""
+    require_constant(operation, 2)
+    return root_of_squares((operation.input(0).lipschitz, operation.input(1).lipschitz))
+
+
 MOVED: Mapping[str, Callable[[Operation], Lengths]] = {
     **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), reshaped),
     **dict.fromkeys(("Slice", "Split"), kept),
@@ -146,6 +156,15 @@ MOVED: Mapping[str, Callable[[Operation], Lengths]] = {
     **dict.fromkeys(("Compress", "DepthToSpace", "SpaceToDepth"), lambda _: NO_LENGTHS),
     "Transpose": transposed,
 }
+PASSED = (
+    "ConcatFromSequence",
+    "Optional",
+    "OptionalGetElement",
+    "SequenceAt",
+    "SequenceErase",
+    "SplitToSequence",
+)
+"""Of sequences, whose members are what they were."""
 
 RULES = {
     **{op: Rule(lipschitz=moved, range=same, lengths=MOVED[op]) for op in MOVED},
@@ -162,4 +181,9 @@ RULES = {
     ),
     "OneHot": Rule(lipschitz=one_hot, range=lambda operation: operation.input(2).range),
     "Unique": Rule(lipschitz=unbounded(JUMPS), range=same),
+    **dict.fromkeys(PASSED, Rule(lipschitz=moved, range=same)),
+    "SequenceConstruct": Rule(lipschitz=joined, range=any_of_them),
+    "SequenceInsert": Rule(
+        lipschitz=inserted, range=lambda operation: operation.input(0).range.hull(operation.input(1).range)
+    ),
 }

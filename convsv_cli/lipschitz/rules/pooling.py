@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 
 from convsv_cli.digits import short
-from convsv_cli.lipschitz.axis_matrices import Windows, root
+from convsv_cli.lipschitz.axis_matrices import Windows
 from convsv_cli.lipschitz.operands import first, integers, same, same_or_zero, unbounded
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
-from convsv_cli.numerics.rounding import UP, times
+from convsv_cli.numerics.rounding import UP, root, times
 
 
 def max_pooled(operation: Operation) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from convsv_cli.lipschitz.axis_matrices import root
 from convsv_cli.lipschitz.operands import (
     first,
     integers,
@@ -16,7 +15,7 @@ from convsv_cli.lipschitz.operands import (
 )
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.numerics.intervals import ANYTHING, Range, outward_range
-from convsv_cli.numerics.rounding import UP, UP_MANY, times
+from convsv_cli.numerics.rounding import UP, UP_MANY, root, times
 
 UNDISPUTED = frozenset(("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin"))
 """What reductions of no axis are the identity in every runtime."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convsv_cli import limits
-from convsv_cli.lipschitz.axis_matrices import DENSE, AxisMatrix, root
+from convsv_cli.lipschitz.axis_matrices import DENSE, AxisMatrix
 from convsv_cli.lipschitz.operands import first, integers, require_constant, size_of
 from convsv_cli.lipschitz.operation import Operation, Rule, UnboundedError
 from convsv_cli.numerics.intervals import Range, outward_range
-from convsv_cli.numerics.rounding import UP, UP_MANY, margin, times, up
+from convsv_cli.numerics.rounding import UP, UP_MANY, margin, root, times, up
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
