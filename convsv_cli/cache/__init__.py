@@ -7,10 +7,8 @@ it were not there, and is counted.
 
 from __future__ import annotations
 
-from convsv_cli.cache.fingerprint import fingerprint
-from convsv_cli.cache.key import key_of
-from convsv_cli.cache.secret import secret
-from convsv_cli.cache.store import READ, SIZE, WRITE, Entries, Store
+from convsv_cli.cache.key import fingerprint, key_of
+from convsv_cli.cache.store import READ, SIZE, WRITE, Entries, Store, secret
 
 __all__ = ["READ", "SIZE", "WRITE", "Entries", "Store", "fingerprint", "key_of", "open_cache"]
 

@@ -2,6 +2,9 @@
 
 The folder is flat, so that no link in it leads anywhere, and an entry is one file: its mark, the signature of
 key and content, and the content, compressed. Entries that several processes write at once are equal.
+
+The secret that signs a user's entries is in a file of theirs outside of every cache, or a variable. Whoever
+has it can write entries that are believed; whoever can only write to the cache's folder cannot.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import hashlib
 import hmac
 import os
 import re
+import secrets
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -30,6 +34,12 @@ LARGEST = 64 * 2**20
 NAME = re.compile(r"[0-9a-f]{64}\.entry")
 AFTER_TRIMMING = 0.9
 """The share of the size that is left once it was exceeded, so that not every run has to look."""
+VARIABLE = "CONVSV_CACHE_KEY"
+"""Signs for machines that share a cache, such as the runners of a CI server."""
+FILE = "cache.key"
+SHORTEST, LONGEST = 16, 4096
+"""Bytes."""
+HINT = f"set {VARIABLE} to {SHORTEST} characters or more"
 
 
 class Entries(Protocol):
@@ -169,3 +179,48 @@ def _bytes(path: Path) -> bytes:
         if os.fstat(file.fileno()).st_size > LARGEST:
             raise ValueError("no entry")
         return file.read(LARGEST)
+
+
+def secret() -> bytes:
+    """The user's secret, made at random where there is none yet.
+
+    Raises:
+        UsageError: it is too short, or cannot be kept anywhere.
+    """
+    given = os.environ.get(VARIABLE)
+    if given:  # which is empty where a CI server keeps the secret from a fork
+        return _checked(given.encode("utf-8", "surrogateescape"), VARIABLE)
+    try:
+        return _own(_home() / FILE)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UsageError(f"no place for the key that signs a cache: {reason}", hint=HINT) from error
+
+
+def _home() -> Path:
+    """The folder of the user's settings for convsv."""
+    if os.name == "nt":
+        return Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming") / "convsv"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "convsv"
+
+
+def _own(path: Path) -> bytes:
+    with suppress(FileNotFoundError):
+        return _checked(path.read_bytes()[: LONGEST + 1], str(path))
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(prefix=f".{FILE}.", dir=path.parent)  # only its owner may read it
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(secrets.token_hex(32).encode())
+        with suppress(FileExistsError):  # another process was first, and its secret counts
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
+    return _checked(path.read_bytes()[: LONGEST + 1], str(path))
+
+
+def _checked(value: bytes, where: str) -> bytes:
+    if not SHORTEST <= len(value) <= LONGEST:
+        what = f"a key that signs a cache has {SHORTEST} to {LONGEST:,} bytes, this one has {len(value):,}"
+        raise UsageError(what, where=where)
+    return value

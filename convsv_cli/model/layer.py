@@ -12,7 +12,7 @@ from convsv_cli.model.home import Home, homeless
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from convsv_cli.model.update import Update
+    from convsv_cli.model.factored import Factored
 
 CONV, TRANSPOSED, MATRIX = "Conv", "ConvTranspose", "Gemm"
 """ONNX operator types of layers."""
@@ -26,6 +26,8 @@ RANKS_ORDER = (
 )
 OTHER_ORDER = (CONVERTED_ORDER, RANKS_ORDER)
 """What is said of weights that are those of another file up to an order of rows, which norms do not see."""
+Rescale = Callable[["Tensor"], "Tensor"]
+"""Of a sum, float64: factors that have its axes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,3 +155,32 @@ class UnsupportedLayer(Row):
 def layer_name(weight: str) -> str:
     """What a layer is called by the name of its weight: that without "weight" at its end."""
     return re.sub(r"(^|[._])weight$", "", weight) or weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What is added to the weight of a layer.
+
+    Attributes:
+        module: what the adapter calls the layer.
+        kind: "LoRA", "DoRA", "LoHa", "LoKr", "full".
+        rank: of its factors; None where these are whole.
+        scale: what their product is multiplied by.
+        factors: gives the update as a product of factors; of DoRA what is added before it rescales the sum.
+        rescale: what the sum is multiplied by, slice by slice, to be the layer's weight; None for 1.
+        flat: whether the factors have all taps of a kernel in one axis, so that they do not tell its size.
+        transposed: whether the base's weight is stored as inputs x outputs.
+        base: the layer of the base; None without one.
+        no_base: why there is none; empty where nobody asked.
+    """
+
+    module: str
+    kind: str
+    rank: int | None = None
+    scale: float = 1.0
+    factors: Callable[[], Factored] = field(repr=False)
+    rescale: Rescale | None = field(default=None, repr=False)
+    flat: bool = False
+    transposed: bool = False
+    base: Layer | None = field(default=None, repr=False)
+    no_base: str = ""

@@ -12,8 +12,7 @@ from urllib import error, request
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from convsv_cli.errors import UnreadableModelError, UnsafeModelError
-from convsv_cli.remote.server import Described, changed
-from convsv_cli.remote.waiting import within
+from convsv_cli.remote.server import Described, changed, within
 
 SILENCE = 60.0
 """Seconds without a byte after which a connection is given up."""

@@ -7,8 +7,7 @@ from typing import Any, TypeVar
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
 from convsv_cli.remote.address import PROTOCOLS
-from convsv_cli.remote.server import Described
-from convsv_cli.remote.waiting import within
+from convsv_cli.remote.server import Described, within
 
 T = TypeVar("T")
 MOST = 100_000

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convsv_cli.names import printable
-from convsv_cli.renderers.numbers import enclosure, figure, size, times
-from convsv_cli.renderers.updates import update_columns, update_words
+from convsv_cli.renderers.numbers import enclosure, figure, percent, size, times
 from convsv_cli.report import (
     AUDITED,
     EXACT,
@@ -17,6 +16,7 @@ from convsv_cli.report import (
     Interval,
     LayerAudit,
     Method,
+    Update,
 )
 
 TEXTS = ("layer", "op", "kernel", "update")
@@ -30,6 +30,13 @@ SPREAD = {
 """Columns that are asked for, and what they prove."""
 STATUSES = {NOT_APPLICABLE: "not applicable"}
 """Statuses that are other words where people read them."""
+LEGEND = {
+    "stable rank": "how many directions the update changes, in effect: |D|_F² / |D|²",
+    "base": "the norm of the weight that is changed",
+    "share ≤": "the update's norm over that",
+    "merged ≤": "the norm of the sum is not larger",
+}
+"""What the columns are, for people."""
 
 
 def methods_of(audit: Audit) -> list[Method]:
@@ -102,3 +109,38 @@ def _figure(layer: LayerAudit, method: Method) -> str:
 def _ratio(layer: LayerAudit, above: Method, below: Method) -> str:
     upper, lower = layer.measurement(above.name), layer.measurement(below.name)
     return f"{upper.value / lower.value:.2f}" if upper and lower and lower.value else ""
+
+
+def update_words(update: Update | None) -> str:
+    """What an adapter does to a layer: the kind, the rank, and what the factors are multiplied by."""
+    if update is None:
+        return ""
+    rank = "" if update.rank is None else f" rank {update.rank}"
+    return f"{update.kind}{rank} ×{figure(abs(update.scale))}"
+
+
+def update_details(update: Update) -> list[str]:
+    """All that is known of an update, one thing an entry, where there are no columns for it."""
+    known = {"stable rank": update.stable_rank, "merged ≤": update.merged}
+    figures = [f"{name} {_end(interval)}" for name, interval in known.items() if interval]
+    share = [f"≤ {_share_of_base(update)} of its base's {_end(update.base_norm)}"] if update.share else []
+    return [update_words(update), *share, *figures]
+
+
+def update_columns(updates: list[Update | None]) -> dict[str, list[str]]:
+    """What the norms of updates do not say; without a base, only how many directions they have."""
+    cells = {"stable rank": [_end(update.stable_rank if update else None) for update in updates]}
+    if any(update and update.base_norm for update in updates):
+        cells["base"] = [_end(update.base_norm if update else None) for update in updates]
+        cells["share ≤"] = [_share_of_base(update) for update in updates]
+        cells["merged ≤"] = [_end(update.merged if update else None) for update in updates]
+    return cells
+
+
+def _end(interval: Interval | None) -> str:
+    """The upper end of an interval that is narrow as a rule."""
+    return figure(interval.upper, UPPER) if interval else ""
+
+
+def _share_of_base(update: Update | None) -> str:
+    return percent(update.share.upper, UPPER) if update and update.share else ""

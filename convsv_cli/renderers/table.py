@@ -17,13 +17,12 @@ from convsv_cli.renderers.audit_text import (
     share_text,
     with_shares,
 )
-from convsv_cli.renderers.columns import SPREAD, TEXTS, columns, methods_of, status
+from convsv_cli.renderers.columns import LEGEND, SPREAD, TEXTS, columns, methods_of, status
 from convsv_cli.renderers.numbers import counted
 from convsv_cli.renderers.products import LEGEND as MEANINGS
 from convsv_cli.renderers.products import product_columns
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.screen import BAD, FAINT, STRESSED, Line, Part, Table, fitting, indented, shown
-from convsv_cli.renderers.updates import LEGEND
 from convsv_cli.renderers.verdict_text import in_words, open_gates, verdict_lines, where
 from convsv_cli.report import (
     AUDITED,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from convsv_cli.cache import READ, WRITE, Store
-from convsv_cli.cache.secret import VARIABLE, secret
+from convsv_cli.cache.store import VARIABLE, secret
 from convsv_cli.errors import UsageError
 
 OWN, OTHER = b"own secret of 16+", b"their secret, 16+"

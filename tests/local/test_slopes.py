@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from convsv_cli.local import region
-from convsv_cli.local.slopes import sloped
+from convsv_cli.local.choices import sloped
 
 
 def drawn(*shape: int) -> tuple[torch.Tensor, ...]:

@@ -10,7 +10,7 @@ import pytest
 
 from convsv_cli import audit
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UnsafeModelError, UsageError
-from convsv_cli.remote import files, http, ranges, stores, waiting
+from convsv_cli.remote import files, http, ranges, server, stores
 from convsv_cli.remote.mirror import mirrored
 from tests.support.range_server import serving, silent
 from tests.support.sparse_models import sparse_safetensors
@@ -86,7 +86,7 @@ LIES = [
 def test_web_servers_that_lie(lie, kind, told, tmp_path, monkeypatch):
     sparse_safetensors(tmp_path / NAME, 10**6)
     monkeypatch.setattr(http, "SILENCE", 0.3)
-    monkeypatch.setattr(waiting, "SECONDS", 3.0)
+    monkeypatch.setattr(server, "SECONDS", 3.0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with serving(tmp_path) as web:
         web.lie = lie
@@ -98,7 +98,7 @@ def test_web_servers_that_lie(lie, kind, told, tmp_path, monkeypatch):
 
 def test_a_server_that_drips(tmp_path, monkeypatch):
     sparse_safetensors(tmp_path / NAME, 10**6)
-    monkeypatch.setattr(waiting, "SECONDS", 0.3)
+    monkeypatch.setattr(server, "SECONDS", 0.3)
     with serving(tmp_path) as web:
         web.lie = silent(1)  # not as long as a connection may be silent
         with pytest.raises(UnreadableModelError, match=r"did not answer within 0\.3 s"):

@@ -15,8 +15,7 @@ from convsv_cli.loaders.adapters.parts import PREFIX
 from convsv_cli.loaders.adapters.rows import AS_MATRIX, GEOMETRY
 from convsv_cli.loaders.transposed import AS_OTHERS, TURNED
 from convsv_cli.model.factored import Factored, Product, formed, frobenius_size
-from convsv_cli.model.layer import Layer, UnsupportedLayer, layer_name
-from convsv_cli.model.update import Rescale, Update
+from convsv_cli.model.layer import Layer, Rescale, UnsupportedLayer, Update, layer_name
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma, round_up
 
 Row = Layer | UnsupportedLayer

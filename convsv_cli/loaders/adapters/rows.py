@@ -22,9 +22,8 @@ from convsv_cli.loaders.adapters.parts import (
 )
 from convsv_cli.loaders.convolution import CONVOLUTION_AXES, NO_AXES
 from convsv_cli.loaders.loader import StoredTensor
-from convsv_cli.model.layer import Geometry, Layer, UnsupportedLayer
+from convsv_cli.model.layer import Geometry, Layer, Rescale, UnsupportedLayer, Update
 from convsv_cli.model.network import InputSize
-from convsv_cli.model.update import Rescale, Update
 
 Tensors = Mapping[str, StoredTensor]
 Configs = Mapping[str, Config]

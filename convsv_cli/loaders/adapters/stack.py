@@ -12,8 +12,7 @@ import torch
 from convsv_cli import limits
 from convsv_cli.loaders.adapters.base import COPIES, plain_module
 from convsv_cli.model.factored import Factored, Product, factored, formed, frobenius_size, shifted
-from convsv_cli.model.layer import Layer, UnsupportedLayer
-from convsv_cli.model.update import Update
+from convsv_cli.model.layer import Layer, UnsupportedLayer, Update
 from convsv_cli.numerics.rounding import gamma, round_up
 
 Row = Layer | UnsupportedLayer

@@ -8,8 +8,7 @@ from convsv_cli.model.graph import UNREADABLE, Graph, Node, UnknownValueError
 from convsv_cli.model.linear_map import LinearMap, Maps, Unsupported, unsupported
 from convsv_cli.model.linear_maps import (
     convolution,
-    matmul_bnb4,
-    matmul_nbits,
+    few_bits,
     matrices,
     quantised,
     recurrent,
@@ -17,8 +16,7 @@ from convsv_cli.model.linear_maps import (
 )
 
 FAMILIES = tuple(
-    family.RULES
-    for family in (convolution, matmul_bnb4, matmul_nbits, matrices, quantised, recurrent, unaudited)
+    family.RULES for family in (convolution, few_bits, matrices, quantised, recurrent, unaudited)
 )
 RULES: Mapping[str, Callable[[Node, Graph], Maps]] = {
     op: rule for family in FAMILIES for op, rule in family.items()

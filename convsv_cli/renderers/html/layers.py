@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from convsv_cli.renderers.columns import SPREAD, spread_of
+from convsv_cli.renderers.columns import SPREAD, spread_of, update_details
 from convsv_cli.renderers.html.axis import (
     BOUND,
     ESTIMATE,
@@ -23,7 +23,6 @@ from convsv_cli.renderers.html.axis import (
 )
 from convsv_cli.renderers.html.verdict import limits_of
 from convsv_cli.renderers.numbers import LOWER, as_written, counted, enclosure, figure, size, times
-from convsv_cli.renderers.updates import update_details
 from convsv_cli.report import (
     AUDITED,
     CERTIFIED,
