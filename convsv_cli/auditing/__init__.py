@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,20 +14,22 @@ from convsv_cli.auditing.attention import heads_of, products_of
 from convsv_cli.auditing.cached import Known
 from convsv_cli.auditing.measure import bound_of, measure, not_reached, unbounded_because
 from convsv_cli.auditing.plan import Meter, Task, check_asked, declared, plan, resolve_device
-from convsv_cli.auditing.reaching import reached
 from convsv_cli.auditing.spectra import check_spectra, spectra_of
 from convsv_cli.auditing.summary import ended_early, findings, model_of, totals
 from convsv_cli.cache import Entries
 from convsv_cli.calculators import CALCULATORS
 from convsv_cli.empirical import check_empirical, empirical_of
 from convsv_cli.errors import UsageError
-from convsv_cli.limits import expect
+from convsv_cli.limits import allowing, expect
 from convsv_cli.lipschitz.effort import Effort
 from convsv_cli.loaders import load, load_adapters, load_with_graph
 from convsv_cli.model.network import ADAPTER, InputSize, Network
+from convsv_cli.remote import is_remote
+from convsv_cli.remote.mirror import Mirror, mirrored
 from convsv_cli.report import (
     COMPLETE,
     NOT_REACHED,
+    NOTE,
     UNKNOWN,
     Audit,
     Finding,
@@ -41,6 +44,8 @@ from convsv_cli.version import __version__
 
 Progress = Callable[[str, float], None]
 BASE_AND_GRAPH = "--base and --with are for adapters, which have no graph: leave out --graph, or these"
+READ = "file"
+"""The rule of what a report notes about files."""
 
 
 def audit_file(
@@ -193,3 +198,36 @@ def _figures(
         if len(rows) == len(tasks):
             blank = bounded(tuple(rows.values()))
     return tuple(rows.get(i) or not_reached(task.layer) for i, task in enumerate(tasks)), blank
+
+
+def reached(run: Callable[..., Audit], model: str | Path, *further: str | Path | None) -> Audit:
+    """What is found of a model, as one piece of work, with addresses in place of this machine's paths.
+
+    Args:
+        run: audits a file on this machine, with what is in further ones, as its arguments.
+        model, further: paths, or addresses; None for what there is not.
+
+    Raises:
+        ConvsvError: as `run`; or a remote file cannot be read.
+    """
+    mirrors: list[Mirror] = []
+    with ExitStack() as stack:
+
+        def here(path: str | Path) -> Path:
+            if not is_remote(path):
+                return Path(path)
+            mirrors.append(stack.enter_context(mirrored(path)))
+            return mirrors[-1].path
+
+        with allowing():
+            audit = run(here(model), *(None if path is None else here(path) for path in further))
+    for mirror in mirrors:
+        audit = _addressed(audit, mirror)
+    return audit
+
+
+def _addressed(audit: Audit, mirror: Mirror) -> Audit:
+    note = Finding(rule=READ, severity=NOTE, node="", message=mirror.note())
+    found = [replace(finding, message=mirror.told(finding.message)) for finding in audit.findings]
+    path = mirror.told(audit.model.path)
+    return replace(audit, model=replace(audit.model, path=path), findings=(note, *found))

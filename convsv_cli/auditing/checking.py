@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from convsv_cli import deadline
-from convsv_cli.auditing import Progress, audit_network, loaded
+from convsv_cli.auditing import Progress, audit_network, loaded, reached
 from convsv_cli.auditing.measure import bound_of
 from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
-from convsv_cli.auditing.reaching import reached
 from convsv_cli.auditing.refining import refined_bound, refined_row
 from convsv_cli.auditing.summary import ended_early, findings, totals
 from convsv_cli.budget import Judge, PairBudget, judged

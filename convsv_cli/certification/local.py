@@ -15,13 +15,13 @@ from convsv_cli.certification.samples import Normalization
 from convsv_cli.limits import LimitError, hold, multiply, room
 from convsv_cli.local import COPIES, margins, radii
 from convsv_cli.local.arithmetic import ARITHMETICS, BFLOAT16, FLOAT16, FLOAT32, REAL, Arithmetic
+from convsv_cli.local.backward import at_once
 from convsv_cli.local.disturbances import disturbance
 from convsv_cli.local.effort import EFFORTS, Effort
 from convsv_cli.local.maps import Scaling
 from convsv_cli.local.problem import Problem
 from convsv_cli.local.propagation import at_rest, places
 from convsv_cli.local.runtimes import products
-from convsv_cli.local.search import at_once
 from convsv_cli.local.steps import Affine, Program
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UP_MANY, round_up
 from convsv_cli.report import MAXIMUM, CertifySettings

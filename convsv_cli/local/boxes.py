@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from convsv_cli.local.backward import at_once, improved
 from convsv_cli.local.certificate import certified
 from convsv_cli.local.choices import first_choices
 from convsv_cli.local.effort import BoxEffort
 from convsv_cli.local.places import Ball, Place
 from convsv_cli.local.propagation import places
 from convsv_cli.local.rows import samples_of
-from convsv_cli.local.search import at_once, improved
 from convsv_cli.local.steps import Elementwise, Program
 from convsv_cli.numerics.rounding import gamma
 

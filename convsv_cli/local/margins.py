@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from convsv_cli.local.backward import lower_bounds
+from convsv_cli.local.backward import at_once, improved, lower_bounds
 from convsv_cli.local.boxes import smaller_boxes
 from convsv_cli.local.branching import Decided, least_of_parts, together
 from convsv_cli.local.certificate import certified
@@ -20,7 +20,6 @@ from convsv_cli.local.places import Place, down, length
 from convsv_cli.local.problem import Problem
 from convsv_cli.local.propagation import Boxes, places
 from convsv_cli.local.rows import Rows, Samples, samples_of
-from convsv_cli.local.search import at_once, improved
 from convsv_cli.local.steps import Affine
 from convsv_cli.numerics.rounding import UP_MANY, gamma
 

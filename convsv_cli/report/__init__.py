@@ -66,6 +66,7 @@ from convsv_cli.report.layer import (
     Methods,
     Product,
     Spread,
+    Update,
 )
 from convsv_cli.report.network import (
     BOUNDED,
@@ -89,7 +90,6 @@ from convsv_cli.report.network import (
 )
 from convsv_cli.report.spectrum import Distribution, LayerSpectrum, Spectra, Spectrum
 from convsv_cli.report.sweep import Series, Step, Sweep, Swept
-from convsv_cli.report.update import Update
 from convsv_cli.report.verdict import (
     ABSENT,
     ADDED,

@@ -8,8 +8,7 @@ from __future__ import annotations
 from convsv_cli.sweeping.cluster import ClusterExecutor
 from convsv_cli.sweeping.discovery import Found, discover
 from convsv_cli.sweeping.driver import Tally, sweep
-from convsv_cli.sweeping.executor import Executor
-from convsv_cli.sweeping.local import LocalExecutor
+from convsv_cli.sweeping.executor import Executor, LocalExecutor
 from convsv_cli.sweeping.outcomes import Outcome, Outcomes, outcomes_in
 from convsv_cli.sweeping.summary import summary_of
 from convsv_cli.sweeping.tables import Totals, update_tables, write_tables

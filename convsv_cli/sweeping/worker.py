@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from convsv_cli.auditing import audit_network, loaded
+from convsv_cli.auditing import audit_network, loaded, reached
 from convsv_cli.auditing.cached import Known
 from convsv_cli.auditing.measure import measure
 from convsv_cli.auditing.plan import Meter, declared, plan, resolve_device
-from convsv_cli.auditing.reaching import reached
 from convsv_cli.cache import Store, open_cache
 from convsv_cli.errors import ConvsvError
 from convsv_cli.limits import allowing, granting

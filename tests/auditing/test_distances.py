@@ -18,7 +18,7 @@ from convsv_cli import audit
 from convsv_cli.auditing.distances import with_distances
 from convsv_cli.cli import cli
 from convsv_cli.comparison import difference
-from convsv_cli.comparison.llama_cpp import translated
+from convsv_cli.comparison.pairs import translated
 from convsv_cli.errors import UsageError
 from convsv_cli.report import Change, Settings
 from tests.support.gguf_files import Claim, claim, gguf_file

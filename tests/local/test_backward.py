@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from convsv_cli.local.backward import lower_bounds
+from convsv_cli.local.backward import improved, lower_bounds
 from convsv_cli.local.choices import crown_choices, first_choices
 from convsv_cli.local.lowering import lowered
 from convsv_cli.local.places import Ball
 from convsv_cli.local.propagation import places
 from convsv_cli.local.rows import Rows, samples_of
-from convsv_cli.local.search import improved
 from tests.support.local_nets import Net, own_norms
 
 WIDTHS = (6, 8, 7, 4)

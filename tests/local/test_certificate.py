@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from convsv_cli.local import certificate
+from convsv_cli.local.backward import improved
 from convsv_cli.local.certificate import certified
 from convsv_cli.local.choices import Choice, crown_choices, first_choices
 from convsv_cli.local.lowering import lowered
 from convsv_cli.local.places import Ball
 from convsv_cli.local.propagation import places
 from convsv_cli.local.rows import Rows, samples_of
-from convsv_cli.local.search import improved
 from tests.support.local_nets import Attacked, Net, attacked, own_norms, points_in_ball, random_net
 from tests.support.sampling import one_in
 

@@ -13,13 +13,13 @@ from onnx import TensorProto
 
 from convsv_cli.lipschitz.scalar.operators import COLLAPSED
 from convsv_cli.local.arithmetic import ARITHMETICS, FLOAT32
+from convsv_cli.local.backward import improved
 from convsv_cli.local.certificate import certified
 from convsv_cli.local.choices import first_choices
 from convsv_cli.local.lowering import ROWS, lowered
 from convsv_cli.local.places import Ball, Place
 from convsv_cli.local.propagation import places
 from convsv_cli.local.rows import Rows, samples_of
-from convsv_cli.local.search import improved
 from convsv_cli.local.steps import Affine, NoLocalCertificateError, Program
 from tests.support import runtime
 from tests.support.local_nets import Net, own_norms, points_in_ball, self_attacked

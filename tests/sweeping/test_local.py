@@ -13,7 +13,7 @@ import torch
 
 from convsv_cli.report import Settings
 from convsv_cli.sweeping import Outcomes, discover, sweep, write_tables
-from convsv_cli.sweeping.local import DIED
+from convsv_cli.sweeping.executor import DIED
 from convsv_cli.sweeping.outcomes import outcomes_in
 from tests.support.inline_executor import InlineExecutor
 from tests.support.model_tree import rows, weights

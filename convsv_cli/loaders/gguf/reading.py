@@ -2,6 +2,11 @@
 
 Names are `blk.0.attn_q.weight`; see gguf-py/gguf/constants.py of llama.cpp. Each matrix is stored by rows, as
 PyTorch stores it: `y = W x`, with W [out, in]. A tensor of three axes is a matrix for each expert.
+
+The converter reorders rows of queries and keys for some architectures, which are put back here. Of each head,
+Hugging Face's rotary embedding turns row i with row i + n / 2, llama.cpp's row 2 i with row 2 i + 1; so it
+puts [2, n / 2] rows as [n / 2, 2] (`LlamaModel.permute` in conversion of llama.cpp). No norm sees that, but a
+difference of weights does.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,11 +25,10 @@ from convsv_cli.errors import UnreadableModelError, UsageError
 from convsv_cli.loaders.files import SPLIT, locate, locating
 from convsv_cli.loaders.gguf.blocks import missing, values
 from convsv_cli.loaders.gguf.header import BLOCKS, HINT, Entry, Header, read_header
-from convsv_cli.loaders.gguf.order import in_order
 from convsv_cli.loaders.loader import NamedTensors, StoredTensor, Usage, stacked
 from convsv_cli.loaders.mapped import mapped
 from convsv_cli.loaders.names import POSITIONS, TABLE, begin_reading
-from convsv_cli.model.layer import Geometry
+from convsv_cli.model.layer import CONVERTED_ORDER, Geometry
 
 DEQUANTISED = "dequantised weights: {} of GGUF, in float64"
 UNKNOWN = "values of {}, which convsv does not know"
@@ -49,6 +54,17 @@ _CONVOLUTIONS = re.compile(r"(?:.*\.)?(?:patch_embd|conv1d(?:\.\d+)?|conv\d*)\.w
 _ENCODERS = ("bert", "t5encoder", "clip", "embedding", "wavtokenizer")
 """Architectures without a last layer over tokens, by what their name has in it."""
 MATRIX, EXPERTS = 2, 3
+REORDERED = frozenset((
+    "llama", "granite", "granitemoe", "minicpm", "olmo", "internlm2", "xverse", "arcee",
+))  # fmt: skip
+KEPT = frozenset((
+    "bert", "bloom", "command-r", "deepseek2", "falcon", "gemma", "gemma2", "gemma3", "glm4", "gpt-oss",
+    "gpt2", "gptneox", "mpt", "nomic-bert", "olmo2", "phi2", "phi3", "qwen", "qwen2", "qwen2moe", "qwen3",
+    "qwen3moe", "stablelm", "starcoder2", "t5",
+))  # fmt: skip
+"""Architectures whose rows are as they were."""
+BACK = "rows of queries and keys are put back into the order that they had before conversion"
+_TURNED = re.compile(r"blk\.\d+\.attn_([qk])\.weight")
 
 
 @locating
@@ -186,3 +202,27 @@ def _depthwise(tensor: StoredTensor) -> StoredTensor:
     return replace(
         tensor, shape=shape, read=lambda: tensor.read().reshape(shape), usage=Usage(geometry=geometry)
     )
+
+
+def in_order(name: str, tensor: StoredTensor, pairs: Mapping[str, Any]) -> StoredTensor:
+    """The tensor, with its rows in their old order where that is known; else it says that they may not be.
+
+    Args:
+        name: of the tensor.
+        tensor: as it is stored.
+        pairs: keys and values of the file.
+    """
+    kind, turned = pairs.get("general.architecture"), _TURNED.fullmatch(name)
+    if turned is None or kind in KEPT or len(tensor.shape) != 2:
+        return tensor
+    queries = pairs.get(f"{kind}.attention.head_count")
+    keys = pairs.get(f"{kind}.attention.head_count_kv", queries)
+    heads, rows = (queries if turned[1] == "q" else keys), tensor.shape[0]
+    if kind not in REORDERED or type(heads) is not int or heads < 1 or rows % (2 * heads):
+        return replace(tensor, assumed=(*tensor.assumed, CONVERTED_ORDER))
+
+    def read() -> torch.Tensor:
+        stored = tensor.read()
+        return stored.reshape(heads, rows // heads // 2, 2, -1).transpose(1, 2).reshape(stored.shape)
+
+    return replace(tensor, read=read, assumed=(*tensor.assumed, BACK))
