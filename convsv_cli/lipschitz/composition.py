@@ -12,14 +12,16 @@ from dataclasses import replace
 from functools import partial
 
 from convsv_cli.limits import LimitError
-from convsv_cli.lipschitz.constancy import has_static_shape, is_constant, possible
 from convsv_cli.lipschitz.dependencies import (
     RANDOM,
     bottlenecks,
     branches,
     consumed,
+    has_static_shape,
     held,
+    is_constant,
     needs,
+    possible,
     real,
     real_outputs,
     relevant,

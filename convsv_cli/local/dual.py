@@ -23,8 +23,8 @@ def minimum(v: torch.Tensor, g: torch.Tensor, lam: torch.Tensor, region: Region)
 
     phi is the lower function where v > 0, and the upper one elsewhere. Differentiable once in v, g and lam,
     at the minimiser (envelope theorem), which with v is all that is kept for it. To search with: `lam` counts
-    as `LEAST` if it is less, and what proves something is `below.minimum_below`. Where nothing bounds the
-    minimum, it is -inf, and has no gradient.
+    as `LEAST` if it is less, and what proves something is `certificate.minimum_below`. Where nothing bounds
+    the minimum, it is -inf, and has no gradient.
 
     Args:
         v, g: [batch, rows, *shape], finite.

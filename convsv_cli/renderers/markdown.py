@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from convsv_cli.names import inert, printable
 from convsv_cli.renderers.audit_text import covered, network_lines
-from convsv_cli.renderers.columns import TEXTS, columns
-from convsv_cli.renderers.products import LEGEND, product_columns
+from convsv_cli.renderers.columns import PRODUCTS, TEXTS, columns, product_columns
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.verdict_text import OUTCOMES, headline, limit, measured, node, open_gates, where
 from convsv_cli.report import (
@@ -71,7 +70,7 @@ def _products(audit: Audit) -> list[str]:
     """The table of attention's products, and what its columns are."""
     cells = product_columns(audit.products)
     rows = [[code(first), *map(prose, others)] for first, *others in zip(*cells.values(), strict=True)]
-    legend = [f"- {prose(name)}: {prose(meaning)}" for name, meaning in LEGEND.items()]
+    legend = [f"- {prose(name)}: {prose(meaning)}" for name, meaning in PRODUCTS.items()]
     return [*table(list(map(prose, cells)), [False] + [True] * (len(cells) - 1), rows), "", *legend]
 
 

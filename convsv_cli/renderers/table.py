@@ -17,10 +17,17 @@ from convsv_cli.renderers.audit_text import (
     share_text,
     with_shares,
 )
-from convsv_cli.renderers.columns import LEGEND, SPREAD, TEXTS, columns, methods_of, status
+from convsv_cli.renderers.columns import (
+    PRODUCTS,
+    SPREAD,
+    TEXTS,
+    UPDATES,
+    columns,
+    methods_of,
+    product_columns,
+    status,
+)
 from convsv_cli.renderers.numbers import counted
-from convsv_cli.renderers.products import LEGEND as MEANINGS
-from convsv_cli.renderers.products import product_columns
 from convsv_cli.renderers.renderer import Renderer, Terminal
 from convsv_cli.renderers.screen import BAD, FAINT, STRESSED, Line, Part, Table, fitting, indented, shown
 from convsv_cli.renderers.verdict_text import in_words, open_gates, verdict_lines, where
@@ -144,11 +151,11 @@ def _left_out(audit: Audit, table: Table) -> list[Part]:
 
 def _products(audit: Audit) -> list[Part]:
     """Those of attention, where they were asked for."""
-    cells = product_columns(audit.products)
     if not audit.products:
         return []
+    cells = product_columns(audit.products)
     styles = [""] * len(cells["attention"])
-    return [Table(columns=cells, texts=("attention", "reason"), styles=styles), "", *_explained(MEANINGS), ""]
+    return [Table(columns=cells, texts=("attention", "reason"), styles=styles), "", *_explained(PRODUCTS), ""]
 
 
 def _blocks(blocks: tuple[Block, ...]) -> Table:
@@ -237,7 +244,7 @@ def _remark(finding: Finding) -> str:
 def _legend(audit: Audit, shown: Collection[str]) -> list[Part]:
     """What the columns that are shown prove; of an adapter, "stable rank" is that of what it adds."""
     said = {method.column: method.proves for method in methods_of(audit)}
-    meanings = SPREAD | LEGEND if "update" in columns(audit) else SPREAD
+    meanings = SPREAD | UPDATES if "update" in columns(audit) else SPREAD
     said = {name: meaning for name, meaning in (said | meanings).items() if name in shown}
     return _explained(said)
 

@@ -48,7 +48,6 @@ from convsv_cli.report.clipping import (
     ClipSettings,
 )
 from convsv_cli.report.comparison import Change, Difference, Trend
-from convsv_cli.report.interval import Interval
 from convsv_cli.report.layer import (
     AUDITED,
     CERTIFIED,
@@ -60,6 +59,7 @@ from convsv_cli.report.layer import (
     PADDED,
     UNSUPPORTED,
     UPPER,
+    Interval,
     LayerAudit,
     Measurement,
     Method,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convsv_cli.report.audit import Model
-from convsv_cli.report.interval import Interval
-from convsv_cli.report.layer import LayerAudit
+from convsv_cli.report.layer import Interval, LayerAudit
 
 CLIP, SCALE = CLIP_METHODS = ("clip", "scale")
 WRITTEN = ("onnx", "checkpoint", "pickled_module", "torchscript", "safetensors")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from convsv_cli.report.audit import Audit
-from convsv_cli.report.interval import Interval
+from convsv_cli.report.layer import Interval
 
 ADDED, REMOVED, SAME, LARGER, SMALLER = "added", "removed", "same", "larger", "smaller"
 CLOSE, NOT_AUDITED, NOT_COMPARABLE = "too close to tell", "not audited", "not comparable"

@@ -1,11 +1,9 @@
-"""One row of an audit: what each calculator says of a layer, and what a reader may conclude from it."""
+"""One row of an audit: what is proven of a layer's norm, an adapter's update, and what may be concluded."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from convsv_cli.report.interval import Interval
 
 AUDITED, UNSUPPORTED, INVALID = "audited", "unsupported", "invalid"
 NOT_APPLICABLE = "not_applicable"
@@ -21,6 +19,26 @@ PLAIN = frozenset(("float64", "float32", "float16", "bfloat16"))
 ESTIMATE, UPPER, EXACT, CERTIFIED, PADDED = "estimate", "upper", "exact", "certified", "padded"
 SPIKE = 0.95
 """The share of an update's squared Frobenius norm from which on one singular value is nearly all of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A proven enclosure `lower <= x <= upper` of a norm; one end may say nothing.
+
+    Attributes:
+        lower: 0 where nothing is proven from below.
+        upper: infinite where nothing is proven from above.
+
+    Raises:
+        ValueError: the ends are in the wrong order, negative or NaN.
+    """
+
+    lower: float = 0.0
+    upper: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.lower <= self.upper:
+            raise ValueError(f"not an interval of norms: [{self.lower}, {self.upper}]")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from convsv_cli.deadline import INTERRUPTED
-from convsv_cli.report.interval import Interval
+from convsv_cli.report.layer import Interval
 
 if TYPE_CHECKING:
     from convsv_cli.report.audit import Report

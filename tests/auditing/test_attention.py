@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from convsv_cli import audit
 from convsv_cli.cli import cli
 from convsv_cli.errors import UsageError
-from convsv_cli.renderers.products import product_columns
+from convsv_cli.renderers.columns import product_columns
 from convsv_cli.spectral.products import product_norm
 
 HIDDEN, HEADS, KEYS, WIDTH = 24, 4, 2, 6

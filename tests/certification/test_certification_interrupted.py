@@ -15,7 +15,7 @@ from onnx import helper
 
 from convsv_cli import certify, deadline
 from convsv_cli.certification import results
-from convsv_cli.renderers.certification.state import state
+from convsv_cli.renderers.certification.curve import state
 from convsv_cli.report import LOCAL, Certification
 from tests.support.command_line import COMMAND_LINE
 from tests.support.onnx_models import graph_model, normal

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convsv_cli.local import below, dual
-from convsv_cli.local.below import minimum_below
+from convsv_cli.local import certificate, dual
+from convsv_cli.local.certificate import minimum_below
 from convsv_cli.local.pieces import Enclosure, Piecewise, absolute, clip, hinge, relu
 from convsv_cli.local.region import region_of
 
@@ -117,7 +117,7 @@ def test_boxes_without_end(v, g, lam, least):
 
 def test_a_dropped_error_is_noticed(monkeypatch):
     """Planted: nothing for the rounding of slope and value."""
-    monkeypatch.setattr(below, "gamma", lambda _: 0.0)
-    monkeypatch.setattr(below, "UNIT_ROUNDOFF", 0.0)
+    monkeypatch.setattr(certificate, "gamma", lambda _: 0.0)
+    monkeypatch.setattr(certificate, "UNIT_ROUNDOFF", 0.0)
     with pytest.raises(AssertionError):
         test_it_is_below_and_close()

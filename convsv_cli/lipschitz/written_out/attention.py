@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convsv_cli.lipschitz.constancy import asks_for_infinities
-from convsv_cli.lipschitz.dependencies import passes
+from convsv_cli.lipschitz.dependencies import asks_for_infinities, passes
 from convsv_cli.model.graph import Graph, Node, UnknownValueError
 
 VIEWS = frozenset(("Reshape", "Squeeze", "Unsqueeze"))

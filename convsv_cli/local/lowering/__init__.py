@@ -9,12 +9,12 @@ from convsv_cli.lipschitz.collapse import collapsed
 from convsv_cli.lipschitz.dependencies import needs, real_outputs, relevant, sources
 from convsv_cli.lipschitz.norms import Norms
 from convsv_cli.lipschitz.operation import MALFORMED
-from convsv_cli.local.lowering import arithmetic, axes, elementwise, linear, movement, pooling, storing
+from convsv_cli.local.lowering import arithmetic, axes, elementwise, linear, movement, pooling
 from convsv_cli.local.lowering.context import MOST, Lowering, Table
 from convsv_cli.local.steps import NoLocalCertificateError, Program
 from convsv_cli.model.graph import Graph, Node
 
-FAMILIES = (arithmetic, axes, elementwise, linear, movement, pooling, storing)
+FAMILIES = (arithmetic, axes, elementwise, linear, movement, pooling)
 ROWS: Table = {op: lower for family in FAMILIES for op, lower in family.ROWS.items()}
 SEVERAL = "no local certificate, because the network has {} inputs and {} outputs, not one of each"
 BECAUSE = "no local certificate, because {op} {name!r} is in the way: {reason}"

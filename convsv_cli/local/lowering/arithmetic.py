@@ -1,20 +1,31 @@
-"""Sums, differences, products with constants, and the larger or smaller of two tensors."""
+"""Sums, differences, products with constants, the larger or smaller of two tensors, and other formats."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
+from onnx import TensorProto
 from torch import Tensor
 
 from convsv_cli.local import pieces
+from convsv_cli.local.arithmetic import BFLOAT16, FLOAT16, FLOAT32, Arithmetic
 from convsv_cli.local.lowering.context import MOST, Lowering, Table
 from convsv_cli.local.lowering.movement import numbers
 from convsv_cli.local.maps import Map, Shape
-from convsv_cli.local.runtimes import formula, kept, scaled
+from convsv_cli.local.runtimes import Load, OffAffine, formula, kept, scaled
 from convsv_cli.local.steps import NoLocalCertificateError
 from convsv_cli.model.graph import Node
 from convsv_cli.numerics.rounding import gamma
+
+FORMATS: Mapping[int, Arithmetic] = {
+    TensorProto.FLOAT: FLOAT32,
+    TensorProto.DOUBLE: FLOAT32,
+    TensorProto.FLOAT16: FLOAT16,
+    TensorProto.BFLOAT16: BFLOAT16,
+}
+"""What a number that has been cast is at least as precise as."""
 
 
 def added(node: Node, to: Lowering) -> None:
@@ -122,8 +133,31 @@ def fitted(node: Node, to: Lowering, name: str, given: Shape) -> str:
     return to.select(node, name, index, given)
 
 
+def cast(node: Node, to: Lowering) -> None:
+    """Cast: the same number, rounded to a format."""
+    format_ = FORMATS.get(node.attribute("to", 0))
+    if format_ is None:
+        raise NoLocalCertificateError("it makes numbers of a kind that are not real")
+    one = torch.ones((), dtype=torch.float64)
+    to.affine(node, [to.scaling(node.inputs[0], one)], off=_rounded(format_), output=node.outputs[0])
+
+
+def _rounded(format_: Arithmetic) -> OffAffine:
+    """Once; nothing is claimed of a network that goes on in another format of 16 bits than is assumed."""
+
+    def off(arithmetic: Arithmetic, load: Load) -> Tensor:
+        if arithmetic.real:
+            return torch.zeros_like(load.size)
+        if format_ not in (FLOAT32, arithmetic):
+            return torch.full_like(load.size, torch.inf)
+        return format_.rounded(1, load.size)
+
+    return off
+
+
 ROWS: Table = {
     "Add": added,
+    "Cast": cast,
     "Div": multiplied,
     "Max": extreme,
     "Mean": averaged,

@@ -10,12 +10,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from convsv_cli.deadline import WORDS
 from convsv_cli.digits import short
-from convsv_cli.renderers.certification.state import state
 from convsv_cli.renderers.html.page import filled
 from convsv_cli.renderers.numbers import LOWER, sample_share
 from convsv_cli.renderers.renderer import Terminal
-from convsv_cli.report import UPPER, Certification, Level
+from convsv_cli.report import INTERRUPTED, TIME_LIMIT, UPPER, Certification, Level
 
 Stairs = list[tuple[float, float]]
 """Corners in the picture's own units, from the left to the right."""
@@ -219,3 +219,16 @@ def _across(radius: float, end: float) -> float:
 
 def _up(share: float) -> float:
     return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * share, 1)
+
+
+def state(certification: Certification) -> str:
+    """What there is to say of a certification that is not complete; empty where it is."""
+    if certification.complete:
+        return ""
+    total, unfinished = len(certification.samples), certification.unfinished
+    stopped = TIME_LIMIT if certification.timed_out else INTERRUPTED if certification.interrupted else ""
+    why = WORDS[stopped] or "still at work"
+    if not unfinished:
+        return f"{why}: all radii are final, but no attack was made to its end"
+    left = f"{unfinished:,} of {total:,} samples"
+    return f"{why}: what is proven holds, but not all has been tried for {left}, of which more may be proven"

@@ -9,8 +9,7 @@ from convsv_cli.digits import short
 from convsv_cli.names import printable
 from convsv_cli.renderers.audit_text import about_routes
 from convsv_cli.renderers.certification import text
-from convsv_cli.renderers.certification.curve import chart_of
-from convsv_cli.renderers.certification.state import state
+from convsv_cli.renderers.certification.curve import chart_of, state
 from convsv_cli.renderers.html.facts import Facts, model_facts
 from convsv_cli.renderers.html.page import page
 from convsv_cli.renderers.html.verdict import INFO, PASS, WARN, Headline, Tile

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from convsv_cli.digits import short
 from convsv_cli.names import inert
 from convsv_cli.renderers.audit_text import described, with_shares
-from convsv_cli.renderers.certification.curve import points
-from convsv_cli.renderers.certification.state import state
+from convsv_cli.renderers.certification.curve import points, state
 from convsv_cli.renderers.csv import comma_separated
 from convsv_cli.renderers.numbers import LOWER, counted, figure, sample_share, whole_percent
 from convsv_cli.renderers.renderer import Terminal

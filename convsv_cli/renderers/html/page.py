@@ -18,10 +18,9 @@ from convsv_cli.renderers.audit_text import (
     quantised_line,
     share_text,
 )
-from convsv_cli.renderers.columns import why_no_figures
+from convsv_cli.renderers.columns import PRODUCTS, product_columns, why_no_figures
 from convsv_cli.renderers.html import facts, layers, network, pictures, profile, verdict
 from convsv_cli.renderers.html.axis import INTERVAL, Scale, Track, log, point, scale_of, sort_key
-from convsv_cli.renderers.products import LEGEND, product_columns
 from convsv_cli.renderers.renderer import Terminal
 from convsv_cli.report import BOUNDED, Audit, Report
 from convsv_cli.version import __version__
@@ -140,7 +139,9 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update({view.__name__: view for view in VIEWS})
-    environment.globals.update(outcomes=verdict.OUTCOMES, severities=facts.SEVERITIES, product_legend=LEGEND)
+    environment.globals.update(
+        outcomes=verdict.OUTCOMES, severities=facts.SEVERITIES, product_legend=PRODUCTS
+    )
     environment.filters.update({text.__name__: text for text in TEXTS})
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     return environment
