@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,6 @@ def smaller_boxes(
     ball: Ball,
     weights: Mapping[str, Tensor],
     effort: BoxEffort,
-    told: Callable[[], None] = lambda: None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Boxes of the inputs of functions of numbers, as deviations from the centres: see `places`.
 
@@ -33,7 +32,6 @@ def smaller_boxes(
         ball: where its input is.
         weights: how much each result of a function of numbers counts, [n, *shape], by name.
         effort: how long is searched, and for how many numbers.
-        told: called after each step of the search.
     """
     whole, known = places(program, ball), dict[str, tuple[Tensor, Tensor]]()
     behind = [step for step in program.activations if program.up_to(step.input).activations]
@@ -47,7 +45,7 @@ def smaller_boxes(
         sample, entry = numbers.nonzero(as_tuple=True)
         if len(sample):
             part = program.up_to(name)
-            searched = _Search(part=part, found=places(part, ball, known), steps=effort.steps, told=told)
+            searched = _Search(part=part, found=places(part, ball, known), steps=effort.steps)
             known[name] = searched.box(sample, entry)
     return known
 
@@ -59,7 +57,6 @@ class _Search:
     part: Program
     found: dict[str, Place]
     steps: int
-    told: Callable[[], None]
 
     def box(self, sample: Tensor, entry: Tensor) -> tuple[Tensor, Tensor]:
         """As deviations from the centre, [n, *shape]; only these entries become smaller."""
@@ -75,7 +72,7 @@ class _Search:
                 direction[torch.arange(len(at)), which] = sign
                 direction = direction.reshape(-1, *place.lower.shape[1:])
                 asked = rough.rows(at, direction)
-                choices, _ = improved(asked, first_choices(asked), self.steps, self.told)
+                choices, _ = improved(asked, first_choices(asked), self.steps)
                 bounds = certified(exact.rows(at, direction), [choice.double() for choice in choices])
                 end = bounds - sign * centre
                 end -= (bounds.abs() + centre.abs()) * gamma(4)

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-from convsv_cli.numerics.rounding import UNIT_ROUNDOFF
-
 Coefficient = float | torch.Tensor
 """One number for all elements, or a tensor that broadcasts to [batch, *shape] of the activations."""
 
@@ -76,13 +74,13 @@ def identity() -> Enclosure:
     return exactly(Piecewise(knots=(), slopes=(1.0,), intercepts=(0.0,)))
 
 
-def hinge(left: Coefficient, right: Coefficient = 1.0) -> Enclosure:
-    """`left t` below 0 and `right t` above: Relu, LeakyRelu, PRelu (a slope per channel), Abs.
+def hinge(left: Coefficient) -> Enclosure:
+    """`left t` below 0 and t above: Relu, LeakyRelu, PRelu (a slope per channel), Abs.
 
     Args:
-        left, right: slopes of any sign, of one number or a shape that broadcasts to [batch, *shape].
+        left: a slope of any sign, of one number or a shape that broadcasts to [batch, *shape].
     """
-    return exactly(Piecewise(knots=(0.0,), slopes=(left, right), intercepts=(0.0, 0.0)))
+    return exactly(Piecewise(knots=(0.0,), slopes=(left, 1.0), intercepts=(0.0, 0.0)))
 
 
 def relu() -> Enclosure:
@@ -110,25 +108,3 @@ def clip(lower: float = -math.inf, upper: float = math.inf) -> Enclosure:
     return exactly(
         Piecewise(knots=tuple(k for k, _, _ in below + above), slopes=slopes, intercepts=intercepts)
     )
-
-
-def hard_sigmoid(alpha: float, beta: float) -> Enclosure:
-    """max(0, min(1, alpha t + beta)), but for what rounding of its knots moves.
-
-    Let k be the float next to a knot, so that |k - knot| <= 3 u |knot|. Between the two, the line that should
-    end there is off by at most alpha |k - knot| <= 3 u (|beta| + 1), as alpha knot is -beta or 1 - beta. The
-    shift of 8 u (|beta| + 1) also covers the rounding of the intercepts.
-
-    Args:
-        alpha, beta: finite numbers.
-    """
-    if alpha == 0:
-        return exactly(Piecewise(knots=(), slopes=(0.0,), intercepts=(min(max(beta, 0.0), 1.0),)))
-    first, last = (0.0, 1.0) if alpha > 0 else (1.0, 0.0)
-    knots = tuple((level - beta) / alpha for level in (first, last))
-    shift = 8 * UNIT_ROUNDOFF * (abs(beta) + 1.0)
-    lower, upper = (
-        Piecewise(knots=knots, slopes=(0.0, alpha, 0.0), intercepts=(first + s, beta + s, last + s))
-        for s in (-shift, shift)
-    )
-    return Enclosure(lower=lower, upper=upper)

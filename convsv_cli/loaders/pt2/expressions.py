@@ -229,20 +229,18 @@ def _swap(node: Node, tensor: torch.Tensor) -> torch.Tensor:
 
 def _sum(node: Node, tensor: torch.Tensor) -> torch.Tensor:
     axes = node.integers("dim", ()) or tuple(range(tensor.ndim))
-    return tensor.double().sum(axes, keepdim=_flag(node, "keepdim"))
+    return tensor.double().sum(axes, keepdim=_keeps_axes(node))
 
 
 def _norm(node: Node, tensor: torch.Tensor) -> torch.Tensor:
     axes = node.integers("dim", ()) or tuple(range(tensor.ndim))
     order = node.number("ord", 2)
-    norms: torch.Tensor = torch.linalg.vector_norm(
-        tensor.double(), order, axes, keepdim=_flag(node, "keepdim")
-    )
+    norms: torch.Tensor = torch.linalg.vector_norm(tensor.double(), order, axes, keepdim=_keeps_axes(node))
     return norms
 
 
-def _flag(node: Node, name: str) -> bool:
-    return node.arguments.get(name, {}).get("as_bool") is True
+def _keeps_axes(node: Node) -> bool:
+    return node.arguments.get("keepdim", {}).get("as_bool") is True
 
 
 def _same(_node: Node, tensor: torch.Tensor) -> torch.Tensor:

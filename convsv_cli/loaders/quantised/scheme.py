@@ -186,9 +186,9 @@ def halves(packed: torch.Tensor, *, high_first: bool = False) -> torch.Tensor:
     return torch.stack(pair, dim=-1).flatten(-2)
 
 
-def words_for(count: int, bits: int, word: int = WORD) -> int:
+def words_for(count: int, bits: int) -> int:
     """How many words so many codes take."""
-    return -(-count * bits // word)
+    return -(-count * bits // WORD)
 
 
 def group_size(columns: int, groups: int) -> int:

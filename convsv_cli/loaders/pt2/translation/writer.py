@@ -186,9 +186,9 @@ class Call:
         """Sizes of the tensors of a list."""
         return [self.sizes_of(each) for each in self.listed(name) if each]
 
-    def result_shape(self, index: int = 0) -> tuple[int, ...]:
-        """Sizes of a result."""
-        return self.sizes_of(self.node.outputs[index])
+    def result_shape(self) -> tuple[int, ...]:
+        """Sizes of the first result."""
+        return self.sizes_of(self.node.outputs[0])
 
     def sizes_of(self, name: str) -> tuple[int, ...]:
         """Sizes of a tensor of the program.
