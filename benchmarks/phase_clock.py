@@ -91,7 +91,7 @@ def main() -> None:
         for place in places:
             clock.watch(step, place)
     code = convsv_cli.cli.cli.main(sys.argv[1:], prog_name="convsv", standalone_mode=False)
-    from convsv_cli.confinement.parent import _close
+    from convsv_cli.confinement import _close
 
     _close()
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

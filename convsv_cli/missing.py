@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from convsv_cli.errors import ConvsvError
-from convsv_cli.remote.address import address, is_remote, public
+from convsv_cli.remote import address, is_remote, public
 
 E = TypeVar("E", bound=ConvsvError)
 MOST = 10_000

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
-from convsv_cli.remote.address import address, public
+from convsv_cli.remote import address, public
 from convsv_cli.remote.mirror import server_of
 from convsv_cli.remote.server import Described
 from convsv_cli.remote.stores import StoreServer, described

@@ -10,8 +10,7 @@ from urllib.parse import unquote
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
 from convsv_cli.holding import scratch
-from convsv_cli.remote import files
-from convsv_cli.remote.address import address, last_part, public
+from convsv_cli.remote import address, files, last_part, public
 from convsv_cli.remote.ranges import RemoteFile
 from convsv_cli.remote.server import Described, Server
 

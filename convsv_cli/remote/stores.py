@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from convsv_cli.errors import ConvsvError, UnreadableModelError, UsageError
-from convsv_cli.remote.address import PROTOCOLS
+from convsv_cli.remote import PROTOCOLS
 from convsv_cli.remote.server import Described, within
 
 T = TypeVar("T")

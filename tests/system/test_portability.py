@@ -53,10 +53,11 @@ os.devnull = os.environ["NUL"]
 """
 CORE = """
 from convsv_cli.cli import cli
-from convsv_cli.confinement import parent, protocol
+from convsv_cli import confinement
+from convsv_cli.confinement import protocol
 
 assert not protocol.FORKS
-parent.START = BARE + parent.START
+confinement.START = BARE + confinement.START
 print([cli.main(line.split(), "convsv", standalone_mode=False) for line in sys.argv[1].splitlines()])
 """
 
