@@ -71,17 +71,23 @@ def parallel_map(
             results[index] = function(item)
             progress(len(results) / len(items))
 
+    shared = [work]
+
+    def help_out() -> None:
+        shared[0]()
+
     if len(items) < 2 or CORES < 2 or threading.current_thread().name.startswith(NAME):
         work()
         return list(results.values())
     with one_thread_each():
-        others = [_pool().submit(work) for _ in range(min(CORES, len(items)) - 1)]
+        others = [_pool().submit(help_out) for _ in range(min(CORES, len(items)) - 1)]
         try:
             work()
         finally:
             deque(left, maxlen=0)  # after an interruption, nothing is left to do
             others = [other for other in others if not other.cancel()]  # whose core has had no time for it
             wait(others)
+            shared.clear()  # a core that is busy elsewhere gets rid of what was cancelled only afterwards
         for other in others:
             other.result()
     return [results[index] for index in range(len(items))]

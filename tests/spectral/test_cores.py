@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,28 @@ def test_a_function_that_shares_its_own_work_does_not_wait_for_itself() -> None:
         return sum(parallel_map(lambda j: i * j, range(5)))
 
     assert parallel_map(outer, range(8)) == [10 * i for i in range(8)]
+
+
+@pytest.mark.parametrize("several", [2], indirect=True)
+@pytest.mark.usefixtures("several")
+def test_nothing_waits_for_a_core_that_is_busy_elsewhere() -> None:
+    """Its queue would keep the matrices of every search that asked it for help, until it is done."""
+    busy, known = threading.Event(), list[weakref.ref[torch.Tensor]]()
+
+    def outer(_: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            assert busy.wait(20)
+            return
+        matrices = [torch.zeros(2) for _ in range(3)]
+        known.extend(map(weakref.ref, matrices))
+        parallel_map(torch.Tensor.clone, matrices)
+        del matrices
+        gc.collect()
+        assert all(one() is None for one in known)
+        busy.set()
+
+    parallel_map(outer, range(2))
+    assert known
 
 
 @pytest.mark.usefixtures("several")
