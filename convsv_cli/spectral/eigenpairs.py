@@ -6,6 +6,8 @@ from contextlib import suppress
 
 import torch
 
+from convsv_cli.spectral.cores import product
+
 SMALL = 48  # side up to which LAPACK's eigenvalues of a batch cost less than Lanczos steps
 LANCZOS_STEPS, STARTED_STEPS = 12, 2  # without and with a start that is nearly it
 SHIFT_INVERT_STEPS = 4
@@ -74,7 +76,7 @@ def largest_pair(matrix: torch.Tensor) -> tuple[float, torch.Tensor, float]:
     length = float(torch.linalg.vector_norm(rest))
     for step in range(steps):
         basis[step] = rest / length  # torch's `normalize` leaves vectors below 1e-12 short
-        known, image = basis[: step + 1], matrix @ basis[step]
+        known, image = basis[: step + 1], product(matrix, basis[step])
         projected[step, : step + 1] = known @ image
         rest = image - known.mT @ projected[step, : step + 1]
         rest = rest - known.mT @ (known @ rest)
