@@ -11,6 +11,10 @@ from typing import BinaryIO
 CONTROL_GROUP = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current")
 UNKNOWN = 8 * 2**30
 """Bytes of memory where nothing is said."""
+KEPT = 2**25
+"""Bytes of a block that is asked of the system by itself, and given back as soon as it is free."""
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1
+"""What glibc calls these, in malloc.h."""
 
 
 def free_memory() -> int:
@@ -73,6 +77,20 @@ def limit_memory(more: float) -> None:
     resource.setrlimit(
         resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard)
     )
+
+
+def keep_freed() -> None:
+    """Have glibc keep what is freed, from now on: else each tensor is asked of the system, and cleared by it.
+
+    It would come to keep as much by itself, once a block of that size had been freed. Nothing elsewhere.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        tune = getattr(ctypes.CDLL(None), "mallopt", None)
+        if tune is not None:
+            tune(MMAP_THRESHOLD, KEPT)
+            tune(TRIM_THRESHOLD, 2 * KEPT)
 
 
 def _available() -> int | None:

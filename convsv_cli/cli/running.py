@@ -21,6 +21,7 @@ from convsv_cli.cli.output import colored
 from convsv_cli.cli.stdin import shown
 from convsv_cli.cli.streams import give_up
 from convsv_cli.errors import ConvsvError
+from convsv_cli.machine import keep_freed
 from convsv_cli.names import one_line, printable
 from convsv_cli.renderers.numbers import whole_percent
 from convsv_cli.report import ERROR, INTERRUPTED, NOT_REACHED, UNUSED, Audit, Failure, Report
@@ -38,7 +39,11 @@ _interrupted = threading.Event()
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Within it, Python looks for no garbage, and afterwards never among what has been imported."""
+    """Within it, Python looks for no garbage, and afterwards never among what has been imported.
+
+    From then on, memory that is freed is kept for what comes next.
+    """
+    keep_freed()
     gc.disable()
     try:
         yield
