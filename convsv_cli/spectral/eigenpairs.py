@@ -12,6 +12,7 @@ SMALL = 48  # side up to which LAPACK's eigenvalues of a batch cost less than La
 LANCZOS_STEPS, STARTED_STEPS = 12, 2  # without and with a start that is nearly it
 SHIFT_INVERT_STEPS = 4
 MOST_STEPS, STEPS_BETWEEN = 160, 8  # of Lanczos until it is found, and between looks at whether it is
+SURE = 1 - 1e-3  # of a number, is below it however it was rounded in single precision
 ENOUGH, NOTHING = 1e-13, 1e-14  # relative: of what is missing, of a vector that is rounding alone
 
 
@@ -113,6 +114,19 @@ def _resolved(matrix: torch.Tensor, value: float, vector: torch.Tensor) -> tuple
         basis, _ = torch.linalg.qr(basis)
     values, vectors = eigh(basis.mH @ matrix @ basis)
     return float(values[-1]), basis @ vectors[:, -1]
+
+
+def promising(matrices: torch.Tensor) -> torch.Tensor:
+    """Where the largest eigenvalue of all may be: Hermitian [n, p, p], finite -> int64 [m].
+
+    No eigenvalue is above the Frobenius norm of its matrix. So whatever has a smaller norm than the largest
+    eigenvalue of one matrix, that of the largest norm, has none as large.
+    """
+    numbers = torch.view_as_real(matrices) if matrices.is_complex() else matrices
+    norms = torch.linalg.vector_norm(numbers, dim=tuple(range(1, numbers.ndim)))
+    at = int(norms.argmax())
+    found = (norms >= largest_values(matrices[at : at + 1]) * SURE).nonzero()[:, 0]
+    return found if len(found) else (norms >= 0).nonzero()[:, 0]  # squares of tiny numbers are zero
 
 
 def largest_values(matrices: torch.Tensor) -> torch.Tensor:

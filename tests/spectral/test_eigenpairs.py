@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from convsv_cli.model.layer import Geometry
-from convsv_cli.spectral.eigenpairs import eigh, largest_pair, largest_values, start_vector
+from convsv_cli.spectral.eigenpairs import eigh, largest_pair, largest_values, promising, start_vector
 from convsv_cli.spectral.padded_convolution import PaddedConvolution
 
 
@@ -55,3 +55,17 @@ def test_entries_that_underflow_spoil_no_eigenvector(dtype: torch.dtype) -> None
         torch.testing.assert_close(largest_values(half[None] @ half.mH), values[-1:], rtol=1e-4, atol=0.0)
         assert vectors.isfinite().all()
         assert float(values[-1]) == pytest.approx(np.linalg.norm(rows, 2) ** 2 / (rows**2).sum(), rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.complex128], ids=str)
+@pytest.mark.parametrize("scale", [1e-24, 1.0, 1e15])
+def test_the_largest_eigenvalue_is_where_it_is_looked_for(dtype: torch.dtype, scale: float) -> None:
+    """Of few matrices among many; squares of tiny numbers are zero, so that nothing is left out then."""
+    random = torch.Generator().manual_seed(0)
+    for rank in (1, 3, 8):
+        roots = torch.randn(60, 8, rank, dtype=dtype, generator=random)
+        matrices = roots @ roots.mH * torch.linspace(0.1, 1.0, 60)[:, None, None] * scale
+        found = promising(matrices)
+        assert int(torch.linalg.eigvalsh(matrices.to(torch.complex128))[:, -1].argmax()) in found
+        if rank == 1:  # whose norms are their eigenvalues
+            assert (len(found) < 60) == (scale > 1e-20 or dtype == torch.complex128)

@@ -42,7 +42,17 @@ def pairs(whole: torch.Tensor, widths: Mapping[str, int]) -> dict[Pair, torch.Te
 def by_pairs(whole: torch.Tensor, widths: Mapping[str, int]) -> dict[Pair, torch.Tensor]:
     """The same of what is Hermitian but for rounding: those on the diagonal are made so."""
     found = pairs(whole, widths)
-    return found | {(name, name): (found[name, name] + found[name, name].mH) / 2 for name in widths}
+    return found | {(name, name): hermitian(found[name, name]) for name in widths}
+
+
+def hermitian(block: torch.Tensor) -> torch.Tensor:
+    """The mean of a block and its adjoint, [frequencies or 1, c, c]: Hermitian to the last digit."""
+    if torch.is_grad_enabled():
+        return (block + block.mH) / 2
+    found = block.mH.clone(memory_format=torch.contiguous_format)  # torch adds up what lies alike much faster
+    found += block
+    (torch.view_as_real(found) if found.is_complex() else found).mul_(0.5)
+    return found
 
 
 def rounded(blocks: Blocks) -> dict[Pair, float]:

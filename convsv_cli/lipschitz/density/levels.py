@@ -9,14 +9,14 @@ from functools import partial
 
 import torch
 
-from convsv_cli.lipschitz.density.blocks import by_pairs, rounded
+from convsv_cli.lipschitz.density.blocks import by_pairs, hermitian, rounded
 from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.parts import in_parts
-from convsv_cli.lipschitz.density.sizes import InfeasibleError, size
+from convsv_cli.lipschitz.density.sizes import InfeasibleError, finite, size
 from convsv_cli.lipschitz.density.torus import Frequencies
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, up
 from convsv_cli.spectral.cores import parallel_map
-from convsv_cli.spectral.eigenpairs import lanczos, start_vector
+from convsv_cli.spectral.eigenpairs import lanczos, promising, start_vector
 from convsv_cli.spectral.matrix_norm import cholesky_margin, proven_level
 
 RIDGE = 1e-7
@@ -51,7 +51,7 @@ def level(covariances: Iterable[Covariance], *, proof: bool) -> float:
 def _root(covariance: Covariance, *, proof: bool) -> float:
     """Of the largest eigenvalue."""
     whole = stacked(covariance if proof else _thinned(covariance.multiplied_out()))
-    if not bool(whole.isfinite().all()):
+    if not finite(whole):
         return math.inf
     if not size(whole):
         return 0.0
@@ -61,7 +61,7 @@ def _root(covariance: Covariance, *, proof: bool) -> float:
 
     @torch.no_grad()
     def estimate(piece: torch.Tensor) -> float:
-        scaled = piece / unit
+        scaled = (piece if proof else piece[promising(piece)]) / unit
         if not proof:
             scaled = scaled.to(torch.complex64 if scaled.is_complex() else torch.float32)
         steps = LANCZOS_STEPS if proof else ROUGH_STEPS
@@ -145,7 +145,7 @@ def _inverse_root(mean: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
 def _relative(inverse: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
     """L^-1 X L^-*: real [c, c] and [frequencies, c, c] -> [frequencies, c, c]."""
     both: torch.Tensor = inverse @ whole @ inverse.mT
-    return (both + both.mH) / 2
+    return hermitian(both)
 
 
 def _largest(matrices: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from convsv_cli.lipschitz.density.blocks import Pair
+from convsv_cli.lipschitz.density.blocks import Pair, hermitian
 from convsv_cli.lipschitz.density.covariance import Covariance
 from convsv_cli.lipschitz.density.symbols import Maps, Terms, summed
 from convsv_cli.lipschitz.density.torus import Frequencies, Torus
@@ -90,7 +90,7 @@ def _with_output(
 
 
 def _hermitian(side: _Side) -> _Side:
-    return replace(side, block=(side.block + side.block.mH) / 2)
+    return replace(side, block=hermitian(side.block))
 
 
 def subsampled(covariance: Covariance, outputs: Maps, on: Torus, stride: tuple[int, ...]) -> Covariance:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from convsv_cli.lipschitz.density.sizes import InfeasibleError
-from convsv_cli.spectral.eigenpairs import lanczos, largest_values, start_vector, top_pair
+from convsv_cli.lipschitz.density.sizes import InfeasibleError, finite
+from convsv_cli.spectral.eigenpairs import lanczos, largest_values, promising, start_vector, top_pair
 
 DIRECT = 24  # channels up to which LAPACK's eigenvalues of a batch cost less than Lanczos steps
 STEPS = 6
@@ -69,7 +69,7 @@ def least_factor(variance: torch.Tensor, shape: torch.Tensor) -> torch.Tensor:
 
     The derivative is that of the Rayleigh quotient at the maximiser.
     """
-    if not bool(variance.isfinite().all()):
+    if not finite(variance):
         raise InfeasibleError
     root = (-shape / 2).exp().to(variance.real.dtype)
     with torch.no_grad():
@@ -93,7 +93,9 @@ def _top(matrices: torch.Tensor) -> tuple[int, torch.Tensor]:
 
 def _found_top(matrices: torch.Tensor) -> tuple[int, torch.Tensor]:
     careful = CANDIDATES[matrices.real.dtype]
-    places = _rough_tops(matrices).argsort(descending=True)[:careful] if len(matrices) > 1 else [0]
+    places = promising(matrices)
+    if len(places) > 1:
+        places = places[_rough_tops(matrices[places]).argsort(descending=True)[:careful]]
     pairs = ((int(at), *top_pair(matrices[at])) for at in places)
     at, _, vector = max(pairs, key=lambda pair: pair[1])
     return at, vector

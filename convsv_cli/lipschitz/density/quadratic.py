@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from convsv_cli.lipschitz.density.blocks import Errors, Pair, by_pairs, cut, pairs
+from convsv_cli.lipschitz.density.blocks import Errors, Pair, by_pairs, cut, hermitian, pairs
 from convsv_cli.lipschitz.density.parts import in_parts
 from convsv_cli.lipschitz.density.sizes import InfeasibleError, size
 from convsv_cli.lipschitz.density.symbols import Maps, summed
@@ -216,8 +216,7 @@ def _multiplied(
     """
     adjoint = rows.mH.resolve_conj()
     solved = torch.linalg.solve_triangular(factor, adjoint, upper=False)
-    product = solved.mH @ solved
-    torch.add(product, product.mH, out=whole).div_(2)
+    whole.copy_(hermitian(solved.mH @ solved))
     rest = adjoint - factor @ solved
     first, second = (
         dict(zip(widths, map(size, cut(each, list(widths.values()), 2)), strict=True))
@@ -242,8 +241,7 @@ class _QuadraticForm(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ANN401 - torch's type
         factor, solved = ctx.saved_tensors
         inverse = torch.linalg.solve_triangular(factor.mH, solved, upper=True)
-        hermitian = (grad + grad.mH) / 2
-        along = inverse @ hermitian
+        along = inverse @ hermitian(grad)
         return 2 * along.mH, -(along @ inverse.mH)
 
 

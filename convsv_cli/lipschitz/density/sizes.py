@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from convsv_cli.numerics.rounding import up
@@ -20,9 +22,7 @@ def size(block: torch.Tensor) -> float:
     Raises:
         InfeasibleError: it is neither 0 nor from `LEAST` to `MOST`.
     """
-    parts = block.detach()
-    if parts.is_complex():  # as real numbers, which torch adds up much faster
-        parts = torch.view_as_real(parts.conj() if parts.is_conj() else parts)
+    parts = _as_real(block.detach())
     axes = tuple(range(1, parts.ndim))
     norm = float(torch.linalg.vector_norm(parts, dim=axes).max()) * up(4 * block[0].numel() + 8)
     if norm == 0 and not bool(block.any()):  # else its square has underflowed
@@ -30,6 +30,18 @@ def size(block: torch.Tensor) -> float:
     if not LEAST <= norm <= MOST:
         raise InfeasibleError
     return norm
+
+
+def finite(block: torch.Tensor) -> bool:
+    """Whether all entries are finite numbers."""
+    return all(map(math.isfinite, torch.stack(_as_real(block.detach()).aminmax()).tolist()))  # NaN is both
+
+
+def _as_real(block: torch.Tensor) -> torch.Tensor:
+    """Real and imaginary parts, but for signs: numbers with which torch is much faster."""
+    if not block.is_complex():
+        return block
+    return torch.view_as_real(block.conj() if block.is_conj() else block)
 
 
 def checked(norm: float) -> float:

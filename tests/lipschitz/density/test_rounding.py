@@ -20,7 +20,7 @@ from convsv_cli.lipschitz.density.program import Program
 from convsv_cli.lipschitz.density.search import chosen
 from convsv_cli.lipschitz.density.steps import Activation, Convolution, Field, Functional, Linear, Scaling
 from convsv_cli.lipschitz.density.symbols import symbol
-from convsv_cli.lipschitz.density.torus import Torus, torus
+from convsv_cli.lipschitz.density.torus import Torus, torus, transform
 from convsv_cli.lipschitz.density.window import restricted
 from tests.support.exact_frequencies import end_of, exact, excess, symbol_at, wave
 from tests.support.propagated import Recorded
@@ -62,6 +62,20 @@ def chain(seed: int, window: tuple[int, ...], spread: float = 0.0) -> Program:
         Linear(outputs={"y": (("b", convolution(seed + 2, 2, 3, *along)),)}),
     )
     return Program(steps=steps, fields=fields, sources=("x",), outputs=("y",))
+
+
+@pytest.mark.parametrize("channels", [2, 40], ids=["axis by axis", "at once"])
+def test_a_transform_is_the_sum_over_taps(channels: int) -> None:
+    kernel = np.random.default_rng(0).standard_normal((channels, 3, 4, 3))
+    offsets, on = ((-2, 0, 3, 5), (0, 1, 2)), torus((9, 8))
+    found, error = transform(torch.from_numpy(kernel), offsets, on)
+    angles = [
+        np.outer(index, along) * 2 * np.pi
+        for index, along in zip(on.index.numpy().T / [[9], [8]], offsets, strict=True)
+    ]
+    true = np.einsum("cdst,fs,ft->fcd", kernel, *(np.exp(1j * angle) for angle in angles))
+    assert np.linalg.norm(found.numpy() - true, axis=(1, 2)).max() <= error + 1e-12
+    assert 0 < error < 1e-11
 
 
 @pytest.mark.parametrize("seed", SEEDS)
