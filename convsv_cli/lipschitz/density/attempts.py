@@ -219,7 +219,7 @@ def _attempts(run: Run, effort: Effort) -> Iterator[_Attempt]:
     work = cheap.work
     _ask(cheap, len(GREEDY) if work < LARGE else 1)
     recursion = Recursion(tiny, plan=run.plan, dtype=torch.complex64, proof=False)
-    found = greedy(recursion, GREEDY if work < LARGE else GREEDY[:1])
+    found = greedy(recursion, first=work >= LARGE)
     if not math.isfinite(found.log):
         return
     whole = _steps(run.plan, effort)

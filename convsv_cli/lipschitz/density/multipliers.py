@@ -27,11 +27,14 @@ Choose = Callable[[int, torch.Tensor, float], torch.Tensor]
 """Gives D, float64 [channels], at a step: from its index, V, and the factor f that f D > V is needed for."""
 
 
-GREEDY = ((0.3, 0.705), (0.35, 0.66), (0.35, 0.78), (0.5, 0.75), (0.5, 1.0), (0.0, 1.0))
+GREEDY = ((0.3, 0.705), (0.35, 0.78), (0.35, 0.66), (0.5, 0.75), (0.5, 1.0), (0.0, 1.0))
 """Multipliers that need no search: a power of variances, and a multiple of the least factor.
 
 The last one is that of ECLipsE-Fast (Xu & Sivaranjani 2024). The first one does best in most networks.
 """
+SMALLER, LARGER = (2,), (3, 4, 5)
+"""Which of these are worth a try where the first one is better than the second, or the second one than the
+first: smaller multiples are good for the network then, or larger ones."""
 NEAR = math.log(1e-4)
 """The ratio of a gain: its multiplier is best as small as it may be."""
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 
 from convsv_cli import deadline
 from convsv_cli.lipschitz.density.levels import stacked
-from convsv_cli.lipschitz.density.multipliers import GREEDY, NEAR, Choose, Multiplier, least_factor, spread
+from convsv_cli.lipschitz.density.multipliers import (
+    GREEDY,
+    LARGER,
+    NEAR,
+    SMALLER,
+    Choose,
+    Multiplier,
+    least_factor,
+    spread,
+)
 from convsv_cli.lipschitz.density.recursion import Recursion
 from convsv_cli.lipschitz.density.sizes import InfeasibleError
 from convsv_cli.numerics.adam import Adam
@@ -62,11 +71,24 @@ def chosen(multipliers: Multipliers) -> Choose:
     return choosing(lambda index, _variance, _needed: multipliers[index])
 
 
-def greedy(recursion: Recursion, guesses: Sequence[tuple[float, float]] = GREEDY) -> Found:
-    """Multipliers that need no search: the best of some that `GREEDY` describes."""
-    tried = [(guess, valued(recursion, guessed(*guess))) for guess in guesses]
-    guess, found = min(tried, key=lambda pair: pair[1].log)
-    return replace(found, own=guessed(*guess))
+def greedy(recursion: Recursion, *, first: bool = False) -> Found:
+    """Multipliers that need no search: the best of `GREEDY`, but for those that the first two speak against.
+
+    Args:
+        recursion: without a proof.
+        first: only the first one is tried.
+    """
+    found = _guess(recursion, 0)
+    if first:
+        return found
+    other = _guess(recursion, 1)
+    further = SMALLER if found.log <= other.log < math.inf else LARGER
+    return min(found, other, *(_guess(recursion, each) for each in further), key=lambda each: each.log)
+
+
+def _guess(recursion: Recursion, index: int) -> Found:
+    own = guessed(*GREEDY[index])
+    return replace(valued(recursion, own), own=own)
 
 
 def guessed(power: float, factor: float) -> Own:
