@@ -125,7 +125,7 @@ def promising(matrices: torch.Tensor) -> torch.Tensor:
     numbers = torch.view_as_real(matrices) if matrices.is_complex() else matrices
     norms = torch.linalg.vector_norm(numbers, dim=tuple(range(1, numbers.ndim)))
     at = int(norms.argmax())
-    found = (norms >= largest_values(matrices[at : at + 1]) * SURE).nonzero()[:, 0]
+    found: torch.Tensor = (norms >= largest_values(matrices[at : at + 1]) * SURE).nonzero()[:, 0]
     return found if len(found) else (norms >= 0).nonzero()[:, 0]  # squares of tiny numbers are zero
 
 
