@@ -79,18 +79,20 @@ def limit_memory(more: float) -> None:
     )
 
 
-def keep_freed() -> None:
+def keep_freed() -> bool:
     """Have glibc keep what is freed, from now on: else each tensor is asked of the system, and cleared by it.
 
-    It would come to keep as much by itself, once a block of that size had been freed. Nothing elsewhere.
-    """
-    if sys.platform == "linux":
-        import ctypes
+    It would come to keep as much by itself, once a block of that size had been freed.
 
-        tune = getattr(ctypes.CDLL(None), "mallopt", None)
-        if tune is not None:
-            tune(MMAP_THRESHOLD, KEPT)
-            tune(TRIM_THRESHOLD, 2 * KEPT)
+    Returns:
+        Whether it will: elsewhere, nothing is changed.
+    """
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    tune = getattr(ctypes.CDLL(None), "mallopt", None)
+    return bool(tune and tune(MMAP_THRESHOLD, KEPT) and tune(TRIM_THRESHOLD, 2 * KEPT))
 
 
 def _available() -> int | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from convsv_cli.machine import keep_freed
 from convsv_cli.version import __version__
 from tests.support.command_line import convsv_anew
 from tests.support.onnx_models import small_network
@@ -92,6 +94,11 @@ def test_importing_the_package_is_light() -> None:
     code = "import sys, convsv_cli; print(' '.join(sys.modules))"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not HEAVY & set(process.stdout.split())
+
+
+def test_the_allocator_takes_what_it_is_told_to_keep() -> None:
+    """It refuses sizes that are too large for it."""
+    assert keep_freed() == (platform.libc_ver()[0] == "glibc")
 
 
 def test_version() -> None:
