@@ -15,9 +15,9 @@ import torch
 from convsv_cli import limits
 from convsv_cli.spectral.ascent import nearest, turns_of, uphill
 from convsv_cli.spectral.compression import Compression, compression
-from convsv_cli.spectral.definition import definition_error, gram_by_definition, phases
-from convsv_cli.spectral.eigenpairs import eigh, lanczos, start_vector
-from convsv_cli.spectral.spectrum import half_grid, symbol_at, unravelled
+from convsv_cli.spectral.definition import definition_error, gram_by_definition, phases, symbols_of
+from convsv_cli.spectral.eigenpairs import lanczos, powered, start_vector
+from convsv_cli.spectral.spectrum import half_grid, unravelled
 from convsv_cli.spectral.tiles import Tiling, root_tiles
 from convsv_cli.spectral.whole_grid import gram_matrices
 
@@ -27,8 +27,8 @@ FORMS, REACH = 64, 4
 """Points on an axis where they are, and of a finer grid on either side."""
 POWERS = 4
 """Steps of the power method that a vector is improved by."""
-STEPS, DIRECT = 6, 2 * 10**5
-"""Lanczos steps; multiplications in the time of which LAPACK finds all eigenvalues instead."""
+STEPS, DIRECT = 6, 2 * 10**6
+"""Lanczos steps; multiplications in the time of which powers of the matrices are found instead."""
 CLIMBS, CLIMBED = 12, 2e-6
 """Steps to a summit, at most, and the relative gain of one that is the last."""
 DOUBT = 1e-5
@@ -111,8 +111,7 @@ class Waves:
         """The largest eigenvalues of the D at some frequencies, about, and their vectors: [n], [n, k]."""
         heads = self.few.heads(turns, level)
         if len(heads) * heads.shape[-1] ** 3 < DIRECT:
-            values, vectors = eigh(heads)
-            return values[:, -1].double(), vectors[..., -1]
+            return powered(heads)
         start = start_vector(heads.shape[-1], heads.device).to(heads.dtype).expand(len(heads), -1)
         return lanczos(heads, start, STEPS)
 
@@ -149,22 +148,23 @@ class Waves:
 
     def improved(self, index: torch.Tensor, vector: torch.Tensor) -> Wave:
         """By the power method, in single precision."""
-        (symbol, adjoint), value = self._symbol(tuple(index.tolist())), 0.0
+        (symbol, adjoint), vector = self._symbol(index), vector.to(torch.complex64)
         for _ in range(POWERS):
-            vector = torch.nn.functional.normalize(vector.to(symbol.dtype), dim=0)
+            vector = vector / torch.linalg.vector_norm(vector)
             image = adjoint @ vector
-            value = float(torch.linalg.vector_norm(image)) ** 2
             vector = symbol @ image
-        vector = torch.nn.functional.normalize(vector, dim=0).to(torch.complex128)
+        value = float(torch.linalg.vector_norm(image)) ** 2
+        vector = (vector / torch.linalg.vector_norm(vector)).to(torch.complex128)
         return Wave(index=index, vector=vector, value=value * (1 - DOUBT))
 
-    def _symbol(self, index: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _symbol(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """And its adjoint, in single precision; the latest is kept."""
-        if index not in self._latest:
+        place = tuple(index.tolist())
+        if place not in self._latest:
             self._latest.clear()
-            symbol = symbol_at(self.wide, index, self.grid).to(torch.complex64)
-            self._latest[index] = symbol, symbol.mH.contiguous()
-        return self._latest[index]
+            symbol = symbols_of(self.few.single[None], turns_of(index[None], self.grid))[0]
+            self._latest[place] = symbol, symbol.mH.contiguous()
+        return self._latest[place]
 
     def summit(self, wave: Wave) -> Wave:
         """Uphill on the quadratic form of the vector, then a better one there, and so on."""
@@ -186,7 +186,7 @@ class Waves:
         |G* v|^2 is the sum of a_t* a_s exp(-i <t - s, theta>) over all taps, with a_t = K_t^T v.
         """
         parts = torch.view_as_real(vector.to(torch.complex64))
-        images = torch.view_as_complex((self.few.taps.flatten(0, -3).float().mT @ parts).contiguous())
+        images = torch.view_as_complex((self.few.single.flatten(0, -3).mT @ parts).contiguous())
         sums = (images @ images.mH).conj().flatten()[self._pairs[0]].to(torch.complex128)
         found = sums.new_zeros(1 + len(self.few.lags)).index_add_(0, self._pairs[1], sums)
         return torch.cat([found[:1].real, 2 * found[1:].real, 2 * found[1:].imag])
@@ -209,6 +209,10 @@ class Waves:
 
     def error(self, matrices: torch.Tensor) -> float:
         """Of these, whose traces are off by far less than a thousandth."""
-        size = float(torch.linalg.vector_norm(self.wide.flatten(2).abs().sum(2)))
         trace = float(matrices.diagonal(dim1=-2, dim2=-1).real.sum(-1).max())
-        return 1.001 * definition_error(self.few.taps[None], 1.001 * size, 1.001 * trace)
+        return 1.001 * definition_error(self.few.taps[None], 1.001 * self._size, 1.001 * trace)
+
+    @cached_property
+    def _size(self) -> float:
+        """|S|_F of the sum of the moduli of all taps."""
+        return float(torch.linalg.vector_norm(self.few.taps.flatten(0, -3).abs().sum(0)))

@@ -28,12 +28,12 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, UNIT_ROUNDOFF_32, gamma, unit_roundoff
-from convsv_cli.spectral.cores import CORES, parallel_map, product
+from convsv_cli.spectral.cores import CORES, hermitian, parallel_map, product, squared
 from convsv_cli.spectral.definition import half_lags, phase_error, phases
 from convsv_cli.spectral.eigenpairs import eigh
 from convsv_cli.spectral.matrix_norm import proven_below
@@ -52,10 +52,8 @@ LEAST = 48
 """Of p that is worth it."""
 LARGE = 128
 """Of p, where no more directions are kept than are needed."""
-BYTES = 2**21
-"""Of what is formed at a time on one core: it should stay in its cache."""
-COSTLY = 2 * 10**7
-"""Multiplications that are worth single precision."""
+BYTES, COSTLY = 2**21, 2 * 10**7
+"""Of what is formed at a time on one core, to stay in its cache; multiplications worth single precision."""
 TINY = 2.0**-100
 """More than what underflow in single precision can hide of matrices of norm about 1."""
 
@@ -110,6 +108,11 @@ class Compression:
     skew: float
     precise: bool = False
     _rows: dict[int, Rows] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def single(self) -> torch.Tensor:
+        """The taps in single precision."""
+        return self.taps.float()
 
     def size(self, level: float, share: float = SHARES[0]) -> int:
         """How many directions are worth it at a level; 0 where there are too many."""
@@ -241,11 +244,11 @@ def compression(taps: torch.Tensor) -> Compression | None:
     shares = norms / norms.sum() * (1 - 2.0**-40)  # whose sum is below 1, whatever its rounding
     wide, unit = _precision(flat, flat.numel() * p)
     wide = (wide * shares.rsqrt().to(wide.dtype)[:, None, None]).transpose(0, 1).flatten(1)
-    majorant = product(wide, wide.mT)
+    majorant = squared(wide)
     if not float(majorant.trace()) ** 2 <= FLAT * p * float(majorant.square().sum()):  # nor where it is NaN
         return None
     basis = eigh(majorant.float())[1].flip(1).double()
-    across, skew = product(basis.mT, product(majorant.double(), basis)), skewness(basis)
+    across, skew = hermitian(basis.mT, product(majorant.double(), basis)), skewness(basis)
     squares = float(torch.linalg.vector_norm(basis)) ** 2
     values = across.diagonal().clone()
     across.diagonal().zero_()
@@ -264,7 +267,7 @@ def compression(taps: torch.Tensor) -> Compression | None:
 
 def skewness(basis: torch.Tensor) -> float:
     """A bound of the norm of E^T E - I for float64 E [p, p]."""
-    skewed = product(basis.mT, basis)
+    skewed = squared(basis.mT)
     skewed.diagonal().sub_(1)
     squares = float(torch.linalg.vector_norm(basis)) ** 2
     return 1.001 * (float(torch.linalg.vector_norm(skewed)) + gamma(len(basis) + 4) * squares)
@@ -285,10 +288,9 @@ def _rows(taps: torch.Tensor, basis: torch.Tensor, k: int, *, precise: bool = Fa
     work = 0 if precise else count * p * images.numel()
     (left, unit), (right, _) = (_precision(part, work) for part in (flat, images))
     lagged = right.new_zeros([p, *(2 * n - 1 for n in spatial), k])
-    products = parallel_map(lambda tap: (tap @ right).view(p, *spatial, k), list(left))
-    for place, images in zip(itertools.product(*map(range, spatial)), products, strict=True):
+    for place, tap in zip(itertools.product(*map(range, spatial)), left, strict=True):
         window = (slice(None), *(slice(t, t + n) for t, n in zip(place, spatial, strict=True)))
-        lagged[window] += images
+        lagged[window] += product(tap, right).view(p, *spatial, k)
     full = product(basis.mT, lagged.view(p, -1).double()).view(p, -1, k).transpose(0, 1)
     middle = len(full) // 2
     positive, negative = full[middle + 1 :], full[:middle].flip(0)

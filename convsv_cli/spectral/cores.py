@@ -21,6 +21,11 @@ CORES = torch.get_num_threads()
 NAME = "convsv-core"
 WORTH = 10**7  # multiplications of a product that is worth a second core
 
+HALVED = 64
+"""Rows of Hermitian matrices that are not worth halves."""
+_at_work = threading.Event()
+"""Set while every core has work of its own."""
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -41,8 +46,14 @@ def one_thread_each() -> Iterator[None]:
 
 @contextmanager
 def all_threads() -> Iterator[None]:
-    """Within it, a torch operation uses every core: for products of large matrices, one after the other."""
+    """Within it, a torch operation uses every core, unless others have work of their own.
+
+    For products of large matrices, one after the other: their bits do not depend on it, as eigenvectors' do.
+    """
     before = torch.get_num_threads()
+    if before == CORES or _at_work.is_set() or threading.current_thread().name.startswith(NAME):
+        yield
+        return
     torch.set_num_threads(CORES)
     try:
         yield
@@ -79,7 +90,7 @@ def parallel_map(
     if len(items) < 2 or CORES < 2 or threading.current_thread().name.startswith(NAME):
         work()
         return list(results.values())
-    with one_thread_each():
+    with one_thread_each(), _all_at_work():
         others = [_pool().submit(help_out) for _ in range(min(CORES, len(items)) - 1)]
         try:
             work()
@@ -93,11 +104,46 @@ def parallel_map(
     return [results[index] for index in range(len(items))]
 
 
+@contextmanager
+def _all_at_work() -> Iterator[None]:
+    """Within it, no operation takes all cores."""
+    first = not _at_work.is_set()
+    _at_work.set()
+    try:
+        yield
+    finally:
+        if first:
+            _at_work.clear()
+
+
 def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """[m, k] times [k, n], by rows of the result, some for each core where they are many."""
+    """[m, k] times [k, n], by all cores where that is worth it."""
     if CORES < 2 or len(left) * right.numel() < WORTH:
         return left @ right
-    return torch.cat(parallel_map(lambda rows: rows @ right, torch.split(left, -(-len(left) // CORES))))
+    with all_threads():
+        return left @ right
+
+
+def squared(matrix: torch.Tensor) -> torch.Tensor:
+    """A A* of [p, q], as `hermitian`."""
+    return hermitian(matrix, matrix.mH)
+
+
+def hermitian(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """[p, q] times [q, p], where that is Hermitian but for rounding: its lower half, mirrored.
+
+    What bounds the rounding of entries by sums of moduli, |left| |right|, is the same for an entry and its
+    mirror image where these are: so it bounds the rounding here as that of a product in full.
+    """
+    p = len(left)
+    if p <= HALVED:
+        full = product(left, right)
+        return full.tril() + full.tril(-1).mH
+    result, half = left.new_empty(p, p), p // 2
+    result[half:] = product(left[half:], right)
+    result[:half, half:] = result[half:, :half].mH
+    result[:half, :half] = hermitian(left[:half], right[:, :half])
+    return result
 
 
 @cache

@@ -8,7 +8,7 @@ import math
 import torch
 
 from convsv_cli.numerics.rounding import UNIT_ROUNDOFF, gamma
-from convsv_cli.spectral.cores import product
+from convsv_cli.spectral.cores import squared
 
 
 def half_lags(k: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
@@ -29,17 +29,28 @@ def phase_error(k: tuple[int, ...]) -> float:
     return (2 * math.pi * (axes * (axes + 1) * max(k, default=1) + 2) + 8) * UNIT_ROUNDOFF
 
 
-def gram_by_definition(taps: torch.Tensor, block: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """H = G G*: taps float64 [blocks, *k, p, q], block [n], turns [n, axes] -> complex128 [n, p, p]."""
-    k, p = taps.shape[1:-2], taps.shape[-2]
+def symbols_of(taps: torch.Tensor, turns: torch.Tensor, block: torch.Tensor | None = None) -> torch.Tensor:
+    """G at theta = 2 pi turns: real [blocks, *k, p, q], [n, axes] -> complex [n, p, q], of `taps`' precision.
+
+    The kernel is that of `block`, int64 [n], or the only one.
+    """
+    k = taps.shape[1:-2]
     places = [torch.arange(n, dtype=torch.float64, device=taps.device) for n in k]
     offsets = torch.cartesian_prod(*places).reshape(-1, len(k))
     angle = (2 * math.pi) * (turns @ offsets.T).frac()
     flat = taps.reshape(len(taps), len(offsets), -1)
-    flat = flat if len(taps) == 1 else flat[block]
-    real, imaginary = (part[:, None] @ flat for part in (angle.cos(), -angle.sin()))
-    symbols = torch.complex(real, imaginary).view(len(turns), p, -1)
-    return product(symbols[0], symbols[0].mH)[None] if len(turns) == 1 else symbols @ symbols.mH
+    flat = flat[0] if len(taps) == 1 else flat[block]
+    real, imaginary = (
+        part @ flat if len(taps) == 1 else (part[:, None] @ flat)[:, 0]
+        for part in (angle.cos().to(taps.dtype), -angle.sin().to(taps.dtype))
+    )
+    return torch.complex(real, imaginary).view(len(turns), *taps.shape[-2:])
+
+
+def gram_by_definition(taps: torch.Tensor, block: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+    """H = G G*: taps float64 [blocks, *k, p, q], block [n], turns [n, axes] -> complex128 [n, p, p]."""
+    symbols = symbols_of(taps, turns, block)
+    return squared(symbols[0])[None] if len(turns) == 1 else symbols @ symbols.mH
 
 
 def definition_error(taps: torch.Tensor, size: float, trace: float) -> float:

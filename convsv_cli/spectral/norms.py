@@ -234,7 +234,7 @@ class Norms:
         turns = tuple(i / n for i, n in zip(index, grid, strict=True))
         return PlaneWave(block=block, turns=turns, left=left, right=right)
 
-    @property
+    @cached_property
     def _is_matrix(self) -> bool:
         """Whether the symbol is the same at all frequencies."""
         return math.prod(self.spatial) == 1 or not self._weight.any()

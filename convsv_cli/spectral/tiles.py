@@ -19,6 +19,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 
@@ -87,6 +88,7 @@ class Tiling:
         """More than there are tiles of size 1, before one of each opposite pair is left out."""
         return math.prod(self.counts[axis] for axis in self.active)
 
+    @lru_cache(maxsize=8)  # noqa: B019 (a value, not an object with much to keep alive)
     def roots(self, device: torch.device) -> torch.Tensor:
         """Centres of tiles of size 1, one of each opposite pair: float64 [n, axes]."""
         pair, rest = self.active[:PAIR], self.active[PAIR:]

@@ -60,6 +60,11 @@ def test_spectral_norm_refuses_what_is_not_finite() -> None:
         spectral_norm(torch.full((1, 1, 3), torch.inf), input_size=8)
 
 
+def test_spectral_norm_loses_no_imaginary_part() -> None:
+    with pytest.raises(ConvsvError, match="the kernel is complex"):
+        spectral_norm(torch.ones(2, 2, 3, dtype=torch.complex64) * 1j)
+
+
 def test_load_gives_lazy_layers_and_audit_measures_them(root: Path) -> None:
     path = root / "sample_models" / "resnet20.pt"
     state = torch.load(path, weights_only=True)

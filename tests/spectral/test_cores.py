@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from convsv_cli.spectral import cores
-from convsv_cli.spectral.cores import one_thread_each, parallel_map
+from convsv_cli.spectral.cores import all_threads, one_thread_each, parallel_map, squared
 from tests.support.command_line import convsv_anew
 
 
@@ -79,6 +79,32 @@ def test_the_number_of_threads_is_restored() -> None:
     assert torch.get_num_threads() == before
     parallel_map(lambda i: i, range(3))
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.usefixtures("several")
+def test_nothing_takes_all_cores_while_each_has_its_own_work() -> None:
+    def threads(_: int) -> int:
+        with all_threads():
+            return torch.get_num_threads()
+
+    with one_thread_each():
+        assert threads(0) == cores.CORES
+        assert torch.get_num_threads() == 1
+        if cores.CORES > 1:
+            assert (
+                parallel_map(lambda i: [*parallel_map(threads, [i] * 3), threads(i)], range(4))
+                == [[1] * 4] * 4
+            )
+        assert threads(0) == cores.CORES
+
+
+@pytest.mark.usefixtures("several")
+@pytest.mark.parametrize("p", [3, 64, 129, 260])
+def test_a_hermitian_product_is_exactly_hermitian(p: int) -> None:
+    matrix = torch.randn(p, 300, dtype=torch.complex128)
+    found = squared(matrix)
+    assert torch.equal(found.tril(-1), found.mH.tril(-1))
+    assert torch.allclose(found, matrix @ matrix.mH, rtol=0, atol=1e-11)
 
 
 def test_the_report_does_not_depend_on_the_cores(root: Path) -> None:

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from convsv_cli.model.layer import Geometry
-from convsv_cli.spectral.eigenpairs import eigh, largest_pair, largest_values, promising, start_vector
+from convsv_cli.spectral.eigenpairs import (
+    eigh,
+    largest_pair,
+    largest_values,
+    powered,
+    promising,
+    start_vector,
+)
 from convsv_cli.spectral.padded_convolution import PaddedConvolution
 
 
@@ -69,3 +76,18 @@ def test_the_largest_eigenvalue_is_where_it_is_looked_for(dtype: torch.dtype, sc
         assert int(torch.linalg.eigvalsh(matrices.to(torch.complex128))[:, -1].argmax()) in found
         if rank == 1:  # whose norms are their eigenvalues
             assert (len(found) < 60) == (scale > 1e-20 or dtype == torch.complex128)
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1.0, 1e15])
+@pytest.mark.parametrize("p", [1, 5, 48])
+def test_powers_lead_to_the_top_vector(p: int, scale: float) -> None:
+    """Where it is well apart from the others, however flat these are."""
+    basis = torch.linalg.qr(torch.randn(3, p, p, dtype=torch.complex64))[0]
+    values = torch.ones(p).index_fill(0, torch.tensor([0]), 2.0)
+    found, vectors = powered(scale * (basis * values) @ basis.mH)
+    assert found.tolist() == pytest.approx([2 * scale] * 3, rel=1e-4)
+    assert (basis[..., 0].conj() * vectors).sum(1).abs().tolist() == pytest.approx([1.0] * 3, rel=1e-4)
+
+
+def test_of_nothing_there_is_no_top_vector() -> None:
+    assert powered(torch.zeros(2, 3, 3, dtype=torch.complex64))[0].tolist() == [0.0, 0.0]
