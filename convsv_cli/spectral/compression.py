@@ -48,10 +48,8 @@ STEP = 8
 """Of that size."""
 FLAT = 0.75
 """(sum lambda)^2 / (p sum lambda^2) of the majorant, above which it hardly decays; 0.9 for random kernels."""
-LEAST = 48
-"""Of p that is worth it."""
-LARGE = 128
-"""Of p, where no more directions are kept than are needed."""
+LEAST, LARGE = 48, 128
+"""Of p: from where on it is worth it, and no more directions are kept than are needed."""
 BYTES, COSTLY = 2**21, 2 * 10**7
 """Of what is formed at a time on one core, to stay in its cache; multiplications worth single precision."""
 TINY = 2.0**-100
