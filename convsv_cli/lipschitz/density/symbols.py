@@ -77,7 +77,7 @@ class Dense(Symbol):
             block = block.to(self.matrix.dtype)
         matrix = self.matrix.to(block.dtype)
         if groups == 1:
-            return matrix[:, 0] @ block
+            return matrix[:, 0].clone() if _is_identity(block) else matrix[:, 0] @ block
         if columns == 1:  # depthwise: a column times a row is no work for a product of matrices
             spread = block[:, :, None] * matrix[..., 0].reshape(len(matrix), groups, rows)[..., None]
             return spread.flatten(1, 2)
@@ -222,6 +222,14 @@ def _convolution(part: Convolution, on: Torus, dtype: torch.dtype) -> Symbol:
     if dtype == torch.complex64:
         matrix = matrix.to(torch.complex64 if matrix.is_complex() else torch.float32)
     return Dense(matrix=matrix, norm=norm + error, rounding=gamma(4 * inner + 4) * math.sqrt(2), error=error)
+
+
+def _is_identity(block: torch.Tensor) -> bool:
+    """Whether [1, c, c] is the identity at all frequencies, as that of what a network is given is."""
+    count, rows, columns = block.shape
+    if count != 1 or rows != columns or not bool((block[0].diagonal() == 1).all()):
+        return False
+    return int(torch.count_nonzero(block)) == rows
 
 
 def summed(parts: Sequence[tuple[Symbol, torch.Tensor, float]], *, proof: bool) -> tuple[torch.Tensor, float]:

@@ -261,3 +261,10 @@ def test_a_proof_that_absorbs_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Covariance, "absorbing", lambda self, _: self)
     with pytest.raises(AssertionError):
         test_linear_maps_of_fields(0, 1)
+
+
+def test_what_a_network_is_given_is_told_from_what_only_has_its_variances() -> None:
+    """The identity needs no product, as entries of variance 1 that depend on each other do."""
+    found = symbol(convolution(0, 3, 2, range(-1, 2)), torus((8,)), torch.complex128)
+    for block in (torch.eye(2).double(), torch.tensor([[1.0, 0.5], [0.5, 1.0]]).double()):
+        assert torch.equal(found.times(block[None]), found.matrix[:, 0] @ block.to(torch.complex128))
