@@ -224,8 +224,10 @@ def _read(values: Reader) -> torch.Tensor:
 
 
 def _tensor(values: Array) -> torch.Tensor:
-    """A copy as torch has it; types that numpy borrows from ml_dtypes become float32, which is exact."""
+    """As torch has it; types that numpy borrows from ml_dtypes become float32, which is exact.
+
+    What others hold, too, is read-only, and copied: a tensor may be changed.
+    """
     native = values.dtype.kind == "f" and values.dtype.itemsize in (2, 4, 8) and values.dtype.isbuiltin
-    return torch.from_numpy(
-        np.array(values, dtype=values.dtype.newbyteorder("=") if native else np.float32, order="C")
-    )
+    dtype = values.dtype.newbyteorder("=") if native else np.float32
+    return torch.from_numpy(np.require(values, dtype, ["C_CONTIGUOUS", "WRITEABLE"]))

@@ -212,6 +212,7 @@ def _known(scope: Scope, name: str, source: Source) -> bool:
 
 
 def _known_values(name: str, identity: Hashable, values: Array) -> Find:
+    values.flags.writeable = False  # each reader gets the same
     constant = Constant(
         name=name, shape=values.shape, dtype=str(values.dtype), identity=identity, read=lambda: values
     )
