@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -32,12 +33,13 @@ from convsv_cli.numerics.rounding import (
     unit_roundoff,
 )
 from convsv_cli.report import Interval
-from convsv_cli.spectral.cores import CORES, parallel_map
+from convsv_cli.spectral.cores import CORES, all_threads, parallel_map
 from convsv_cli.spectral.eigenpairs import largest_pair
 from convsv_cli.spectral.gram import Gram, Wide, coarse_gram, exponent_of, gram, within_range
 
 ZERO = Interval(lower=0.0, upper=0.0)
 LARGE = 10**5  # entries of a matrix that is worth a second core
+TALL = 1024  # side of a matrix whose factorization is worth them all
 BLOCK, MIDDLE, BATCH = 32, 192, 4  # sizes between which blocks beat LAPACK, one matrix after the other
 SMALLEST_SIDE, MANY = 4, 256  # of matrices that are factorized entry by entry, all of them at once
 SMALLEST = {UNIT_ROUNDOFF: 2.0**-450, UNIT_ROUNDOFF_32: 2.0**-50}
@@ -194,7 +196,8 @@ def _positive_definite(matrices: torch.Tensor) -> torch.Tensor:
     if p <= SMALLEST_SIDE and count >= MANY:
         return _entry_by_entry(matrices)
     if count < BATCH or not BLOCK < p <= MIDDLE:
-        _, info = torch.linalg.cholesky_ex(matrices)
+        with all_threads() if p >= TALL else nullcontext():  # all that counts is that it runs to its end
+            _, info = torch.linalg.cholesky_ex(matrices)
         return torch.eq(info, 0)
     failed = torch.zeros(count, dtype=torch.int32, device=matrices.device)
     for start in range(0, p, BLOCK):
