@@ -225,9 +225,12 @@ def _convolution(part: Convolution, on: Torus, dtype: torch.dtype) -> Symbol:
 
 
 def _is_identity(block: torch.Tensor) -> bool:
-    """Whether [1, c, c] is the identity at all frequencies, as that of what a network is given is."""
+    """Whether [1, c, c] is the identity at all frequencies, as that of what a network is given is.
+
+    Not where a gradient is asked for: it would be lost.
+    """
     count, rows, columns = block.shape
-    if count != 1 or rows != columns or not bool((block[0].diagonal() == 1).all()):
+    if count != 1 or rows != columns or block.requires_grad or not bool((block[0].diagonal() == 1).all()):
         return False
     return int(torch.count_nonzero(block)) == rows
 

@@ -268,3 +268,4 @@ def test_what_a_network_is_given_is_told_from_what_only_has_its_variances() -> N
     found = symbol(convolution(0, 3, 2, range(-1, 2)), torus((8,)), torch.complex128)
     for block in (torch.eye(2).double(), torch.tensor([[1.0, 0.5], [0.5, 1.0]]).double()):
         assert torch.equal(found.times(block[None]), found.matrix[:, 0] @ block.to(torch.complex128))
+    assert found.times(torch.eye(2).double()[None].requires_grad_()).requires_grad
