@@ -7,6 +7,7 @@ number. So all of it runs on one thread, and gives every core whole pieces of it
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +24,10 @@ WORTH = 10**7  # multiplications of a product that is worth a second core
 
 HALVED = 64
 """Rows of Hermitian matrices that are not worth halves."""
-_at_work = threading.Event()
-"""Set while every core has work of its own."""
+_pieces, _lock = 0, threading.Lock()
+"""How many maps give every core work of its own just now."""
+_process = os.getpid()
+"""In a child that was forked from it, OpenMP's threads are missing, and one would wait for them for ever."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,8 +53,8 @@ def all_threads() -> Iterator[None]:
 
     For products of large matrices, one after the other: their bits do not depend on it, as eigenvectors' do.
     """
-    before = torch.get_num_threads()
-    if before == CORES or _at_work.is_set() or threading.current_thread().name.startswith(NAME):
+    before, forked = torch.get_num_threads(), os.getpid() != _process
+    if before == CORES or _pieces or forked or threading.current_thread().name.startswith(NAME):
         yield
         return
     torch.set_num_threads(CORES)
@@ -107,13 +110,14 @@ def parallel_map(
 @contextmanager
 def _all_at_work() -> Iterator[None]:
     """Within it, no operation takes all cores."""
-    first = not _at_work.is_set()
-    _at_work.set()
+    global _pieces  # noqa: PLW0603  (of all threads of the process)
+    with _lock:
+        _pieces += 1
     try:
         yield
     finally:
-        if first:
-            _at_work.clear()
+        with _lock:
+            _pieces -= 1
 
 
 def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
@@ -130,7 +134,10 @@ def squared(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def hermitian(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """[p, q] times [q, p], where that is Hermitian but for rounding: its lower half, mirrored.
+    """[p, q] times [q, p], where that is Hermitian but for rounding, for two thirds of the products.
+
+    The lower half of the rows is formed, and what is left of the middle there is mirrored above it; what is
+    left is done likewise. So it is Hermitian but for rounding still, which differs.
 
     What bounds the rounding of entries by sums of moduli, |left| |right|, is the same for an entry and its
     mirror image where these are: so it bounds the rounding here as that of a product in full.
