@@ -278,6 +278,20 @@ def test_weights_as_constant_nodes_and_inputs_with_a_default(tmp_path: Path) -> 
     assert_kernel(b, second)
 
 
+def test_a_weight_is_its_reader_s_own(tmp_path: Path) -> None:
+    """Also where it is a view of numbers in a node, which the evaluator of all such nodes keeps."""
+    nodes = [
+        helper.make_node("Constant", [], ["flat"], value_floats=[1.0, 2.0, 3.0, 4.0]),
+        helper.make_node("Constant", [], ["shape"], value_ints=[2, 2]),
+        helper.make_node("Reshape", ["flat", "shape"], ["w"]),
+        helper.make_node("Gemm", ["x", "w"], ["y"], transB=1),
+    ]
+    for _ in range(2):
+        layer = only(layers_of(nodes, {"x": ["n", 2]}, {}, tmp_path))
+        assert_kernel(layer, np.array([[1, 2], [3, 4]], np.float32))
+        layer.read().zero_()
+
+
 def test_layers_in_bodies_see_outer_constants_and_their_own(tmp_path: Path) -> None:
     outer, inner = normal(4, 4, 3, 3), normal(4, 4, 1, 1)
 

@@ -95,7 +95,10 @@ def applied(node: NodeProto, operands: Sequence[Array | None], opset: int) -> di
             f"a constant {node.op_type} of opset {opset} that cannot be computed: {error}"
         ) from error
     outputs = (name for name in node.output if name)
-    return {name: np.asarray(result) for name, result in zip(outputs, results, strict=True)}
+    found = {name: np.asarray(result) for name, result in zip(outputs, results, strict=True)}
+    if node.input:
+        return found
+    return {name: result.copy() for name, result in found.items()}  # an evaluator keeps its own constants
 
 
 def _begun(operands: Sequence[Array | None]) -> Sequence[Array | None]:
