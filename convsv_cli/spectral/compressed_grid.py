@@ -144,7 +144,7 @@ class _Search(Waves):
         level, top = wave.value, None  # all but those left are proven to be below that level
         while True:
             matrix = self.matrices(wave.index[None])
-            value, vector = top_pair(matrix[0], wave.vector)
+            value, vector = top_pair(matrix[0], wave.vector if wave.value > 0 else None)
             level = max(level, proven_level(matrix, value, self.error(matrix)))
             if top is None or value > top.value:
                 top = Wave(index=wave.index, vector=vector, value=value)

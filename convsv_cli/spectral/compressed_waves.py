@@ -31,6 +31,8 @@ STEPS, DIRECT = 6, 2 * 10**6
 """Lanczos steps; multiplications in the time of which powers of the matrices are found instead."""
 CLIMBS, CLIMBED = 12, 2e-6
 """Steps to a summit, at most, and the relative gain of one that is the last."""
+NOTHING = 1e-30
+"""The length of a vector that a kernel takes to zero: it stays so."""
 DOUBT = 1e-5
 """Relative error of estimates."""
 
@@ -150,11 +152,11 @@ class Waves:
         """By the power method, in single precision."""
         (symbol, adjoint), vector = self._symbol(index), vector.to(torch.complex64)
         for _ in range(POWERS):
-            vector = vector / torch.linalg.vector_norm(vector)
+            vector = vector / torch.linalg.vector_norm(vector).clamp_min(NOTHING)
             image = adjoint @ vector
             vector = symbol @ image
         value = float(torch.linalg.vector_norm(image)) ** 2
-        vector = (vector / torch.linalg.vector_norm(vector)).to(torch.complex128)
+        vector = (vector / torch.linalg.vector_norm(vector).clamp_min(NOTHING)).to(torch.complex128)
         return Wave(index=index, vector=vector, value=value * (1 - DOUBT))
 
     def _symbol(self, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 
 import torch
@@ -52,9 +53,11 @@ def powered(matrices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     H^16, by four products, is nearly that of the top vector alone, of which each of its columns is a
     multiple: the longest one is taken. With |H|_F = 1 before, |H^16| is at least p^-8: it does not underflow.
+    Of an H so small that squares of its entries do, vector and value are zero.
     """
     sizes = torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True)
-    power = matrices / sizes.clamp_min(torch.finfo(matrices.dtype).tiny)
+    least = matrices.shape[-1] * math.sqrt(torch.finfo(matrices.dtype).tiny)
+    power = matrices / sizes.masked_fill(sizes < least, math.inf)
     for _ in range(SQUARINGS):
         power = power @ power
     best = torch.linalg.vector_norm(power, dim=-2).argmax(-1)

@@ -135,6 +135,18 @@ def test_two_points_that_nearly_tie_are_told_apart() -> None:
             assert interval.upper <= interval.lower * (1 + 1e-10)
 
 
+def test_a_kernel_may_take_the_vector_of_a_neighbour_to_zero() -> None:
+    """Each of nine channels has its summit elsewhere, and nothing there of the others' vectors."""
+    filters, weight = ([0.5, 0.5, 0], [0.5, -0.5, 0], [0.5, 0, -0.5]), np.zeros((P, P, 3, 3))
+    weight[range(P), range(P), 0, 0] = 0.01 * (0.5 + np.arange(P) / P)
+    for channel, (first, second) in enumerate(itertools.product(filters, filters)):
+        weight[channel, channel] = np.outer(first, second)
+    weight[0, 0] *= 1 + 1e-9
+    interval = Norms(torch.from_numpy(weight)[None]).on_grid((32, 32))
+    contract.assert_enclosed(interval.lower, 1 + 1e-9, interval.upper)
+    assert interval.upper <= interval.lower * (1 + 1e-10)
+
+
 def test_what_does_not_decay_is_left_to_a_search() -> None:
     weight = np.random.default_rng(0).standard_normal((1, P, P, 3, 3))
     weight /= np.linalg.norm(weight)

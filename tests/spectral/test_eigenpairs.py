@@ -90,4 +90,5 @@ def test_powers_lead_to_the_top_vector(p: int, scale: float) -> None:
 
 
 def test_of_nothing_there_is_no_top_vector() -> None:
-    assert powered(torch.zeros(2, 3, 3, dtype=torch.complex64))[0].tolist() == [0.0, 0.0]
+    for nothing in (0.0, 1e-25, 1e-40):
+        assert powered(torch.full((2, 3, 3), nothing, dtype=torch.complex64))[0].tolist() == [0.0, 0.0]
