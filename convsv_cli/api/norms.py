@@ -69,7 +69,7 @@ def spectral_norm(
         )
     if kernel.is_complex():
         raise UsageError("the kernel is complex", hint="give a real one: what is imaginary would be lost")
-    if not kernel.numel() or not all(map(torch.isfinite, _ends(kernel))):
+    if not kernel.numel() or (kernel.is_floating_point() and not all(map(torch.isfinite, _ends(kernel)))):
         raise UsageError("the kernel is empty, or holds NaN or infinity")
     try:
         reduced = reduce_kernel(kernel.detach(), geometry)

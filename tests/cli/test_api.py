@@ -60,6 +60,12 @@ def test_spectral_norm_refuses_what_is_not_finite() -> None:
         spectral_norm(torch.full((1, 1, 3), torch.inf), input_size=8)
 
 
+def test_spectral_norm_takes_whole_numbers() -> None:
+    for kind in (torch.uint8, torch.uint16, torch.int64):
+        found = spectral_norm(torch.full((2, 2, 1), 3).to(kind), input_size=8)
+        assert found.lower <= 6 <= found.upper < 6.001
+
+
 def test_spectral_norm_loses_no_imaginary_part() -> None:
     with pytest.raises(ConvsvError, match="the kernel is complex"):
         spectral_norm(torch.ones(2, 2, 3, dtype=torch.complex64) * 1j)
